@@ -1,0 +1,118 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/commit"
+)
+
+// Source is where partitions come from, as a net.Listener is where connections come from.
+type Source interface {
+	// Accept returns the next partition that this process has come to own. It is called from one goroutine and blocks
+	// until there is one. Faults that pass (a broker restarts, a coordinator moves) are healed inside, with backoff,
+	// and told in the log; any error it returns is final. io.EOF: a finite source has no more. When ctx ends it returns
+	// context.Cause(ctx).
+	//
+	// The same stream and number is never returned again before the Release of its earlier Partition has returned.
+	Accept(ctx context.Context) (Partition, error)
+
+	// Close gives up the membership and frees everything. It is called once, after Accept and the last Release have
+	// returned, and ends all goroutines of the source.
+	Close() error
+}
+
+// Partition is one ownership of one partition: an epoch of it.
+//
+// Each method says who calls it. Calls for different partitions come from different goroutines at the same time. A
+// partition whose Fetch is not called never stops the others.
+type Partition interface {
+	// ID returns the partition's name and epoch. It does not change, does not block, and is called from anywhere.
+	ID() ID
+
+	// Restored returns what an earlier owner has committed and is never nil: Log and Epoch are those of this ownership,
+	// Frontier is where Fetch begins, Ahead holds the ranges at or above it that are settled already. It does not
+	// block. Ranges that were made from another log are not in it.
+	Restored() *commit.Progress
+
+	// Fetch fills b with the next messages and blocks until there is at least one, or until the position has moved
+	// without any. It is called from one goroutine, not again until it has returned. It sets b.Messages (offsets
+	// ascending) and b.Next, which is above every offset returned so far; b.Messages may be empty.
+	//
+	// When ctx ends it returns context.Cause(ctx) soon, having lost nothing: the next Fetch goes on at the same
+	// position. ErrLeaving: the partition was asked back or lost. io.EOF: a finite partition is at its end. Any other
+	// error is final for the partition and names its stream, number and offset.
+	Fetch(ctx context.Context, b *Batch) error
+
+	// Commit stores p where the next owner finds it, and returns when it is stored. One call at a time a partition;
+	// the frontier never goes back from call to call. Calls for several partitions come together, so that a source
+	// can send them as one request. Legal until Release, also while leaving. An error that wraps commit.ErrFenced
+	// means that the partition is lost. After any other error the outcome is unknown and the next Commit carries
+	// progress at least as far.
+	Commit(ctx context.Context, p *commit.Progress) (commit.Stored, error)
+
+	// Leaving returns a channel with room for its at most two values: the partition is asked back, then lost; or lost
+	// at once. It is never closed. The source must not let the partition go before Release, except when it is lost.
+	Leaving() <-chan Leave
+
+	// Release gives the partition up. It is called exactly once, always, and only after the last Fetch and Commit have
+	// returned. Only now may the source tell others that it is free.
+	Release(ctx context.Context) error
+}
+
+// ID is the name of a partition and the number of its ownership.
+type ID struct {
+	Stream    string
+	Partition int32
+	Epoch     int64
+}
+
+// String returns stream/partition#epoch.
+func (id ID) String() string { return fmt.Sprintf("%s/%d#%d", id.Stream, id.Partition, id.Epoch) }
+
+// Leave says that the source wants a partition back.
+type Leave struct {
+	// Deadline is when the source will let go whatever happens; zero if it waits for ever.
+	Deadline time.Time
+	// Lost: somebody else may own the partition already. No commit is possible any more.
+	Lost bool
+}
+
+// Batch is what one Fetch brings.
+type Batch struct {
+	// Messages is emptied by the caller before Fetch and appended to by the source, so its memory is used again. The
+	// structs belong to the caller afterwards; their bytes are immutable and never reused.
+	Messages []keystrand.Message
+	// MaxMessages and MaxBytes bound what Fetch appends, at least 1 each. A single message larger than MaxBytes comes
+	// alone.
+	MaxMessages int
+	MaxBytes    int
+	// Next is the position after this batch, set by Fetch. It may move although there are no messages: control
+	// records, aborted transactions, compacted tails, rows that are filtered out.
+	Next int64
+}
+
+// ErrLeaving is what Fetch returns when the partition has been asked back or lost.
+var ErrLeaving = errors.New("source: the partition is leaving")
+
+// Lagger is implemented by partitions that know where their log ends.
+type Lagger interface {
+	// End returns the offset after the last message that Fetch could return now, as last heard, and whether it is
+	// known. It does not block and is called from any goroutine.
+	End() (int64, bool)
+}
+
+// Mover is implemented by sources whose partitions can go to another machine.
+type Mover interface {
+	// Moves tells whether another process, perhaps on another machine, can come to own a partition of this source.
+	Moves() bool
+}
+
+// Prefetcher is implemented by sources that hold fetched messages back beside what Fetch has returned.
+type Prefetcher interface {
+	// Prefetch returns how many bytes at most the source holds for one partition. It is a constant.
+	Prefetch() int
+}
