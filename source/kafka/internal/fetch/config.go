@@ -1,0 +1,107 @@
+package fetch
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// Config is what readers and queries share. It is a value: copies are independent, the Transport is shared.
+type Config struct {
+	// Brokers are the addresses to begin with, host:port. Required.
+	Brokers []string
+	// Transport carries the requests. Share one among all readers, with a short MetadataTTL (1 s): it learns from its
+	// metadata which brokers there are. Required.
+	Transport *kafka.Transport
+	// Log gets each change of state once. Default: nothing is logged.
+	Log *slog.Logger
+
+	// Log identity of the topic that the start offset belongs to, as LogID gave it. A reader that finds another one
+	// returns ErrRecreated instead of reading. Default: the identity found first.
+	LogID string
+
+	// ReadUncommitted also returns records of open and aborted transactions. Default: false, read_committed.
+	ReadUncommitted bool
+	// MaxBytes bounds the records of one response; a single batch that is larger comes alone. Default: 1 MiB.
+	MaxBytes int
+	// MaxWait is how long a broker holds a request back when there is nothing new. Default: 500 ms.
+	MaxWait time.Duration
+	// RequestTimeout bounds one request beyond MaxWait; after it the connection is given up. Default: 10 s.
+	RequestTimeout time.Duration
+	// RackID is where this process runs, so that a broker can name a nearer replica. Default: none.
+	RackID string
+
+	// OutOfRange is what a position outside the log means. Default: Fail.
+	OutOfRange OutOfRange
+	// OnReset, if set, is told when OutOfRange has moved the position. It is called from the reader's own goroutine
+	// and must not block. Default: none.
+	OnReset func(from, to int64)
+	// StallTimeout is how long the position may stand below the end before the reader counts as stalled. Default: 30 s.
+	StallTimeout time.Duration
+}
+
+// OutOfRange says what to do with a position that is not in the log.
+type OutOfRange uint8
+
+const (
+	// Fail returns an [*OutOfRangeError].
+	Fail OutOfRange = iota
+	// Earliest goes on at the first offset there is.
+	Earliest
+	// Latest goes on at the end.
+	Latest
+)
+
+// maxGrown is how far MaxBytes grows for a partition that makes no progress.
+const maxGrown = 64 << 20
+
+func (c Config) withDefaults() Config {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.MaxBytes == 0 {
+		c.MaxBytes = 1 << 20
+	}
+	if c.MaxWait == 0 {
+		c.MaxWait = 500 * time.Millisecond
+	}
+	if c.RequestTimeout == 0 {
+		c.RequestTimeout = 10 * time.Second
+	}
+	if c.StallTimeout == 0 {
+		c.StallTimeout = 30 * time.Second
+	}
+	return c
+}
+
+func (c Config) validate() error {
+	var errs []error
+	if len(c.Brokers) == 0 {
+		errs = append(errs, errors.New("no brokers"))
+	}
+	if c.Transport == nil {
+		errs = append(errs, errors.New("no transport"))
+	}
+	if c.MaxBytes < 0 || c.MaxBytes > maxGrown {
+		errs = append(errs, fmt.Errorf("MaxBytes %d is not in 1..%d", c.MaxBytes, maxGrown))
+	}
+	if c.MaxWait < 0 {
+		errs = append(errs, fmt.Errorf("MaxWait %v is negative", c.MaxWait))
+	}
+	if c.RequestTimeout < 0 {
+		errs = append(errs, fmt.Errorf("RequestTimeout %v is negative", c.RequestTimeout))
+	}
+	if c.StallTimeout < 0 {
+		errs = append(errs, fmt.Errorf("StallTimeout %v is negative", c.StallTimeout))
+	}
+	if c.OutOfRange > Latest {
+		errs = append(errs, fmt.Errorf("OutOfRange %d is no policy", c.OutOfRange))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("kafka: fetch configuration: %w", err)
+	}
+	return nil
+}
