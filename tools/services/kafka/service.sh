@@ -3,16 +3,16 @@
 
 #   kafka        one node,    29092 (controller 29093)
 #   kafka3       three nodes, 29192 29292 29392 (controllers one above)
-#   kafka-sasl   one node,    29492 plaintext, 29494 SASL, 29495 TLS, 29496 SASL over TLS, with ACLs
+#   kafka-sasl   one node,    29492 plaintext, 29494 SASL, 29495 TLS, 29496 SASL over TLS (controller 29493), with ACLs
 kafka_names() { printf '%s\n' kafka kafka3 kafka-sasl; }
 
 kafka_nodes() { if [ "$1" = kafka3 ]; then printf '%s\n' 1 2 3; else echo 1; fi; }
 
 kafka_port() { # kafka_port NAME NODE: of the listener without encryption; the controller's is one above
 	case $1 in
-	kafka) echo 29092 ;;
-	kafka3) echo "29${2}92" ;;
-	kafka-sasl) echo 29492 ;;
+	kafka) echo $((ports + 92)) ;;
+	kafka3) echo $((ports + 92 + 100 * $2)) ;;
+	kafka-sasl) echo $((ports + 492)) ;;
 	esac
 }
 
@@ -33,7 +33,7 @@ kafka_get() {
 				die "cannot download the jars of Kafka (see Maven's message above)"
 			cp "$here/kafka/pom.xml" "$lib/kafka/pom.xml"
 		fi
-		go build -C "$here" -o "$run/bin/kafkaprobe" ./kafka/probe || die "cannot build tools/services/kafka/probe"
+		go build -C "$here" -buildvcs=false -o "$run/bin/kafkaprobe" ./kafka/probe || die "cannot build tools/services/kafka/probe"
 	) 8>"$run/get.lock" 9>&-
 }
 
@@ -79,6 +79,10 @@ kafka_properties() { # kafka_properties NAME NODE
 		log.cleaner.backoff.ms=500
 		log.cleaner.dedupe.buffer.size=1048700
 		transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
+
+		# A node that was killed is missed after 3 s, not 9; before that it may not come back either.
+		broker.session.timeout.ms=3000
+		broker.heartbeat.interval.ms=500
 	P
 	case $1 in
 	kafka)
@@ -90,9 +94,7 @@ kafka_properties() { # kafka_properties NAME NODE
 		cat <<-P
 			auto.create.topics.enable=false
 			listeners=PLAINTEXT://$host:$port,CONTROLLER://$host:$((port + 1))
-			# A node that was killed is noticed after 3 s, not 9; leaders move when a test moves them.
-			broker.session.timeout.ms=3000
-			broker.heartbeat.interval.ms=500
+			# Leaders move when a test moves them.
 			auto.leader.rebalance.enable=false
 		P
 		;;
@@ -154,7 +156,7 @@ kafka_answers() { # kafka_answers NAME NODE
 kafka_check() {
 	kafka_get
 	if [ "$1" = kafka-sasl ]; then
-		"$run/bin/kafkaprobe" secured -ca "$run/$1/ca.pem" "$host:29494" "$host:29495" "$host:29496"
+		"$run/bin/kafkaprobe" secured -ca "$run/$1/ca.pem" "$host:$((ports + 494))" "$host:$((ports + 495))" "$host:$((ports + 496))"
 	else
 		"$run/bin/kafkaprobe" roundtrip "$(kafka_brokers "$1")"
 	fi
@@ -170,9 +172,9 @@ kafka_env() {
 	kafka) echo "export KEYSTRAND_KAFKA=$(kafka_brokers "$1")" ;;
 	kafka3) echo "export KEYSTRAND_KAFKA3=$(kafka_brokers "$1")" ;;
 	kafka-sasl)
-		echo "export KEYSTRAND_KAFKA_SASL=$host:29494"
-		echo "export KEYSTRAND_KAFKA_TLS=$host:29495"
-		echo "export KEYSTRAND_KAFKA_SASL_TLS=$host:29496"
+		echo "export KEYSTRAND_KAFKA_SASL=$host:$((ports + 494))"
+		echo "export KEYSTRAND_KAFKA_TLS=$host:$((ports + 495))"
+		echo "export KEYSTRAND_KAFKA_SASL_TLS=$host:$((ports + 496))"
 		printf 'export KEYSTRAND_KAFKA_CA=%q\n' "$run/$1/ca.pem"
 		;;
 	esac
