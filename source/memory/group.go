@@ -1,0 +1,270 @@
+package memory
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source"
+)
+
+// Group is what a log keeps for one group of readers: committed progress, epochs, members and who owns what. Groups do
+// not see each other. All its methods are safe for concurrent use.
+type Group struct {
+	log  *Log
+	name string
+
+	// Guarded by log.mu.
+	members []*Source // in the order they joined
+	parts   []part
+}
+
+// part is a group's view of one partition. Guarded by the log's mu.
+type part struct {
+	owner  *partition // nil: free
+	target *Source    // who is to own it next, or owns it now
+	epoch  int64      // of the latest ownership
+	stored *stored    // nil: nothing was committed yet
+}
+
+// Committed returns the progress that the next owner of a partition would be given from the store: what was really
+// kept, which is less than what was committed where [Config].CommitLimit has cut it. Nil if there is none.
+func (g *Group) Committed(partition int32) *commit.Progress {
+	g.log.mu.Lock()
+	s := g.parts[partition].stored
+	g.log.mu.Unlock()
+	if s == nil {
+		return nil
+	}
+	return s.progress()
+}
+
+// Epoch returns the epoch of the latest ownership of a partition, 0 if there was none.
+func (g *Group) Epoch(partition int32) int64 {
+	g.log.mu.Lock()
+	defer g.log.mu.Unlock()
+	return max(g.parts[partition].epoch, g.parts[partition].storedEpoch())
+}
+
+// Members returns how many sources are members now.
+func (g *Group) Members() int {
+	g.log.mu.Lock()
+	defer g.log.mu.Unlock()
+	return len(g.members)
+}
+
+// Free tells whether nobody owns the partition now.
+func (g *Group) Free(partition int32) bool {
+	g.log.mu.Lock()
+	defer g.log.mu.Unlock()
+	return g.parts[partition].owner == nil
+}
+
+func (g *Group) joinLocked(s *Source) {
+	g.members = append(g.members, s)
+	g.balanceLocked()
+}
+
+// leaveLocked takes a member out. What it still owns is free at once.
+func (g *Group) leaveLocked(s *Source) {
+	i := slices.Index(g.members, s)
+	if i < 0 {
+		return
+	}
+	g.members = slices.Delete(g.members, i, i+1)
+	for p := range g.parts {
+		if owner := g.parts[p].owner; owner != nil && owner.source == s {
+			g.loseLocked(owner, nil)
+		}
+	}
+	g.balanceLocked()
+}
+
+// balanceLocked shares the partitions evenly among the members, moves as few as it can, and asks those back that have
+// to move. Members that hold more come first, so that the remainder stays where it is.
+func (g *Group) balanceLocked() {
+	held := make(map[*Source][]int, len(g.members))
+	var loose []int
+	for p := range g.parts {
+		if t := g.parts[p].target; t != nil && slices.Contains(g.members, t) {
+			held[t] = append(held[t], p)
+			continue
+		}
+		g.parts[p].target = nil
+		loose = append(loose, p)
+	}
+	if len(g.members) == 0 {
+		return
+	}
+	order := slices.Clone(g.members)
+	slices.SortStableFunc(order, func(a, b *Source) int { return len(held[b]) - len(held[a]) })
+	share, more := len(g.parts)/len(order), len(g.parts)%len(order)
+	quota := func(i int) int {
+		if i < more {
+			return share + 1
+		}
+		return share
+	}
+	for i, m := range order {
+		if n := quota(i); len(held[m]) > n {
+			loose = append(loose, held[m][n:]...)
+			held[m] = held[m][:n]
+		}
+	}
+	slices.Sort(loose)
+	for i, m := range order {
+		for len(held[m]) < quota(i) {
+			g.parts[loose[0]].target = m
+			held[m] = append(held[m], loose[0])
+			loose = loose[1:]
+		}
+	}
+	for p := range g.parts {
+		if owner := g.parts[p].owner; owner != nil && owner.source != g.parts[p].target {
+			g.askBackLocked(owner)
+		}
+	}
+	g.wakeLocked()
+}
+
+// askBackLocked tells an owner that its partition is wanted back, once.
+func (g *Group) askBackLocked(p *partition) {
+	if p.asked || p.lost {
+		return
+	}
+	p.asked = true
+	leave := source.Leave{}
+	if d := p.source.cfg.LeaveTimeout; d > 0 {
+		leave.Deadline = time.Now().Add(d)
+		p.deadline = time.AfterFunc(d, func() {
+			g.log.mu.Lock()
+			defer g.log.mu.Unlock()
+			g.loseLocked(p, nil)
+		})
+	}
+	p.leaving <- leave // never blocks: there is room for both values
+	close(p.left)
+}
+
+// loseLocked takes a partition away. next, if not nil, is who is to have it.
+func (g *Group) loseLocked(p *partition, next *Source) {
+	if p.lost || p.released {
+		return
+	}
+	p.lost = true
+	if p.deadline != nil {
+		p.deadline.Stop()
+	}
+	at := &g.parts[p.id.Partition]
+	at.owner = nil
+	if next != nil {
+		at.target = next
+	}
+	p.leaving <- source.Leave{Lost: true} // never blocks: there is room for both values
+	if !p.asked {
+		close(p.left)
+	}
+	g.wakeLocked()
+}
+
+// takeLocked makes s the owner of a partition that is meant for it, is free and has not ended. It returns nil if there
+// is none now, and whether everything has been read to its end and committed.
+func (g *Group) takeLocked(s *Source) (taken *partition, ended bool) {
+	ended = true
+	for i := range g.parts {
+		at := &g.parts[i]
+		restored := g.restoredLocked(int32(i))
+		_, end, closed := g.log.shards[i].bounds()
+		if closed && restored.Frontier >= end && at.owner == nil {
+			continue
+		}
+		ended = false
+		if at.owner != nil || at.target != s || s.holds(g.log, int32(i)) {
+			continue
+		}
+		at.epoch = restored.Epoch
+		at.owner = newPartition(s, g, source.ID{Stream: g.log.stream, Partition: int32(i), Epoch: restored.Epoch}, restored)
+		return at.owner, false
+	}
+	return nil, ended
+}
+
+// restoredLocked returns what a new owner of the partition begins with.
+func (g *Group) restoredLocked(p int32) *commit.Progress {
+	at := &g.parts[p]
+	start, _, _ := g.log.shards[p].bounds()
+	r := &commit.Progress{Log: g.log.id, Epoch: max(at.epoch, at.storedEpoch()) + 1, Frontier: start}
+	if at.stored == nil || at.stored.log != g.log.id {
+		return r // nothing yet, or made from another log: its offsets say nothing about this one
+	}
+	kept := at.stored.progress()
+	r.Frontier = max(start, kept.Frontier)
+	for _, a := range kept.Ahead {
+		if a.To > r.Frontier {
+			r.Ahead = append(r.Ahead, commit.Range{From: max(a.From, r.Frontier), To: a.To})
+		}
+	}
+	if len(r.Ahead) > 0 && r.Ahead[0].From == r.Frontier {
+		r.Frontier, r.Ahead = r.Ahead[0].To, r.Ahead[1:]
+	}
+	return r
+}
+
+// store keeps progress for the next owner.
+func (g *Group) store(p *partition, progress *commit.Progress) (commit.Stored, error) {
+	s, kept := newStored(progress, p.source.cfg.CommitLimit)
+	g.log.mu.Lock()
+	defer g.log.mu.Unlock()
+	at := &g.parts[p.id.Partition]
+	switch {
+	case p.lost || p.released || at.owner != p || progress.Epoch < at.epoch:
+		return commit.Stored{}, fmt.Errorf("memory: commit of %v with epoch %d, the latest is %d: %w",
+			p.id, progress.Epoch, at.epoch, commit.ErrFenced)
+	case progress.Epoch != p.id.Epoch || progress.Log != p.restored.Log:
+		return commit.Stored{}, fmt.Errorf("memory: commit of %v: the progress is of epoch %d and log %q, want that of Restored",
+			p.id, progress.Epoch, progress.Log)
+	case progress.Frontier < p.frontier:
+		return commit.Stored{}, fmt.Errorf("memory: commit of %v: the frontier goes back from %d to %d",
+			p.id, p.frontier, progress.Frontier)
+	case progress.Frontier > p.position.Load():
+		return commit.Stored{}, fmt.Errorf("memory: commit of %v: the frontier %d lies above the position %d",
+			p.id, progress.Frontier, p.position.Load())
+	}
+	p.frontier = progress.Frontier
+	at.stored = s
+	return kept, nil
+}
+
+// release gives a partition up. It returns false if that was done before.
+func (g *Group) release(p *partition) bool {
+	g.log.mu.Lock()
+	defer g.log.mu.Unlock()
+	if p.released {
+		return false
+	}
+	if p.deadline != nil {
+		p.deadline.Stop()
+	}
+	p.released = true
+	if at := &g.parts[p.id.Partition]; at.owner == p {
+		at.owner = nil
+	}
+	p.source.letGo(g.log, p.id.Partition)
+	g.wakeLocked()
+	return true
+}
+
+// wakeLocked lets every member look for partitions again.
+func (g *Group) wakeLocked() {
+	for _, m := range g.members {
+		m.wakeUp()
+	}
+}
+
+func (p *part) storedEpoch() int64 {
+	if p.stored == nil {
+		return 0
+	}
+	return p.stored.epoch
+}

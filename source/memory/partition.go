@@ -1,0 +1,153 @@
+package memory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source"
+)
+
+// partition is one ownership.
+type partition struct {
+	source   *Source
+	group    *Group
+	shard    *shard
+	id       source.ID
+	restored *commit.Progress
+	leaving  chan source.Leave
+	left     chan struct{} // closed when asked back or lost: ends a waiting Fetch
+
+	cursor     cursor       // of Fetch's goroutine
+	position   atomic.Int64 // written by Fetch, read by Commit and Release
+	fetching   atomic.Bool
+	committing atomic.Bool
+
+	// Guarded by the log's mu.
+	frontier int64 // of the last commit
+	asked    bool
+	lost     bool
+	released bool
+	deadline *time.Timer // loses the partition when it was asked back long ago; nil if it never does
+}
+
+func newPartition(s *Source, g *Group, id source.ID, restored *commit.Progress) *partition {
+	p := &partition{
+		source:   s,
+		group:    g,
+		shard:    g.log.shards[id.Partition],
+		id:       id,
+		restored: restored,
+		leaving:  make(chan source.Leave, 2),
+		left:     make(chan struct{}),
+		cursor:   cursor{offset: restored.Frontier, index: -1},
+		frontier: restored.Frontier,
+	}
+	p.position.Store(restored.Frontier)
+	return p
+}
+
+func (p *partition) ID() source.ID                { return p.id }
+func (p *partition) Restored() *commit.Progress   { return p.restored }
+func (p *partition) Leaving() <-chan source.Leave { return p.leaving }
+
+// End returns the end of the log, see [source.Lagger].
+func (p *partition) End() (int64, bool) {
+	_, end, _ := p.shard.bounds()
+	return end, true
+}
+
+func (p *partition) Fetch(ctx context.Context, b *source.Batch) error {
+	if !p.fetching.CompareAndSwap(false, true) {
+		return fmt.Errorf("memory: fetch of %v: two at once", p.id)
+	}
+	defer p.fetching.Store(false)
+	if b.MaxMessages < 1 || b.MaxBytes < 1 {
+		return fmt.Errorf("memory: fetch of %v: limits of %d messages and %d bytes, want at least 1 each",
+			p.id, b.MaxMessages, b.MaxBytes)
+	}
+	var bad func(int64) error
+	if fault := p.source.cfg.FetchFault; fault != nil {
+		bad = func(offset int64) error { return fault(p.id, offset) }
+	}
+	for {
+		if err := p.stopped(ctx); err != nil {
+			return err
+		}
+		what, changed, err := p.shard.read(&p.cursor, b, bad)
+		switch {
+		case err != nil:
+			return fmt.Errorf("memory: fetch of %v at offset %d: %w", p.id, p.cursor.offset, err)
+		case what == moved:
+			p.position.Store(b.Next)
+			return nil
+		case what == atEnd:
+			return io.EOF
+		}
+		select {
+		case <-changed:
+		case <-p.left:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// stopped returns why nothing is to be fetched now, or nil.
+func (p *partition) stopped(ctx context.Context) error {
+	select {
+	case <-p.left:
+		if err := p.source.gone(); err != nil {
+			return fmt.Errorf("memory: fetch of %v: %w", p.id, err)
+		}
+		return source.ErrLeaving
+	default:
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+func (p *partition) Commit(ctx context.Context, progress *commit.Progress) (commit.Stored, error) {
+	if !p.committing.CompareAndSwap(false, true) {
+		return commit.Stored{}, fmt.Errorf("memory: commit of %v: two at once", p.id)
+	}
+	defer p.committing.Store(false)
+	if ctx.Err() != nil {
+		return commit.Stored{}, context.Cause(ctx)
+	}
+	if before := p.source.cfg.BeforeCommit; before != nil {
+		if err := before(ctx, p.id, progress); err != nil {
+			return commit.Stored{}, fmt.Errorf("memory: commit of %v: %w", p.id, err)
+		}
+	}
+	kept, err := p.group.store(p, progress)
+	if err != nil {
+		return commit.Stored{}, err
+	}
+	if after := p.source.cfg.AfterCommit; after != nil {
+		if err := after(ctx, p.id, progress); err != nil {
+			return commit.Stored{}, fmt.Errorf("memory: commit of %v: %w", p.id, err)
+		}
+	}
+	return kept, nil
+}
+
+// Release needs no waiting, so it works with a ctx that has ended too.
+func (p *partition) Release(context.Context) error {
+	var errs []error
+	if p.fetching.Load() {
+		errs = append(errs, fmt.Errorf("memory: release of %v before its Fetch has returned", p.id))
+	}
+	if p.committing.Load() {
+		errs = append(errs, fmt.Errorf("memory: release of %v before its Commit has returned", p.id))
+	}
+	if !p.group.release(p) {
+		errs = append(errs, fmt.Errorf("memory: release of %v: it was released before", p.id))
+	}
+	return errors.Join(errs...)
+}
