@@ -21,19 +21,22 @@ type Sink interface {
 type Writer interface {
 	// Write makes the messages durable in the order given and returns when they are, or when some could not be.
 	//
-	// nil: all are durable. A [*PartialError] tells which are; for messages of one key the durable ones come before
-	// those that are not. Any other error: none is known to be durable. What is not durable is written again, in the
-	// same order, so a message may be stored twice after a lost reply; it never overtakes one of its key.
+	// nil: all are durable. A [*PartialError] tells which are; for messages of one stream and key the durable ones come
+	// before those that are not, whatever the cause: what stands behind a message that was not written says [ErrBehind].
+	// Messages without a key have no order. Any other error: none is known to be durable. What is not durable is written
+	// again, in the same order, so a message may be stored twice after a lost reply; it never overtakes one of its key.
 	//
-	// Errors wrapped in [keystrand.Permanent] cannot be healed by writing again (too large, no permission). When ctx
-	// ends, Write returns soon. The messages are not kept after the return.
+	// Errors wrapped in [keystrand.Permanent] cannot be healed by writing again (too large, no permission): the caller
+	// decides what becomes of that message and writes those behind it again. When ctx ends, Write returns soon, and what
+	// it does not report as durable may be stored all the same. The messages are not kept after the return, nor changed.
 	Write(ctx context.Context, ms []keystrand.Message) error
 
 	// Close gives up the writer. It is called once, after the last Write has returned.
 	Close() error
 }
 
-// PartialError says that some messages of a Write are durable and some are not.
+// PartialError says that some messages of a Write are durable and some are not. Ask [keystrand.OutcomeOf] about each of
+// Errs, not about the whole: one message that is too large would make all look [keystrand.Forbidden].
 type PartialError struct {
 	// Errs has one entry a message: nil if it is durable, else why not.
 	Errs []error

@@ -1,0 +1,106 @@
+package middleware
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/keystrand/keystrand"
+)
+
+// LogConfig says what [Log] tells beside failures and skips. The zero value is the default.
+type LogConfig struct {
+	// Success logs a line at level Debug for every turn that went well. Default: false.
+	Success bool
+}
+
+// Log writes one line for each turn that did not go well: level Error for a failure, Warn for one that is tried again,
+// Info for a skip and for a turn cut short because its ctx ended, which is no failure. The line has the stream, partition,
+// offset, key (quoted, cut to 64 bytes), attempt, duration and outcome, and the error as the handler gave it; of a batch,
+// those of the message that a [keystrand.BatchError] names, else of the first. It never has the value or the headers;
+// what a handler puts into its errors is the handler's business.
+//
+// It changes nothing: what comes back is the very error. Success costs two readings of the clock and no allocation.
+func Log(log *slog.Logger, cfg LogConfig) keystrand.Middleware {
+	return func(next keystrand.Next) keystrand.Next {
+		if log == nil {
+			panic(errors.New("middleware: Log: the logger is nil"))
+		}
+		return func(ctx context.Context, c *keystrand.Call) error {
+			start := time.Now()
+			err := next(ctx, c)
+			if err != nil || cfg.Success {
+				logTurn(ctx, log, c, time.Since(start), err)
+			}
+			return err
+		}
+	}
+}
+
+func logTurn(ctx context.Context, log *slog.Logger, c *keystrand.Call, took time.Duration, err error) {
+	outcome, delay := keystrand.OutcomeOf(err)
+	text, level := describe(ctx, outcome)
+	if !log.Enabled(ctx, level) || len(c.Messages) == 0 {
+		return
+	}
+	m, batch := culprit(c, err)
+	if m == nil {
+		m = c.Messages[0]
+	}
+	attrs := make([]slog.Attr, 0, 13)
+	attrs = append(attrs,
+		slog.String("stream", m.Stream),
+		slog.Int64("partition", int64(m.Partition)),
+		slog.Int64("offset", m.Offset),
+		slog.String("key", quoteKey(m.Key)),
+		slog.Int("attempt", m.Attempt),
+		slog.Duration("duration", took),
+		slog.String("outcome", outcome.String()))
+	if outcome == keystrand.Retry {
+		attrs = append(attrs, slog.Duration("delay", delay))
+	}
+	if n := len(c.Messages); n > 1 {
+		attrs = append(attrs, slog.Int("messages", n))
+	}
+	if batch != nil {
+		attrs = append(attrs, slog.Int("settled", batch.Settled))
+	}
+	if err != nil {
+		attrs = append(attrs, slog.String("error", err.Error()))
+	}
+	if p, ok := errors.AsType[*keystrand.PanicError](err); ok {
+		attrs = append(attrs, slog.String("stack", string(p.Stack)))
+	}
+	log.LogAttrs(ctx, level, text, attrs...)
+}
+
+func describe(ctx context.Context, o keystrand.Outcome) (string, slog.Level) {
+	if o != keystrand.Handled && ctx.Err() != nil {
+		return "turn cut short", slog.LevelInfo
+	}
+	switch o {
+	case keystrand.Handled:
+		return "message handled", slog.LevelDebug
+	case keystrand.Skipped:
+		return "message skipped", slog.LevelInfo
+	case keystrand.Retry:
+		return "message is tried again", slog.LevelWarn
+	case keystrand.Failed, keystrand.Forbidden:
+	}
+	return "message failed", slog.LevelError
+}
+
+const maxKeyBytes = 64
+
+// quoteKey makes any bytes one readable word: keys may be binary, long, or made to forge a log line.
+func quoteKey(key []byte) string {
+	switch {
+	case key == nil:
+		return "none"
+	case len(key) > maxKeyBytes:
+		return strconv.Quote(string(key[:maxKeyBytes])) + "..."
+	}
+	return strconv.Quote(string(key))
+}
