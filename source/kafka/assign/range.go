@@ -1,0 +1,34 @@
+package assign
+
+// Range gives each member neighbouring partitions of each topic: with five partitions, the first of two members gets
+// 0, 1 and 2. The first members get one more where the division leaves a rest, topic by topic, so many topics with few
+// partitions make the first members busier. Partitions with the same number of several topics meet in one member, if
+// the topics have equally many and the same members subscribe to them.
+func Range() Strategy { return rangeStrategy{} }
+
+type rangeStrategy struct{}
+
+func (rangeStrategy) Name() string { return "range" }
+
+func (rangeStrategy) Plan(members []Member, partitions []Partition) Plan {
+	plan := make(Plan, len(members))
+	for len(partitions) > 0 {
+		n := 1
+		for n < len(partitions) && partitions[n].Topic == partitions[0].Topic {
+			n++
+		}
+		topic := partitions[:n]
+		partitions = partitions[n:]
+		in := subscribers(members, topic[0].Topic)
+		for i, m := range in {
+			share, rest := n/len(in), n%len(in)
+			from := i*share + min(i, rest)
+			to := from + share
+			if i < rest {
+				to++
+			}
+			plan[m.ID] = append(plan[m.ID], topic[from:to]...)
+		}
+	}
+	return plan
+}

@@ -1,0 +1,25 @@
+package assign
+
+// RoundRobin deals the partitions of all topics to the members in turn, skipping members that do not subscribe. Counts
+// differ by one at most when all members subscribe to the same topics. Most partitions move when a member comes or goes.
+func RoundRobin() Strategy { return roundRobin{} }
+
+type roundRobin struct{}
+
+func (roundRobin) Name() string { return "roundrobin" }
+
+func (roundRobin) Plan(members []Member, partitions []Partition) Plan {
+	plan := make(Plan, len(members))
+	turn := 0
+	for _, tp := range partitions {
+		for range members {
+			m := members[turn%len(members)]
+			turn++
+			if m.subscribes(tp.Topic) {
+				plan[m.ID] = append(plan[m.ID], tp)
+				break
+			}
+		}
+	}
+	return plan
+}
