@@ -16,8 +16,8 @@ var ErrBehind = errors.New("sink: a message before it, of the same key, was not 
 // It is used from one goroutine.
 type Result struct {
 	ms     []keystrand.Message
-	errs   []error              // one a message once something failed
-	failed map[keyName]struct{} // keys with a message that failed
+	errs   []error         // one a message once something failed
+	failed map[keyName]int // the first message of each key that failed
 }
 
 type keyName struct{ stream, key string }
@@ -29,11 +29,14 @@ func NewResult(ms []keystrand.Message) Result { return Result{ms: ms} }
 func (r *Result) Fail(i int, err error) {
 	if r.errs == nil {
 		r.errs = make([]error, len(r.ms))
-		r.failed = make(map[keyName]struct{})
+		r.failed = make(map[keyName]int)
 	}
 	r.errs[i] = err
 	if m := &r.ms[i]; m.Key != nil {
-		r.failed[keyName{m.Stream, string(m.Key)}] = struct{}{}
+		k := keyName{m.Stream, string(m.Key)}
+		if first, ok := r.failed[k]; !ok || i < first {
+			r.failed[k] = i
+		}
 	}
 }
 
@@ -44,7 +47,7 @@ func (r *Result) Behind(i int) bool {
 	if r.failed == nil || m.Key == nil {
 		return false
 	}
-	if _, ok := r.failed[keyName{m.Stream, string(m.Key)}]; !ok {
+	if first, ok := r.failed[keyName{m.Stream, string(m.Key)}]; !ok || first >= i {
 		return false
 	}
 	if r.errs[i] == nil {

@@ -1,0 +1,126 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/metadata"
+)
+
+// cluster knows the topics and their leaders. Safe for concurrent use; shared by the writers of a sink.
+type cluster struct {
+	addr      net.Addr
+	transport *kafka.Transport
+	timeout   time.Duration
+
+	mu     sync.Mutex
+	topics map[string]*topic // the last that was heard of each; guarded by mu
+}
+
+// topic is one view of a topic. It does not change.
+type topic struct {
+	name      string
+	leaders   []int32 // of each partition, -1 for none
+	available []int32 // partitions that have a leader
+	heard     time.Time
+}
+
+func newCluster(brokers []string, cfg Config) *cluster {
+	return &cluster{
+		addr:    kafka.TCP(brokers...),
+		timeout: cfg.RequestTimeout,
+		topics:  make(map[string]*topic),
+		transport: &kafka.Transport{
+			Dial:           cfg.Dial,
+			ClientID:       cfg.ClientID,
+			TLS:            cfg.TLS,
+			SASL:           cfg.SASL,
+			MetadataTTL:    time.Second, // of the brokers' addresses
+			MetadataTopics: []string{},  // none: nil would mean all topics of the cluster, every second
+		},
+	}
+}
+
+func (c *cluster) close() { c.transport.CloseIdleConnections() }
+
+// known returns what is known of a topic since the given time, else nil.
+func (c *cluster) known(name string, since time.Time) *topic {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := c.topics[name]; t != nil && !t.heard.Before(since) {
+		return t
+	}
+	return nil
+}
+
+// ask fetches the topics. bad has an error for each topic that could not be had; err means that no broker answered.
+func (c *cluster) ask(ctx context.Context, names []string) (good map[string]*topic, bad map[string]error, err error) {
+	now := time.Now()
+	res, err := c.roundTrip(ctx, anyBroker, &metadata.Request{TopicNames: names})
+	if err != nil {
+		return nil, nil, fmt.Errorf("ask %s for topics: %w", c.addr, err)
+	}
+	md, ok := res.(*metadata.Response)
+	if !ok {
+		return nil, nil, fmt.Errorf("impossible response %T", res)
+	}
+	good, bad = make(map[string]*topic), make(map[string]error)
+	for i := range md.Topics {
+		rt := &md.Topics[i]
+		if rt.ErrorCode != 0 {
+			bad[rt.Name] = kafka.Error(rt.ErrorCode)
+			continue
+		}
+		t, err := topicOf(rt, now)
+		if err != nil {
+			bad[rt.Name] = err
+			continue
+		}
+		good[rt.Name] = t
+	}
+	for _, name := range names {
+		if good[name] == nil && bad[name] == nil {
+			bad[name] = kafka.UnknownTopicOrPartition
+		}
+	}
+	c.learn(good)
+	return good, bad, nil
+}
+
+func (c *cluster) roundTrip(ctx context.Context, broker int32, req protocol.Message) (protocol.Message, error) {
+	return roundTrip(ctx, c.transport, c.addr, c.timeout, broker, req)
+}
+
+func (c *cluster) learn(topics map[string]*topic) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, t := range topics {
+		if old := c.topics[name]; old == nil || old.heard.Before(t.heard) {
+			c.topics[name] = t
+		}
+	}
+}
+
+func topicOf(rt *metadata.ResponseTopic, heard time.Time) (*topic, error) {
+	if len(rt.Partitions) == 0 {
+		return nil, kafka.LeaderNotAvailable // it is being created
+	}
+	t := &topic{name: rt.Name, leaders: make([]int32, len(rt.Partitions)), heard: heard}
+	for _, p := range rt.Partitions {
+		if p.PartitionIndex < 0 || int(p.PartitionIndex) >= len(t.leaders) {
+			return nil, fmt.Errorf("has %d partitions and one numbered %d", len(t.leaders), p.PartitionIndex)
+		}
+		t.leaders[p.PartitionIndex] = p.LeaderID
+		if p.LeaderID >= 0 {
+			t.available = append(t.available, p.PartitionIndex)
+		} else {
+			t.leaders[p.PartitionIndex] = -1
+		}
+	}
+	return t, nil
+}

@@ -1,0 +1,89 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/produce"
+)
+
+// request is one produce request: the batches of the partitions that one broker leads.
+type request struct {
+	leader int32
+	shards []*shard
+}
+
+func (q *request) add(s *shard) { q.shards = append(q.shards, s) }
+
+// send writes the batches and sets the answer of each shard.
+func (q *request) send(ctx context.Context, s *Sink) {
+	res, err := s.cluster.roundTrip(ctx, q.leader, q.build(s))
+	if err == nil {
+		answer, ok := res.(*produce.Response)
+		if ok {
+			q.read(answer)
+			return
+		}
+		err = fmt.Errorf("impossible response %T", res)
+	}
+	for _, sh := range q.shards {
+		sh.answer, sh.faulty = fmt.Errorf("broker %d: %w", q.leader, err), nil
+	}
+}
+
+func (q *request) build(s *Sink) *produce.Request {
+	r := &produce.Request{
+		Acks:    -1, // all in-sync replicas
+		Timeout: int32(min(s.cfg.RequestTimeout/4*3/time.Millisecond, math.MaxInt32)),
+	}
+	for _, sh := range q.shards {
+		n := slices.IndexFunc(r.Topics, func(t produce.RequestTopic) bool { return t.Topic == sh.topic })
+		if n < 0 {
+			n = len(r.Topics)
+			r.Topics = append(r.Topics, produce.RequestTopic{Topic: sh.topic})
+		}
+		t := &r.Topics[n]
+		t.Partitions = append(t.Partitions, produce.RequestPartition{
+			Partition: sh.partition,
+			RecordSet: protocol.RecordSet{
+				Attributes: protocol.Attributes(s.cfg.Compression) & 7, // the lowest bits of a batch's attributes
+				Records:    &sh.records,
+			},
+		})
+	}
+	return r
+}
+
+func (q *request) read(res *produce.Response) {
+	for _, sh := range q.shards {
+		sh.answer, sh.faulty = fmt.Errorf("broker %d left the partition out of its answer", q.leader), nil
+	}
+	for i := range res.Topics {
+		t := &res.Topics[i]
+		for j := range t.Partitions {
+			q.readPartition(t.Topic, &t.Partitions[j])
+		}
+	}
+}
+
+func (q *request) readPartition(topic string, p *produce.ResponsePartition) {
+	for _, sh := range q.shards {
+		if sh.topic != topic || sh.partition != p.Partition {
+			continue
+		}
+		sh.faulty = p.RecordErrors
+		switch {
+		case p.ErrorCode == 0:
+			sh.answer = nil
+		case p.ErrorMessage != "":
+			sh.answer = fmt.Errorf("%w (%s)", kafka.Error(p.ErrorCode), p.ErrorMessage)
+		default:
+			sh.answer = kafka.Error(p.ErrorCode)
+		}
+	}
+}
