@@ -32,7 +32,7 @@ func (p *Progress) Settled(offset int64) bool {
 	if offset < p.Frontier {
 		return true
 	}
-	i, found := slices.BinarySearchFunc(p.Ahead, offset, func(r Range, o int64) int {
+	_, found := slices.BinarySearchFunc(p.Ahead, offset, func(r Range, o int64) int {
 		switch {
 		case r.To <= o:
 			return -1
@@ -41,7 +41,6 @@ func (p *Progress) Settled(offset int64) bool {
 		}
 		return 0
 	})
-	_ = i
 	return found
 }
 

@@ -1,0 +1,48 @@
+package commit
+
+import "slices"
+
+// appendRange adds r behind the last range of rs, or grows the last one if the two touch or overlap. r must not begin
+// before the last range does.
+func appendRange(rs []Range, r Range) []Range {
+	if n := len(rs); n > 0 && r.From <= rs[n-1].To {
+		rs[n-1].To = max(rs[n-1].To, r.To)
+		return rs
+	}
+	return append(rs, r)
+}
+
+// wellFormed tells whether rs is what [Progress] promises: at or above the frontier, ascending, neither empty nor
+// touching.
+func wellFormed(frontier int64, rs []Range) bool {
+	for i, r := range rs {
+		if r.From >= r.To || r.From < frontier || (i > 0 && r.From <= rs[i-1].To) {
+			return false
+		}
+	}
+	return true
+}
+
+// normalise returns rs if it is well formed, else a sorted, merged copy with what lies below the frontier cut away.
+func normalise(frontier int64, rs []Range) []Range {
+	if wellFormed(frontier, rs) {
+		return rs
+	}
+	sorted := slices.SortedFunc(slices.Values(rs), func(a, b Range) int {
+		switch {
+		case a.From < b.From:
+			return -1
+		case a.From > b.From:
+			return 1
+		}
+		return 0
+	})
+	var out []Range
+	for _, r := range sorted {
+		r.From = max(r.From, frontier)
+		if r.From < r.To {
+			out = appendRange(out, r)
+		}
+	}
+	return out
+}

@@ -1,0 +1,364 @@
+package commit
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+)
+
+var (
+	// ErrOrder: Track or Advance was given offsets that do not ascend, or that lie below the position.
+	ErrOrder = errors.New("commit: offsets out of order")
+
+	// ErrNotPending: Settle was given a number that was never tracked or is settled already.
+	ErrNotPending = errors.New("commit: message is not pending")
+)
+
+// maxFree bounds the empty blocks a tracker keeps for later: at most 9 KiB on a plain log, 650 KiB after a long stretch
+// of a log with a hole behind every message.
+const maxFree = 16
+
+// Tracker knows for one partition, and one ownership of it, which of the messages that were fetched are settled.
+//
+// It gives each message a number, without gaps, in fetch order, because offsets may skip: whether two settled messages
+// are neighbours is seen from their numbers alone. It keeps one bit a message; a stretch of 4096 settled ones becomes 24
+// bytes. Track, Settle and State cost O(1) amortised and allocate nothing in steady state.
+//
+// A map or a sorted set of offsets would be shorter, at hundreds of nanoseconds and dozens of bytes a message. "The
+// smallest of what each worker finished last" would be cheaper still, and wrong: a worker that has not finished its
+// first message yet is not in that minimum, and a restart would skip that message.
+//
+// A Tracker is safe for concurrent use. Track and Advance are meant for the one goroutine that fetches.
+type Tracker struct {
+	log   string
+	epoch int64
+
+	mu       sync.Mutex
+	position int64 // offset of the next fetch: all below it is tracked or holds no message
+	frontier int64 // offset of message low, or position if nothing is pending
+	low      int64 // number of the oldest unsettled message, or next
+	next     int64 // number of the next message to track
+	pending  int64 // unsettled ones among [low, next)
+	changed  int64 // grows with every change of what Progress would say
+
+	slots []slot // slots[head:] are the blocks from that of low to that of next-1
+	head  int
+	free  []*block
+
+	restored []Range // settled under an earlier owner, as long as the frontier has not passed them
+	reached  int     // restored[:reached] end at or below the position
+	scratch  []bool  // what Track returns
+}
+
+// slot is the directory's entry for one block of numbers.
+type slot struct {
+	block *block // nil: all blockSize messages are settled
+	first int64  // offset of its first message
+	end   int64  // offset after its last message; set only when block is nil
+}
+
+// NewTracker returns a tracker that goes on where restored ends: its position is restored.Frontier, log identity and
+// epoch are restored's, and restored.Ahead counts as settled until the frontier has passed it. The caller that took the
+// partition over in a new epoch, or found another log, says so in the Progress that it passes. A nil restored is the
+// zero Progress. The tracker keeps no reference to it.
+func NewTracker(restored *Progress) *Tracker {
+	if restored == nil {
+		restored = &Progress{}
+	}
+	return &Tracker{
+		log:      restored.Log,
+		epoch:    restored.Epoch,
+		position: restored.Frontier,
+		frontier: restored.Frontier,
+		restored: slices.Clone(normalise(restored.Frontier, restored.Ahead)),
+	}
+}
+
+// Track learns the messages of one fetch, in log order, and the position after them.
+//
+// Offsets ascend, may skip, and are not below the position; next is above the last of them and may lie further on, where
+// the log holds no more messages up to it. No offsets at all is legal: see Advance. offsets is not kept.
+//
+// Message offsets[i] gets the number first+i. settled is nil, or as long as offsets and valid until the next Track: true
+// marks a message that an earlier owner had settled already; it is settled here too, and the caller drops it.
+//
+// The error wraps [ErrOrder]; nothing is tracked then. Track never blocks for longer than another method runs.
+func (t *Tracker) Track(offsets []int64, next int64) (first int64, settled []bool, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	at := t.position
+	for i, o := range offsets {
+		if o < at || o == math.MaxInt64 {
+			return 0, nil, fmt.Errorf("%w: offset %d (message %d of the batch) where at least %d was due: the source must deliver a partition in log order", ErrOrder, o, i, at)
+		}
+		at = o + 1
+	}
+	if next < at {
+		return 0, nil, fmt.Errorf("%w: position %d where at least %d was due: a position never moves back", ErrOrder, next, at)
+	}
+
+	first = t.next
+	for rest := offsets; len(rest) > 0; {
+		i := int(t.next & blockMask)
+		if i == 0 {
+			t.slots = append(t.slots, slot{block: t.newBlock(rest[0]), first: rest[0]})
+		}
+		n := min(len(rest), blockSize-i)
+		t.slots[len(t.slots)-1].block.add(i, rest[:n])
+		t.next += int64(n)
+		rest = rest[n:]
+	}
+	t.pending += int64(len(offsets))
+	t.position = next
+	settled = t.settleRestored(first, offsets)
+	t.advance()
+	return first, settled, nil
+}
+
+// Advance learns that the log holds no messages from the position up to next: control records, aborted transactions,
+// a compacted tail, filtered rows. It is Track with no messages.
+func (t *Tracker) Advance(next int64) error {
+	_, _, err := t.Track(nil, next)
+	return err
+}
+
+// Settle learns that these messages, by number, are settled. Any order, any goroutine.
+//
+// A number that was never tracked, or is settled already, is an error that wraps [ErrNotPending] and names the first
+// such number: somebody settled a message twice. The others of the batch are settled all the same.
+func (t *Tracker) Settle(numbers []int64) error {
+	bad, wrong := int64(0), 0
+	t.mu.Lock()
+	low, next, base := t.low, t.next, t.low>>blockBits
+	for _, n := range numbers {
+		if n >= low && n < next {
+			s := &t.slots[t.head+int(n>>blockBits-base)]
+			if b := s.block; b != nil && b.settle(int(n&blockMask)) {
+				t.pending--
+				if b.count == blockSize {
+					t.fill(s)
+				}
+				continue
+			}
+		}
+		if wrong == 0 {
+			bad = n
+		}
+		wrong++
+	}
+	if wrong < len(numbers) {
+		t.changed++
+		t.advance()
+	}
+	t.mu.Unlock()
+
+	if wrong == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: number %d (%d of %d in this call): never tracked, or settled twice", ErrNotPending, bad, wrong, len(numbers))
+}
+
+// Progress returns one snapshot: everything whose Settle had returned is in it, and nothing whose Settle had not begun.
+// Its value is freshly made and the caller's own. It costs a look at 64 messages per nanosecond or so between the
+// oldest unsettled message and the position, less over long settled stretches, and Settle waits meanwhile.
+func (t *Tracker) Progress() *Progress {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return &Progress{Log: t.log, Epoch: t.epoch, Frontier: t.frontier, Ahead: t.ahead()}
+}
+
+// State is what a tracker can tell at once. All fields are of the same moment.
+type State struct {
+	// Position is the offset of the next fetch, Frontier the offset below which every message is settled.
+	Position, Frontier int64
+
+	// Pending counts the messages that are tracked and not settled; Ahead those that are settled although an older one
+	// is not, which a plain commit of the frontier would replay. Neither counts restored ranges that were not fetched
+	// again yet.
+	Pending, Ahead int64
+
+	// Oldest is the number of the oldest unsettled message, -1 if there is none.
+	Oldest int64
+
+	// Changed is the same as long as Progress would say the same: an idle partition need not be committed again.
+	Changed int64
+}
+
+// State returns the counts and marks of this moment in O(1).
+func (t *Tracker) State() State {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := State{
+		Position: t.position,
+		Frontier: t.frontier,
+		Pending:  t.pending,
+		Ahead:    t.next - t.low - t.pending,
+		Oldest:   -1,
+		Changed:  t.changed,
+	}
+	if t.low < t.next {
+		s.Oldest = t.low
+	}
+	return s
+}
+
+// Offset returns the offset of an unsettled message, and false for a number that is settled or was never tracked.
+func (t *Tracker) Offset(number int64) (int64, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if number < t.low || number >= t.next {
+		return 0, false
+	}
+	b := t.slotOf(number).block
+	if b == nil || b.has(int(number&blockMask)) {
+		return 0, false
+	}
+	return b.offset(int(number & blockMask)), true
+}
+
+// settleRestored settles those of the messages just tracked that lie in restored ranges.
+func (t *Tracker) settleRestored(first int64, offsets []int64) []bool {
+	if t.reached == len(t.restored) {
+		return nil
+	}
+	var settled []bool
+	for i, o := range offsets {
+		for t.reached < len(t.restored) && t.restored[t.reached].To <= o {
+			t.reached++
+		}
+		if t.reached == len(t.restored) {
+			break
+		}
+		if o < t.restored[t.reached].From {
+			continue
+		}
+		if settled == nil {
+			t.scratch = slices.Grow(t.scratch[:0], len(offsets))[:len(offsets)]
+			clear(t.scratch)
+			settled = t.scratch
+			t.changed++
+		}
+		settled[i] = true
+		n := first + int64(i)
+		s := t.slotOf(n)
+		s.block.settle(int(n & blockMask))
+		t.pending--
+		if s.block.count == blockSize {
+			t.fill(s)
+		}
+	}
+	return settled
+}
+
+// slotOf returns the slot of a number in [low, next).
+func (t *Tracker) slotOf(n int64) *slot { return &t.slots[t.head+int(n>>blockBits-t.low>>blockBits)] }
+
+// newBlock returns an empty block, a used one if there is.
+func (t *Tracker) newBlock(first int64) *block {
+	b := &block{}
+	if n := len(t.free); n > 0 {
+		b, t.free = t.free[n-1], t.free[:n-1]
+	}
+	b.reset(first)
+	return b
+}
+
+// fill turns a slot whose messages are all settled into a mark and takes its block back.
+func (t *Tracker) fill(s *slot) {
+	s.end = s.block.offset(blockMask) + 1
+	if len(t.free) < maxFree {
+		t.free = append(t.free, s.block)
+	}
+	s.block = nil
+}
+
+// advance moves low over what is settled, drops the blocks behind it and sets the frontier.
+func (t *Tracker) advance() {
+	for t.low < t.next {
+		b := t.slots[t.head].block
+		if b != nil {
+			base := t.low &^ blockMask
+			end := int(min(t.next-base, blockSize))
+			if i := b.next(int(t.low-base), end, false); i < blockSize {
+				t.low = base + int64(i)
+				break
+			}
+		}
+		t.low = (t.low | blockMask) + 1
+		t.head++
+	}
+	if t.head > len(t.slots)/2 { // copying what is left is paid for by the slots that were dropped
+		n := copy(t.slots, t.slots[t.head:])
+		clear(t.slots[n:])
+		t.slots, t.head = t.slots[:n], 0
+	}
+
+	frontier := t.position
+	if t.low < t.next {
+		frontier = t.slots[t.head].block.offset(int(t.low & blockMask))
+	}
+	if frontier == t.frontier {
+		return
+	}
+	t.frontier = frontier
+	t.changed++
+	passed := 0
+	for passed < len(t.restored) && t.restored[passed].To <= frontier {
+		passed++
+	}
+	t.restored, t.reached = t.restored[passed:], max(0, t.reached-passed)
+}
+
+// ahead lists what is settled at or above the frontier: the settled stretches of numbers, as offsets, merged with what
+// is left of the restored ranges. Offsets between two settled neighbours hold no message and are in their range.
+func (t *Tracker) ahead() []Range {
+	var out []Range
+	restored := t.restored
+	add := func(r Range) {
+		for len(restored) > 0 && restored[0].From <= r.From {
+			out = appendRange(out, Range{max(restored[0].From, t.frontier), restored[0].To})
+			restored = restored[1:]
+		}
+		out = appendRange(out, r)
+	}
+
+	var open bool // a settled stretch goes on at the end of the block before
+	var run Range
+	base := t.low &^ blockMask
+	for k := t.head; k < len(t.slots); k, base = k+1, base+blockSize {
+		s := &t.slots[k]
+		if s.block == nil {
+			if !open {
+				open, run.From = true, s.first
+			}
+			run.To = s.end
+			continue
+		}
+		i, end := int(max(t.low-base, 0)), int(min(t.next-base, blockSize))
+		for i < end {
+			from := s.block.next(i, end, true)
+			if open && from > i {
+				add(run)
+				open = false
+			}
+			if from == end {
+				break
+			}
+			i = s.block.next(from, end, false)
+			if !open {
+				open, run.From = true, s.block.offset(from)
+			}
+			run.To = s.block.offset(i-1) + 1
+		}
+	}
+	if open {
+		add(run)
+	}
+	for _, r := range restored {
+		out = appendRange(out, Range{max(r.From, t.frontier), r.To})
+	}
+	return out
+}
