@@ -1,0 +1,218 @@
+package keystrand_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/keystrand/keystrand"
+)
+
+func TestOutcomeOfReadsWhatAHandlerReturned(t *testing.T) {
+	boom := errors.New("boom")
+	for _, c := range []struct {
+		name  string
+		err   error
+		want  keystrand.Outcome
+		after time.Duration
+	}{
+		{"nil", nil, keystrand.Handled, 0},
+		{"any other error", boom, keystrand.Failed, 0},
+		{"retry", keystrand.RetryAfter(time.Second, boom), keystrand.Retry, time.Second},
+		{"retry without a cause", keystrand.RetryAfter(time.Second, nil), keystrand.Retry, time.Second},
+		{"retry with a negative delay", keystrand.RetryAfter(-time.Second, boom), keystrand.Retry, 0},
+		{"permanent", keystrand.Permanent(boom), keystrand.Forbidden, 0},
+		{"permanent nil is nil", keystrand.Permanent(nil), keystrand.Handled, 0},
+		{"skip", keystrand.Skip("old"), keystrand.Skipped, 0},
+		{"wrapped", fmt.Errorf("save: %w", keystrand.Permanent(boom)), keystrand.Forbidden, 0},
+		{"permanent before retry", errors.Join(keystrand.RetryAfter(time.Second, boom), keystrand.Permanent(boom)), keystrand.Forbidden, 0},
+		{"retry before skip", errors.Join(keystrand.Skip("x"), keystrand.RetryAfter(time.Second, boom)), keystrand.Retry, time.Second},
+		{"skip before failure", errors.Join(boom, keystrand.Skip("x")), keystrand.Skipped, 0},
+		{"in a batch", &keystrand.BatchError{Settled: 2, Err: keystrand.Permanent(boom)}, keystrand.Forbidden, 0},
+		{"retry around permanent", keystrand.RetryAfter(time.Second, keystrand.Permanent(boom)), keystrand.Forbidden, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, after := keystrand.OutcomeOf(c.err)
+			if got != c.want || after != c.after {
+				t.Errorf("OutcomeOf(%v) = %v, %v, want %v, %v", c.err, got, after, c.want, c.after)
+			}
+		})
+	}
+	if err := keystrand.RetryAfter(0, boom); !errors.Is(err, boom) {
+		t.Errorf("RetryAfter hides its cause: %v", err)
+	}
+	if err := keystrand.Permanent(boom); !errors.Is(err, boom) || err.Error() != "boom" {
+		t.Errorf("Permanent(boom) = %v", err)
+	}
+}
+
+func TestChainPutsTheFirstMiddlewareOutermost(t *testing.T) {
+	var order []string
+	mark := func(name string) keystrand.Middleware {
+		return func(next keystrand.Next) keystrand.Next {
+			return func(ctx context.Context, c *keystrand.Call) error {
+				order = append(order, name)
+				return next(ctx, c)
+			}
+		}
+	}
+	next := keystrand.Chain(func(context.Context, *keystrand.Call) error { order = append(order, "handler"); return nil }, mark("a"), mark("b"))
+	if err := next(t.Context(), &keystrand.Call{}); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"a", "b", "handler"}; !reflect.DeepEqual(order, want) {
+		t.Errorf("order = %v, want %v", order, want)
+	}
+}
+
+func TestPanicsOfEveryHandlerShapeAreCaughtBeneathAllMiddleware(t *testing.T) {
+	boom := errors.New("boom")
+	for name, next := range map[string]keystrand.Next{
+		"handler": keystrand.HandlerNext(keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error { panic(boom) })),
+		"batch":   keystrand.BatchNext(keystrand.BatchHandlerFunc(func(context.Context, []*keystrand.Message) error { panic(boom) })),
+		"transformer": keystrand.TransformNext(keystrand.TransformerFunc(func(context.Context, *keystrand.Message, func(keystrand.Message)) error {
+			panic(boom)
+		})),
+		"nil map": keystrand.HandlerNext(keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error {
+			var m map[string]int
+			m["x"] = 1
+			return nil
+		})),
+	} {
+		t.Run(name, func(t *testing.T) {
+			var seen error
+			observer := func(next keystrand.Next) keystrand.Next {
+				return func(ctx context.Context, c *keystrand.Call) error {
+					seen = next(ctx, c)
+					return seen
+				}
+			}
+			c := &keystrand.Call{}
+			c.Reset(&keystrand.Message{})
+			err := keystrand.Chain(next, observer)(t.Context(), c)
+			p, ok := errors.AsType[*keystrand.PanicError](err)
+			if !ok || len(p.Stack) == 0 || seen == nil {
+				t.Fatalf("err = %v, middleware saw %v", err, seen)
+			}
+			if name != "nil map" && !errors.Is(err, boom) {
+				t.Errorf("%v does not wrap what it panicked with", err)
+			}
+			if _, ok := errors.AsType[runtime.Error](err); name == "nil map" && !ok {
+				t.Errorf("%v does not wrap the runtime's error", err)
+			}
+		})
+	}
+}
+
+func TestTransformDropsWhatAnEarlierTryEmitted(t *testing.T) {
+	tries := 0
+	next := keystrand.TransformNext(keystrand.TransformerFunc(func(_ context.Context, m *keystrand.Message, emit func(keystrand.Message)) error {
+		tries++
+		emit(keystrand.Message{Offset: m.Offset, Attempt: tries})
+		if tries == 1 {
+			return errors.New("again")
+		}
+		return nil
+	}))
+	twice := func(next keystrand.Next) keystrand.Next {
+		return func(ctx context.Context, c *keystrand.Call) error {
+			_ = next(ctx, c)
+			return next(ctx, c)
+		}
+	}
+	c := &keystrand.Call{}
+	c.Reset(&keystrand.Message{Offset: 7})
+	if err := keystrand.Chain(next, twice)(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if e := c.Emitted(); len(e) != 1 || e[0].Attempt != 2 || e[0].Offset != 7 {
+		t.Errorf("emitted %+v, want the second try's alone", e)
+	}
+	c.Reset()
+	if len(c.Emitted()) != 0 {
+		t.Error("Reset keeps what was emitted")
+	}
+}
+
+func TestMuxRefusesAStreamWithoutHandler(t *testing.T) {
+	x := keystrand.Mux{"orders": keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error { return nil })}
+	if err := x.Handle(t.Context(), &keystrand.Message{Stream: "orders"}); err != nil {
+		t.Error(err)
+	}
+	err := x.Handle(t.Context(), &keystrand.Message{Stream: "users", Partition: 3, Offset: 9})
+	if o, _ := keystrand.OutcomeOf(err); o != keystrand.Forbidden {
+		t.Errorf("err = %v, want a permanent failure", err)
+	}
+	x[""] = keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error { return nil })
+	if err := x.Handle(t.Context(), &keystrand.Message{Stream: "users"}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDecodeFailureIsPermanentAndNamesTheMessage(t *testing.T) {
+	called := false
+	h := keystrand.Decode(json.Unmarshal, func(context.Context, *keystrand.Message, struct{ A int }) error { called = true; return nil })
+	err := h.Handle(t.Context(), &keystrand.Message{Stream: "orders", Partition: 3, Offset: 9, Value: []byte("{")})
+	if o, _ := keystrand.OutcomeOf(err); o != keystrand.Forbidden || called {
+		t.Fatalf("err = %v, called = %v", err, called)
+	}
+	if got := err.Error(); got != `keystrand: decode orders/3@9 into struct { A int }: unexpected end of JSON input` {
+		t.Errorf("error = %q", got)
+	}
+}
+
+func TestKeys(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		f       keystrand.KeyFunc
+		m       keystrand.Message
+		lane    string
+		ordered bool
+	}{
+		{"a key", keystrand.ByKey, keystrand.Message{Key: []byte("k")}, "k", true},
+		{"no key is unordered", keystrand.ByKey, keystrand.Message{}, "", false},
+		{"an empty key is a key", keystrand.ByKey, keystrand.Message{Key: []byte{}}, "", true},
+		{"by partition", keystrand.ByPartition, keystrand.Message{Key: []byte("k")}, "", true},
+		{"unordered", keystrand.Unordered, keystrand.Message{Key: []byte("k")}, "", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			k, err := c.f(&c.m)
+			lane, more, ordered := k.Lanes()
+			if err != nil || lane != c.lane || ordered != c.ordered || more != nil || k.IsBarrier() {
+				t.Errorf("lanes %q %q %v, err %v", lane, more, ordered, err)
+			}
+		})
+	}
+	if lane, more, ok := keystrand.KeysOf("a", "b").Lanes(); lane != "a" || len(more) != 1 || more[0] != "b" || !ok {
+		t.Errorf("KeysOf: %q %q %v", lane, more, ok)
+	}
+	if _, _, ok := keystrand.KeysOf().Lanes(); ok {
+		t.Error("KeysOf() is ordered")
+	}
+	if b := keystrand.Barrier(); !b.IsBarrier() {
+		t.Error("a barrier is none")
+	}
+}
+
+func TestCloneOutlivesTheMessage(t *testing.T) {
+	m := &keystrand.Message{Key: []byte("k"), Headers: []keystrand.Header{{Key: "h", Value: []byte("1")}, {Key: "h", Value: []byte("2")}}}
+	c := m.Clone()
+	m.Key, m.Headers[0] = nil, keystrand.Header{}
+	if string(c.Key) != "k" || c.Headers[0].Key != "h" {
+		t.Errorf("clone = %+v", c)
+	}
+	if v, ok := c.Header("h"); !ok || string(v) != "2" {
+		t.Errorf(`Header("h") = %q, %v`, v, ok)
+	}
+	if _, ok := c.Header("x"); ok {
+		t.Error("a header that is not there")
+	}
+	if c.Size() != 5 {
+		t.Errorf("Size = %d, want 5", c.Size())
+	}
+}
