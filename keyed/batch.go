@@ -1,0 +1,112 @@
+package keyed
+
+// Batch is what one Submit hands over. It is the queue's own and used again and again, by its one submitting goroutine.
+type Batch[T any] struct {
+	q      *Queue[T]
+	staged []staged[T]
+	more   []hashed // keys of items that have several
+	free   []*node[T]
+}
+
+// staged is an item on its way to its lanes.
+type staged[T any] struct {
+	node *node[T]
+	key  string
+	hash uint32
+	kind kind
+	more []hashed // all keys of an item that has several; else nil
+}
+
+type hashed struct {
+	key  string
+	hash uint32
+}
+
+type kind uint8
+
+const (
+	ordered kind = iota
+	unordered
+	barrier
+)
+
+// Add adds an item to a lane, or to several, in which it then takes its turn when it heads them all; lanes named twice
+// count once, and the empty name is a name like others. It returns the item, zero, to be filled in place before Submit.
+// The names' bytes are kept, not copied, as long as the lane exists: they must not change. Costs no lock.
+func (b *Batch[T]) Add(lane string, more ...string) *T {
+	s := b.stage(ordered)
+	s.key, s.hash = lane, b.q.e.hashOf(lane)
+	if len(more) == 0 {
+		return &s.node.item
+	}
+	from := len(b.more)
+	b.more = append(b.more, hashed{s.key, s.hash})
+	for _, k := range more {
+		if !contains(b.more[from:], k) {
+			b.more = append(b.more, hashed{k, b.q.e.hashOf(k)})
+		}
+	}
+	if len(b.more)-from > 1 {
+		s.more = b.more[from:len(b.more):len(b.more)]
+	}
+	return &s.node.item
+}
+
+// AddUnordered adds an item with a lane of its own, which it shares with no other.
+func (b *Batch[T]) AddUnordered() *T { return &b.stage(unordered).node.item }
+
+// AddBarrier adds an item that runs after all that were submitted before it have left, alone, and before all that come
+// after it. "All" are those of the queue's id: also what an earlier epoch still runs.
+func (b *Batch[T]) AddBarrier() *T { return &b.stage(barrier).node.item }
+
+// Len is how many items were added since the last Submit.
+func (b *Batch[T]) Len() int { return len(b.staged) }
+
+func (b *Batch[T]) stage(k kind) *staged[T] {
+	n := len(b.free)
+	if n == 0 {
+		b.refill()
+		n = len(b.free)
+	}
+	b.staged = append(b.staged, staged[T]{node: b.free[n-1], kind: k})
+	b.free = b.free[:n-1]
+	return &b.staged[len(b.staged)-1]
+}
+
+// refill gets nodes from the executor, or new ones: many in one allocation.
+func (b *Batch[T]) refill() {
+	e := b.q.e
+	e.mu.Lock()
+	b.free = e.nodes.takeMany(b.free, joinAtOnce)
+	e.unlock()
+	if len(b.free) > 0 {
+		return
+	}
+	chunk := make([]node[T], nodesAtOnce)
+	for i := range chunk {
+		b.free = append(b.free, &chunk[i])
+	}
+}
+
+// nodesAtOnce are allocated together and so freed together: few enough that one long parked item pins little.
+const nodesAtOnce = 64
+
+// reset empties the batch; its items from the first that were not submitted are given back.
+func (b *Batch[T]) reset(first int) {
+	for _, s := range b.staged[first:] {
+		*s.node = node[T]{}
+		b.free = append(b.free, s.node)
+	}
+	clear(b.staged)
+	clear(b.more)
+	b.staged, b.more = b.staged[:0], b.more[:0]
+}
+
+func contains(keys []hashed, key string) bool {
+	for i := range keys {
+		if keys[i].key == key {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,333 @@
+package keyed
+
+import "math"
+
+// claimLocked gives w the lanes that it is to run next: one, or as many as make about shortTurn of work, but no more
+// than its part of what is ready.
+func (e *Executor[T]) claimLocked(w *worker[T], now int64) {
+	k := 1
+	if e.avg < shortTurn {
+		k = min(int(shortTurn/max(e.avg, 1)), maxClaim, 1+e.ready.len()/e.procs)
+	}
+	w.entries = w.entries[:0]
+	for len(w.entries) < k {
+		l := e.ready.pop()
+		if l == nil {
+			break
+		}
+		if l.table.queue.fenced {
+			continue // Fence finds it in the table
+		}
+		w.entries = append(w.entries, e.takeLocked(w, l))
+	}
+	if w.n = len(w.entries); w.n == 0 {
+		return
+	}
+	w.at = 0
+	w.since = now
+	w.word.Store(0)
+	e.running++
+	w.older = e.newest
+	if w.older == nil {
+		e.oldest = w
+	} else {
+		w.older.newer = w
+	}
+	e.newest = w
+	if w.n > 1 {
+		w.open = true
+		e.open++
+		e.tickLocked()
+	}
+}
+
+// takeLocked makes a ready lane run: it takes the items of one turn out of it.
+func (e *Executor[T]) takeLocked(w *worker[T], l *lane[T]) entry[T] {
+	q := l.table.queue
+	en := entry[T]{lane: l, queue: q, since: l.at, n: 1}
+	q.turns++
+	if m := l.head().multi; m != nil {
+		en.first = m.node
+		for _, x := range m.lanes {
+			x.pop(1)
+			x.links--
+			x.state, x.at, x.taken = Running, uint32(w.number), 1
+		}
+	} else {
+		n := 1
+		if e.cfg.MaxTurn > 1 && l.single == 0 {
+			n = l.prefix(e.cfg.MaxTurn)
+		}
+		en.first, en.n = l.pop(n), int32(n)
+		l.count -= uint32(n)
+		l.state, l.at, l.taken = Running, uint32(w.number), uint16(n)
+	}
+	q.ready -= int(en.n)
+	q.running += int(en.n)
+	return en
+}
+
+// untakeLocked is the opposite, for an entry that was not started.
+func (e *Executor[T]) untakeLocked(en *entry[T]) {
+	q := en.queue
+	q.running -= int(en.n)
+	q.ready += int(en.n)
+	if m := en.first.multi; m != nil {
+		e.multiBackLocked(m)
+		for _, x := range m.lanes {
+			e.readyLocked(x, en.since)
+		}
+	} else {
+		en.lane.taken = 0
+		en.lane.back(en.first, int(en.n))
+		e.readyLocked(en.lane, en.since)
+	}
+	e.turnEndedLocked(q)
+}
+
+// back puts n items, from first on, in front of their lane again.
+func (l *lane[T]) back(first *node[T], n int) {
+	last := first
+	for range n - 1 {
+		last = last.next
+	}
+	l.pushFront(first, last)
+	l.count += uint32(n)
+}
+
+// settleLocked releases the lanes of what has been finished, and the worker of its claim. What it leaves to do without
+// the lock is in f: see clean.
+func (e *Executor[T]) settleLocked(f *flush[T], now int64) {
+	if len(f.dead) > 0 { // by now clean
+		e.nodes.give(f.dead...)
+		clear(f.dead)
+		f.dead = f.dead[:0]
+		if len(e.nodes.free) > trimKeep && e.trimAt == math.MaxInt64 {
+			e.trimAt = e.now() + trimEvery
+			e.byLocked(e.trimAt)
+		}
+	}
+	for _, q := range f.ended {
+		e.turnEndedLocked(q)
+	}
+	f.ended = f.ended[:0]
+	for i := range f.entries {
+		e.releaseLocked(&f.entries[i], f, now)
+	}
+	clear(f.entries)
+	f.entries = nil
+	if f.turns > 0 {
+		e.turns += int64(f.turns)
+		e.feedLocked(f.spent / int64(f.turns))
+		f.turns = 0
+	}
+	w := f.worker
+	if w == nil {
+		return
+	}
+	f.worker = nil
+	e.unwatchLocked(w)
+	e.running--
+	w.n = 0
+}
+
+// unwatchLocked takes a worker off the list of those whose claim the clock watches.
+func (e *Executor[T]) unwatchLocked(w *worker[T]) {
+	if w.open {
+		w.open = false
+		e.open--
+	}
+	if w.stalled {
+		w.stalled = false
+		e.stalled--
+		return
+	}
+	e.unlistLocked(w)
+}
+
+func (e *Executor[T]) unlistLocked(w *worker[T]) {
+	if w.older == nil {
+		e.oldest = w.newer
+	} else {
+		w.older.newer = w.newer
+	}
+	if w.newer == nil {
+		e.newest = w.older
+	} else {
+		w.newer.older = w.older
+	}
+	w.older, w.newer = nil, nil
+}
+
+// feedLocked takes a mean of turn times into the average. One stuck turn counts as a long one, no more: so that it is
+// outweighed a few claims later.
+func (e *Executor[T]) feedLocked(turn int64) {
+	e.avg += (min(turn, tick) - e.avg) / averageOut
+}
+
+// releaseLocked ends a turn: what is done leaves, the rest goes back, and the lane goes on.
+func (e *Executor[T]) releaseLocked(en *entry[T], f *flush[T], now int64) {
+	q, l := en.queue, en.lane
+	done, rest := int(en.done), int(en.n-en.done)
+	q.running -= int(en.n)
+	q.finished += int64(done)
+	late := rest > 0 && q.fenced
+	if late { // clean drops them, and Wait waits for that
+		q.dropped += int64(rest)
+		f.ended = append(f.ended, q)
+	} else {
+		q.ready += rest
+	}
+	if en.first.multi != nil {
+		e.releaseMultiLocked(en, f, now)
+	} else {
+		first := en.first
+		for range done {
+			next := first.next
+			f.dead = append(f.dead, first)
+			first = next
+		}
+		l.taken = 0
+		l.single -= min(l.single, uint16(done))
+		if en.single > 0 {
+			l.single = en.single
+		}
+		switch {
+		case late:
+			for range rest {
+				next := first.next
+				f.late = append(f.late, lateItem[T]{q, first})
+				first = next
+			}
+		case rest > 0:
+			l.back(first, rest)
+		}
+		e.onwardLocked(l, en, now)
+	}
+	if !late {
+		e.turnEndedLocked(q)
+	}
+}
+
+// onwardLocked gives a lane its next state after a turn.
+func (e *Executor[T]) onwardLocked(l *lane[T], en *entry[T], now int64) {
+	q := l.table.queue
+	l.flags &^= flagEarlier
+	e.shareLocked(q, l)
+	switch {
+	case l.tail == nil:
+		e.removeLocked(l)
+	case en.queue == q && !q.fenced && (en.hold || en.park > 0):
+		e.parkLocked(l, en.hold, now+en.park, now)
+	default:
+		e.readyLocked(l, milli(now))
+	}
+}
+
+// readyLocked makes a lane with items ready. One whose first item has more lanes gets into the scheduler when that item
+// heads them all, and only the first of them does.
+func (e *Executor[T]) readyLocked(l *lane[T], since uint32) {
+	l.state, l.at = Ready, since
+	if l.table.queue.fenced {
+		return // Fence finds it in the table
+	}
+	if m := l.head().multi; m != nil {
+		if m.heads++; m.heads < len(m.lanes) {
+			return
+		}
+		m.heads = 0
+		l = m.lanes[0]
+	}
+	e.ready.push(l)
+}
+
+// removeLocked ends an empty lane.
+func (e *Executor[T]) removeLocked(l *lane[T]) {
+	t := l.table
+	t.remove(l)
+	q := t.queue
+	if l.has(flagBarrier) && q.barrier == l {
+		q.barrier = nil
+	}
+	*l = lane[T]{}
+	e.lanes.give(l)
+	if q.barrier == nil && q.gateLen() > 0 {
+		e.gatedLocked(q)
+	}
+	if t.lanes == 0 {
+		e.forgetLocked(t)
+	}
+}
+
+// turnEndedLocked counts a turn of q as ended, for Wait.
+func (e *Executor[T]) turnEndedLocked(q *Queue[T]) {
+	if q.turns--; q.turns == 0 && q.still != nil {
+		e.notes = append(e.notes, q.still)
+		q.still = nil
+	}
+}
+
+// shareLocked counts the lanes that are longer than their share, for AwaitShare.
+func (e *Executor[T]) shareLocked(q *Queue[T], l *lane[T]) {
+	if e.cfg.Share == 0 {
+		return
+	}
+	over := uint64(l.waiting())+uint64(l.taken) > uint64(e.cfg.Share)
+	if over == l.has(flagOver) {
+		return
+	}
+	l.flags ^= flagOver
+	if over {
+		q.over++
+	} else if q.over--; q.over == 0 {
+		e.roomLocked(q)
+	}
+}
+
+func (e *Executor[T]) roomLocked(q *Queue[T]) {
+	if q.room != nil {
+		e.notes = append(e.notes, q.room)
+		q.room = nil
+	}
+}
+
+// closeLocked closes a claim: its worker starts no more of it, what it has not started is ready again. What has returned
+// already goes to f to be finished, all but the last, which the worker keeps; with f nil the worker keeps all.
+func (e *Executor[T]) closeLocked(w *worker[T], f *flush[T]) {
+	var word uint64
+	for {
+		word = w.word.Load()
+		to := word | closedBit
+		if f == nil {
+			to |= keepBit
+		}
+		if word&closedBit != 0 {
+			if f == nil || word&keepBit == 0 {
+				return // closed already, by its worker or like this
+			}
+			to &^= keepBit
+		}
+		if w.word.CompareAndSwap(word, to) {
+			break
+		}
+	}
+	started := int(word & indexMask)
+	if word&closedBit == 0 {
+		for i := w.n - 1; i >= started; i-- { // backwards: no lane overtakes another
+			e.untakeLocked(&w.entries[i])
+			w.entries[i] = entry[T]{}
+			e.overtook++
+		}
+	}
+	if f == nil {
+		return
+	}
+	if w.open {
+		w.open = false
+		e.open--
+	}
+	if started > 1 {
+		f.own = append(f.own, w.entries[:started-1]...)
+		clear(w.entries[:started-1])
+	}
+}

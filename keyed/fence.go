@@ -1,0 +1,174 @@
+package keyed
+
+// Fence ends the epoch: after it returned no turn of this queue starts (I7), Submit takes nothing, and all waiting items
+// are dropped. A turn starts when its worker commits to it, an instant before Run is called, and no later: one that has
+// started may still be entering Run when Fence returns; Wait waits for it. What such a turn leaves undone is dropped
+// when it returns.
+//
+// drop is told each dropped item, once, with no lock held: from this call, and for late ones from workers, the clock and
+// a Submit that was under way, possibly at once; so each item ends by exactly one call of Finish or of drop. nil: nobody
+// is told. Only the first call's drop counts; further calls wait until the first is through. Not to be called from drop.
+func (q *Queue[T]) Fence(drop func(*T)) {
+	e := q.e
+	e.mu.Lock()
+	if q.fenced {
+		e.unlock()
+		<-q.cleared
+		return
+	}
+	q.drop, q.fenced = drop, true
+	e.roomLocked(q)
+	workers := len(e.workers)
+	for from := 0; from < workers; from += 256 {
+		if from > 0 {
+			e.unlock()
+			e.mu.Lock()
+		}
+		for _, w := range e.workers[from:min(from+256, len(e.workers))] {
+			if w != nil && w.claims(q) {
+				e.closeLocked(w, nil)
+			}
+		}
+		e.wakeLocked()
+	}
+	e.unlock()
+	q.empty()
+	e.mu.Lock()
+	q.emptied = true
+	e.notes = append(e.notes, q.cleared)
+	if q.t.queue == q {
+		e.forgetLocked(q.t)
+	}
+	e.unlock()
+}
+
+// claims tells whether the worker's claim has an entry of q that it has not started.
+func (w *worker[T]) claims(q *Queue[T]) bool {
+	if w.n == 0 {
+		return false
+	}
+	word := w.word.Load()
+	if word&closedBit != 0 {
+		return false
+	}
+	for i := int(word & indexMask); i < w.n; i++ {
+		if w.entries[i].queue == q {
+			return true
+		}
+	}
+	return false
+}
+
+// empty drops all waiting items, some hundred in one stretch under the lock. Nothing of the queue can get ready
+// meanwhile; lanes whose turn still runs stay, with their mark (I2).
+func (q *Queue[T]) empty() {
+	e := q.e
+	var batch []*node[T]
+	flush := func() {
+		for _, n := range batch {
+			if q.drop != nil {
+				q.drop(&n.item)
+			}
+			*n = node[T]{}
+		}
+	}
+	e.mu.Lock()
+	again := func() {
+		e.unlock()
+		flush()
+		e.mu.Lock()
+		e.nodes.give(batch...)
+		clear(batch)
+		batch = batch[:0]
+	}
+	for q.gateLen() > 0 {
+		s := &q.gate[q.gateFrom]
+		q.gateFrom++
+		q.ready--
+		q.dropped++
+		batch = append(batch, s.node)
+		*s = staged[T]{}
+		if len(batch) >= joinAtOnce {
+			again()
+		}
+	}
+	q.gate, q.gateFrom = nil, 0
+	bits := q.t.level
+	for step := range uint32(1) << bits {
+		if step&(pageSize-1) == 0 || len(batch) >= joinAtOnce {
+			again()
+		}
+		for full := true; full; {
+			full = false
+			q.t.walk(step, bits, func(l *lane[T]) {
+				if !full {
+					batch = e.dropLaneLocked(q, l, batch)
+					full = len(batch) >= joinAtOnce
+				}
+			})
+			if full {
+				again()
+			}
+		}
+	}
+	again()
+	e.unlock()
+}
+
+// dropLaneLocked takes waiting items of a lane out of it, until there are joinAtOnce in batch.
+func (e *Executor[T]) dropLaneLocked(q *Queue[T], l *lane[T], batch []*node[T]) []*node[T] {
+	if l.class != 0 {
+		e.ready.remove(l)
+	}
+	if l.state == Parked {
+		if l.has(flagTimed) {
+			e.heapRemoveLocked(int(l.at))
+		}
+		l.flags &^= flagTimed | flagHeld
+		q.parked -= int(l.count)
+		q.ready += int(l.count)
+		l.state = Ready
+		e.parked--
+	}
+	l.single = 0
+	for l.tail != nil && len(batch) < joinAtOnce {
+		n := l.pop(1)
+		m := n.multi
+		if m == nil {
+			l.count--
+			q.ready--
+			q.dropped++
+			batch = append(batch, n)
+			continue
+		}
+		l.links--
+		if n == m.node {
+			if m.parked {
+				q.parked--
+			} else {
+				q.ready--
+			}
+			q.dropped++
+			batch = append(batch, n)
+		} else {
+			e.freeLinkLocked(n)
+		}
+		if m.left--; m.left == 0 {
+			e.freeMultiLocked(m)
+		}
+	}
+	if l.tail != nil {
+		return batch
+	}
+	if l.has(flagOver) {
+		l.flags &^= flagOver
+		q.over--
+	}
+	if l.state == Running {
+		l.taken = 0
+		l.flags |= flagEarlier
+		return batch
+	}
+	e.removeLocked(l)
+	return batch
+}

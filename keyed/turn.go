@@ -1,0 +1,35 @@
+package keyed
+
+import "time"
+
+// Turn is one call of [Config.Run]: a prefix of one lane.
+//
+// The Turn and its slice belong to the worker and are valid until Run returned; the items themselves keep their
+// address and their content until they have left their lane, however often they are parked and run again.
+type Turn[T any] struct {
+	// Queue is the epoch its items were submitted to.
+	Queue *Queue[T]
+
+	// Items are the turn's items, oldest first; at least one, at most Config.MaxTurn.
+	Items []*T
+
+	// Scratch is the worker's own: what a turn leaves there its next turn finds. It is never shared.
+	Scratch *any
+}
+
+// Result is what a turn came to. The zero Result runs the same items again as soon as the lane is next.
+type Result struct {
+	// Done is how many of the turn's items leave the lane, counted from the first. The others stay, in their place.
+	Done int
+
+	// Park makes the lane wait so long before its next turn, holding no worker. A lane that has become empty is gone
+	// and waits for nothing.
+	Park time.Duration
+
+	// Hold makes the lane wait until Resume. It goes before Park.
+	Hold bool
+
+	// Single is how many of the lane's next items run one a turn. For a batch that failed without naming a culprit:
+	// run it again one by one up to its old end. At most 65,535.
+	Single int
+}
