@@ -1,8 +1,11 @@
 package fetch
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
+
+	"github.com/segmentio/kafka-go"
 )
 
 var (
@@ -44,7 +47,7 @@ type CorruptError struct {
 
 func (e *CorruptError) Error() string {
 	return fmt.Sprintf("kafka: topic %s partition %d: the data at offset %d cannot be read: %v "+
-		"(asked twice; check the broker's disk, or start behind that batch)", e.Topic, e.Partition, e.Offset, e.Err)
+		"(check the disks of the brokers, or begin behind that batch)", e.Topic, e.Partition, e.Offset, e.Err)
 }
 
 func (e *CorruptError) Unwrap() error { return e.Err }
@@ -63,3 +66,58 @@ func (e *PermissionError) Error() string {
 }
 
 func (e *PermissionError) Unwrap() error { return e.Err }
+
+// Fatal tells whether an error cannot heal by asking again: it is then worth an end, not a retry. Everything that is
+// not in this table, errors of the network above all, passes: brokers restart, leaders move, certificates of a load
+// balancer do not change by themselves but its back ends do.
+func Fatal(err error) bool {
+	var denied *PermissionError
+	var outside *OutOfRangeError
+	var corrupt *CorruptError
+	var cert *tls.CertificateVerificationError
+	switch {
+	case errors.Is(err, ErrUnknownTopic), errors.Is(err, ErrTopicGone), errors.Is(err, ErrRecreated),
+		errors.As(err, &denied), errors.As(err, &outside), errors.As(err, &corrupt):
+		return true
+	case errors.As(err, &cert): // the certificate is not one we trust
+		return true
+	}
+	var code kafka.Error
+	if !errors.As(err, &code) {
+		return false
+	}
+	switch code {
+	case kafka.UnsupportedVersion, kafka.InvalidTopic, kafka.InvalidRequest: // another broker, or a bug of ours
+		return true
+	case kafka.SecurityDisabled, kafka.UnsupportedForMessageFormat:
+		return true
+	}
+	return denies(code)
+}
+
+// denies tells whether an error is about credentials. Java's consumer ends on these too.
+func denies(err error) bool {
+	for _, code := range []kafka.Error{
+		kafka.TopicAuthorizationFailed, kafka.ClusterAuthorizationFailed, kafka.GroupAuthorizationFailed,
+		kafka.SASLAuthenticationFailed, kafka.UnsupportedSASLMechanism, kafka.IllegalSASLState,
+	} {
+		if errors.Is(err, code) {
+			return true
+		}
+	}
+	return false
+}
+
+// named turns a final error about a topic into one that says so.
+func named(err error, topic string) error {
+	var denied *PermissionError
+	switch {
+	case errors.As(err, &denied):
+		return err
+	case errors.Is(err, kafka.TopicAuthorizationFailed):
+		return &PermissionError{Topic: topic, Err: err}
+	case denies(err):
+		return &PermissionError{Err: err}
+	}
+	return fmt.Errorf("kafka: topic %s: %w", topic, err)
+}

@@ -2,7 +2,10 @@ package fetch
 
 import (
 	"context"
+	"fmt"
 	"time"
+
+	"github.com/segmentio/kafka-go"
 )
 
 // Query asks for an offset of a partition. The zero value asks for the earliest.
@@ -13,8 +16,152 @@ type Query struct {
 	Time time.Time
 }
 
-// Offsets answers queries, by partition number, for one topic, with one request a leader. Faults that pass are retried until ctx
-// ends. A partition that does not exist is an error that wraps ErrUnknownTopic.
+const (
+	stampLatest   = -1
+	stampEarliest = -2
+)
+
+func (q Query) stamp() int64 {
+	switch {
+	case q.Latest:
+		return stampLatest
+	case !q.Time.IsZero():
+		return q.Time.UnixMilli()
+	}
+	return stampEarliest
+}
+
+// Offsets answers queries, by partition number, for one topic, with one request a leader. Faults that pass are
+// retried until ctx ends; then the error tells the last one and context.Cause(ctx). A partition that does not exist
+// is an error that wraps ErrUnknownTopic.
 func Offsets(ctx context.Context, cfg Config, topic string, queries map[int32]Query) (map[int32]int64, error) {
-	return nil, ErrUnknownTopic
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	stamps := make(map[int32]int64, len(queries))
+	for p, q := range queries {
+		stamps[p] = q.stamp()
+	}
+	found := make(map[int32]int64, len(queries))
+	for len(stamps) > 0 {
+		err := retry(ctx, func() error { return cfg.offsets(ctx, topic, stamps, found) })
+		if err != nil {
+			return nil, named(fmt.Errorf("asking for offsets: %w", err), topic)
+		}
+		clear(stamps)
+		for p, offset := range found {
+			if offset < 0 { // no record is that new
+				stamps[p] = stampLatest
+			}
+		}
+	}
+	return found, nil
+}
+
+// offsets asks each leader once and moves what was answered from stamps to found.
+func (c *Config) offsets(ctx context.Context, topic string, stamps, found map[int32]int64) error {
+	cl, err := c.askMetadata(ctx, []string{topic})
+	if err != nil {
+		return err
+	}
+	t := cl.topics[topic]
+	if t.err != nil {
+		return t.err
+	}
+	leaders := map[int32]map[int32]int64{}
+	epochs := map[int32]int32{}
+	for p, stamp := range stamps {
+		info, ok := t.partitions[p]
+		switch {
+		case !ok:
+			return fmt.Errorf("partition %d: %w", p, kafka.UnknownTopicOrPartition)
+		case info.leader < 0:
+			return fmt.Errorf("partition %d: %w", p, kafka.LeaderNotAvailable)
+		}
+		if leaders[info.leader] == nil {
+			leaders[info.leader] = map[int32]int64{}
+		}
+		leaders[info.leader][p], epochs[p] = stamp, info.epoch
+	}
+	for leader, ps := range leaders {
+		v, err := c.askVersions(ctx, leader)
+		if err != nil {
+			return err
+		}
+		q := listRequest{topic: topic, stamps: ps, epochs: epochs, committed: !c.ReadUncommitted}
+		if q.version, err = v.choose(keyListOffsets, 2, newestList); err != nil {
+			return err
+		}
+		if err := c.list(ctx, leader, &q, found); err != nil {
+			return err
+		}
+		for p := range ps {
+			delete(stamps, p)
+		}
+	}
+	return nil
+}
+
+// newestList is the newest version of the ListOffsets request written here.
+const newestList = 5
+
+type listRequest struct {
+	version   int16
+	topic     string
+	stamps    map[int32]int64
+	epochs    map[int32]int32
+	committed bool
+}
+
+// list sends q to a leader and adds the answers to found: -1 where there is no such record.
+func (c *Config) list(ctx context.Context, leader int32, q *listRequest, found map[int32]int64) error {
+	x := &exchange{key: keyListOffsets, version: q.version, broker: leader, body: q.encode()}
+	if err := c.do(ctx, x, c.RequestTimeout); err != nil {
+		return err
+	}
+	r := x.payload()
+	r.i32() // throttled
+	answers := 0
+	for n := r.length(); n > 0 && r.err == nil; n-- {
+		r.string()
+		for n := r.length(); n > 0 && r.err == nil; n-- {
+			p, code := r.i32(), r.i16()
+			r.i64() // time of the record
+			offset := r.i64()
+			if q.version >= 4 {
+				r.i32() // leader epoch of the record
+			}
+			if code != 0 {
+				return fmt.Errorf("partition %d: %w", p, kafka.Error(code))
+			}
+			found[p] = offset
+			answers++
+		}
+	}
+	if r.err == nil && answers != len(q.stamps) {
+		return fmt.Errorf("a broker answered for %d partitions of %d", answers, len(q.stamps))
+	}
+	return malformed("ListOffsets", r.err)
+}
+
+func (q *listRequest) encode() []byte {
+	var w writer
+	w.i32(-1) // a consumer, no replica
+	w.bool(q.committed)
+	w.length(1)
+	w.string(q.topic)
+	w.length(len(q.stamps))
+	for p, stamp := range q.stamps {
+		w.i32(p)
+		if q.version >= 4 {
+			epoch, ok := q.epochs[p]
+			if !ok {
+				epoch = -1
+			}
+			w.i32(epoch)
+		}
+		w.i64(stamp)
+	}
+	return w.b
 }

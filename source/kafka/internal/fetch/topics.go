@@ -1,21 +1,77 @@
 package fetch
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
 
 // Topic is what the cluster says about a topic.
 type Topic struct {
 	// Partitions is how many there are: numbers 0 to Partitions-1.
 	Partitions int32
 	// LogID is the identity of the topic's log, made of its topic id: it changes when the topic is deleted and made
-	// again. Empty where brokers know no topic ids (before Kafka 2.8).
+	// again. Empty where brokers know no topic ids (before Kafka 2.8): nothing else tells two logs of one name apart
+	// for certain, and an identity that changes while the log is the same would throw good progress away.
 	LogID string
 }
 
-// Topics asks about topics without creating any. Faults that pass are retried until ctx ends. A topic that does not
-// exist is an error that wraps ErrUnknownTopic and names it, one that may not be described a *PermissionError; all are
-// joined. The topics that were found are returned beside the error.
+// Topics asks about topics without creating any. Faults that pass are retried until ctx ends; then the error tells
+// the last one and context.Cause(ctx). A topic that still does not exist after 5 s (a broker that has just started
+// knows none) is an error that wraps ErrUnknownTopic and names it, one that may not be described a *PermissionError;
+// all are joined. The topics that were found are returned beside such errors.
 func Topics(ctx context.Context, cfg Config, topics []string) (map[string]Topic, error) {
-	return nil, ErrUnknownTopic
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	var found map[string]Topic
+	var refused error
+	begun := time.Now()
+	err := retry(ctx, func() (err error) {
+		found, refused, err = cfg.topics(ctx, topics)
+		if err == nil && errors.Is(refused, ErrUnknownTopic) && time.Since(begun) < goneAfter {
+			return errUnheard
+		}
+		return err
+	})
+	if refused != nil {
+		return found, refused
+	}
+	if err != nil {
+		return nil, fmt.Errorf("kafka: asking %v for topics: %w", cfg.Brokers, err)
+	}
+	return found, nil
+}
+
+var errUnheard = errors.New("a topic is not known yet")
+
+// topics asks once. Errors of one topic that will not pass are in refused.
+func (c *Config) topics(ctx context.Context, topics []string) (found map[string]Topic, refused, err error) {
+	cl, err := c.askMetadata(ctx, topics)
+	if err != nil {
+		return nil, nil, err
+	}
+	found = make(map[string]Topic, len(topics))
+	var errs []error
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(topics))) {
+		t, ok := cl.topics[name]
+		switch {
+		case !ok || errors.Is(t.err, kafka.UnknownTopicOrPartition):
+			errs = append(errs, fmt.Errorf("%w: %s", ErrUnknownTopic, name))
+		case t.err != nil && Fatal(t.err):
+			errs = append(errs, named(t.err, name))
+		case t.err != nil:
+			return nil, nil, fmt.Errorf("topic %s: %w", name, t.err)
+		default:
+			found[name] = Topic{Partitions: int32(len(t.partitions)), LogID: t.id.String()}
+		}
+	}
+	return found, errors.Join(errs...), nil
 }
 
 // Partitions returns the number of partitions of each topic. Errors are those of [Topics].

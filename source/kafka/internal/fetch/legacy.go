@@ -1,0 +1,61 @@
+package fetch
+
+import "encoding/binary"
+
+// Message sets of magic 0 and 1, as topics hold them that were written before Kafka 0.11: offset int64, length int32,
+// crc uint32, magic int8, attributes int8, timestamp int64 (magic 1), key and value with int32 lengths. A compressed
+// message holds a set of its own as its value.
+
+// legacy takes one message as a batch of one record, or of the set in its value.
+func (h *head) legacy(message []byte) {
+	h.epoch, h.producer, h.records = -1, -1, 1
+	h.last = h.base // of a compressed set this is its last offset too
+	h.attributes = int16(message[atMagic+1]) & (attrCodec | attrLogAppendTime)
+	if h.magic == 1 {
+		h.maxTime = int64(binary.BigEndian.Uint64(message[atMagic+2:]))
+	}
+	h.body = message
+}
+
+// legacyMessage is one message of magic 0 or 1.
+type legacyMessage struct {
+	offset, time int64
+	key, value   []byte
+}
+
+func readLegacy(r *reader) legacyMessage {
+	m := legacyMessage{offset: r.i64(), time: -1}
+	inner := reader{b: r.take(int(r.i32()))}
+	inner.i32() // checksum, covered by that of the outer message
+	magic := inner.i8()
+	inner.i8() // attributes
+	if magic == 1 {
+		m.time = inner.i64()
+	}
+	m.key, m.value = inner.bytes(), inner.bytes()
+	if inner.err != nil {
+		r.fail()
+	}
+	return m
+}
+
+// unpackLegacy returns the messages of a compressed one, given its decompressed value. Magic 1 numbers them from 0 and
+// the wrapper has the offset of the last; magic 0 numbers them as the log does.
+func unpackLegacy(h *head, set []byte) ([]legacyMessage, error) {
+	var ms []legacyMessage
+	r := reader{b: set}
+	for len(r.b) > 0 && r.err == nil {
+		ms = append(ms, readLegacy(&r))
+	}
+	if r.err != nil {
+		return nil, r.err
+	}
+	if len(ms) == 0 || h.magic == 0 {
+		return ms, nil
+	}
+	shift := h.base - ms[len(ms)-1].offset
+	for i := range ms {
+		ms[i].offset += shift
+	}
+	return ms, nil
+}

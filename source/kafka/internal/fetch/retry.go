@@ -1,0 +1,55 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/segmentio/kafka-go"
+)
+
+// newBackoff gives the delays between attempts: short at first, since most faults are a leader that moves.
+func newBackoff() *backoff.ExponentialBackOff {
+	return backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(30*time.Millisecond),
+		backoff.WithMultiplier(1.7),
+		backoff.WithMaxInterval(2*time.Second),
+		backoff.WithMaxElapsedTime(0),
+	)
+}
+
+// retry calls f until it succeeds, fails finally or ctx ends. A topic or partition that nobody knows is final after
+// goneAfter.
+func retry(ctx context.Context, f func() error) error {
+	bo := newBackoff()
+	begun := time.Now()
+	for {
+		err := f()
+		if err == nil {
+			return nil
+		}
+		if errors.Is(err, kafka.UnknownTopicOrPartition) && time.Since(begun) >= goneAfter {
+			err = fmt.Errorf("%w (%w)", ErrUnknownTopic, err)
+		}
+		if Fatal(err) {
+			return err
+		}
+		if pause(ctx, bo.NextBackOff()) != nil {
+			return fmt.Errorf("%w; last: %w", context.Cause(ctx), err)
+		}
+	}
+}
+
+// pause waits for d or for the end of ctx.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
