@@ -1,0 +1,180 @@
+package benchmarks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"sync"
+	"testing"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/pipeline"
+	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/memory"
+)
+
+const keys = 10_000
+
+// BenchmarkOverhead measures what the way of a message costs when its handler does nothing: memory source, tracker,
+// lanes, worker, handler, settle, progress. One op is one message; the keys are 10,000, uniform. Beside it stand what
+// people write by hand, which tracks nothing and commits nothing: workers that each own a share of the keys (hash) and
+// a goroutine for each key, both fed by channels that carry the same Message.
+//
+// All workers were busy at once before the clock starts, since idle workers are not free everywhere.
+func BenchmarkOverhead(b *testing.B) {
+	for _, workers := range []int{1, 16, 256, 10_000} {
+		for _, v := range []struct {
+			name string
+			run  func(b *testing.B, f *feed, workers int)
+		}{{"keystrand", runPipeline}, {"hash", runHash}, {"goroutine-per-key", runPerKey}} {
+			if v.name == "goroutine-per-key" && workers != 256 {
+				continue // it has as many goroutines as keys, whatever workers says
+			}
+			b.Run(fmt.Sprintf("%s/workers=%d", v.name, workers), func(b *testing.B) {
+				b.ReportAllocs()
+				v.run(b, newFeed(b, workers), workers)
+			})
+		}
+	}
+}
+
+// feed is what is read: a log with a message for each worker, which makes all of them busy at once, and when that is
+// done the log to measure.
+type feed struct {
+	warm, log *memory.Log
+	n         int64
+	all       sync.WaitGroup
+	clock     func() // starts the clock
+	begin     chan struct{}
+}
+
+func newFeed(b *testing.B, workers int) *feed {
+	f := &feed{n: int64(b.N), clock: b.ResetTimer, begin: make(chan struct{})}
+	f.all.Add(workers)
+	names, value := make([][]byte, max(keys, workers)), make([]byte, 100)
+	for i := range names {
+		names[i] = fmt.Appendf(nil, "key-%d", i)
+	}
+	f.warm = memory.Generate("warm", 1, int64(workers), func(_ int32, offset int64, m *keystrand.Message) {
+		m.Key, m.Value = names[offset], value
+	})
+	var seed uint64 = 1
+	f.log = memory.Generate("bench", 1, f.n, func(_ int32, offset int64, m *keystrand.Message) {
+		if offset == 0 {
+			<-f.begin
+		}
+		seed = seed*6364136223846793005 + 1442695040888963407
+		m.Key, m.Value = names[(seed>>33)%keys], value
+	})
+	return f
+}
+
+// handle is the handler: it does nothing, but for the messages that make all workers busy.
+func (f *feed) handle(_ context.Context, m *keystrand.Message) error {
+	if m.Stream == "warm" {
+		f.all.Done()
+		f.all.Wait()
+		if m.Offset == 0 {
+			f.clock()
+			close(f.begin)
+		}
+	}
+	return nil
+}
+
+func runPipeline(b *testing.B, f *feed, workers int) {
+	p, err := pipeline.From(memory.NewSource(memory.Config{}, f.warm, f.log)).
+		Handle(keystrand.HandlerFunc(f.handle)).
+		Limits(pipeline.Limits{Workers: workers}).
+		Build()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := p.Run(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	b.StopTimer()
+	if c := f.log.Group("").Committed(0); c == nil || c.Frontier != f.n {
+		b.Fatalf("committed %+v of %d messages", c, f.n)
+	}
+}
+
+// runHash: a key belongs to one worker, which has a channel of 100 messages.
+func runHash(b *testing.B, f *feed, workers int) {
+	seed, ctx := maphash.MakeSeed(), b.Context()
+	queues := make([]chan keystrand.Message, workers)
+	var wg sync.WaitGroup
+	for i := range queues {
+		queues[i] = make(chan keystrand.Message, 100)
+		wg.Go(func() {
+			for m := range queues[i] {
+				_ = f.handle(ctx, &m)
+			}
+		})
+	}
+	fetchAll(b, f, func(m *keystrand.Message) {
+		i := maphash.Bytes(seed, m.Key) % uint64(workers)
+		if m.Stream == "warm" {
+			i = uint64(m.Offset) // every worker gets one
+		}
+		queues[i] <- *m
+	})
+	for _, q := range queues {
+		close(q)
+	}
+	wg.Wait()
+}
+
+// runPerKey: every key has a goroutine and a channel, for as long as the process lives.
+func runPerKey(b *testing.B, f *feed, _ int) {
+	ctx := b.Context()
+	queues := map[string]chan keystrand.Message{}
+	var wg sync.WaitGroup
+	fetchAll(b, f, func(m *keystrand.Message) {
+		q, ok := queues[string(m.Key)]
+		if !ok {
+			q = make(chan keystrand.Message, 16)
+			queues[string(m.Key)] = q
+			wg.Go(func() {
+				for m := range q {
+					_ = f.handle(ctx, &m)
+				}
+			})
+		}
+		q <- *m
+	})
+	for _, q := range queues {
+		close(q)
+	}
+	wg.Wait()
+}
+
+// fetchAll reads the log in batches, as the pipeline does.
+func fetchAll(b *testing.B, f *feed, dispatch func(*keystrand.Message)) {
+	src := memory.NewSource(memory.Config{}, f.warm, f.log)
+	defer src.Close()
+	batch := source.Batch{MaxMessages: 1024, MaxBytes: 1 << 20}
+	for range 2 {
+		p, err := src.Accept(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		for {
+			batch.Messages = batch.Messages[:0]
+			if err = p.Fetch(b.Context(), &batch); err != nil {
+				break
+			}
+			for i := range batch.Messages {
+				dispatch(&batch.Messages[i])
+			}
+		}
+		if !errors.Is(err, io.EOF) {
+			b.Fatal(err)
+		}
+		if err := p.Release(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

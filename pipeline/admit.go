@@ -1,0 +1,66 @@
+package pipeline
+
+import (
+	"context"
+)
+
+// Wait is what the fetching of a partition waits for.
+type Wait int32
+
+// What fetching can wait for.
+const (
+	WaitNone   Wait = iota // nothing: it fetches
+	WaitSource             // the source's next message
+	WaitPause              // an operator, who paused the partition
+	WaitReplay             // commits: Limits.MaxReplay settled messages stand beyond what they can express
+	WaitBudget             // Limits.InFlight or InFlightBytes
+	WaitKey                // a key that has more than Limits.KeyShare messages waiting
+)
+
+// String says what is waited for.
+func (w Wait) String() string {
+	switch w {
+	case WaitNone:
+		return "nothing"
+	case WaitSource:
+		return "the source"
+	case WaitPause:
+		return "an operator's pause"
+	case WaitReplay:
+		return "MaxReplay"
+	case WaitBudget:
+		return "the budget"
+	case WaitKey:
+		return "KeyShare"
+	}
+	return "unknown"
+}
+
+// admit blocks until the partition may fetch another batch. It looks at one reason after the other, so a reason that
+// returns meanwhile can let one batch through: the bounds allow for it.
+func (p *Pipeline) admit(ctx context.Context, pt *partition) error {
+	for _, reason := range []struct {
+		wait  Wait
+		await func() error
+	}{
+		{WaitPause, func() error { return pt.gate.await(ctx, func() bool { return !pt.paused.Load() }) }},
+		{WaitReplay, func() error { return pt.gate.await(ctx, func() bool { return p.replayable(pt) }) }},
+		{WaitKey, func() error { return pt.queue.AwaitShare(ctx) }},
+		{WaitBudget, func() error { return p.budget.await(ctx, pt.share) }},
+	} {
+		pt.waits.Store(int32(reason.wait))
+		if err := reason.await(); err != nil {
+			return err
+		}
+	}
+	pt.waits.Store(int32(WaitSource))
+	return nil
+}
+
+// replayable tells whether a crash would replay few enough messages for another batch to be fetched. It is a matter of
+// what is settled ahead of the frontier only: what is unsettled is the budget's.
+func (p *Pipeline) replayable(pt *partition) bool {
+	s := pt.tracker.State()
+	most := int64(p.cfg.limits.MaxReplay)
+	return s.Ahead < most || pt.commits.beyond(s) < most
+}

@@ -1,0 +1,188 @@
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/sink"
+	"github.com/keystrand/keystrand/source"
+)
+
+// Builder collects the parts of a pipeline. The order of calls does not matter, and nothing is checked, started or
+// connected before [Builder.Build]. A Builder is not safe for concurrent use.
+type Builder struct {
+	cfg   config
+	calls map[string]int // how often each stage was set
+}
+
+// config is what a pipeline is built from.
+type config struct {
+	source     source.Source
+	middleware []keystrand.Middleware
+	end        keystrand.Next // the handler, as the end of the chain
+	batches    bool           // the handler takes several messages a turn
+	transforms bool           // the handler emits to sink
+	sink       sink.Sink
+	key        keystrand.KeyFunc
+	policy     Policy
+	limits     Limits
+	timing     Timing
+	log        *slog.Logger
+	crash      bool // panics of a handler end the process
+	abandon    bool // stuck handlers are given up
+}
+
+// From begins a pipeline that reads src.
+func From(src source.Source) *Builder {
+	return &Builder{cfg: config{source: src}, calls: map[string]int{}}
+}
+
+// Use adds middleware. The first is the outermost; several calls add up.
+func (b *Builder) Use(ms ...keystrand.Middleware) *Builder {
+	b.cfg.middleware = append(b.cfg.middleware, ms...)
+	return b
+}
+
+// Handle sets the handler, for one message a turn.
+func (b *Builder) Handle(h keystrand.Handler) *Builder {
+	b.calls["handler"]++
+	if h != nil {
+		b.cfg.end = keystrand.HandlerNext(h)
+	}
+	return b
+}
+
+// HandleBatch sets the handler, for the waiting messages of one key a turn, up to Limits.MaxBatch.
+func (b *Builder) HandleBatch(h keystrand.BatchHandler) *Builder {
+	b.calls["handler"]++
+	if h != nil {
+		b.cfg.end, b.cfg.batches = keystrand.BatchNext(h), true
+	}
+	return b
+}
+
+// Transform sets the handler to one that emits messages for a sink, which To names.
+func (b *Builder) Transform(t keystrand.Transformer) *Transform {
+	b.calls["handler"]++
+	if t != nil {
+		b.cfg.end, b.cfg.transforms = keystrand.TransformNext(t), true
+	}
+	return &Transform{b}
+}
+
+// Transform is a pipeline under construction that lacks its sink.
+type Transform struct{ b *Builder }
+
+// To sets the sink that takes what the transformer emits. The pipeline opens and closes writers of it; the sink itself
+// is closed by whoever made it.
+func (t *Transform) To(s sink.Sink) *Builder {
+	t.b.cfg.sink = s
+	return t.b
+}
+
+// Key sets what messages are ordered by. Default: [keystrand.ByKey].
+func (b *Builder) Key(f keystrand.KeyFunc) *Builder {
+	b.calls["key"]++
+	b.cfg.key = f
+	return b
+}
+
+// OnFailure sets what becomes of a message whose handler failed for good. Default: [Stop].
+func (b *Builder) OnFailure(p Policy) *Builder {
+	b.calls["failure policy"]++
+	b.cfg.policy = p
+	return b
+}
+
+// Limits bounds memory, workers and replays.
+func (b *Builder) Limits(l Limits) *Builder {
+	b.calls["limits"]++
+	b.cfg.limits = l
+	return b
+}
+
+// Timing sets intervals and timeouts.
+func (b *Builder) Timing(t Timing) *Builder {
+	b.calls["timing"]++
+	b.cfg.timing = t
+	return b
+}
+
+// Logger sets where the pipeline tells what it does. Default: nowhere.
+func (b *Builder) Logger(l *slog.Logger) *Builder {
+	b.calls["logger"]++
+	b.cfg.log = l
+	return b
+}
+
+// CrashOnPanic lets a panic of a handler end the process, instead of making it a failure of its message.
+func (b *Builder) CrashOnPanic() *Builder {
+	b.cfg.crash = true
+	return b
+}
+
+// AbandonStuck lets a partition leave, and Run return, although a handler ignores the end of its ctx: Timing.StuckAfter
+// after that end it is given up, and Run returns a [*StuckError]. Its goroutine lives on until the handler returns, and
+// in this process no other message of its key starts before. Without it the pipeline waits, and says so in its log.
+func (b *Builder) AbandonStuck() *Builder {
+	b.cfg.abandon = true
+	return b
+}
+
+// Build checks everything and returns the pipeline, or one error that lists all that is wrong.
+func (b *Builder) Build() (*Pipeline, error) {
+	var errs []error
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf("pipeline: "+format, args...)) }
+	cfg := b.cfg
+	if cfg.source == nil {
+		wrong("no source: From needs one")
+	}
+	if cfg.end == nil {
+		wrong("no handler: call Handle, HandleBatch or Transform with one")
+	}
+	if cfg.transforms && cfg.sink == nil {
+		wrong("no sink: Transform needs To with one")
+	}
+	for _, stage := range []string{"handler", "key", "failure policy", "limits", "timing", "logger"} {
+		if n := b.calls[stage]; n > 1 {
+			wrong("the %s is set %d times: set it once", stage, n)
+		}
+	}
+	for _, stage := range []struct {
+		name string
+		null bool
+	}{
+		{"key", cfg.key == nil},
+		{"failure policy", cfg.policy == nil},
+		{"logger", cfg.log == nil},
+	} {
+		if b.calls[stage.name] > 0 && stage.null {
+			wrong("the %s is set to nil: leave it out for the default", stage.name)
+		}
+	}
+	for i, m := range cfg.middleware {
+		if m == nil {
+			wrong("middleware %d is nil", i)
+		}
+	}
+	if err := errors.Join(append(errs, cfg.limits.validate(), cfg.timing.validate())...); err != nil {
+		return nil, err
+	}
+	return newPipeline(cfg.withDefaults())
+}
+
+func (c config) withDefaults() config {
+	c.limits, c.timing = c.limits.withDefaults(), c.timing.withDefaults()
+	if c.key == nil {
+		c.key = keystrand.ByKey
+	}
+	if c.policy == nil {
+		c.policy = Stop
+	}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}

@@ -1,0 +1,92 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/keystrand/keystrand/commit"
+)
+
+// commits is what a partition knows of its commits.
+type commits struct {
+	mu      sync.Mutex
+	under   bool          // one is under way: one at a time
+	changed int64         // the tracker's counter at the last one
+	stored  commit.Stored // what the last one kept
+	ahead   int64         // what was settled ahead of the frontier at the last one
+	err     error         // why the last one failed; nil if it was stored
+	at      time.Time     // when the last one was stored
+}
+
+// begin takes what an earlier owner has committed as the last commit.
+func (c *commits) begin(restored *commit.Progress, s commit.State) {
+	c.changed, c.stored, c.ahead = s.Changed, commit.Stored{Frontier: restored.Frontier}, s.Ahead
+}
+
+// due tells whether there is anything to commit, and if so claims the right to: end gives it back.
+func (c *commits) due(s commit.State) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.under || c.changed == s.Changed && c.err == nil {
+		return false
+	}
+	c.under = true
+	return true
+}
+
+// idle tells whether no commit is under way.
+func (c *commits) idle() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.under
+}
+
+// end keeps what became of a commit, and tells whether it is the first after some that failed, or the first to fail.
+func (c *commits) end(s commit.State, stored commit.Stored, err error) (news bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.under = false
+	news = (err == nil) != (c.err == nil)
+	if c.err = err; err == nil {
+		c.changed, c.stored, c.ahead, c.at = s.Changed, stored, s.Ahead, time.Now()
+	}
+	return news
+}
+
+// beyond returns how many settled messages no commit can express so far: those that the last one could not, and what
+// was settled ahead of the frontier since.
+func (c *commits) beyond(s commit.State) int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stored.Replays + max(0, s.Ahead-c.ahead)
+}
+
+// last returns the last commit that was stored, when, and why the one after it failed.
+func (c *commits) last() (commit.Stored, time.Time, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stored, c.at, c.err
+}
+
+// commitNow commits one partition's progress; the caller has asked due. A fenced commit loses the partition, any other
+// error is told and tried again at the next tick.
+func (p *Pipeline) commitNow(ctx context.Context, pt *partition) error {
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.timing.CommitTimeout)
+	defer cancel()
+	s := pt.tracker.State() // taken first: what changes after it is committed the next time
+	stored, err := pt.source.Commit(ctx, pt.tracker.Progress())
+	news := pt.commits.end(s, stored, err)
+	pt.gate.poke()
+	switch {
+	case errors.Is(err, commit.ErrFenced):
+		pt.lose(err)
+	case err != nil && news:
+		pt.log.LogAttrs(ctx, slog.LevelWarn, "commit failed: it is tried again at every tick", slog.Any("error", err))
+	case err == nil && news:
+		pt.log.LogAttrs(ctx, slog.LevelInfo, "commits are stored again", slog.Int64("frontier", stored.Frontier))
+	}
+	return err
+}

@@ -1,0 +1,98 @@
+package pipeline
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/sink"
+)
+
+// Failure is a message that failed for good: its handler returned an error that is no retry, after all middleware.
+type Failure struct {
+	Message   *keystrand.Message // valid until the policy returns
+	Err       error
+	Permanent bool // the error was marked by keystrand.Permanent
+}
+
+// Policy decides what becomes of a failed message. It is called from many goroutines and must not block. One policy may
+// call others, so that for instance permanent failures are dead-lettered and all others block their key.
+type Policy func(Failure) Action
+
+// Action is what a [Policy] decides. The zero Action is that of [Stop].
+type Action struct {
+	kind action
+	sink sink.Sink
+}
+
+type action uint8
+
+const (
+	stop action = iota
+	block
+	skip
+	deadLetter
+)
+
+// Stop ends the pipeline: it drains, commits what is settled, and Run returns a [*FailureError]. The failed message is
+// not passed by any commit, so the next start meets it again.
+func Stop(Failure) Action { return Action{kind: stop} }
+
+// Block parks the key until an operator calls [Pipeline.Resume]; then the message is handled again. Other keys go on.
+// It is forgotten when the partition is handed over or the process restarts: the message is then tried again.
+func Block(Failure) Action { return Action{kind: block} }
+
+// Skip settles the message without effect. It is counted and logged.
+func Skip(Failure) Action { return Action{kind: skip} }
+
+// DeadLetter returns a policy that writes the failed message to s and then goes on with its key. The dead letter has
+// the key, value and headers of the message, and headers that tell where it comes from and why it is there; its Stream
+// is empty, so s decides where it goes. The key waits until the dead letter is durable; a write that fails is tried
+// again, so after a lost reply a dead letter may be there twice. The sink is closed by whoever made it.
+func DeadLetter(s sink.Sink) Policy {
+	return func(Failure) Action { return Action{kind: deadLetter, sink: s} }
+}
+
+// The headers that DeadLetter adds.
+const (
+	HeaderStream    = "keystrand-stream"
+	HeaderPartition = "keystrand-partition"
+	HeaderOffset    = "keystrand-offset"
+	HeaderAttempts  = "keystrand-attempts"
+	HeaderError     = "keystrand-error"
+)
+
+func letter(m *keystrand.Message, cause error) keystrand.Message {
+	l := *m.Clone()
+	l.Stream = ""
+	l.Headers = append(l.Headers,
+		keystrand.Header{Key: HeaderStream, Value: []byte(m.Stream)},
+		keystrand.Header{Key: HeaderPartition, Value: strconv.AppendInt(nil, int64(m.Partition), 10)},
+		keystrand.Header{Key: HeaderOffset, Value: strconv.AppendInt(nil, m.Offset, 10)},
+		keystrand.Header{Key: HeaderAttempts, Value: strconv.AppendInt(nil, int64(m.Attempt), 10)},
+		keystrand.Header{Key: HeaderError, Value: []byte(cause.Error())},
+	)
+	return l
+}
+
+// FailureError is what Run returns when a failed message stopped the pipeline.
+type FailureError struct {
+	Stream    string
+	Partition int32
+	Offset    int64
+	Key       []byte
+	Attempts  int
+	Err       error
+}
+
+func newFailureError(m *keystrand.Message, err error) *FailureError {
+	return &FailureError{m.Stream, m.Partition, m.Offset, m.Key, m.Attempt, err}
+}
+
+// Error names the message and what happened to it.
+func (e *FailureError) Error() string {
+	return fmt.Sprintf("pipeline: %s/%d@%d key %.64q failed in attempt %d: %v", e.Stream, e.Partition, e.Offset, e.Key, e.Attempts, e.Err)
+}
+
+// Unwrap returns the handler's error.
+func (e *FailureError) Unwrap() error { return e.Err }

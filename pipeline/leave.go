@@ -1,0 +1,202 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source"
+)
+
+// leaving is why and how a partition is let go.
+type leaving struct {
+	cause    error     // what context.Cause tells its handlers
+	deadline time.Time // when the source lets go whatever happens; zero if never
+	lost     bool      // somebody else may own it already
+}
+
+// await blocks until the partition must be let go, and tells why. fetched brings what flow returned.
+func (p *Pipeline) await(run context.Context, pt *partition, fetched <-chan error) leaving {
+	ctx, cancel := context.WithCancel(run)
+	defer cancel()
+	var settled chan error // receives once flow is at the end of its log and all is settled
+	for {
+		select {
+		case <-run.Done():
+			return leaving{cause: keystrand.ErrStopping}
+		case l := <-pt.source.Leaving():
+			return leavingFor(l)
+		case err := <-pt.lostC:
+			pt.log.LogAttrs(run, slog.LevelWarn, "the partition is lost: a newer owner has it", slog.Any("error", err))
+			return leaving{cause: keystrand.ErrLost, lost: true}
+		case err := <-settled:
+			if err == nil {
+				return leaving{cause: keystrand.ErrStopping}
+			}
+		case err := <-fetched:
+			fetched = nil
+			switch {
+			case run.Err() != nil, errors.Is(err, source.ErrLeaving):
+				// why is told by the other channels
+			case errors.Is(err, io.EOF):
+				settled = make(chan error, 1)
+				go func() { settled <- pt.gate.await(ctx, pt.allSettled) }()
+			default:
+				p.failed(fmt.Errorf("pipeline: fetch %v: %w", pt.id, err))
+			}
+		}
+	}
+}
+
+func leavingFor(l source.Leave) leaving {
+	if l.Lost {
+		return leaving{cause: keystrand.ErrLost, lost: true}
+	}
+	return leaving{cause: keystrand.ErrLeaving, deadline: l.Deadline}
+}
+
+// leave lets a partition go, in the order that keeps I7 and I8: nothing starts after the fence, no commit follows the
+// release, and only the release lets the source tell others that the partition is free.
+func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, stopFetching func(cause error)) {
+	began := time.Now()
+	pt.log.LogAttrs(ctx, slog.LevelInfo, "partition leaves", slog.Any("why", why.cause))
+	pt.queue.Fence(pt.drop)
+	stopFetching(why.cause)
+	if !why.lost {
+		why = p.drain(ctx, pt, why)
+	}
+	pt.cancel(why.cause)
+	p.cutOutputs(pt) // what is not written by now is dropped; a Write under way returns soon
+	if !why.lost {
+		why = p.awaitCancelled(ctx, pt, why)
+	}
+	if !why.lost {
+		p.commitLast(ctx, pt, why)
+	}
+	release, cancel := context.WithTimeout(base(ctx), p.cfg.timing.CommitTimeout)
+	defer cancel()
+	if err := pt.source.Release(release); err != nil {
+		p.failed(fmt.Errorf("pipeline: release %v: %w", pt.id, err))
+	}
+	p.exit(pt)
+	p.forgetOutputs(pt)
+	p.budget.close(pt.share)
+	pt.log.LogAttrs(ctx, slog.LevelInfo, "partition released", slog.Duration("took", time.Since(began)), slog.Int64("dropped", pt.dropped.Load()))
+}
+
+// drain lets running handlers and writes end by themselves, as long as there is time.
+func (p *Pipeline) drain(ctx context.Context, pt *partition, why leaving) leaving {
+	end := time.Now().Add(p.cfg.timing.DrainTimeout)
+	if !why.deadline.IsZero() {
+		// What follows the drain (handlers that end because of their ctx, the last commit) needs a part of the time.
+		left := time.Until(why.deadline)
+		if d := why.deadline.Add(-min(2*time.Second, left/4)); d.Before(end) {
+			end = d
+		}
+	}
+	ctx, cancel := context.WithDeadline(base(ctx), end)
+	defer cancel()
+	return p.awaitIdle(ctx, pt, why)
+}
+
+// awaitCancelled waits for the handlers whose ctx has ended. Those that ignore it are waited for, with an alarm now and
+// then, until the partition is lost; or they are given up, if the pipeline was built so.
+func (p *Pipeline) awaitCancelled(ctx context.Context, pt *partition, why leaving) leaving {
+	for {
+		wait, cancel := context.WithTimeout(base(ctx), p.cfg.timing.StuckAfter)
+		why = p.awaitIdle(wait, pt, why)
+		idle := wait.Err() == nil
+		cancel()
+		if idle || why.lost {
+			return why
+		}
+		running := pt.running()
+		pt.log.LogAttrs(ctx, slog.LevelError, "handlers ignore the end of their ctx", slog.Any("keys", running), slog.Bool("abandoned", p.cfg.abandon))
+		if p.cfg.abandon {
+			p.abandon(pt, running)
+			return why
+		}
+	}
+}
+
+// awaitIdle waits until no turn and no write of the partition is under way, ctx ends, or the partition is lost.
+func (p *Pipeline) awaitIdle(ctx context.Context, pt *partition, why leaving) leaving {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	idle := make(chan error, 1)
+	go func() {
+		err := pt.queue.Wait(ctx)
+		if err == nil {
+			err = pt.gate.await(ctx, func() bool { return pt.sinking.Load() == 0 })
+		}
+		idle <- err
+	}()
+	for {
+		select {
+		case <-idle:
+			return why
+		case l := <-pt.source.Leaving():
+			if l.Lost {
+				cancel()
+				<-idle
+				return leavingFor(l)
+			}
+		case <-pt.lostC:
+			cancel()
+			<-idle
+			return leaving{cause: keystrand.ErrLost, lost: true}
+		}
+	}
+}
+
+// commitLast commits what is settled, and again until it is stored, the partition is lost, or its time is up. It waits
+// for a commit that is under way: there is one at a time.
+func (p *Pipeline) commitLast(ctx context.Context, pt *partition, why leaving) {
+	timeout := p.cfg.timing.CommitTimeout
+	if !why.deadline.IsZero() {
+		timeout = min(timeout, max(time.Until(why.deadline), 0))
+	}
+	ctx, cancel := context.WithTimeout(base(ctx), timeout)
+	defer cancel()
+	lost := make(chan struct{})
+	go func() { // a partition that is lost meanwhile must not be waited for
+		defer close(lost)
+		select {
+		case <-ctx.Done():
+		case l := <-pt.source.Leaving():
+			if l.Lost {
+				cancel()
+			}
+		}
+	}()
+	defer func() { cancel(); <-lost }()
+
+	var err error
+	for pt.gate.await(ctx, pt.commits.idle) == nil {
+		if !pt.commits.due(pt.tracker.State()) {
+			return // all of it is stored
+		}
+		if err = p.commitNow(ctx, pt); err == nil || errors.Is(err, commit.ErrFenced) {
+			return
+		}
+		pause(ctx, 50*time.Millisecond)
+	}
+	if err != nil {
+		pt.log.LogAttrs(ctx, slog.LevelError, "the last commit was not stored: what was settled since the one before is handled again", slog.Any("error", err))
+	}
+}
+
+// pause sleeps for d or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

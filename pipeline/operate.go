@@ -1,0 +1,88 @@
+package pipeline
+
+import "fmt"
+
+// PausePartition stops fetching of a partition, owned now or later, until ResumePartition. What is in flight goes on.
+func (p *Pipeline) PausePartition(stream string, partition int32) {
+	p.setPaused(name{stream, partition}, true)
+}
+
+// ResumePartition ends a PausePartition.
+func (p *Pipeline) ResumePartition(stream string, partition int32) {
+	p.setPaused(name{stream, partition}, false)
+}
+
+func (p *Pipeline) setPaused(n name, paused bool) {
+	p.mu.Lock()
+	if paused {
+		p.paused[n] = true
+	} else {
+		delete(p.paused, n)
+	}
+	pt := p.owned[n]
+	if pt != nil {
+		pt.paused.Store(paused)
+	}
+	p.mu.Unlock()
+	if pt != nil {
+		pt.gate.poke()
+	}
+}
+
+// Resume lets a parked key try again now: one that the policy [Block] holds, or one that waits for a retry. It returns
+// whether there was one in a partition that is owned. The attempts of a blocked message are counted anew.
+func (p *Pipeline) Resume(stream string, partition int32, key string) bool {
+	p.mu.Lock()
+	pt := p.owned[name{stream, partition}]
+	p.mu.Unlock()
+	return pt != nil && pt.queue.Resume(key)
+}
+
+// SetWorkers changes how many turns run at once. Fewer takes effect as turns end.
+func (p *Pipeline) SetWorkers(n int) error {
+	if n <= 0 {
+		return fmt.Errorf("pipeline: SetWorkers(%d): it must be positive", n)
+	}
+	return p.exec.SetWorkers(n)
+}
+
+// State is what a pipeline does.
+type State uint8
+
+// The states of a pipeline, in their order.
+const (
+	Built State = iota
+	Running
+	Stopping
+	Stopped
+)
+
+// String returns the state's name.
+func (s State) String() string {
+	switch s {
+	case Built:
+		return "built"
+	case Running:
+		return "running"
+	case Stopping:
+		return "stopping"
+	case Stopped:
+		return "stopped"
+	}
+	return fmt.Sprintf("state %d", uint8(s))
+}
+
+// Ready tells whether the pipeline runs and has come to own a partition at least once, or knows from its source that it
+// takes part: what a readiness probe asks.
+func (p *Pipeline) Ready() bool {
+	p.mu.Lock()
+	state, accepted := p.state, p.accepted
+	p.mu.Unlock()
+	if state != Running {
+		return false
+	}
+	if r, ok := p.cfg.source.(interface{ Ready() bool }); ok {
+		return r.Ready()
+	}
+	return accepted
+}

@@ -1,0 +1,73 @@
+package pipeline
+
+import (
+	"hash/maphash"
+	"slices"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/keyed"
+)
+
+// output is what a turn has left for a sink: the outputs of one message, or its dead letter. The message is settled
+// when all of them are durable.
+type output struct {
+	pt       *partition
+	number   int64
+	size     usage
+	input    keystrand.Message   // what the failure policy is asked about, should the sink refuse an output for good
+	messages []keystrand.Message // not durable yet, in order
+	durable  func()              // called after the message was settled; may be nil
+}
+
+// write hands what the turn emitted to the writer of its lane. The lane goes on at once: what follows of its key goes
+// to the same writer, behind it.
+func (p *Pipeline) write(pt *partition, t *keyed.Turn[item], c *keystrand.Call) keyed.Result {
+	if len(c.Emitted()) == 0 {
+		return keyed.Result{Done: 1}
+	}
+	it := t.Items[0]
+	if it.marks.has(several) && pt.awaitWritten() != nil {
+		return keyed.Result{Hold: true} // its ctx has ended
+	}
+	o := &output{pt: pt, number: it.number, size: usage{1, it.Size()}, input: it.Message, messages: slices.Clone(c.Emitted())}
+	if !p.outputs.add(it.writer, o) {
+		return keyed.Result{Hold: true} // the partition's outputs are cut: it is handled again
+	}
+	it.marks |= sinking
+	if it.marks.has(several) {
+		// Its other lanes have other writers, which must not be faster. Once added it leaves its lane even if ctx ends.
+		_ = pt.awaitWritten()
+	}
+	return keyed.Result{Done: 1}
+}
+
+// awaitWritten blocks until no output of the partition is left, or the ctx of its handlers ends. Only messages of
+// several lanes need it: their outputs are in the order of all their lanes, which have different writers.
+func (pt *partition) awaitWritten() error {
+	return pt.gate.await(pt.ctx, func() bool { return pt.sinking.Load() == 0 })
+}
+
+// writerOf returns a number that is the same for all messages of a lane.
+func (p *Pipeline) writerOf(lane string, ordered bool, number int64) uint32 {
+	if !ordered {
+		return uint32(number) //nolint:gosec // any number will do
+	}
+	return uint32(maphash.String(p.seed, lane)) //nolint:gosec // half of the hash will do
+}
+
+// cutOutputs drops what is not written yet of a partition and lets nothing more in. A Write that has some of it under
+// way is told to return.
+func (p *Pipeline) cutOutputs(pt *partition) {
+	if p.outputs != nil {
+		p.outputs.cut(pt)
+	}
+	p.letters.cut(pt)
+}
+
+// forgetOutputs lets go what the writers know of a partition that was released.
+func (p *Pipeline) forgetOutputs(pt *partition) {
+	if p.outputs != nil {
+		p.outputs.forget(pt)
+	}
+	p.letters.forget(pt)
+}

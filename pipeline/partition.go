@@ -1,0 +1,140 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/keyed"
+	"github.com/keystrand/keystrand/source"
+)
+
+type queue = keyed.Queue[item]
+
+// partition is one ownership of one partition of the source.
+type partition struct {
+	id      source.ID
+	name    name
+	source  source.Partition
+	log     *slog.Logger
+	tracker *commit.Tracker
+	queue   *queue
+	share   *share
+	gate    *gate // flow waits at it
+
+	ctx    context.Context //nolint:containedctx // of all handlers of this epoch: a ctx a message would cost more than the whole path
+	cancel context.CancelCauseFunc
+
+	fetchedAt time.Time // of the batch under way; flow's alone
+	offsets   []int64   // scratch of track; flow's alone
+
+	accepted atomic.Int64 // messages submitted
+	dropped  atomic.Int64 // at the fence
+	sinking  atomic.Int64 // left their lanes, their outputs are not durable yet
+	paused   atomic.Bool  // by an operator
+	ended    atomic.Bool  // the source said io.EOF: once all is settled, the partition is released
+	waits    atomic.Int32 // what flow waits for: a wait
+
+	lostC chan error // a commit was fenced; room for one
+
+	keyErrors sync.Map // number → error of the messages whose key function failed: rare
+	mailed    sync.Map // number → whether its dead letter is durable: rare
+
+	commits commits
+}
+
+func (p *Pipeline) open(ctx context.Context, sp source.Partition) *partition {
+	id, restored := sp.ID(), sp.Restored()
+	pt := &partition{
+		id:      id,
+		name:    name{id.Stream, id.Partition},
+		source:  sp,
+		log:     p.log.With(slog.String("stream", id.Stream), slog.Int("partition", int(id.Partition)), slog.Int64("epoch", id.Epoch)),
+		tracker: commit.NewTracker(restored),
+		share:   p.budget.open(),
+		gate:    newGate(),
+		lostC:   make(chan error, 1),
+	}
+	pt.commits.begin(restored, pt.tracker.State())
+	pt.ctx, pt.cancel = context.WithCancelCause(base(ctx))
+	pt.queue = p.exec.Open(keyed.ID{Name: id.Stream, Number: id.Partition}, pt)
+	p.enter(pt)
+	pt.log.LogAttrs(ctx, slog.LevelInfo, "partition accepted", slog.Int64("frontier", restored.Frontier), slog.Int("ahead", len(restored.Ahead)))
+	return pt
+}
+
+// track numbers the batch. Of the numbers that settled names the messages were settled by an earlier owner.
+func (pt *partition) track(b *source.Batch) (first int64, settled []bool, err error) {
+	pt.offsets = pt.offsets[:0]
+	for i := range b.Messages {
+		pt.offsets = append(pt.offsets, b.Messages[i].Offset)
+	}
+	first, settled, err = pt.tracker.Track(pt.offsets, b.Next)
+	if err != nil {
+		return 0, nil, fmt.Errorf("pipeline: %v: the source returned offsets that do not ascend: %w", pt.id, err)
+	}
+	if len(b.Messages) == 0 {
+		pt.gate.poke()
+	}
+	return first, settled, nil
+}
+
+// place adds a message to the lanes of its key, and returns the item to fill.
+func (p *Pipeline) place(pt *partition, lanes *keyed.Batch[item], m *keystrand.Message, number int64) *item {
+	key, err := p.keyOf(m)
+	lane, more, ordered := key.Lanes()
+	var it *item
+	switch {
+	case err != nil:
+		pt.keyErrors.Store(number, err)
+		it = lanes.AddUnordered()
+		it.marks = unkeyed
+	case ordered && len(more) == 0:
+		it = lanes.Add(lane)
+		it.marks = 0
+	case ordered:
+		it = lanes.Add(lane, more...)
+		it.marks = several
+	case key.IsBarrier():
+		it = lanes.AddBarrier()
+		it.marks = several
+	default:
+		it = lanes.AddUnordered()
+		it.marks = 0
+	}
+	it.number = number
+	if p.outputs != nil {
+		it.writer = p.writerOf(lane, ordered, number)
+	}
+	return it
+}
+
+// keyOf calls the key function; its panic is an error like any other.
+func (p *Pipeline) keyOf(m *keystrand.Message) (key keystrand.Key, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &keystrand.PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	return p.cfg.key(m)
+}
+
+// drop counts a message that a fence took out of its lane.
+func (pt *partition) drop(*item) { pt.dropped.Add(1) }
+
+// lose says that a newer owner has the partition.
+func (pt *partition) lose(err error) {
+	select {
+	case pt.lostC <- err:
+	default: // it is lost already
+	}
+}
+
+// allSettled tells whether nothing of what was fetched is left to do.
+func (pt *partition) allSettled() bool { return pt.tracker.State().Pending == 0 }

@@ -1,0 +1,186 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/keystrand/keystrand/source"
+)
+
+// Run runs the pipeline until ctx ends, the source has no more, or a failure stops it. It blocks, and when it returns
+// every goroutine that it began has ended; the exception, a handler that never returns, is named in a [*StuckError].
+//
+// When ctx ends it stops in steps: no turn is started any more, running handlers may go on for Timing.DrainTimeout,
+// then their ctx ends; what is settled is committed, the partitions are released and the source is closed. It then
+// returns nil, or what went wrong.
+func (p *Pipeline) Run(ctx context.Context) error {
+	if p.started.Swap(true) {
+		return ErrRunTwice
+	}
+	run, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var fault firstError
+	p.mu.Lock()
+	p.fail = func(err error) { fault.set(err); cancel(err) }
+	p.mu.Unlock()
+	if err := p.openSink(); err != nil {
+		return err
+	}
+
+	commits, stopCommits := context.WithCancel(base(ctx))
+	var committer, owners sync.WaitGroup
+	committer.Go(func() { p.commitOnTicks(commits) })
+
+	p.enterState(Running)
+	for {
+		sp, err := p.cfg.source.Accept(run)
+		if err != nil {
+			if !errors.Is(err, io.EOF) && run.Err() == nil {
+				p.failed(fmt.Errorf("pipeline: accept: %w", err))
+			}
+			break
+		}
+		owners.Go(func() { p.own(ctx, run, sp) })
+	}
+	owners.Wait()
+	p.enterState(Stopping)
+	stopCommits()
+	committer.Wait()
+	return errors.Join(fault.get(), p.close(ctx))
+}
+
+// own is one ownership of one partition, from Accept to Release. What follows is the way of a message:
+//
+//	fetch → track → submit → turn (middleware, handler) → write → settle → commit
+func (p *Pipeline) own(ctx, run context.Context, sp source.Partition) {
+	pt := p.open(ctx, sp)
+	fetching, stop := context.WithCancelCause(run)
+	fetched := make(chan error, 1)
+	var flowing sync.WaitGroup
+	flowing.Go(func() { fetched <- p.flow(fetching, pt) })
+
+	why := p.await(run, pt, fetched)
+	p.leave(ctx, pt, why, func(cause error) {
+		stop(cause)
+		flowing.Wait()
+	})
+}
+
+// flow moves messages from the partition into their lanes, as long as there is room for them.
+func (p *Pipeline) flow(ctx context.Context, pt *partition) error {
+	b := source.Batch{MaxMessages: p.cfg.limits.FetchMessages, MaxBytes: p.cfg.limits.FetchBytes}
+	for {
+		if err := p.admit(ctx, pt); err != nil {
+			return err
+		}
+		b.Messages = b.Messages[:0]
+		if err := pt.source.Fetch(ctx, &b); err != nil {
+			return err
+		}
+		pt.fetchedAt = time.Now()
+		first, settled, err := pt.track(&b)
+		if err != nil {
+			return err
+		}
+		if err := p.submit(pt, &b, first, settled); err != nil {
+			return err
+		}
+	}
+}
+
+// submit hands a batch to the lanes of its keys.
+func (p *Pipeline) submit(pt *partition, b *source.Batch, first int64, settled []bool) error {
+	lanes, size := pt.queue.Batch(), usage{}
+	for i := range b.Messages {
+		if settled != nil && settled[i] {
+			continue // an earlier owner has settled it ahead of the frontier
+		}
+		m := &b.Messages[i]
+		m.Epoch, m.Fetched = pt.id.Epoch, pt.fetchedAt
+		it := p.place(pt, lanes, m, first+int64(i))
+		it.Message = *m
+		size = size.plus(usage{1, m.Size()})
+	}
+	pt.accepted.Add(int64(size.messages))
+	p.budget.take(pt.share, size)
+	if err := pt.queue.Submit(lanes); err != nil {
+		pt.dropped.Add(int64(size.messages))
+		return err
+	}
+	return nil
+}
+
+// finish settles items that have left their lanes.
+func (p *Pipeline) finish(q *queue, items []*item) {
+	pt, _ := q.Data().(*partition)
+	var room [64]int64
+	numbers, size := room[:0], usage{}
+	for _, it := range items {
+		if !it.marks.has(sinking) {
+			numbers = append(numbers, it.number)
+			size = size.plus(usage{1, it.Size()})
+		}
+		if it.marks.has(unkeyed) {
+			pt.keyErrors.Delete(it.number)
+		}
+	}
+	p.settle(pt, numbers, size)
+}
+
+// settle marks messages as settled and gives back their budget.
+func (p *Pipeline) settle(pt *partition, numbers []int64, size usage) {
+	if len(numbers) == 0 {
+		return
+	}
+	if err := pt.tracker.Settle(numbers); err != nil {
+		p.failed(fmt.Errorf("pipeline: %v: settle: %w", pt.id, err)) // a broken invariant: stop before more is committed
+		return
+	}
+	p.counts.settled.Add(int64(len(numbers)))
+	p.budget.give(pt.share, size)
+	pt.gate.poke()
+}
+
+// commitOnTicks commits the progress of all partitions together, from tick to tick.
+func (p *Pipeline) commitOnTicks(ctx context.Context) {
+	tick := time.NewTicker(p.cfg.timing.CommitInterval)
+	defer tick.Stop()
+	var under sync.WaitGroup
+	defer under.Wait()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, pt := range p.partitions() {
+			if pt.commits.due(pt.tracker.State()) {
+				under.Go(func() { p.commitNow(ctx, pt) })
+			}
+		}
+	}
+}
+
+// close ends what Run began, after the last partition was released.
+func (p *Pipeline) close(ctx context.Context) error {
+	var errs []error
+	if p.outputs != nil {
+		errs = append(errs, p.outputs.close())
+	}
+	errs = append(errs, p.letters.close())
+	wait, cancel := context.WithCancel(base(ctx))
+	if p.cfg.abandon {
+		cancel() // whoever still runs was given up by its partition
+	}
+	defer cancel()
+	_ = p.exec.Close(wait) // what still runs is told by stuckError, with more
+	if err := p.cfg.source.Close(); err != nil {
+		errs = append(errs, fmt.Errorf("pipeline: close the source: %w", err))
+	}
+	p.enterState(Stopped)
+	return errors.Join(append(errs, p.stuckError())...)
+}

@@ -1,0 +1,258 @@
+package pipeline
+
+import (
+	"cmp"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/keystrand/keystrand/keyed"
+	"github.com/keystrand/keystrand/source"
+)
+
+// counters count since the start of Run.
+type counters struct {
+	settled, skipped, failed, retried, deadLettered, written atomic.Int64
+}
+
+// Snapshot is what a pipeline does at one moment. It is a value; nothing in it changes.
+//
+// The figures of one partition belong together; those of different partitions were taken one after the other.
+type Snapshot struct {
+	State      State
+	At         time.Time
+	Partitions []PartitionSnapshot // by stream and number
+
+	Settled      int64 // messages, since the start of Run, as all of these
+	Skipped      int64 // of the settled: without effect
+	Failed       int64 // asked the failure policy
+	Retried      int64 // handler calls that asked for another
+	DeadLettered int64 // of the settled: their dead letter is durable
+	Written      int64 // of the settled: their outputs are durable
+
+	Workers int // turns that may run at once
+	Running int // turns that do
+	Ready   int // lanes that wait for a worker
+
+	InFlight      int   // messages fetched and not settled
+	InFlightBytes int   // their bytes
+	MostInFlight  int   // the largest InFlight has been
+	MostBytes     int   // the largest InFlightBytes has been
+	Oversized     int64 // messages let in alone because they are larger than Limits.InFlightBytes
+
+	Binds Bind // what keeps the pipeline from being faster
+}
+
+// PartitionSnapshot is one partition at one moment.
+type PartitionSnapshot struct {
+	ID       source.ID
+	Frontier int64 // below it everything is settled
+	Position int64 // where the next fetch begins
+	End      int64 // of the log, as last heard; -1 if unknown
+	Lag      int64 // offsets from Frontier to End; -1 if unknown
+
+	Ahead   int64 // settled messages at or above the frontier
+	Replays int64 // settled offsets that a crash now would hand out again, at most
+
+	Committed   int64     // the frontier that was committed last
+	CommittedAt time.Time // zero if not yet in this epoch
+	CommitErr   error     // why the last commit failed; nil if it was stored
+
+	// Accepted = Settled + Running + Ready + Parked + Sinking + Dropped, in messages.
+	Accepted, Settled, Running, Ready, Parked, Sinking, Dropped int64
+
+	Waits  Wait // what its fetching waits for
+	Paused bool // by an operator
+
+	Oldest   *KeySnapshot  // the key of the oldest unsettled message; nil if there is none in a lane
+	Hot      []KeySnapshot // the keys with the most messages waiting, most first; at most 10
+	Parked10 []KeySnapshot // parked keys, the longest waiting first; at most 10
+}
+
+// KeySnapshot is one key of a partition at one moment.
+type KeySnapshot struct {
+	Key     string
+	Waiting int           // messages in its lane
+	Offset  int64         // of the first of them
+	Age     time.Duration // since it was fetched
+	Attempt int           // of its handler; 0 while it runs
+	Why     Why           // what it waits for
+	Until   time.Time     // with WhyRetry: when it is tried again
+}
+
+// Why is what a key's first message waits for.
+type Why uint8
+
+// What a key can wait for.
+const (
+	WhyWorker  Why = iota // a free worker
+	WhyHandler            // its handler, which runs
+	WhyRetry              // the time of its next attempt
+	WhyBlocked            // an operator's Resume, or its dead letter
+	WhyEarlier            // a handler of an earlier epoch, which still runs
+)
+
+// String says what is waited for.
+func (w Why) String() string {
+	switch w {
+	case WhyWorker:
+		return "a worker"
+	case WhyHandler:
+		return "its handler"
+	case WhyRetry:
+		return "its next attempt"
+	case WhyBlocked:
+		return "Resume"
+	case WhyEarlier:
+		return "the handler of an earlier epoch"
+	}
+	return "unknown"
+}
+
+// Bind is what keeps a pipeline from being faster.
+type Bind uint8
+
+// What can bind.
+const (
+	BindSource  Bind = iota // there is nothing more to do: the source has no more messages now
+	BindWorkers             // all workers are busy, and keys wait for one
+	BindOrder               // workers are idle although messages wait: they wait for earlier ones of their keys
+	BindBudget              // Limits.InFlight, InFlightBytes or KeyShare
+	BindCommit              // Limits.MaxReplay: commits cannot express what is settled
+)
+
+// String names what binds.
+func (b Bind) String() string {
+	switch b {
+	case BindSource:
+		return "source"
+	case BindWorkers:
+		return "workers"
+	case BindOrder:
+		return "order"
+	case BindBudget:
+		return "budget"
+	case BindCommit:
+		return "commit"
+	}
+	return "unknown"
+}
+
+// Snapshot returns what the pipeline does now. It looks at every key that has messages, a piece at a time, so that
+// handlers are not held up; call it about once a second at most.
+func (p *Pipeline) Snapshot() Snapshot {
+	s := Snapshot{
+		At:           time.Now(),
+		Settled:      p.counts.settled.Load(),
+		Skipped:      p.counts.skipped.Load(),
+		Failed:       p.counts.failed.Load(),
+		Retried:      p.counts.retried.Load(),
+		DeadLettered: p.counts.deadLettered.Load(),
+		Written:      p.counts.written.Load(),
+	}
+	p.mu.Lock()
+	s.State = p.state
+	p.mu.Unlock()
+	p.budget.mu.Lock()
+	s.InFlight, s.InFlightBytes = p.budget.used.messages, p.budget.used.bytes
+	s.MostInFlight, s.MostBytes, s.Oversized = p.budget.most.messages, p.budget.most.bytes, p.budget.big
+	p.budget.mu.Unlock()
+	for _, pt := range p.partitions() {
+		s.Partitions = append(s.Partitions, pt.snapshot(s.At))
+	}
+	slices.SortFunc(s.Partitions, func(a, b PartitionSnapshot) int {
+		return cmp.Or(cmp.Compare(a.ID.Stream, b.ID.Stream), cmp.Compare(a.ID.Partition, b.ID.Partition))
+	})
+	e := p.exec.Stats()
+	s.Workers, s.Running, s.Ready = e.Workers, e.Running, e.ReadyLanes
+	s.Binds = s.binds()
+	return s
+}
+
+// binds names what is short. Handlers that all workers are busy with go before limits that are reached because of it.
+func (s *Snapshot) binds() Bind {
+	if s.Running >= s.Workers && s.Ready > 0 {
+		return BindWorkers
+	}
+	var replay, budget, waiting bool
+	for i := range s.Partitions {
+		pt := &s.Partitions[i]
+		replay = replay || pt.Waits == WaitReplay
+		budget = budget || pt.Waits == WaitBudget || pt.Waits == WaitKey
+		waiting = waiting || pt.Ready+pt.Parked > 0
+	}
+	switch {
+	case replay:
+		return BindCommit
+	case budget:
+		return BindBudget
+	case waiting:
+		return BindOrder
+	}
+	return BindSource
+}
+
+func (pt *partition) snapshot(now time.Time) PartitionSnapshot {
+	counts := pt.queue.Counts()
+	st := pt.tracker.State()
+	s := PartitionSnapshot{
+		ID: pt.id, Frontier: st.Frontier, Position: st.Position, End: -1, Lag: -1,
+		Ahead: st.Ahead, Replays: pt.commits.beyond(st),
+		Accepted: pt.accepted.Load(), Running: int64(counts.Running), Ready: int64(counts.Ready), Parked: int64(counts.Parked),
+		Sinking: pt.sinking.Load(), Dropped: pt.dropped.Load(),
+		Waits: Wait(pt.waits.Load()), Paused: pt.paused.Load(),
+	}
+	stored, at, err := pt.commits.last()
+	s.Committed, s.CommittedAt, s.CommitErr = stored.Frontier, at, err
+	if l, ok := pt.source.(source.Lagger); ok {
+		if end, known := l.End(); known {
+			s.End, s.Lag = end, max(0, end-st.Frontier)
+		}
+	}
+	pt.keys(&s, now)
+	return s
+}
+
+// keys looks at every lane, a segment at a time.
+func (pt *partition) keys(s *PartitionSnapshot, now time.Time) {
+	const most = 10
+	oldest := int64(-1)
+	pt.queue.Lanes(func(l keyed.Lane[item]) bool {
+		k := keySnapshot(l, now)
+		if oldest < 0 || l.Head.number < oldest {
+			oldest, s.Oldest = l.Head.number, &k
+		}
+		if l.Len > 1 {
+			s.Hot = keep(s.Hot, k, most, func(a, b KeySnapshot) int { return cmp.Compare(b.Waiting, a.Waiting) })
+		}
+		if l.State == keyed.Parked {
+			s.Parked10 = keep(s.Parked10, k, most, func(a, b KeySnapshot) int { return cmp.Compare(b.Age, a.Age) })
+		}
+		return true
+	})
+}
+
+func keySnapshot(l keyed.Lane[item], now time.Time) KeySnapshot {
+	k := KeySnapshot{Key: l.Key, Waiting: l.Len, Offset: l.Head.Offset, Attempt: l.Head.Attempt, Age: now.Sub(l.Head.Fetched)}
+	switch {
+	case l.EarlierEpoch:
+		k.Why = WhyEarlier
+	case l.State == keyed.Running:
+		k.Why = WhyHandler
+	case l.State == keyed.Parked && l.Held:
+		k.Why = WhyBlocked
+	case l.State == keyed.Parked:
+		k.Why, k.Until = WhyRetry, l.Until
+	}
+	return k
+}
+
+// keep inserts k in the sorted list and cuts it to most.
+func keep(list []KeySnapshot, k KeySnapshot, most int, order func(a, b KeySnapshot) int) []KeySnapshot {
+	i, _ := slices.BinarySearchFunc(list, k, order)
+	if i == most {
+		return list
+	}
+	list = slices.Insert(list, i, k)
+	return list[:min(len(list), most)]
+}

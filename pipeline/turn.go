@@ -1,0 +1,199 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/keyed"
+)
+
+// turn runs the handler chain for a lane's first item, or its first items, and reads from what it returned what becomes
+// of them. It is called by the executor on a worker.
+func (p *Pipeline) turn(t *keyed.Turn[item]) keyed.Result {
+	pt, _ := t.Queue.Data().(*partition)
+	if first := t.Items[0]; first.marks&(unkeyed|blocked|mailed) != 0 {
+		if r, over := p.marked(pt, t, first); over {
+			return r
+		}
+	}
+	c := callOf(t)
+	for _, it := range t.Items {
+		it.Attempt++
+		c.Messages = append(c.Messages, &it.Message)
+	}
+	err := p.next(pt.ctx, c)
+	if err == nil {
+		if p.outputs != nil {
+			return p.write(pt, t, c)
+		}
+		return keyed.Result{Done: len(t.Items)}
+	}
+	return p.troubled(pt, t, err)
+}
+
+// callOf returns the worker's Call, emptied.
+func callOf(t *keyed.Turn[item]) *keystrand.Call {
+	c, ok := (*t.Scratch).(*keystrand.Call)
+	if !ok {
+		c = &keystrand.Call{}
+		*t.Scratch = c
+	}
+	c.Reset()
+	return c
+}
+
+// marked sees to an item that an earlier turn, or submit, has left a mark on. over: the turn is at its end.
+func (p *Pipeline) marked(pt *partition, t *keyed.Turn[item], it *item) (r keyed.Result, over bool) {
+	switch {
+	case it.marks.has(mailed):
+		if _, durable := pt.mailed.LoadAndDelete(it.number); !durable {
+			return keyed.Result{Park: 200 * time.Millisecond}, true
+		}
+		it.marks |= sinking // settled already
+		return keyed.Result{Done: 1}, true
+	case it.marks.has(unkeyed):
+		it.Attempt++
+		cause, _ := pt.keyErrors.Load(it.number)
+		err, _ := cause.(error)
+		return p.failedTurn(pt, t, 0, &KeyError{err}), true
+	default: // an operator lets the blocked key try again, as if for the first time
+		it.marks &^= blocked
+		it.Attempt = 0
+		return keyed.Result{}, false
+	}
+}
+
+// troubled reads an error of the chain. It says what becomes of the turn's items.
+func (p *Pipeline) troubled(pt *partition, t *keyed.Turn[item], err error) keyed.Result {
+	if pt.ctx.Err() != nil {
+		// Neither success nor failure: the handler was told to end (I11). The next owner handles it again.
+		return keyed.Result{Hold: true}
+	}
+	if p.cfg.crash {
+		if e, ok := errors.AsType[*keystrand.PanicError](err); ok {
+			panic(fmt.Sprintf("%v\n\n%s", e.Value, e.Stack))
+		}
+	}
+	outcome, delay := keystrand.OutcomeOf(err)
+	done := 0 // items before the one that the error is about
+	if len(t.Items) > 1 {
+		e, named := errors.AsType[*keystrand.BatchError](err)
+		switch {
+		case named && e.Settled >= 0 && e.Settled < len(t.Items):
+			done = e.Settled
+			uncount(t.Items[done+1:]) // only the culprit has failed
+		case outcome == keystrand.Skipped:
+			p.counts.skipped.Add(int64(len(t.Items)))
+			pt.logAbout(slog.LevelInfo, t.Items[0], "messages skipped", err)
+			return keyed.Result{Done: len(t.Items)}
+		default:
+			uncount(t.Items)
+			return keyed.Result{Single: len(t.Items), Park: delay}
+		}
+	}
+	switch outcome {
+	case keystrand.Handled:
+		return keyed.Result{Done: done}
+	case keystrand.Skipped:
+		p.counts.skipped.Add(1)
+		pt.logAbout(slog.LevelInfo, t.Items[done], "message skipped", err)
+		return keyed.Result{Done: done + 1}
+	case keystrand.Retry:
+		p.counts.retried.Add(1)
+		t.Items[done].unpin()
+		return keyed.Result{Done: done, Park: delay}
+	case keystrand.Failed, keystrand.Forbidden:
+	}
+	return p.failedTurn(pt, t, done, err)
+}
+
+// failedTurn asks the policy about an item that has failed for good. The items before it leave the lane.
+func (p *Pipeline) failedTurn(pt *partition, t *keyed.Turn[item], done int, err error) keyed.Result {
+	it := t.Items[done]
+	p.counts.failed.Add(1)
+	outcome, _ := keystrand.OutcomeOf(err)
+	action := p.decide(Failure{Message: &it.Message, Err: err, Permanent: outcome == keystrand.Forbidden})
+	switch action.kind {
+	case skip:
+		p.counts.skipped.Add(1)
+		pt.logAbout(slog.LevelWarn, it, "failed message skipped", err)
+		return keyed.Result{Done: done + 1}
+	case block:
+		it.marks |= blocked
+		it.unpin()
+		pt.logAbout(slog.LevelWarn, it, "key blocked until it is resumed", err)
+		return keyed.Result{Done: done, Hold: true}
+	case deadLetter:
+		it.unpin()
+		pt.logAbout(slog.LevelWarn, it, "failed message goes to the dead letters", err)
+		it.marks |= mailed
+		p.letters.add(action.sink, pt, it, err)
+		return keyed.Result{Done: done, Park: 200 * time.Millisecond}
+	case stop:
+	}
+	p.failed(newFailureError(&it.Message, err))
+	return keyed.Result{Done: done, Hold: true}
+}
+
+// decide asks the policy. A policy that panics stops the pipeline.
+func (p *Pipeline) decide(f Failure) (a Action) {
+	defer func() {
+		if v := recover(); v != nil {
+			p.failed(newFailureError(f.Message, errors.Join(f.Err, &keystrand.PanicError{Value: v})))
+			a = Stop(f)
+		}
+	}()
+	return p.cfg.policy(f)
+}
+
+// exited is what a turn comes to whose handler ended its goroutine: a failure, as a panic is.
+func (p *Pipeline) exited(t *keyed.Turn[item]) keyed.Result {
+	pt, _ := t.Queue.Data().(*partition)
+	return p.troubled(pt, t, ErrGoexit)
+}
+
+// ErrGoexit is the failure of a handler that called runtime.Goexit, as testing.T.FailNow does.
+var ErrGoexit = errors.New("pipeline: the handler ended its goroutine (runtime.Goexit)")
+
+// KeyError is the failure of a message whose key function failed. Its handler was not called.
+type KeyError struct{ Err error }
+
+// Error tells what the key function returned.
+func (e *KeyError) Error() string { return "pipeline: key: " + e.Err.Error() }
+
+// Unwrap returns what the key function returned.
+func (e *KeyError) Unwrap() error { return e.Err }
+
+// uncount takes an attempt back that failed because of another message of the batch.
+func uncount(items []*item) {
+	for _, it := range items {
+		it.Attempt--
+	}
+}
+
+// unpin gives an item that will wait long its own copy of its bytes: as a piece of a larger chunk (sources cut payloads
+// from chunks of up to 64 KiB) it would keep all of the chunk in memory.
+func (it *item) unpin() {
+	if it.marks.has(cloned) {
+		return
+	}
+	it.marks |= cloned
+	it.Key, it.Value = bytes.Clone(it.Key), bytes.Clone(it.Value)
+	if len(it.Headers) > 0 {
+		it.Headers = append([]keystrand.Header(nil), it.Headers...)
+		for i := range it.Headers {
+			it.Headers[i].Value = bytes.Clone(it.Headers[i].Value)
+		}
+	}
+}
+
+// logAbout tells what became of a message.
+func (pt *partition) logAbout(level slog.Level, it *item, what string, err error) {
+	pt.log.LogAttrs(context.WithoutCancel(pt.ctx), level, what,
+		slog.Int64("offset", it.Offset), slog.String("key", fmt.Sprintf("%.64q", it.Key)), slog.Int("attempt", it.Attempt), slog.Any("error", err))
+}

@@ -1,0 +1,134 @@
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/sink"
+)
+
+// writers are the writers of the sink: a lane always uses the same one.
+type writers struct{ all []*writer }
+
+// openSink opens the writers of the sink that To named.
+func (p *Pipeline) openSink() error {
+	if p.cfg.sink == nil {
+		return nil
+	}
+	ws := &writers{}
+	for range p.cfg.limits.Writers {
+		w, err := p.cfg.sink.Open()
+		if err != nil {
+			return errors.Join(fmt.Errorf("pipeline: open the sink: %w", err), ws.close())
+		}
+		ws.all = append(ws.all, startWriter(p, w))
+	}
+	p.outputs = ws
+	return nil
+}
+
+func (ws *writers) add(lane uint32, o *output) bool {
+	return ws.all[int(lane)%len(ws.all)].add(o)
+}
+
+func (ws *writers) cut(pt *partition) {
+	for _, w := range ws.all {
+		w.cut(pt)
+	}
+}
+
+func (ws *writers) forget(pt *partition) {
+	for _, w := range ws.all {
+		w.forget(pt)
+	}
+}
+
+func (ws *writers) close() error {
+	var errs []error
+	for _, w := range ws.all {
+		errs = append(errs, w.close())
+	}
+	return errors.Join(errs...)
+}
+
+// letters writes dead letters: one writer for each sink that a policy has named.
+type letters struct {
+	p  *Pipeline
+	mu sync.Mutex
+	to map[sink.Sink]*writer // guarded by mu
+}
+
+func newLetters(p *Pipeline) *letters { return &letters{p: p, to: map[sink.Sink]*writer{}} }
+
+// add writes the dead letter of an item whose lane is about to be parked, and resumes the lane when it is durable.
+func (l *letters) add(s sink.Sink, pt *partition, it *item, cause error) {
+	key, _ := l.p.keyOf(&it.Message)
+	lane, _, _ := key.Lanes()
+	number := it.number
+	l.write(s, &output{
+		pt: pt, number: number, size: usage{1, it.Size()},
+		input:    it.Message,
+		messages: []keystrand.Message{letter(&it.Message, cause)},
+		durable: func() {
+			l.p.counts.deadLettered.Add(1)
+			pt.mailed.Store(number, true)
+			pt.queue.Resume(lane)
+		},
+	})
+}
+
+// addOutput writes the dead letter of a message whose output was refused. Its lane has gone on.
+func (l *letters) addOutput(s sink.Sink, o *output, cause error) {
+	l.write(s, &output{
+		pt: o.pt, number: o.number, size: o.size, input: o.input,
+		messages: []keystrand.Message{letter(&o.input, cause)},
+		durable:  func() { l.p.counts.deadLettered.Add(1) },
+	})
+}
+
+func (l *letters) write(s sink.Sink, o *output) {
+	w, err := l.writer(s)
+	if err != nil {
+		l.p.failed(err)
+		return
+	}
+	w.add(o)
+}
+
+func (l *letters) writer(s sink.Sink) (*writer, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if w, ok := l.to[s]; ok {
+		return w, nil
+	}
+	sw, err := s.Open()
+	if err != nil {
+		return nil, fmt.Errorf("pipeline: open the dead-letter sink: %w", err)
+	}
+	w := startWriter(l.p, sw)
+	l.to[s] = w
+	return w, nil
+}
+
+func (l *letters) each(f func(*writer)) {
+	l.mu.Lock()
+	var all []*writer
+	for _, w := range l.to {
+		all = append(all, w)
+	}
+	l.mu.Unlock()
+	for _, w := range all {
+		f(w)
+	}
+}
+
+func (l *letters) cut(pt *partition)    { l.each(func(w *writer) { w.cut(pt) }) }
+func (l *letters) forget(pt *partition) { l.each(func(w *writer) { w.forget(pt) }) }
+
+func (l *letters) close() error {
+	var errs []error
+	l.each(func(w *writer) { errs = append(errs, w.close()) })
+	return errors.Join(errs...)
+}
