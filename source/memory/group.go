@@ -97,6 +97,11 @@ func (g *Group) balanceLocked() {
 	if len(g.members) == 0 {
 		return
 	}
+	for _, parts := range held {
+		// What is not owned now moves first: it costs nobody a drain, and a member that has lost a partition cannot have
+		// it back before its Release.
+		slices.SortStableFunc(parts, func(a, b int) int { return g.freeLocked(a) - g.freeLocked(b) })
+	}
 	order := slices.Clone(g.members)
 	slices.SortStableFunc(order, func(a, b *Source) int { return len(held[b]) - len(held[a]) })
 	share, more := len(g.parts)/len(order), len(g.parts)%len(order)
@@ -126,6 +131,14 @@ func (g *Group) balanceLocked() {
 		}
 	}
 	g.wakeLocked()
+}
+
+// freeLocked returns 1 for a partition that nobody owns, else 0.
+func (g *Group) freeLocked(p int) int {
+	if g.parts[p].owner == nil {
+		return 1
+	}
+	return 0
 }
 
 // askBackLocked tells an owner that its partition is wanted back, once.

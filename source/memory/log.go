@@ -43,7 +43,7 @@ func newLog(stream string, partitions int, shardOf func(int32) *shard) *Log {
 	if partitions < 1 {
 		panic(fmt.Sprintf("memory: log %q with %d partitions: at least one is needed", stream, partitions))
 	}
-	l := &Log{stream: stream, id: rand.Text(), groups: make(map[string]*Group)}
+	l := &Log{stream: stream, id: newIdentity(), groups: make(map[string]*Group)}
 	for p := range partitions {
 		l.shards = append(l.shards, shardOf(int32(p)))
 	}
@@ -110,7 +110,7 @@ func (l *Log) Recreate() {
 	if l.shards[0].make != nil {
 		panic("memory: the messages of " + l.stream + " are generated: it cannot be made again")
 	}
-	l.id = rand.Text()
+	l.id = newIdentity()
 	for p := range l.shards {
 		l.shards[p] = &shard{stream: l.stream, partition: int32(p)}
 	}
@@ -145,3 +145,6 @@ func (l *Log) shard(partition int32) *shard {
 	defer l.mu.Unlock()
 	return l.shards[partition]
 }
+
+// newIdentity returns a name that no other log has: random, because a log made twice under one name is two logs.
+func newIdentity() string { return rand.Text()[:12] }

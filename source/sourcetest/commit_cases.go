@@ -1,0 +1,381 @@
+package sourcetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/keystrand/keystrand/commit"
+)
+
+// commitCases are about progress: what is stored is what the next owner begins with.
+func commitCases() []Case {
+	return []Case{
+		{"RestoredIsWhatWasCommitted", "a frontier or range that is too far loses messages, one that is too near replays what was settled", restoredIsWhatWasCommitted},
+		{"CommitIsSeenByNextOwner", "commit after commit, the last one counts: an older one replays what was settled", commitIsSeenByNextOwner},
+		{"CommitOfManyPartitionsAtOnce", "a tick commits every partition together, and no partition may wait for one that has nothing to commit", commitOfManyPartitionsAtOnce},
+		{"CommitNeverGoesBack", "a late, smaller frontier would replay what was settled long ago", commitNeverGoesBack},
+		{"CommitAfterReleaseIsFenced", "the next owner may have begun already: a commit of the old one would overwrite its progress", commitAfterReleaseIsFenced},
+		{"EpochGrows", "a store refuses an old owner's write by its epoch: it must grow over hand-overs and over restarts of all members", epochGrows},
+		{"RecreatedLogIsNotSkipped", "a stream that was deleted and made again is another log: progress of the old one would skip its messages", recreatedLogIsNotSkipped},
+		{"LogRecreatedUnderItsOwner", "nor may an owner go on in the new log at the position it had in the old one", logRecreatedUnderItsOwner},
+	}
+}
+
+// restart lets a member leave and gives the partition to a new one.
+func (h *harness) restart(ctx context.Context, n *holding) (*holding, error) {
+	if err := n.m.leave(ctx); err != nil {
+		return nil, err
+	}
+	return h.only(ctx, n.part.ID().Partition)
+}
+
+// restores checks what an ownership begins with.
+func (n *holding) restores(frontier int64, ahead ...commit.Range) error {
+	if r := n.part.Restored(); r.Frontier != frontier || !slices.Equal(r.Ahead, ahead) {
+		return fmt.Errorf("%v: restored are frontier %d and ranges %v, want %d and %v",
+			n.part.ID(), r.Frontier, r.Ahead, frontier, ahead)
+	}
+	return nil
+}
+
+func restoredIsWhatWasCommitted(ctx context.Context, h *harness) error {
+	if err := h.produce(0, 30); err != nil {
+		return err
+	}
+	n, err := h.only(ctx, 0)
+	if err != nil {
+		return err
+	}
+	msgs, err := n.read(ctx, 30)
+	if err != nil {
+		return err
+	}
+	at := func(i int) int64 { return msgs[i].Offset }
+	log := n.part.Restored().Log
+	ahead := []commit.Range{{From: at(8), To: at(10)}, {From: at(15), To: at(16)}, {From: at(20), To: at(29) + 1}}
+	if err := n.commit(ctx, at(5), ahead...); err != nil {
+		return err
+	}
+	// Twice, because what is restored must not be lost by an owner that commits nothing.
+	for range 2 {
+		if n, err = h.restart(ctx, n); err != nil {
+			return err
+		}
+		if err := n.restores(at(5), ahead...); err != nil {
+			return err
+		}
+		if got := n.part.Restored().Log; got != log {
+			return fmt.Errorf("%v: the log has become %q, it was %q", n.part.ID(), got, log)
+		}
+	}
+	return n.replays(ctx, 5, 30)
+}
+
+// replays reads a partition of total messages and checks that every one from the n-th on comes, in order. Those that
+// the restored ranges cover may be missing: a source is free to skip what the tracker would.
+func (n *holding) replays(ctx context.Context, from, total int) error {
+	partition, restored := n.part.ID().Partition, n.part.Restored()
+	for next := from; next < total; {
+		msgs, err := n.read(ctx, 1)
+		if err != nil {
+			return fmt.Errorf("want message %d: %w", next, err)
+		}
+		got := -1
+		for i := next; i < total; i++ {
+			if sees(msgs, partition, i) == nil {
+				got = i
+				break
+			}
+		}
+		if got < 0 {
+			return sees(msgs, partition, next)
+		}
+		if got > next && len(restored.Ahead) == 0 {
+			return fmt.Errorf("%v: message %d came, want message %d", n.part.ID(), got, next)
+		}
+		if got > next && !restored.Settled(msgs[0].Offset-1) {
+			return fmt.Errorf("%v: message %d came, but %d was not settled", n.part.ID(), got, got-1)
+		}
+		next = got + 1
+	}
+	return nil
+}
+
+func commitIsSeenByNextOwner(ctx context.Context, h *harness) error {
+	if err := h.produce(0, 20); err != nil {
+		return err
+	}
+	n, err := h.only(ctx, 0)
+	if err != nil {
+		return err
+	}
+	for round := range 3 {
+		msgs, err := n.read(ctx, 6)
+		if err != nil {
+			return err
+		}
+		if err := sees(msgs, 0, 6*round); err != nil {
+			return err
+		}
+		// With a range first, then the same frontier without it: the latest snapshot counts as a whole.
+		if err := n.commit(ctx, msgs[2].Offset, commit.Range{From: msgs[4].Offset, To: msgs[5].Offset}); err != nil {
+			return err
+		}
+		if err := n.commit(ctx, msgs[2].Offset); err != nil {
+			return err
+		}
+		if err := n.commit(ctx, n.position); err != nil {
+			return err
+		}
+		position := n.position
+		if n, err = h.restart(ctx, n); err != nil {
+			return err
+		}
+		if err := n.restores(position); err != nil {
+			return err
+		}
+	}
+	return n.replays(ctx, 18, 20)
+}
+
+func commitOfManyPartitionsAtOnce(ctx context.Context, h *harness) error {
+	m, err := h.join()
+	if err != nil {
+		return err
+	}
+	all, err := m.holdAll(ctx)
+	if err != nil {
+		return err
+	}
+	for p, n := range all {
+		if err := h.produce(int32(p), 10+p); err != nil {
+			return err
+		}
+		if _, err := n.read(ctx, 10+p); err != nil {
+			return err
+		}
+	}
+	// All but the last partition, several times over.
+	want := make([]int64, len(all))
+	for p, n := range all {
+		want[p] = n.part.Restored().Frontier
+	}
+	for round := range 3 {
+		var group sync.WaitGroup
+		errs := make([]error, len(all))
+		for p, n := range all[:len(all)-1] {
+			want[p] = n.position - int64(2-round)
+			group.Go(func() { errs[p] = n.commit(ctx, want[p]) })
+		}
+		group.Wait()
+		if err := errors.Join(errs...); err != nil {
+			return err
+		}
+	}
+	if err := m.leave(ctx); err != nil {
+		return err
+	}
+	if m, err = h.join(); err != nil {
+		return err
+	}
+	if all, err = m.holdAll(ctx); err != nil {
+		return err
+	}
+	for p, n := range all {
+		if err := n.restores(want[p]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func commitNeverGoesBack(ctx context.Context, h *harness) error {
+	if err := h.produce(0, 10); err != nil {
+		return err
+	}
+	n, err := h.only(ctx, 0)
+	if err != nil {
+		return err
+	}
+	msgs, err := n.read(ctx, 10)
+	if err != nil {
+		return err
+	}
+	if err := n.commit(ctx, msgs[8].Offset); err != nil {
+		return err
+	}
+	// Against the contract: an error is as good as ignoring it.
+	_, _ = n.part.Commit(ctx, n.progress(msgs[2].Offset))
+	if n, err = h.restart(ctx, n); err != nil {
+		return err
+	}
+	return n.restores(msgs[8].Offset)
+}
+
+func commitAfterReleaseIsFenced(ctx context.Context, h *harness) error {
+	if err := h.produce(0, 10); err != nil {
+		return err
+	}
+	n, err := h.only(ctx, 0)
+	if err != nil {
+		return err
+	}
+	msgs, err := n.read(ctx, 10)
+	if err != nil {
+		return err
+	}
+	if err := n.commit(ctx, msgs[3].Offset); err != nil {
+		return err
+	}
+	if err := n.letGo(ctx); err != nil {
+		return err
+	}
+	if _, err := n.part.Commit(ctx, n.progress(msgs[7].Offset)); !errors.Is(err, commit.ErrFenced) {
+		return fmt.Errorf("%v: commit after Release returned %w, want commit.ErrFenced", n.part.ID(), err)
+	}
+	if n, err = h.restart(ctx, n); err != nil {
+		return err
+	}
+	return n.restores(msgs[3].Offset)
+}
+
+func epochGrows(ctx context.Context, h *harness) error {
+	if err := h.produce(0, 10); err != nil {
+		return err
+	}
+	// The harness compares the epochs of every two owners of which the earlier has committed.
+	var epochs []int64
+	first, err := h.only(ctx, 0)
+	if err != nil {
+		return err
+	}
+	n := first
+	for range 4 {
+		if _, err := n.read(ctx, 2); err != nil {
+			return err
+		}
+		if err := n.commit(ctx, n.position); err != nil {
+			return err
+		}
+		epochs = append(epochs, n.part.ID().Epoch)
+		if n, err = h.restart(ctx, n); err != nil {
+			return err
+		}
+	}
+	// And with somebody who stays.
+	if _, err = h.join(); err != nil {
+		return err
+	}
+	if err := n.commit(ctx, n.position); err != nil {
+		return err
+	}
+	old := n
+	if err := n.letGo(ctx); err != nil {
+		return err
+	}
+	if err := old.m.leave(ctx); err != nil {
+		return err
+	}
+	if n, err = h.next(ctx, old); err != nil {
+		return err
+	}
+	epochs = append(epochs, old.part.ID().Epoch, n.part.ID().Epoch)
+	for i := 1; i < len(epochs); i++ {
+		if epochs[i] <= epochs[i-1] {
+			return fmt.Errorf("the epochs of one partition are %v, want them to grow", epochs)
+		}
+	}
+	return nil
+}
+
+func recreatedLogIsNotSkipped(ctx context.Context, h *harness) error {
+	if err := need(h.env.Recreate != nil, "way to make the log again (Env.Recreate)"); err != nil {
+		return err
+	}
+	if err := h.produce(0, 30); err != nil {
+		return err
+	}
+	n, err := h.only(ctx, 0)
+	if err != nil {
+		return err
+	}
+	msgs, err := n.read(ctx, 30)
+	if err != nil {
+		return err
+	}
+	err = n.commit(ctx, msgs[10].Offset, commit.Range{From: msgs[15].Offset, To: msgs[20].Offset})
+	if err != nil {
+		return err
+	}
+	if err := n.m.leave(ctx); err != nil {
+		return err
+	}
+	if err := h.env.Recreate(); err != nil {
+		return err
+	}
+	h.sent[0] = 1000 // other messages than those of the old log
+	if err := h.produce(0, 30); err != nil {
+		return err
+	}
+	old := n.part.Restored().Log
+	if n, err = h.only(ctx, 0); err != nil {
+		return err
+	}
+	return n.readsNewLog(ctx, old)
+}
+
+// readsNewLog checks that an ownership begins at the begin of a log of 30 messages, numbered from 1000.
+func (n *holding) readsNewLog(ctx context.Context, old string) error {
+	if r := n.part.Restored(); r.Log == old || len(r.Ahead) > 0 {
+		return fmt.Errorf("%v: restored are log %q and ranges %v, want another log than %q and none",
+			n.part.ID(), r.Log, r.Ahead, old)
+	}
+	msgs, err := n.read(ctx, 30)
+	if err != nil {
+		return err
+	}
+	return sees(msgs, n.part.ID().Partition, 1000)
+}
+
+func logRecreatedUnderItsOwner(ctx context.Context, h *harness) error {
+	if err := need(h.env.Recreate != nil, "way to make the log again (Env.Recreate)"); err != nil {
+		return err
+	}
+	if err := h.produce(0, 10); err != nil {
+		return err
+	}
+	n, err := h.only(ctx, 0)
+	if err != nil {
+		return err
+	}
+	if _, err := n.read(ctx, 10); err != nil {
+		return err
+	}
+	if err := n.commit(ctx, n.position); err != nil {
+		return err
+	}
+	if err := h.env.Recreate(); err != nil {
+		return err
+	}
+	h.sent[0] = 1000
+	if err := h.produce(0, 30); err != nil {
+		return err
+	}
+	// The old ownership ends: it is lost or fails. Nothing of the new log comes under its name.
+	if msgs, err := n.read(ctx, 1); err == nil {
+		return fmt.Errorf("%v: the message %q of another log came", n.part.ID(), msgs[0].Value)
+	} else if ctx.Err() != nil {
+		return err
+	}
+	// Its final commit may fail or not; it must not reach the new log.
+	_, _ = n.part.Commit(ctx, n.progress(n.position))
+	old := n.part.Restored().Log
+	n.m.gone()
+	if n, err = h.restart(ctx, n); err != nil {
+		return err
+	}
+	return n.readsNewLog(ctx, old)
+}

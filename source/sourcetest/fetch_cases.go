@@ -1,0 +1,406 @@
+package sourcetest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/source"
+)
+
+// fetchCases are about Fetch and what it brings.
+func fetchCases() []Case {
+	return []Case{
+		{"MessagesInOrder", "order per key begins with the order of the partition; a key that changes on the way changes the lane", messagesInOrder},
+		{"EmptyIsNotNil", "a nil key has no order and a nil value is a tombstone; an empty one is neither", emptyIsNotNil},
+		{"FetchReturnsWhenCtxEnds", "a pipeline that stops must not wait for the next message, and must not lose it", fetchReturnsWhenCtxEnds},
+		{"FetchAfterCtxGoesOnAtSamePosition", "a batch that is dropped because its ctx has just ended is lost for ever once later ones are committed", fetchAfterCtxGoesOn},
+		{"BatchLimitsRespected", "budgets count after Fetch, so they hold only if a batch keeps its limits; a message larger than all must still come", batchLimitsRespected},
+		{"BytesAreNeverReused", "a handler may keep bytes for ever: a reused buffer changes a message that waits in its lane", bytesAreNeverReused},
+		{"OffsetsAscendAndMaySkip", "frontiers and ranges are offsets: one that comes twice or goes back breaks them", offsetsAscendAndMaySkip},
+		{"PositionMovesWithoutMessages", "else the frontier stands before a compacted tail or an aborted transaction for ever, and lag never reaches 0", positionMovesWithoutMessages},
+		{"LagReachesZero", "an operator reads lag as work that waits: where all is read it must say 0", lagReachesZero},
+		{"UnfetchedPartitionStopsNoOther", "a stuck key pauses its partition; the others must go on", unfetchedPartitionStopsNoOther},
+	}
+}
+
+var errLag = errors.New("sourcetest: the lag does not reach 0")
+
+// only joins a member and takes one partition.
+func (h *harness) only(ctx context.Context, partition int32) (*holding, error) {
+	m, err := h.join()
+	if err != nil {
+		return nil, err
+	}
+	return m.hold(ctx, partition)
+}
+
+func messagesInOrder(ctx context.Context, h *harness) error {
+	m, err := h.join()
+	if err != nil {
+		return err
+	}
+	for p := range int32(2) {
+		if err := h.produce(p, 150); err != nil {
+			return err
+		}
+	}
+	for p := range int32(2) {
+		n, err := m.hold(ctx, p)
+		if err != nil {
+			return err
+		}
+		msgs, err := n.read(ctx, 150)
+		if err != nil {
+			return err
+		}
+		// Some more, written while the partition is owned.
+		if err := h.produce(p, 50); err != nil {
+			return err
+		}
+		more, err := n.read(ctx, 50)
+		if err != nil {
+			return err
+		}
+		msgs = append(msgs, more...)
+		if err := sees(msgs, p, 0); err != nil {
+			return err
+		}
+		for i := range msgs {
+			want := message(p, i)
+			if !bytes.Equal(msgs[i].Key, want.Key) {
+				return fmt.Errorf("message %d has key %q, want %q", i, msgs[i].Key, want.Key)
+			}
+			if v, ok := msgs[i].Header("n"); !ok || !bytes.Equal(v, want.Headers[0].Value) {
+				return fmt.Errorf("message %d has headers %v, want %v", i, msgs[i].Headers, want.Headers)
+			}
+		}
+	}
+	return nil
+}
+
+func emptyIsNotNil(ctx context.Context, h *harness) error {
+	want := []keystrand.Message{{Value: []byte("no key")}, {Key: []byte{}, Value: []byte{}}, {Key: []byte("tombstone")}}
+	if err := h.send(0, want...); err != nil {
+		return err
+	}
+	n, err := h.only(ctx, 0)
+	if err != nil {
+		return err
+	}
+	got, err := n.read(ctx, len(want))
+	if err != nil {
+		return err
+	}
+	for i := range want {
+		if (got[i].Key == nil) != (want[i].Key == nil) || (got[i].Value == nil) != (want[i].Value == nil) {
+			return fmt.Errorf("message %d: key %#v and value %#v, want %#v and %#v",
+				i, got[i].Key, got[i].Value, want[i].Key, want[i].Value)
+		}
+	}
+	return nil
+}
+
+func fetchReturnsWhenCtxEnds(ctx context.Context, h *harness) error {
+	n, err := h.only(ctx, 0)
+	if err != nil {
+		return err
+	}
+	waiting, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	result := make(chan error, 1)
+	b := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
+	go func() { result <- n.fetch(waiting, &b) }()
+	if err := h.patience(ctx); err != nil {
+		return err
+	}
+	cancel(errEnough)
+	select {
+	case err := <-result:
+		if !errors.Is(err, errEnough) {
+			return fmt.Errorf("Fetch returned %w, want the cause of its ctx", err)
+		}
+	case <-ctx.Done():
+		return fmt.Errorf("Fetch has not returned after its ctx has ended: %w", context.Cause(ctx))
+	}
+	if err := h.produce(0, 5); err != nil {
+		return err
+	}
+	msgs, err := n.read(ctx, 5)
+	if err != nil {
+		return err
+	}
+	return sees(msgs, 0, 0)
+}
+
+func fetchAfterCtxGoesOn(ctx context.Context, h *harness) error {
+	const total = 300
+	if err := h.produce(0, total); err != nil {
+		return err
+	}
+	n, err := h.only(ctx, 0)
+	if err != nil {
+		return err
+	}
+	var all []keystrand.Message
+	for round := 0; len(all) < total; round++ {
+		// The ctx has ended before, or ends at any moment of the Fetch, or does not end.
+		fetching, cancel := context.WithCancelCause(ctx)
+		switch round % 3 {
+		case 0:
+			cancel(errEnough)
+		case 1:
+			go cancel(errEnough)
+		}
+		b := source.Batch{MaxMessages: 5, MaxBytes: 1 << 20}
+		err := n.fetch(fetching, &b)
+		cancel(nil)
+		if err == nil {
+			all = append(all, b.Messages...)
+		} else if !errors.Is(err, errEnough) {
+			return fmt.Errorf("fetch after %d of %d messages: %w", len(all), total, err)
+		}
+	}
+	return sees(all, 0, 0)
+}
+
+func batchLimitsRespected(ctx context.Context, h *harness) error {
+	const big = 20_000
+	if err := h.produce(0, 10); err != nil {
+		return err
+	}
+	if err := h.send(0, keystrand.Message{Key: []byte("big"), Value: bytes.Repeat([]byte("x"), big)}); err != nil {
+		return err
+	}
+	if err := h.produce(0, 10); err != nil {
+		return err
+	}
+	n, err := h.only(ctx, 0)
+	if err != nil {
+		return err
+	}
+	one := message(0, 0)
+	var all []keystrand.Message
+	for round := 0; len(all) < 21; round++ {
+		// fetch checks both limits; a message above MaxBytes may come alone.
+		b := source.Batch{MaxMessages: 100, MaxBytes: 5 * one.Size() / 2}
+		switch round % 3 {
+		case 0:
+			b.MaxMessages = 3
+		case 1:
+			b.MaxBytes = 1
+		}
+		if err := n.fetch(ctx, &b); err != nil {
+			return err
+		}
+		all = append(all, b.Messages...)
+	}
+	if got := len(all[10].Value); got != big {
+		return fmt.Errorf("the value of the large message has %d bytes, want %d", got, big)
+	}
+	return sees(slices.Concat(all[:10], all[11:]), 0, 0)
+}
+
+func bytesAreNeverReused(ctx context.Context, h *harness) error {
+	const total = 200
+	if err := h.produce(0, total); err != nil {
+		return err
+	}
+	n, err := h.only(ctx, 0)
+	if err != nil {
+		return err
+	}
+	// One Batch for all, as a pipeline does, and structs that are kept as a lane keeps them.
+	b := source.Batch{MaxMessages: 7, MaxBytes: 1 << 20}
+	var kept []keystrand.Message
+	var text []string
+	whole := func(m *keystrand.Message) string {
+		return strings.Join([]string{string(m.Key), string(m.Value), fmt.Sprintf("%s", m.Headers)}, "|")
+	}
+	for len(kept) < total {
+		b.Messages = b.Messages[:0]
+		if err := n.fetch(ctx, &b); err != nil {
+			return err
+		}
+		for i := range b.Messages {
+			kept, text = append(kept, b.Messages[i]), append(text, whole(&b.Messages[i]))
+		}
+	}
+	for i := range kept {
+		if now := whole(&kept[i]); now != text[i] {
+			return fmt.Errorf("message %d was %q and became %q", i, text[i], now)
+		}
+	}
+	return sees(kept, 0, 0)
+}
+
+func offsetsAscendAndMaySkip(ctx context.Context, h *harness) error {
+	if err := need(h.env.Skip != nil, "way to move a position without messages (Env.Skip)"); err != nil {
+		return err
+	}
+	n, err := h.only(ctx, 0)
+	if err != nil {
+		return err
+	}
+	for range 4 {
+		if err := h.produce(0, 4); err != nil {
+			return err
+		}
+		if _, err := h.env.Skip(0); err != nil {
+			return err
+		}
+	}
+	msgs, err := n.read(ctx, 16) // fetch checks the offsets
+	if err != nil {
+		return err
+	}
+	return sees(msgs, 0, 0)
+}
+
+func positionMovesWithoutMessages(ctx context.Context, h *harness) error {
+	if err := need(h.env.Skip != nil, "way to move a position without messages (Env.Skip)"); err != nil {
+		return err
+	}
+	if err := h.produce(0, 3); err != nil {
+		return err
+	}
+	n, err := h.only(ctx, 0)
+	if err != nil {
+		return err
+	}
+	if _, err := n.read(ctx, 3); err != nil {
+		return err
+	}
+	for range 2 {
+		end, err := h.env.Skip(0)
+		if err != nil {
+			return err
+		}
+		if err := n.moveTo(ctx, end); err != nil {
+			return err
+		}
+	}
+	if err := n.commit(ctx, n.position); err != nil {
+		return err
+	}
+	end := n.position
+	if err := n.m.leave(ctx); err != nil {
+		return err
+	}
+	if n, err = h.only(ctx, 0); err != nil {
+		return err
+	}
+	if got := n.part.Restored().Frontier; got != end {
+		return fmt.Errorf("the frontier is restored as %d, want %d", got, end)
+	}
+	return nil
+}
+
+// moveTo fetches until the position has reached this offset, without a message.
+func (n *holding) moveTo(ctx context.Context, end int64) error {
+	for n.position < end {
+		b := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
+		if err := n.fetch(ctx, &b); err != nil {
+			return fmt.Errorf("%v: the position stays at %d, want %d: %w", n.part.ID(), n.position, end, err)
+		}
+		if len(b.Messages) > 0 {
+			return fmt.Errorf("%v: %d messages came, want none", n.part.ID(), len(b.Messages))
+		}
+	}
+	return nil
+}
+
+func lagReachesZero(ctx context.Context, h *harness) error {
+	n, err := h.only(ctx, 0)
+	if err != nil {
+		return err
+	}
+	lagger, ok := n.part.(source.Lagger)
+	if err := need(ok, "source.Lagger"); err != nil {
+		return err
+	}
+	for round := range 3 {
+		if err := h.produce(0, 20); err != nil {
+			return err
+		}
+		if _, err := n.read(ctx, 20); err != nil {
+			return err
+		}
+		if h.env.Skip != nil && round > 0 {
+			end, err := h.env.Skip(0)
+			if err != nil {
+				return err
+			}
+			if err := n.moveTo(ctx, end); err != nil {
+				return err
+			}
+		}
+		// What the end was when last heard may be a little old: a Fetch hears it again.
+		for {
+			end, known := lagger.End()
+			if known && end == n.position {
+				break
+			}
+			looking, cancel := context.WithTimeoutCause(ctx, h.env.Patience, errEnough)
+			b := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
+			err := n.fetch(looking, &b)
+			cancel()
+			if (err != nil && !errors.Is(err, errEnough)) || len(b.Messages) > 0 || ctx.Err() != nil {
+				return fmt.Errorf("%v: End is %d, %t, want the position %d: %d messages more came: %w",
+					n.part.ID(), end, known, n.position, len(b.Messages), errors.Join(err, context.Cause(ctx), errLag))
+			}
+		}
+	}
+	return nil
+}
+
+func unfetchedPartitionStopsNoOther(ctx context.Context, h *harness) error {
+	const total, size = 1_500, 1_000
+	large := make([]keystrand.Message, total)
+	for i := range large {
+		large[i] = keystrand.Message{Key: []byte("large"), Value: bytes.Repeat([]byte("x"), size)}
+	}
+	if err := h.send(0, large...); err != nil {
+		return err
+	}
+	m, err := h.join()
+	if err != nil {
+		return err
+	}
+	unread, err := m.hold(ctx, 0)
+	if err != nil {
+		return err
+	}
+	// One batch only, so that a source that reads ahead has begun to.
+	if err := unread.fetch(ctx, &source.Batch{MaxMessages: 1, MaxBytes: 1 << 20}); err != nil {
+		return err
+	}
+	for p := 1; p < h.env.Partitions; p++ {
+		n, err := m.hold(ctx, int32(p))
+		if err != nil {
+			return err
+		}
+		for range 3 {
+			from := h.sent[int32(p)]
+			if err := h.produce(int32(p), 200); err != nil {
+				return err
+			}
+			msgs, err := n.read(ctx, 200)
+			if err != nil {
+				return err
+			}
+			if err := sees(msgs, int32(p), from); err != nil {
+				return err
+			}
+			if err := n.commit(ctx, n.position); err != nil {
+				return err
+			}
+		}
+	}
+	_, err = unread.read(ctx, total-1)
+	return err
+}

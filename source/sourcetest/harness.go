@@ -1,0 +1,206 @@
+package sourcetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/source"
+)
+
+// errHangs is the cause of a ctx that ends because a case hangs.
+var errHangs = errors.New("sourcetest: it hangs: nothing has come within Env.Wait")
+
+// harness is what the cases are written with: members whose partitions are watched, and messages that are numbered.
+type harness struct {
+	env     Env
+	members []*member // of the case's goroutine
+	sent    map[int32]int
+
+	mu       sync.Mutex
+	all      []*holding    // every ownership in the order of Accept, released or not
+	changed  chan struct{} // closed when all grows
+	overlaps [][2]*holding // accepted while another member held it: wrong, unless that one has lost it
+	wrongs   []error
+}
+
+func newHarness(env Env) *harness {
+	return &harness{env: env, sent: make(map[int32]int), changed: make(chan struct{})}
+}
+
+// join makes a new member that accepts from now on.
+func (h *harness) join() (*member, error) { return h.joinBy(h.env.Join) }
+
+func (h *harness) joinBy(join func() (source.Source, error)) (*member, error) {
+	src, err := join()
+	if err != nil {
+		return nil, fmt.Errorf("join: %w", err)
+	}
+	m := newMember(h, len(h.members)+1, src)
+	h.members = append(h.members, m)
+	m.start()
+	return m, nil
+}
+
+// produce appends n numbered messages to a partition.
+func (h *harness) produce(partition int32, n int) error {
+	msgs := make([]keystrand.Message, n)
+	for i := range msgs {
+		msgs[i] = message(partition, h.sent[partition]+i)
+	}
+	h.sent[partition] += n
+	return h.send(partition, msgs...)
+}
+
+func (h *harness) send(partition int32, msgs ...keystrand.Message) error {
+	if err := h.env.Produce(partition, msgs...); err != nil {
+		return fmt.Errorf("produce to %s/%d: %w", h.env.Stream, partition, err)
+	}
+	return nil
+}
+
+// message makes the n-th message of a partition.
+func message(partition int32, n int) keystrand.Message {
+	return keystrand.Message{
+		Key:     fmt.Appendf(nil, "key-%d", n%7),
+		Value:   fmt.Appendf(nil, "%d/%d", partition, n),
+		Headers: []keystrand.Header{{Key: "n", Value: fmt.Append(nil, n)}},
+	}
+}
+
+// sees checks that these are the messages of a partition from the n-th on, with nothing missing and nothing doubled.
+func sees(msgs []keystrand.Message, partition int32, n int) error {
+	for i := range msgs {
+		want := message(partition, n+i)
+		if got := &msgs[i]; string(got.Value) != string(want.Value) {
+			return fmt.Errorf("message %d of %d at offset %d is %q, want %q", i, len(msgs), got.Offset, got.Value, want.Value)
+		}
+	}
+	return nil
+}
+
+// patience waits for the time in which something wrong may show itself.
+func (h *harness) patience(ctx context.Context) error { return pause(ctx, h.env.Patience) }
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// stop lets every member leave that has not left.
+func (h *harness) stop(ctx context.Context) error {
+	var errs []error
+	for _, m := range h.members {
+		errs = append(errs, m.leave(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// wrong notes a broken promise that shows beside what a case looks at.
+func (h *harness) wrong(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.wrongs = append(h.wrongs, err)
+}
+
+// accepted notes an ownership and checks it against the earlier ones.
+func (h *harness) accepted(n *holding) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	id := n.part.ID()
+	for _, old := range h.all {
+		was := old.part.ID()
+		if was.Partition != id.Partition {
+			continue
+		}
+		if old.committed && was.Epoch >= id.Epoch {
+			h.wrongs = append(h.wrongs, fmt.Errorf("accepted %v after %v, which has committed: the epoch has not grown", id, was))
+		}
+		if (old.m == n.m && !old.released) || (old.m != n.m && !old.releasing && !old.gone) {
+			h.overlaps = append(h.overlaps, [2]*holding{old, n})
+		}
+	}
+	h.all = append(h.all, n)
+	close(h.changed)
+	h.changed = make(chan struct{})
+}
+
+// find waits for an ownership that the case can take and that fits. ended, if not nil, ends the waiting.
+func (h *harness) find(ctx context.Context, ended <-chan struct{}, fits func(*holding) bool) (*holding, error) {
+	for {
+		h.mu.Lock()
+		changed, all := h.changed, h.all
+		h.mu.Unlock()
+		for _, n := range all {
+			if fits(n) && n.take() {
+				return n, nil
+			}
+		}
+		select {
+		case <-changed:
+		case <-ended:
+			return nil, errors.New("Accept has returned")
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// next waits for whoever owns the partition after this ownership, and takes it.
+func (h *harness) next(ctx context.Context, old *holding) (*holding, error) {
+	id := old.part.ID()
+	n, err := h.find(ctx, nil, func(n *holding) bool { return n.part.ID().Partition == id.Partition })
+	if err != nil {
+		return nil, fmt.Errorf("nobody accepts %s/%d after %v: %w", id.Stream, id.Partition, id, err)
+	}
+	return n, nil
+}
+
+// asked waits until one of these is asked back.
+func (h *harness) asked(ctx context.Context, holdings []*holding) (*holding, source.Leave, error) {
+	type answer struct {
+		n     *holding
+		leave source.Leave
+	}
+	answers := make(chan answer, len(holdings))
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for _, n := range holdings {
+		go func() {
+			select {
+			case leave := <-n.leaves:
+				answers <- answer{n, leave}
+			case <-waiting.Done():
+			}
+		}()
+	}
+	select {
+	case a := <-answers:
+		return a.n, a.leave, nil
+	case <-ctx.Done():
+		return nil, source.Leave{}, fmt.Errorf("no partition is asked back: %w", context.Cause(ctx))
+	}
+}
+
+// violations returns everything that was noted.
+func (h *harness) violations() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	errs := h.wrongs
+	for _, o := range h.overlaps {
+		if old, n := o[0], o[1]; old.m == n.m || !old.gone {
+			errs = append(errs, fmt.Errorf("member %d accepted %v before the Release of %v by member %d",
+				n.m.number, n.part.ID(), old.part.ID(), old.m.number))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,215 @@
+package sourcetest
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source"
+)
+
+// holding is one ownership as the suite sees it: it checks every batch, and forwards what Leaving says.
+type holding struct {
+	m        *member
+	part     source.Partition
+	leaves   chan source.Leave // what Leaving has said
+	over     chan struct{}     // closed at Release
+	position int64             // of the case's goroutine
+
+	// Guarded by the harness's mu.
+	gone      bool // lost, or its member has crashed: others may own the partition
+	releasing bool
+	released  bool
+	committed bool
+
+	mu    sync.Mutex
+	taken bool // by the case
+	asked bool // Leaving has said something
+	done  bool // Release was called or is about to be
+}
+
+func newHolding(m *member, p source.Partition) *holding {
+	return &holding{
+		m: m, part: p, leaves: make(chan source.Leave, 8), over: make(chan struct{}),
+		position: p.Restored().Frontier,
+	}
+}
+
+// watch forwards and checks what Leaving says until Release, and releases at once what the case has not taken.
+func (n *holding) watch() {
+	var said []source.Leave
+	for {
+		select {
+		case <-n.over:
+			return
+		case leave, open := <-n.part.Leaving():
+			if !open {
+				n.m.h.wrong(fmt.Errorf("%v: the channel of Leaving was closed", n.part.ID()))
+				return
+			}
+			said = append(said, leave)
+			if len(said) > 2 || (len(said) == 2 && (said[0].Lost || !said[1].Lost)) {
+				n.m.h.wrong(fmt.Errorf("%v: Leaving says %v: want asked back, then lost, or one of them", n.part.ID(), said))
+				return
+			}
+			if leave.Lost {
+				n.m.h.mu.Lock()
+				n.gone = true
+				n.m.h.mu.Unlock()
+			}
+			n.leaves <- leave
+			if n.mine() {
+				if err := n.release(context.Background()); err != nil && !leave.Lost {
+					n.m.h.wrong(fmt.Errorf("release of %v: %w", n.part.ID(), err))
+				}
+				return
+			}
+		}
+	}
+}
+
+// take gives the holding to the case. It returns false if that has it already, or if it is over.
+func (n *holding) take() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.taken || n.done {
+		return false
+	}
+	n.taken = true
+	return true
+}
+
+// giveBack is the end of take: the holding is released as soon as it is asked back.
+func (n *holding) giveBack(ctx context.Context) error {
+	n.mu.Lock()
+	n.taken = false
+	now := n.asked && !n.done
+	n.done = n.done || now
+	n.mu.Unlock()
+	if !now {
+		return nil
+	}
+	return n.release(ctx)
+}
+
+// mine tells whether watch is to release it, now that Leaving has said something.
+func (n *holding) mine() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.asked = true
+	if n.taken || n.done {
+		return false
+	}
+	n.done = true
+	return true
+}
+
+// letGo is release for whatever is not released yet.
+func (n *holding) letGo(ctx context.Context) error {
+	n.mu.Lock()
+	done := n.done
+	n.done = true
+	n.mu.Unlock()
+	if done {
+		return nil
+	}
+	return n.release(ctx)
+}
+
+// release gives the partition up; the case calls letGo.
+func (n *holding) release(ctx context.Context) error {
+	h := n.m.h
+	h.mu.Lock()
+	n.releasing = true
+	h.mu.Unlock()
+	err := n.part.Release(ctx)
+	h.mu.Lock()
+	n.released = true
+	h.mu.Unlock()
+	close(n.over)
+	return err
+}
+
+// left waits for what Leaving says next.
+func (n *holding) left(ctx context.Context) (source.Leave, error) {
+	select {
+	case leave := <-n.leaves:
+		return leave, nil
+	case <-ctx.Done():
+		return source.Leave{}, fmt.Errorf("%v: Leaving says nothing: %w", n.part.ID(), context.Cause(ctx))
+	}
+}
+
+// read fetches n messages.
+func (n *holding) read(ctx context.Context, count int) ([]keystrand.Message, error) {
+	var all []keystrand.Message
+	for len(all) < count {
+		b := source.Batch{MaxMessages: min(64, count-len(all)), MaxBytes: 1 << 20}
+		if err := n.fetch(ctx, &b); err != nil {
+			return all, fmt.Errorf("%v: fetch after %d of %d messages: %w", n.part.ID(), len(all), count, err)
+		}
+		all = append(all, b.Messages...)
+	}
+	return all, nil
+}
+
+// fetch is Fetch, and checks what every batch must be.
+func (n *holding) fetch(ctx context.Context, b *source.Batch) error {
+	b.Next = -1
+	if err := n.part.Fetch(ctx, b); err != nil {
+		return err
+	}
+	id, at, bytes := n.part.ID(), n.position, 0
+	for i := range b.Messages {
+		m := &b.Messages[i]
+		if m.Stream != id.Stream || m.Partition != id.Partition {
+			return fmt.Errorf("%v: a message of %s/%d", id, m.Stream, m.Partition)
+		}
+		if m.Offset < at {
+			return fmt.Errorf("%v: offset %d, want at least %d", id, m.Offset, at)
+		}
+		at = m.Offset + 1
+		bytes += m.Size()
+	}
+	switch {
+	case b.Next < at:
+		return fmt.Errorf("%v: Next is %d, want at least %d", id, b.Next, at)
+	case len(b.Messages) == 0 && b.Next == n.position:
+		return fmt.Errorf("%v: a batch without messages that does not move the position from %d", id, n.position)
+	case len(b.Messages) > b.MaxMessages:
+		return fmt.Errorf("%v: %d messages in a batch, want at most %d", id, len(b.Messages), b.MaxMessages)
+	case bytes > b.MaxBytes && len(b.Messages) > 1:
+		return fmt.Errorf("%v: %d bytes in a batch of %d messages, want at most %d", id, bytes, len(b.Messages), b.MaxBytes)
+	}
+	n.position = b.Next
+	return nil
+}
+
+// progress makes the progress of this ownership.
+func (n *holding) progress(frontier int64, ahead ...commit.Range) *commit.Progress {
+	return &commit.Progress{Log: n.part.Restored().Log, Epoch: n.part.ID().Epoch, Frontier: frontier, Ahead: ahead}
+}
+
+// commit commits and checks what was stored. Progress as small as the suite's fits everywhere.
+func (n *holding) commit(ctx context.Context, frontier int64, ahead ...commit.Range) error {
+	n.m.h.mu.Lock()
+	n.committed = true
+	n.m.h.mu.Unlock()
+	stored, err := n.part.Commit(ctx, n.progress(frontier, ahead...))
+	if err != nil {
+		return fmt.Errorf("%v: commit of %d: %w", n.part.ID(), frontier, err)
+	}
+	if want := (commit.Stored{Frontier: frontier}); stored != want {
+		return fmt.Errorf("%v: commit returned %+v, want %+v", n.part.ID(), stored, want)
+	}
+	return nil
+}
+
+// finished tells whether the holding was released, or is about to be.
+func (n *holding) finished() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.done
+}
