@@ -9,7 +9,10 @@ const (
 	blockBits = 12
 	blockSize = 1 << blockBits // messages in a block
 	blockMask = blockSize - 1
-	wordBits  = 64
+
+	wordShift = 6
+	wordBits  = 1 << wordShift // messages in a word of a block
+	wordMask  = wordBits - 1
 )
 
 // block holds what the tracker knows about blockSize consecutive numbers: which are settled, and their offsets.
@@ -65,15 +68,12 @@ func (b *block) offset(i int) int64 {
 	return o + b.skip[k-1]
 }
 
-// settle sets the bit of message i and tells whether it was clear.
-func (b *block) settle(i int) bool {
-	word, bit := &b.settled[i/wordBits], uint64(1)<<(i%wordBits)
-	if *word&bit != 0 {
-		return false
-	}
-	*word |= bit
-	b.count++
-	return true
+// settle sets these bits of a word and returns those that were clear.
+func (b *block) settle(word int, mask uint64) (fresh uint64) {
+	fresh = mask &^ b.settled[word]
+	b.settled[word] |= fresh
+	b.count += bits.OnesCount64(fresh)
+	return fresh
 }
 
 // has tells whether message i is settled.

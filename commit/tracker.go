@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 	"slices"
 	"sync"
 )
@@ -132,22 +133,28 @@ func (t *Tracker) Advance(next int64) error {
 func (t *Tracker) Settle(numbers []int64) error {
 	bad, wrong := int64(0), 0
 	t.mu.Lock()
-	low, next, base := t.low, t.next, t.low>>blockBits
-	for _, n := range numbers {
-		if n >= low && n < next {
-			s := &t.slots[t.head+int(n>>blockBits-base)]
-			if b := s.block; b != nil && b.settle(int(n&blockMask)) {
-				t.pending--
-				if b.count == blockSize {
-					t.fill(s)
-				}
-				continue
+	for i := 0; i < len(numbers); {
+		// Neighbours of one word are settled in one go: batches mostly come in order, and 64 single writes to one
+		// word would each wait for the one before.
+		first, word, mask := i, numbers[i]>>wordShift, uint64(0)
+		for ; i < len(numbers) && numbers[i]>>wordShift == word; i++ {
+			bit := uint64(1) << (numbers[i] & wordMask)
+			if mask&bit != 0 {
+				break // twice in a batch: the second is found to be settled
 			}
+			mask |= bit
+		}
+		refused := t.settleWord(word, mask)
+		if refused == 0 {
+			continue
 		}
 		if wrong == 0 {
-			bad = n
+			for refused&(1<<(numbers[first]&wordMask)) == 0 {
+				first++
+			}
+			bad = numbers[first]
 		}
-		wrong++
+		wrong += bits.OnesCount64(refused)
 	}
 	if wrong < len(numbers) {
 		t.changed++
@@ -243,17 +250,41 @@ func (t *Tracker) settleRestored(first int64, offsets []int64) []bool {
 		}
 		settled[i] = true
 		n := first + int64(i)
-		s := t.slotOf(n)
-		s.block.settle(int(n & blockMask))
-		t.pending--
-		if s.block.count == blockSize {
-			t.fill(s)
-		}
+		t.settleWord(n>>wordShift, 1<<(n&wordMask))
 	}
 	return settled
 }
 
-// slotOf returns the slot of a number in [low, next).
+// settleWord settles the numbers word*64 + the bits of mask, and returns those bits that were not pending.
+func (t *Tracker) settleWord(word int64, mask uint64) (refused uint64) {
+	base := word << wordShift
+	wanted := mask
+	if base < t.low { // bits below low are off limits
+		if base+wordMask < t.low {
+			return wanted
+		}
+		mask &= ^uint64(0) << (t.low - base)
+	}
+	if base >= t.next { // and those from next on
+		return wanted
+	}
+	if left := t.next - base; left < wordBits {
+		mask &= 1<<left - 1
+	}
+	s := t.slotOf(base)
+	b := s.block
+	if b == nil {
+		return wanted
+	}
+	fresh := b.settle(int(base&blockMask)/wordBits, mask)
+	t.pending -= int64(bits.OnesCount64(fresh))
+	if b.count == blockSize {
+		t.fill(s)
+	}
+	return wanted &^ fresh
+}
+
+// slotOf returns the slot of a number whose block is that of low, that of next-1, or between.
 func (t *Tracker) slotOf(n int64) *slot { return &t.slots[t.head+int(n>>blockBits-t.low>>blockBits)] }
 
 // newBlock returns an empty block, a used one if there is.

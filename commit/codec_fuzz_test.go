@@ -1,0 +1,162 @@
+package commit
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"math"
+	"reflect"
+	"testing"
+)
+
+// sign makes a text out of a body: the right prefix and the right checksum around any bytes.
+func sign(body []byte) string {
+	data := append([]byte(prefix), body...)
+	data = binary.BigEndian.AppendUint32(data, crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)))
+	return prefix + base64.RawURLEncoding.EncodeToString(data[len(prefix):])
+}
+
+// body begins with frontier 10, epoch 1, no log.
+func body(chunks ...byte) []byte { return append([]byte{20, 2, 0}, chunks...) }
+
+// Bodies with a right checksum that nobody may believe.
+func nonsense() map[string][]byte {
+	huge := binary.AppendUvarint(nil, math.MaxUint64)
+	return map[string][]byte{
+		"nothing":                     {},
+		"no log":                      {20, 2},
+		"log beyond the end":          {20, 2, 9, 'x'},
+		"log of 2^64 bytes":           append([]byte{20, 2}, huge...),
+		"number without end":          {20, 2, 0, 0x80, 0x80},
+		"number of 11 bytes":          body(0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1),
+		"no runs":                     body(0),
+		"no bits":                     body(1),
+		"a billion runs":              append(body(), binary.AppendUvarint(nil, 1_000_000_000<<1)...),
+		"a billion bits":              append(body(), binary.AppendUvarint(nil, 1_000_000_000<<1|1)...),
+		"2^63 runs":                   append(body(), binary.AppendUvarint(nil, math.MaxUint64-1)...),
+		"2^63 bits":                   append(body(), huge...),
+		"two runs, bytes for one":     body(2<<1, 1, 1),
+		"empty run":                   body(1<<1, 1, 0),
+		"touching runs":               body(2<<1, 1, 1, 0, 1),
+		"run beyond all offsets":      append(body(1<<1, 1), huge...),
+		"gap beyond all offsets":      append(append(body(1<<1), huge...), 1),
+		"bitmap with bits behind":     body(3<<1|1, 0b1111),
+		"bitmap without last bit":     body(3<<1|1, 0b0011),
+		"bitmap that touches":         body(1<<1, 1, 1, 1<<1|1, 1),
+		"bytes behind the last chunk": body(1<<1, 1, 1, 0),
+	}
+}
+
+func TestDecodeRefusesNonsenseWithRightChecksum(t *testing.T) {
+	if p, err := Decode(sign(body(1<<1, 1, 1, 3<<1|1, 0b110))); err != nil || !reflect.DeepEqual(p.Ahead, []Range{{11, 12}, {13, 15}}) {
+		t.Fatalf("a good body: %v, %v", p, err)
+	}
+	for name, b := range nonsense() {
+		t.Run(name, func(t *testing.T) {
+			if p, err := Decode(sign(b)); p != nil || !errors.Is(err, ErrCorrupt) {
+				t.Errorf("Decode = %v, %v, want ErrCorrupt", p, err)
+			}
+		})
+	}
+}
+
+// Any text, and any body behind a right checksum, which a fuzzer would not find.
+func FuzzDecodeNeverPanics(f *testing.F) {
+	for _, b := range nonsense() {
+		f.Add(string(b))
+	}
+	good, _ := Encode(&Progress{Log: "log", Epoch: 2, Frontier: 7, Ahead: []Range{{9, 10}, {11, 12}, {13, 1000}}}, 0)
+	for _, s := range []string{"", "ks:", "ks:2:", "ks:1:AAAA", good, good[:len(good)-1], "\xff\xfd", "consumer-1"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		for _, text := range []string{s, sign([]byte(s))} {
+			p, err := Decode(text)
+			if err != nil {
+				if p != nil || !(errors.Is(err, ErrForeign) || errors.Is(err, ErrVersion) || errors.Is(err, ErrCorrupt)) {
+					t.Fatalf("Decode(%q) = %v, %v", text, p, err)
+				}
+				continue
+			}
+			if !wellFormed(p.Frontier, p.Ahead) {
+				t.Fatalf("Decode(%q) = %v, whose ranges are not in order", text, p)
+			}
+			if len(p.Ahead)*16 > 48*len(text)+64 {
+				t.Fatalf("%d bytes of text claim %d ranges", len(text), len(p.Ahead))
+			}
+			again, stored := Encode(p, 0)
+			if back, err := Decode(again); err != nil || stored.Replays != 0 || !reflect.DeepEqual(back, p) {
+				t.Fatalf("%v became %v, %v", p, back, err)
+			}
+		}
+	})
+}
+
+// What was kept is a prefix of what was given, Stored counts the rest, and the limit holds.
+func FuzzEncodeDecodeRoundTrip(f *testing.F) {
+	f.Add("orders#1", int64(1000), int64(7), 4096, []byte{1, 0, 1, 0, 1, 255, 3, 3, 3, 3})
+	f.Add("", int64(0), int64(0), 0, []byte{0, 0})
+	f.Add("\xff\x00", int64(-9), int64(-1), 40, []byte{250, 250, 251, 255, 9, 9})
+	f.Add("log", int64(math.MaxInt64), int64(math.MaxInt64), 60, []byte{1, 1})
+	f.Add("a log with a very long name indeed", int64(5), int64(1), 30, []byte{1, 1, 1, 1})
+	f.Fuzz(func(t *testing.T, log string, frontier, epoch int64, limit int, pairs []byte) {
+		p := &Progress{Log: log, Epoch: epoch, Frontier: frontier, Ahead: grown(frontier, pairs)}
+		text, stored := Encode(p, limit)
+		if limit > 0 && len(text) > limit {
+			t.Fatalf("%d bytes, limit %d", len(text), limit)
+		}
+		for i := range len(text) {
+			if text[i] <= ' ' || text[i] > '~' {
+				t.Fatalf("byte %d of %q is not printable ASCII", i, text)
+			}
+		}
+		if stored.Frontier != frontier {
+			t.Fatalf("stored frontier %d, want %d", stored.Frontier, frontier)
+		}
+		if text == "" {
+			if limit <= 0 || stored.Replays != covered(p.Ahead) {
+				t.Fatalf("no text at limit %d: replays %d, want %d", limit, stored.Replays, covered(p.Ahead))
+			}
+			return
+		}
+		got, err := Decode(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept := len(got.Ahead)
+		if got.Log != log || got.Epoch != epoch || got.Frontier != frontier || kept > len(p.Ahead) ||
+			(kept > 0 && !reflect.DeepEqual(got.Ahead, p.Ahead[:kept])) {
+			t.Fatalf("%v became %v", p, got)
+		}
+		if want := covered(p.Ahead[kept:]); stored.Replays != want {
+			t.Fatalf("replays = %d, but a crash would hand out %d again", stored.Replays, want)
+		}
+	})
+}
+
+// grown makes ranges out of (gap, length) bytes; bytes above 240 stand for powers of two.
+func grown(frontier int64, pairs []byte) []Range {
+	size := func(b byte) uint64 {
+		if b > 240 {
+			return 1 << ((b - 240) * 4)
+		}
+		return uint64(b)
+	}
+	var out []Range
+	at := frontier
+	for i := 0; i+1 < len(pairs); i += 2 {
+		gap, length := size(pairs[i]), size(pairs[i+1])+1
+		if i > 0 {
+			gap++
+		}
+		left := uint64(math.MaxInt64) - uint64(at)
+		if gap > left || length > left-gap {
+			break
+		}
+		from := int64(uint64(at) + gap)
+		at = int64(uint64(from) + length)
+		out = append(out, Range{from, at})
+	}
+	return out
+}
