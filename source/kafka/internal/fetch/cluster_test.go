@@ -29,7 +29,7 @@ type broker struct {
 func newBroker(t *testing.T, opts ...kfake.Opt) *broker {
 	t.Helper()
 	vn := new(kfake.VirtualNetwork)
-	opts = append([]kfake.Opt{kfake.NumBrokers(1), kfake.ListenFn(vn.Listen)}, opts...)
+	opts = append([]kfake.Opt{kfake.Ports(9092), kfake.ListenFn(vn.Listen)}, opts...)
 	c, err := kfake.NewCluster(opts...)
 	if err != nil {
 		t.Fatal(err)
