@@ -1,0 +1,206 @@
+package kafka_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/kafka"
+)
+
+// world is a cluster on a network in memory, inside a bubble: time stands still unless everybody waits.
+type world struct {
+	t       *testing.T
+	net     *kfake.VirtualNetwork
+	cluster *kfake.Cluster
+	brokers []string
+	topic   string
+}
+
+// inWorld runs f in a bubble with a cluster that has topic "t" with so many partitions.
+func inWorld(t *testing.T, partitions int32, f func(w *world), opts ...kfake.Opt) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{t: t, net: &kfake.VirtualNetwork{}, topic: "t"}
+		opts = append([]kfake.Opt{
+			kfake.NumBrokers(1), kfake.SeedTopics(partitions, w.topic), kfake.ListenFn(w.net.Listen), kfake.Ports(9092),
+		}, opts...)
+		c, err := kfake.NewCluster(opts...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			c.Close()
+			time.Sleep(time.Minute) // idle connections and what waits for them
+			synctest.Wait()
+		})
+		w.cluster, w.brokers = c, c.ListenAddrs()
+		f(w)
+	})
+}
+
+func (w *world) client(opts ...kgo.Opt) *kgo.Client {
+	w.t.Helper()
+	cl, err := kgo.NewClient(append([]kgo.Opt{
+		kgo.SeedBrokers(w.brokers...), kgo.Dialer(w.net.DialContext), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+	}, opts...)...)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return cl
+}
+
+// produce writes n messages to a partition.
+func (w *world) produce(partition int32, n int) {
+	w.t.Helper()
+	cl := w.client()
+	defer cl.Close()
+	for i := range n {
+		r := &kgo.Record{Topic: w.topic, Partition: partition, Key: []byte{byte(i)}, Value: fmt.Appendf(nil, "%d", i)}
+		if err := cl.ProduceSync(w.t.Context(), r).FirstErr(); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// stored returns what is committed for a partition.
+func (w *world) stored(group string, partition int32) (offset int64, metadata string) {
+	for n, c := range w.cluster.GroupInfo(group).Commits[w.topic] {
+		if n == partition {
+			return c.Offset, c.Metadata
+		}
+	}
+	return -1, ""
+}
+
+func (w *world) config() kafka.Config {
+	return kafka.Config{Dial: w.net.DialContext, Logger: slog.New(slog.NewTextHandler(testLog{w.t}, &slog.HandlerOptions{Level: slog.LevelInfo}))}
+}
+
+// testLog sends the log to the test's; what comes after the end of a test is not lost but not wanted.
+type testLog struct{ t *testing.T }
+
+func (l testLog) Write(b []byte) (int, error) {
+	if l.t.Context().Err() == nil {
+		l.t.Logf("%s", b[:len(b)-1])
+	}
+	return len(b), nil
+}
+
+func (w *world) source(group string, change ...func(*kafka.Config)) *kafka.Source {
+	w.t.Helper()
+	cfg := w.config()
+	for _, c := range change {
+		c(&cfg)
+	}
+	s, err := kafka.New(w.brokers, group, []string{w.topic}, cfg)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = s.Close() }) // of a test that failed; else it is closed already
+	return s
+}
+
+// accept returns the next n partitions, by number.
+func (w *world) accept(s *kafka.Source, n int) map[int32]source.Partition {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Minute)
+	defer cancel()
+	ps := make(map[int32]source.Partition, n)
+	for range n {
+		p, err := s.Accept(ctx)
+		if err != nil {
+			w.t.Fatalf("Accept after %d partitions: %v", len(ps), err)
+		}
+		ps[p.ID().Partition] = p
+	}
+	return ps
+}
+
+// fetch reads at least n messages and returns their offsets.
+func (w *world) fetch(p source.Partition, n int) []int64 {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Minute)
+	defer cancel()
+	var offsets []int64
+	b := &source.Batch{MaxMessages: 1000, MaxBytes: 1 << 20}
+	for len(offsets) < n {
+		b.Messages = b.Messages[:0]
+		if err := p.Fetch(ctx, b); err != nil {
+			w.t.Fatalf("%v: Fetch after %d messages: %v", p.ID(), len(offsets), err)
+		}
+		for _, m := range b.Messages {
+			offsets = append(offsets, m.Offset)
+		}
+	}
+	return offsets
+}
+
+func (w *world) commit(p source.Partition, frontier int64, ahead ...commit.Range) commit.Stored {
+	w.t.Helper()
+	stored, err := p.Commit(w.t.Context(), progress(p, frontier, ahead...))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return stored
+}
+
+func progress(p source.Partition, frontier int64, ahead ...commit.Range) *commit.Progress {
+	r := p.Restored()
+	return &commit.Progress{Log: r.Log, Epoch: r.Epoch, Frontier: frontier, Ahead: ahead}
+}
+
+func (w *world) release(ps ...source.Partition) {
+	w.t.Helper()
+	for _, p := range ps {
+		if err := p.Release(w.t.Context()); err != nil {
+			w.t.Error(err)
+		}
+	}
+}
+
+// follow releases every partition as soon as it is asked back or lost, and returns when all are.
+func (w *world) follow(ps map[int32]source.Partition) {
+	w.t.Helper()
+	for _, p := range ps {
+		<-p.Leaving()
+		w.release(p)
+	}
+}
+
+func (w *world) close(s *kafka.Source, ps map[int32]source.Partition) {
+	w.t.Helper()
+	for _, p := range ps {
+		w.release(p)
+	}
+	if err := s.Close(); err != nil {
+		w.t.Error(err)
+	}
+}
+
+// acceptErr returns the error of Accept.
+func (w *world) acceptErr(s *kafka.Source) error {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Hour)
+	defer cancel()
+	p, err := s.Accept(ctx)
+	if err == nil {
+		w.t.Fatalf("Accept returned %v", p.ID())
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		w.t.Fatalf("Accept has not returned in an hour: %+v", s.Status())
+	}
+	return err
+}
+
+var _ = io.EOF

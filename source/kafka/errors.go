@@ -1,0 +1,97 @@
+package kafka
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+
+	kafkago "github.com/segmentio/kafka-go"
+
+	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
+)
+
+var (
+	// ErrStartTimeout is what Accept returns when Config.StartTimeout has passed before the group was joined.
+	ErrStartTimeout = errors.New("kafka: the group could not be joined in time")
+	// ErrTopicMissing is what Accept returns when a topic does not exist.
+	ErrTopicMissing = errors.New("kafka: the topic does not exist")
+	// ErrForeignProgress is what Accept returns with policy ForeignFail.
+	ErrForeignProgress = errors.New("kafka: committed progress is not ours")
+)
+
+// fatal returns an error for the user if waiting cannot heal err, nil if it can. What is not in this table is waited
+// for: an error that is told in the log and in Status while the program tries again does less harm than a program that
+// has ended at night because of a broker's new error code.
+func (s *Source) fatal(err error) error {
+	if err == nil {
+		return nil
+	}
+	var code kafkago.Error
+	if errors.As(err, &code) {
+		if f := s.fatalCode(code); f != nil {
+			return f
+		}
+	}
+	var permission *fetch.PermissionError
+	if errors.As(err, &permission) {
+		return fmt.Errorf("kafka: group %q: %w", s.group, err)
+	}
+	if certificate(err) {
+		return fmt.Errorf("kafka: TLS to %v: %w (check Config.TLS: root certificates, server name, client certificate)", s.brokers, err)
+	}
+	return nil
+}
+
+func (s *Source) fatalCode(code kafkago.Error) error {
+	switch code { //nolint:exhaustive // everything else is waited for
+	case kafkago.InvalidSessionTimeout:
+		return fmt.Errorf("kafka: group %q: the broker does not allow a session timeout of %v: %w "+
+			"(group.min.session.timeout.ms and group.max.session.timeout.ms, 6 s and 30 min by default)", s.group, s.cfg.SessionTimeout, code)
+	case kafkago.InconsistentGroupProtocol:
+		return fmt.Errorf("kafka: group %q has live members of another kind: %w (another client, group.protocol=consumer, "+
+			"or a strategy that we do not know; stop them all, or use another group)", s.group, code)
+	case kafkago.InvalidGroupId:
+		return fmt.Errorf("kafka: group %q is not a name that the broker accepts: %w", s.group, code)
+	case kafkago.GroupAuthorizationFailed:
+		return fmt.Errorf("kafka: group %q: not permitted: %w (grant READ on the group)", s.group, code)
+	case kafkago.TopicAuthorizationFailed:
+		return fmt.Errorf("kafka: group %q: topics %v: not permitted: %w (grant READ and DESCRIBE)", s.group, s.topics, code)
+	case kafkago.ClusterAuthorizationFailed:
+		return fmt.Errorf("kafka: group %q: the cluster refuses us: %w", s.group, code)
+	case kafkago.SASLAuthenticationFailed:
+		return fmt.Errorf("kafka: SASL %s: the broker refuses the credentials: %w", s.mechanism(), code)
+	case kafkago.UnsupportedSASLMechanism:
+		return fmt.Errorf("kafka: SASL %s: the broker does not offer this mechanism: %w", s.mechanism(), code)
+	case kafkago.IllegalSASLState:
+		return fmt.Errorf("kafka: SASL %s: the broker's port does not expect SASL: %w (leave Config.SASL empty, or use another port)",
+			s.mechanism(), code)
+	case kafkago.UnsupportedVersion:
+		return fmt.Errorf("kafka: the broker is too old or too new for a request: %w", code)
+	}
+	return nil
+}
+
+func (s *Source) mechanism() string {
+	if s.cfg.SASL == nil {
+		return "(none)"
+	}
+	return s.cfg.SASL.Name()
+}
+
+// certificate tells whether err is a TLS handshake that fails again however often it is tried.
+func certificate(err error) bool {
+	var (
+		verification *tls.CertificateVerificationError
+		authority    x509.UnknownAuthorityError
+		host         x509.HostnameError
+		invalid      x509.CertificateInvalidError
+		alert        tls.AlertError
+	)
+	return errors.As(err, &verification) || errors.As(err, &authority) || errors.As(err, &host) ||
+		errors.As(err, &invalid) || errors.As(err, &alert)
+}
+
+// ended tells whether err only says that our own ctx has ended.
+func ended(ctx context.Context, err error) bool { return err != nil && ctx.Err() != nil }

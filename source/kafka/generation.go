@@ -1,0 +1,323 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
+
+	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
+)
+
+// generation is one share of the partitions: what this member owns between two rebalances.
+//
+// Owns: the committer, and while it hands over the heart. All have ended when keep returns.
+type generation struct {
+	s       *Source
+	id      int32
+	member  string
+	commits *committer
+
+	wake   chan struct{} // room for one: something was released
+	again  chan struct{} // closed: hand over and join again
+	fenced chan struct{} // closed: the broker does not know us any more
+	onces  [2]sync.Once
+
+	// Guarded by Source.mu.
+	assigned []partitionName
+	todo     []partitionName               // not offered yet
+	live     map[partitionName]*Partition  // offered and not released
+	forced   map[partitionName]fetch.Query // begin there, whatever is committed
+	ended    bool                          // nothing more is offered
+	alive    time.Time                     // last answer of the coordinator that proved our membership
+}
+
+func newGeneration(s *Source, id int32, member string, assigned []partitionName) *generation {
+	g := &generation{
+		s:        s,
+		id:       id,
+		member:   member,
+		wake:     make(chan struct{}, 1),
+		again:    make(chan struct{}),
+		fenced:   make(chan struct{}),
+		assigned: assigned,
+		todo:     slices.Clone(assigned),
+		live:     make(map[partitionName]*Partition, len(assigned)),
+		forced:   make(map[partitionName]fetch.Query),
+		alive:    time.Now(),
+	}
+	g.commits = newCommitter(g)
+	return g
+}
+
+func (g *generation) look()   { poke(g.wake) }
+func (g *generation) rejoin() { g.onces[0].Do(func() { close(g.again) }) }
+func (g *generation) fence()  { g.onces[1].Do(func() { close(g.fenced) }) }
+
+// keep runs as long as the generation. It is given to kafka-go, which joins the group again only after it has returned:
+// returning is how we tell the broker that everything was released.
+func (g *generation) keep(gen context.Context) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() { g.commits.run(ctx) })
+
+	offering, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(gen, stop)()
+	running.Go(func() {
+		select {
+		case <-g.again:
+		case <-g.fenced:
+		case <-g.s.closing:
+		case <-offering.Done():
+		}
+		stop()
+	})
+	g.offer(offering)
+	g.handOver(ctx)
+	g.s.left(g)
+}
+
+// offer hands the assigned partitions out, each as soon as its earlier ownership was released, until ctx ends.
+func (g *generation) offer(ctx context.Context) {
+	for ctx.Err() == nil {
+		if names := g.free(); len(names) > 0 {
+			owned, err := g.restore(ctx, names)
+			if ctx.Err() != nil {
+				discard(owned)
+				return
+			}
+			if err != nil {
+				discard(owned)
+				g.s.fail(err)
+				<-ctx.Done() // stay a member until the pipeline has drained what it has
+				return
+			}
+			g.hand(owned)
+		}
+		var check <-chan time.Time
+		if g.s.cfg.StopAtEnd && g.finished(ctx) {
+			check = time.After(g.s.cfg.HeartbeatInterval) // others are not there yet
+		}
+		select {
+		case <-g.wake:
+		case <-check:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// free takes from todo what nobody in this process holds any more.
+func (g *generation) free() []partitionName {
+	g.s.mu.Lock()
+	defer g.s.mu.Unlock()
+	var names []partitionName
+	g.todo = slices.DeleteFunc(g.todo, func(n partitionName) bool {
+		if g.s.held[n] != nil {
+			return false
+		}
+		names = append(names, n)
+		return true
+	})
+	return names
+}
+
+// hand puts partitions where Accept finds them.
+func (g *generation) hand(owned []*Partition) {
+	s := g.s
+	s.mu.Lock()
+	for _, p := range owned {
+		g.live[p.name] = p
+		s.held[p.name] = p
+		s.epochs[p.name] = p.id.Epoch
+		delete(g.forced, p.name)
+		s.queue = append(s.queue, p)
+	}
+	s.mu.Unlock()
+	poke(s.arrived)
+}
+
+func discard(owned []*Partition) {
+	for _, p := range owned {
+		p.reader.Close()
+	}
+}
+
+// handOver gives all partitions back (the design's "leave, step by step", the source's side): it asks for them, keeps
+// the membership alive while they are drained, and returns when all are released, lost, or the time is over.
+//
+// kafka-go stops its heartbeats the moment a generation ends, and the broker would evict a member whose drain takes
+// longer than the session timeout. Hence the heart of our own.
+func (g *generation) handOver(ctx context.Context) {
+	s := g.s
+	deadline := time.Now().Add(s.cfg.RebalanceTimeout - s.cfg.margin())
+	g.withdraw()
+	live := g.living()
+	if len(live) == 0 {
+		return
+	}
+	s.mu.Lock()
+	s.enterLocked(HandingOver)
+	s.mu.Unlock()
+	for _, p := range live {
+		p.ask(source.Leave{Deadline: deadline})
+	}
+	var beating sync.WaitGroup
+	defer beating.Wait()
+	hearts, stop := context.WithDeadline(ctx, deadline)
+	defer stop()
+	beating.Go(func() { g.heart(hearts) })
+	for {
+		select {
+		case <-g.wake:
+			if len(g.living()) == 0 {
+				return
+			}
+			continue
+		case <-g.fenced:
+		case <-hearts.Done():
+			s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "kafka: partitions were not released in time, they are lost",
+				slog.String("group", s.group), slog.Int("partitions", len(g.living())), slog.Duration("rebalance_timeout", s.cfg.RebalanceTimeout))
+		case <-s.closing:
+		}
+		for _, p := range g.living() {
+			p.lose()
+		}
+		return
+	}
+}
+
+// withdraw ends the offers. Partitions that nobody has accepted are released here.
+func (g *generation) withdraw() {
+	s := g.s
+	s.mu.Lock()
+	g.ended = true
+	var back []*Partition
+	s.queue = slices.DeleteFunc(s.queue, func(p *Partition) bool {
+		if p.gen != g {
+			return false
+		}
+		back = append(back, p)
+		return true
+	})
+	s.mu.Unlock()
+	for _, p := range back {
+		_ = p.Release(context.Background()) // it has nothing to wait for, nobody has committed
+	}
+}
+
+func (g *generation) living() []*Partition {
+	g.s.mu.Lock()
+	defer g.s.mu.Unlock()
+	live := make([]*Partition, 0, len(g.live))
+	for _, p := range g.live {
+		live = append(live, p)
+	}
+	slices.SortFunc(live, func(p, q *Partition) int { return p.name.Compare(q.name) })
+	return live
+}
+
+// heart keeps the membership alive until ctx ends. When the broker says that we are no member any more, or has not said
+// anything for so long that it must have given the partitions to others, it fences the generation.
+func (g *generation) heart(ctx context.Context) {
+	interval := min(g.s.cfg.HeartbeatInterval, g.s.cfg.SessionTimeout/5)
+	for {
+		err := g.beat(ctx, interval)
+		if ctx.Err() != nil {
+			return
+		}
+		switch {
+		case err == nil:
+			g.isAlive()
+			g.s.health.works(ctx, "heartbeat")
+		case gone(err):
+			g.lost(ctx, err)
+			return
+		default:
+			g.s.health.fails(ctx, "heartbeat", fmt.Errorf("group %q: %w", g.s.group, err))
+			if time.Since(g.lastAlive()) > g.s.cfg.SessionTimeout {
+				g.lost(ctx, fmt.Errorf("no answer for the session timeout of %v: %w", g.s.cfg.SessionTimeout, err))
+				return
+			}
+		}
+		if !sleep(ctx, interval) {
+			return
+		}
+	}
+}
+
+// beat sends one heartbeat. A rebalance under way is a good answer: it is why we hand over, and it resets the session's
+// clock as any answer does.
+func (g *generation) beat(ctx context.Context, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	resp, err := g.s.client.Heartbeat(ctx, &kafkago.HeartbeatRequest{GroupID: g.s.group, GenerationID: g.id, MemberID: g.member})
+	if err != nil {
+		return err
+	}
+	err = heartbeatError(resp)
+	if errors.Is(err, kafkago.RebalanceInProgress) {
+		return nil
+	}
+	return err
+}
+
+// heartbeatError finds the error of a heartbeat, which kafka-go hides: its response codec reads error code and throttle
+// time in the wrong order, so an error of 27 arrives as a throttle time of 27 ms, and never as an error. The real throttle time is
+// in the upper 16 bits.
+func heartbeatError(resp *kafkago.HeartbeatResponse) error {
+	if code := kafkago.Error(int16(resp.Throttle / time.Millisecond)); code != 0 {
+		return code
+	}
+	if resp.Throttle == 0 {
+		return resp.Error // version 0, which has no throttle time
+	}
+	return nil
+}
+
+// gone tells whether the broker says that we are no member of this generation.
+func gone(err error) bool {
+	return errors.Is(err, kafkago.UnknownMemberId) || errors.Is(err, kafkago.IllegalGeneration) ||
+		errors.Is(err, kafkago.FencedInstanceID)
+}
+
+// lost fences the generation and tells the log.
+func (g *generation) lost(ctx context.Context, why error) {
+	g.onces[1].Do(func() {
+		g.s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "kafka: the membership is lost, and its partitions with it",
+			slog.String("group", g.s.group), slog.Int("generation", int(g.id)), slog.Any("error", why))
+		close(g.fenced)
+	})
+}
+
+func (g *generation) isAlive() {
+	g.s.mu.Lock()
+	defer g.s.mu.Unlock()
+	g.alive = time.Now()
+}
+
+// lastAlive returns when the coordinator last proved that we are a member.
+func (g *generation) lastAlive() time.Time {
+	g.s.mu.Lock()
+	defer g.s.mu.Unlock()
+	return g.alive
+}
+
+// expected is how many partitions may commit now.
+func (g *generation) expected() int {
+	g.s.mu.Lock()
+	defer g.s.mu.Unlock()
+	return len(g.live)
+}
+
+var errFencedGeneration = fmt.Errorf("the generation is over: %w", commit.ErrFenced)

@@ -1,0 +1,241 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
+
+	"github.com/keystrand/keystrand/source/kafka/assign"
+	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
+)
+
+// run is the life of the member: reach the cluster, know the topics, join, and stay until Close or an error that waiting
+// cannot heal.
+func (s *Source) run(ctx context.Context) {
+	if s.cfg.StartTimeout > 0 {
+		late := time.AfterFunc(s.cfg.StartTimeout, func() { s.late() })
+		defer late.Stop()
+	}
+	if err := s.live(ctx); err != nil && ctx.Err() == nil {
+		s.fail(err)
+	}
+}
+
+// live returns only an error, or nil when ctx has ended.
+func (s *Source) live(ctx context.Context) error {
+	if err := s.reach(ctx); err != nil {
+		return err
+	}
+	topics, err := s.existing(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.survey(ctx, topics); err != nil {
+		return err
+	}
+	s.running.Go(func() { s.watch(ctx) })
+	for {
+		again, err := s.join(ctx, topics)
+		if err != nil || !again {
+			return err
+		}
+		if topics, err = s.existing(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// late ends Accept if the group was not joined yet.
+func (s *Source) late() {
+	s.mu.Lock()
+	joined := s.joined
+	s.mu.Unlock()
+	if joined {
+		return
+	}
+	var causes []error
+	for _, t := range s.health.all() {
+		causes = append(causes, fmt.Errorf("%s: %w", t.What, t.Err))
+	}
+	s.fail(fmt.Errorf("%w: group %q, topics %v, brokers %v, StartTimeout %v: %w", ErrStartTimeout, s.group, s.topics,
+		s.brokers, s.cfg.StartTimeout, errors.Join(causes...)))
+}
+
+// existing returns the topics that exist, and asks without creating any. kafka-go's group must not see an absent one: it
+// asks in a way that creates it.
+func (s *Source) existing(ctx context.Context) ([]string, error) {
+	bo := newBackoff(s.cfg.JoinBackoff)
+	for attempt := 1; ; attempt++ {
+		found, err := fetch.Topics(ctx, s.reading, s.topics)
+		if ended(ctx, err) {
+			return nil, context.Cause(ctx)
+		}
+		s.saw(found)
+		missing := errors.Is(err, fetch.ErrUnknownTopic)
+		switch {
+		case err == nil, missing && s.cfg.WatchTopics && len(found) > 0:
+			s.health.works(ctx, "topics")
+			return slices.Sorted(maps.Keys(found)), nil
+		case missing && !s.cfg.WatchTopics && attempt >= 3: // a topic made a moment ago is not known to all brokers
+			return nil, fmt.Errorf("%w: group %q: %w", ErrTopicMissing, s.group, err)
+		case !missing:
+			if f := s.fatal(err); f != nil {
+				return nil, f
+			}
+		}
+		s.health.fails(ctx, "topics", err)
+		if !sleep(ctx, bo.NextBackOff()) {
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// saw notes how many partitions topics have and reports whether that is news.
+func (s *Source) saw(found map[string]fetch.Topic) (grown, added bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, t := range found {
+		before, known := s.counts[name]
+		added = added || !known
+		grown = grown || known && t.Partitions > before
+		s.counts[name] = max(before, t.Partitions)
+	}
+	return grown, added
+}
+
+// join is one membership with kafka-go's group, which is bound to a set of topics. It reports whether to join again with
+// other topics.
+func (s *Source) join(ctx context.Context, topics []string) (again bool, err error) {
+	cg, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
+		ID:                s.group,
+		Brokers:           s.brokers,
+		Dialer:            s.dialer,
+		Topics:            topics,
+		GroupBalancers:    balancers(s.cfg.Strategy, s.claimed, s.fail),
+		HeartbeatInterval: s.cfg.HeartbeatInterval,
+		SessionTimeout:    s.cfg.SessionTimeout,
+		RebalanceTimeout:  s.cfg.RebalanceTimeout,
+		JoinGroupBackoff:  s.cfg.JoinBackoff,
+		Timeout:           min(dialTimeout, s.cfg.SessionTimeout/3),
+		Logger: kafkago.LoggerFunc(func(format string, args ...any) {
+			s.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, "kafka-go: "+fmt.Sprintf(format, args...))
+		}),
+	})
+	if err != nil {
+		return false, fmt.Errorf("kafka: group %q: %w", s.group, err)
+	}
+	defer cg.Close() //nolint:errcheck // it always returns nil
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	s.running.Go(func() { // new topics: leave, and join with them
+		select {
+		case <-s.changed:
+			stop()
+		case <-ctx.Done():
+		}
+	})
+	s.mu.Lock()
+	s.enterLocked(Joining)
+	s.mu.Unlock()
+	bo := newBackoff(s.cfg.JoinBackoff)
+	for {
+		gen, err := cg.Next(ctx)
+		switch {
+		case err == nil:
+			bo.Reset()
+			s.health.works(ctx, "join")
+			s.generation(gen)
+		case ctx.Err() != nil:
+			return true, nil
+		case errors.Is(err, kafkago.RebalanceInProgress): // the next attempt is under way already
+		default:
+			if f := s.fatal(err); f != nil {
+				return false, f
+			}
+			s.health.fails(ctx, "join", fmt.Errorf("group %q, brokers %v: %w", s.group, s.brokers, err))
+			// The library waits too, always equally long. While we wait it can already stand ready with a generation,
+			// which then has its heartbeats, but not yet its partitions.
+			if !sleep(ctx, min(bo.NextBackOff(), 2*time.Second)) {
+				return true, nil
+			}
+		}
+	}
+}
+
+// generation begins to keep a generation. It does not block: somebody must always wait in Next, since the library hands
+// over errors and generations without a buffer.
+func (s *Source) generation(gen *kafkago.Generation) {
+	var assigned []partitionName
+	for topic, ps := range gen.Assignments {
+		for _, p := range ps {
+			assigned = append(assigned, partitionName{Topic: topic, Number: int32(p.ID)})
+		}
+	}
+	slices.SortFunc(assigned, partitionName.Compare)
+	g := newGeneration(s, gen.ID, gen.MemberID, assigned)
+	s.mu.Lock()
+	s.current = g
+	s.joined = true
+	s.enterLocked(Member)
+	s.claims = assign.Claims{Generation: gen.ID, Owned: assigned}
+	s.mu.Unlock()
+	gen.Start(g.keep)
+}
+
+// left notes that a generation is over.
+func (s *Source) left(g *generation) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current == g {
+		s.current = nil
+		s.enterLocked(Joining)
+	}
+}
+
+func (s *Source) enterLocked(state State) {
+	if s.state != Failed && s.state != Closed {
+		s.state = state
+	}
+}
+
+// claimed returns what the member tells the leader when it joins.
+func (s *Source) claimed() assign.Claims {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.claims
+}
+
+// watch looks for new partitions and topics until ctx ends. The leader of the group shares out what it sees when it is
+// made leader, so somebody has to begin a rebalance when there is more.
+func (s *Source) watch(ctx context.Context) {
+	for sleep(ctx, s.cfg.WatchInterval) {
+		asking, cancel := context.WithTimeout(ctx, s.cfg.WatchInterval+requestTimeout)
+		found, err := fetch.Topics(asking, s.reading, s.topics)
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		switch grown, added := s.saw(found); {
+		case added:
+			poke(s.changed)
+		case grown:
+			s.mu.Lock()
+			g := s.current
+			s.mu.Unlock()
+			if g != nil {
+				g.rejoin()
+			}
+		}
+		if err != nil && (!errors.Is(err, fetch.ErrUnknownTopic) || !s.cfg.WatchTopics) {
+			s.health.fails(ctx, "watch topics", err)
+			continue
+		}
+		s.health.works(ctx, "watch topics")
+	}
+}

@@ -1,0 +1,80 @@
+package kafka
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source/kafka/assign"
+)
+
+// partitionName is a partition without the number of its ownership.
+type partitionName = assign.Partition
+
+// committed is what a broker keeps for a partition of a group.
+type committed struct {
+	offset      int64 // -1: nothing
+	leaderEpoch int32 // -1: unknown
+	metadata    string
+}
+
+// memory is what can be believed of committed: the way back from an offset and its metadata to progress.
+type memory struct {
+	known       bool  // frontier counts; else nothing is committed, or for another log
+	frontier    int64 // valid if known
+	leaderEpoch int32 // of the last message below frontier, -1: unknown
+	ahead       []commit.Range
+	epoch       int64 // of the last owner, as far as it left one
+	foreign     error // why not all of it is believed, nil: all of it is
+	replaced    bool  // progress belongs to another log: begin at the first message of this one, whatever Start says
+}
+
+var (
+	errNoMetadata  = errors.New("it has no metadata: committed by another program, or set by a tool")
+	errOtherLog    = errors.New("it belongs to another log: the topic was deleted and made again")
+	errUnknownLog  = errors.New("it cannot be told whether it belongs to this log")
+	errOtherOffset = errors.New("its metadata belongs to another offset")
+)
+
+// recall reads what is committed, for the log that has this identity now.
+//
+// The committed offset is believed even when the metadata is not, since any program may have moved it on purpose. Only
+// an offset of another log means nothing here. Ranges ahead are believed only with everything around them intact.
+func recall(c committed, logID string) memory {
+	if c.offset < 0 {
+		return memory{leaderEpoch: -1}
+	}
+	m := memory{known: true, frontier: c.offset, leaderEpoch: c.leaderEpoch}
+	if c.metadata == "" {
+		m.foreign = errNoMetadata
+		return m
+	}
+	p, err := commit.Decode(c.metadata)
+	if err != nil {
+		m.foreign = err
+		return m
+	}
+	m.epoch = p.Epoch
+	switch {
+	case p.Log != "" && logID != "" && p.Log != logID:
+		return memory{leaderEpoch: -1, epoch: p.Epoch, foreign: errOtherLog, replaced: true}
+	case p.Log != logID:
+		m.foreign = errUnknownLog
+	case p.Frontier != c.offset:
+		m.foreign = fmt.Errorf("%w: %d, not %d", errOtherOffset, p.Frontier, c.offset)
+	default:
+		m.ahead = p.Ahead
+	}
+	return m
+}
+
+// nextEpoch returns the number of a new ownership: above that of the last owner and above our own last one of this
+// partition, and at least the generation of the group.
+//
+// A broker forgets a group that was idle for long, with its offsets, and begins again with generation 1. The clock
+// keeps epochs growing then, and where metadata could not be stored. It is only a floor: every owner commits its epoch
+// before the first message, so two owners in a row never depend on their clocks.
+func nextEpoch(stored, ours int64, generation int32, now time.Time) int64 {
+	return max(stored+1, ours+1, int64(generation), now.UnixMilli())
+}

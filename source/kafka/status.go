@@ -1,0 +1,76 @@
+package kafka
+
+import (
+	"slices"
+)
+
+// State is where a member stands.
+type State uint8
+
+const (
+	// Connecting: no broker has answered yet, or the topics are not known yet.
+	Connecting State = iota
+	// Joining: waiting for the group.
+	Joining
+	// Member: in the group.
+	Member
+	// HandingOver: a rebalance has begun, and partitions are drained.
+	HandingOver
+	// Failed: Accept has returned, or will return, an error.
+	Failed
+	// Closed: Close was called.
+	Closed
+)
+
+// String returns the state's name in lower case.
+func (s State) String() string {
+	return [...]string{"connecting", "joining", "member", "handing over", "failed", "closed"}[s]
+}
+
+// Status is a source at one moment.
+type Status struct {
+	State      State
+	Generation int32
+	MemberID   string
+	// Trouble is what does not work just now and is tried again, by name.
+	Trouble    []Trouble
+	Partitions []PartitionStatus
+}
+
+// PartitionStatus is a partition that is not released.
+type PartitionStatus struct {
+	Stream    string
+	Partition int32
+	Epoch     int64
+	Leaving   bool // asked back
+	Lost      bool
+	Stalled   bool // stands below the end of its log although nothing holds it back here
+}
+
+// Status returns how the source is. It does not block and is called from any goroutine.
+func (s *Source) Status() Status {
+	st := Status{Trouble: s.health.all()}
+	s.mu.Lock()
+	st.State = s.state
+	if s.current != nil {
+		st.Generation, st.MemberID = s.current.id, s.current.member
+	}
+	held := make([]*Partition, 0, len(s.held))
+	for _, p := range s.held {
+		held = append(held, p)
+	}
+	s.mu.Unlock()
+	slices.SortFunc(held, func(p, q *Partition) int { return p.name.Compare(q.name) })
+	for _, p := range held {
+		leaving, lost := p.told()
+		st.Partitions = append(st.Partitions, PartitionStatus{
+			Stream:    p.id.Stream,
+			Partition: p.id.Partition,
+			Epoch:     p.id.Epoch,
+			Leaving:   leaving,
+			Lost:      lost,
+			Stalled:   p.reader.Stalled(),
+		})
+	}
+	return st
+}
