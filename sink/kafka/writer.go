@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -419,8 +420,13 @@ func (w *writer) pause(ctx context.Context) bool {
 
 // describe says what could not be written. A negative partition stands for the whole topic.
 func (w *writer) describe(topic string, partition int32, err error) error {
-	if m := w.sink.cfg.SASL; m != nil && loginFailed(err) {
-		err = fmt.Errorf("log in with %s: %w", m.Name(), err)
+	switch cfg := &w.sink.cfg; {
+	case cfg.SASL != nil && loginFailed(err):
+		err = fmt.Errorf("log in with %s: %w", cfg.SASL.Name(), err)
+	case cfg.SASL != nil && errors.Is(err, io.ErrUnexpectedEOF):
+		err = fmt.Errorf("%w (the broker hung up: does it take %s, and this user?)", err, cfg.SASL.Name())
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		err = fmt.Errorf("%w (the broker hung up: does it want TLS or SASL?)", err)
 	}
 	if partition < 0 {
 		return fmt.Errorf("kafka: write to topic %s: %w", topic, err)

@@ -1,0 +1,634 @@
+package kafka
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/sasl/plain"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/sink"
+	"github.com/keystrand/keystrand/sink/sinktest"
+)
+
+func TestSinkKeepsTheContract(t *testing.T) {
+	for _, c := range sinktest.Cases() {
+		t.Run(c.Name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(t, kfake.SeedTopics(4, "out"))
+				c.Test(t, &sinktest.Env{
+					// Little time to heal: trouble is to reach the caller.
+					Sink:     f.sink(t, "", Config{WriteTimeout: 100 * time.Millisecond, MaxBatchBytes: 2000}),
+					MaxBytes: 2000,
+					Stored: func(ctx context.Context) ([]keystrand.Message, error) {
+						return readAll(ctx, f.ListenAddrs(), []string{"out"}, kgo.Dialer(f.net.DialContext))
+					},
+					Trouble: func() {
+						f.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Partitions: []int32{1, 2}, Err: kerr.NotLeaderForPartition, Count: 2})
+						f.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicasAfterAppend, Count: 3})
+					},
+				})
+			})
+		})
+	}
+}
+
+// writeRounds writes ten messages of each of six keys, five at a time, so that faults hit batches of several keys.
+func writeRounds(t *testing.T, w sink.Writer, between func(round int)) {
+	t.Helper()
+	for round := range 10 {
+		var ms []keystrand.Message
+		for n := range 5 {
+			for k := range 6 {
+				ms = append(ms, keyed(fmt.Sprintf("key%d=%d", k, round*5+n))...)
+			}
+		}
+		between(round)
+		if err := w.Write(t.Context(), ms); err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+	}
+}
+
+// checkOrder wants every value once, or again in runs that begin at one that stands there already.
+func checkOrder(t *testing.T, ms []keystrand.Message, again bool) {
+	t.Helper()
+	by := values(ms)
+	if len(by) != 6 {
+		t.Errorf("%d keys are stored, want 6", len(by))
+	}
+	for k, vs := range by {
+		next := 0
+		for v := range strings.FieldsSeq(vs) {
+			var n int
+			if _, err := fmt.Sscan(v, &n); err != nil {
+				t.Fatal(err)
+			}
+			if n > next || n < next && !again {
+				t.Fatalf("%s: %d stands where %d belongs: %s", k, n, next, vs)
+			}
+			next = max(next, n+1)
+		}
+		if next != 50 {
+			t.Errorf("%s ends at %d, want 50: %s", k, next, vs)
+		}
+	}
+}
+
+func TestSinkHealsFaultsInOrder(t *testing.T) {
+	for name, x := range map[string]struct {
+		fault kfake.Fault
+		again bool // the broker may have stored what it did not confirm
+	}{
+		"not the leader":             {fault: kfake.Fault{Err: kerr.NotLeaderForPartition}},
+		"one partition only":         {fault: kfake.Fault{Err: kerr.NotLeaderForPartition, Partitions: []int32{1}, Count: 3}},
+		"leader fenced":              {fault: kfake.Fault{Err: kerr.FencedLeaderEpoch, Count: 2}},
+		"too few replicas":           {fault: kfake.Fault{Err: kerr.NotEnoughReplicas, Count: 4}},
+		"too few replicas, too late": {fault: kfake.Fault{Err: kerr.NotEnoughReplicasAfterAppend, Count: 2}, again: true},
+		"timed out at the broker":    {fault: kfake.Fault{Err: kerr.RequestTimedOut, Count: 2}, again: true},
+		"topic not known yet":        {fault: kfake.Fault{Err: kerr.UnknownTopicOrPartition, Count: 2}},
+		"disk trouble":               {fault: kfake.Fault{Err: kerr.KafkaStorageError}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(t, kfake.SeedTopics(3, "out"))
+				w := f.writer(t, "out", Config{MaxBatchBytes: 300}) // several batches a Write
+				x.fault.Keys = []kmsg.Key{kmsg.Produce}
+				writeRounds(t, w, func(int) { f.Fault(x.fault) })
+				checkOrder(t, f.read(t, "out"), x.again)
+			})
+		})
+	}
+}
+
+func TestSinkFollowsTheLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, kfake.SeedTopics(3, "out"))
+		w := f.writer(t, "out", Config{})
+		start := time.Now()
+		writeRounds(t, w, func(int) { f.ShufflePartitionLeaders() })
+		checkOrder(t, f.read(t, "out"), false)
+		if d := time.Since(start); d > 5*time.Second {
+			t.Errorf("ten moves of the leaders took %v: the metadata is not asked for at once", d)
+		}
+	})
+}
+
+// cutter is a network whose connections can be cut with the reply to a produce request still to come.
+type cutter struct {
+	dial func(ctx context.Context, network, address string) (net.Conn, error)
+	cut  atomic.Int32 // so many of the next replies to large requests are lost
+}
+
+func (c *cutter) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := c.dial(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &cutConn{Conn: conn, cutter: c}, nil
+}
+
+type cutConn struct {
+	net.Conn
+
+	cutter  *cutter
+	produce bool // the last request was one
+}
+
+func (c *cutConn) Write(b []byte) (int, error) {
+	// size int32, api key int16, version int16: the key of produce is 0, and no other request of ours starts so.
+	c.produce = len(b) > 8 && b[4] == 0 && b[5] == 0 && b[6] == 0 && b[7] >= 3
+	return c.Conn.Write(b)
+}
+
+func (c *cutConn) Read(b []byte) (int, error) {
+	if c.produce {
+		c.produce = false
+		if c.cutter.cut.Add(-1) >= 0 {
+			n, err := c.Conn.Read(b) // the broker has answered, so it has stored the batch
+			_, _ = n, c.Conn.Close()
+			return 0, errors.Join(io.ErrUnexpectedEOF, err)
+		}
+	}
+	return c.Conn.Read(b)
+}
+
+func TestSinkWritesAgainInOrderAfterLostReplies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, kfake.SeedTopics(3, "out"))
+		c := &cutter{dial: f.net.DialContext}
+		w := f.writer(t, "out", Config{Dial: c.DialContext})
+		writeRounds(t, w, func(round int) { c.cut.Store(int32(round % 4)) })
+		ms := f.read(t, "out")
+		checkOrder(t, ms, true)
+		if len(ms) <= 300 {
+			t.Errorf("%d messages are stored: no reply was lost", len(ms))
+		}
+	})
+}
+
+func TestSinkSurvivesABrokerRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, kfake.SeedTopics(3, "out"))
+		w := f.writer(t, "out", Config{})
+		port := func(node int) int {
+			_, p, err := net.SplitHostPort(f.ListenAddrs()[node])
+			if err != nil {
+				t.Fatal(err)
+			}
+			var n int
+			if _, err := fmt.Sscan(p, &n); err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		p := port(1)
+		writeRounds(t, w, func(round int) {
+			if round != 3 {
+				return
+			}
+			if err := f.RemoveNode(1); err != nil {
+				t.Fatal(err)
+			}
+			time.AfterFunc(3*time.Second, func() {
+				if _, _, err := f.AddNode(1, p); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+		checkOrder(t, f.read(t, "out"), true)
+	})
+}
+
+func TestSinkWaitsForAClusterThatIsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, kfake.SeedTopics(1, "out"))
+		up := time.Now().Add(3 * time.Second)
+		w := f.writer(t, "out", Config{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			if time.Now().Before(up) {
+				return nil, errors.New("connection refused")
+			}
+			return f.net.DialContext(ctx, network, address)
+		}})
+		if err := w.Write(t.Context(), keyed("a=1")); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(up); d > 2*time.Second {
+			t.Errorf("written %v after the cluster was up", d)
+		}
+	})
+}
+
+func TestWriteReportsWhatItCouldNotHealInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, kfake.SeedTopics(3, "out"))
+		h := f.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Partitions: []int32{1}, Err: kerr.NotEnoughReplicas, Count: -1})
+		var log bytes.Buffer
+		w := f.writer(t, "out", Config{WriteTimeout: 2 * time.Second, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		var ms []keystrand.Message
+		for k := range 20 {
+			ms = append(ms, keyed(fmt.Sprintf("key%d=1", k), fmt.Sprintf("key%d=2", k))...)
+		}
+		start := time.Now()
+		p, ok := errors.AsType[*sink.PartialError](w.Write(t.Context(), ms))
+		if !ok || time.Since(start) != 2*time.Second {
+			t.Fatalf("after %v: %v", time.Since(start), p)
+		}
+		for i, err := range p.Errs {
+			if part := Murmur2(ms[i].Key, 3); (err != nil) != (part == 1) {
+				t.Errorf("message %d of partition %d: %v", i, part, err)
+			}
+			if err != nil && (!strings.Contains(err.Error(), "out/1") || !errors.Is(err, kafka.NotEnoughReplicas)) {
+				t.Errorf("the error names neither the partition nor the cause: %v", err)
+			}
+			if o, _ := keystrand.OutcomeOf(err); o == keystrand.Forbidden {
+				t.Errorf("what can be written later is permanent: %v", err)
+			}
+		}
+		if n := strings.Count(log.String(), "trying again"); n != 1 {
+			t.Errorf("trouble was told %d times, want once:\n%s", n, log.String())
+		}
+		h.Remove()
+		if err := w.Write(t.Context(), ms); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A leader that answers no more must not hold a Write, and a request that was given up must not be sent later.
+func TestWriteEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, kfake.SeedTopics(1, "out"))
+		w := f.writer(t, "out", Config{})
+		if err := w.Write(t.Context(), keyed("a=1")); err != nil {
+			t.Fatal(err)
+		}
+		hang := make(chan struct{})
+		f.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+			f.SleepControl(func() { <-hang })
+			return nil, errors.New("cut"), true
+		})
+		stop := errors.New("drain is over")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Second, func() { cancel(stop) })
+		start := time.Now()
+		err := w.Write(ctx, keyed("a=2"))
+		if !errors.Is(err, stop) || time.Since(start) != time.Second {
+			t.Errorf("after %v: %v", time.Since(start), err)
+		}
+		close(hang)
+		if err := w.Write(t.Context(), keyed("a=3")); err != nil {
+			t.Error(err)
+		}
+		if got := values(f.read(t, "out"))["a"]; got != "1 3" {
+			t.Errorf("stored: %s, want 1 3", got)
+		}
+	})
+}
+
+func TestHungBrokerCostsOneRequestTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, kfake.SeedTopics(1, "out"))
+		var hang atomic.Bool
+		hang.Store(true)
+		w := f.writer(t, "out", Config{RequestTimeout: 4 * time.Second, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := f.net.DialContext(ctx, network, address)
+			return &muteConn{conn, &hang}, err
+		}})
+		time.AfterFunc(time.Second, func() { hang.Store(false) })
+		start := time.Now()
+		if err := w.Write(t.Context(), keyed("a=1")); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(start); d > 6*time.Second {
+			t.Errorf("took %v", d)
+		}
+	})
+}
+
+// muteConn swallows what is written while mute: the other side never answers.
+type muteConn struct {
+	net.Conn
+
+	mute *atomic.Bool
+}
+
+func (c *muteConn) Write(b []byte) (int, error) {
+	if c.mute.Load() && len(b) > 8 && !(b[4] == 0 && b[5] == 18) { // 18 is ApiVersions, which the library sends first
+		return len(b), nil
+	}
+	return c.Conn.Write(b)
+}
+
+func TestBatchesAreSplitWhereTheBrokerWantsThemSmaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// The topic's limit is lower than ours: seed 38's neighbours go on, the large one is permanent.
+		f := newFake(t, kfake.SeedTopics(0, "none"))
+		if err := f.CreateTopic("out", 1, map[string]string{"max.message.bytes": "500"}); err != nil {
+			t.Fatal(err)
+		}
+		w := f.writer(t, "out", Config{})
+		var ms []keystrand.Message
+		for i := range 40 {
+			ms = append(ms, keyed(fmt.Sprintf("key%d=%d", i%4, i))...)
+		}
+		const large = 22 // of key2
+		ms[large].Value = bytes.Repeat([]byte("x"), 600)
+		p, ok := errors.AsType[*sink.PartialError](w.Write(t.Context(), ms))
+		if !ok {
+			t.Fatal("no *PartialError")
+		}
+		for i, err := range p.Errs {
+			o, _ := keystrand.OutcomeOf(err)
+			switch {
+			case i == large:
+				if o != keystrand.Forbidden || !errors.Is(err, kafka.MessageSizeTooLarge) {
+					t.Errorf("the large message: %v", err)
+				}
+			case i > large && i%4 == large%4:
+				if !errors.Is(err, sink.ErrBehind) || o == keystrand.Forbidden {
+					t.Errorf("message %d behind it: %v", i, err)
+				}
+			case err != nil:
+				t.Errorf("message %d: %v", i, err)
+			}
+		}
+		got := values(f.read(t, "out"))
+		want := map[string]string{"key0": "0 4 8 12 16 20 24 28 32 36", "key1": "1 5 9 13 17 21 25 29 33 37", "key2": "2 6 10 14 18", "key3": "3 7 11 15 19 23 27 31 35 39"}
+		if !maps.Equal(got, want) {
+			t.Errorf("stored %v, want %v", got, want)
+		}
+	})
+}
+
+func TestRecordThatTheBrokerNamesIsPermanent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, kfake.SeedTopics(1, "out"))
+		f.ControlKey(int16(kmsg.Produce), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+			req := kreq.(*kmsg.ProduceRequest)
+			res := req.ResponseKind().(*kmsg.ProduceResponse)
+			rt := kmsg.NewProduceResponseTopic()
+			rt.Topic = req.Topics[0].Topic
+			rp := kmsg.NewProduceResponseTopicPartition()
+			rp.ErrorCode = kerr.InvalidRecord.Code
+			re := kmsg.NewProduceResponseTopicPartitionErrorRecord()
+			re.RelativeOffset, re.ErrorMessage = 1, kmsg.StringPtr("compacted topic cannot accept message without key")
+			rp.ErrorRecords = append(rp.ErrorRecords, re)
+			rt.Partitions = append(rt.Partitions, rp)
+			res.Topics = append(res.Topics, rt)
+			return res, nil, true
+		})
+		w := f.writer(t, "out", Config{})
+		ms := keyed("a=1", "b=2", "a=3")
+		ms[1].Key = nil
+		p, ok := errors.AsType[*sink.PartialError](w.Write(t.Context(), ms))
+		if !ok || p.Errs[0] != nil || p.Errs[2] != nil {
+			t.Fatalf("%v", p)
+		}
+		if o, _ := keystrand.OutcomeOf(p.Errs[1]); o != keystrand.Forbidden || !strings.Contains(p.Errs[1].Error(), "without key") {
+			t.Errorf("the named record: %v", p.Errs[1])
+		}
+		if got := values(f.read(t, "out"))["a"]; got != "1 3" {
+			t.Errorf("stored: %s, want 1 3", got)
+		}
+	})
+}
+
+func TestMessagesNameTheirTopics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, kfake.SeedTopics(2, "one", "two"))
+		w := f.writer(t, "", Config{WriteTimeout: time.Second})
+		ms := keyed("a=1", "a=2", "a=3", "a=4", "a=5")
+		ms[0].Stream, ms[1].Stream, ms[2].Stream, ms[3].Stream = "one", "two", "one", "missing"
+		p, ok := errors.AsType[*sink.PartialError](w.Write(t.Context(), ms))
+		if !ok || p.Errs[0] != nil || p.Errs[1] != nil || p.Errs[2] != nil {
+			t.Fatalf("%v", p)
+		}
+		if err := p.Errs[3]; !errors.Is(err, kafka.UnknownTopicOrPartition) || !strings.Contains(err.Error(), "missing") {
+			t.Errorf("a topic that is missing: %v", err)
+		}
+		if o, _ := keystrand.OutcomeOf(p.Errs[3]); o == keystrand.Forbidden {
+			t.Error("a topic that is missing is permanent, but somebody may create it")
+		}
+		if o, _ := keystrand.OutcomeOf(p.Errs[4]); o != keystrand.Forbidden {
+			t.Errorf("a message without a topic: %v", p.Errs[4])
+		}
+		if got := values(f.read(t, "one", "two"))["a"]; got != "1 3 2" && got != "2 1 3" && got != "1 2 3" {
+			t.Errorf("stored: %s", got)
+		}
+		if f.TopicInfo("missing") != nil {
+			t.Error("the sink has created a topic")
+		}
+		if err := f.CreateTopic("missing", 1, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Write(t.Context(), ms[3:4]); err != nil {
+			t.Errorf("the topic exists now: %v", err) // a Transport's cached view would say no for seconds
+		}
+	})
+}
+
+// seed 38
+func TestNullKeysSpreadOverAvailablePartitionsAndKeyedOnesOverAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, kfake.SeedTopics(4, "out"))
+		s := f.sink(t, "out", Config{WriteTimeout: time.Second})
+		w, err := s.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _, _ = w.Close(), s.Close() }()
+		// Partition 2 has no leader in the sink's eyes.
+		if _, _, err := s.cluster.ask(t.Context(), []string{"out"}); err != nil {
+			t.Fatal(err)
+		}
+		s.cluster.mu.Lock()
+		s.cluster.topics["out"].leaders[2], s.cluster.topics["out"].available = -1, []int32{0, 1, 3}
+		s.cluster.mu.Unlock()
+		ms := make([]keystrand.Message, 300)
+		for i := range ms {
+			ms[i].Value = []byte("v")
+		}
+		if err := w.Write(t.Context(), ms); err != nil {
+			t.Fatal(err)
+		}
+		counts := make([]int, 4)
+		for _, m := range f.read(t, "out") {
+			counts[m.Partition]++
+		}
+		if !slices.Equal(counts, []int{100, 100, 0, 100}) {
+			t.Errorf("null keys went to %v, want them even and none to partition 2", counts)
+		}
+		var key []byte
+		for i := range 100 {
+			if key = fmt.Appendf(nil, "key%d", i); Murmur2(key, 4) == 2 {
+				break
+			}
+		}
+		if err := w.Write(t.Context(), []keystrand.Message{{Key: key, Value: []byte("v")}}); err != nil {
+			t.Fatal(err) // asked for the leader again
+		}
+		if n := f.PartitionInfo("out", 2).HighWatermark; n != 1 {
+			t.Errorf("partition 2 has %d messages, want the keyed one", n)
+		}
+	})
+}
+
+func TestNullKeysLeaveAPartitionThatLosesItsLeader(t *testing.T) {
+	w := &writer{sink: &Sink{topic: "out", cluster: &cluster{topics: map[string]*topic{}}}, shards: make(map[shardID]*shard)}
+	w.ms = []keystrand.Message{{}, {Key: []byte("k")}, {}, {}}
+	tp := &topic{name: "out", leaders: []int32{1, -1, 2}, available: []int32{0, 2}}
+	w.sink.cluster.topics["out"] = tp
+	s := w.shardFor(tp, 1)
+	for i := range w.ms {
+		s.add(i)
+	}
+	s.head = 1 // message 0 is durable
+	w.divertKeyless(s)
+	if !slices.Equal(s.rest(), []int{1}) {
+		t.Errorf("partition 1 keeps %v, want the keyed message 1", s.rest())
+	}
+	if n := len(w.shardFor(tp, 0).queue) + len(w.shardFor(tp, 2).queue); n != 2 || len(w.active) != 3 {
+		t.Errorf("%d messages were diverted over %d partitions, want 2", n, len(w.active)-1)
+	}
+}
+
+func TestCompressedBatchesAreRead(t *testing.T) {
+	for _, c := range []kafka.Compression{kafka.Gzip, kafka.Snappy, kafka.Lz4, kafka.Zstd} {
+		t.Run(c.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(t, kfake.SeedTopics(1, "out"))
+				w := f.writer(t, "out", Config{Compression: c})
+				ms := keyed("a=1", "b=2")
+				for i := range 100 {
+					ms = append(ms, keystrand.Message{Key: []byte("c"), Value: bytes.Repeat([]byte{byte(i)}, 1000)})
+				}
+				if err := w.Write(t.Context(), ms); err != nil {
+					t.Fatal(err)
+				}
+				if got := f.read(t, "out"); len(got) != 102 {
+					t.Errorf("%d messages are stored", len(got))
+				}
+				if n := f.PartitionInfo("out", 0).NumBytes; n > 50_000 {
+					t.Errorf("the batch has %d bytes: not compressed", n)
+				}
+			})
+		})
+	}
+}
+
+type native string
+
+func (n native) AppendValue(dst []byte) ([]byte, error) {
+	if n == "" {
+		return nil, errors.New("no form")
+	}
+	return append(dst, n...), nil
+}
+
+func TestNativeValuesAreTurnedIntoBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, kfake.SeedTopics(1, "out"))
+		w := f.writer(t, "out", Config{})
+		ms := []keystrand.Message{{Key: []byte("a"), Native: native("row")}, {Key: []byte("b"), Native: native("")}}
+		p, ok := errors.AsType[*sink.PartialError](w.Write(t.Context(), ms))
+		if !ok || p.Errs[0] != nil {
+			t.Fatalf("%v", p)
+		}
+		if o, _ := keystrand.OutcomeOf(p.Errs[1]); o != keystrand.Forbidden {
+			t.Errorf("a value without a form: %v", p.Errs[1])
+		}
+		if got := values(f.read(t, "out"))["a"]; got != "row" {
+			t.Errorf("stored %q", got)
+		}
+	})
+}
+
+func TestWrongPasswordIsToldAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, kfake.SeedTopics(1, "out"))
+		w := f.writer(t, "out", Config{
+			SASL: plain.Mechanism{Username: "alice", Password: "secret"},
+			// kfake hangs up where Apache Kafka answers with this error (TestLiveWrongPassword).
+			Dial: func(context.Context, string, string) (net.Conn, error) { return nil, kafka.SASLAuthenticationFailed },
+		})
+		start := time.Now()
+		err := w.Write(t.Context(), keyed("a=1"))
+		checkWrongPassword(t, err, time.Since(start))
+	})
+}
+
+func checkWrongPassword(t *testing.T, err error, took time.Duration) {
+	t.Helper()
+	if !errors.Is(err, kafka.SASLAuthenticationFailed) || !strings.Contains(err.Error(), "PLAIN") || strings.Contains(err.Error(), "secret") {
+		t.Errorf("error: %v", err)
+	}
+	if o, _ := keystrand.OutcomeOf(err); o == keystrand.Forbidden {
+		t.Error("a wrong password is permanent: a Skip policy would drop every message")
+	}
+	if took > 5*time.Second {
+		t.Errorf("told after %v", took)
+	}
+}
+
+func TestBrokerThatHangsUpAtLoginIsToldWithTheMechanism(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, kfake.SeedTopics(1, "out"), kfake.EnableSASL(), kfake.Superuser("PLAIN", "alice", "right"))
+		good := f.writer(t, "out", Config{SASL: plain.Mechanism{Username: "alice", Password: "right"}})
+		if err := good.Write(t.Context(), keyed("a=1")); err != nil {
+			t.Fatal(err)
+		}
+		bad := f.writer(t, "out", Config{SASL: plain.Mechanism{Username: "alice", Password: "wrong"}, WriteTimeout: time.Second})
+		if err := bad.Write(t.Context(), keyed("a=1")); err == nil || !strings.Contains(err.Error(), "PLAIN") {
+			t.Errorf("error: %v", err)
+		}
+		none := f.writer(t, "out", Config{WriteTimeout: time.Second})
+		if err := none.Write(t.Context(), keyed("a=1")); err == nil || !strings.Contains(err.Error(), "SASL") {
+			t.Errorf("error: %v", err)
+		}
+	})
+}
+
+func TestNoPermissionIsPermanent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, kfake.SeedTopics(1, "out"))
+		f.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.TopicAuthorizationFailed})
+		w := f.writer(t, "out", Config{})
+		err := w.Write(t.Context(), keyed("a=1", "b=2"))
+		if o, _ := keystrand.OutcomeOf(err); o != keystrand.Forbidden || !strings.Contains(err.Error(), "out/0") {
+			t.Errorf("error: %v", err)
+		}
+	})
+}
+
+func TestNewListsEverythingWrong(t *testing.T) {
+	_, err := New([]string{"host"}, "", Config{Compression: 9, MaxBatchBytes: -1, RequestTimeout: -1, WriteTimeout: -1, MetadataMaxAge: -1})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{"host", "Compression", "MaxBatchBytes", "RequestTimeout", "WriteTimeout", "MetadataMaxAge"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is missing in %v", want, err)
+		}
+	}
+	if _, err := New(nil, "", Config{}); err == nil {
+		t.Error("a sink without brokers")
+	}
+}
