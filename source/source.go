@@ -17,7 +17,9 @@ type Source interface {
 	// and told in the log; any error it returns is final. io.EOF: a finite source has no more. When ctx ends it returns
 	// context.Cause(ctx).
 	//
-	// The same stream and number is never returned again before the Release of its earlier Partition has returned.
+	// The same stream and number is never returned again before Release was called on its earlier Partition, be that
+	// asked back or lost. It may come while that call is on its way back: what has to be over before, the caller ends
+	// before it calls Release.
 	Accept(ctx context.Context) (Partition, error)
 
 	// Close gives up the membership and frees everything. It is called once, after Accept and the last Release have
@@ -43,14 +45,14 @@ type Partition interface {
 	// ascending) and b.Next, which is above every offset returned so far; b.Messages may be empty.
 	//
 	// When ctx ends it returns context.Cause(ctx) soon, having lost nothing: the next Fetch goes on at the same
-	// position. ErrLeaving: the partition was asked back or lost. io.EOF: a finite partition is at its end. Any other
+	// position. After any error b holds nothing that counts. ErrLeaving: the partition was asked back or lost. io.EOF: a finite partition is at its end. Any other
 	// error is final for the partition and names its stream, number and offset.
 	Fetch(ctx context.Context, b *Batch) error
 
 	// Commit stores p where the next owner finds it, and returns when it is stored. One call at a time a partition;
 	// the frontier never goes back from call to call. Calls for several partitions come together, so that a source
-	// can send them as one request. Legal until Release, also while leaving. An error that wraps commit.ErrFenced
-	// means that the partition is lost. After any other error the outcome is unknown and the next Commit carries
+	// can send them as one request. Legal until Release, also while leaving; after it, and once the partition is
+	// lost, it stores nothing. An error that wraps commit.ErrFenced means that the partition is lost. After any other error the outcome is unknown and the next Commit carries
 	// progress at least as far.
 	Commit(ctx context.Context, p *commit.Progress) (commit.Stored, error)
 

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/keystrand/keystrand/source"
@@ -64,7 +67,7 @@ func acceptReturnsWhenCtxEnds(ctx context.Context, h *harness) error {
 	ended, cancel := context.WithCancelCause(ctx)
 	cancel(errEnough)
 	if p, err := src.Accept(ended); !errors.Is(err, errEnough) {
-		return fmt.Errorf("Accept with a ctx that has ended: %v, %w; want its cause", p, err)
+		return fmt.Errorf("Accept with a ctx that has ended: %v, %w; want its cause", p, given(err))
 	}
 	m, err := h.joinBy(func() (source.Source, error) { return src, nil })
 	if err != nil {
@@ -77,7 +80,7 @@ func acceptReturnsWhenCtxEnds(ctx context.Context, h *harness) error {
 		return err
 	}
 	if err := m.acceptError(); !errors.Is(err, errEnough) {
-		return fmt.Errorf("Accept returned %w, want the cause of its ctx", err)
+		return fmt.Errorf("Accept returned %w, want the cause of its ctx", given(err))
 	}
 	return nil
 }
@@ -156,7 +159,7 @@ func finiteEndsWithEOF(ctx context.Context, h *harness) error {
 		return fmt.Errorf("Accept has not returned after the last partition was read, committed and released: %w", context.Cause(ctx))
 	}
 	if err := m.acceptError(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("Accept returned %w, want io.EOF", err)
+		return fmt.Errorf("Accept returned %w, want io.EOF", given(err))
 	}
 	return nil
 }
@@ -170,7 +173,7 @@ func (n *holding) end(ctx context.Context) error {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
-			return fmt.Errorf("%v: fetch at the end: %w; want io.EOF", n.part.ID(), err)
+			return fmt.Errorf("%v: fetch at the end: %w; want io.EOF", n.part.ID(), given(err))
 		case len(b.Messages) > 0:
 			return fmt.Errorf("%v: fetch at the end brings %d messages, want io.EOF", n.part.ID(), len(b.Messages))
 		}
@@ -206,19 +209,43 @@ func closeEndsGoroutines(ctx context.Context, h *harness) error {
 		return err
 	}
 	const rounds = 5
-	before := runtime.NumGoroutine()
+	before := goroutines()
 	for range rounds {
 		if err := round(); err != nil {
 			return err
 		}
 	}
-	for {
-		now := runtime.NumGoroutine()
-		if now < before+rounds {
+	for wait := time.Millisecond; ; wait = min(2*wait, time.Second) {
+		now := goroutines()
+		for id := range before {
+			delete(now, id)
+		}
+		if len(now) < rounds {
 			return nil
 		}
-		if err := pause(ctx, 5*time.Millisecond); err != nil {
-			return fmt.Errorf("%d goroutines after %d members have closed, %d before: %w", now, rounds, before, err)
+		if err := pause(ctx, wait); err != nil {
+			return fmt.Errorf("%d members have closed and left %d goroutines behind: %w\n%s", rounds, len(now), err,
+				strings.Join(slices.Collect(maps.Values(now)), "\n\n"))
 		}
 	}
+}
+
+// goroutines returns the stacks of all goroutines by the lines that name them. The number of goroutines would not do:
+// one that ends meanwhile would make up for one that is left behind.
+func goroutines() map[string]string {
+	buf := make([]byte, 1<<16)
+	for {
+		n := runtime.Stack(buf, true)
+		if n < len(buf) {
+			buf = buf[:n]
+			break
+		}
+		buf = make([]byte, 2*len(buf))
+	}
+	all := make(map[string]string)
+	for stack := range strings.SplitSeq(strings.TrimSpace(string(buf)), "\n\n") {
+		name, _, _ := strings.Cut(stack, " [")
+		all[name] = stack
+	}
+	return all
 }

@@ -234,7 +234,7 @@ func commitAfterReleaseIsFenced(ctx context.Context, h *harness) error {
 		return err
 	}
 	if _, err := n.part.Commit(ctx, n.progress(msgs[7].Offset)); !errors.Is(err, commit.ErrFenced) {
-		return fmt.Errorf("%v: commit after Release returned %w, want commit.ErrFenced", n.part.ID(), err)
+		return fmt.Errorf("%v: commit after Release returned %w, want commit.ErrFenced", n.part.ID(), given(err))
 	}
 	if n, err = h.restart(ctx, n); err != nil {
 		return err

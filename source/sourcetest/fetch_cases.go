@@ -122,7 +122,7 @@ func fetchReturnsWhenCtxEnds(ctx context.Context, h *harness) error {
 	select {
 	case err := <-result:
 		if !errors.Is(err, errEnough) {
-			return fmt.Errorf("Fetch returned %w, want the cause of its ctx", err)
+			return fmt.Errorf("Fetch returned %w, want the cause of its ctx", given(err))
 		}
 	case <-ctx.Done():
 		return fmt.Errorf("Fetch has not returned after its ctx has ended: %w", context.Cause(ctx))
@@ -146,8 +146,8 @@ func fetchAfterCtxGoesOn(ctx context.Context, h *harness) error {
 	if err != nil {
 		return err
 	}
-	var all []keystrand.Message
-	for round := 0; len(all) < total; round++ {
+	read := 0
+	for round := 0; read < total; round++ {
 		// The ctx has ended before, or ends at any moment of the Fetch, or does not end.
 		fetching, cancel := context.WithCancelCause(ctx)
 		switch round % 3 {
@@ -159,13 +159,18 @@ func fetchAfterCtxGoesOn(ctx context.Context, h *harness) error {
 		b := source.Batch{MaxMessages: 5, MaxBytes: 1 << 20}
 		err := n.fetch(fetching, &b)
 		cancel(nil)
-		if err == nil {
-			all = append(all, b.Messages...)
-		} else if !errors.Is(err, errEnough) {
-			return fmt.Errorf("fetch after %d of %d messages: %w", len(all), total, err)
+		if err != nil && !errors.Is(err, errEnough) {
+			return fmt.Errorf("fetch after %d of %d messages: %w", read, total, err)
 		}
+		if err != nil {
+			continue
+		}
+		if err := sees(b.Messages, 0, read); err != nil {
+			return err
+		}
+		read += len(b.Messages)
 	}
-	return sees(all, 0, 0)
+	return nil
 }
 
 func batchLimitsRespected(ctx context.Context, h *harness) error {

@@ -130,14 +130,14 @@ func leavingFetchReturnsErrLeaving(ctx context.Context, h *harness) error {
 	case err := <-results[p]:
 		ended[p] = true
 		if !errors.Is(err, source.ErrLeaving) {
-			return fmt.Errorf("%v: Fetch returned %w, want source.ErrLeaving", n.part.ID(), err)
+			return fmt.Errorf("%v: Fetch returned %w, want source.ErrLeaving", n.part.ID(), given(err))
 		}
 	case <-ctx.Done():
 		return fmt.Errorf("%v: asked back, but Fetch has not returned: %w", n.part.ID(), context.Cause(ctx))
 	}
 	b := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
 	if err := n.fetch(ctx, &b); !errors.Is(err, source.ErrLeaving) {
-		return fmt.Errorf("%v: the next Fetch returned %w, want source.ErrLeaving", n.part.ID(), err)
+		return fmt.Errorf("%v: the next Fetch returned %w, want source.ErrLeaving", n.part.ID(), given(err))
 	}
 	return nil
 }
@@ -288,10 +288,19 @@ func (h *harness) losing(ctx context.Context) (*holding, error) {
 	if err := h.produce(0, 10); err != nil {
 		return nil, err
 	}
-	n, err := h.only(ctx, 0)
+	m, err := h.join()
 	if err != nil {
 		return nil, err
 	}
+	// All of them, because a log may take them all away; the others are released as soon as that shows.
+	all, err := m.holdAll(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := giveBack(ctx, all[1:]); err != nil {
+		return nil, err
+	}
+	n := all[0]
 	if _, err := n.read(ctx, 4); err != nil {
 		return nil, err
 	}
@@ -322,10 +331,10 @@ func lostCancelsAtOnce(ctx context.Context, h *harness) error {
 	}
 	b := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
 	if err := n.fetch(ctx, &b); !errors.Is(err, source.ErrLeaving) {
-		return fmt.Errorf("%v: Fetch of a lost partition returned %w, want source.ErrLeaving", n.part.ID(), err)
+		return fmt.Errorf("%v: Fetch of a lost partition returned %w, want source.ErrLeaving", n.part.ID(), given(err))
 	}
 	if _, err := n.part.Commit(ctx, n.progress(n.position)); !errors.Is(err, commit.ErrFenced) {
-		return fmt.Errorf("%v: Commit of a lost partition returned %w, want commit.ErrFenced", n.part.ID(), err)
+		return fmt.Errorf("%v: Commit of a lost partition returned %w, want commit.ErrFenced", n.part.ID(), given(err))
 	}
 	if err := n.letGo(ctx); err != nil {
 		return fmt.Errorf("%v: Release of a lost partition: %w", n.part.ID(), err)
@@ -359,7 +368,7 @@ func oldEpochIsFenced(ctx context.Context, h *harness) error {
 	}
 	if _, err := n.part.Commit(ctx, n.progress(n.position)); !errors.Is(err, commit.ErrFenced) {
 		return fmt.Errorf("%v: commit while %v owns the partition returned %w, want commit.ErrFenced",
-			n.part.ID(), next.part.ID(), err)
+			n.part.ID(), next.part.ID(), given(err))
 	}
 	position := next.position
 	if err := errors.Join(n.letGo(ctx), n.m.leave(ctx), next.m.leave(ctx)); err != nil {

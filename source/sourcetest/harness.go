@@ -82,6 +82,17 @@ func sees(msgs []keystrand.Message, partition int32, n int) error {
 	return nil
 }
 
+// errNothing stands for an error where one was wanted and none came.
+var errNothing = errors.New("no error")
+
+// given returns err as a text about it can name it.
+func given(err error) error {
+	if err == nil {
+		return errNothing
+	}
+	return err
+}
+
 // patience waits for the time in which something wrong may show itself.
 func (h *harness) patience(ctx context.Context) error { return pause(ctx, h.env.Patience) }
 
@@ -117,15 +128,17 @@ func (h *harness) accepted(n *holding) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	id := n.part.ID()
+	n.gone = n.m.crashed
 	for _, old := range h.all {
 		was := old.part.ID()
-		if was.Partition != id.Partition {
+		if was.Partition != id.Partition || n.gone {
 			continue
 		}
-		if old.committed && was.Epoch >= id.Epoch {
+		if old.committed && was.Epoch >= id.Epoch && !n.backwards {
+			n.backwards = true
 			h.wrongs = append(h.wrongs, fmt.Errorf("accepted %v after %v, which has committed: the epoch has not grown", id, was))
 		}
-		if (old.m == n.m && !old.released) || (old.m != n.m && !old.releasing && !old.gone) {
+		if !old.releasing && (old.m == n.m || !old.gone) {
 			h.overlaps = append(h.overlaps, [2]*holding{old, n})
 		}
 	}

@@ -20,9 +20,9 @@ type holding struct {
 
 	// Guarded by the harness's mu.
 	gone      bool // lost, or its member has crashed: others may own the partition
-	releasing bool
-	released  bool
+	releasing bool // Release was called
 	committed bool
+	backwards bool // its epoch does not follow from the earlier ones
 
 	mu    sync.Mutex
 	taken bool // by the case
@@ -124,12 +124,8 @@ func (n *holding) release(ctx context.Context) error {
 	h.mu.Lock()
 	n.releasing = true
 	h.mu.Unlock()
-	err := n.part.Release(ctx)
-	h.mu.Lock()
-	n.released = true
-	h.mu.Unlock()
-	close(n.over)
-	return err
+	defer close(n.over)
+	return n.part.Release(ctx)
 }
 
 // left waits for what Leaving says next.

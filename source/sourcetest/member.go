@@ -19,10 +19,11 @@ type member struct {
 	ended  chan struct{} // closed when Accept has returned its error
 	wg     sync.WaitGroup
 
-	mu      sync.Mutex
-	err     error // of Accept
-	left    bool
-	crashed bool
+	crashed bool // guarded by the harness's mu
+
+	mu   sync.Mutex
+	err  error // of Accept
+	left bool
 }
 
 var errEnough = errors.New("sourcetest: the member leaves")
@@ -112,7 +113,7 @@ func (m *member) stopAccepting(ctx context.Context) error {
 // leave stops accepting, releases what is held and closes. A second call does nothing.
 func (m *member) leave(ctx context.Context) error {
 	m.mu.Lock()
-	already, crashed := m.left, m.crashed
+	already := m.left
 	m.left = true
 	m.mu.Unlock()
 	if already {
@@ -127,21 +128,33 @@ func (m *member) leave(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("release of %v: %w", n.part.ID(), err))
 		}
 	}
+	// A release that watch has begun must be over too.
+	over := make(chan struct{})
+	go func() {
+		m.wg.Wait()
+		close(over)
+	}()
+	select {
+	case <-over:
+	case <-ctx.Done():
+		errs = append(errs, fmt.Errorf("member %d: a Release has not returned: %w", m.number, context.Cause(ctx)))
+	}
 	if err := m.src.Close(); err != nil {
 		errs = append(errs, fmt.Errorf("member %d: close: %w", m.number, err))
 	}
-	m.wg.Wait()
-	if crashed {
-		return nil
+	m.h.mu.Lock()
+	defer m.h.mu.Unlock()
+	if m.crashed {
+		return nil // the dead owe nothing
 	}
 	return errors.Join(errs...)
 }
 
 // crash ends the member without a word to the group.
 func (m *member) crash() error {
-	m.mu.Lock()
+	m.h.mu.Lock()
 	m.crashed = true
-	m.mu.Unlock()
+	m.h.mu.Unlock()
 	m.gone()
 	return m.h.env.Crash(m.src)
 }
