@@ -17,7 +17,7 @@ func (q *Queue[T]) shut(s *staged[T]) {
 
 // gatedLocked notes that the first of the gate can join, if it can.
 func (e *Executor[T]) gatedLocked(q *Queue[T]) {
-	if q.joining || q.barrier != nil || q.fenced || q.gateLen() == 0 {
+	if q.joining || q.t.barrier != nil || q.fenced || q.gateLen() == 0 {
 		return
 	}
 	if q.gate[q.gateFrom].kind == barrier && q.t.lanes > 0 {
@@ -36,7 +36,7 @@ func (e *Executor[T]) ungateLocked(now int64) {
 		return
 	}
 	for range joinAtOnce {
-		if q.barrier != nil || q.gateLen() == 0 || q.gate[q.gateFrom].kind == barrier && q.t.lanes > 0 {
+		if q.t.barrier != nil || q.gateLen() == 0 || q.gate[q.gateFrom].kind == barrier && q.t.lanes > 0 {
 			break
 		}
 		s := &q.gate[q.gateFrom]

@@ -188,9 +188,9 @@ func (e *Executor[T]) releaseLocked(en *entry[T], f *flush[T], now int64) {
 			first = next
 		}
 		l.taken = 0
-		l.single -= min(l.single, uint16(done))
-		if en.single > 0 {
-			l.single = en.single
+		if !q.fenced { // else it is the next epoch's
+			l.single -= min(l.single, uint16(done))
+			l.single = max(l.single, en.single)
 		}
 		switch {
 		case late:
@@ -246,12 +246,12 @@ func (e *Executor[T]) removeLocked(l *lane[T]) {
 	t := l.table
 	t.remove(l)
 	q := t.queue
-	if l.has(flagBarrier) && q.barrier == l {
-		q.barrier = nil
+	if t.barrier == l {
+		t.barrier = nil
 	}
 	*l = lane[T]{}
 	e.lanes.give(l)
-	if q.barrier == nil && q.gateLen() > 0 {
+	if t.barrier == nil && q.gateLen() > 0 {
 		e.gatedLocked(q)
 	}
 	if t.lanes == 0 {

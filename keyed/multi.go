@@ -11,7 +11,7 @@ type multi[T any] struct {
 	left   int // nodes that Fence has not seen
 }
 
-// joinMultiLocked puts an item in all its lanes.
+// joinMultiLocked puts an item in all its lanes. q.ready counts it already.
 func (e *Executor[T]) joinMultiLocked(q *Queue[T], s *staged[T], now int64) {
 	m := e.multis.take()
 	if m == nil {
@@ -48,7 +48,6 @@ func (e *Executor[T]) joinMultiLocked(q *Queue[T], s *staged[T], now int64) {
 			e.ready.grew(l)
 		}
 	}
-	q.ready++
 	for _, l := range m.lanes {
 		if l.state == 0 {
 			e.readyLocked(l, milli(now))
@@ -97,7 +96,9 @@ func (e *Executor[T]) releaseMultiLocked(en *entry[T], f *flush[T], now int64) {
 			e.freeLinkLocked(m.links[i])
 		}
 		l.taken = 0
-		l.single -= min(l.single, uint16(en.done))
+		if !q.fenced {
+			l.single -= min(l.single, uint16(en.done))
+		}
 		e.onwardLocked(l, en, now)
 	}
 	e.freeMultiLocked(m)

@@ -32,7 +32,6 @@ type Queue[T any] struct {
 	over      int           // lanes longer than their share
 	room      chan struct{} // closed when over is 0; nil: nobody waits
 
-	barrier  *lane[T] // is waiting for its turn, or has it
 	gate     []staged[T]
 	gateFrom int
 	joining  bool // in Executor.gated
@@ -101,7 +100,7 @@ func (q *Queue[T]) Submit(b *Batch[T]) error {
 
 // acceptLocked lets an item join its lanes, or wait behind a barrier. q.ready counts it already.
 func (e *Executor[T]) acceptLocked(q *Queue[T], s *staged[T], now int64) {
-	if q.barrier == nil && q.gateLen() == 0 && s.kind != barrier {
+	if q.t.barrier == nil && q.gateLen() == 0 && (s.kind != barrier || q.t.lanes == 0) {
 		e.joinLocked(q, s, now)
 		return
 	}
@@ -122,7 +121,7 @@ func (e *Executor[T]) joinLocked(q *Queue[T], s *staged[T], now int64) {
 		l = e.newLaneLocked(q.t, e.serialHash(), "", flagUnordered)
 	case barrier:
 		l = e.newLaneLocked(q.t, e.serialHash(), "", flagUnordered|flagBarrier)
-		q.barrier = l
+		q.t.barrier = l
 	}
 	if l == nil {
 		l = e.newLaneLocked(q.t, s.hash, s.key, 0)

@@ -19,13 +19,14 @@ const (
 // lanes move while the lock is held. A Go map would move or copy many at a time and could not be walked in pieces.
 // Buckets are kept in pages, so the directory is small. Splitting at one lane a bucket makes the share of a lane 8 bytes.
 type table[T any] struct {
-	id    ID
-	queue *Queue[T] // the newest epoch
-	pages [][]*lane[T]
-	level uint // there are 1<<level + split buckets
-	split uint32
-	lanes int
-	peak  int // most lanes since the last trim
+	id      ID
+	queue   *Queue[T] // the newest epoch
+	barrier *lane[T]  // waits for its turn, or has it, perhaps of an earlier epoch: nothing joins
+	pages   [][]*lane[T]
+	level   uint // there are 1<<level + split buckets
+	split   uint32
+	lanes   int
+	peak    int // most lanes since the last trim
 }
 
 func newTable[T any](id ID) *table[T] {

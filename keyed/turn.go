@@ -30,6 +30,6 @@ type Result struct {
 	Hold bool
 
 	// Single is how many of the lane's next items run one a turn. For a batch that failed without naming a culprit:
-	// run it again one by one up to its old end. At most 65,535.
+	// run it again one by one up to its old end. A larger number that is not yet used up stays.
 	Single int
 }

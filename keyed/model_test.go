@@ -1,0 +1,641 @@
+package keyed
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// The model is an executor as dumb as can be: one list of items a queue in the order of Submit, searched from the front
+// for each question. It is told what the real one starts and finishes, and objects.
+
+type modelItem struct {
+	number  int
+	queue   *modelQueue
+	keys    []string // made up for unordered items and barriers
+	barrier bool
+	turn    *modelTurn // that has it now
+	parked  *modelPark // several keys or not: it came back parked itself
+	ended   int        // calls of Finish and drop
+	mayEnd  bool       // Finish is allowed
+	mustEnd bool       // its keys may not start before Finish
+	mayDrop bool
+	exit    Result // of the turn that it was the first of
+}
+
+type modelPark struct {
+	until time.Time
+	held  bool
+}
+
+type modelQueue struct {
+	id        ID
+	q         *Queue[*modelItem]
+	fenced    bool
+	waiting   []*modelItem // running ones not included; those that come back go to their place
+	submitted int64
+	finished  int64
+	dropped   int64
+}
+
+type modelTurn struct {
+	items  []*modelItem
+	queue  *modelQueue
+	result chan modelResult
+}
+
+type modelResult struct {
+	Result
+	goexit bool
+}
+
+type model struct {
+	t       *rapid.T
+	e       *Executor[*modelItem]
+	maxTurn int
+	quit    chan struct{} // turns end at once
+	over    bool
+
+	mu      sync.Mutex
+	limit   int
+	queues  map[ID]*modelQueue // the newest epochs
+	running []*modelTurn
+	park    map[ID]map[string]*modelPark // lanes
+	single  map[ID]map[string]int
+	unended []*modelItem // done, Finish is still to come
+	next    int
+	broken  []string
+}
+
+func (m *model) objectLocked(format string, args ...any) {
+	m.broken = append(m.broken, fmt.Sprintf(format, args...))
+}
+
+func TestExecutorMatchesDumbModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		rapid.SyncTest(t, func(t *rapid.T) {
+			newModel(t).play()
+		})
+	})
+}
+
+func newModel(t *rapid.T) *model {
+	m := &model{
+		quit:    make(chan struct{}),
+		t:       t,
+		maxTurn: rapid.IntRange(1, 4).Draw(t, "maxTurn"),
+		limit:   rapid.IntRange(1, 6).Draw(t, "workers"),
+		queues:  make(map[ID]*modelQueue),
+		park:    make(map[ID]map[string]*modelPark),
+		single:  make(map[ID]map[string]int),
+	}
+	e, err := New(Config[*modelItem]{
+		Workers: m.limit,
+		MaxTurn: m.maxTurn,
+		Share:   2,
+		Run:     m.run,
+		Finish:  m.finish,
+		Exited:  func(t *Turn[*modelItem]) Result { return (*t.Items[0]).exit },
+		Peek:    func(dst, item **modelItem) { *dst = *item },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rapid.Bool().Draw(t, "equal hashes") {
+		e.hash = func(string) uint32 { return 7 }
+	}
+	m.e = e
+	for _, id := range []ID{{"a", 0}, {"b", 1}} {
+		m.park[id], m.single[id] = make(map[string]*modelPark), make(map[string]int)
+		m.open(id)
+	}
+	return m
+}
+
+func (m *model) open(id ID) {
+	mq := &modelQueue{id: id}
+	mq.q = m.e.Open(id, mq)
+	m.queues[id] = mq
+}
+
+func (m *model) play() {
+	defer m.shutdown()
+	m.t.Repeat(map[string]func(*rapid.T){
+		"submit":  m.submit,
+		"end":     m.end,
+		"end too": m.end,
+		"sleep":   func(t *rapid.T) { time.Sleep(time.Duration(rapid.IntRange(1, 50).Draw(t, "ms")) * time.Millisecond) },
+		"resume":  m.resume,
+		"workers": m.workers,
+		"fence":   m.fence,
+		"":        m.check,
+	})
+	for _, mq := range m.queues {
+		m.fenceQueue(mq)
+	}
+	m.shutdown()
+	m.check(m.t)
+	for _, x := range m.unended {
+		m.t.Fatalf("item %d left and Finish was not told", x.number)
+	}
+}
+
+// shutdown ends all turns and goroutines, after a failure too: the bubble waits for them.
+func (m *model) shutdown() {
+	if m.over {
+		return
+	}
+	m.over = true
+	synctest.Wait()
+	close(m.quit)
+	if err := m.e.Close(context.Background()); err != nil {
+		panic(err)
+	}
+}
+
+func (m *model) pick(t *rapid.T) *modelQueue {
+	return m.queues[rapid.SampledFrom([]ID{{"a", 0}, {"b", 1}}).Draw(t, "queue")]
+}
+
+func (m *model) submit(t *rapid.T) {
+	mq := m.pick(t)
+	b := mq.q.Batch()
+	for range rapid.IntRange(1, 6).Draw(t, "items") {
+		x := &modelItem{number: m.next, queue: mq}
+		m.next++
+		var p **modelItem
+		switch rapid.IntRange(0, 19).Draw(t, "kind") {
+		case 0:
+			p, x.keys, x.barrier = b.AddBarrier(), []string{fmt.Sprint("barrier ", x.number)}, true
+		case 1:
+			p, x.keys = b.AddUnordered(), []string{fmt.Sprint("unordered ", x.number)}
+		default:
+			n := 1
+			if rapid.IntRange(0, 3).Draw(t, "many") == 0 {
+				n = rapid.IntRange(2, 4).Draw(t, "n")
+			}
+			for range n {
+				x.keys = append(x.keys, rapid.SampledFrom([]string{"", "k1", "k2", "k3", "k4", "k5"}).Draw(t, "key"))
+			}
+			p = b.Add(x.keys[0], x.keys[1:]...)
+			slices.Sort(x.keys)
+			x.keys = slices.Compact(x.keys)
+		}
+		*p = x
+		mq.waiting = append(mq.waiting, x)
+	}
+	m.mu.Lock()
+	mq.submitted += int64(b.Len())
+	m.mu.Unlock()
+	if err := mq.q.Submit(b); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// run is the real executor's turn: it must be one that the model allows now.
+func (m *model) run(t *Turn[*modelItem]) Result {
+	mq := t.Queue.Data().(*modelQueue)
+	turn := &modelTurn{queue: mq, result: make(chan modelResult)}
+	m.mu.Lock()
+	if mq.fenced {
+		m.objectLocked("I7: a turn of fenced %v started", mq.id)
+	}
+	if len(m.running) >= m.limit {
+		m.objectLocked("%d turns run, and the limit is %d", len(m.running)+1, m.limit)
+	}
+	first := *t.Items[0]
+	if len(t.Items) > 1 && (len(first.keys) > 1 || first.barrier || len(t.Items) > m.maxTurn || m.single[mq.id][first.keys[0]] > 0) {
+		m.objectLocked("a turn has %d items", len(t.Items))
+	}
+	for _, p := range t.Items {
+		x := *p
+		if x == nil {
+			m.objectLocked("a turn has an empty item")
+			break
+		}
+		if why := m.whyNotLocked(x); why != "" {
+			m.objectLocked("item %d %v started although %s", x.number, x.keys, why)
+		}
+		x.turn = turn
+		turn.items = append(turn.items, x)
+		mq.waiting = slices.DeleteFunc(mq.waiting, func(y *modelItem) bool { return y == x })
+	}
+	m.running = append(m.running, turn)
+	m.mu.Unlock()
+	r := modelResult{Result: Result{Done: len(t.Items)}}
+	select {
+	case r = <-turn.result:
+	case <-m.quit:
+	}
+	m.mu.Lock()
+	m.returnLocked(turn, r.Result)
+	m.mu.Unlock()
+	if r.goexit {
+		turn.items[0].exit = r.Result
+		runtime.Goexit()
+	}
+	return r.Result
+}
+
+// whyNotLocked says why an item may not start, given that those before it in its own turn have.
+func (m *model) whyNotLocked(x *modelItem) string {
+	id := x.queue.id
+	for _, turn := range m.running {
+		for _, y := range turn.items {
+			if y.queue.id == id && (x.barrier || y.barrier || share(x.keys, y.keys)) {
+				return fmt.Sprintf("item %d %v runs", y.number, y.keys)
+			}
+		}
+	}
+	for _, y := range m.unended {
+		if y.queue.id == id && (x.barrier || y.barrier || share(x.keys, y.keys)) {
+			return fmt.Sprintf("Finish was not told of item %d %v", y.number, y.keys)
+		}
+	}
+	for _, y := range x.queue.waiting {
+		if y == x {
+			break
+		}
+		if x.barrier || y.barrier || share(x.keys, y.keys) {
+			return fmt.Sprintf("item %d %v is before it", y.number, y.keys)
+		}
+	}
+	for _, k := range x.keys {
+		if p := m.park[id][k]; p != nil && (p.held || time.Now().Before(p.until)) {
+			return fmt.Sprintf("its lane is parked until %v, held %v", p.until, p.held)
+		}
+	}
+	return ""
+}
+
+func share(a, b []string) bool {
+	return slices.ContainsFunc(a, func(k string) bool { return slices.Contains(b, k) })
+}
+
+func (m *model) returnLocked(turn *modelTurn, r Result) {
+	mq := turn.queue
+	id := mq.id
+	m.running = slices.DeleteFunc(m.running, func(x *modelTurn) bool { return x == turn })
+	for _, x := range turn.items[:r.Done] {
+		x.mayEnd = true
+		m.unended = append(m.unended, x)
+	}
+	mq.finished += int64(r.Done)
+	rest := turn.items[r.Done:]
+	for i, x := range slices.Backward(rest) {
+		_ = i
+		if mq.fenced {
+			x.mayDrop = true
+			mq.dropped++
+			continue
+		}
+		x.turn = nil
+		mq.waiting = slices.Insert(mq.waiting, 0, x) // before all that share a key with it: no other is there
+	}
+	slices.SortFunc(mq.waiting, func(a, b *modelItem) int { return a.number - b.number })
+	keys := turn.items[0].keys
+	for _, k := range keys {
+		if !mq.fenced {
+			m.single[id][k] = max(m.single[id][k]-r.Done, 0)
+			if len(keys) == 1 {
+				m.single[id][k] = max(m.single[id][k], r.Single)
+			}
+			if !m.hasLaneLocked(mq, k) {
+				m.single[id][k] = 0
+			}
+		}
+		m.park[id][k] = nil
+	}
+	if mq.fenced || !r.Hold && r.Park == 0 {
+		return
+	}
+	p := &modelPark{until: time.Now().Add(r.Park), held: r.Hold}
+	for _, x := range rest {
+		if len(x.keys) > 1 {
+			x.parked = p
+		}
+	}
+	for _, k := range keys {
+		if r.Done == len(turn.items) && len(keys) > 1 {
+			p = &modelPark{until: p.until, held: p.held} // each lane waits by itself
+		}
+		if m.hasLaneLocked(mq, k) { // an empty lane is gone and waits for nothing
+			m.park[id][k] = p
+		}
+	}
+}
+
+func (m *model) finish(q *Queue[*modelItem], items []**modelItem) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range items {
+		x := *p
+		if !x.mayEnd || x.ended > 0 || x.queue.q != q {
+			m.objectLocked("Finish was told of item %d: may %v, ended %d", x.number, x.mayEnd, x.ended)
+		}
+		x.ended++
+		m.unended = slices.DeleteFunc(m.unended, func(y *modelItem) bool { return y == x })
+	}
+}
+
+func (m *model) drop(p **modelItem) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	x := *p
+	if !x.mayDrop || x.ended > 0 {
+		m.objectLocked("item %d was dropped: may %v, ended %d", x.number, x.mayDrop, x.ended)
+	}
+	x.ended++
+}
+
+func (m *model) end(t *rapid.T) {
+	m.mu.Lock()
+	n := len(m.running)
+	m.mu.Unlock()
+	if n == 0 {
+		t.Skip("nothing runs")
+	}
+	turn := m.running[rapid.IntRange(0, n-1).Draw(t, "turn")]
+	r := modelResult{goexit: rapid.IntRange(0, 9).Draw(t, "goexit") == 0}
+	r.Done = len(turn.items)
+	switch rapid.IntRange(0, 6).Draw(t, "result") {
+	case 0:
+		r.Done = rapid.IntRange(0, len(turn.items)).Draw(t, "done")
+	case 1:
+		r.Done = rapid.IntRange(0, len(turn.items)).Draw(t, "done")
+		r.Park = time.Duration(rapid.IntRange(1, 100).Draw(t, "park")) * time.Millisecond
+	case 2:
+		r.Done = rapid.IntRange(0, len(turn.items)).Draw(t, "done")
+		r.Hold = true
+	case 3:
+		r.Done, r.Single = 0, len(turn.items)
+	}
+	turn.result <- r
+}
+
+func (m *model) resume(t *rapid.T) {
+	mq := m.pick(t)
+	m.settle()
+	if rapid.IntRange(0, 3).Draw(t, "all") == 0 {
+		m.mu.Lock()
+		for _, x := range mq.waiting {
+			for _, k := range x.keys {
+				if p := m.park[mq.id][k]; p != nil && p.held {
+					p.held, p.until = false, time.Time{}
+				}
+			}
+		}
+		m.mu.Unlock()
+		mq.q.ResumeHeld()
+		return
+	}
+	key := rapid.SampledFrom([]string{"", "k1", "k2", "k3", "k4", "k5"}).Draw(t, "key")
+	m.mu.Lock()
+	p := m.parkOfLocked(mq, key)
+	want := p != nil
+	if p != nil {
+		p.held, p.until = false, time.Time{} // several lanes of one item share it
+	}
+	m.mu.Unlock()
+	if got := mq.q.Resume(key); got != want {
+		t.Fatalf("Resume(%q) = %v, want %v", key, got, want)
+	}
+}
+
+// parkOfLocked is what a lane is parked by: it has waiting items, and its time has not come.
+func (m *model) parkOfLocked(mq *modelQueue, key string) *modelPark {
+	p := m.park[mq.id][key]
+	if p == nil || !p.held && !time.Now().Before(p.until) {
+		return nil
+	}
+	if m.hasLaneLocked(mq, key) {
+		return p
+	}
+	return nil
+}
+
+func (m *model) hasLaneLocked(mq *modelQueue, key string) bool {
+	for _, x := range mq.waiting {
+		if slices.Contains(x.keys, key) && !m.gatedLocked(mq, x) {
+			return true
+		}
+	}
+	return false
+}
+
+// gatedLocked tells whether an item waits behind a barrier and so has no lane.
+func (m *model) gatedLocked(mq *modelQueue, x *modelItem) bool {
+	for _, turn := range m.running {
+		if turn.queue.id == mq.id && turn.items[0].barrier {
+			return true
+		}
+	}
+	for _, y := range mq.waiting {
+		if y == x {
+			return false
+		}
+		if y.barrier {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *model) workers(t *rapid.T) {
+	n := rapid.IntRange(1, 6).Draw(t, "workers")
+	m.settle()
+	m.mu.Lock()
+	m.limit = n
+	m.mu.Unlock()
+	if err := m.e.SetWorkers(n); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (m *model) fence(t *rapid.T) {
+	mq := m.pick(t)
+	m.settle()
+	m.fenceQueue(mq)
+	b := mq.q.Batch()
+	*b.Add("k1") = &modelItem{}
+	if err := mq.q.Submit(b); err == nil || b.Len() != 0 {
+		t.Fatalf("a fenced queue took a batch: %v", err)
+	}
+	m.open(mq.id)
+}
+
+func (m *model) fenceQueue(mq *modelQueue) {
+	m.mu.Lock()
+	for _, x := range mq.waiting {
+		x.mayDrop = true
+		for _, k := range x.keys {
+			m.park[mq.id][k], m.single[mq.id][k] = nil, 0
+		}
+	}
+	clear(m.single[mq.id])
+	clear(m.park[mq.id])
+	mq.dropped += int64(len(mq.waiting))
+	mq.waiting = nil
+	m.mu.Unlock()
+	synctest.Wait() // those that have started enter Run
+	m.mu.Lock()
+	mq.fenced = true
+	m.mu.Unlock()
+	mq.q.Fence(m.drop)
+}
+
+// settle lets everything happen that can happen without the test.
+func (m *model) settle() {
+	time.Sleep(20 * time.Millisecond)
+	synctest.Wait()
+}
+
+func (m *model) check(t *rapid.T) {
+	m.settle()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, mq := range m.queues {
+		m.checkCountsLocked(mq)
+		m.checkLanesLocked(mq)
+		if len(m.running) >= m.limit || mq.fenced {
+			continue
+		}
+		for _, x := range mq.waiting {
+			if m.whyNotLocked(x) == "" && m.longReadyLocked(x) {
+				m.objectLocked("item %d %v could run, %d of %d workers do: %+v", x.number, x.keys, len(m.running), m.limit, m.e.Stats())
+			}
+		}
+	}
+	if len(m.broken) > 0 {
+		t.Fatalf("%q", m.broken)
+	}
+}
+
+func (m *model) longReadyLocked(x *modelItem) bool {
+	for _, k := range x.keys {
+		if p := m.park[x.queue.id][k]; p != nil && time.Since(p.until) < 5*time.Millisecond {
+			return false
+		}
+	}
+	return true
+}
+
+// checkCountsLocked is I9: all items are somewhere, and where they should be.
+func (m *model) checkCountsLocked(mq *modelQueue) {
+	want := Counts{Submitted: mq.submitted, Finished: mq.finished, Dropped: mq.dropped}
+	for _, turn := range m.running {
+		if turn.queue == mq {
+			want.Running += int64(len(turn.items))
+		}
+	}
+	length := make(map[string]int)
+	for _, turn := range m.running {
+		for _, x := range turn.items {
+			for _, k := range x.keys {
+				if turn.queue == mq && !mq.fenced {
+					length[k]++
+				}
+			}
+		}
+	}
+	for _, x := range mq.waiting {
+		if m.gatedLocked(mq, x) || x.barrier && !m.aloneLocked(mq, x) {
+			want.Ready++
+			continue
+		}
+		p := m.parkOfLocked(mq, x.keys[0])
+		if p != nil && (len(x.keys) == 1 || x.parked == p) {
+			want.Parked++
+		} else {
+			want.Ready++
+		}
+		for _, k := range x.keys {
+			length[k]++
+		}
+	}
+	for _, n := range length {
+		if n > 2 {
+			want.OverShare++
+		}
+	}
+	got := mq.q.Counts()
+	if got != want {
+		m.objectLocked("%v: counts are %+v, want %+v", mq.id, got, want)
+	}
+	if got.Submitted != got.Finished+got.Running+got.Ready+got.Parked+got.Dropped {
+		m.objectLocked("I9: counts of %v do not add up: %+v", mq.id, got)
+	}
+	if err := mq.q.AwaitShare(cancelled()); (err == nil) != (got.OverShare == 0 && !mq.fenced) {
+		m.objectLocked("AwaitShare: %v with %+v", err, got)
+	}
+}
+
+func cancelled() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
+func (m *model) aloneLocked(mq *modelQueue, b *modelItem) bool {
+	for _, turn := range m.running {
+		if turn.queue.id == mq.id {
+			return false
+		}
+	}
+	return mq.waiting[0] == b
+}
+
+func (m *model) checkLanesLocked(mq *modelQueue) {
+	running := make(map[string]*modelTurn)
+	for _, turn := range m.running {
+		if turn.queue.id == mq.id {
+			for _, k := range turn.items[0].keys {
+				running[k] = turn
+			}
+		}
+	}
+	seen := 0
+	mq.q.Lanes(func(l Lane[*modelItem]) bool {
+		if l.Head == nil {
+			m.objectLocked("lane %q has no head: %+v", l.Key, l)
+			return true
+		}
+		key := l.Key
+		if l.Unordered {
+			key = l.Head.keys[0]
+		}
+		turn := running[key]
+		if (turn != nil) != (l.State == Running) || turn != nil && l.Head != turn.items[0] {
+			m.objectLocked("lane %q is %v, its head %d", key, l.State, l.Head.number)
+		}
+		if turn != nil && l.EarlierEpoch != (turn.queue != mq || mq.fenced) {
+			m.objectLocked("lane %q: earlier epoch %v", key, l.EarlierEpoch)
+		}
+		if parked := m.parkOfLocked(mq, key) != nil; turn == nil && parked != (l.State == Parked) {
+			m.objectLocked("lane %q is %v, parked %v", key, l.State, parked)
+		}
+		seen++
+		return true
+	})
+	want := make(map[string]bool)
+	for k := range running {
+		want[k] = true
+	}
+	for _, x := range mq.waiting {
+		if !m.gatedLocked(mq, x) && (!x.barrier || m.aloneLocked(mq, x)) {
+			for _, k := range x.keys {
+				want[k] = true
+			}
+		}
+	}
+	if seen != len(want) {
+		m.objectLocked("%d lanes of %v, want %d: %v", seen, mq.id, len(want), want)
+	}
+}
