@@ -62,7 +62,7 @@ func TestSourceHandsOver(t *testing.T) {
 		if err := p0.Fetch(t.Context(), &b); err != nil || len(b.Messages) != 10 {
 			t.Fatal(err)
 		}
-		if err := p0.Fetch(t.Context(), &b); err != io.EOF {
+		if err := p0.Fetch(t.Context(), &b); !errors.Is(err, io.EOF) {
 			t.Fatal(err)
 		}
 	})

@@ -26,7 +26,7 @@ func acceptCases() []Case {
 }
 
 func acceptReturnsEveryPartition(ctx context.Context, h *harness) error {
-	m, err := h.join()
+	m, err := h.join(ctx)
 	if err != nil {
 		return err
 	}
@@ -67,9 +67,9 @@ func acceptReturnsWhenCtxEnds(ctx context.Context, h *harness) error {
 	ended, cancel := context.WithCancelCause(ctx)
 	cancel(errEnough)
 	if p, err := src.Accept(ended); !errors.Is(err, errEnough) {
-		return fmt.Errorf("Accept with a ctx that has ended: %v, %w; want its cause", p, given(err))
+		return fmt.Errorf("accept with a ctx that has ended: %v, %w; want its cause", p, given(err))
 	}
-	m, err := h.joinBy(func() (source.Source, error) { return src, nil })
+	m, err := h.joinBy(ctx, func() (source.Source, error) { return src, nil })
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func acceptReturnsWhenCtxEnds(ctx context.Context, h *harness) error {
 		return err
 	}
 	if err := m.acceptError(); !errors.Is(err, errEnough) {
-		return fmt.Errorf("Accept returned %w, want the cause of its ctx", given(err))
+		return fmt.Errorf("the call of Accept returned %w, want the cause of its ctx", given(err))
 	}
 	return nil
 }
@@ -90,7 +90,7 @@ func releaseWithoutFetch(ctx context.Context, h *harness) error {
 		return err
 	}
 	for range 3 {
-		m, err := h.join()
+		m, err := h.join(ctx)
 		if err != nil {
 			return err
 		}
@@ -101,7 +101,7 @@ func releaseWithoutFetch(ctx context.Context, h *harness) error {
 			return err
 		}
 	}
-	m, err := h.join()
+	m, err := h.join(ctx)
 	if err != nil {
 		return err
 	}
@@ -125,7 +125,7 @@ func finiteEndsWithEOF(ctx context.Context, h *harness) error {
 			return err
 		}
 	}
-	m, err := h.joinBy(h.env.JoinFinite)
+	m, err := h.joinBy(ctx, h.env.JoinFinite)
 	if err != nil {
 		return err
 	}
@@ -156,10 +156,10 @@ func finiteEndsWithEOF(ctx context.Context, h *harness) error {
 	select {
 	case <-m.ended:
 	case <-ctx.Done():
-		return fmt.Errorf("Accept has not returned after the last partition was read, committed and released: %w", context.Cause(ctx))
+		return fmt.Errorf("the call of Accept has not returned after the last partition was read, committed and released: %w", context.Cause(ctx))
 	}
 	if err := m.acceptError(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("Accept returned %w, want io.EOF", given(err))
+		return fmt.Errorf("the call of Accept returned %w, want io.EOF", given(err))
 	}
 	return nil
 }
@@ -182,7 +182,7 @@ func (n *holding) end(ctx context.Context) error {
 
 func closeEndsGoroutines(ctx context.Context, h *harness) error {
 	round := func() error {
-		m, err := h.join()
+		m, err := h.join(ctx)
 		if err != nil {
 			return err
 		}

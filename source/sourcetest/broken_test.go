@@ -101,8 +101,7 @@ type shared struct {
 	mu     sync.Mutex
 	last   map[int32]*commit.Progress // what was committed last, whether right or wrong
 	before map[int32]*commit.Progress // and the one before
-	seen   int
-	over   chan struct{} // closed when the test is over
+	over   chan struct{}              // closed when the test is over
 }
 
 func (s *shared) committed(p int32, progress *commit.Progress) {
@@ -277,7 +276,7 @@ func TestCasesFail(t *testing.T) {
 				}
 			}
 		}},
-		{"fetches all partitions in turns", "UnfetchedPartitionStopsNoOther", func(s *broken, all *shared) {
+		{"fetches all partitions in turns", "UnfetchedPartitionStopsNoOther", func(s *broken, _ *shared) {
 			var mu sync.Mutex
 			last, changed := int32(-1), make(chan struct{})
 			s.wrap = func(p *brokenPartition) {
@@ -310,7 +309,7 @@ func TestCasesFail(t *testing.T) {
 				p.restored.Frontier, p.restored.Ahead = before.Frontier, before.Ahead
 			}
 		})},
-		{"waits for a commit of every partition", "CommitOfManyPartitionsAtOnce", func(s *broken, all *shared) {
+		{"waits for a commit of every partition", "CommitOfManyPartitionsAtOnce", func(s *broken, _ *shared) {
 			var mu sync.Mutex
 			waiting, full := map[int32]bool{}, make(chan struct{})
 			s.wrap = func(p *brokenPartition) {
@@ -369,7 +368,7 @@ func TestCasesFail(t *testing.T) {
 				return []source.Leave{leave}
 			})
 		}},
-		{"fetches on while it is asked back", "LeavingFetchReturnsErrLeaving", func(s *broken, all *shared) {
+		{"fetches on while it is asked back", "LeavingFetchReturnsErrLeaving", func(s *broken, _ *shared) {
 			s.wrap = func(p *brokenPartition) {
 				p.fetch = func(ctx context.Context, b *source.Batch) error {
 					err := p.Partition.Fetch(ctx, b)
@@ -383,7 +382,7 @@ func TestCasesFail(t *testing.T) {
 		}},
 		{"lets go when it is asked", "NoAcceptBeforeRelease", func(s *broken, all *shared) { early(s, all) }},
 		{"lets go when it is asked", "NoAcceptBeforeReleaseBySameMember", func(s *broken, all *shared) { early(s, all) }},
-		{"begins after what its owner has read", "EverythingComesOverHandOvers", func(s *broken, all *shared) {
+		{"begins after what its owner has read", "EverythingComesOverHandOvers", func(s *broken, _ *shared) {
 			s.wrap = func(p *brokenPartition) {
 				first := p.id.Epoch > 1
 				p.fetch = func(ctx context.Context, b *source.Batch) error {

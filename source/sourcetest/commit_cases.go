@@ -142,7 +142,7 @@ func commitIsSeenByNextOwner(ctx context.Context, h *harness) error {
 }
 
 func commitOfManyPartitionsAtOnce(ctx context.Context, h *harness) error {
-	m, err := h.join()
+	m, err := h.join(ctx)
 	if err != nil {
 		return err
 	}
@@ -178,7 +178,7 @@ func commitOfManyPartitionsAtOnce(ctx context.Context, h *harness) error {
 	if err := m.leave(ctx); err != nil {
 		return err
 	}
-	if m, err = h.join(); err != nil {
+	if m, err = h.join(ctx); err != nil {
 		return err
 	}
 	if all, err = m.holdAll(ctx); err != nil {
@@ -266,7 +266,7 @@ func epochGrows(ctx context.Context, h *harness) error {
 		}
 	}
 	// And with somebody who stays.
-	if _, err = h.join(); err != nil {
+	if _, err = h.join(ctx); err != nil {
 		return err
 	}
 	if err := n.commit(ctx, n.position); err != nil {

@@ -32,7 +32,7 @@ var errLag = errors.New("sourcetest: the lag does not reach 0")
 
 // only joins a member and takes one partition.
 func (h *harness) only(ctx context.Context, partition int32) (*holding, error) {
-	m, err := h.join()
+	m, err := h.join(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func (h *harness) only(ctx context.Context, partition int32) (*holding, error) {
 }
 
 func messagesInOrder(ctx context.Context, h *harness) error {
-	m, err := h.join()
+	m, err := h.join(ctx)
 	if err != nil {
 		return err
 	}
@@ -122,10 +122,10 @@ func fetchReturnsWhenCtxEnds(ctx context.Context, h *harness) error {
 	select {
 	case err := <-result:
 		if !errors.Is(err, errEnough) {
-			return fmt.Errorf("Fetch returned %w, want the cause of its ctx", given(err))
+			return fmt.Errorf("the call of Fetch returned %w, want the cause of its ctx", given(err))
 		}
 	case <-ctx.Done():
-		return fmt.Errorf("Fetch has not returned after its ctx has ended: %w", context.Cause(ctx))
+		return fmt.Errorf("the call of Fetch has not returned after its ctx has ended: %w", context.Cause(ctx))
 	}
 	if err := h.produce(0, 5); err != nil {
 		return err
@@ -372,7 +372,7 @@ func unfetchedPartitionStopsNoOther(ctx context.Context, h *harness) error {
 	if err := h.send(0, large...); err != nil {
 		return err
 	}
-	m, err := h.join()
+	m, err := h.join(ctx)
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func handoverCases() []Case {
 
 // two joins a member that holds everything, then a second one, and waits until something is asked back.
 func (h *harness) two(ctx context.Context) (all []*holding, asked *holding, leave source.Leave, err error) {
-	a, err := h.join()
+	a, err := h.join(ctx)
 	if err != nil {
 		return nil, nil, source.Leave{}, err
 	}
@@ -41,7 +41,7 @@ func (h *harness) two(ctx context.Context) (all []*holding, asked *holding, leav
 			return nil, nil, source.Leave{}, err
 		}
 	}
-	if _, err := h.join(); err != nil {
+	if _, err := h.join(ctx); err != nil {
 		return nil, nil, source.Leave{}, err
 	}
 	asked, leave, err = h.asked(ctx, all)
@@ -82,7 +82,7 @@ func askedBackBeforeLost(ctx context.Context, h *harness) error {
 }
 
 func leavingFetchReturnsErrLeaving(ctx context.Context, h *harness) error {
-	a, err := h.join()
+	a, err := h.join(ctx)
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func leavingFetchReturnsErrLeaving(ctx context.Context, h *harness) error {
 				continue
 			}
 			select {
-			case <-results[p]:
+			case <-results[p]: //nolint:errcheck // whatever it was, it is over
 			case <-ctx.Done():
 			}
 		}
@@ -118,7 +118,7 @@ func leavingFetchReturnsErrLeaving(ctx context.Context, h *harness) error {
 	if err := h.patience(ctx); err != nil {
 		return err
 	}
-	if _, err := h.join(); err != nil {
+	if _, err := h.join(ctx); err != nil {
 		return err
 	}
 	n, _, err := h.asked(ctx, all)
@@ -200,7 +200,7 @@ func everythingComesOverHandOvers(ctx context.Context, h *harness) error {
 			return err
 		}
 	}
-	if _, err := h.join(); err != nil {
+	if _, err := h.join(ctx); err != nil {
 		return err
 	}
 	// One reader for all members: it takes whatever ownership there is, reads a little, commits it, and gives it back;
@@ -236,12 +236,12 @@ func everythingComesOverHandOvers(ctx context.Context, h *harness) error {
 		if err := n.giveBack(ctx); err != nil {
 			return err
 		}
-		switch {
-		case step%8 == 3:
-			if _, err := h.join(); err != nil {
+		switch step % 8 {
+		case 3:
+			if _, err := h.join(ctx); err != nil {
 				return err
 			}
-		case step%8 == 7:
+		case 7:
 			if err := h.members[step/8].leave(ctx); err != nil {
 				return err
 			}
@@ -288,7 +288,7 @@ func (h *harness) losing(ctx context.Context) (*holding, error) {
 	if err := h.produce(0, 10); err != nil {
 		return nil, err
 	}
-	m, err := h.join()
+	m, err := h.join(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -353,7 +353,7 @@ func oldEpochIsFenced(ctx context.Context, h *harness) error {
 		return err
 	}
 	// Another member takes over while the old owner knows nothing yet.
-	if _, err := h.join(); err != nil {
+	if _, err := h.join(ctx); err != nil {
 		return err
 	}
 	next, err := h.find(ctx, nil, func(o *holding) bool { return o.m != n.m && o.part.ID().Partition == 0 })

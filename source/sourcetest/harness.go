@@ -32,16 +32,16 @@ func newHarness(env Env) *harness {
 }
 
 // join makes a new member that accepts from now on.
-func (h *harness) join() (*member, error) { return h.joinBy(h.env.Join) }
+func (h *harness) join(ctx context.Context) (*member, error) { return h.joinBy(ctx, h.env.Join) }
 
-func (h *harness) joinBy(join func() (source.Source, error)) (*member, error) {
+func (h *harness) joinBy(ctx context.Context, join func() (source.Source, error)) (*member, error) {
 	src, err := join()
 	if err != nil {
 		return nil, fmt.Errorf("join: %w", err)
 	}
 	m := newMember(h, len(h.members)+1, src)
 	h.members = append(h.members, m)
-	m.start()
+	m.start(ctx)
 	return m, nil
 }
 
@@ -142,6 +142,7 @@ func (h *harness) accepted(n *holding) {
 			h.overlaps = append(h.overlaps, [2]*holding{old, n})
 		}
 	}
+	n.order = len(h.all)
 	h.all = append(h.all, n)
 	close(h.changed)
 	h.changed = make(chan struct{})
@@ -161,7 +162,7 @@ func (h *harness) find(ctx context.Context, ended <-chan struct{}, fits func(*ho
 		select {
 		case <-changed:
 		case <-ended:
-			return nil, errors.New("Accept has returned")
+			return nil, errors.New("its Accept has returned")
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
@@ -171,7 +172,7 @@ func (h *harness) find(ctx context.Context, ended <-chan struct{}, fits func(*ho
 // next waits for whoever owns the partition after this ownership, and takes it.
 func (h *harness) next(ctx context.Context, old *holding) (*holding, error) {
 	id := old.part.ID()
-	n, err := h.find(ctx, nil, func(n *holding) bool { return n.part.ID().Partition == id.Partition })
+	n, err := h.find(ctx, nil, func(n *holding) bool { return n.order > old.order && n.part.ID().Partition == id.Partition })
 	if err != nil {
 		return nil, fmt.Errorf("nobody accepts %s/%d after %v: %w", id.Stream, id.Partition, id, err)
 	}

@@ -14,6 +14,7 @@ import (
 type holding struct {
 	m        *member
 	part     source.Partition
+	order    int               // among all that were accepted, set by the harness
 	leaves   chan source.Leave // what Leaving has said
 	over     chan struct{}     // closed at Release
 	position int64             // of the case's goroutine
@@ -38,7 +39,7 @@ func newHolding(m *member, p source.Partition) *holding {
 }
 
 // watch forwards and checks what Leaving says until Release, and releases at once what the case has not taken.
-func (n *holding) watch() {
+func (n *holding) watch(ctx context.Context) {
 	var said []source.Leave
 	for {
 		select {
@@ -61,7 +62,7 @@ func (n *holding) watch() {
 			}
 			n.leaves <- leave
 			if n.mine() {
-				if err := n.release(context.Background()); err != nil && !leave.Lost {
+				if err := n.release(ctx); err != nil && !leave.Lost {
 					n.m.h.wrong(fmt.Errorf("release of %v: %w", n.part.ID(), err))
 				}
 				return

@@ -33,8 +33,9 @@ func newMember(h *harness, number int, src source.Source) *member {
 }
 
 // start owns: one goroutine that accepts, and one for each holding.
-func (m *member) start() {
-	ctx, cancel := context.WithCancelCause(context.Background())
+// Neither ends with ctx: a case that hangs still lets its members leave in order.
+func (m *member) start(ctx context.Context) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	m.cancel = cancel
 	m.wg.Go(func() {
 		defer close(m.ended)
@@ -46,15 +47,15 @@ func (m *member) start() {
 				m.mu.Unlock()
 				return
 			}
-			m.accepted(p)
+			m.accepted(ctx, p)
 		}
 	})
 }
 
-func (m *member) accepted(p source.Partition) {
+func (m *member) accepted(ctx context.Context, p source.Partition) {
 	n := newHolding(m, p)
 	m.h.accepted(n)
-	m.wg.Go(n.watch)
+	m.wg.Go(func() { n.watch(context.WithoutCancel(ctx)) })
 }
 
 // held returns everything the member has accepted, released or not.
