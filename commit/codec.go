@@ -13,13 +13,13 @@ import (
 // What is wrong with a text that [Decode] refuses. A caller that goes on without it restarts from the offset that was
 // committed beside it: messages settled ahead of that are then handed out again, none is lost.
 var (
-	// ErrForeign: the text is not of this package. Somebody else writes to the same place; the empty text is foreign too.
+	// ErrForeign says that the text is not of this package. Somebody else writes to the same place; the empty text is foreign too.
 	ErrForeign = errors.New("commit: not a progress text of keystrand")
 
-	// ErrVersion: a newer release wrote the text. Upgrade, or start without it.
+	// ErrVersion says that a newer release wrote the text. Upgrade, or start without it.
 	ErrVersion = errors.New("commit: progress text of a newer version")
 
-	// ErrCorrupt: the text is ours but cut off, changed on its way, or makes no sense.
+	// ErrCorrupt says that the text is ours but cut off, changed on its way, or makes no sense.
 	ErrCorrupt = errors.New("commit: progress text is damaged")
 )
 

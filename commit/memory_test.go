@@ -1,8 +1,8 @@
 package commit
 
 import (
+	"reflect"
 	"testing"
-	"unsafe"
 )
 
 // One message stuck and ten million settled ahead of it: the directory, and no bits.
@@ -32,7 +32,7 @@ func TestLongSettledStretchCostsBytesNotWords(t *testing.T) {
 			blocks++
 		}
 	}
-	directory := cap(tr.slots) * int(unsafe.Sizeof(slot{}))
+	directory := cap(tr.slots) * int(reflect.TypeFor[slot]().Size())
 	t.Logf("%d messages: directory of %d bytes, %d blocks, %d spare ones", messages, directory, blocks, len(tr.free))
 	if directory > 128<<10 || blocks > 2 || len(tr.free) > maxFree {
 		t.Errorf("directory %d bytes, %d blocks, %d spare ones: want at most 128 KiB, 2 and %d", directory, blocks, len(tr.free), maxFree)

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/keystrand/keystrand/commit"
 )
 
@@ -54,10 +56,7 @@ func (m *model) pending() []int64 {
 }
 
 // check compares everything the tracker says with the model.
-func (m *model) check(t interface {
-	Helper()
-	Fatalf(string, ...any)
-}, tr *commit.Tracker) {
+func (m *model) check(t *rapid.T, tr *commit.Tracker) {
 	t.Helper()
 	p, s, pending := tr.Progress(), tr.State(), m.pending()
 	if want := m.frontier(); p.Frontier != want || s.Frontier != want {

@@ -10,10 +10,10 @@ import (
 )
 
 var (
-	// ErrOrder: Track or Advance was given offsets that do not ascend, or that lie below the position.
+	// ErrOrder says that Track or Advance was given offsets that do not ascend, or that lie below the position.
 	ErrOrder = errors.New("commit: offsets out of order")
 
-	// ErrNotPending: Settle was given a number that was never tracked or is settled already.
+	// ErrNotPending says that Settle was given a number that was never tracked or is settled already.
 	ErrNotPending = errors.New("commit: message is not pending")
 )
 
@@ -169,29 +169,13 @@ func (t *Tracker) Settle(numbers []int64) error {
 }
 
 // Progress returns one snapshot: everything whose Settle had returned is in it, and nothing whose Settle had not begun.
-// Its value is freshly made and the caller's own. It costs a look at 64 messages per nanosecond or so between the
-// oldest unsettled message and the position, less over long settled stretches, and Settle waits meanwhile.
+// Its value is freshly made and the caller's own. It costs a look at every 64 messages between the oldest unsettled one
+// and the position, at every 4096 of a long settled stretch, and some tens of nanoseconds a range; the other methods wait
+// meanwhile.
 func (t *Tracker) Progress() *Progress {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return &Progress{Log: t.log, Epoch: t.epoch, Frontier: t.frontier, Ahead: t.ahead()}
-}
-
-// State is what a tracker can tell at once. All fields are of the same moment.
-type State struct {
-	// Position is the offset of the next fetch, Frontier the offset below which every message is settled.
-	Position, Frontier int64
-
-	// Pending counts the messages that are tracked and not settled; Ahead those that are settled although an older one
-	// is not, which a plain commit of the frontier would replay. Neither counts restored ranges that were not fetched
-	// again yet.
-	Pending, Ahead int64
-
-	// Oldest is the number of the oldest unsettled message, -1 if there is none.
-	Oldest int64
-
-	// Changed is the same as long as Progress would say the same: an idle partition need not be committed again.
-	Changed int64
 }
 
 // State returns the counts and marks of this moment in O(1).

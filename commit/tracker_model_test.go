@@ -5,8 +5,9 @@ import (
 	"reflect"
 	"testing"
 
-	"github.com/keystrand/keystrand/commit"
 	"pgregory.net/rapid"
+
+	"github.com/keystrand/keystrand/commit"
 )
 
 // The tracker against a dumb map, with holes, moves without messages, restored ranges, any settle order and misuse.
