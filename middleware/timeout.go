@@ -16,7 +16,7 @@ var ErrTimeout = errors.New("middleware: handler timed out")
 // then returns an error, that error says so too; if it returns nil the message is settled: it was just in time.
 //
 // Beneath [Retry] each try gets the whole of d. A handler that ignores its ctx is waited for. It costs one ctx with its
-// timer for every turn, some 330 B in 6 allocations: BenchmarkTimeout.
+// timer for every turn: 4 allocations, 272 B, about 1.2 µs (BenchmarkTimeout).
 func Timeout(d time.Duration) keystrand.Middleware {
 	return func(next keystrand.Next) keystrand.Next {
 		if d <= 0 {

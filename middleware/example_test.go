@@ -1,0 +1,62 @@
+package middleware_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/middleware"
+)
+
+// A pipeline does this loop: it parks the lane for the delay and counts the attempts.
+func Example() {
+	save := keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error {
+		if m.Attempt < 3 {
+			return errors.New("database is away")
+		}
+		return nil
+	})
+	chain := keystrand.Chain(keystrand.HandlerNext(save),
+		middleware.Retry(middleware.RetryPolicy{DisableJitter: true, MaxAttempts: 5}),
+		middleware.Timeout(time.Second))
+
+	var c keystrand.Call
+	m := &keystrand.Message{Stream: "comments", Offset: 7, Key: []byte("post-1")}
+	for m.Attempt = 1; ; m.Attempt++ {
+		c.Reset(m)
+		outcome, delay := keystrand.OutcomeOf(chain(context.Background(), &c))
+		fmt.Println(outcome, delay)
+		if outcome != keystrand.Retry {
+			break
+		}
+	}
+	// Output:
+	// retry 100ms
+	// retry 200ms
+	// handled 0s
+}
+
+func ExampleLog() {
+	log := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey || a.Key == "duration" {
+				return slog.Attr{} // they differ from run to run
+			}
+			return a
+		},
+	}))
+	h := keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error {
+		return keystrand.Permanent(errors.New("no such post"))
+	})
+	chain := keystrand.Chain(keystrand.HandlerNext(h), middleware.Log(log, middleware.LogConfig{}))
+
+	var c keystrand.Call
+	c.Reset(&keystrand.Message{Stream: "comments", Partition: 3, Offset: 42, Key: []byte("post-7"), Attempt: 1})
+	_ = chain(context.Background(), &c)
+	// Output:
+	// level=ERROR msg="message failed" stream=comments partition=3 offset=42 key="\"post-7\"" attempt=1 outcome=permanent error="no such post"
+}

@@ -1,0 +1,183 @@
+package middleware
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"github.com/keystrand/keystrand"
+)
+
+var errFlaky = errors.New("flaky")
+
+func TestRetryDelaysFollowFromTheAttemptAlone(t *testing.T) {
+	m := Retry(RetryPolicy{Initial: 100 * time.Millisecond, MaxDelay: time.Second, DisableJitter: true, MaxAttempts: 8})
+	want := []time.Duration{100, 200, 400, 800, 1000, 1000, 1000} // ms after attempt 1, 2, …
+	for _, attempt := range []int{3, 1, 7, 2, 5, 4, 6, 1} {       // in any order: lanes move between workers
+		err := turn(t.Context(), returning(errFlaky), m, &keystrand.Message{Attempt: attempt})
+		o, d := keystrand.OutcomeOf(err)
+		if o != keystrand.Retry || d != want[attempt-1]*time.Millisecond || !errors.Is(err, errFlaky) {
+			t.Errorf("attempt %d: %v after %v, want %v: %v", attempt, o, d, want[attempt-1]*time.Millisecond, err)
+		}
+	}
+	err := turn(t.Context(), returning(errFlaky), m, &keystrand.Message{Attempt: 8})
+	g, ok := errors.AsType[*GaveUpError](err)
+	if o, _ := keystrand.OutcomeOf(err); !ok || g.Attempts != 8 || o != keystrand.Failed || !errors.Is(err, errFlaky) {
+		t.Errorf("attempt 8 of 8: %v", err)
+	}
+}
+
+func TestRetryDelaysAreThoseOfTheLibrary(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	for range 200 {
+		p := RetryPolicy{
+			Initial:       time.Duration(1 + r.Int64N(int64(time.Second))),
+			Multiplier:    1 + float64(1+r.IntN(40))/10,
+			DisableJitter: true, Forever: true,
+		}
+		p.MaxDelay = p.Initial * time.Duration(1+r.IntN(10_000))
+		b := backoff.NewExponentialBackOff(backoff.WithInitialInterval(p.Initial), backoff.WithMultiplier(p.Multiplier),
+			backoff.WithMaxInterval(p.MaxDelay), backoff.WithRandomizationFactor(0), backoff.WithMaxElapsedTime(0))
+		policy := p.withDefaults()
+		ready := newRetrier(policy)
+		sum := time.Duration(0)
+		for attempt := 1; attempt < 200; attempt++ {
+			want := b.NextBackOff()
+			if got := ready.delay(attempt); got != want {
+				t.Fatalf("%+v: delay(%d) = %v, the library says %v", p, attempt, got, want)
+			}
+			if got := ready.waitedBefore(attempt); got != sum {
+				t.Fatalf("%+v: waitedBefore(%d) = %v, want %v", p, attempt, got, sum)
+			}
+			sum += want
+		}
+	}
+}
+
+func TestRetryJitterSpreadsAroundTheDelay(t *testing.T) {
+	for random, want := range map[float64]time.Duration{0: 800 * time.Millisecond, 0.5: time.Second, 0.75: 1100 * time.Millisecond} {
+		m := Retry(RetryPolicy{Initial: time.Second, Jitter: 0.2, Rand: func() float64 { return random }})
+		_, d := keystrand.OutcomeOf(turn(t.Context(), returning(errFlaky), m, &keystrand.Message{Attempt: 1}))
+		if d.Round(time.Microsecond) != want {
+			t.Errorf("random %v: delay %v, want %v", random, d, want)
+		}
+	}
+	if d := newRetrier(RetryPolicy{Initial: maxDuration, MaxDelay: maxDuration, Multiplier: 1, Jitter: 1, Rand: func() float64 { return 1 }}).jitter(maxDuration); d != maxDuration {
+		t.Errorf("the longest delay overflows to %v", d)
+	}
+}
+
+func TestRetryBounds(t *testing.T) {
+	own := func(d time.Duration) error { return fmt.Errorf("busy: %w", keystrand.RetryAfter(d, errFlaky)) }
+	second := RetryPolicy{Initial: time.Second, Multiplier: 1, DisableJitter: true}
+	with := func(change func(*RetryPolicy)) RetryPolicy {
+		p := second
+		change(&p)
+		return p
+	}
+	elapsed := with(func(p *RetryPolicy) { p.MaxElapsed, p.Forever = 5*time.Second, true })
+	for name, x := range map[string]struct {
+		policy  RetryPolicy
+		attempt int
+		err     error
+		outcome keystrand.Outcome
+		delay   time.Duration
+	}{
+		"the default is ten attempts, here the 9th":  {RetryPolicy{DisableJitter: true}, 9, errFlaky, keystrand.Retry, 25600 * time.Millisecond},
+		"the default is ten attempts, here the 10th": {RetryPolicy{}, 10, errFlaky, keystrand.Failed, 0},
+		"for ever":                            {with(func(p *RetryPolicy) { p.Forever = true }), 1 << 40, errFlaky, keystrand.Retry, time.Second},
+		"one attempt":                         {with(func(p *RetryPolicy) { p.MaxAttempts = 1 }), 1, errFlaky, keystrand.Failed, 0},
+		"permanent ends at once":              {second, 1, keystrand.Permanent(errFlaky), keystrand.Forbidden, 0},
+		"skip passes":                         {second, 99, keystrand.Skip("old"), keystrand.Skipped, 0},
+		"waited 4 s, and 1 s more is allowed": {elapsed, 5, errFlaky, keystrand.Retry, time.Second},
+		"waited 5 s, and 1 s more is not":     {elapsed, 6, errFlaky, keystrand.Failed, 0},
+		"own delay":                           {second, 1, own(time.Minute), keystrand.Retry, time.Minute},
+		"own delay, but the attempt counts":   {with(func(p *RetryPolicy) { p.MaxAttempts = 3 }), 3, own(time.Minute), keystrand.Failed, 0},
+		"own delay, beyond what may elapse":   {elapsed, 1, own(6 * time.Second), keystrand.Failed, 0},
+		"own delay of zero counts as one":     {elapsed, 7, own(0), keystrand.Failed, 0},
+		"unset attempt is the first":          {second, 0, errFlaky, keystrand.Retry, time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for shape, end := range shapes(func(context.Context) error { return x.err }) {
+				err := turn(t.Context(), end, Retry(x.policy), &keystrand.Message{Attempt: x.attempt})
+				if o, d := keystrand.OutcomeOf(err); o != x.outcome || d != x.delay {
+					t.Errorf("%s: %v after %v, want %v after %v: %v", shape, o, d, x.outcome, x.delay, err)
+				}
+				if x.outcome == keystrand.Failed && !errors.Is(err, errFlaky) {
+					t.Errorf("%s: the cause is lost: %v", shape, err)
+				}
+			}
+		})
+	}
+}
+
+func TestRetryGivesUpWithoutTheWishForAnotherTry(t *testing.T) {
+	once := Retry(RetryPolicy{MaxAttempts: 1})
+	for name, err := range map[string]error{
+		"no cause":       keystrand.RetryAfter(time.Second, nil),
+		"joined":         errors.Join(errFlaky, keystrand.RetryAfter(time.Second, nil)),
+		"wrapped thrice": fmt.Errorf("a: %w", keystrand.RetryAfter(1, fmt.Errorf("b: %w", keystrand.RetryAfter(1, errFlaky)))),
+	} {
+		got := turn(t.Context(), returning(err), once, &keystrand.Message{Attempt: 1})
+		if o, _ := keystrand.OutcomeOf(got); o != keystrand.Failed {
+			t.Errorf("%s: %v: %v", name, o, got)
+		}
+	}
+}
+
+func TestRetryJudgesTheCulpritOfABatch(t *testing.T) {
+	ms := []*keystrand.Message{{Attempt: 1}, {Attempt: 3}, {Attempt: 1}}
+	m := Retry(RetryPolicy{MaxAttempts: 3, DisableJitter: true})
+
+	err := turn(t.Context(), returning(&keystrand.BatchError{Settled: 2, Err: errFlaky}), m, ms...)
+	b, ok := errors.AsType[*keystrand.BatchError](err)
+	if o, d := keystrand.OutcomeOf(err); !ok || b.Settled != 2 || o != keystrand.Retry || d != 100*time.Millisecond {
+		t.Errorf("the third message, at its first attempt: %v after %v: %v", o, d, err)
+	}
+	err = turn(t.Context(), returning(&keystrand.BatchError{Settled: 1, Err: keystrand.RetryAfter(1, errFlaky)}), m, ms...)
+	b, ok = errors.AsType[*keystrand.BatchError](err)
+	if o, _ := keystrand.OutcomeOf(err); !ok || b.Settled != 1 || o != keystrand.Failed || !errors.Is(err, errFlaky) {
+		t.Errorf("the second message, at its last attempt: %v: %v", o, err)
+	}
+	for _, err := range []error{errFlaky, &keystrand.BatchError{Settled: 3, Err: errFlaky}, &keystrand.BatchError{Settled: -1, Err: errFlaky}} {
+		if got := turn(t.Context(), returning(err), m, ms...); got != err { //nolint:errorlint // the very error
+			t.Errorf("a batch that names none: %v, want it as it is", got)
+		}
+	}
+}
+
+// I11: leaving is not failing.
+func TestRetryCountsNothingOnceItsContextHasEnded(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(keystrand.ErrLeaving)
+	for _, attempt := range []int{1, 10} {
+		if got := turn(ctx, returning(errFlaky), Retry(RetryPolicy{}), &keystrand.Message{Attempt: attempt}); got != errFlaky { //nolint:errorlint // the very error
+			t.Errorf("attempt %d: %v, want the handler's error as it is", attempt, got)
+		}
+	}
+}
+
+func TestRetryListsEverythingWrong(t *testing.T) {
+	nan := 0.0
+	nan /= nan
+	err := mustPanic(t, Retry(RetryPolicy{Initial: -1, Multiplier: nan, MaxDelay: -1, Jitter: 2, MaxAttempts: -1, MaxElapsed: -1}))
+	for _, want := range []string{"Initial", "Multiplier", "MaxDelay", "Jitter", "MaxAttempts", "MaxElapsed"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is missing in %v", want, err)
+		}
+	}
+	err = mustPanic(t, Retry(RetryPolicy{Initial: 2, MaxDelay: 1, Multiplier: 0.5, Jitter: 0.5, DisableJitter: true, MaxAttempts: 1, Forever: true}))
+	for _, want := range []string{"shorter", "Multiplier", "DisableJitter", "Forever"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is missing in %v", want, err)
+		}
+	}
+}
