@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/keystrand/keystrand/commit"
+)
+
+// check follows what the members tell and holds it against what was promised.
+type check struct {
+	messages int
+	bound    int
+
+	mu         sync.Mutex
+	posts      map[string]*post
+	places     map[place]bool // begun by the process that runs; true: settled by it
+	done       map[place]bool // settled by any process
+	handled    int            // settled, again and again
+	replayed   int
+	violations int
+	overlaps   int
+	first      time.Time     // event of the process that runs
+	last       time.Time     // event
+	ran        time.Duration // from the first event of each earlier process to its last
+}
+
+type post struct {
+	settled int  // comments 1 to settled are
+	running bool // one of its comments is being handled
+	before  int  // settled when the process that runs was started
+	last    int  // comment that the process that runs began last; 0: none
+}
+
+type place struct{ partition, offset int64 }
+
+type state struct {
+	settled int
+	age     time.Duration
+}
+
+func newCheck(messages int) *check { return &check{messages: messages, posts: map[string]*post{}, done: map[place]bool{}} }
+
+// process says that a new process is about to begin.
+func (c *check) process() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ran += c.last.Sub(c.first)
+	c.first, c.last, c.places = time.Time{}, time.Time{}, map[place]bool{}
+	for _, p := range c.posts {
+		p.running, p.before, p.last = false, p.settled, 0
+	}
+}
+
+// event takes a line of tell.
+func (c *check) event(line string) {
+	var kind byte
+	var key string
+	var n int
+	var at place
+	if _, err := fmt.Sscanf(line, "%c %s %d %d %d", &kind, &key, &n, &at.partition, &at.offset); err != nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last = time.Now()
+	if c.first.IsZero() {
+		c.first = c.last
+	}
+	p := c.posts[key]
+	if p == nil {
+		p = &post{}
+		c.posts[key] = p
+	}
+	if kind == 's' {
+		c.begins(p, n, at)
+	} else {
+		c.ends(p, n, at)
+	}
+}
+
+func (c *check) begins(p *post, n int, at place) {
+	if p.running {
+		c.overlaps++
+	}
+	if n > p.settled+1 || p.last != 0 && n != p.last+1 {
+		c.violations++ // one before it is not settled, or it does not follow the one before
+	}
+	if n <= p.before {
+		c.replayed++
+	}
+	p.running, p.last = true, n
+	c.places[at] = false
+}
+
+func (c *check) ends(p *post, n int, at place) {
+	p.running = false
+	c.handled++
+	p.settled = max(p.settled, n)
+	c.places[at], c.done[at] = true, true
+}
+
+// crashed asks the broker what the killed process had committed: all else that it began may be handled again.
+func (c *check) crashed(ctx context.Context, brokers, topic, group string) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(brokers, ",")...))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	offsets, err := kadm.NewClient(client).FetchOffsets(ctx, group)
+	if err != nil {
+		return err
+	}
+	progress := map[int64]*commit.Progress{}
+	for p, o := range offsets[topic] {
+		if progress[int64(p)], err = commit.Decode(o.Metadata); err != nil {
+			return fmt.Errorf("committed progress of partition %d: %w", p, err)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for at := range c.places {
+		if p := progress[at.partition]; p == nil || !p.Settled(at.offset) {
+			c.bound++
+		}
+	}
+	return nil
+}
+
+// await shows a line of progress until enough is true.
+func (c *check) await(ctx context.Context, enough func(state) bool, say func(string, ...any)) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		c.mu.Lock()
+		s := state{settled: len(c.done)}
+		if !c.first.IsZero() {
+			s.age = time.Since(c.first)
+		}
+		c.mu.Unlock()
+		say("\r  %6d of %d settled", s.settled, c.messages)
+		if enough(s) || ctx.Err() != nil {
+			say("\n")
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// rate returns messages a second, over the time in which a process ran.
+func (c *check) rate() float64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return float64(c.handled) / (c.ran + c.last.Sub(c.first)).Seconds()
+}
+
+func (c *check) table() table {
+	rate := c.rate()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return table{Keystrand: rate, Violations: c.violations, Overlaps: c.overlaps, Lost: c.messages - len(c.done), Replayed: c.replayed, Bound: c.bound}
+}
