@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,10 +28,32 @@ type world struct {
 	cluster *kfake.Cluster
 	brokers []string
 	topic   string
+	open    atomic.Int64 // connections of the sources
+}
+
+// dial counts connections.
+func (w *world) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	c, err := w.net.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	w.open.Add(1)
+	return &counted{Conn: c, open: &w.open}, nil
+}
+
+type counted struct {
+	net.Conn
+	open *atomic.Int64
+	once sync.Once
+}
+
+func (c *counted) Close() error {
+	c.once.Do(func() { c.open.Add(-1) })
+	return c.Conn.Close()
 }
 
 // inWorld runs f in a bubble with a cluster that has topic "t" with so many partitions.
-func inWorld(t *testing.T, partitions int32, f func(w *world), opts ...kfake.Opt) {
+func inWorld(t *testing.T, partitions int32, f func(t *testing.T, w *world), opts ...kfake.Opt) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, net: &kfake.VirtualNetwork{}, topic: "t"}
@@ -39,13 +64,17 @@ func inWorld(t *testing.T, partitions int32, f func(w *world), opts ...kfake.Opt
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() {
+		t.Cleanup(func() { // the sources are closed by now
+			synctest.Wait()
+			if n := w.open.Load(); n != 0 {
+				t.Errorf("%d connections are open after Close", n)
+			}
 			c.Close()
 			time.Sleep(time.Minute) // idle connections and what waits for them
 			synctest.Wait()
 		})
 		w.cluster, w.brokers = c, c.ListenAddrs()
-		f(w)
+		f(t, w)
 	})
 }
 
@@ -84,7 +113,7 @@ func (w *world) stored(group string, partition int32) (offset int64, metadata st
 }
 
 func (w *world) config() kafka.Config {
-	return kafka.Config{Dial: w.net.DialContext, Logger: slog.New(slog.NewTextHandler(testLog{w.t}, &slog.HandlerOptions{Level: slog.LevelInfo}))}
+	return kafka.Config{Dial: w.dial, Logger: slog.New(slog.NewTextHandler(testLog{w.t}, &slog.HandlerOptions{Level: slog.LevelInfo}))}
 }
 
 // testLog sends the log to the test's; what comes after the end of a test is not lost but not wanted.

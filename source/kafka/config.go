@@ -211,3 +211,6 @@ func (c Config) validate() error {
 func (c Config) margin() time.Duration {
 	return c.HeartbeatInterval + min(2*time.Second, c.RebalanceTimeout/10)
 }
+
+// groupTimeout bounds a request of kafka-go's group to the coordinator.
+func (c Config) groupTimeout() time.Duration { return min(dialTimeout, c.SessionTimeout/3) }

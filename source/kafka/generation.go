@@ -28,6 +28,7 @@ type generation struct {
 	wake   chan struct{} // room for one: something was released
 	again  chan struct{} // closed: hand over and join again
 	fenced chan struct{} // closed: the broker does not know us any more
+	over   chan struct{} // closed: keep has handed everything over
 	onces  [2]sync.Once
 
 	// Guarded by Source.mu.
@@ -47,6 +48,7 @@ func newGeneration(s *Source, id int32, member string, assigned []partitionName)
 		wake:     make(chan struct{}, 1),
 		again:    make(chan struct{}),
 		fenced:   make(chan struct{}),
+		over:     make(chan struct{}),
 		assigned: assigned,
 		todo:     slices.Clone(assigned),
 		live:     make(map[partitionName]*Partition, len(assigned)),
@@ -86,6 +88,13 @@ func (g *generation) keep(gen context.Context) {
 	g.offer(offering)
 	g.handOver(ctx)
 	g.s.left(g)
+	close(g.over)
+	select {
+	case <-g.s.closing:
+		// Close has to reach the library before our return does: it would join again instead of leaving.
+		<-gen.Done()
+	default:
+	}
 }
 
 // offer hands the assigned partitions out, each as soon as its earlier ownership was released, until ctx ends.
@@ -168,6 +177,10 @@ func (g *generation) handOver(ctx context.Context) {
 	}
 	s.mu.Lock()
 	s.enterLocked(HandingOver)
+	// The library does not tell when its last heartbeat was answered. At the latest it was this long ago.
+	if known := time.Now().Add(-s.cfg.HeartbeatInterval - s.cfg.groupTimeout()); known.After(g.alive) {
+		g.alive = known
+	}
 	s.mu.Unlock()
 	for _, p := range live {
 		p.ask(source.Leave{Deadline: deadline})
@@ -245,8 +258,9 @@ func (g *generation) heart(ctx context.Context) {
 			return
 		default:
 			g.s.health.fails(ctx, "heartbeat", fmt.Errorf("group %q: %w", g.s.group, err))
-			if time.Since(g.lastAlive()) > g.s.cfg.SessionTimeout {
-				g.lost(ctx, fmt.Errorf("no answer for the session timeout of %v: %w", g.s.cfg.SessionTimeout, err))
+			// Before the session is over, not after: the next look is up to two intervals away.
+			if time.Since(g.lastAlive())+2*interval > g.s.cfg.SessionTimeout {
+				g.lost(ctx, fmt.Errorf("no answer for almost the session timeout of %v: %w", g.s.cfg.SessionTimeout, err))
 				return
 			}
 		}

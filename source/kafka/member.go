@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"slices"
 	"time"
 
@@ -112,17 +113,20 @@ func (s *Source) saw(found map[string]fetch.Topic) (grown, added bool) {
 // join is one membership with kafka-go's group, which is bound to a set of topics. It reports whether to join again with
 // other topics.
 func (s *Source) join(ctx context.Context, topics []string) (again bool, err error) {
+	lines := &lines{dial: s.cfg.Dial, open: make(map[net.Conn]bool)}
+	dialer := new(*s.dialer)
+	dialer.DialFunc = lines.connect
 	cg, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
 		ID:                s.group,
 		Brokers:           s.brokers,
-		Dialer:            s.dialer,
+		Dialer:            dialer,
 		Topics:            topics,
 		GroupBalancers:    balancers(s.cfg.Strategy, s.claimed, s.fail),
 		HeartbeatInterval: s.cfg.HeartbeatInterval,
 		SessionTimeout:    s.cfg.SessionTimeout,
 		RebalanceTimeout:  s.cfg.RebalanceTimeout,
 		JoinGroupBackoff:  s.cfg.JoinBackoff,
-		Timeout:           min(dialTimeout, s.cfg.SessionTimeout/3),
+		Timeout:           s.cfg.groupTimeout(),
 		Logger: kafkago.LoggerFunc(func(format string, args ...any) {
 			s.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, "kafka-go: "+fmt.Sprintf(format, args...))
 		}),
@@ -130,7 +134,7 @@ func (s *Source) join(ctx context.Context, topics []string) (again bool, err err
 	if err != nil {
 		return false, fmt.Errorf("kafka: group %q: %w", s.group, err)
 	}
-	defer cg.Close() //nolint:errcheck // it always returns nil
+	defer s.quit(ctx, cg, lines)
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	s.running.Go(func() { // new topics: leave, and join with them
@@ -168,6 +172,50 @@ func (s *Source) join(ctx context.Context, topics []string) (again bool, err err
 	}
 }
 
+// quit leaves the group: what is owned is handed over, then the library leaves. When that finds it in the middle of a
+// join, which lasts as long as others drain, we leave in its place, and the join ends; a member of which nobody knows
+// the id yet, because its first join has no answer, is cut off and stays in the group until its session is over.
+func (s *Source) quit(ctx context.Context, cg *kafkago.ConsumerGroup, lines *lines) {
+	left := make(chan struct{})
+	s.running.Go(func() {
+		_ = cg.Close() // it always returns nil
+		close(left)
+	})
+	s.mu.Lock()
+	g := s.current
+	s.mu.Unlock()
+	if g != nil {
+		<-g.over
+	}
+	s.mu.Lock()
+	member := s.member
+	s.mu.Unlock()
+	select {
+	case <-left:
+		return
+	case <-time.After(quitPatience):
+	}
+	if member != "" {
+		asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), quitPatience)
+		_, err := s.client.LeaveGroup(asking, &kafkago.LeaveGroupRequest{
+			GroupID: s.group, Members: []kafkago.LeaveGroupRequestMember{{ID: member}},
+		})
+		cancel()
+		if err != nil {
+			s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "kafka: the group could not be left, its session will run out",
+				slog.String("group", s.group), slog.Any("error", err))
+		}
+	}
+	select {
+	case <-left:
+	case <-time.After(quitPatience):
+		lines.cut()
+		<-left
+	}
+}
+
+const quitPatience = 2 * time.Second
+
 // generation begins to keep a generation. It does not block: somebody must always wait in Next, since the library hands
 // over errors and generations without a buffer.
 func (s *Source) generation(gen *kafkago.Generation) {
@@ -182,6 +230,7 @@ func (s *Source) generation(gen *kafkago.Generation) {
 	s.mu.Lock()
 	s.current = g
 	s.joined = true
+	s.member = gen.MemberID
 	s.enterLocked(Member)
 	s.claims = assign.Claims{Generation: gen.ID, Owned: assigned}
 	s.mu.Unlock()

@@ -1,0 +1,293 @@
+package kafka_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/kafka"
+)
+
+// join begins to accept in the background, as a second member does.
+func (w *world) join(s *kafka.Source, n int) <-chan map[int32]source.Partition {
+	got := make(chan map[int32]source.Partition, 1)
+	go func() { got <- w.accept(s, n) }()
+	return got
+}
+
+// I7: the second member gets nothing while the first has not released.
+func TestPartitionMovesOnlyAfterRelease(t *testing.T) {
+	inWorld(t, 4, func(t *testing.T, w *world) {
+		a, b := w.source("g"), w.source("g")
+		ps := w.accept(a, 4)
+		got := w.join(b, 2)
+		for _, p := range ps {
+			if l := <-p.Leaving(); l.Lost || time.Until(l.Deadline) < 50*time.Second {
+				t.Fatalf("%v: leave = %+v, want almost the rebalance timeout", p.ID(), l)
+			}
+		}
+		time.Sleep(20 * time.Second) // draining
+		synctest.Wait()
+		select {
+		case <-got:
+			t.Fatal("a partition moved before it was released")
+		default:
+		}
+		w.commit(ps[3], 7, commit.Range{From: 9, To: 10})
+		for _, p := range ps {
+			w.release(p)
+		}
+		as := w.accept(a, 2)
+		bs := <-got
+		for n, p := range bs {
+			if p.ID().Epoch <= ps[n].ID().Epoch {
+				t.Errorf("%v: the epoch was %d before", p.ID(), ps[n].ID().Epoch)
+			}
+		}
+		for _, all := range []map[int32]source.Partition{as, bs} {
+			if p := all[3]; p != nil && p.Restored().Frontier != 7 {
+				t.Errorf("restored = %+v, want the frontier 7 that was committed in the drain", p.Restored())
+			}
+		}
+		w.close(a, as)
+		w.close(b, bs)
+	})
+}
+
+func TestStickyMemberKeepsHalfItsPartitions(t *testing.T) { // seed 39
+	inWorld(t, 4, func(t *testing.T, w *world) {
+		a, b := w.source("g"), w.source("g")
+		ps := w.accept(a, 4)
+		got := w.join(b, 2)
+		w.follow(ps)
+		as, bs := w.accept(a, 2), <-got
+		got = w.join(w.source("g"), 1)
+		done := make(chan map[int32]source.Partition, 1)
+		go func() { w.follow(bs); done <- nil }()
+		w.follow(as)
+		<-done
+		a2 := make(chan map[int32]source.Partition, 1)
+		go func() { a2 <- w.accept(a, 1) }()
+		b2 := w.accept(b, 1)
+		kept := 0
+		for _, after := range []map[int32]source.Partition{<-a2, b2} {
+			for n := range after {
+				if as[n] != nil || bs[n] != nil {
+					kept++
+				}
+			}
+		}
+		if kept < 2 {
+			t.Errorf("%d partitions stayed, want 2", kept)
+		}
+		<-got
+	})
+}
+
+// A drain longer than the session timeout: kafka-go has stopped its heartbeats, ours keep the membership.
+func TestDrainLongerThanTheSessionKeepsTheMembership(t *testing.T) {
+	inWorld(t, 2, func(t *testing.T, w *world) {
+		short := func(c *kafka.Config) { c.SessionTimeout = 6 * time.Second }
+		a, b := w.source("g", short), w.source("g", short)
+		ps := w.accept(a, 2)
+		member := a.Status().MemberID
+		got := w.join(b, 1)
+		<-ps[0].Leaving()
+		<-ps[1].Leaving()
+		time.Sleep(40 * time.Second)
+		w.commit(ps[0], 5)
+		w.release(ps[0], ps[1])
+		as := w.accept(a, 1)
+		if now := a.Status().MemberID; now != member {
+			t.Errorf("member %s became %s: it was evicted", member, now)
+		}
+		if len(ps[0].Leaving())+len(ps[1].Leaving()) > 0 {
+			t.Error("a partition was lost in an orderly drain")
+		}
+		bs := <-got
+		w.close(a, as)
+		w.close(b, bs)
+	})
+}
+
+func TestMemberThatCannotDrainLetsGoBeforeTheRebalanceTimeout(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		timeout := func(c *kafka.Config) { c.RebalanceTimeout = 20 * time.Second }
+		a, b := w.source("g", timeout), w.source("g", timeout)
+		ps := w.accept(a, 1)
+		member := a.Status().MemberID
+		got := w.join(b, 0)
+		go func() { _, _ = b.Accept(t.Context()) }()
+		<-got
+		l := <-ps[0].Leaving()
+		began := time.Now()
+		if l = <-ps[0].Leaving(); !l.Lost {
+			t.Fatalf("leave = %+v, want lost", l)
+		}
+		if d := time.Since(began); d > 18*time.Second || d < 10*time.Second {
+			t.Errorf("lost after %v of a rebalance timeout of 20s", d)
+		}
+		if _, err := ps[0].Commit(t.Context(), progress(ps[0], 3)); !errors.Is(err, commit.ErrFenced) {
+			t.Errorf("commit of a lost partition: %v", err)
+		}
+		time.Sleep(30 * time.Second)
+		if now := a.Status().MemberID; now != member {
+			t.Errorf("member %s became %q: it was evicted", member, now)
+		}
+		w.release(ps[0])
+	})
+}
+
+// The same partition comes back only after its earlier Release, even when the generation has long gone on.
+func TestNoAcceptBeforeRelease(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		timeout := func(c *kafka.Config) { c.RebalanceTimeout = 20 * time.Second }
+		a := w.source("g", timeout)
+		ps := w.accept(a, 1)
+		h := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Err: kerr.UnknownMemberID})
+		for l := range ps[0].Leaving() {
+			if l.Lost {
+				break
+			}
+		}
+		h.Remove()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if p, err := a.Accept(ctx); err == nil {
+			t.Fatalf("%v was accepted while %v is not released", p.ID(), ps[0].ID())
+		}
+		w.release(ps[0])
+		again := w.accept(a, 1)
+		if again[0].ID().Epoch <= ps[0].ID().Epoch {
+			t.Errorf("%v came after %v", again[0].ID(), ps[0].ID())
+		}
+		w.close(a, again)
+	})
+}
+
+func TestLostMembershipIsToldAtOnce(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		err  *kerr.Error
+	}{{"unknown member", kerr.UnknownMemberID}, {"illegal generation", kerr.IllegalGeneration}, {"fenced instance", kerr.FencedInstanceID}} {
+		t.Run(c.name, func(t *testing.T) {
+			inWorld(t, 1, func(t *testing.T, w *world) {
+				a := w.source("g")
+				ps := w.accept(a, 1)
+				began := time.Now()
+				h := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Err: c.err, Count: -1})
+				for l := range ps[0].Leaving() {
+					if l.Lost {
+						break
+					}
+				}
+				if d := time.Since(began); d > 4*time.Second {
+					t.Errorf("lost after %v, want about one heartbeat interval", d)
+				}
+				if err := ps[0].Fetch(t.Context(), &source.Batch{MaxMessages: 1, MaxBytes: 1}); !errors.Is(err, source.ErrLeaving) {
+					t.Errorf("Fetch of a lost partition: %v", err)
+				}
+				h.Remove()
+				w.release(ps[0])
+				w.close(a, w.accept(a, 1))
+			})
+		})
+	}
+}
+
+// No answer at all: after the session timeout somebody else may own the partitions.
+func TestSilentCoordinatorMeansLostAfterTheSession(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		a := w.source("g", func(c *kafka.Config) { c.SessionTimeout = 9 * time.Second })
+		ps := w.accept(a, 1)
+		began := time.Now()
+		h := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Err: kerr.CoordinatorNotAvailable, Count: -1})
+		if l := <-ps[0].Leaving(); l.Lost {
+			t.Error("lost at the first error, want asked back")
+		}
+		if l := <-ps[0].Leaving(); !l.Lost {
+			t.Errorf("leave = %+v, want lost", l)
+		}
+		if d := time.Since(began); d < 3*time.Second || d > 9*time.Second {
+			t.Errorf("lost after %v, the session is 9s", d)
+		}
+		h.Remove()
+		w.release(ps[0])
+		w.close(a, w.accept(a, 1))
+	})
+}
+
+// Fetch must not hold up a hand-over.
+func TestFetchEndsWhenThePartitionIsAskedBack(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		a, b := w.source("g"), w.source("g")
+		ps := w.accept(a, 1)
+		var got error
+		var fetching sync.WaitGroup
+		fetching.Go(func() { got = ps[0].Fetch(t.Context(), &source.Batch{MaxMessages: 1, MaxBytes: 1}) })
+		ctx, cancel := context.WithCancel(t.Context())
+		var joining sync.WaitGroup
+		joining.Go(func() { _, _ = b.Accept(ctx) })
+		fetching.Wait()
+		if !errors.Is(got, source.ErrLeaving) {
+			t.Errorf("Fetch = %v, want ErrLeaving", got)
+		}
+		w.release(ps[0])
+		cancel()
+		joining.Wait()
+	})
+}
+
+// I8: nothing of an old epoch is sent after its release.
+func TestNoCommitAfterRelease(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		a := w.source("g")
+		ps := w.accept(a, 1)
+		w.commit(ps[0], 2)
+		sent := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Observe: true, Count: -1})
+		w.release(ps[0])
+		if _, err := ps[0].Commit(t.Context(), progress(ps[0], 9)); !errors.Is(err, commit.ErrFenced) {
+			t.Errorf("commit after release: %v", err)
+		}
+		time.Sleep(time.Minute)
+		if n := sent.Hits(); n != 0 {
+			t.Errorf("%d commits were sent after release", n)
+		}
+		if offset, _ := w.stored("g", 0); offset != 2 {
+			t.Errorf("committed = %d, want 2", offset)
+		}
+		w.close(a, nil)
+	})
+}
+
+// I8: a commit that is on its way holds Release up, so that nothing of it is sent after.
+func TestReleaseWaitsForTheCommitOnItsWay(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		a := w.source("g")
+		ps := w.accept(a, 1)
+		w.cluster.ControlKey(int16(kmsg.OffsetCommit), func(kmsg.Request) (kmsg.Response, error, bool) {
+			w.cluster.SleepControl(func() { time.Sleep(4 * time.Second) })
+			return nil, nil, false
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := ps[0].Commit(ctx, progress(ps[0], 4)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("commit = %v, want the end of its ctx", err)
+		}
+		began := time.Now()
+		w.release(ps[0])
+		if d := time.Since(began); d < 2*time.Second {
+			t.Errorf("released after %v, while a commit was on its way", d)
+		}
+		w.close(a, nil)
+	})
+}
