@@ -114,23 +114,7 @@ func (s *Source) saw(found map[string]fetch.Topic) (grown, added bool) {
 // other topics.
 func (s *Source) join(ctx context.Context, topics []string) (again bool, err error) {
 	lines := &lines{dial: s.cfg.Dial, open: make(map[net.Conn]bool)}
-	dialer := new(*s.dialer)
-	dialer.DialFunc = lines.connect
-	cg, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
-		ID:                s.group,
-		Brokers:           s.brokers,
-		Dialer:            dialer,
-		Topics:            topics,
-		GroupBalancers:    balancers(s.cfg.Strategy, s.claimed, s.fail),
-		HeartbeatInterval: s.cfg.HeartbeatInterval,
-		SessionTimeout:    s.cfg.SessionTimeout,
-		RebalanceTimeout:  s.cfg.RebalanceTimeout,
-		JoinGroupBackoff:  s.cfg.JoinBackoff,
-		Timeout:           s.cfg.groupTimeout(),
-		Logger: kafkago.LoggerFunc(func(format string, args ...any) {
-			s.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, "kafka-go: "+fmt.Sprintf(format, args...))
-		}),
-	})
+	cg, err := s.newGroup(ctx, topics, lines)
 	if err != nil {
 		return false, fmt.Errorf("kafka: group %q: %w", s.group, err)
 	}
@@ -170,6 +154,26 @@ func (s *Source) join(ctx context.Context, topics []string) (again bool, err err
 			}
 		}
 	}
+}
+
+func (s *Source) newGroup(ctx context.Context, topics []string, lines *lines) (*kafkago.ConsumerGroup, error) {
+	dialer := new(*s.dialer)
+	dialer.DialFunc = lines.connect
+	return kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
+		ID:                s.group,
+		Brokers:           s.brokers,
+		Dialer:            dialer,
+		Topics:            topics,
+		GroupBalancers:    balancers(s.cfg.Strategy, s.claimed, s.fail),
+		HeartbeatInterval: s.cfg.HeartbeatInterval,
+		SessionTimeout:    s.cfg.SessionTimeout,
+		RebalanceTimeout:  s.cfg.RebalanceTimeout,
+		JoinGroupBackoff:  s.cfg.JoinBackoff,
+		Timeout:           s.cfg.groupTimeout(),
+		Logger: kafkago.LoggerFunc(func(format string, args ...any) {
+			s.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, "kafka-go: "+fmt.Sprintf(format, args...))
+		}),
+	})
 }
 
 // quit leaves the group: what is owned is handed over, then the library leaves. When that finds it in the middle of a
