@@ -193,12 +193,18 @@ func (s *shard) generate(c *cursor, b *source.Batch, end int64, bad func(offset 
 				break
 			}
 		}
-		b.Messages = append(b.Messages, keystrand.Message{Stream: s.stream, Partition: s.partition, Offset: c.offset})
-		m := &b.Messages[len(b.Messages)-1]
+		// In place: a Message is large, and append would make it first and then copy it.
+		at := len(b.Messages)
+		if at == cap(b.Messages) {
+			b.Messages = slices.Grow(b.Messages, int(min(256, end-c.offset)))
+		}
+		b.Messages = b.Messages[:at+1]
+		m := &b.Messages[at]
+		*m = keystrand.Message{Stream: s.stream, Partition: s.partition, Offset: c.offset}
 		s.make(s.partition, c.offset, m)
 		bytes += m.Size()
 		if bytes > b.MaxBytes && len(b.Messages)-first > 1 {
-			b.Messages = b.Messages[:len(b.Messages)-1]
+			b.Messages = b.Messages[:at] // made again by the next fetch
 			break
 		}
 		c.offset++
