@@ -8,8 +8,10 @@ import (
 	"io"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/pipeline"
 	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/memory"
@@ -34,7 +36,9 @@ func BenchmarkOverhead(b *testing.B) {
 			}
 			b.Run(fmt.Sprintf("%s/workers=%d", v.name, workers), func(b *testing.B) {
 				b.ReportAllocs()
-				v.run(b, newFeed(b, workers), workers)
+				f := newFeed(b, workers)
+				v.run(b, f, workers)
+				b.ReportMetric(float64(cpuTime()-f.cpu)/float64(b.N), "cpu-ns/op")
 			})
 		}
 	}
@@ -46,7 +50,8 @@ type feed struct {
 	warm, log *memory.Log
 	n         int64
 	all       sync.WaitGroup
-	clock     func() // starts the clock
+	clock     func()        // starts the clock
+	cpu       time.Duration // CPU time when the clock started
 	begin     chan struct{}
 }
 
@@ -77,6 +82,7 @@ func (f *feed) handle(_ context.Context, m *keystrand.Message) error {
 		f.all.Done()
 		f.all.Wait()
 		if m.Offset == 0 {
+			f.cpu = cpuTime()
 			f.clock()
 			close(f.begin)
 		}
@@ -171,6 +177,9 @@ func fetchAll(b *testing.B, f *feed, dispatch func(*keystrand.Message)) {
 			}
 		}
 		if !errors.Is(err, io.EOF) {
+			b.Fatal(err)
+		}
+		if _, err := p.Commit(b.Context(), &commit.Progress{Log: p.Restored().Log, Epoch: p.ID().Epoch, Frontier: batch.Next}); err != nil {
 			b.Fatal(err)
 		}
 		if err := p.Release(b.Context()); err != nil {

@@ -45,7 +45,9 @@ type state struct {
 	age     time.Duration
 }
 
-func newCheck(messages int) *check { return &check{messages: messages, posts: map[string]*post{}, done: map[place]bool{}} }
+func newCheck(messages int) *check {
+	return &check{messages: messages, posts: map[string]*post{}, done: map[place]bool{}}
+}
 
 // process says that a new process is about to begin.
 func (c *check) process() {
