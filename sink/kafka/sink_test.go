@@ -118,6 +118,33 @@ func TestSinkHealsFaultsInOrder(t *testing.T) {
 	}
 }
 
+func TestBatchesAreForAllReplicasAndWithinTheLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, kfake.SeedTopics(2, "out"))
+		var seen []string
+		f.KeepControl()
+		f.ControlKey(int16(kmsg.Produce), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+			req := kreq.(*kmsg.ProduceRequest)
+			if req.Acks != -1 || req.TimeoutMillis != 7500 {
+				seen = append(seen, fmt.Sprintf("acks %d, timeout %d ms", req.Acks, req.TimeoutMillis))
+			}
+			for _, rt := range req.Topics {
+				for _, rp := range rt.Partitions {
+					if len(rp.Records) > 300 {
+						seen = append(seen, fmt.Sprintf("a batch of %d bytes", len(rp.Records)))
+					}
+				}
+			}
+			return nil, nil, false
+		})
+		w := f.writer(t, "out", Config{MaxBatchBytes: 300})
+		writeRounds(t, w, func(int) {})
+		if seen != nil {
+			t.Errorf("want acks -1, timeout 7500 ms and at most 300 bytes: %v", seen)
+		}
+	})
+}
+
 func TestSinkFollowsTheLeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, kfake.SeedTopics(3, "out"))
