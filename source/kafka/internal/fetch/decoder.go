@@ -96,7 +96,7 @@ func (d *decoder) begin() error {
 	if err != nil || !ok {
 		return cmp.Or(err, errShort)
 	}
-	if h.last < d.next && h.magic == 2 { // a broker may begin with batches below the offset asked for
+	if h.last < d.next && h.magic == 2 && !h.control() { // a broker may begin below the offset asked for
 		d.set = rest
 		return nil
 	}
