@@ -41,7 +41,7 @@ func Log(log *slog.Logger, cfg LogConfig) keystrand.Middleware {
 
 func logTurn(ctx context.Context, log *slog.Logger, c *keystrand.Call, took time.Duration, err error) {
 	outcome, delay := keystrand.OutcomeOf(err)
-	text, level := describe(ctx, outcome)
+	level := levelOf(ctx, outcome)
 	if !log.Enabled(ctx, level) || len(c.Messages) == 0 {
 		return
 	}
@@ -73,23 +73,30 @@ func logTurn(ctx context.Context, log *slog.Logger, c *keystrand.Call, took time
 	if p, ok := errors.AsType[*keystrand.PanicError](err); ok {
 		attrs = append(attrs, slog.String("stack", string(p.Stack)))
 	}
-	log.LogAttrs(ctx, level, text, attrs...)
+	switch {
+	case outcome == keystrand.Handled:
+		log.LogAttrs(ctx, level, "message handled", attrs...)
+	case level == slog.LevelInfo && outcome != keystrand.Skipped:
+		log.LogAttrs(ctx, level, "turn cut short", attrs...)
+	case outcome == keystrand.Skipped:
+		log.LogAttrs(ctx, level, "message skipped", attrs...)
+	case outcome == keystrand.Retry:
+		log.LogAttrs(ctx, level, "message is tried again", attrs...)
+	default:
+		log.LogAttrs(ctx, level, "message failed", attrs...)
+	}
 }
 
-func describe(ctx context.Context, o keystrand.Outcome) (string, slog.Level) {
-	if o != keystrand.Handled && ctx.Err() != nil {
-		return "turn cut short", slog.LevelInfo
+func levelOf(ctx context.Context, o keystrand.Outcome) slog.Level {
+	switch {
+	case o == keystrand.Handled:
+		return slog.LevelDebug
+	case o == keystrand.Skipped || ctx.Err() != nil: // leaving is not failing
+		return slog.LevelInfo
+	case o == keystrand.Retry:
+		return slog.LevelWarn
 	}
-	switch o {
-	case keystrand.Handled:
-		return "message handled", slog.LevelDebug
-	case keystrand.Skipped:
-		return "message skipped", slog.LevelInfo
-	case keystrand.Retry:
-		return "message is tried again", slog.LevelWarn
-	case keystrand.Failed, keystrand.Forbidden:
-	}
-	return "message failed", slog.LevelError
+	return slog.LevelError
 }
 
 const maxKeyBytes = 64

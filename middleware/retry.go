@@ -115,8 +115,9 @@ func (p RetryPolicy) validate() error {
 	bad(p.Initial < 0, "Initial is negative: %v", p.Initial)
 	bad(p.MaxDelay < 0, "MaxDelay is negative: %v", p.MaxDelay)
 	bad(p.MaxDelay > 0 && p.MaxDelay < p.Initial, "MaxDelay %v is shorter than Initial %v", p.MaxDelay, p.Initial)
-	bad(p.Multiplier != 1 && !(p.Multiplier >= 1.1), "Multiplier must be 1, or 1.1 and more: %v", p.Multiplier) //nolint:staticcheck // the negation catches NaN too
-	bad(!(p.Jitter >= 0 && p.Jitter <= 1), "Jitter must be from 0 to 1: %v", p.Jitter)                          //nolint:staticcheck // the negation catches NaN too
+	// The negations catch NaN too.
+	bad(p.Multiplier != 1 && !(p.Multiplier >= 1.1), "Multiplier must be 1, or 1.1 and more: %v", p.Multiplier)
+	bad(!(p.Jitter >= 0 && p.Jitter <= 1), "Jitter must be from 0 to 1: %v", p.Jitter)
 	bad(p.DisableJitter && p.Jitter != 0, "Jitter is %v and DisableJitter is set", p.Jitter)
 	bad(p.MaxAttempts < 0, "MaxAttempts is negative: %d", p.MaxAttempts)
 	bad(p.Forever && p.MaxAttempts > 0, "MaxAttempts is %d and Forever is set", p.MaxAttempts)

@@ -44,6 +44,7 @@ func cureFor(err error) cure {
 		kafka.NotEnoughReplicas, kafka.NotEnoughReplicasAfterAppend, kafka.KafkaStorageError,
 		kafka.InvalidMessage: // the checksum was wrong: damaged on the way
 		return heal
+	default:
 	}
 	return report // SASLAuthenticationFailed, UnsupportedSASLMechanism, UnsupportedVersion and what we do not know
 }

@@ -51,6 +51,7 @@ func TestLiveSinkKeepsTheContract(t *testing.T) {
 	brokers := liveBrokers(t, "KEYSTRAND_KAFKA")
 	small := "3000"
 	sinktest.Run(t, func(t *testing.T) *sinktest.Env {
+		t.Helper()
 		topic := liveTopic(t, brokers, 4, map[string]*string{"max.message.bytes": &small})
 		c := &cutter{dial: (&net.Dialer{}).DialContext}
 		s, err := New(brokers, "", Config{Dial: c.DialContext}) // at once: the brokers have hardly heard of the topic

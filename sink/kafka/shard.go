@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"fmt"
+	"log/slog"
 
 	"github.com/segmentio/kafka-go/protocol/produce"
 
@@ -30,6 +31,10 @@ type shard struct {
 
 	err     error // the last trouble, nil when the last batch was durable
 	records records
+}
+
+func (s *shard) attrs() []slog.Attr {
+	return []slog.Attr{slog.String("topic", s.topic), slog.Int64("partition", int64(s.partition)), slog.Int64("leader", int64(s.leader))}
 }
 
 func (s *shard) add(i int) { s.queue = append(s.queue, i) }

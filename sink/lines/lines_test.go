@@ -178,7 +178,11 @@ func TestBufferedFileHoldsTheLinesWhenWriteReturns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	t.Cleanup(func() {
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	s, err := lines.New(bufio.NewWriter(f), lines.Config{})
 	if err != nil {
 		t.Fatal(err)

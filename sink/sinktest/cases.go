@@ -18,7 +18,7 @@ func durableWhenWritten(ctx context.Context, env *Env) error {
 		for i := range 5 {
 			ms := env.numbered([]string{"a", "b", "c"}, i, 1)
 			if err := w.Write(ctx, ms); err != nil {
-				return fmt.Errorf("Write %d: %w", i, err)
+				return fmt.Errorf("in Write %d: %w", i, err)
 			}
 			if err := env.holds(ctx, ms); err != nil {
 				return fmt.Errorf("after Write %d: %w", i, err)
@@ -45,7 +45,7 @@ func orderPerKey(ctx context.Context, env *Env) error {
 func nothingToWrite(ctx context.Context, env *Env) error {
 	return env.with(func(w sink.Writer) error {
 		if err := w.Write(ctx, nil); err != nil {
-			return fmt.Errorf("Write of nothing: %w", err)
+			return fmt.Errorf("nothing written: %w", err)
 		}
 		return nil
 	})
@@ -97,7 +97,7 @@ func messagesBelongToTheCaller(ctx context.Context, env *Env) error {
 		}
 		for i := range ms {
 			if !env.same(&ms[i], &want[i]) {
-				return fmt.Errorf("Write changed message %d", i)
+				return fmt.Errorf("message %d was changed by Write", i)
 			}
 			ms[i] = keystrand.Message{Stream: env.Stream, Key: []byte("reused"), Value: []byte("reused")}
 		}
@@ -153,10 +153,10 @@ func tooLargeIsPermanentAndAlone(ctx context.Context, env *Env) error {
 		err := w.Write(ctx, ms)
 		p, ok := errors.AsType[*sink.PartialError](err)
 		if !ok || len(p.Errs) != len(ms) {
-			return fmt.Errorf("Write returned %v, want a *PartialError with %d entries", err, len(ms))
+			return fmt.Errorf("want a *PartialError with %d entries, got: %w", len(ms), err)
 		}
 		if o, _ := keystrand.OutcomeOf(p.Errs[large]); o != keystrand.Forbidden {
-			return fmt.Errorf("the large message: %v (%v), want a permanent error", p.Errs[large], o)
+			return fmt.Errorf("the large message has the outcome %v, want %v: %w", o, keystrand.Forbidden, p.Errs[large])
 		}
 		var durable, behind []keystrand.Message
 		for i, err := range p.Errs {
@@ -177,7 +177,7 @@ func tooLargeIsPermanentAndAlone(ctx context.Context, env *Env) error {
 			}
 		}
 		if err := w.Write(ctx, behind); err != nil {
-			return fmt.Errorf("Write of what stood behind the large message: %w", err)
+			return fmt.Errorf("what stood behind the large message, written again: %w", err)
 		}
 		return env.holdsInOrder(ctx, append(durable, behind...), false)
 	})
@@ -212,7 +212,7 @@ func writeAfterEndedContextWorks(ctx context.Context, env *Env) error {
 			return err
 		}
 		if err := w.Write(ctx, left); err != nil {
-			return fmt.Errorf("Write after one whose ctx had ended: %w", err)
+			return fmt.Errorf("after a Write whose ctx had ended: %w", err)
 		}
 		return env.holdsInOrder(ctx, all, true)
 	})
@@ -224,7 +224,7 @@ func writersWorkAtOnce(ctx context.Context, env *Env) error {
 	for i := range opened {
 		w, err := env.Sink.Open()
 		if err != nil {
-			return fmt.Errorf("Open of writer %d: %w", i, err)
+			return fmt.Errorf("writer %d: %w", i, err)
 		}
 		opened[i] = w
 	}

@@ -161,14 +161,14 @@ func Cases() []Case {
 func (env *Env) with(f func(w sink.Writer) error) (err error) {
 	w, err := env.Sink.Open()
 	if err != nil {
-		return fmt.Errorf("Open: %w", err)
+		return fmt.Errorf("open: %w", err)
 	}
 	defer func() {
 		if cerr := w.Close(); cerr != nil && err == nil {
-			err = fmt.Errorf("Writer.Close: %w", cerr)
+			err = fmt.Errorf("close the writer: %w", cerr)
 		}
 		if cerr := env.Sink.Close(); cerr != nil && err == nil {
-			err = fmt.Errorf("Sink.Close: %w", cerr)
+			err = fmt.Errorf("close the sink: %w", cerr)
 		}
 	}()
 	return f(w)

@@ -1,0 +1,142 @@
+package kafka
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/segmentio/kafka-go"
+
+	"github.com/keystrand/keystrand"
+)
+
+// round sends one batch of each partition and takes the answers in. It returns false if something has to be healed.
+func (w *writer) round(ctx context.Context) (healthy bool) {
+	healthy = w.gather(ctx)
+	if len(w.requests) == 1 {
+		w.requests[0].send(ctx, w.sink)
+	} else {
+		var wg sync.WaitGroup
+		for _, q := range w.requests {
+			wg.Go(func() { q.send(ctx, w.sink) })
+		}
+		wg.Wait()
+	}
+	for _, q := range w.requests {
+		for _, s := range q.shards {
+			if !w.take(ctx, s) {
+				healthy = false
+			}
+		}
+	}
+	return healthy
+}
+
+// gather makes the requests of a round, one for each leader.
+func (w *writer) gather(ctx context.Context) (healthy bool) {
+	healthy = true
+	w.requests = w.requests[:0]
+	for _, s := range w.active {
+		if !s.fill(w) {
+			continue
+		}
+		if s.leader < 0 {
+			w.trouble(ctx, s, w.describe(s.topic, s.partition, kafka.LeaderNotAvailable))
+			w.divertKeyless(s)
+			healthy = false
+			continue
+		}
+		w.requestTo(s.leader).add(s)
+	}
+	return healthy
+}
+
+func (w *writer) requestTo(leader int32) *request {
+	for _, q := range w.requests {
+		if q.leader == leader {
+			return q
+		}
+	}
+	q := &request{leader: leader}
+	w.requests = append(w.requests, q)
+	return q
+}
+
+// take reads the answer for the batch of a partition. It returns false if the batch has to be sent again after a pause.
+func (w *writer) take(ctx context.Context, s *shard) (healthy bool) {
+	if s.answer == nil {
+		if s.err != nil {
+			w.sink.cfg.Log.LogAttrs(ctx, slog.LevelInfo, "partition is written again", s.attrs()...)
+		}
+		s.advance()
+		return true
+	}
+	err := w.describe(s.topic, s.partition, s.answer)
+	c := cureFor(s.answer)
+	switch c {
+	case heal:
+		w.trouble(ctx, s, err)
+		return false
+	case split:
+		s.narrow(w, err)
+	case report, forbid:
+		w.failAll(s.rest(), err, c)
+		s.drop()
+	}
+	return true
+}
+
+// trouble notes what has to be healed, and tells it when it begins.
+func (w *writer) trouble(ctx context.Context, s *shard, err error) {
+	if s.err == nil {
+		w.sink.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "partition cannot be written, trying again",
+			append(s.attrs(), slog.String("error", err.Error()))...)
+	}
+	s.err = err
+}
+
+// failAll reports messages that this Write gives up.
+func (w *writer) failAll(batch []int, err error, c cure) {
+	if c == forbid {
+		err = keystrand.Permanent(err)
+	}
+	for _, i := range batch {
+		if !w.res.Failed(i) {
+			w.res.Fail(i, err)
+		}
+	}
+}
+
+// abandon reports all that is left when the time is over.
+func (w *writer) abandon(cause error) {
+	for name, b := range w.unrouted {
+		w.failAll(b.batch, because(w.describe(name, -1, cause), b.err), heal)
+	}
+	for _, s := range w.active {
+		if s.pending() {
+			w.failAll(s.rest(), because(w.describe(s.topic, s.partition, cause), s.err), heal)
+		}
+	}
+}
+
+// pause waits before the next round and makes it ask for the leaders anew. It returns false if ctx has ended.
+func (w *writer) pause(ctx context.Context) bool {
+	if w.wait == nil {
+		w.wait = backoff.NewExponentialBackOff(
+			backoff.WithInitialInterval(50*time.Millisecond),
+			backoff.WithMultiplier(2),
+			backoff.WithMaxInterval(time.Second),
+			backoff.WithMaxElapsedTime(0))
+	}
+	timer := time.NewTimer(w.wait.NextBackOff())
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		w.since = time.Now()
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
