@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -231,5 +230,3 @@ func (w *world) acceptErr(s *kafka.Source) error {
 	}
 	return err
 }
-
-var _ = io.EOF
