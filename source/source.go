@@ -14,8 +14,9 @@ import (
 type Source interface {
 	// Accept returns the next partition that this process has come to own. It is called from one goroutine and blocks
 	// until there is one. Faults that pass (a broker restarts, a coordinator moves) are healed inside, with backoff,
-	// and told in the log; any error it returns is final. io.EOF: a finite source has no more. When ctx ends it returns
-	// context.Cause(ctx).
+	// and told in the log; any error it returns is final. io.EOF: a finite source has no more; partitions that
+	// were accepted before go on to their own ends. When ctx ends it returns context.Cause(ctx), having lost nothing: the
+	// next Accept returns what this one would have.
 	//
 	// The same stream and number is never returned again before Release was called on its earlier Partition, be that
 	// asked back or lost. It may come while that call is on its way back: what has to be over before, the caller ends
@@ -45,7 +46,7 @@ type Partition interface {
 	// ascending) and b.Next, which is above every offset returned so far; b.Messages may be empty.
 	//
 	// When ctx ends it returns context.Cause(ctx) soon, having lost nothing: the next Fetch goes on at the same
-	// position. After any error b holds nothing that counts. ErrLeaving: the partition was asked back or lost. io.EOF: a finite partition is at its end. Any other
+	// position. After any error b holds nothing that counts. ErrLeaving: the partition was asked back or lost. io.EOF: a finite partition is at its end, and stays there. Any other
 	// error is final for the partition and names its stream, number and offset.
 	Fetch(ctx context.Context, b *Batch) error
 
@@ -69,7 +70,9 @@ type Partition interface {
 type ID struct {
 	Stream    string
 	Partition int32
-	Epoch     int64
+	// Epoch is at least 1 and greater than that of every earlier ownership of the partition that has committed. One that
+	// has committed nothing may have left no trace in a log that forgets idle groups.
+	Epoch int64
 }
 
 // String returns stream/partition#epoch.

@@ -32,6 +32,7 @@ func BenchmarkFetch(b *testing.B) {
 }
 
 func benchmarkFetch(b *testing.B, log *memory.Log, size int) {
+	b.Helper()
 	open := func() source.Partition {
 		p, err := memory.NewSource(memory.Config{}, log).Accept(b.Context())
 		if err != nil {

@@ -187,20 +187,28 @@ func (g *Group) takeLocked(s *Source) (taken *partition, ended bool) {
 	ended = true
 	for i := range g.parts {
 		at := &g.parts[i]
-		restored := g.restoredLocked(int32(i))
-		_, end, closed := g.log.shards[i].bounds()
-		if closed && restored.Frontier >= end && at.owner == nil {
+		if at.owner == nil && g.readLocked(i) {
 			continue
 		}
 		ended = false
 		if at.owner != nil || at.target != s || s.holds(g.log, int32(i)) {
 			continue
 		}
+		restored := g.restoredLocked(int32(i))
 		at.epoch = restored.Epoch
 		at.owner = newPartition(s, g, source.ID{Stream: g.log.stream, Partition: int32(i), Epoch: restored.Epoch}, restored)
 		return at.owner, false
 	}
 	return nil, ended
+}
+
+// readLocked tells whether a partition is closed and committed up to its end.
+func (g *Group) readLocked(p int) bool {
+	start, end, closed := g.log.shards[p].bounds()
+	if at := g.parts[p].stored; at != nil && at.log == g.log.id {
+		start = max(start, at.frontier)
+	}
+	return closed && start >= end
 }
 
 // restoredLocked returns what a new owner of the partition begins with.

@@ -195,7 +195,8 @@ func noAcceptBeforeReleaseBySameMember(ctx context.Context, h *harness) error {
 
 func everythingComesOverHandOvers(ctx context.Context, h *harness) error {
 	const total, batch = 60, 5
-	for p := range h.env.Partitions {
+	read := make([]int, min(3, h.env.Partitions)) // by partition; a few are enough
+	for p := range read {
 		if err := h.produce(int32(p), total); err != nil {
 			return err
 		}
@@ -205,8 +206,7 @@ func everythingComesOverHandOvers(ctx context.Context, h *harness) error {
 	}
 	// One reader for all members: it takes whatever ownership there is, reads a little, commits it, and gives it back;
 	// in between a member comes or goes. What a new owner reads first tells whether anything was lost.
-	read := make([]int, h.env.Partitions)
-	for step := 0; ; step++ {
+	for step := 0; ; {
 		p := -1
 		for i := range read {
 			if read[i] < total && (p < 0 || read[i] < read[p]) {
@@ -236,6 +236,9 @@ func everythingComesOverHandOvers(ctx context.Context, h *harness) error {
 		if err := n.giveBack(ctx); err != nil {
 			return err
 		}
+		if len(msgs) == 0 {
+			continue // it was leaving
+		}
 		switch step % 8 {
 		case 3:
 			if _, err := h.join(ctx); err != nil {
@@ -246,6 +249,7 @@ func everythingComesOverHandOvers(ctx context.Context, h *harness) error {
 				return err
 			}
 		}
+		step++
 	}
 }
 
