@@ -1,11 +1,15 @@
 package keyed
 
+import "unsafe"
+
 // Batch is what one Submit hands over. It is the queue's own and used again and again, by its one submitting goroutine.
 type Batch[T any] struct {
 	q      *Queue[T]
 	staged []staged[T]
 	more   []hashed // keys of items that have several
 	free   []*node[T]
+
+	touched uint32 // keeps the compiler from leaving touch out
 }
 
 // staged is an item on its way to its lanes.
@@ -82,14 +86,14 @@ func (b *Batch[T]) refill() {
 	if len(b.free) > 0 {
 		return
 	}
-	chunk := make([]node[T], nodesAtOnce)
+	chunk := make([]node[T], max((nodeBytes-8)/unsafe.Sizeof(node[T]{}), 8)) // 8: the allocator's own
 	for i := range chunk {
 		b.free = append(b.free, &chunk[i])
 	}
 }
 
-// nodesAtOnce are allocated together and so freed together: few enough that one long parked item pins little.
-const nodesAtOnce = 64
+// nodeBytes of nodes are allocated together and so freed together: few enough that one long parked item pins little.
+const nodeBytes = 16 << 10
 
 // reset empties the batch; its items from the first that were not submitted are given back.
 func (b *Batch[T]) reset(first int) {

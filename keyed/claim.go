@@ -11,15 +11,23 @@ func (e *Executor[T]) claimLocked(w *worker[T], now int64) {
 	}
 	w.entries = w.entries[:0]
 	for len(w.entries) < k {
-		l := e.ready.pop()
+		l, since := e.ready.pop()
 		if l == nil {
 			break
 		}
-		if l.table.queue.fenced {
-			continue // Fence finds it in the table
-		}
-		w.entries = append(w.entries, e.takeLocked(w, l))
+		w.entries = append(w.entries, entry[T]{lane: l, since: since})
 	}
+	if len(w.entries) > 1 {
+		w.touched += touch(w.entries)
+	}
+	taken := w.entries[:0]
+	for i := range w.entries {
+		if l := w.entries[i].lane; !l.table.queue.fenced { // else Fence finds it in the table
+			taken = append(taken, e.takeLocked(w, l, w.entries[i].since))
+		}
+	}
+	clear(w.entries[len(taken):])
+	w.entries = taken
 	if w.n = len(w.entries); w.n == 0 {
 		return
 	}
@@ -41,10 +49,23 @@ func (e *Executor[T]) claimLocked(w *worker[T], now int64) {
 	}
 }
 
+// touch loads what taking the entries is about to read, so that the cache misses of all overlap.
+func touch[T any](entries []entry[T]) (sum uint32) {
+	for i := range entries {
+		sum += entries[i].lane.hash
+	}
+	for i := range entries {
+		if entries[i].lane.tail != nil && entries[i].lane.tail.multi != nil {
+			sum++
+		}
+	}
+	return sum
+}
+
 // takeLocked makes a ready lane run: it takes the items of one turn out of it.
-func (e *Executor[T]) takeLocked(w *worker[T], l *lane[T]) entry[T] {
+func (e *Executor[T]) takeLocked(w *worker[T], l *lane[T], since uint32) entry[T] {
 	q := l.table.queue
-	en := entry[T]{lane: l, queue: q, since: l.at, n: 1}
+	en := entry[T]{lane: l, queue: q, since: since, n: 1}
 	q.turns++
 	if m := l.head().multi; m != nil {
 		en.first = m.node
@@ -238,7 +259,7 @@ func (e *Executor[T]) readyLocked(l *lane[T], since uint32) {
 		m.heads = 0
 		l = m.lanes[0]
 	}
-	e.ready.push(l)
+	e.ready.push(l, since)
 }
 
 // removeLocked ends an empty lane.

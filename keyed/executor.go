@@ -37,8 +37,9 @@ type Executor[T any] struct {
 	nodes  pool[node[T]]
 	lanes  pool[lane[T]]
 	multis pool[multi[T]]
-	serial uint32      // of unordered lanes
-	gated  []*Queue[T] // with gated items that can join now
+	serial uint32        // of unordered lanes
+	gated  []*Queue[T]   // with gated items that can join now
+	demand chan struct{} // closed when few lanes are ready; nil: nobody waits
 
 	limit    int          // of workers
 	workers  []*worker[T] // by number; nil where one has ended
@@ -247,6 +248,7 @@ func (e *Executor[T]) hashOf(key string) uint32 {
 
 // unlock ends a stretch under mu and then does what was noted in it.
 func (e *Executor[T]) unlock() {
+	e.demandLocked()
 	if e.wakes == nil && e.notes == nil && !e.poke && !e.start {
 		e.mu.Unlock()
 		return
@@ -328,6 +330,7 @@ func (e *Executor[T]) goneLocked() {
 func (e *Executor[T]) forgetLocked(t *table[T]) {
 	if t.lanes == 0 && t.queue.emptied && e.tables[t.id] == t {
 		delete(e.tables, t.id)
+		t.reset() // its queues may be kept by whoever opened them
 		e.gated = slices.DeleteFunc(e.gated, func(q *Queue[T]) bool { return q.t == t })
 	}
 }

@@ -9,18 +9,17 @@ type node[T any] struct {
 }
 
 // lane is the FIFO of one key in one queue id. It exists while it has items or a turn of it runs, and is in exactly one
-// state. All fields are guarded by Executor.mu. A million of them may wait: 80 bytes, and a test keeps it so.
+// state. All fields are guarded by Executor.mu. A million of them may wait: 64 bytes, a line of the cache, and a test keeps it so.
 type lane[T any] struct {
-	key        string   // the newest item's, so that a lane that never empties pins no old buffer
-	tail       *node[T] // of the circular list of waiting items; nil: none waits
-	next, prev *lane[T] // in a list of the scheduler while ready
-	chain      *lane[T] // in a bucket of the table
-	table      *table[T]
+	key   string   // the newest item's, so that a lane that never empties pins no old buffer
+	tail  *node[T] // of the circular list of waiting items; nil: none waits
+	chain *lane[T] // in a bucket of the table
+	table *table[T]
 
 	hash   uint32
 	count  uint32 // waiting items of this lane alone
 	links  uint32 // waiting nodes of items of several lanes
-	at     uint32 // ready: since when (ms); held: the same; parked for a time: place in the heap; running: the worker
+	at     uint32 // ready: place in the scheduler, else since when (ms); held: the same; parked for a time: place in the heap; running: the worker
 	taken  uint16 // items that the current epoch's running turn has
 	single uint16 // so many of the next items run one a turn
 	state  State

@@ -1,5 +1,7 @@
 package keyed
 
+import "slices"
+
 // pool keeps what was used, to be used again. A stack of pointers instead of a linked list: taking and giving touch no
 // cache line of what is in it, so both may be done for many at once with the lock held. Guarded by Executor.mu.
 type pool[X any] struct {
@@ -32,18 +34,20 @@ func (p *pool[X]) takeMany(dst []*X, n int) []*X {
 
 func (p *pool[X]) give(x ...*X) { p.free = append(p.free, x...) }
 
-// trim forgets those that nobody needed since the last trim; what was allocated together is freed together, when all of
-// it is forgotten or in use no more. It keeps a few, and tells whether there is more to trim later.
+// trim forgets those that nobody needed since the last trim, and tells whether there is more to trim later. What was
+// allocated together is freed together, when all of it is forgotten or was: so where most go, all go, since the few
+// left would keep the others' memory.
 func (p *pool[X]) trim() (later bool) {
-	surplus := min(p.low, len(p.free)) - trimKeep
-	if surplus > 0 {
-		keep := make([]*X, len(p.free)-surplus, len(p.free)-surplus/2)
-		copy(keep, p.free[surplus:])
-		p.free = keep
+	surplus := min(p.low, len(p.free))
+	if surplus > len(p.free)/2 {
+		surplus = len(p.free)
+	}
+	if surplus > trimKeep {
+		p.free = slices.Clone(p.free[surplus:])
 	}
 	p.low = len(p.free)
 	return len(p.free) > trimKeep
 }
 
-// trimKeep is how many unused ones a pool always keeps: too few to matter, enough for a burst.
+// trimKeep is how many unused ones are too few to care.
 const trimKeep = 1024

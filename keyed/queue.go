@@ -55,7 +55,7 @@ func (q *Queue[T]) Batch() *Batch[T] { return &q.batch }
 // what has not joined its lane is dropped by this call, from this goroutine. An error that is ErrFenced means that
 // nothing was submitted and nobody is told of the batch's items. For the submitting goroutine alone.
 func (q *Queue[T]) Submit(b *Batch[T]) error {
-	if b.q != q {
+	if b == nil || b.q != q {
 		return fmt.Errorf("keyed: submit to %s/%d: the batch belongs to another queue", q.t.id.Name, q.t.id.Number)
 	}
 	e := q.e
@@ -70,8 +70,13 @@ func (q *Queue[T]) Submit(b *Batch[T]) error {
 	q.ready += len(b.staged)
 	i := 0
 	for {
-		for end := min(i+joinAtOnce, len(b.staged)); i < end; i++ {
-			e.acceptLocked(q, &b.staged[i], now)
+		for end := min(i+joinAtOnce, len(b.staged)); i < end; {
+			few := b.staged[i:min(i+touchAtOnce, end)]
+			b.touched += q.t.touch(few)
+			for j := range few {
+				e.acceptLocked(q, &few[j], now)
+			}
+			i += len(few)
 		}
 		b.free = e.nodes.takeMany(b.free, max(min(len(b.staged), joinAtOnce)-len(b.free), 0))
 		e.wakeLocked()
@@ -160,7 +165,8 @@ func (e *Executor[T]) newLaneLocked(t *table[T], hash uint32, key string, flags 
 	return l
 }
 
-const lanesAtOnce = 64
+// lanesAtOnce are allocated together: enough that the allocation begins with a page, and each lane with a cache line.
+const lanesAtOnce = 1024
 
 // serialHash spreads lanes without a key over the table.
 func (e *Executor[T]) serialHash() uint32 {

@@ -1,14 +1,18 @@
 package keyed
 
-import "math/bits"
+import (
+	"math/bits"
+	"slices"
+)
 
 // scheduler holds the ready lanes and says which is next. All calls are made with Executor.mu held and are O(1).
-// A lane's class tells whether it is in (not 0); its at, since when it is ready.
+// While a lane is in, its class is not 0 and at belongs to the scheduler.
 type scheduler[T any] interface {
-	push(l *lane[T])
+	push(l *lane[T], since uint32) // since: ms, see before
 	remove(l *lane[T])
-	grew(l *lane[T]) // a lane that is in has got more items
-	pop() *lane[T]   // nil: there is none
+	grew(l *lane[T])                 // a lane that is in has got more items
+	pop() (l *lane[T], since uint32) // nil: there is none
+	since(l *lane[T]) uint32
 	len() int
 }
 
@@ -24,21 +28,26 @@ type classes[T any] struct {
 	mask  uint64 // bit i: lists[i] is not empty
 	count int
 	turn  uint8
+	spare []*page[T]
 }
-
-type laneList[T any] struct{ first, last *lane[T] }
 
 func (s *classes[T]) len() int { return s.count }
 
-func (s *classes[T]) push(l *lane[T]) {
-	s.insert(l, bits.Len32(l.waiting()))
+func (s *classes[T]) since(l *lane[T]) uint32 {
+	p, i := s.lists[l.class-1].at(l.at)
+	return p.since[i]
+}
+
+func (s *classes[T]) push(l *lane[T], since uint32) {
+	s.insert(l, bits.Len32(l.waiting()), since)
 	s.count++
 }
 
 func (s *classes[T]) grew(l *lane[T]) {
 	if c := bits.Len32(l.waiting()); c != int(l.class)-1 {
+		since := s.since(l)
 		s.unlink(l)
-		s.insert(l, c)
+		s.insert(l, c, since)
 	}
 }
 
@@ -47,66 +56,149 @@ func (s *classes[T]) remove(l *lane[T]) {
 	s.count--
 }
 
-func (s *classes[T]) pop() *lane[T] {
+func (s *classes[T]) pop() (*lane[T], uint32) {
 	if s.mask == 0 {
-		return nil
+		return nil, 0
 	}
 	s.turn++
-	l := s.lists[63-bits.LeadingZeros64(s.mask)].first
+	c := 63 - bits.LeadingZeros64(s.mask)
 	if s.turn&3 == 0 {
-		l = s.oldest()
+		c = s.oldest()
 	}
-	s.remove(l)
-	return l
+	first := s.lists[c].first(s)
+	s.remove(first.lane)
+	return first.lane, first.since
 }
 
-func (s *classes[T]) oldest() *lane[T] {
-	var oldest *lane[T]
-	for m := s.mask; m != 0; m &= m - 1 {
-		l := s.lists[bits.TrailingZeros64(m)].first
-		if oldest == nil || before(l.at, oldest.at) {
-			oldest = l
+// oldest is the list whose first lane waits longest.
+func (s *classes[T]) oldest() int {
+	m := s.mask
+	oldest := bits.TrailingZeros64(m)
+	since := s.lists[oldest].first(s).since
+	for m &= m - 1; m != 0; m &= m - 1 {
+		c := bits.TrailingZeros64(m)
+		if x := s.lists[c].first(s); before(x.since, since) {
+			oldest, since = c, x.since
 		}
 	}
 	return oldest
 }
 
-func (s *classes[T]) insert(l *lane[T], c int) {
+func (s *classes[T]) insert(l *lane[T], c int, since uint32) {
 	list := &s.lists[c]
 	l.class = uint8(c) + 1
 	s.mask |= 1 << c
-	switch {
-	case list.first == nil:
-		l.prev, l.next = nil, nil
-		list.first, list.last = l, l
-	case before(l.at, list.first.at): // it grew into this class and waits longer than all in it
-		l.prev, l.next = nil, list.first
-		list.first.prev = l
-		list.first = l
-	default:
-		l.prev, l.next = list.last, nil
-		list.last.next = l
-		list.last = l
+	if list.count > 0 && before(since, list.first(s).since) { // it grew into this class and waits longer than all in it
+		l.at = list.pushFront(s, slot[T]{l, since})
+		return
 	}
+	l.at = list.pushBack(s, slot[T]{l, since})
 }
 
 func (s *classes[T]) unlink(l *lane[T]) {
 	c := l.class - 1
-	list := &s.lists[c]
-	if l.prev == nil {
-		list.first = l.next
-	} else {
-		l.prev.next = l.next
-	}
-	if l.next == nil {
-		list.last = l.prev
-	} else {
-		l.next.prev = l.prev
-	}
-	if list.first == nil {
+	s.lists[c].remove(s, l.at)
+	if s.lists[c].count == 0 {
 		s.mask &^= 1 << c
 	}
-	l.prev, l.next, l.class = nil, nil, 0
+	l.class = 0
+}
+
+// laneList is a queue in pages, with holes where lanes left from the middle. Links in the lanes instead would make each
+// claim a walk from lane to lane, one cache miss after the other with the lock held.
+type laneList[T any] struct {
+	pages      []*page[T]
+	base       uint32 // place of the first slot of the first page; places wrap around
+	head, tail uint32 // places of the first and after the last
+	count      int    // without holes
+}
+
+type slot[T any] struct {
+	lane  *lane[T] // nil: a hole
+	since uint32
+}
+
+// page keeps the two parts of its slots apart: no padding.
+type page[T any] struct {
+	lanes [256]*lane[T]
+	since [256]uint32
+}
+
+func (q *laneList[T]) at(place uint32) (*page[T], uint32) {
+	i := place - q.base
+	return q.pages[i>>8], i & 255
+}
+
+func (q *laneList[T]) set(place uint32, x slot[T]) {
+	p, i := q.at(place)
+	p.lanes[i], p.since[i] = x.lane, x.since
+}
+
+// first is the first one; there must be one.
+func (q *laneList[T]) first(s *classes[T]) slot[T] {
+	for {
+		if p, i := q.at(q.head); p.lanes[i] != nil {
+			return slot[T]{p.lanes[i], p.since[i]}
+		}
+		q.head++
+		if q.head-q.base == 256 {
+			s.spare = append(s.spare, q.pages[0])
+			q.pages = slices.Delete(q.pages, 0, 1)
+			q.base += 256
+		}
+	}
+}
+
+func (q *laneList[T]) pushBack(s *classes[T], x slot[T]) uint32 {
+	if int(q.tail-q.base) == len(q.pages)*256 {
+		q.pages = append(q.pages, s.page())
+	}
+	place := q.tail
+	q.set(place, x)
+	q.tail++
+	q.count++
+	return place
+}
+
+func (q *laneList[T]) pushFront(s *classes[T], x slot[T]) uint32 {
+	if q.head == q.base {
+		q.pages = slices.Insert(q.pages, 0, s.page())
+		q.base -= 256
+	}
+	q.head--
+	q.set(q.head, x)
+	q.count++
+	return q.head
+}
+
+func (q *laneList[T]) remove(s *classes[T], place uint32) {
+	p, i := q.at(place)
+	p.lanes[i] = nil
+	if q.count--; q.count > 0 {
+		return
+	}
+	for _, p := range q.pages[1:] {
+		s.spare = append(s.spare, p)
+	}
+	clear(q.pages[1:])
+	q.pages = q.pages[:1]
+	q.head, q.tail = q.base, q.base
+}
+
+// page is an empty one, of which a few are kept.
+func (s *classes[T]) page() *page[T] {
+	n := len(s.spare)
+	if n == 0 {
+		return new(page[T])
+	}
+	p := s.spare[n-1]
+	s.spare[n-1] = nil
+	s.spare = s.spare[:n-1]
+	if n > 64 && n > s.count/64 { // a backlog has gone
+		clear(s.spare[32:])
+		s.spare = s.spare[:32]
+	}
+	return p
 }
 
 // before compares milliseconds that wrap around after 49 days.

@@ -88,6 +88,8 @@ func (e *Executor[T]) describeLocked(l *lane[T]) Lane[T] {
 		return x
 	case l.has(flagTimed):
 		x.Until = e.base.Add(time.Duration(e.heap[l.at].until))
+	case l.class != 0:
+		x.Since = e.sinceLocked(e.ready.since(l))
 	default:
 		x.Since = e.sinceLocked(l.at)
 	}

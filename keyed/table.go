@@ -30,7 +30,14 @@ type table[T any] struct {
 }
 
 func newTable[T any](id ID) *table[T] {
-	return &table[T]{id: id, pages: [][]*lane[T]{make([]*lane[T], pageSize)}, level: pageBits}
+	t := &table[T]{id: id}
+	t.reset()
+	return t
+}
+
+// reset makes it small; there must be no lanes.
+func (t *table[T]) reset() {
+	t.pages, t.level, t.split, t.peak = [][]*lane[T]{make([]*lane[T], pageSize)}, pageBits, 0, 0
 }
 
 func (t *table[T]) buckets() uint32 { return 1<<t.level + t.split }
@@ -146,4 +153,25 @@ func (t *table[T]) walk(step uint32, bits uint, visit func(*lane[T])) {
 			l = next
 		}
 	}
+}
+
+const touchAtOnce = 64
+
+// touch loads what joining these items is about to read, so that the cache misses of all overlap.
+func (t *table[T]) touch(items []staged[T]) (sum uint32) {
+	var heads [touchAtOnce]*lane[T]
+	for i := range items {
+		heads[i] = *t.bucket(items[i].hash)
+	}
+	for i, l := range heads[:len(items)] {
+		if l == nil || l.hash != items[i].hash || l.tail == nil {
+			heads[i] = nil
+		}
+	}
+	for _, l := range heads[:len(items)] {
+		if l != nil && l.tail.multi != nil {
+			sum++
+		}
+	}
+	return sum
 }

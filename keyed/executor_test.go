@@ -1,0 +1,495 @@
+package keyed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unsafe"
+)
+
+func newExecutor[T any](t testing.TB, cfg Config[T]) *Executor[T] {
+	t.Helper()
+	e, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func closeExecutor[T any](t testing.TB, e *Executor[T]) {
+	t.Helper()
+	if err := e.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func submit[T any](t testing.TB, q *Queue[T]) {
+	t.Helper()
+	if err := q.Submit(q.Batch()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestNewTellsAllThatIsWrong(t *testing.T) {
+	_, err := New(Config[int]{Workers: -1, MaxTurn: -2, Share: -3})
+	for _, want := range []string{"Workers", "MaxTurn", "Share", "Run"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error = %v, want it to name %s", err, want)
+		}
+	}
+}
+
+func TestLaneIsSmall(t *testing.T) {
+	if size := unsafe.Sizeof(lane[[192]byte]{}); size > 64 {
+		t.Errorf("a lane has %d bytes, want at most 64", size)
+	}
+}
+
+// A claim of several short turns gets stuck in one of them: what it has not started must go to others (I6).
+func TestOneSlowTurnHoldsUpNoOtherLane(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		type job struct {
+			submitted time.Time
+			slow      bool
+		}
+		var mu sync.Mutex
+		var worst time.Duration
+		e := newExecutor(t, Config[job]{Workers: 16, Run: func(t *Turn[job]) Result {
+			j := t.Items[0]
+			if j.slow {
+				time.Sleep(time.Second)
+				return Result{Done: 1}
+			}
+			mu.Lock()
+			worst = max(worst, time.Since(j.submitted))
+			mu.Unlock()
+			time.Sleep(time.Microsecond)
+			return Result{Done: 1}
+		}})
+		q := e.Open(ID{}, nil)
+		for i := range 2000 {
+			for k := range 20 {
+				j := q.Batch().Add(fmt.Sprint("key", k))
+				j.submitted = time.Now()
+			}
+			if i == 100 || i == 1000 {
+				q.Batch().Add(fmt.Sprint("slow", i)).slow = true
+			}
+			submit(t, q)
+			time.Sleep(time.Millisecond)
+		}
+		closeExecutor(t, e)
+		if worst > 10*time.Millisecond {
+			t.Errorf("a key waited %v behind a slow one, want at most 10ms", worst)
+		}
+	})
+}
+
+// All workers but one are stuck, each in a turn that began as a short one.
+func TestStuckTurnsWakeOtherWorkers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stuck := make(chan struct{})
+		var ran atomic.Int64
+		e := newExecutor(t, Config[bool]{Workers: 16, Run: func(t *Turn[bool]) Result {
+			if *t.Items[0] {
+				<-stuck
+			} else {
+				ran.Add(1)
+			}
+			return Result{Done: 1}
+		}})
+		q := e.Open(ID{}, nil)
+		for i := range 1000 { // short turns, and in virtual time: none at all
+			q.Batch().Add(fmt.Sprint(i))
+		}
+		submit(t, q)
+		synctest.Wait()
+		for i := range 15 {
+			*q.Batch().Add(fmt.Sprint("stuck", i)) = true
+		}
+		for i := range 1000 {
+			q.Batch().Add(fmt.Sprint(i))
+		}
+		submit(t, q)
+		time.Sleep(30 * time.Millisecond)
+		synctest.Wait()
+		if n := ran.Load(); n != 2000 {
+			t.Errorf("%d short turns ran beside 15 stuck ones, want 2000: %+v", n, e.Stats())
+		}
+		close(stuck)
+		closeExecutor(t, e)
+	})
+}
+
+// A hot lane that is always the longest gets its share, and no more, of one worker.
+func TestHotLaneDoesNotStarveOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var order []string
+		e := newExecutor(t, Config[string]{Workers: 1, Run: func(t *Turn[string]) Result {
+			time.Sleep(time.Millisecond)
+			order = append(order, *t.Items[0])
+			return Result{Done: 1}
+		}})
+		q := e.Open(ID{}, nil)
+		for range 1000 {
+			*q.Batch().Add("hot") = "hot"
+		}
+		for i := range 20 {
+			*q.Batch().Add(fmt.Sprint(i)) = fmt.Sprint(i)
+		}
+		submit(t, q)
+		time.Sleep(100 * time.Millisecond)
+		closeExecutor(t, e)
+		cold := 0
+		for _, k := range order {
+			if k != "hot" {
+				cold++
+			}
+		}
+		if cold < 20 {
+			t.Errorf("%d of 20 cold lanes ran in the first %d turns", cold, len(order))
+		}
+	})
+}
+
+func TestGoexitInRunHoldsTheLaneAndNothingElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ran atomic.Int64
+		exit := true
+		e := newExecutor(t, Config[int]{Workers: 1, Run: func(t *Turn[int]) Result {
+			if *t.Items[0] == 1 && exit {
+				runtime.Goexit()
+			}
+			ran.Add(1)
+			return Result{Done: 1}
+		}})
+		q := e.Open(ID{}, nil)
+		for i := range 100 {
+			*q.Batch().Add(fmt.Sprint(i)) = i
+		}
+		*q.Batch().AddUnordered() = 1
+		submit(t, q)
+		synctest.Wait()
+		if c := q.Counts(); ran.Load() != 99 || c.Parked != 2 {
+			t.Errorf("%d turns ran, counts %+v; want 99, 2 parked", ran.Load(), c)
+		}
+		exit = false
+		if !q.Resume("1") || q.Resume("1") || q.Resume("2") {
+			t.Error("Resume does not tell whether the lane was parked")
+		}
+		if n := q.ResumeHeld(); n != 1 {
+			t.Errorf("ResumeHeld resumed %d lanes, want 1", n)
+		}
+		synctest.Wait()
+		if c := q.Counts(); c.Finished != 101 {
+			t.Errorf("counts %+v; want 101 finished", c)
+		}
+		closeExecutor(t, e)
+	})
+}
+
+func TestCloseNamesTheTurnsThatDoNotReturn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stuck := make(chan struct{})
+		e := newExecutor(t, Config[int]{Workers: 4, Run: func(*Turn[int]) Result {
+			<-stuck
+			return Result{Done: 1}
+		}})
+		q := e.Open(ID{Name: "orders", Number: 3}, nil)
+		q.Batch().Add("alice")
+		q.Batch().Add("alice")
+		submit(t, q)
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		err := e.Close(ctx)
+		stuckErr, ok := errors.AsType[*StuckError](err)
+		if !ok || !errors.Is(err, context.DeadlineExceeded) || len(stuckErr.Turns) != 1 || stuckErr.Turns[0].Lane != "alice" ||
+			!strings.Contains(err.Error(), `orders/3 lane "alice"`) {
+			t.Errorf("Close = %v, want it to name alice of orders/3", err)
+		}
+		late := e.Open(ID{Name: "late"}, nil)
+		if err := late.Submit(late.Batch()); !errors.Is(err, ErrFenced) {
+			t.Error("a closed executor took a batch")
+		}
+		close(stuck)
+		closeExecutor(t, e)
+	})
+}
+
+func TestOpenPanicsWhileTheEarlierEpochIsNotFenced(t *testing.T) {
+	e := newExecutor(t, Config[int]{Workers: 1, Run: func(*Turn[int]) Result { return Result{Done: 1} }})
+	defer closeExecutor(t, e)
+	e.Open(ID{Name: "a"}, nil)
+	defer func() {
+		if recover() == nil {
+			t.Error("a second epoch opened beside the first")
+		}
+	}()
+	e.Open(ID{Name: "a"}, nil)
+}
+
+func TestLowerNumberOfWorkersTakesEffectAsTurnsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newExecutor(t, Config[int]{Workers: 10, Run: func(*Turn[int]) Result {
+			time.Sleep(time.Second)
+			return Result{Done: 1}
+		}})
+		q := e.Open(ID{}, nil)
+		for i := range 100 {
+			q.Batch().Add(fmt.Sprint(i))
+		}
+		submit(t, q)
+		time.Sleep(500 * time.Millisecond)
+		for _, n := range []int{2, 5} {
+			if err := e.SetWorkers(n); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if s := e.Stats(); s.Running != n || s.Started != n {
+				t.Errorf("%d workers are set: %+v", n, s)
+			}
+		}
+		if err := e.SetWorkers(0); err == nil {
+			t.Error("no error for 0 workers")
+		}
+		q.Fence(nil)
+		closeExecutor(t, e)
+	})
+}
+
+// Equal hash is not equal key.
+func TestLanesWithEqualHashAreApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var running, most atomic.Int64
+		e := newExecutor(t, Config[int]{Workers: 8, Run: func(*Turn[int]) Result {
+			most.Store(max(most.Load(), running.Add(1)))
+			time.Sleep(time.Second)
+			running.Add(-1)
+			return Result{Done: 1}
+		}})
+		e.hash = func(string) uint32 { return 1 }
+		q := e.Open(ID{}, nil)
+		for i := range 64 {
+			q.Batch().Add(fmt.Sprint("key", i%8))
+		}
+		submit(t, q)
+		time.Sleep(time.Minute)
+		if c := q.Counts(); most.Load() != 8 || c.Finished != 64 {
+			t.Errorf("%d lanes ran at once, want 8; %+v", most.Load(), c)
+		}
+		closeExecutor(t, e)
+	})
+}
+
+// stressItem checks its own lane: it may start only when the one before it has left.
+type stressItem struct {
+	lane *stressLane
+	turn int64
+}
+
+type stressLane struct {
+	running atomic.Int32
+	next    atomic.Int64 // of the newest epoch
+}
+
+// Order, one at a time, nothing after a fence, and each item ended once, with real threads under the race detector.
+func TestStressOfFenceAndReopen(t *testing.T) {
+	const queues, rounds, lanes = 4, 40, 30
+	var finished, dropped atomic.Int64
+	e := newExecutor(t, Config[stressItem]{
+		Workers: 8,
+		MaxTurn: 3,
+		Share:   100,
+		Run: func(turn *Turn[stressItem]) Result {
+			fenced := turn.Queue.Data().(*atomic.Bool)
+			l := turn.Items[0].lane
+			if l.running.Add(1) != 1 {
+				t.Error("two turns of a lane run at once") // I2
+			}
+			defer l.running.Add(-1)
+			if fenced.Load() {
+				t.Error("a turn runs after Fence and Wait") // I7
+			}
+			r := Result{Done: len(turn.Items)}
+			n := turn.Items[0].turn
+			if n%7 == 3 {
+				runtime.Gosched()
+			}
+			switch {
+			case n%97 == 5:
+				turn.Items[0].turn += 1 << 32
+				return Result{Park: time.Duration(n%3) * time.Millisecond}
+			case n%101 == 7:
+				r.Done = 1
+			}
+			for _, x := range turn.Items[:r.Done] {
+				if x.turn&(1<<32-1) != l.next.Load() {
+					t.Errorf("item %d of a lane runs, want %d", x.turn, l.next.Load()) // I1
+				}
+				l.next.Add(1)
+			}
+			return r
+		},
+		Finish: func(_ *Queue[stressItem], items []*stressItem) { finished.Add(int64(len(items))) },
+	})
+	stop := make(chan struct{})
+	var watch, wg sync.WaitGroup
+	watch.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			_ = e.SetWorkers(2 + rand.IntN(10))
+			e.Stats()
+			time.Sleep(time.Millisecond) // let the others have the processors
+		}
+	})
+	var submitted atomic.Int64
+	for n := range queues {
+		wg.Go(func() {
+			laneOf := make([]stressLane, lanes)
+			for range rounds {
+				fenced := new(atomic.Bool)
+				q := e.Open(ID{Name: "stress", Number: int32(n)}, fenced)
+				numbers := make([]int64, lanes)
+				for i := range laneOf {
+					laneOf[i].next.Store(0)
+				}
+				var submitter sync.WaitGroup
+				submitter.Go(func() {
+					for {
+						for range 1 + rand.IntN(400) {
+							i := rand.IntN(lanes)
+							*q.Batch().Add(fmt.Sprint(i)) = stressItem{&laneOf[i], numbers[i]}
+							numbers[i]++
+						}
+						batch := int64(q.Batch().Len())
+						if q.Submit(q.Batch()) != nil {
+							return
+						}
+						submitted.Add(batch)
+						if q.AwaitShare(context.Background()) != nil {
+							return
+						}
+					}
+				})
+				time.Sleep(time.Duration(rand.IntN(3)) * time.Millisecond) // anywhere in the submitter's work
+				q.Lanes(func(l Lane[stressItem]) bool { return l.Len >= 0 })
+				q.Fence(func(*stressItem) { dropped.Add(1) })
+				if err := q.Wait(context.Background()); err != nil {
+					t.Error(err)
+				}
+				fenced.Store(true)
+				submitter.Wait()
+				if c := q.Counts(); c.Submitted != c.Finished+c.Dropped || c.Running+c.Ready+c.Parked != 0 {
+					t.Errorf("I9: %+v", c)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	close(stop)
+	watch.Wait()
+	closeExecutor(t, e)
+	if submitted.Load() != finished.Load()+dropped.Load() {
+		t.Errorf("%d items were submitted, %d finished, %d dropped", submitted.Load(), finished.Load(), dropped.Load())
+	}
+}
+
+func TestSteadyStateAllocatesNothing(t *testing.T) {
+	done := make(chan struct{}, 1)
+	var left atomic.Int64
+	e := newExecutor(t, Config[[24]uint64]{
+		Workers: 4,
+		Run:     func(t *Turn[[24]uint64]) Result { return Result{Done: len(t.Items)} },
+		Finish: func(_ *Queue[[24]uint64], items []*[24]uint64) {
+			if left.Add(-int64(len(items))) == 0 {
+				done <- struct{}{}
+			}
+		},
+	})
+	defer closeExecutor(t, e)
+	q := e.Open(ID{}, nil)
+	keys := make([]string, 1000)
+	for i := range keys {
+		keys[i] = fmt.Sprint("key", i)
+	}
+	round := func() {
+		left.Store(int64(len(keys)))
+		for i, k := range keys {
+			switch i % 10 {
+			case 0:
+				q.Batch().Add(k, keys[(i+1)%len(keys)])
+			case 1:
+				q.Batch().AddUnordered()
+			default:
+				q.Batch().Add(k)
+			}
+		}
+		if err := q.Submit(q.Batch()); err != nil {
+			t.Fatal(err)
+		}
+		<-done
+	}
+	for range 200 {
+		round()
+	}
+	if n := testing.AllocsPerRun(100, round); n/float64(len(keys)) > 0.001 {
+		t.Errorf("%v allocations for 1000 items, want none", n)
+	}
+}
+
+// The memory of a million waiting keys, beside the bytes of the keys, with an item of 192 bytes.
+func BenchmarkWaitingKey(b *testing.B) {
+	const n = 1_000_000
+	for b.Loop() {
+		keys := make([]string, n)
+		for i := range keys {
+			keys[i] = fmt.Sprint(i)
+		}
+		gate := make(chan struct{})
+		e := newExecutor(b, Config[[24]uint64]{Workers: 1, Run: func(*Turn[[24]uint64]) Result {
+			<-gate
+			return Result{Done: 1}
+		}})
+		q := e.Open(ID{}, nil)
+		before := heapNow()
+		for i, k := range keys {
+			q.Batch().Add(k)
+			if i%500 == 499 {
+				submit(b, q)
+			}
+		}
+		waiting := heapNow()
+		b.ReportMetric(float64(waiting-before)/n, "B/key")
+		close(gate)
+		q.Fence(nil)
+		e.mu.Lock()
+		for e.trimLocked() { // what the clock does every 10 s
+		}
+		e.mu.Unlock()
+		b.ReportMetric((float64(heapNow())-float64(before))/n, "B/key-left")
+		closeExecutor(b, e)
+		runtime.KeepAlive(keys)
+	}
+}
+
+func heapNow() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
