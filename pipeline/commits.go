@@ -14,6 +14,9 @@ import (
 type commits struct {
 	mu      sync.Mutex
 	under   bool          // one is under way: one at a time
+	cancel  func()        // ends the ctx of the one under way; nil if it has none yet
+	leaving bool          // the partition leaves: only commitLast begins another
+	aborted bool          // no other begins, and the one under way is told to return
 	changed int64         // the tracker's counter at the last one
 	stored  commit.Stored // what the last one kept
 	ahead   int64         // what was settled ahead of the frontier at the last one
@@ -26,15 +29,53 @@ func (c *commits) begin(restored *commit.Progress, s commit.State) {
 	c.changed, c.stored, c.ahead = s.Changed, commit.Stored{Frontier: restored.Frontier}, s.Ahead
 }
 
-// due tells whether there is anything to commit, and if so claims the right to: end gives it back.
+// due tells whether a tick has anything to commit, and if so claims the right to: end gives it back.
 func (c *commits) due(s commit.State) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.under || c.changed == s.Changed && c.err == nil {
+	return !c.leaving && c.claimLocked(s)
+}
+
+// dueLast is due for commitLast, whose the commits are once leave was called.
+func (c *commits) dueLast(s commit.State) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.claimLocked(s)
+}
+
+func (c *commits) claimLocked(s commit.State) bool {
+	if c.under || c.aborted || c.changed == s.Changed && c.err == nil {
 		return false
 	}
 	c.under = true
 	return true
+}
+
+// leave ends the commits of the ticks. One may be under way still.
+func (c *commits) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.leaving = true
+}
+
+// abort lets no other commit begin and tells the one under way to return.
+func (c *commits) abort() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.aborted = true
+	if c.cancel != nil {
+		c.cancel()
+	}
+}
+
+// begun takes the cancel of the commit that was claimed.
+func (c *commits) begun(cancel func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cancel = cancel
+	if c.aborted {
+		cancel()
+	}
 }
 
 // idle tells whether no commit is under way.
@@ -48,7 +89,7 @@ func (c *commits) idle() bool {
 func (c *commits) end(s commit.State, stored commit.Stored, err error) (news bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.under = false
+	c.under, c.cancel = false, nil
 	news = (err == nil) != (c.err == nil)
 	if c.err = err; err == nil {
 		c.changed, c.stored, c.ahead, c.at = s.Changed, stored, s.Ahead, time.Now()
@@ -76,6 +117,7 @@ func (c *commits) last() (commit.Stored, time.Time, error) {
 func (p *Pipeline) commitNow(ctx context.Context, pt *partition) error {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.timing.CommitTimeout)
 	defer cancel()
+	pt.commits.begun(cancel)
 	s := pt.tracker.State() // taken first: what changes after it is committed the next time
 	stored, err := pt.source.Commit(ctx, pt.tracker.Progress())
 	news := pt.commits.end(s, stored, err)

@@ -78,6 +78,8 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, stopFe
 	if !why.lost {
 		p.commitLast(ctx, pt, why)
 	}
+	pt.commits.abort()
+	_ = pt.gate.await(base(ctx), pt.commits.idle) // Release comes after the last Commit has returned; its ctx has ended
 	release, cancel := context.WithTimeout(base(ctx), p.cfg.timing.CommitTimeout)
 	defer cancel()
 	if err := pt.source.Release(release); err != nil {
@@ -177,14 +179,17 @@ func (p *Pipeline) commitLast(ctx context.Context, pt *partition, why leaving) {
 	defer func() { cancel(); <-lost }()
 
 	var err error
+	pt.commits.leave()
 	for pt.gate.await(ctx, pt.commits.idle) == nil {
-		if !pt.commits.due(pt.tracker.State()) {
+		if !pt.commits.dueLast(pt.tracker.State()) {
 			return // all of it is stored
 		}
 		if err = p.commitNow(ctx, pt); err == nil || errors.Is(err, commit.ErrFenced) {
 			return
 		}
-		pause(ctx, 50*time.Millisecond)
+		if pause(ctx, 50*time.Millisecond); ctx.Err() != nil {
+			break
+		}
 	}
 	if err != nil {
 		pt.log.LogAttrs(ctx, slog.LevelError, "the last commit was not stored: what was settled since the one before is handled again", slog.Any("error", err))

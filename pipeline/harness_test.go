@@ -1,0 +1,373 @@
+package pipeline_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/pipeline"
+	"github.com/keystrand/keystrand/source"
+)
+
+// spy is a source that stands between a pipeline and another source and holds the pipeline to the contract: no two
+// calls where one is allowed, no commit after Release or while it is called, no frontier that goes back, no progress
+// that says more than the ledger does.
+type spy struct {
+	source.Source
+	t      *testing.T
+	ledger *ledger // may be nil
+
+	mu       sync.Mutex
+	accepted []*spied
+	closed   bool
+}
+
+// spied is a partition on its way through a spy.
+type spied struct {
+	source.Partition
+	spy *spy
+
+	mu                 sync.Mutex
+	committing         bool
+	released           bool
+	commits            []commit.Progress // that were stored
+	tried              int
+	frontier           int64
+	startsAfterRelease int
+}
+
+func watch(t *testing.T, src source.Source, l *ledger) *spy {
+	t.Helper()
+	return &spy{Source: src, t: t, ledger: l}
+}
+
+func (s *spy) Accept(ctx context.Context) (source.Partition, error) {
+	p, err := s.Source.Accept(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sp := &spied{Partition: p, spy: s, frontier: p.Restored().Frontier}
+	if s.ledger != nil {
+		s.ledger.accepted(p.ID(), p.Restored())
+	}
+	s.mu.Lock()
+	s.accepted = append(s.accepted, sp)
+	s.mu.Unlock()
+	return sp, nil
+}
+
+func (s *spy) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	for _, p := range s.accepted {
+		p.mu.Lock()
+		if !p.released {
+			s.t.Errorf("the source is closed before %v is released", p.ID())
+		}
+		p.mu.Unlock()
+	}
+	s.mu.Unlock()
+	return s.Source.Close()
+}
+
+// epochs returns the ownerships of a partition, in their order.
+func (s *spy) epochs(partition int32) (all []*spied) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.accepted {
+		if p.ID().Partition == partition {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+func (p *spied) Commit(ctx context.Context, g *commit.Progress) (commit.Stored, error) {
+	p.mu.Lock()
+	p.tried++
+	switch {
+	case p.released:
+		p.spy.t.Errorf("I8: commit of %v after its release", p.ID())
+	case p.committing:
+		p.spy.t.Errorf("I8: two commits of %v at once", p.ID())
+	case g.Epoch != p.ID().Epoch:
+		p.spy.t.Errorf("I8: commit of %v with epoch %d", p.ID(), g.Epoch)
+	case g.Frontier < p.frontier:
+		p.spy.t.Errorf("I8: commit of %v goes back from %d to %d", p.ID(), p.frontier, g.Frontier)
+	}
+	p.committing = true
+	p.frontier = g.Frontier
+	p.mu.Unlock()
+	if p.spy.ledger != nil {
+		p.spy.ledger.committed(p.ID(), g)
+	}
+	stored, err := p.Partition.Commit(ctx, g)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.committing = false
+	if err == nil {
+		p.commits = append(p.commits, *g)
+	}
+	return stored, err
+}
+
+func (p *spied) Release(ctx context.Context) error {
+	p.mu.Lock()
+	if p.released {
+		p.spy.t.Errorf("%v is released twice", p.ID())
+	}
+	if p.committing {
+		p.spy.t.Errorf("I8: %v is released while a commit is under way", p.ID())
+	}
+	p.released = true
+	p.mu.Unlock()
+	return p.Partition.Release(ctx)
+}
+
+func (p *spied) End() (int64, bool) {
+	if l, ok := p.Partition.(source.Lagger); ok {
+		return l.End()
+	}
+	return 0, false
+}
+
+func (p *spied) isReleased() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.released
+}
+
+// ledger is the oracle: it is told of each call of a handler and of each commit, over any number of processes that
+// follow one another, and knows what must never be.
+type ledger struct {
+	t   *testing.T
+	key func(m *keystrand.Message) string // a message's lane; "" has no order
+
+	mu       sync.Mutex
+	offsets  map[name][]int64      // of each lane: the messages that there are, told by put
+	lanes    map[place]string      // the lane of each message
+	settled  map[place]int         // how often a handler returned nil
+	starts   map[place]int         // how often it was called
+	running  map[name]int          // turns of a lane now
+	last     map[laneEpoch]int64   // offset of the last message of a lane begun in an epoch
+	restored map[place]restoration // of partition and epoch
+	fenced   map[place]bool
+	overlaps bool // turns of one lane may overlap: processes that were cut off
+}
+
+type name struct {
+	partition int32
+	lane      string
+}
+
+type place struct {
+	partition int32
+	at        int64
+}
+
+type laneEpoch struct {
+	name
+	epoch int64
+}
+
+type restoration struct{ *commit.Progress }
+
+func newLedger(t *testing.T) *ledger {
+	t.Helper()
+	return &ledger{
+		t:        t,
+		key:      func(m *keystrand.Message) string { return string(m.Key) },
+		offsets:  map[name][]int64{},
+		lanes:    map[place]string{},
+		settled:  map[place]int{},
+		starts:   map[place]int{},
+		running:  map[name]int{},
+		last:     map[laneEpoch]int64{},
+		restored: map[place]restoration{},
+		fenced:   map[place]bool{},
+	}
+}
+
+// put tells the ledger of a message that the log has.
+func (l *ledger) put(partition int32, offset int64, key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := name{partition, key}
+	l.offsets[n] = append(l.offsets[n], offset)
+	l.lanes[place{partition, offset}] = key
+}
+
+func (l *ledger) accepted(id source.ID, r *commit.Progress) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.restored[place{id.Partition, id.Epoch}] = restoration{r}
+	l.allSettledLocked("I3: restored", id, r)
+}
+
+// committed checks I3: what is committed was settled.
+func (l *ledger) committed(id source.ID, p *commit.Progress) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.allSettledLocked("I3: committed", id, p)
+}
+
+func (l *ledger) allSettledLocked(what string, id source.ID, p *commit.Progress) {
+	for at := range l.lanes {
+		if at.partition == id.Partition && p.Settled(at.at) && l.settled[at] == 0 {
+			l.t.Errorf("%s progress of %v says that %d is settled (frontier %d, ahead %v): it was not", what, id, at.at, p.Frontier, p.Ahead)
+		}
+	}
+}
+
+// begin checks I1 and I2 and is called when a handler starts.
+func (l *ledger) begin(m *keystrand.Message) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n, at := name{m.Partition, l.key(m)}, place{m.Partition, m.Offset}
+	l.starts[at]++
+	if r := l.restored[place{m.Partition, m.Epoch}]; r.Progress != nil && r.Settled(m.Offset) {
+		l.t.Errorf("I1: epoch %d handles %d/%d, which was committed as settled", m.Epoch, m.Partition, m.Offset)
+	}
+	if n.lane == "" {
+		return
+	}
+	if l.running[n]++; l.running[n] > 1 && !l.overlaps {
+		l.t.Errorf("I2: %d turns of key %q of partition %d at once (offset %d)", l.running[n], n.lane, n.partition, m.Offset)
+	}
+	le := laneEpoch{n, m.Epoch}
+	if last, ok := l.last[le]; ok && m.Offset < last {
+		l.t.Errorf("I1: epoch %d handles %d/%d of key %q after %d", m.Epoch, m.Partition, m.Offset, n.lane, last)
+	}
+	l.last[le] = m.Offset
+	for _, o := range l.offsets[n] {
+		if o < m.Offset && l.settled[place{m.Partition, o}] == 0 {
+			l.t.Errorf("I1: %d/%d of key %q starts before %d is settled", m.Partition, m.Offset, n.lane, o)
+		}
+	}
+}
+
+// end is called when a handler is about to return.
+func (l *ledger) end(m *keystrand.Message, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := (name{m.Partition, l.key(m)}); n.lane != "" {
+		l.running[n]--
+	}
+	if err == nil {
+		l.settled[place{m.Partition, m.Offset}]++
+	}
+}
+
+// settle notes what was settled without its handler.
+func (l *ledger) settle(partition int32, offset int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.settled[place{partition, offset}]++
+}
+
+// handler records the calls of f.
+func (l *ledger) handler(f func(ctx context.Context, m *keystrand.Message) error) keystrand.Handler {
+	return keystrand.HandlerFunc(func(ctx context.Context, m *keystrand.Message) (err error) {
+		l.begin(m)
+		defer func() { l.end(m, err) }()
+		return f(ctx, m)
+	})
+}
+
+// lost checks that every message was settled.
+func (l *ledger) checkAllSettled() {
+	l.t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for at, lane := range l.lanes {
+		if l.settled[at] == 0 {
+			l.t.Errorf("I3: %d/%d of key %q was never settled", at.partition, at.at, lane)
+		}
+	}
+}
+
+// repeats counts the messages that were settled more than once.
+func (l *ledger) repeats() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, times := range l.settled {
+		n += times - 1
+	}
+	return n
+}
+
+func (l *ledger) started(partition int32, offset int64) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.starts[place{partition, offset}]
+}
+
+// running is a pipeline whose Run is under way.
+type running struct {
+	*pipeline.Pipeline
+	cancel context.CancelCauseFunc
+	over   chan struct{}
+	err    error // what Run returned; after over
+}
+
+// start builds the pipeline and runs it until it ends or the test stops it.
+func start(t *testing.T, b *pipeline.Builder) *running {
+	t.Helper()
+	return startWith(t, t.Context(), b)
+}
+
+func startWith(t *testing.T, ctx context.Context, b *pipeline.Builder) *running { //nolint:revive // t comes first in helpers
+	t.Helper()
+	p, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	r := &running{Pipeline: p, cancel: cancel, over: make(chan struct{})}
+	go func() {
+		defer close(r.over)
+		r.err = p.Run(ctx)
+	}()
+	return r
+}
+
+// stop ends the pipeline and returns what Run returned.
+func (r *running) stop() error {
+	r.cancel(nil)
+	return r.wait()
+}
+
+func (r *running) wait() error {
+	<-r.over
+	r.cancel(nil)
+	return r.err
+}
+
+// part returns the snapshot of one partition.
+func (r *running) part(t *testing.T, partition int32) pipeline.PartitionSnapshot {
+	t.Helper()
+	for _, p := range r.Snapshot().Partitions {
+		if p.ID.Partition == partition {
+			return p
+		}
+	}
+	t.Fatalf("partition %d is not owned", partition)
+	return pipeline.PartitionSnapshot{}
+}
+
+// keyed returns a message with a key.
+func keyed(key string) keystrand.Message {
+	return keystrand.Message{Key: []byte(key), Value: []byte("v")}
+}
+
+// keysOf returns n messages with the keys k0, k1, … in turns.
+func keysOf(n, keys int) []keystrand.Message {
+	ms := make([]keystrand.Message, n)
+	for i := range ms {
+		ms[i] = keyed(fmt.Sprintf("k%d", i%keys))
+	}
+	return ms
+}
