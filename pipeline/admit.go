@@ -9,12 +9,13 @@ type Wait int32
 
 // What fetching can wait for.
 const (
-	WaitNone   Wait = iota // nothing: it fetches
-	WaitSource             // the source's next message
-	WaitPause              // an operator, who paused the partition
-	WaitReplay             // commits: Limits.MaxReplay settled messages stand beyond what they can express
-	WaitBudget             // Limits.InFlight or InFlightBytes
-	WaitKey                // a key that has more than Limits.KeyShare messages waiting
+	WaitNone    Wait = iota // nothing: it fetches
+	WaitSource              // the source's next message
+	WaitPause               // an operator, who paused the partition
+	WaitReplay              // commits: Limits.MaxReplay settled messages stand beyond what they can express
+	WaitBudget              // Limits.InFlight or InFlightBytes
+	WaitKey                 // a key that has more than Limits.KeyShare messages waiting
+	WaitWorkers             // workers, which have enough to do for the next moment
 )
 
 // String says what is waited for.
@@ -32,6 +33,8 @@ func (w Wait) String() string {
 		return "the budget"
 	case WaitKey:
 		return "KeyShare"
+	case WaitWorkers:
+		return "workers"
 	}
 	return "unknown"
 }
@@ -47,6 +50,7 @@ func (p *Pipeline) admit(ctx context.Context, pt *partition) error {
 		{WaitReplay, func() error { return pt.gate.await(ctx, func() bool { return p.replayable(pt) }) }},
 		{WaitKey, func() error { return pt.queue.AwaitShare(ctx) }},
 		{WaitBudget, func() error { return p.budget.await(ctx, pt.share) }},
+		{WaitWorkers, func() error { return p.exec.AwaitDemand(ctx) }},
 	} {
 		pt.waits.Store(int32(reason.wait))
 		if err := reason.await(); err != nil {
