@@ -174,12 +174,14 @@ func (s *Source) committed(ctx context.Context, names []partitionName) (map[part
 		if !ok {
 			return fmt.Errorf("an answer of type %T", resp)
 		}
-		if r.ErrorCode != 0 {
-			return kafkago.Error(r.ErrorCode)
+		if code := kafkago.Error(r.ErrorCode); code != 0 && code != kafkago.GroupIdNotFound {
+			return code
 		}
 		for _, t := range r.Topics {
 			for _, p := range t.Partitions {
-				if p.ErrorCode != 0 {
+				if code := kafkago.Error(p.ErrorCode); code == kafkago.GroupIdNotFound {
+					p.CommittedOffset = -1
+				} else if code != 0 {
 					return fmt.Errorf("%s/%d: %w", t.Name, p.PartitionIndex, kafkago.Error(p.ErrorCode))
 				}
 				found[partitionName{Topic: t.Name, Number: p.PartitionIndex}] =
@@ -187,7 +189,9 @@ func (s *Source) committed(ctx context.Context, names []partitionName) (map[part
 			}
 		}
 		for _, n := range names {
-			if _, answered := found[n]; !answered {
+			if _, answered := found[n]; !answered && kafkago.Error(r.ErrorCode) == kafkago.GroupIdNotFound {
+				found[n] = committed{offset: -1, leaderEpoch: -1}
+			} else if !answered {
 				return fmt.Errorf("the broker did not answer for %s/%d", n.Topic, n.Number)
 			}
 		}
