@@ -123,16 +123,17 @@ func (h *head) control() bool       { return h.attributes&attrControl != 0 }
 func (h *head) transactional() bool { return h.attributes&attrTransactional != 0 }
 
 // scan walks the batches of a record set that was asked for at offset from. It returns the set up to the end of the
-// last whole batch and the position behind it. An error means that the batch at the position is damaged.
-func scan(set []byte, from int64) (whole []byte, next int64, err error) {
-	next = from
+// last whole batch, the position behind it and the leader epoch of that batch. An error means that the batch at the
+// position is damaged.
+func scan(set []byte, from int64) (whole []byte, next int64, epoch int32, err error) {
+	next, epoch = from, -1
 	rest := set
 	for {
 		h, after, ok, err := nextBatch(rest, true)
 		if !ok {
-			return set[:len(set)-len(rest)], next, err
+			return set[:len(set)-len(rest)], next, epoch, err
 		}
-		next = max(next, h.last+1)
+		next, epoch = max(next, h.last+1), h.epoch
 		rest = after
 	}
 }

@@ -203,10 +203,16 @@ type answer struct {
 	end     int64
 	aborted [][2]int64 // producer, first offset
 	code    int16
+	cut     int64 // diverging end offset, if not 0
 }
 
 // serve answers all fetches by hand.
 func (k *broker) serve(f func(offset int64, maxBytes int32) answer) {
+	k.serveEpochs(func(p *kmsg.FetchRequestTopicPartition) answer { return f(p.FetchOffset, p.PartitionMaxBytes) })
+}
+
+// serveEpochs is serve with all that is asked for.
+func (k *broker) serveEpochs(f func(p *kmsg.FetchRequestTopicPartition) answer) {
 	k.ControlKey(int16(kmsg.Fetch), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		k.KeepControl()
 		req, ok := r.(*kmsg.FetchRequest)
@@ -218,7 +224,7 @@ func (k *broker) serve(f func(offset int64, maxBytes int32) answer) {
 			rt := kmsg.NewFetchResponseTopic()
 			rt.Topic, rt.TopicID = t.Topic, t.TopicID
 			for _, p := range t.Partitions {
-				a := f(p.FetchOffset, p.PartitionMaxBytes)
+				a := f(&p)
 				rp := kmsg.NewFetchResponseTopicPartition()
 				rp.Partition, rp.RecordBatches, rp.ErrorCode = p.Partition, a.set, a.code
 				rp.HighWatermark, rp.LastStableOffset = a.end, a.end
@@ -226,6 +232,9 @@ func (k *broker) serve(f func(offset int64, maxBytes int32) answer) {
 					at := kmsg.NewFetchResponseTopicPartitionAbortedTransaction()
 					at.ProducerID, at.FirstOffset = ab[0], ab[1]
 					rp.AbortedTransactions = append(rp.AbortedTransactions, at)
+				}
+				if a.cut != 0 {
+					rp.DivergingEpoch.Epoch, rp.DivergingEpoch.EndOffset = 1, a.cut
 				}
 				rt.Partitions = append(rt.Partitions, rp)
 			}

@@ -171,7 +171,7 @@ func TestReaderReadsTheFormatsBeforeKafka011(t *testing.T) {
 		raw{base: 13, records: []int{0}}.bytes(),
 	)
 	d := newDecoder("t", 0, 1, true, &epochs{})
-	whole, next, err := scan(set, 1)
+	whole, next, _, err := scan(set, 1)
 	if err != nil || next != 14 || len(whole) != len(set) {
 		t.Fatalf("next %d, %d bytes of %d, %v", next, len(whole), len(set), err)
 	}

@@ -47,7 +47,7 @@ func BenchmarkDecode(b *testing.B) {
 			b.ReportAllocs()
 			for done := 0; done < b.N; done += n * batches {
 				d.next = 0
-				whole, _, err := scan(set, 0)
+				whole, _, _, err := scan(set, 0)
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -18,7 +18,7 @@ import (
 // any bytes: no panic, ascending offsets, a position that is behind what was returned and never goes back.
 func decodeAll(t interface{ Fatalf(string, ...any) }, set []byte, aborted []abortedTxn, from int64, messages, size int) ([]keystrand.Message, int64, error) {
 	d := newDecoder("t", 0, from, true, &epochs{})
-	whole, next, damage := scan(set, from)
+	whole, next, _, damage := scan(set, from)
 	if next < from {
 		t.Fatalf("scan went back from %d to %d", from, next)
 	}

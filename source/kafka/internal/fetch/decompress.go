@@ -5,21 +5,28 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/segmentio/kafka-go/compress"
 )
 
-var errTooLarge = errors.New("a batch is larger than 2 GiB when decompressed")
+const (
+	maxBatch = 1 << 30 // bytes of a batch in its decompressed form; more is an attack or damage
+	maxKept  = 4 << 20 // bytes of the buffer that is kept between batches
+)
+
+var errTooLarge = fmt.Errorf("a batch has more than %d bytes when decompressed", maxBatch)
 
 // decompressor turns the compressed bodies of batches into records, in a buffer that it uses again.
 type decompressor struct {
-	in  bytes.Reader
-	out bytes.Buffer
+	in   bytes.Reader
+	out  []byte
+	zstd *zstd.Decoder // made when it is needed
 }
 
 // decompress returns the bytes behind body; they are valid until the next call. The codecs are those of kafka-go,
-// both forms of snappy among them. A panic of a codec on broken bytes is an error.
+// both forms of snappy among them, but for zstd: a decoder of our own knows that it has the whole input, which is
+// faster than the library's streams. A panic of a codec on broken bytes is an error.
 func (d *decompressor) decompress(codec int16, body []byte) (_ []byte, err error) {
 	c := compress.Compression(codec).Codec()
 	if c == nil {
@@ -27,25 +34,47 @@ func (d *decompressor) decompress(codec int16, body []byte) (_ []byte, err error
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("decompressing (%s): %v", c.Name(), p)
+			err = fmt.Errorf("%v", p)
+		}
+		if err != nil {
+			d.zstd = nil
+			err = fmt.Errorf("decompressing (%s): %w", c.Name(), err)
 		}
 	}()
-	d.in.Reset(body)
-	d.out.Reset()
-	if d.out.Cap() > maxKept {
-		d.out = bytes.Buffer{}
+	if cap(d.out) > maxKept {
+		d.out = nil
 	}
-	zr := c.NewReader(&d.in)
-	defer func() { _ = zr.Close() }()
-	n, err := io.Copy(&d.out, io.LimitReader(zr, math.MaxInt32))
-	if err != nil {
-		return nil, fmt.Errorf("decompressing (%s): %w", c.Name(), err)
+	if codec == int16(compress.Zstd) {
+		d.out, err = d.unzstd(body)
+	} else {
+		d.out, err = d.stream(c, body)
 	}
-	if n == math.MaxInt32 {
-		return nil, errTooLarge
-	}
-	return d.out.Bytes(), nil
+	return d.out, err
 }
 
-// maxKept bounds the buffer that is kept between batches.
-const maxKept = 4 << 20
+func (d *decompressor) stream(c compress.Codec, body []byte) ([]byte, error) {
+	d.in.Reset(body)
+	zr := c.NewReader(&d.in)
+	defer func() { _ = zr.Close() }() // there is nothing to lose in a reader
+	out := bytes.NewBuffer(d.out[:0])
+	n, err := io.Copy(out, io.LimitReader(zr, maxBatch+1))
+	if err == nil && n > maxBatch {
+		err = errTooLarge
+	}
+	return out.Bytes(), err
+}
+
+func (d *decompressor) unzstd(body []byte) ([]byte, error) {
+	if d.zstd == nil {
+		z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(maxBatch))
+		if err != nil {
+			return nil, err
+		}
+		d.zstd = z
+	}
+	out, err := d.zstd.DecodeAll(body, d.out[:0])
+	if errors.Is(err, zstd.ErrDecoderSizeExceeded) {
+		err = errTooLarge
+	}
+	return out, err
+}

@@ -11,10 +11,14 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/sasl"
+	"github.com/segmentio/kafka-go/sasl/plain"
+	"github.com/segmentio/kafka-go/sasl/scram"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
+	kgoplain "github.com/twmb/franz-go/pkg/sasl/plain"
 
 	"github.com/keystrand/keystrand/source"
 )
@@ -339,6 +343,95 @@ func TestRecreatedLogIsNotSkipped(t *testing.T) {
 			})
 		})
 	}
+}
+
+// An unclean election takes away what was read; once the log has grown again, the library reads on behind it.
+func TestReaderTellsThatTheLogWasCut(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		k := newBroker(t, kfake.SeedTopics(1, "t"))
+		produce(t, k.client(t), 200) // for ListOffsets
+		k.serveEpochs(func(p *kmsg.FetchRequestTopicPartition) answer {
+			switch {
+			case p.FetchOffset == 0:
+				return answer{set: raw{base: 0, last: 99, records: []int{0}, epoch: 7}.bytes(), end: 200}
+			case p.LastFetchedEpoch == 7: // which ended at 50, says the new leader
+				return answer{cut: 50, end: 200}
+			}
+			return answer{set: raw{base: 100, last: 99, records: []int{0}, epoch: 8}.bytes(), end: 200}
+		})
+		k.cfg.OutOfRange = Earliest
+		got, err := readTo(t, newReader(t, k.cfg, 0), 200)
+		var out *OutOfRangeError
+		if !errors.As(err, &out) || out.Offset != 100 || out.Last != 50 || len(got) != 1 {
+			t.Errorf("%d messages, %v", len(got), err)
+		}
+	})
+}
+
+// A broker that has deleted all records of an epoch answers a question about it with OffsetOutOfRange.
+func TestReaderIsNotStoppedByAnEpochThatRetentionHasTaken(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		k := newBroker(t, kfake.SeedTopics(1, "t"))
+		produce(t, k.client(t), 200)
+		k.serveEpochs(func(p *kmsg.FetchRequestTopicPartition) answer {
+			switch {
+			case p.FetchOffset == 0:
+				return answer{set: raw{base: 0, last: 99, records: []int{0}, epoch: 7}.bytes(), end: 200}
+			case p.LastFetchedEpoch == 7:
+				return answer{code: int16(kafka.OffsetOutOfRange)}
+			}
+			return answer{set: raw{base: 100, last: 99, records: []int{0}, epoch: 8}.bytes(), end: 200}
+		})
+		if got, err := readTo(t, newReader(t, k.cfg, 0), 200); err != nil || len(got) != 2 {
+			t.Errorf("%d messages, %v", len(got), err)
+		}
+	})
+}
+
+func TestReaderEndsWhenItsCredentialsAreRefused(t *testing.T) {
+	for name, mechanism := range map[string]sasl.Mechanism{
+		"plain": plain.Mechanism{Username: "u", Password: "wrong"},
+		"scram": must(scram.Mechanism(scram.SHA256, "u", "wrong")),
+		"fine":  plain.Mechanism{Username: "u", Password: "right"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				k := newBroker(t, kfake.SeedTopics(1, "t"), kfake.EnableSASL(),
+					kfake.User("PLAIN", "u", "right"), kfake.User("SCRAM-SHA-256", "u", "right"))
+				k.cfg.Transport.SASL = mechanism
+				if name != "fine" { // as Kafka answers; kfake alone closes the connection
+					k.ControlKey(int16(kmsg.SASLAuthenticate), func(r kmsg.Request) (kmsg.Response, error, bool) {
+						resp, _ := r.ResponseKind().(*kmsg.SASLAuthenticateResponse)
+						resp.ErrorCode = int16(kafka.SASLAuthenticationFailed)
+						k.KeepControl()
+						return resp, nil, true
+					})
+				}
+				if name == "fine" {
+					produce(t, k.client(t, kgo.SASL(kgoplain.Auth{User: "u", Pass: "right"}.AsMechanism())), 3)
+				}
+				got, err := readTo(t, newReader(t, k.cfg, 0), 3)
+				if name == "fine" {
+					if err != nil || len(got) != 3 {
+						t.Errorf("%d messages, %v", len(got), err)
+					}
+					return
+				}
+				var denied *PermissionError
+				if !errors.As(err, &denied) {
+					t.Errorf("error %v", err)
+				}
+				t.Log(err)
+			})
+		})
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
 
 func TestReaderTellsThatTheTopicIsGone(t *testing.T) {

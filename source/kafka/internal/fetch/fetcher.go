@@ -36,6 +36,7 @@ type fetcher struct {
 	route     *route
 	leader    int32     // of the last route, -1 before
 	ask       int64     // where the next request begins
+	fetched   int32     // leader epoch of what was fetched last, -1 if not known
 	maxBytes  int       // of the next request
 	damagedAt int64     // where a batch was damaged, to be asked for once more; -1 for none
 	replica   int32     // a nearer one to ask, -1 for the leader
@@ -101,7 +102,7 @@ func (f *fetcher) round(ctx context.Context) (*response, error) {
 	}
 	q := fetchRequest{
 		version: f.route.fetch, topic: f.topic, id: f.route.id, partition: f.partition, epoch: f.route.epoch,
-		offset: f.ask, committed: !f.cfg.ReadUncommitted, maxWaitMS: int32(f.cfg.MaxWait.Milliseconds()),
+		offset: f.ask, fetched: f.fetched, committed: !f.cfg.ReadUncommitted, maxWaitMS: int32(f.cfg.MaxWait.Milliseconds()),
 		maxBytes: int32(f.maxBytes), rack: f.cfg.RackID,
 	}
 	x := &exchange{key: keyFetch, version: q.version, broker: f.target(), body: q.encode()}
@@ -174,10 +175,13 @@ func (f *fetcher) take(ctx context.Context, x *exchange, p *fetchResponse) (*res
 		f.recycle(x.response)
 		return nil, nil //nolint:nilnil // nothing yet: that one is asked next
 	}
-	whole, next, err := scan(p.set, f.ask)
+	if p.cut >= 0 {
+		return nil, f.cut(ctx, p.cut)
+	}
+	whole, next, epoch, err := scan(p.set, f.ask)
 	if next > f.ask {
 		res := &response{start: f.ask, set: whole, aborted: p.aborted, frame: x.response}
-		f.ask, f.maxBytes, f.damagedAt = next, f.cfg.MaxBytes, -1
+		f.ask, f.fetched, f.maxBytes, f.damagedAt = next, epoch, f.cfg.MaxBytes, -1
 		return res, nil
 	}
 	f.recycle(x.response)
@@ -239,6 +243,7 @@ func (f *fetcher) outside(ctx context.Context) (*response, error) {
 		return nil, err
 	}
 	if first <= f.ask && f.ask <= last {
+		f.fetched = -1 // a broker says so too when it has deleted all records of that epoch
 		return nil, fmt.Errorf("a broker refused offset %d and then said that it has %d to %d: %w", f.ask, first, last, kafka.OffsetOutOfRange)
 	}
 	to := int64(-1)
@@ -259,8 +264,18 @@ func (f *fetcher) outside(ctx context.Context) (*response, error) {
 	if f.cfg.OnReset != nil {
 		f.cfg.OnReset(f.ask, to)
 	}
-	f.ask = to
+	f.ask, f.fetched = to, -1
 	return &response{start: to}, nil
+}
+
+// cut handles a log whose history is another one from an offset below the position on: an unclean election took a
+// leader without the records that were read. Whatever stands there now would be skipped by reading on.
+func (f *fetcher) cut(ctx context.Context, at int64) error {
+	first, err := f.bound(ctx, stampEarliest, false)
+	if err != nil {
+		return err
+	}
+	return &OutOfRangeError{Topic: f.topic, Partition: f.partition, Offset: f.ask, First: first, Last: at}
 }
 
 func (f *fetcher) bound(ctx context.Context, stamp int64, committed bool) (int64, error) {

@@ -47,7 +47,7 @@ func NewReader(cfg Config, topic string, partition int32, start int64) *Reader {
 		cfg: &r.cfg, topic: topic, partition: partition, watch: r.watch,
 		finder: finder{cfg: &r.cfg, topic: topic, partition: partition, id: cfg.LogID},
 		out:    make(chan *response), free: make(chan []byte, 1),
-		ask: start, maxBytes: cfg.MaxBytes, damagedAt: -1, leader: -1, replica: -1,
+		ask: start, maxBytes: cfg.MaxBytes, fetched: -1, damagedAt: -1, leader: -1, replica: -1,
 	}
 	r.watch.id.Store(&cfg.LogID)
 	r.position.Store(start)

@@ -14,6 +14,7 @@ type fetchRequest struct {
 	partition int32
 	epoch     int32 // of the leader as we know it; -1 asks any
 	offset    int64
+	fetched   int32 // epoch of the batch below offset, -1 if not known: the broker compares it with its own history
 	committed bool
 	maxWaitMS int32
 	maxBytes  int32
@@ -48,7 +49,7 @@ func (q *fetchRequest) encode() []byte {
 	}
 	w.i64(q.offset)
 	if q.version >= 12 {
-		w.i32(-1) // the last epoch that was fetched
+		w.i32(q.fetched)
 	}
 	if q.version >= 5 {
 		w.i64(-1) // start of a follower's log
@@ -73,10 +74,11 @@ type fetchResponse struct {
 	aborted               []abortedTxn
 	replica               int32 // the nearer replica to ask instead, -1 for none
 	set                   []byte
+	cut                   int64 // where the broker's history leaves ours (KIP-595), -1 if it does not
 }
 
 func parseFetch(r reader, q *fetchRequest) (*fetchResponse, error) {
-	p := &fetchResponse{highWatermark: -1, stable: -1, replica: -1}
+	p := &fetchResponse{highWatermark: -1, stable: -1, replica: -1, cut: -1}
 	r.i32() // throttled
 	if q.version >= 7 {
 		if err := codeError(r.i16()); err != nil {
@@ -109,7 +111,7 @@ func parseFetch(r reader, q *fetchRequest) (*fetchResponse, error) {
 }
 
 func parseFetched(r *reader, v int16) *fetchResponse {
-	p := &fetchResponse{err: codeError(r.i16()), highWatermark: r.i64(), stable: r.i64(), replica: -1}
+	p := &fetchResponse{err: codeError(r.i16()), highWatermark: r.i64(), stable: r.i64(), replica: -1, cut: -1}
 	if v >= 5 {
 		r.i64() // start of the log
 	}
@@ -121,6 +123,11 @@ func parseFetched(r *reader, v int16) *fetchResponse {
 		p.replica = r.i32()
 	}
 	p.set = r.bytes()
-	r.tags(nil)
+	r.tags(func(tag uint64, value reader) {
+		if tag == 0 { // the diverging epoch
+			value.i32()
+			p.cut = value.i64()
+		}
+	})
 	return p
 }
