@@ -2,9 +2,11 @@ package pipeline_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/commit"
@@ -150,6 +152,7 @@ type ledger struct {
 	offsets  map[name][]int64      // of each lane: the messages that there are, told by put
 	lanes    map[place]string      // the lane of each message
 	settled  map[place]int         // how often a handler returned nil
+	when     map[place]settling    // the last time it did
 	starts   map[place]int         // how often it was called
 	running  map[name]int          // turns of a lane now
 	last     map[laneEpoch]int64   // offset of the last message of a lane begun in an epoch
@@ -175,6 +178,11 @@ type laneEpoch struct {
 
 type restoration struct{ *commit.Progress }
 
+type settling struct {
+	at    time.Time
+	epoch int64
+}
+
 func newLedger(t *testing.T) *ledger {
 	t.Helper()
 	return &ledger{
@@ -183,6 +191,7 @@ func newLedger(t *testing.T) *ledger {
 		offsets:  map[name][]int64{},
 		lanes:    map[place]string{},
 		settled:  map[place]int{},
+		when:     map[place]settling{},
 		starts:   map[place]int{},
 		running:  map[name]int{},
 		last:     map[laneEpoch]int64{},
@@ -212,6 +221,12 @@ func (l *ledger) committed(id source.ID, p *commit.Progress) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.allSettledLocked("I3: committed", id, p)
+	now := time.Now()
+	for at, s := range l.when { // I4: what was settled before, in virtual time, is in this commit
+		if at.partition == id.Partition && s.epoch == id.Epoch && s.at.Before(now) && !p.Settled(at.at) {
+			l.t.Errorf("I4: %d of %v was settled %v ago and is not in the commit (frontier %d, ahead %v)", at.at, id, now.Sub(s.at), p.Frontier, p.Ahead)
+		}
+	}
 }
 
 func (l *ledger) allSettledLocked(what string, id source.ID, p *commit.Progress) {
@@ -258,6 +273,7 @@ func (l *ledger) end(m *keystrand.Message, err error) {
 	}
 	if err == nil {
 		l.settled[place{m.Partition, m.Offset}]++
+		l.when[place{m.Partition, m.Offset}] = settling{time.Now(), m.Epoch}
 	}
 }
 
@@ -272,8 +288,10 @@ func (l *ledger) settle(partition int32, offset int64) {
 func (l *ledger) handler(f func(ctx context.Context, m *keystrand.Message) error) keystrand.Handler {
 	return keystrand.HandlerFunc(func(ctx context.Context, m *keystrand.Message) (err error) {
 		l.begin(m)
+		err = errors.New("panicked, or ended its goroutine")
 		defer func() { l.end(m, err) }()
-		return f(ctx, m)
+		err = f(ctx, m)
+		return err
 	})
 }
 
