@@ -1,0 +1,294 @@
+package livetest
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Check reads a history from its first to its last event and tells what breaks a promise.
+func Check(h *History) *Report {
+	c := newChecker(h)
+	for i := range h.Events {
+		c.event(&h.Events[i])
+	}
+	c.end()
+	return c.report
+}
+
+// checker walks through a history.
+type checker struct {
+	h       *History
+	report  *Report
+	places  map[Place]*place
+	members map[string]*member
+	evicted map[ownerID]bool // ownerships that are lost somewhere in the history
+	first   int64            // time of the first and the last event
+	last    int64
+}
+
+type ownerID struct {
+	Place
+	epoch int64
+}
+
+// member is a process.
+type member struct {
+	killed, paused, ended bool
+	pausedOnce            bool
+	open                  map[turnID]*turn
+}
+
+type turnID struct {
+	ownerID
+	offset int64
+}
+
+// turn is a handler that runs.
+type turn struct {
+	member string
+	owner  *owner
+	index  int
+}
+
+func newChecker(h *History) *checker {
+	c := &checker{
+		h:       h,
+		report:  &Report{Counts: map[Rule]int{}},
+		places:  map[Place]*place{},
+		members: map[string]*member{},
+		evicted: map[ownerID]bool{},
+	}
+	c.report.Figures.Messages = len(h.Produced)
+	for _, m := range h.Produced {
+		c.place(m.Place).add(m)
+	}
+	for _, p := range c.places {
+		p.index()
+	}
+	for i := range h.Events {
+		if e := &h.Events[i]; e.Kind == Lost {
+			c.evicted[idOf(e)] = true
+		}
+	}
+	if h.Torn > 0 && !slices.ContainsFunc(h.Events, func(e Event) bool { return e.Kind == Killed }) {
+		c.wrong(RuleConserve, "%d lines are torn although nobody was killed", h.Torn)
+	}
+	return c
+}
+
+func (c *checker) place(p Place) *place {
+	found := c.places[p]
+	if found == nil {
+		found = newPlace(p)
+		c.places[p] = found
+	}
+	return found
+}
+
+func (c *checker) member(name string) *member {
+	m := c.members[name]
+	if m == nil {
+		m = &member{open: map[turnID]*turn{}}
+		c.members[name] = m
+	}
+	return m
+}
+
+func (c *checker) wrong(r Rule, format string, args ...any) {
+	if c.report.Counts[r]++; c.report.Counts[r] <= mostTold {
+		c.report.Violations = append(c.report.Violations, Violation{r, fmt.Sprintf(format, args...)})
+	}
+}
+
+func idOf(e *Event) ownerID { return ownerID{Place{e.Stream, e.Partition}, e.Epoch} }
+
+func (e *Event) String() string {
+	return fmt.Sprintf("%s %c %s/%d#%d@%d key %s", e.Member, e.Kind, e.Stream, e.Partition, e.Epoch, e.Offset, e.Key)
+}
+
+func (c *checker) event(e *Event) {
+	if c.first == 0 {
+		c.first = e.At
+	}
+	c.last = max(c.last, e.At)
+	m := c.member(e.Member)
+	if m.killed {
+		c.wrong(RuleMember, "%v: the process had been killed", e)
+		return
+	}
+	switch e.Kind {
+	case Begun:
+	case Ended:
+		m.ended = true
+		for id := range m.open {
+			c.wrong(RuleConserve, "%s has ended and a turn of %v at %d has not", e.Member, id.ownerID, id.offset)
+		}
+		if e.Text != "" && !c.h.MayFail {
+			c.wrong(RuleMember, "Run of %s returned: %s", e.Member, e.Text)
+		}
+	case Broken:
+		c.wrong(RuleConserve, "%s: %s", e.Member, e.Text)
+	case Killed:
+		m.killed = true
+		for _, t := range m.open {
+			c.close(t)
+		}
+		clear(m.open)
+	case Paused:
+		m.paused, m.pausedOnce = true, true
+		for _, p := range c.places {
+			for _, o := range p.owners {
+				o.frozen = o.frozen || o.member == e.Member && !o.released
+			}
+		}
+	case Continued:
+		m.paused = false
+	case Accepted:
+		c.accepted(e)
+	default:
+		o := c.place(Place{e.Stream, e.Partition}).owners[e.Epoch]
+		if o == nil || o.member != e.Member {
+			c.wrong(ruleNoMessage, "%v: it does not own this", e)
+			return
+		}
+		c.owned(e, m, o)
+	}
+}
+
+// owned is an event of a partition that the member has accepted.
+func (c *checker) owned(e *Event, m *member, o *owner) {
+	switch e.Kind {
+	case Asked:
+	case Lost:
+		o.lost = true
+		c.report.Figures.Losses++
+		if c.h.Orderly {
+			c.wrong(RuleOwner, "%v: lost although all hand-overs are orderly", e)
+		}
+	case Released:
+		o.released = true
+		if len(o.open) > 0 && !o.lost {
+			c.wrong(RuleFence, "%v: released with %d turns under way", e, len(o.open))
+		}
+	case Trying:
+		c.trying(e, o)
+	case Stored:
+		c.stored(e, o)
+	case Started:
+		c.started(e, m, o)
+	case Finished:
+		c.finished(e, m, o)
+	case Lettered:
+		if !c.h.DeadLetters {
+			c.wrong(RuleLetter, "%v: a dead letter: %s", e, e.Text)
+		}
+		if i, known := o.place.at[e.Offset]; known {
+			o.settle(i)
+		}
+	default:
+		c.wrong(ruleNoMessage, "%v: unknown", e)
+	}
+}
+
+// current tells whether no newer owner has accepted the partition, and if one has, whether this one could not know: it
+// was frozen, or the service cut it off.
+func (c *checker) current(o *owner) (current, excused bool) {
+	return o.place.newest == o, o.frozen || c.evicted[o.id]
+}
+
+func (c *checker) started(e *Event, m *member, o *owner) {
+	c.report.Figures.Turns++
+	i, known := o.place.at[e.Offset]
+	if !known {
+		c.wrong(RuleForeign, "%v: nobody produced it for a reader", e)
+		return
+	}
+	msg := &o.place.messages[i]
+	if msg.Key != e.Key || msg.Number != e.Number {
+		c.wrong(RuleForeign, "%v: number %d, produced as key %s number %d", e, e.Number, msg.Key, msg.Number)
+	}
+	o.place.notePause(o, e.At, &c.report.Figures)
+	now, excused := c.current(o)
+	switch {
+	case o.released && !o.lost:
+		c.wrong(RuleFence, "%v: released before", e)
+	case !now && !excused:
+		c.wrong(RuleOwner, "%v: epoch %d owns it", e, o.place.newest.id.epoch)
+	case o.cancelled:
+		c.wrong(RuleFence, "%v: another handler of this epoch was cancelled before", e)
+	}
+	switch before := o.place.before[i]; {
+	case o.covered[i]:
+		c.wrong(RuleOrder, "%v: this owner has settled it, or was told that it is settled", e)
+	case before >= 0 && !o.covered[before]:
+		c.wrong(RuleOrder, "%v: offset %d of the key is not settled", e, o.place.messages[before].Offset)
+	}
+	if o.place.settled[i] && !o.tried[i] {
+		c.report.Figures.Again++
+	}
+	if o.tried[i] {
+		c.report.Figures.Attempts++
+	}
+	o.tried[i] = true
+	for _, t := range o.place.running[e.Key] {
+		older := min(t.owner.id.epoch, o.id.epoch)
+		_, cut := c.current(o.place.owners[older])
+		if t.member == e.Member || t.owner.id.epoch == o.id.epoch || !cut {
+			c.wrong(RuleSerial, "%v: offset %d of the key is running in %s, epoch %d", e, o.place.messages[t.index].Offset, t.member, t.owner.id.epoch)
+			continue
+		}
+		c.report.Figures.Overlaps++
+	}
+	t := &turn{member: e.Member, owner: o, index: i}
+	m.open[turnID{o.id, e.Offset}] = t
+	o.open[i] = t
+	o.place.running[e.Key] = append(o.place.running[e.Key], t)
+}
+
+func (c *checker) finished(e *Event, m *member, o *owner) {
+	id := turnID{o.id, e.Offset}
+	t := m.open[id]
+	if t == nil {
+		c.wrong(RuleConserve, "%v: ended without having begun", e)
+		return
+	}
+	delete(m.open, id)
+	c.close(t)
+	switch e.Text {
+	case Settled:
+		o.settle(t.index)
+	case Cancelled:
+		o.cancelled = true
+	case Failed:
+	default:
+		c.wrong(ruleNoMessage, "%v: outcome %q", e, e.Text)
+	}
+}
+
+// close takes a turn out of those that run.
+func (c *checker) close(t *turn) {
+	p, key := t.owner.place, t.owner.place.messages[t.index].Key
+	p.running[key] = slices.DeleteFunc(p.running[key], func(o *turn) bool { return o == t })
+	delete(t.owner.open, t.index)
+}
+
+// end looks at what is left.
+func (c *checker) end() {
+	c.report.Figures.Took = time.Duration(c.last - c.first)
+	for name, m := range c.members {
+		if len(m.open) > 0 && !m.ended {
+			c.wrong(RuleConserve, "%s is gone without a trace, with %d turns under way", name, len(m.open))
+		}
+	}
+	for _, p := range c.places {
+		for i, m := range p.messages {
+			if !p.settled[i] && (c.h.Stuck == "" || m.Key != c.h.Stuck) {
+				c.wrong(RuleLost, "%s/%d@%d key %s number %d was never settled", m.Stream, m.Partition, m.Offset, m.Key, m.Number)
+			}
+		}
+	}
+	for p, stored := range c.h.Committed {
+		c.final(c.place(p), stored)
+	}
+}

@@ -1,0 +1,212 @@
+//go:build unix
+
+package livetest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/kafka"
+)
+
+// kafkaArgs are those of source/kafka in a member.
+type kafkaArgs struct {
+	Brokers       []string
+	Topic, Group  string
+	Session       time.Duration
+	MetadataLimit int
+}
+
+func init() {
+	sources["kafka"] = func(raw json.RawMessage, log *slog.Logger) (source.Source, error) {
+		var a kafkaArgs
+		if err := json.Unmarshal(raw, &a); err != nil {
+			return nil, err
+		}
+		return kafka.New(a.Brokers, a.Group, []string{a.Topic}, kafka.Config{
+			SessionTimeout: a.Session, HeartbeatInterval: a.Session / 10, RebalanceTimeout: 20 * time.Second, MetadataLimit: a.MetadataLimit, Logger: log,
+		})
+	}
+}
+
+// kafkaCluster is Apache Kafka as tools/services runs it.
+type kafkaCluster struct {
+	t       *testing.T
+	service string // its name there
+	brokers []string
+	client  *kgo.Client
+	admin   *kadm.Client
+	args    func(*kafkaArgs) // changes them
+}
+
+var _ Cluster = (*kafkaCluster)(nil)
+
+func newKafka(t *testing.T, variable, service string) *kafkaCluster {
+	t.Helper()
+	v := os.Getenv(variable)
+	if v == "" {
+		t.Skipf("%s is not set: tools/services/services up %s; eval \"$(tools/services/services env)\"; go test -race -run '^TestLive' ./livetest", variable, service)
+	}
+	k := &kafkaCluster{t: t, service: service, brokers: strings.Split(v, ",")}
+	var err error
+	k.client, err = kgo.NewClient(kgo.SeedBrokers(k.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.MetadataMinAge(200*time.Millisecond), kgo.ProducerLinger(2*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.admin = kadm.NewClient(k.client)
+	t.Cleanup(k.client.Close)
+	return k
+}
+
+// Nodes returns how many brokers there are.
+func (k *kafkaCluster) Nodes() int { return len(k.brokers) }
+
+// NewStream makes a topic.
+func (k *kafkaCluster) NewStream(ctx context.Context, partitions int) (string, error) {
+	return k.newTopic(ctx, partitions, nil)
+}
+
+func (k *kafkaCluster) newTopic(ctx context.Context, partitions int, config map[string]*string) (string, error) {
+	topic := fmt.Sprintf("live-%d", time.Now().UnixNano())
+	if _, err := k.admin.CreateTopic(ctx, int32(partitions), -1, config, topic); err != nil {
+		return "", fmt.Errorf("create topic %s: %w", topic, err)
+	}
+	k.t.Cleanup(func() { _, _ = k.admin.DeleteTopic(context.Background(), topic) })
+	return topic, nil
+}
+
+// Produce writes messages and fills in their offsets.
+func (k *kafkaCluster) Produce(ctx context.Context, ms []Message) error {
+	failed := make(chan error, len(ms))
+	for i := range ms {
+		m := &ms[i]
+		k.client.Produce(ctx, recordOf(m), func(got *kgo.Record, err error) {
+			m.Offset = got.Offset
+			if err != nil {
+				failed <- err
+			}
+		})
+	}
+	if err := k.client.Flush(ctx); err != nil {
+		return err
+	}
+	close(failed)
+	return <-failed
+}
+
+// recordOf makes a message of about 100 bytes.
+func recordOf(m *Message) *kgo.Record {
+	return &kgo.Record{Topic: m.Stream, Partition: m.Partition, Key: []byte(m.Key), Value: fmt.Appendf(nil, "%-90d", m.Number)}
+}
+
+// Source returns how a member reads the topic.
+func (k *kafkaCluster) Source(stream, group string) (string, any) {
+	a := kafkaArgs{Brokers: k.brokers, Topic: stream, Group: group, Session: 5 * time.Second}
+	if k.args != nil {
+		k.args(&a)
+	}
+	return "kafka", a
+}
+
+// Progress reads and decodes what is committed.
+func (k *kafkaCluster) Progress(ctx context.Context, stream, group string) (map[int32]*commit.Progress, error) {
+	offsets, err := k.admin.FetchOffsets(ctx, group)
+	if err != nil {
+		return nil, err
+	}
+	all := map[int32]*commit.Progress{}
+	for n, o := range offsets[stream] {
+		if o.Err != nil {
+			return nil, fmt.Errorf("%s/%d: %w", stream, n, o.Err)
+		}
+		p, err := commit.Decode(o.Metadata)
+		if err != nil {
+			return nil, fmt.Errorf("%s/%d at %d: metadata %q: %w", stream, n, o.At, o.Metadata, err)
+		}
+		if p.Frontier != o.At {
+			return nil, fmt.Errorf("%s/%d: offset %d is committed with metadata about %d", stream, n, o.At, p.Frontier)
+		}
+		all[n] = p
+	}
+	return all, nil
+}
+
+// Restart ends a node and starts it again.
+func (k *kafkaCluster) Restart(ctx context.Context, node int, kill bool) error {
+	end := "stop"
+	if kill {
+		end = "kill"
+	}
+	return errors.Join(k.control(ctx, end, k.service, strconv.Itoa(node)), k.control(ctx, "start", k.service, strconv.Itoa(node)))
+}
+
+func (k *kafkaCluster) control(ctx context.Context, args ...string) error {
+	program := os.Getenv("KEYSTRAND_KAFKA_CTL")
+	if program == "" {
+		k.t.Skip("KEYSTRAND_KAFKA_CTL is not set: eval \"$(tools/services/services env)\"")
+	}
+	out, err := exec.CommandContext(ctx, program, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// MoveLeaders makes another replica the preferred leader of each partition and elects it.
+func (k *kafkaCluster) MoveLeaders(ctx context.Context, stream string) error {
+	topics, err := k.admin.ListTopics(ctx, stream)
+	if err != nil {
+		return err
+	}
+	var req kadm.AlterPartitionAssignmentsReq
+	for _, p := range topics[stream].Partitions {
+		req.Assign(stream, p.Partition, append(p.Replicas[1:len(p.Replicas):len(p.Replicas)], p.Replicas[0]))
+	}
+	moved, err := k.admin.AlterPartitionAssignments(ctx, req)
+	if err == nil {
+		err = moved.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("order of replicas: %w", err)
+	}
+	elected, err := k.admin.ElectLeaders(ctx, kadm.ElectPreferredReplica, topics.TopicsSet())
+	if err != nil {
+		return fmt.Errorf("elect leaders: %w", err)
+	}
+	for _, ps := range elected {
+		for _, p := range ps {
+			if p.Err != nil {
+				return fmt.Errorf("elect leader of %s/%d: %w", p.Topic, p.Partition, p.Err)
+			}
+		}
+	}
+	return nil
+}
+
+func TestLiveKafka(t *testing.T) {
+	runScenarios(t, newKafka(t, "KEYSTRAND_KAFKA", "kafka"))
+}
+
+func TestLiveKafkaThreeNodes(t *testing.T) {
+	k := newKafka(t, "KEYSTRAND_KAFKA3", "kafka3")
+	for _, s := range scenarios {
+		if s.nodes == k.Nodes() {
+			t.Run(s.name, func(t *testing.T) { play(t, k, s) })
+		}
+	}
+}

@@ -1,0 +1,190 @@
+//go:build unix
+
+package livetest
+
+import (
+	"context"
+	"testing"
+	"time"
+)
+
+// scenario is what happens to members and nodes while messages are handled.
+type scenario struct {
+	name       string
+	messages   int // default: 100,000
+	partitions int // default: 8
+	keys       int // default: 5,000
+	behaviour  behaviour
+	orderly    bool // hand-overs are; nothing is handled again
+	mayFail    bool // Run may return an error
+	nodes      int  // how many the service must have; 0: any number
+	steps      []step
+	ends       func(r *run, report *Report) // looks at the report; nil: nothing more
+}
+
+// step is something that happens when a share of the messages is settled.
+type step struct {
+	at float64
+	do func(r *run)
+}
+
+func (s scenario) withDefaults() scenario {
+	if s.messages == 0 {
+		s.messages = 100_000
+	}
+	if s.partitions == 0 {
+		s.partitions = 8
+	}
+	if s.keys == 0 {
+		s.keys = 5_000
+	}
+	return s
+}
+
+func join(names ...string) func(*run) {
+	return func(r *run) {
+		for _, name := range names {
+			r.join(name)
+		}
+	}
+}
+func leave(names ...string) func(*run) { return func(r *run) { r.leave(names...) } }
+func kill(name string) func(*run)      { return func(r *run) { r.kill(name) } }
+
+// freeze stops a member until others own all it had: as long as its session lasts.
+func freeze(name string) func(*run) {
+	return func(r *run) {
+		if r.ownNothing(name) {
+			r.t.Errorf("%s owns nothing, so freezing it shows nothing", name)
+		}
+		r.pause(name)
+		r.until("others own what "+name+" had", func() bool { return r.ownNothing(name) })
+		r.goOn(name)
+	}
+}
+
+func restart(node int, kill bool) func(*run) {
+	return func(r *run) {
+		if err := r.cluster.Restart(r.t.Context(), node, kill); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+func moveLeaders(r *run) {
+	if err := r.cluster.MoveLeaders(r.t.Context(), r.stream); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// scenarios are what every service has to stand.
+var scenarios = []scenario{
+	{
+		// Seed 39; the design's "leave, step by step". Three at most, and always somebody.
+		name:    "MembersJoinAndLeave",
+		orderly: true,
+		steps: []step{
+			{0, join("a", "b")},
+			{0.10, join("c")},
+			{0.25, leave("a")},
+			{0.35, join("d")},
+			{0.50, leave("b", "c")},
+			{0.60, join("e", "f")},
+			{0.75, leave("d")},
+			{0.85, leave("e")},
+		},
+	},
+	{
+		// Seed 32: a crash costs repeats, within the bound, and nothing else.
+		name: "MembersAreKilled",
+		steps: []step{
+			{0, join("a", "b", "c")},
+			{0.15, kill("a")},
+			{0.20, join("d")},
+			{0.40, kill("b")},
+			{0.40, kill("c")},
+			{0.45, join("e", "f")},
+			{0.70, kill("d")},
+			{0.80, kill("e")},
+			{0.80, join("g")},
+		},
+	},
+	{
+		// A process that is frozen longer than its session overlaps with the new owner; the epoch tells them apart.
+		name: "MembersAreFrozen",
+		steps: []step{
+			{0, join("a", "b", "c")},
+			{0.15, freeze("a")},
+			{0.40, freeze("b")},
+			{0.65, freeze("c")},
+		},
+	},
+	{
+		name:  "NodeRestarts",
+		nodes: 1,
+		steps: []step{
+			{0, join("a", "b", "c")},
+			{0.20, restart(1, false)},
+			{0.60, restart(1, true)},
+		},
+	},
+	{
+		name:  "LeadersMoveAndNodesRoll",
+		nodes: 3,
+		steps: []step{
+			{0, join("a", "b", "c")},
+			{0.10, moveLeaders},
+			{0.20, restart(1, false)},
+			{0.35, restart(2, false)},
+			{0.50, restart(3, false)},
+			{0.70, moveLeaders},
+			{0.80, restart(2, true)},
+		},
+	},
+	{
+		// A tenth of the messages fails, some three times; only their own keys wait.
+		name:      "ManyRetries",
+		orderly:   true,
+		behaviour: behaviour{FailOne: 10},
+		steps: []step{
+			{0, join("a", "b", "c")},
+			{0.50, leave("b")},
+			{0.60, join("d")},
+		},
+	},
+}
+
+// runScenarios runs those that the service can stand.
+func runScenarios(t *testing.T, c Cluster) {
+	t.Helper()
+	for _, s := range scenarios {
+		if s.nodes != 0 && s.nodes != c.Nodes() {
+			continue
+		}
+		t.Run(s.name, func(t *testing.T) { play(t, c, s) })
+	}
+}
+
+// play is a scenario from its first message to its report.
+func play(t *testing.T, c Cluster, s scenario) *Report {
+	t.Helper()
+	r := newRun(t, c, s)
+	ctx, stop := context.WithTimeout(t.Context(), 10*time.Minute) // real time: hang guard
+	loaded := make(chan error, 1)
+	go func() { loaded <- r.load(ctx) }()
+	defer func() {
+		stop()
+		if err := <-loaded; err != nil && !t.Failed() {
+			t.Error(err)
+		}
+	}()
+	for _, step := range s.steps {
+		r.progress(step.at)
+		step.do(r)
+	}
+	report := r.finish()
+	if s.ends != nil {
+		s.ends(r, report)
+	}
+	return report
+}
