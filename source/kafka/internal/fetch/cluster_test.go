@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -108,12 +107,6 @@ func offsetsOf(ms []keystrand.Message) []int64 {
 		os = append(os, ms[i].Offset)
 	}
 	return os
-}
-
-// bubble runs f with a clock of its own.
-func bubble(t *testing.T, f func(t *testing.T)) {
-	t.Helper()
-	synctest.Test(t, f)
 }
 
 // raw describes a batch made by hand.

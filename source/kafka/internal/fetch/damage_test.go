@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -49,7 +50,7 @@ func TestReaderStopsAtDamagedDataAndReturnsWhatIsBefore(t *testing.T) {
 		"absurd length":        {func() []byte { b := good.bytes(); binary.BigEndian.PutUint32(b[atLength:], 5); return b }(), "5 bytes", 100, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				k := newBroker(t, kfake.SeedTopics(1, "t"))
 				before := raw{base: 90, last: 9, records: []int{0, 5}}.bytes()
 				k.serve(func(offset int64, _ int32) answer {
@@ -72,7 +73,7 @@ func TestReaderStopsAtDamagedDataAndReturnsWhatIsBefore(t *testing.T) {
 }
 
 func TestReaderAsksOnceMoreForDamagedData(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
 		n := 0
 		k.serve(func(offset int64, _ int32) answer {
@@ -89,7 +90,7 @@ func TestReaderAsksOnceMoreForDamagedData(t *testing.T) {
 }
 
 func TestReaderIgnoresABatchThatIsCutOff(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
 		k.serve(func(offset int64, _ int32) answer {
 			a := answer{end: 30}
@@ -108,7 +109,7 @@ func TestReaderIgnoresABatchThatIsCutOff(t *testing.T) {
 
 // Brokers before KIP-74 cut the first batch too when it is larger than asked for.
 func TestReaderAsksForMoreWhenTheFirstBatchDoesNotFit(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
 		k.cfg.MaxBytes = 100
 		k.serve(func(offset int64, maxBytes int32) answer {
@@ -122,7 +123,7 @@ func TestReaderAsksForMoreWhenTheFirstBatchDoesNotFit(t *testing.T) {
 }
 
 func TestReaderTakesTheBrokersTimeWhereTheTopicSaysSo(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
 		k.serveLog(4, 0,
 			raw{base: 0, last: 1, records: []int{0, 1}, times: [2]int64{1000, 5000}, attrs: attrLogAppendTime},

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"testing"
-	"unsafe"
+	"unsafe" //nolint:depguard // addresses are compared, never followed
 
 	"github.com/segmentio/kafka-go/compress"
 	"github.com/twmb/franz-go/pkg/kgo"

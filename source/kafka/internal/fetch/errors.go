@@ -67,53 +67,60 @@ func (e *PermissionError) Error() string {
 
 func (e *PermissionError) Unwrap() error { return e.Err }
 
-// Fatal tells whether an error cannot heal by asking again: it is then worth an end, not a retry. Everything that is
-// not in this table, errors of the network above all, passes: brokers restart, leaders move, certificates of a load
-// balancer do not change by themselves but its back ends do.
+// Fatal tells whether an error cannot heal by asking again: it is worth an end, not a retry. What is not in this table
+// passes: brokers restart (connections break, BrokerNotAvailable, NetworkException, RequestTimedOut, Unknown), leaders
+// move (NotLeaderForPartition, LeaderNotAvailable, ReplicaNotAvailable, FencedLeaderEpoch, UnknownLeaderEpoch,
+// KafkaStorageError, OffsetNotAvailable), brokers hear late of topics (UnknownTopicOrPartition, UnknownTopicID,
+// InconsistentTopicID: final after some seconds, by the metadata), or are busy (ThrottlingQuotaExceeded).
 func Fatal(err error) bool {
-	var denied *PermissionError
-	var outside *OutOfRangeError
-	var corrupt *CorruptError
-	var cert *tls.CertificateVerificationError
-	switch {
-	case errors.Is(err, ErrUnknownTopic), errors.Is(err, ErrTopicGone), errors.Is(err, ErrRecreated),
-		errors.As(err, &denied), errors.As(err, &outside), errors.As(err, &corrupt):
-		return true
-	case errors.As(err, &cert): // the certificate is not one we trust
-		return true
-	}
-	var code kafka.Error
-	if !errors.As(err, &code) {
-		return false
-	}
-	switch code {
-	case kafka.UnsupportedVersion, kafka.InvalidTopic, kafka.InvalidRequest: // another broker, or a bug of ours
-		return true
-	case kafka.SecurityDisabled, kafka.UnsupportedForMessageFormat:
-		return true
-	}
-	return denies(code)
-}
-
-// denies tells whether an error is about credentials. Java's consumer ends on these too.
-func denies(err error) bool {
-	for _, code := range []kafka.Error{
-		kafka.TopicAuthorizationFailed, kafka.ClusterAuthorizationFailed, kafka.GroupAuthorizationFailed,
-		kafka.SASLAuthenticationFailed, kafka.UnsupportedSASLMechanism, kafka.IllegalSASLState,
-	} {
-		if errors.Is(err, code) {
+	for _, final := range []error{ErrUnknownTopic, ErrTopicGone, ErrRecreated, ErrClosed} {
+		if errors.Is(err, final) {
 			return true
 		}
 	}
-	return false
+	if _, ok := errors.AsType[*OutOfRangeError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*CorruptError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*PermissionError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok { // not whom we trust, and never will be
+		return true
+	}
+	code, _ := errors.AsType[kafka.Error](err)
+	switch code {
+	case kafka.UnsupportedVersion, // a broker older than all versions we write
+		kafka.InvalidTopic,   // no broker will ever have this name
+		kafka.InvalidRequest, // a fault of ours: the same bytes get the same answer
+		kafka.UnsupportedForMessageFormat:
+		return true
+	default:
+		return denies(err)
+	}
+}
+
+// denies tells whether an error is about credentials. Java's consumer ends on these too: access that is given later
+// deserves a start that is seen.
+func denies(err error) bool {
+	code, _ := errors.AsType[kafka.Error](err)
+	switch code {
+	case kafka.TopicAuthorizationFailed, kafka.ClusterAuthorizationFailed, kafka.GroupAuthorizationFailed,
+		kafka.SASLAuthenticationFailed, kafka.UnsupportedSASLMechanism, kafka.IllegalSASLState, kafka.SecurityDisabled:
+		return true
+	default:
+		return false
+	}
 }
 
 // named turns a final error about a topic into one that says so.
 func named(err error, topic string) error {
-	var denied *PermissionError
-	switch {
-	case errors.As(err, &denied):
+	if _, ok := errors.AsType[*PermissionError](err); ok {
 		return err
+	}
+	switch {
 	case errors.Is(err, kafka.TopicAuthorizationFailed):
 		return &PermissionError{Topic: topic, Err: err}
 	case denies(err):

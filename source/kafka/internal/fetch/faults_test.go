@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -28,7 +29,7 @@ import (
 // Conn.ReadBatch and Reader panic ("markRead: negative count", #874, #1416) on three empty batches in a row, which the
 // cleaner leaves for every idempotent producer.
 func TestReaderSurvivesManyEmptyBatches(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
 		var bs []raw
 		for i := range int64(40) {
@@ -46,7 +47,7 @@ func TestReaderSurvivesManyEmptyBatches(t *testing.T) {
 // Client.Fetch forgets the last offset delta (record_v2.go), so that a loop over it asks for ever for a batch whose
 // tail was compacted away when that is all that comes.
 func TestReaderPassesCompactedTails(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
 		k.serveLog(111, 1,
 			raw{base: 0, last: 9, records: []int{0, 2}}, // tail gone
@@ -65,7 +66,7 @@ func TestReaderReadsAnyCompactedLogExactly(t *testing.T) {
 	seed := uint64(time.Now().UnixNano()) // any; printed below
 	for i := range uint64(40) {
 		t.Run("", func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				rng := rand.New(rand.NewPCG(seed, i))
 				k := newBroker(t, kfake.SeedTopics(1, "t"))
 				var bs []raw
@@ -109,7 +110,7 @@ func TestReaderReadsAnyCompactedLogExactly(t *testing.T) {
 
 // A broker answers with the whole batch that holds the offset; Client.Fetch returns the records below it too.
 func TestReaderDropsRecordsBelowTheOffsetAskedFor(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
 		produce(t, k.client(t), 100)
 		got, err := readTo(t, newReader(t, k.cfg, 60), 100)
@@ -128,14 +129,14 @@ func TestReaderReturnsNoAbortedRecordAndNoMarker(t *testing.T) {
 		{base: 1, records: []int{0}, producer: 2, attrs: tx},             // committed
 		{base: 2, records: []int{0}, producer: -1},                       // no transaction
 		{base: 3, last: 1, records: []int{0, 1}, producer: 1, attrs: tx}, // aborted
-		marker(5, 2, true), //
+		marker(5, 2, true),
 		{base: 6, records: []int{0}, producer: 1, attrs: tx}, // aborted
-		marker(7, 1, false), //
+		marker(7, 1, false),
 		{base: 8, records: []int{0}, producer: 1, attrs: tx}, // committed
 		{base: 9, records: []int{0}, producer: 2, attrs: tx}, // aborted
-		marker(10, 1, true),                                                      //
-		{base: 11, last: 3, producer: 2, attrs: tx},                              // emptied
-		marker(15, 2, false),                                                     //
+		marker(10, 1, true),
+		{base: 11, last: 3, producer: 2, attrs: tx}, // emptied
+		marker(15, 2, false),
 		{base: 16, records: []int{0}, producer: 2},                               // idempotent only
 		{base: 17, last: 0, producer: 7, attrs: attrControl | tx, records: nil},  // an emptied control batch
 		{base: 18, last: 5, producer: 1, attrs: tx, records: []int{3}, epoch: 4}, // committed
@@ -143,7 +144,7 @@ func TestReaderReturnsNoAbortedRecordAndNoMarker(t *testing.T) {
 	aborted := [][2]int64{{2, 9}, {1, 0}}
 	for name, per := range map[string]int{"in one response": 0, "batch by batch": 1, "three batches a response": 3} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				k := newBroker(t, kfake.SeedTopics(1, "t"))
 				k.serve(func(offset int64, _ int32) answer {
 					a := answer{end: 24}
@@ -176,7 +177,7 @@ func TestReaderReturnsNoAbortedRecordAndNoMarker(t *testing.T) {
 }
 
 func TestReaderAgreesWithFranzGoOnTransactions(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
 		want := transactions(t, func(opts ...kgo.Opt) *kgo.Client { return k.client(t, opts...) })
 		r := newReader(t, k.cfg, 0)
@@ -259,7 +260,7 @@ func TestReaderTellsAPositionOutOfRange(t *testing.T) {
 		"above, latest":   {500, Latest, -1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				k := newBroker(t, kfake.SeedTopics(1, "t"))
 				cl := k.client(t)
 				produce(t, cl, 100)
@@ -308,7 +309,7 @@ func TestRecreatedLogIsNotSkipped(t *testing.T) {
 		"while reading, no ids in Fetch": {[]kfake.Opt{kfake.MaxVersions(fetchBelow(13))}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				k := newBroker(t, append(c.opts, kfake.SeedTopics(1, "t"))...)
 				cl := k.client(t)
 				produce(t, cl, 100)
@@ -347,7 +348,7 @@ func TestRecreatedLogIsNotSkipped(t *testing.T) {
 
 // An unclean election takes away what was read; once the log has grown again, the library reads on behind it.
 func TestReaderTellsThatTheLogWasCut(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
 		produce(t, k.client(t), 200) // for ListOffsets
 		k.serveEpochs(func(p *kmsg.FetchRequestTopicPartition) answer {
@@ -370,7 +371,7 @@ func TestReaderTellsThatTheLogWasCut(t *testing.T) {
 
 // A broker that has deleted all records of an epoch answers a question about it with OffsetOutOfRange.
 func TestReaderIsNotStoppedByAnEpochThatRetentionHasTaken(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
 		produce(t, k.client(t), 200)
 		k.serveEpochs(func(p *kmsg.FetchRequestTopicPartition) answer {
@@ -395,7 +396,7 @@ func TestReaderEndsWhenItsCredentialsAreRefused(t *testing.T) {
 		"fine":  plain.Mechanism{Username: "u", Password: "right"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				k := newBroker(t, kfake.SeedTopics(1, "t"), kfake.EnableSASL(),
 					kfake.User("PLAIN", "u", "right"), kfake.User("SCRAM-SHA-256", "u", "right"))
 				k.cfg.Transport.SASL = mechanism
@@ -417,11 +418,9 @@ func TestReaderEndsWhenItsCredentialsAreRefused(t *testing.T) {
 					}
 					return
 				}
-				var denied *PermissionError
-				if !errors.As(err, &denied) {
+				if _, ok := errors.AsType[*PermissionError](err); !ok {
 					t.Errorf("error %v", err)
 				}
-				t.Log(err)
 			})
 		})
 	}
@@ -435,7 +434,7 @@ func must[T any](v T, err error) T {
 }
 
 func TestReaderTellsThatTheTopicIsGone(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
 		cl := k.client(t)
 		produce(t, cl, 10)
@@ -453,7 +452,7 @@ func TestReaderTellsThatTheTopicIsGone(t *testing.T) {
 }
 
 func TestReaderFollowsTheLeader(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.Ports(9092, 9093, 9094), kfake.SeedTopics(1, "t"))
 		cl := k.client(t)
 		r := newReader(t, k.cfg, 0)
@@ -481,7 +480,7 @@ func TestReaderHealsFaultsThatPass(t *testing.T) {
 		kafka.InvalidMessage, kafka.ThrottlingQuotaExceeded, kafka.FetchSessionIDNotFound,
 	} {
 		t.Run(code.Title(), func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				k := newBroker(t, kfake.SeedTopics(1, "t"))
 				n := 0
 				k.serve(func(offset int64, _ int32) answer {
@@ -508,7 +507,7 @@ func TestReaderHealsFaultsThatPass(t *testing.T) {
 func TestReaderEndsOnFaultsThatStay(t *testing.T) {
 	for _, code := range []kafka.Error{kafka.TopicAuthorizationFailed, kafka.ClusterAuthorizationFailed} {
 		t.Run(code.Title(), func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				k := newBroker(t, kfake.SeedTopics(1, "t"))
 				k.serve(func(int64, int32) answer { return answer{code: int16(code)} })
 				_, err := readTo(t, newReader(t, k.cfg, 0), 1)
@@ -523,7 +522,7 @@ func TestReaderEndsOnFaultsThatStay(t *testing.T) {
 }
 
 func TestReaderReconnectsAfterTheBrokerWasAway(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
 		produce(t, k.client(t), 10)
 		r := newReader(t, k.cfg, 0)
@@ -556,7 +555,7 @@ func TestReaderReconnectsAfterTheBrokerWasAway(t *testing.T) {
 
 // A response that never comes must not hold the partition for ever (#1276, #621, #423, #387, #1036, #1088).
 func TestReaderGivesUpAConnectionThatIsSilent(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
 		produce(t, k.client(t), 10)
 		k.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) { return nil, nil, true })
@@ -571,7 +570,7 @@ func TestReaderGivesUpAConnectionThatIsSilent(t *testing.T) {
 }
 
 func TestWatchdogTellsOnceAndShakesAPartitionBelowItsEnd(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
 		var largest atomic.Int32
 		k.serve(func(offset int64, maxBytes int32) answer {
@@ -611,7 +610,7 @@ func TestWatchdogTellsOnceAndShakesAPartitionBelowItsEnd(t *testing.T) {
 }
 
 func TestWatchdogDoesNotBlameACallerThatDoesNotRead(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
 		produce(t, k.client(t), 1000)
 		k.cfg.MaxBytes = 100

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -16,7 +17,7 @@ import (
 )
 
 func TestOffsetsAnswersAllQueriesWithOneRequestALeader(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.Ports(9092, 9093, 9094), kfake.SeedTopics(6, "t"))
 		cl := k.client(t)
 		begun := time.Now()
@@ -49,7 +50,7 @@ func TestOffsetsAnswersAllQueriesWithOneRequestALeader(t *testing.T) {
 }
 
 func TestOffsetsHealsAndTellsWhatCannotHeal(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(2, "t"))
 		k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Err: kerr.NotLeaderForPartition, Count: 3})
 		if got, err := Offsets(t.Context(), k.cfg, "t", map[int32]Query{0: {}}); err != nil || got[0] != 0 {
@@ -67,7 +68,7 @@ func TestOffsetsHealsAndTellsWhatCannotHeal(t *testing.T) {
 }
 
 func TestTopicsNamesWhatIsMissingAndCreatesNothing(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(3, "t"), kfake.SeedTopics(5, "u"), kfake.AllowAutoTopicCreation())
 		counts, err := Partitions(t.Context(), k.cfg, []string{"t", "absent", "u", "t"})
 		if !errors.Is(err, ErrUnknownTopic) || !strings.Contains(err.Error(), "absent") || strings.Contains(err.Error(), "topic u") {
@@ -97,7 +98,7 @@ func TestTopicsNamesWhatIsMissingAndCreatesNothing(t *testing.T) {
 }
 
 func TestTopicsEndsWithItsContextAndTellsTheCause(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
 		k.cfg.Brokers = []string{"127.0.0.1:1"}
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -113,7 +114,7 @@ func TestTopicsEndsWithItsContextAndTellsTheCause(t *testing.T) {
 func TestOldestBrokersAreSpokenTo(t *testing.T) {
 	for name, v := range map[string]int16{"fetch 4": 4, "fetch 6": 6, "fetch 8": 8, "fetch 10": 10, "fetch 11": 11, "fetch 12": 12} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				vs := fetchBelow(v + 1)
 				vs.SetMaxKeyVersion(int16(kmsg.Metadata), v) // 4 to 12, by chance the same range
 				vs.SetMaxKeyVersion(int16(kmsg.ListOffsets), min(2+v/4, 5))

@@ -70,6 +70,7 @@ func BenchmarkRead(b *testing.B) {
 }
 
 func readKeystrand(b *testing.B, addrs []string, partition int, more func(int) bool) {
+	b.Helper()
 	tr := &kafka.Transport{MetadataTopics: []string{"t"}, MetadataTTL: time.Second}
 	defer tr.CloseIdleConnections()
 	r := NewReader(Config{Brokers: addrs, Transport: tr}, "t", int32(partition), 0)
@@ -88,6 +89,7 @@ func readKeystrand(b *testing.B, addrs []string, partition int, more func(int) b
 }
 
 func readClientFetch(b *testing.B, addrs []string, partition int, more func(int) bool) {
+	b.Helper()
 	tr := &kafka.Transport{MetadataTopics: []string{"t"}}
 	defer tr.CloseIdleConnections()
 	cl := &kafka.Client{Addr: kafka.TCP(addrs...), Transport: tr}
@@ -124,12 +126,13 @@ func readClientFetch(b *testing.B, addrs []string, partition int, more func(int)
 }
 
 func readConn(b *testing.B, addrs []string, partition int, more func(int) bool) {
+	b.Helper()
 	c, err := kafka.DialLeader(b.Context(), "tcp", addrs[0], "t", partition)
 	if err != nil {
 		b.Error(err)
 		return
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	if _, err := c.Seek(0, kafka.SeekAbsolute|kafka.SeekDontCheck); err != nil {
 		b.Error(err)
 	}
@@ -153,6 +156,7 @@ func readConn(b *testing.B, addrs []string, partition int, more func(int) bool) 
 }
 
 func readFranz(b *testing.B, addrs []string, partitions int, more func(int) bool) {
+	b.Helper()
 	from := map[int32]kgo.Offset{}
 	for p := range partitions {
 		from[int32(p)] = kgo.NewOffset().At(0)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -19,7 +20,7 @@ func TestReaderReturnsEveryRecordAsItWasWritten(t *testing.T) {
 		"lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				k := newBroker(t, kfake.SeedTopics(1, "t"))
 				cl := k.client(t, kgo.ProducerBatchCompression(codec))
 				at := time.UnixMilli(1_700_000_000_123)
@@ -67,7 +68,7 @@ func TestReaderReturnsEveryRecordAsItWasWritten(t *testing.T) {
 }
 
 func TestReaderWaitsForNewRecordsAndKnowsTheEnd(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
 		cl := k.client(t)
 		r := newReader(t, k.cfg, 0)
@@ -93,7 +94,7 @@ func TestReaderWaitsForNewRecordsAndKnowsTheEnd(t *testing.T) {
 }
 
 func TestReaderLosesNothingWhenContextsEnd(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
 		produce(t, k.client(t), 1000)
 		k.cfg.MaxBytes = 300
@@ -126,7 +127,7 @@ func TestReaderLosesNothingWhenContextsEnd(t *testing.T) {
 }
 
 func TestReaderKeepsTheLimitsOfABatch(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
 		cl := k.client(t)
 		for _, size := range []int{10, 10, 5000, 10, 10, 10} {
@@ -150,7 +151,7 @@ func TestReaderKeepsTheLimitsOfABatch(t *testing.T) {
 }
 
 func TestReaderCloseEndsReadAndLeavesNothing(t *testing.T) {
-	bubble(t, func(t *testing.T) { // a goroutine left behind fails the bubble
+	synctest.Test(t, func(t *testing.T) { // a goroutine left behind fails the bubble
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
 		k.cfg.MaxWait = time.Hour
 		r := NewReader(k.cfg, "t", 0, 0)

@@ -114,7 +114,7 @@ func (r *reader) uvarint() uint64 {
 
 // length reads the length of an array or of bytes: -1 is null. Each element has at least one byte.
 func (r *reader) length() int {
-	n := int64(-1)
+	var n int64
 	if r.flexible {
 		u := r.uvarint()
 		if u > math.MaxInt32 {
