@@ -47,7 +47,7 @@ func (p *Pipeline) admit(ctx context.Context, pt *partition) error {
 		await func() error
 	}{
 		{WaitPause, func() error { return pt.gate.await(ctx, func() bool { return !pt.paused.Load() }) }},
-		{WaitReplay, func() error { return pt.gate.await(ctx, func() bool { return p.replayable(pt) }) }},
+		{WaitReplay, func() error { return pt.gate.await(ctx, func() bool { return p.replayable(pt) > 0 }) }},
 		{WaitKey, func() error { return pt.queue.AwaitShare(ctx) }},
 		{WaitBudget, func() error { return p.budget.await(ctx, pt.share) }},
 		{WaitWorkers, func() error { return p.exec.AwaitDemand(ctx) }},
@@ -61,10 +61,10 @@ func (p *Pipeline) admit(ctx context.Context, pt *partition) error {
 	return nil
 }
 
-// replayable tells whether a crash would replay few enough messages for another batch to be fetched. It is a matter of
-// what is settled ahead of the frontier only: what is unsettled is the budget's.
-func (p *Pipeline) replayable(pt *partition) bool {
+// replayable tells how many messages may be fetched before a crash could replay too many. What is under way counts, since
+// it may settle ahead of the frontier at any moment: a partition that waits only once too much has settled would exceed
+// the bound by all that was in flight.
+func (p *Pipeline) replayable(pt *partition) int64 {
 	s := pt.tracker.State()
-	most := int64(p.cfg.limits.MaxReplay)
-	return s.Ahead < most || pt.commits.beyond(s) < most
+	return int64(p.cfg.limits.MaxReplay) - s.Pending - min(s.Ahead, pt.commits.beyond(s))
 }

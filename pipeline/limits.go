@@ -21,7 +21,8 @@ type Limits struct {
 	// InFlight.
 	KeyShare int
 	// MaxReplay is how many settled messages of a partition may stand beyond what its commits can express, so how many
-	// a crash hands out again because of gaps; at the bound its fetching pauses. Default: 100,000.
+	// a crash hands out again because of gaps; at the bound its fetching pauses. Messages in flight count, since they
+	// may come to stand there, so it bounds them too. Default: 100,000.
 	MaxReplay int
 	// MaxBatch is how many messages a BatchHandler gets at most. Default: 64.
 	MaxBatch int

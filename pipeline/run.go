@@ -77,6 +77,7 @@ func (p *Pipeline) flow(ctx context.Context, pt *partition) error {
 		if err := p.admit(ctx, pt); err != nil {
 			return err
 		}
+		b.MaxMessages = int(min(int64(p.cfg.limits.FetchMessages), max(p.replayable(pt), 1)))
 		b.Messages = b.Messages[:0]
 		if err := pt.source.Fetch(ctx, &b); err != nil {
 			return err
