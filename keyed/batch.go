@@ -6,8 +6,9 @@ import "unsafe"
 type Batch[T any] struct {
 	q      *Queue[T]
 	staged []staged[T]
-	more   []hashed // keys of items that have several
-	free   []*node[T]
+	more   []hashed   // keys of items that have several
+	free   []*node[T] // from used on: in the order they left, which is about that of their addresses
+	used   int
 
 	touched uint32 // keeps the compiler from leaving touch out
 }
@@ -67,13 +68,11 @@ func (b *Batch[T]) AddBarrier() *T { return &b.stage(barrier).node.item }
 func (b *Batch[T]) Len() int { return len(b.staged) }
 
 func (b *Batch[T]) stage(k kind) *staged[T] {
-	n := len(b.free)
-	if n == 0 {
+	if b.used == len(b.free) {
 		b.refill()
-		n = len(b.free)
 	}
-	b.staged = append(b.staged, staged[T]{node: b.free[n-1], kind: k})
-	b.free = b.free[:n-1]
+	b.staged = append(b.staged, staged[T]{node: b.free[b.used], kind: k})
+	b.used++
 	return &b.staged[len(b.staged)-1]
 }
 
@@ -81,15 +80,23 @@ func (b *Batch[T]) stage(k kind) *staged[T] {
 func (b *Batch[T]) refill() {
 	e := b.q.e
 	e.mu.Lock()
-	b.free = e.nodes.takeMany(b.free, joinAtOnce)
+	b.refillLocked()
 	e.unlock()
-	if len(b.free) > 0 {
+	if b.used < len(b.free) {
 		return
 	}
 	chunk := make([]node[T], max((nodeBytes-8)/unsafe.Sizeof(node[T]{}), 8)) // 8: the allocator's own
 	for i := range chunk {
 		b.free = append(b.free, &chunk[i])
 	}
+}
+
+func (b *Batch[T]) refillLocked() {
+	if b.used < len(b.free) {
+		return
+	}
+	b.free = b.q.e.nodes.takeMany(b.free[:0], joinAtOnce)
+	b.used = 0
 }
 
 // nodeBytes of nodes are allocated together and so freed together: few enough that one long parked item pins little.

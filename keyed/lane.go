@@ -3,9 +3,9 @@ package keyed
 // node is one item in a lane's list. An item of several lanes has a node in each of them, which share a multi; the
 // first of them carries the item.
 type node[T any] struct {
-	item  T
 	next  *node[T]
 	multi *multi[T] // nil for an item of one lane
+	item  T         // behind the links: they share a cache line with its first fields
 }
 
 // lane is the FIFO of one key in one queue id. It exists while it has items or a turn of it runs, and is in exactly one

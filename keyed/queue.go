@@ -78,7 +78,7 @@ func (q *Queue[T]) Submit(b *Batch[T]) error {
 			}
 			i += len(few)
 		}
-		b.free = e.nodes.takeMany(b.free, max(min(len(b.staged), joinAtOnce)-len(b.free), 0))
+		b.refillLocked()
 		e.wakeLocked()
 		if i == len(b.staged) {
 			e.unlock()

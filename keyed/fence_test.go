@@ -1,0 +1,126 @@
+package keyed
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// While turns are short a worker claims several lanes; the fence must take back those it has not started (I7), and what
+// has returned is finished all the same, by the worker and not from Fence.
+func TestFenceTakesBackWhatIsClaimedButNotStarted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		fencing := new(atomic.Bool)
+		var starts, finished, dropped atomic.Int64
+		e := newExecutor(t, Config[int]{
+			Workers: 1,
+			Run: func(t *Turn[int]) Result {
+				if starts.Add(1) == 2000+10 {
+					<-gate
+				}
+				return Result{Done: 1}
+			},
+			Finish: func(_ *Queue[int], items []*int) {
+				if fencing.Load() {
+					t.Error("Finish is called from Fence")
+				}
+				finished.Add(int64(len(items)))
+			},
+		})
+		q := e.Open(ID{}, nil)
+		for range 2 {
+			for i := range 2000 {
+				q.Batch().Add(fmt.Sprint(i))
+			}
+			submit(t, q)
+			synctest.Wait() // no time passes: the clock does not look
+		}
+		w := e.workers[0]
+		if w.n < 2 || starts.Load() != 2010 {
+			t.Fatalf("the claim is of %d lanes, %d turns started: the test is void", w.n, starts.Load())
+		}
+		fencing.Store(true)
+		q.Fence(func(*int) { dropped.Add(1) })
+		fencing.Store(false)
+		close(gate)
+		if err := q.Wait(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if n := starts.Load(); n != 2010 {
+			t.Errorf("%d turns started after Fence", n-2010)
+		}
+		if finished.Load() != 2010 || dropped.Load() != 4000-2010 {
+			t.Errorf("%d finished, %d dropped, want 2010, 1990", finished.Load(), dropped.Load())
+		}
+		closeExecutor(t, e)
+	})
+}
+
+// A turn that runs over the fence: its lane keeps its mark, the next epoch's item waits for it (I2), what it does finish
+// is told, and what it does not is dropped before Wait returns.
+func TestRunningMarkOutlivesTheEpoch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		type run struct {
+			epoch  int
+			result chan Result
+		}
+		runs := make(chan run, 10)
+		var finished, dropped atomic.Int64
+		e := newExecutor(t, Config[int]{
+			Workers: 4,
+			MaxTurn: 3,
+			Run: func(t *Turn[int]) Result {
+				r := run{t.Queue.Data().(int), make(chan Result)}
+				runs <- r
+				return <-r.result
+			},
+			Finish: func(_ *Queue[int], items []*int) { finished.Add(int64(len(items))) },
+		})
+		old := e.Open(ID{}, 1)
+		for range 5 {
+			old.Batch().Add("k")
+		}
+		submit(t, old)
+		first := <-runs
+		old.Fence(func(*int) { dropped.Add(1) })
+		if dropped.Load() != 2 {
+			t.Errorf("%d items dropped, want the 2 behind the turn", dropped.Load())
+		}
+		q := e.Open(ID{}, 2)
+		q.Batch().Add("k")
+		submit(t, q)
+		time.Sleep(time.Minute)
+		q.Lanes(func(l Lane[int]) bool {
+			if l.Key != "k" || !l.EarlierEpoch || l.State != Running || l.Len != 1 {
+				t.Errorf("lane is %+v, want it to wait for an earlier epoch", l)
+			}
+			return true
+		})
+		if len(runs) != 0 {
+			t.Error("the next epoch's turn runs beside the earlier one's")
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := old.Wait(ctx); err == nil {
+			t.Error("Wait does not wait for the turn that runs over the fence")
+		}
+		first.result <- Result{Done: 1, Hold: true, Single: 3}
+		if err := old.Wait(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if finished.Load() != 1 || dropped.Load() != 4 {
+			t.Errorf("%d finished, %d dropped, want 1, 4", finished.Load(), dropped.Load())
+		}
+		second := <-runs
+		if second.epoch != 2 {
+			t.Errorf("a turn of epoch %d runs", second.epoch)
+		}
+		second.result <- Result{Done: 1}
+		closeExecutor(t, e)
+	})
+}
