@@ -58,6 +58,13 @@ func (c *cluster) known(name string, since time.Time) *topic {
 	return nil
 }
 
+// doubt forgets a topic, so that it is asked for again.
+func (c *cluster) doubt(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.topics, name)
+}
+
 // ask fetches the topics. bad has an error for each topic that could not be had; err means that no broker answered.
 func (c *cluster) ask(ctx context.Context, names []string) (good map[string]*topic, bad map[string]error, err error) {
 	now := time.Now()

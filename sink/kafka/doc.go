@@ -10,8 +10,8 @@
 // request is in flight for each writer and partition, so nothing overtakes.
 //
 // What is not promised: that a message is stored once. The client library has no idempotent producer, so a reply that is
-// lost means that the batch is written again and stands in the log twice: 1 2 3 1 2 3 4, in order each time. And a broker
-// that freezes with a request in its socket may, when it goes on, still append that request after its retry was
-// answered elsewhere in the queue. Consumers that must not see a message twice have to recognize it. Order across a
-// change of a topic's number of partitions is not kept either: keys then move.
+// lost means that the batch is written again and stands in the log twice: 1 2 3 1 2 3 4, in order each time. A request
+// that was given up is broken off, never sent later; but a broker that froze after it had received it may append it when
+// it goes on, even behind later messages: 1 2 3 4 1 2 3. Consumers that must not see a message twice have to recognize
+// it. Order across a change of a topic's number of partitions is not kept either: keys then move.
 package kafka

@@ -16,9 +16,21 @@ import (
 type request struct {
 	leader int32
 	shards []*shard
+	size   int // most bytes of the batches
 }
 
-func (q *request) add(s *shard) { q.shards = append(q.shards, s) }
+// maxRequestBytes keeps a request below the broker's socket.request.max.bytes, 100 MiB by default, beyond which it hangs
+// up without a word.
+const maxRequestBytes = 32 << 20
+
+// add takes the shard's batch along, unless the request is full; the batch then waits for the next round.
+func (q *request) add(s *shard) {
+	if len(q.shards) > 0 && q.size+s.size > maxRequestBytes {
+		return
+	}
+	q.shards = append(q.shards, s)
+	q.size += s.size
+}
 
 // send writes the batches and sets the answer of each shard.
 func (q *request) send(ctx context.Context, s *Sink) {

@@ -43,8 +43,8 @@ func (w *writer) gather(ctx context.Context) (healthy bool) {
 			continue
 		}
 		if s.leader < 0 {
-			w.trouble(ctx, s, w.describe(s.topic, s.partition, kafka.LeaderNotAvailable))
 			w.divertKeyless(s)
+			w.trouble(ctx, s, w.describe(s.topic, s.partition, kafka.LeaderNotAvailable))
 			healthy = false
 			continue
 		}
@@ -95,6 +95,7 @@ func (w *writer) trouble(ctx context.Context, s *shard, err error) {
 			append(s.attrs(), slog.String("error", err.Error()))...)
 	}
 	s.err = err
+	w.sink.cluster.doubt(s.topic) // for the next Write too, should this one end before it has asked again
 }
 
 // failAll reports messages that this Write gives up.

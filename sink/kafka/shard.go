@@ -25,6 +25,7 @@ type shard struct {
 
 	batch  []int // what is on its way now
 	end    int   // head once that is durable
+	size   int   // most bytes of the batch, before compression
 	limit  int   // most messages of a batch while a culprit is searched; 0 for no bound
 	answer error // to the batch
 	faulty []produce.ResponseError
@@ -74,6 +75,7 @@ func (s *shard) fill(w *writer) bool {
 		s.drop()
 		return false
 	}
+	s.size = size
 	s.records.rewind(w.ms, w.values, s.batch)
 	return true
 }

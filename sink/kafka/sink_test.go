@@ -137,8 +137,14 @@ func TestBatchesAreForAllReplicasAndWithinTheLimit(t *testing.T) {
 			}
 			return nil, nil, false
 		})
+		f.ControlKey(int16(kmsg.Metadata), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+			if req, _ := kreq.(*kmsg.MetadataRequest); req.Topics == nil || req.AllowAutoTopicCreation {
+				seen = append(seen, "metadata of all topics, or with creation")
+			}
+			return nil, nil, false
+		})
 		w := f.writer(t, "out", Config{MaxBatchBytes: 300})
-		writeRounds(t, w, func(int) {})
+		writeRounds(t, w, func(int) { time.Sleep(time.Second) })
 		if seen != nil {
 			t.Errorf("want acks -1, timeout 7500 ms and at most 300 bytes: %v", seen)
 		}
@@ -154,6 +160,26 @@ func TestSinkFollowsTheLeader(t *testing.T) {
 		checkOrder(t, f.read(t, "out"), false)
 		if d := time.Since(start); d > 5*time.Second {
 			t.Errorf("ten moves of the leaders took %v: the metadata is not asked for at once", d)
+		}
+	})
+}
+
+// A Write without time to ask again must leave the question to the next one: the stale view would fail until it is old.
+func TestMovedLeaderIsAskedForByTheNextWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, kfake.SeedTopics(1, "out"))
+		w := f.writer(t, "out", Config{WriteTimeout: time.Millisecond})
+		if err := w.Write(t.Context(), keyed("a=1")); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.MoveTopicPartition("out", 0, (f.LeaderFor("out", 0)+1)%3); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Write(t.Context(), keyed("a=2")); !errors.Is(err, kafka.NotLeaderForPartition) {
+			t.Fatalf("the first Write after the move: %v", err)
+		}
+		if err := w.Write(t.Context(), keyed("a=2")); err != nil {
+			t.Errorf("the second Write after the move: %v", err)
 		}
 	})
 }
