@@ -2,7 +2,6 @@ package kafka_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -115,6 +114,12 @@ func (w *world) config() kafka.Config {
 	return kafka.Config{Dial: w.dial, Logger: slog.New(slog.NewTextHandler(testLog{w.t}, &slog.HandlerOptions{Level: slog.LevelInfo}))}
 }
 
+// inWorldWith is inWorld with one partition and options of the cluster.
+func inWorldWith(t *testing.T, opts []kfake.Opt, f func(t *testing.T, w *world)) {
+	t.Helper()
+	inWorld(t, 1, f, opts...)
+}
+
 // testLog sends the log to the test's; what comes after the end of a test is not lost but not wanted.
 type testLog struct{ t *testing.T }
 
@@ -225,7 +230,7 @@ func (w *world) acceptErr(s *kafka.Source) error {
 	if err == nil {
 		w.t.Fatalf("Accept returned %v", p.ID())
 	}
-	if errors.Is(err, context.DeadlineExceeded) {
+	if ctx.Err() != nil {
 		w.t.Fatalf("Accept has not returned in an hour: %+v", s.Status())
 	}
 	return err

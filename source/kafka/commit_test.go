@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -188,6 +189,7 @@ func TestCommitWaitsForWhatPasses(t *testing.T) {
 				if offset, _ := w.stored("g", 0); offset != 8 {
 					t.Errorf("stored %d, want 8", offset)
 				}
+				synctest.Wait()
 				if len(s.Status().Trouble) != 0 {
 					t.Errorf("trouble remains: %+v", s.Status().Trouble)
 				}

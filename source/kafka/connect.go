@@ -63,13 +63,10 @@ func ask(ctx context.Context, d *kafkago.Dialer, addr string) error {
 // broker says nothing about either, it just closes; so does one that is being stopped. Hence the question is asked
 // again in the other way: an answer to that is proof.
 func (s *Source) diagnose(ctx context.Context, addr string, cause error) error {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	plain, err := s.cfg.Dial(ctx, "tcp", addr)
-	if err != nil {
-		return nil //nolint:nilerr // it cannot even be dialed: there is nothing more to say than cause
+	var failed *net.OpError
+	if errors.As(cause, &failed) && failed.Op == "dial" {
+		return nil // nobody is there to be asked
 	}
-	_ = plain.Close()
 	if s.cfg.TLS == nil && s.speaksTLS(ctx, addr) {
 		return fmt.Errorf("kafka: broker %s expects TLS, and Config.TLS is not set: %w", addr, cause)
 	}
@@ -83,6 +80,8 @@ func (s *Source) diagnose(ctx context.Context, addr string, cause error) error {
 }
 
 func (s *Source) speaksTLS(ctx context.Context, addr string) bool {
+	ctx, cancel := context.WithTimeout(ctx, diagnoseTimeout)
+	defer cancel()
 	conn, err := s.cfg.Dial(ctx, "tcp", addr)
 	if err != nil {
 		return false
@@ -94,14 +93,14 @@ func (s *Source) speaksTLS(ctx context.Context, addr string) bool {
 
 func (s *Source) speaksPlain(ctx context.Context, addr string) bool {
 	d := *s.dialer
-	d.TLS, d.SASLMechanism = nil, nil
+	d.TLS, d.SASLMechanism, d.Timeout = nil, nil, diagnoseTimeout
 	conn, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return false
 	}
 	defer conn.Close() //nolint:errcheck // nothing was written that could be lost
-	if deadline, ok := ctx.Deadline(); ok {
-		_ = conn.SetDeadline(deadline)
+	if err := conn.SetDeadline(time.Now().Add(diagnoseTimeout)); err != nil {
+		return false
 	}
 	_, err = conn.ApiVersions()
 	return err == nil
@@ -111,13 +110,16 @@ func (s *Source) speaksPlain(ctx context.Context, addr string) bool {
 // it is not expected, or closes.
 func (s *Source) wantsSASL(ctx context.Context, addr string) bool {
 	d := *s.dialer
-	d.SASLMechanism = noMechanism{}
+	d.SASLMechanism, d.Timeout = noMechanism{}, diagnoseTimeout
 	conn, err := d.DialContext(ctx, "tcp", addr)
 	if err == nil {
 		_ = conn.Close()
 	}
 	return errors.Is(err, kafkago.UnsupportedSASLMechanism)
 }
+
+// diagnoseTimeout bounds each question of diagnose. Whoever speaks another protocol may never answer.
+const diagnoseTimeout = 3 * time.Second
 
 type noMechanism struct{}
 

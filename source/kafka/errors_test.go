@@ -1,0 +1,479 @@
+package kafka_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go/sasl"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/kafka"
+	"github.com/keystrand/keystrand/source/kafka/assign"
+)
+
+func TestNewReturnsAllErrorsAtOnce(t *testing.T) {
+	_, err := kafka.New(nil, "", []string{"", "a", "a"}, kafka.Config{
+		SessionTimeout: -1, HeartbeatInterval: -1, RebalanceTimeout: -1, JoinBackoff: -1, StartTimeout: -1, WatchInterval: -1,
+		MaxWait: -1, StallTimeout: -1, MaxBytes: -1, MetadataLimit: 40000, OutOfRange: 9, ForeignProgress: 9,
+		Start: kafka.Offsets(map[string]map[int32]int64{"t": {0: -5}}),
+		SASL:  kafka.SCRAMSHA256("\x00", "x"),
+	})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{
+		"brokers", "group", "name of a topic is empty", `topic "a" is given twice`, "SessionTimeout", "HeartbeatInterval", "RebalanceTimeout",
+		"JoinBackoff", "StartTimeout", "WatchInterval", "MaxWait", "StallTimeout", "MaxBytes", "MetadataLimit 40000",
+		"OutOfRange 9", "ForeignProgress 9", "offset -5 of t/0", "SCRAM-SHA-256",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error does not name %q:\n%v", want, err)
+		}
+	}
+	_, err = kafka.New([]string{"b:9092"}, "g", []string{"t"}, kafka.Config{HeartbeatInterval: 20 * time.Second})
+	if err == nil || !strings.Contains(err.Error(), "third of SessionTimeout") {
+		t.Errorf("a heartbeat interval of 20s in a session of 30s: %v", err)
+	}
+}
+
+func TestCredentialsPrintNoSecret(t *testing.T) {
+	for _, m := range []sasl.Mechanism{
+		kafka.Plain("alice", "hunter2"), kafka.SCRAMSHA256("alice", "hunter2"), kafka.SCRAMSHA512("alice", "hunter2"),
+	} {
+		cfg := kafka.Config{SASL: m}
+		var log strings.Builder
+		slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "cfg", m, "all", fmt.Sprint(cfg))
+		text := fmt.Sprintf("%v %+v %#v %s %q %v %+v", m, m, m, m, m, cfg, cfg) + log.String()
+		if strings.Contains(text, "hunter2") || strings.Contains(text, fmt.Sprint([]byte("hunter2"))) {
+			t.Errorf("%s shows the password: %s", m.Name(), text)
+		}
+	}
+}
+
+func TestMissingTopicIsNamedAndNotCreated(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		s, err := kafka.New(w.brokers, "g", []string{"t", "absent"}, w.config())
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = w.acceptErr(s)
+		if !errors.Is(err, kafka.ErrTopicMissing) || !strings.Contains(err.Error(), "absent") || !strings.Contains(err.Error(), `"g"`) {
+			t.Errorf("Accept = %v, want ErrTopicMissing that names topic and group", err)
+		}
+		w.close(s, nil)
+		cl := w.client()
+		defer cl.Close()
+		topics, err := kadm.NewClient(cl).ListTopics(t.Context())
+		if err != nil || topics.Has("absent") {
+			t.Errorf("topics = %v, %v: asking has created the topic", topics.Names(), err)
+		}
+	}, kfake.AllowAutoTopicCreation())
+}
+
+func TestWatchTopicsReadsATopicThatComes(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		cfg := w.config()
+		cfg.WatchTopics = true
+		s, err := kafka.New(w.brokers, "g", []string{"t", "later"}, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ps := w.accept(s, 1)
+		cl := w.client()
+		defer cl.Close()
+		if _, err := kadm.NewClient(cl).CreateTopic(t.Context(), 2, 1, nil, "later"); err != nil {
+			t.Fatal(err)
+		}
+		w.follow(ps)
+		streams := make(map[string]int)
+		for range 3 {
+			p, err := s.Accept(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			streams[p.ID().Stream]++
+			w.release(p)
+		}
+		w.close(s, nil)
+		if streams["t"] != 1 || streams["later"] != 2 {
+			t.Errorf("accepted %v, want t once and later twice", streams)
+		}
+	})
+}
+
+func TestNewPartitionsAreRead(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		s := w.source("g")
+		ps := w.accept(s, 1)
+		cl := w.client()
+		defer cl.Close()
+		if _, err := kadm.NewClient(cl).CreatePartitions(t.Context(), 2, "t"); err != nil {
+			t.Fatal(err)
+		}
+		w.follow(ps)
+		w.close(s, w.accept(s, 3))
+	})
+}
+
+func TestFatalErrorsOfTheGroupAreNamed(t *testing.T) {
+	for _, c := range []struct {
+		err  *kerr.Error
+		key  kmsg.Key
+		want []string
+	}{
+		{kerr.InvalidSessionTimeout, kmsg.JoinGroup, []string{`"g"`, "session timeout", "30s"}},
+		{kerr.InconsistentGroupProtocol, kmsg.JoinGroup, []string{`"g"`, "another kind"}},
+		{kerr.InvalidGroupID, kmsg.JoinGroup, []string{`"g"`}},
+		{kerr.GroupAuthorizationFailed, kmsg.JoinGroup, []string{`"g"`, "grant READ"}},
+		{kerr.GroupAuthorizationFailed, kmsg.FindCoordinator, []string{`"g"`, "grant READ"}},
+		{kerr.GroupAuthorizationFailed, kmsg.OffsetCommit, []string{`"g"`, "grant READ"}},
+		{kerr.TopicAuthorizationFailed, kmsg.Metadata, []string{"t", "not permitted"}},
+		{kerr.TopicAuthorizationFailed, kmsg.OffsetCommit, []string{"t", "not permitted"}},
+	} {
+		t.Run(c.err.Message+" of "+c.key.Name(), func(t *testing.T) {
+			inWorld(t, 1, func(t *testing.T, w *world) {
+				f := kfake.Fault{Keys: []kmsg.Key{c.key}, Err: c.err, Count: -1}
+				h := w.cluster.Fault(f)
+				s := w.source("g")
+				began := time.Now()
+				err := w.acceptErr(s)
+				for _, want := range c.want {
+					if !strings.Contains(err.Error(), want) {
+						t.Errorf("Accept = %v, want it to name %s", err, want)
+					}
+				}
+				if d := time.Since(began); d > 5*time.Second {
+					t.Errorf("it took %v to give up", d)
+				}
+				h.Remove()
+				w.close(s, nil)
+			})
+		})
+	}
+}
+
+func TestPassingErrorsAreWaitedForAndTold(t *testing.T) {
+	for _, c := range []struct {
+		err *kerr.Error
+		key kmsg.Key
+	}{
+		{kerr.CoordinatorNotAvailable, kmsg.FindCoordinator},
+		{kerr.NotCoordinator, kmsg.JoinGroup},
+		{kerr.CoordinatorLoadInProgress, kmsg.JoinGroup},
+		{kerr.GroupMaxSizeReached, kmsg.JoinGroup},
+		{kerr.UnknownServerError, kmsg.SyncGroup},
+		{kerr.CoordinatorLoadInProgress, kmsg.OffsetFetch},
+		{kerr.NotCoordinator, kmsg.OffsetCommit},
+	} {
+		t.Run(c.err.Message+" of "+c.key.Name(), func(t *testing.T) {
+			inWorld(t, 1, func(t *testing.T, w *world) {
+				h := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{c.key}, Err: c.err, Count: -1, TopLevel: c.key == kmsg.OffsetFetch})
+				s := w.source("g")
+				got := w.join(s, 1)
+				time.Sleep(20 * time.Second)
+				if st := s.Status(); len(st.Trouble) == 0 || st.Trouble[0].Since.IsZero() {
+					t.Errorf("status = %+v, want the trouble in it", st)
+				}
+				h.Remove()
+				ps := <-got
+				if st := s.Status(); len(st.Trouble) != 0 || st.State != kafka.Member || st.MemberID == "" || len(st.Partitions) != 1 {
+					t.Errorf("status = %+v, want a member without trouble", st)
+				}
+				w.close(s, ps)
+			})
+		})
+	}
+}
+
+// The coordinator moves under a member; the broker restarts.
+func TestMovedCoordinatorIsFollowed(t *testing.T) {
+	inWorld(t, 2, func(t *testing.T, w *world) {
+		s := w.source("g")
+		ps := w.accept(s, 2)
+		for range 5 {
+			w.cluster.RehashCoordinators()
+			w.commitOrRejoin(s, ps)
+		}
+		w.close(s, ps)
+	}, kfake.NumBrokers(3), kfake.Ports(9092, 9093, 9094))
+}
+
+// commitOrRejoin commits each partition; those that are lost are released and accepted again.
+func (w *world) commitOrRejoin(s *kafka.Source, ps map[int32]source.Partition) {
+	w.t.Helper()
+	time.Sleep(15 * time.Second)
+	lost := 0
+	for n, p := range ps {
+		if len(p.Leaving()) > 0 {
+			w.release(p)
+			delete(ps, n)
+			lost++
+		}
+	}
+	for n, p := range w.accept(s, lost) {
+		ps[n] = p
+	}
+	for _, p := range ps {
+		w.commit(p, p.Restored().Frontier)
+	}
+}
+
+func TestUnreachableBrokerIsWaitedForUpToStartTimeout(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		cfg := w.config()
+		cfg.StartTimeout = 30 * time.Second
+		s, err := kafka.New([]string{"localhost:1"}, "g", []string{"t"}, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		err = w.acceptErr(s)
+		if !errors.Is(err, kafka.ErrStartTimeout) || !strings.Contains(err.Error(), "localhost:1") {
+			t.Errorf("Accept = %v, want ErrStartTimeout that names the broker", err)
+		}
+		if d := time.Since(began); d != 30*time.Second {
+			t.Errorf("gave up after %v, want 30s", d)
+		}
+		w.close(s, nil)
+
+		s = w.source("g", func(c *kafka.Config) { c.StartTimeout = 30 * time.Second })
+		ps := w.accept(s, 1)
+		time.Sleep(time.Minute)
+		if st := s.Status(); st.State != kafka.Member {
+			t.Errorf("the start timeout struck after the start: %+v", st)
+		}
+		w.close(s, ps)
+	})
+}
+
+func TestWrongCredentialsAreNamedAtOnce(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		m    sasl.Mechanism
+		want []string
+	}{
+		{"plain, wrong password", kafka.Plain("alice", "wrong"), []string{"PLAIN", "credentials"}},
+		{"scram, wrong password", kafka.SCRAMSHA256("bob", "wrong"), []string{"SCRAM-SHA-256", "credentials"}},
+		{"none", nil, []string{"expects SASL"}},
+		{"plain", kafka.Plain("alice", "secret"), nil},
+		{"scram 256", kafka.SCRAMSHA256("bob", "secret"), nil},
+		{"scram 512", kafka.SCRAMSHA512("eve", "secret"), nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inWorldWith(t, []kfake.Opt{
+				kfake.EnableSASL(), kfake.Superuser("PLAIN", "alice", "secret"), kfake.Superuser("SCRAM-SHA-256", "bob", "secret"),
+				kfake.Superuser("SCRAM-SHA-512", "eve", "secret"),
+			}, func(t *testing.T, w *world) {
+				s := w.source("g", func(cfg *kafka.Config) { cfg.SASL = c.m })
+				if c.want == nil {
+					w.close(s, w.accept(s, 1))
+					return
+				}
+				w.wantsErr(s, c.want...)
+			})
+		})
+	}
+}
+
+func (w *world) wantsErr(s *kafka.Source, want ...string) {
+	w.t.Helper()
+	began := time.Now()
+	err := w.acceptErr(s)
+	for _, text := range want {
+		if !strings.Contains(err.Error(), text) {
+			w.t.Errorf("Accept = %v, want it to say %q", err, text)
+		}
+	}
+	if d := time.Since(began); d > 15*time.Second {
+		w.t.Errorf("it took %v", d)
+	}
+	w.close(s, nil)
+}
+
+func TestTLSOnOneSideOnlyIsNamedAtOnce(t *testing.T) {
+	server, roots := certificate(t)
+	good := &tls.Config{RootCAs: roots}
+	for _, c := range []struct {
+		name   string
+		server *tls.Config
+		client *tls.Config
+		want   []string
+	}{
+		{"both", server, good, nil},
+		{"client only", nil, good, []string{"does not speak TLS"}},
+		{"server only", server, nil, []string{"expects TLS"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var opts []kfake.Opt
+			if c.server != nil {
+				opts = append(opts, kfake.TLS(c.server))
+			}
+			inWorldWith(t, opts, func(t *testing.T, w *world) {
+				s := w.source("g", func(cfg *kafka.Config) { cfg.TLS = c.client })
+				if c.want == nil {
+					w.close(s, w.accept(s, 1))
+					return
+				}
+				w.wantsErr(s, c.want...)
+			})
+		})
+	}
+}
+
+// Over real sockets: on the unbuffered pipes of the other tests both sides of a failing handshake wait for each other.
+func TestCertificateThatIsNotTrustedIsNamedAtOnce(t *testing.T) {
+	server, roots := certificate(t)
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "t"), kfake.TLS(server))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	for _, c := range []struct {
+		name   string
+		client *tls.Config
+		want   string
+	}{
+		{"unknown authority", &tls.Config{RootCAs: x509.NewCertPool(), ServerName: "localhost"}, "unknown authority"},
+		{"another name", &tls.Config{RootCAs: roots, ServerName: "elsewhere"}, "elsewhere"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, err := kafka.New(cluster.ListenAddrs(), "g", []string{"t"}, kafka.Config{TLS: c.client})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Accept(t.Context()); err == nil || !strings.Contains(err.Error(), "TLS") || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("Accept = %v, want an error that names TLS and %q", err, c.want)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// certificate makes a server's certificate for localhost and the pool that trusts it, valid in a bubble's year.
+func certificate(t *testing.T) (*tls.Config, *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
+		NotBefore: time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC), NotAfter: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, pool
+}
+
+type badStrategy struct {
+	plan func([]assign.Member, []assign.Partition) assign.Plan
+}
+
+func (badStrategy) Name() string { return "bad" }
+func (b badStrategy) Plan(m []assign.Member, p []assign.Partition) assign.Plan {
+	return b.plan(m, p)
+}
+
+func TestStrategyThatBreaksTheRulesIsNamed(t *testing.T) { // seed 39
+	for name, plan := range map[string]func([]assign.Member, []assign.Partition) assign.Plan{
+		"forgets a partition": func([]assign.Member, []assign.Partition) assign.Plan { return nil },
+		"panics":              func([]assign.Member, []assign.Partition) assign.Plan { panic("no plan") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, 1, func(t *testing.T, w *world) {
+				s := w.source("g", func(c *kafka.Config) { c.Strategy = badStrategy{plan} })
+				w.wantsErr(s, "strategy bad")
+			})
+		})
+	}
+}
+
+// A group changes its strategy member by member.
+func TestMembersWithDifferentStrategiesAgree(t *testing.T) { // seed 39
+	inWorld(t, 4, func(t *testing.T, w *world) {
+		a := w.source("g", func(c *kafka.Config) { c.Strategy = assign.Range() })
+		b := w.source("g", func(c *kafka.Config) { c.Strategy = assign.RoundRobin() })
+		ps := w.accept(a, 4)
+		got := w.join(b, 2)
+		w.follow(ps)
+		as := w.accept(a, 2)
+		bs := <-got
+		w.close(a, as)
+		w.close(b, bs)
+	})
+}
+
+// Close must not wait for others: neither for their drain, nor for an answer to our join.
+func TestCloseEndsAJoinThatWaitsForOthers(t *testing.T) {
+	inWorld(t, 2, func(t *testing.T, w *world) {
+		a, b := w.source("g"), w.source("g")
+		ps := w.accept(a, 2)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if p, err := b.Accept(ctx); err == nil {
+			t.Fatalf("accepted %v", p.ID())
+		}
+		began := time.Now()
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(began); d > 10*time.Second {
+			t.Errorf("Close took %v while another member drains", d)
+		}
+		w.follow(ps)
+		w.close(a, w.accept(a, 1))
+	})
+}
+
+func TestCloseOfAMemberThatRejoinsLeavesTheGroup(t *testing.T) {
+	inWorld(t, 2, func(t *testing.T, w *world) {
+		a, b := w.source("g"), w.source("g")
+		ps := w.accept(a, 2)
+		got := w.join(b, 1)
+		w.follow(ps)
+		as, bs := w.accept(a, 1), <-got
+		c := w.source("g")
+		go func() { _, _ = c.Accept(t.Context()) }()
+		w.follow(as) // a is joining again, and waits for b, which drains
+		began := time.Now()
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(began); d > 10*time.Second {
+			t.Errorf("Close took %v while another member drains", d)
+		}
+		if n := len(w.cluster.GroupInfo("g").Members); n != 2 {
+			t.Errorf("the group has %d members, want 2: the one that closed has left", n)
+		}
+		w.follow(bs)
+		w.close(b, w.accept(b, 1))
+		_ = c.Close()
+	})
+}
