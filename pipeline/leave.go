@@ -78,6 +78,7 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, stopFe
 	if !why.lost {
 		p.commitLast(ctx, pt, why)
 	}
+	pt.over.Store(true)
 	pt.commits.abort()
 	_ = pt.gate.await(base(ctx), pt.commits.idle) // Release comes after the last Commit has returned; its ctx has ended
 	release, cancel := context.WithTimeout(base(ctx), p.cfg.timing.CommitTimeout)
@@ -86,9 +87,11 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, stopFe
 		p.failed(fmt.Errorf("pipeline: release %v: %w", pt.id, err))
 	}
 	p.exit(pt)
-	p.forgetOutputs(pt)
 	p.budget.close(pt.share)
 	pt.log.LogAttrs(ctx, slog.LevelInfo, "partition released", slog.Duration("took", time.Since(began)), slog.Int64("dropped", pt.dropped.Load()))
+	if why.lost {
+		p.awaitLate(ctx, pt)
+	}
 }
 
 // drain lets running handlers and writes end by themselves, as long as there is time.
@@ -117,13 +120,33 @@ func (p *Pipeline) awaitCancelled(ctx context.Context, pt *partition, why leavin
 		if idle || why.lost {
 			return why
 		}
-		running := pt.running()
-		pt.log.LogAttrs(ctx, slog.LevelError, "handlers ignore the end of their ctx", slog.Any("keys", running), slog.Bool("abandoned", p.cfg.abandon))
-		if p.cfg.abandon {
-			p.abandon(pt, running)
+		if p.alarm(ctx, pt) {
 			return why
 		}
 	}
+}
+
+// awaitLate does the same for a partition that was lost and is released already: Run must not return before its
+// handlers have, or name them.
+func (p *Pipeline) awaitLate(ctx context.Context, pt *partition) {
+	for {
+		wait, cancel := context.WithTimeout(base(ctx), p.cfg.timing.StuckAfter)
+		err := pt.queue.Wait(wait)
+		cancel()
+		if err == nil || p.alarm(ctx, pt) {
+			return
+		}
+	}
+}
+
+// alarm tells of handlers that ignore the end of their ctx, and whether they are given up.
+func (p *Pipeline) alarm(ctx context.Context, pt *partition) (abandoned bool) {
+	running := p.running(pt)
+	pt.log.LogAttrs(ctx, slog.LevelError, "handlers ignore the end of their ctx", slog.Any("keys", running), slog.Bool("abandoned", p.cfg.abandon))
+	if p.cfg.abandon {
+		p.abandon(pt, running)
+	}
+	return p.cfg.abandon
 }
 
 // awaitIdle waits until no turn and no write of the partition is under way, ctx ends, or the partition is lost.

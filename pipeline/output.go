@@ -55,19 +55,12 @@ func (p *Pipeline) writerOf(lane string, ordered bool, number int64) uint32 {
 	return uint32(maphash.String(p.seed, lane)) //nolint:gosec // half of the hash will do
 }
 
-// cutOutputs drops what is not written yet of a partition and lets nothing more in. A Write that has some of it under
-// way is told to return.
+// cutOutputs drops what is not written yet of a partition and lets nothing more in, for ever: a handler that ignores the
+// end of its ctx may return long after the release. A Write that has some of it under way is told to return.
 func (p *Pipeline) cutOutputs(pt *partition) {
+	pt.cut.Store(true)
 	if p.outputs != nil {
 		p.outputs.cut(pt)
 	}
 	p.letters.cut(pt)
-}
-
-// forgetOutputs lets go what the writers know of a partition that was released.
-func (p *Pipeline) forgetOutputs(pt *partition) {
-	if p.outputs != nil {
-		p.outputs.forget(pt)
-	}
-	p.letters.forget(pt)
 }

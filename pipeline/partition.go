@@ -37,6 +37,8 @@ type partition struct {
 	accepted atomic.Int64 // messages submitted
 	dropped  atomic.Int64 // at the fence
 	sinking  atomic.Int64 // left their lanes, their outputs are not durable yet
+	cut      atomic.Bool  // its outputs are dropped
+	over     atomic.Bool  // the last commit is through: what a handler returns now counts for nothing
 	paused   atomic.Bool  // by an operator
 	ended    atomic.Bool  // the source said io.EOF: once all is settled, the partition is released
 	waits    atomic.Int32 // what flow waits for: a wait

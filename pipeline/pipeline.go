@@ -29,6 +29,7 @@ type Pipeline struct {
 
 	mu       sync.Mutex
 	owned    map[name]*partition // guarded by mu
+	lanes    map[name]*queue     // of the latest epoch; guarded by mu
 	paused   map[name]bool       // partitions an operator has paused, owned or not; guarded by mu
 	fail     func(error)         // ends Run with this error; set by Run; guarded by mu
 	stuck    []Stuck             // handlers that were given up; guarded by mu
@@ -76,6 +77,7 @@ func newPipeline(cfg config) (*Pipeline, error) {
 		budget: newBudget(cfg.limits.InFlight, cfg.limits.InFlightBytes),
 		seed:   maphash.MakeSeed(),
 		owned:  map[name]*partition{},
+		lanes:  map[name]*queue{},
 		paused: map[name]bool{},
 		fail:   func(error) {},
 	}
@@ -99,7 +101,7 @@ func newPipeline(cfg config) (*Pipeline, error) {
 
 // peek copies what a snapshot shows of a message whose handler runs: what nobody writes meanwhile.
 func peek(dst, it *item) {
-	dst.Key, dst.Offset, dst.Fetched, dst.number = it.Key, it.Offset, it.Fetched, it.number
+	dst.Epoch, dst.Offset, dst.Fetched = it.Epoch, it.Offset, it.Fetched
 }
 
 // failed ends Run with err, after everything that is settled was committed. The first error wins.
@@ -114,7 +116,7 @@ func (p *Pipeline) failed(err error) {
 func (p *Pipeline) enter(pt *partition) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.owned[pt.name], p.accepted = pt, true
+	p.owned[pt.name], p.lanes[pt.name], p.accepted = pt, pt.queue, true
 	pt.paused.Store(p.paused[pt.name])
 }
 

@@ -134,7 +134,7 @@ func (p *Pipeline) finish(q *queue, items []*item) {
 
 // settle marks messages as settled and gives back their budget.
 func (p *Pipeline) settle(pt *partition, numbers []int64, size usage) {
-	if len(numbers) == 0 {
+	if len(numbers) == 0 || pt.over.Load() {
 		return
 	}
 	if err := pt.tracker.Settle(numbers); err != nil {

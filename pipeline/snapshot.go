@@ -216,11 +216,11 @@ func (pt *partition) snapshot(now time.Time) PartitionSnapshot {
 // keys looks at every lane, a segment at a time.
 func (pt *partition) keys(s *PartitionSnapshot, now time.Time) {
 	const most = 10
-	oldest := int64(-1)
+	oldest := int64(-1) // by offset: numbers of an earlier epoch's handler say nothing here
 	pt.queue.Lanes(func(l keyed.Lane[item]) bool {
 		k := keySnapshot(l, now)
-		if oldest < 0 || l.Head.number < oldest {
-			oldest, s.Oldest = l.Head.number, &k
+		if l.Len > 0 && (oldest < 0 || k.Offset < oldest) {
+			oldest, s.Oldest = k.Offset, &k
 		}
 		if l.Len > 1 {
 			s.Hot = keep(s.Hot, k, most, func(a, b KeySnapshot) int { return cmp.Compare(b.Waiting, a.Waiting) })

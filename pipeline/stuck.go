@@ -51,11 +51,15 @@ func (p *Pipeline) stuckError() error {
 	return &StuckError{p.stuck}
 }
 
-// running returns the keys whose handlers run. A scan over the lanes: for logs and snapshots only.
-func (pt *partition) running() (keys []string) {
-	pt.queue.Lanes(func(l keyed.Lane[item]) bool {
-		if l.State == keyed.Running {
-			keys = append(keys, l.Key)
+// running returns the keys whose handlers run in this epoch, also when a later one has opened the lanes meanwhile. A scan
+// over the lanes: for logs only.
+func (p *Pipeline) running(pt *partition) (keys []string) {
+	p.mu.Lock()
+	q := p.lanes[pt.name]
+	p.mu.Unlock()
+	q.Lanes(func(l keyed.Lane[item]) bool {
+		if l.State == keyed.Running && l.Head.Epoch == pt.id.Epoch {
+			keys = append(keys, strings.Clone(l.Key))
 		}
 		return true
 	})

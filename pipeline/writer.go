@@ -28,15 +28,14 @@ type writer struct {
 	stop chan struct{} // closed by close
 	done chan struct{} // closed when the goroutine ends
 
-	mu     sync.Mutex
-	queue  []*output               // guarded by mu
-	taken  int                     // the first so many of queue are in the Write under way; guarded by mu
-	cutoff map[*partition]struct{} // partitions whose outputs are dropped; guarded by mu
-	abort  context.CancelFunc      // ends the Write under way; guarded by mu
+	mu    sync.Mutex
+	queue []*output          // guarded by mu
+	taken int                // the first so many of queue are in the Write under way; guarded by mu
+	abort context.CancelFunc // ends the Write under way; guarded by mu
 }
 
 func startWriter(p *Pipeline, w sink.Writer) *writer {
-	wr := &writer{p: p, sink: w, wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}), cutoff: map[*partition]struct{}{}}
+	wr := &writer{p: p, sink: w, wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
 	go wr.loop()
 	return wr
 }
@@ -44,7 +43,7 @@ func startWriter(p *Pipeline, w sink.Writer) *writer {
 // add puts o behind what waits. It does not block; false: the partition's outputs are cut, o is not written.
 func (w *writer) add(o *output) bool {
 	w.mu.Lock()
-	_, cut := w.cutoff[o.pt]
+	cut := o.pt.cut.Load() // set before the sweep of this queue, which is done under the lock
 	if !cut {
 		o.pt.sinking.Add(1)
 		w.queue = append(w.queue, o)
@@ -56,10 +55,10 @@ func (w *writer) add(o *output) bool {
 	return !cut
 }
 
-// cut drops the partition's outputs that are not in the Write under way, and tells that Write to return if it has some.
+// cut drops the outputs of a partition whose cut is set, but for those in the Write under way, and tells that Write to
+// return if it has some.
 func (w *writer) cut(pt *partition) {
 	w.mu.Lock()
-	w.cutoff[pt] = struct{}{}
 	dropped, under := int64(0), false
 	keep := w.queue[:w.taken]
 	for i, o := range w.queue {
@@ -81,13 +80,6 @@ func (w *writer) cut(pt *partition) {
 	pt.dropped.Add(dropped)
 	pt.sinking.Add(-dropped)
 	pt.gate.poke()
-}
-
-// forget lets the partition's memory go, after its release.
-func (w *writer) forget(pt *partition) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.cutoff, pt)
 }
 
 func (w *writer) rouse() {
@@ -217,7 +209,7 @@ func (w *writer) putBack(again []*output) int {
 	var cut []*output
 	front := make([]*output, 0, len(again)+len(w.queue)-w.taken)
 	for _, o := range again {
-		if _, gone := w.cutoff[o.pt]; gone {
+		if o.pt.cut.Load() {
 			cut = append(cut, o)
 		} else {
 			front = append(front, o)

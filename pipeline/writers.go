@@ -39,12 +39,6 @@ func (ws *writers) cut(pt *partition) {
 	}
 }
 
-func (ws *writers) forget(pt *partition) {
-	for _, w := range ws.all {
-		w.forget(pt)
-	}
-}
-
 func (ws *writers) close() error {
 	var errs []error
 	for _, w := range ws.all {
@@ -124,8 +118,7 @@ func (l *letters) each(f func(*writer)) {
 	}
 }
 
-func (l *letters) cut(pt *partition)    { l.each(func(w *writer) { w.cut(pt) }) }
-func (l *letters) forget(pt *partition) { l.each(func(w *writer) { w.forget(pt) }) }
+func (l *letters) cut(pt *partition) { l.each(func(w *writer) { w.cut(pt) }) }
 
 func (l *letters) close() error {
 	var errs []error

@@ -1,0 +1,267 @@
+package pipeline_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/pipeline"
+	sinkmemory "github.com/keystrand/keystrand/sink/memory"
+	"github.com/keystrand/keystrand/source/memory"
+)
+
+// buffer is a bytes.Buffer for many goroutines.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) has(text string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return strings.Contains(b.b.String(), text)
+}
+
+func (b *buffer) logger() *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }
+
+// deaf returns a handler that ignores the end of its ctx for the first call at offset 0, until let is closed.
+func deaf(let <-chan struct{}, first *atomic.Bool) func(context.Context, *keystrand.Message) error {
+	return func(_ context.Context, m *keystrand.Message) error {
+		if m.Offset == 0 && !first.Swap(true) {
+			<-let
+		}
+		return nil
+	}
+}
+
+// I2, I7: the mark "running" of a key outlives the epoch: the partition comes back to the same process while a handler
+// of the earlier epoch ignores the end of its ctx.
+func TestKeyOfAnEarlierEpochsHandlerWaitsForIt(t *testing.T) {
+	for _, how := range []string{"lost", "asked back and abandoned"} {
+		t.Run(how, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLedger(t)
+				log := memory.NewLog("posts", 1)
+				for _, key := range []string{"deaf", "other", "deaf", "other"} {
+					l.put(0, log.Append(0, keyed(key))-1, key)
+				}
+				let := make(chan struct{})
+				var first atomic.Bool
+				mem := memory.NewSource(memory.Config{}, log)
+				b := pipeline.From(watch(t, mem, l)).Handle(l.handler(deaf(let, &first))).
+					Timing(pipeline.Timing{DrainTimeout: time.Second})
+				if how != "lost" {
+					b.AbandonStuck()
+				}
+				run := start(t, b)
+				synctest.Wait()
+				if how == "lost" {
+					mem.Lose("posts", 0)
+				} else {
+					mem.AskBack("posts", 0)
+				}
+				time.Sleep(time.Minute)
+				if e := log.Group("").Epoch(0); e != 2 {
+					t.Fatalf("epoch %d, want 2: the partition has not come back", e)
+				}
+				p := run.part(t, 0)
+				if p.Oldest == nil || p.Oldest.Key != "deaf" || p.Oldest.Why != pipeline.WhyEarlier {
+					t.Errorf("oldest = %+v, want the key whose earlier handler runs", p.Oldest)
+				}
+				if l.started(0, 2) != 0 {
+					t.Error("the next message of the key has started")
+				}
+				if p.Frontier != 0 {
+					t.Errorf("frontier %d, want 0", p.Frontier)
+				}
+				close(let)
+				time.Sleep(2 * time.Second)
+				if p := run.part(t, 0); p.Frontier != 4 || p.Oldest != nil {
+					t.Errorf("frontier %d, oldest %+v: want all settled", p.Frontier, p.Oldest)
+				}
+				err := run.stop()
+				stuck, named := errors.AsType[*pipeline.StuckError](err)
+				if how == "lost" && err != nil {
+					t.Errorf("Run = %v", err)
+				}
+				if how != "lost" && (!named || len(stuck.Handlers) != 1 || stuck.Handlers[0].Key != "deaf" || stuck.Handlers[0].Partition.Epoch != 1) {
+					t.Errorf("Run = %v, want the handler that was given up", err)
+				}
+			})
+		})
+	}
+}
+
+// I10: a handler that ignores the end of its ctx is waited for by default, and the log raises an alarm.
+func TestHandlerThatIgnoresCancelIsWaitedForWithAnAlarm(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			log := memory.NewLog("posts", 1)
+			log.Append(0, keyed("deaf"), keyed("other"))
+			let := make(chan struct{})
+			var first atomic.Bool
+			var out buffer
+			mem := memory.NewSource(memory.Config{}, log)
+			run := start(t, pipeline.From(watch(t, mem, nil)).Handle(keystrand.HandlerFunc(deaf(let, &first))).
+				Timing(pipeline.Timing{DrainTimeout: time.Second, StuckAfter: 3 * time.Second}).Logger(out.logger()))
+			synctest.Wait()
+			if lost {
+				mem.Lose("posts", 0)
+			}
+			began := time.Now()
+			go func() { time.Sleep(time.Hour); close(let) }()
+			if err := run.stop(); err != nil {
+				t.Errorf("Run = %v", err)
+			}
+			if d := time.Since(began); d < time.Hour {
+				t.Errorf("Run returned after %v, before the handler did", d)
+			}
+			if !out.has("ignore the end of their ctx") || !out.has("deaf") {
+				t.Errorf("lost %v: no alarm that names the key in the log:\n%s", lost, out.b.String())
+			}
+		})
+	}
+}
+
+// I10: with AbandonStuck it is given up and named, and the last commit goes without it.
+func TestAbandonedHandlerIsNamedAndTheOthersAreCommitted(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			log := memory.NewLog("posts", 1)
+			log.Append(0, keyed("deaf"), keyed("other"), keyed("other"))
+			let := make(chan struct{})
+			var first atomic.Bool
+			mem := memory.NewSource(memory.Config{}, log)
+			run := start(t, pipeline.From(watch(t, mem, nil)).Handle(keystrand.HandlerFunc(deaf(let, &first))).
+				Timing(pipeline.Timing{DrainTimeout: time.Second, StuckAfter: 3 * time.Second, CommitInterval: time.Hour}).AbandonStuck())
+			synctest.Wait()
+			if lost {
+				mem.Lose("posts", 0)
+				synctest.Wait()
+			}
+			began := time.Now()
+			err := run.stop()
+			if d := time.Since(began); d > 10*time.Second {
+				t.Errorf("Run returned after %v", d)
+			}
+			stuck, ok := errors.AsType[*pipeline.StuckError](err)
+			if !ok || len(stuck.Handlers) != 1 || stuck.Handlers[0].Key != "deaf" || stuck.Handlers[0].Partition.Partition != 0 {
+				t.Errorf("lost %v: Run = %v, want a StuckError that names the key", lost, err)
+			} else if e := stuck.Handlers[0].Partition.Epoch; e != 1 {
+				t.Errorf("lost %v: the handler given up is of epoch %d, want 1", lost, e)
+			}
+			c := log.Group("").Committed(0)
+			if c == nil || c.Frontier != 0 || !c.Settled(1) || !c.Settled(2) {
+				t.Errorf("lost %v: committed %+v, want all but the stuck one", lost, c)
+			}
+			close(let)
+		})
+	}
+}
+
+// I8, seed 18: what a handler of an earlier epoch emits after the release never reaches the sink.
+func TestOutputsOfAHandlerThatReturnsAfterTheReleaseAreDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 1)
+		log.Append(0, keyed("deaf"))
+		let := make(chan struct{})
+		out := sinkmemory.New()
+		mem := memory.NewSource(memory.Config{}, log)
+		run := start(t, pipeline.From(watch(t, mem, nil)).Transform(keystrand.TransformerFunc(
+			func(_ context.Context, m *keystrand.Message, emit func(keystrand.Message)) error {
+				if m.Epoch == 1 {
+					<-let
+				}
+				emit(keystrand.Message{Key: m.Key, Epoch: m.Epoch})
+				return nil
+			})).To(out))
+		synctest.Wait()
+		mem.Lose("posts", 0)
+		time.Sleep(time.Minute)
+		close(let)
+		time.Sleep(time.Minute)
+		if err := run.stop(); err != nil {
+			t.Fatal(err)
+		}
+		got := out.Messages()
+		if len(got) != 1 || got[0].Epoch != 2 {
+			t.Errorf("the sink has %d messages (%+v), want that of epoch 2 alone", len(got), got)
+		}
+		if s := run.Snapshot(); s.Settled != 1 {
+			t.Errorf("settled %d, want 1: a late result counts for nothing", s.Settled)
+		}
+	})
+}
+
+// I7, I11: after the fence nothing of the partition starts, whatever the reason to leave.
+func TestNothingStartsAfterTheFence(t *testing.T) {
+	for _, why := range []string{"stop", "asked back", "lost", "fault of another partition"} {
+		t.Run(why, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := memory.NewLog("posts", 2)
+				log.Append(0, keysOf(500, 50)...)
+				var leaving atomic.Bool
+				var late, done atomic.Int32
+				cfg := memory.Config{}
+				mem := memory.NewSource(cfg, log)
+				src := watch(t, mem, nil)
+				run := start(t, pipeline.From(src).Handle(keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error {
+					if leaving.Load() && m.Partition == 0 && m.Epoch == 1 {
+						late.Add(1)
+					}
+					time.Sleep(100 * time.Millisecond)
+					done.Add(1)
+					if m.Partition == 1 {
+						return errors.New("boom") // Stop
+					}
+					return nil
+				})).Limits(pipeline.Limits{Workers: 10}).Timing(pipeline.Timing{CommitInterval: time.Hour}))
+				time.Sleep(250 * time.Millisecond)
+				switch why {
+				case "stop":
+					run.cancel(nil)
+				case "asked back":
+					mem.AskBack("posts", 0)
+				case "lost":
+					mem.Lose("posts", 0)
+				default:
+					log.Append(1, keyed("bad"))
+					for src.epochs(0)[0].Partition.(interface{ End() (int64, bool) }) != nil && run.Ready() {
+						time.Sleep(time.Millisecond)
+						if f, _ := run.Snapshot(), 0; f.Failed > 0 {
+							break
+						}
+					}
+				}
+				synctest.Wait() // the fence has gone through
+				leaving.Store(true)
+				time.Sleep(time.Second)
+				if n := late.Load(); n != 0 {
+					t.Errorf("%d handlers started after the fence", n)
+				}
+				e := src.epochs(0)[0]
+				if !e.isReleased() {
+					t.Error("not released")
+				}
+				err := run.stop()
+				if (why == "fault of another partition") != (err != nil) {
+					t.Errorf("Run = %v", err)
+				}
+			})
+		})
+	}
+}
