@@ -2,6 +2,9 @@ package kafka
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -10,8 +13,10 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go/sasl/plain"
+	"github.com/segmentio/kafka-go/sasl/scram"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	kplain "github.com/twmb/franz-go/pkg/sasl/plain"
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/sink/sinktest"
@@ -27,9 +32,9 @@ func liveBrokers(t *testing.T, variable string) []string {
 }
 
 // liveTopic creates a topic of its own and deletes it at the end.
-func liveTopic(t *testing.T, brokers []string, partitions int32, config map[string]*string) string {
+func liveTopic(t *testing.T, brokers []string, partitions int32, config map[string]*string, opts ...kgo.Opt) string {
 	t.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+	cl, err := kgo.NewClient(append(opts, kgo.SeedBrokers(brokers...))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,6 +166,53 @@ func TestLiveNoPermission(t *testing.T) {
 	err = w.Write(t.Context(), keyed("a=1"))
 	if o, _ := keystrand.OutcomeOf(err); o != keystrand.Forbidden || !strings.Contains(err.Error(), "any") {
 		t.Errorf("error: %v", err)
+	}
+	_, _ = w.Close(), s.Close()
+}
+
+func TestLiveSCRAMOverTLS(t *testing.T) {
+	admin := liveBrokers(t, "KEYSTRAND_KAFKA_SASL")
+	brokers := liveBrokers(t, "KEYSTRAND_KAFKA_SASL_TLS")
+	pem, err := os.ReadFile(os.Getenv("KEYSTRAND_KAFKA_CA"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		t.Fatal("no certificate in KEYSTRAND_KAFKA_CA")
+	}
+	mechanism, err := scram.Mechanism(scram.SHA512, "bob", "bob-secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	alice := kgo.SASL(kplain.Auth{User: "alice", Pass: "alice-secret"}.AsMechanism())
+	topic := liveTopic(t, admin, 2, nil, alice)
+	s, err := New(brokers, topic, Config{SASL: mechanism, TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := s.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Write(t.Context(), keyed("a=1", "a=2")); err != nil {
+		t.Fatal(err)
+	}
+	ms, err := readAll(t.Context(), admin, []string{topic}, alice)
+	if got := values(ms)["a"]; err != nil || got != "1 2" {
+		t.Errorf("stored %q, %v", got, err)
+	}
+	_, _ = w.Close(), s.Close()
+
+	s, err = New(brokers, topic, Config{SASL: mechanism, TLS: &tls.Config{MinVersion: tls.VersionTLS12}}) // does not know the authority
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w, err = s.Open(); err != nil {
+		t.Fatal(err)
+	}
+	if _, bad := errors.AsType[*tls.CertificateVerificationError](w.Write(t.Context(), keyed("a=3"))); !bad {
+		t.Error("a certificate of an unknown authority was accepted, or the error does not say so")
 	}
 	_, _ = w.Close(), s.Close()
 }
