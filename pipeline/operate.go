@@ -38,6 +38,18 @@ func (p *Pipeline) Resume(stream string, partition int32, key string) bool {
 	return pt != nil && pt.queue.Resume(key)
 }
 
+// ResumeAll lets all keys of a partition try again that the policy [Block] holds, also messages without a key, which
+// Resume cannot name. It returns how many there were.
+func (p *Pipeline) ResumeAll(stream string, partition int32) int {
+	p.mu.Lock()
+	pt := p.owned[name{stream, partition}]
+	p.mu.Unlock()
+	if pt == nil {
+		return 0
+	}
+	return pt.queue.ResumeHeld()
+}
+
 // SetWorkers changes how many turns run at once. Fewer takes effect as turns end.
 func (p *Pipeline) SetWorkers(n int) error {
 	if n <= 0 {

@@ -46,7 +46,7 @@ type partition struct {
 	lostC chan error // a commit was fenced; room for one
 
 	keyErrors sync.Map // number → error of the messages whose key function failed: rare
-	mailed    sync.Map // number → whether its dead letter is durable: rare
+	mailed    sync.Map // number → *mail of the messages whose dead letter is on the way: rare
 
 	commits commits
 }

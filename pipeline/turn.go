@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/keyed"
@@ -51,9 +50,11 @@ func callOf(t *keyed.Turn[item]) *keystrand.Call {
 func (p *Pipeline) marked(pt *partition, t *keyed.Turn[item], it *item) (r keyed.Result, over bool) {
 	switch {
 	case it.marks.has(mailed):
-		if _, durable := pt.mailed.LoadAndDelete(it.number); !durable {
-			return keyed.Result{Park: 200 * time.Millisecond}, true
+		v, _ := pt.mailed.Load(it.number)
+		if letter, ok := v.(*mail); ok && !letter.durable.Load() {
+			return keyed.Result{Park: letter.pause()}, true
 		}
+		pt.mailed.Delete(it.number)
 		it.marks |= sinking // settled already
 		return keyed.Result{Done: 1}, true
 	case it.marks.has(unkeyed):
@@ -132,8 +133,7 @@ func (p *Pipeline) failedTurn(pt *partition, t *keyed.Turn[item], done int, err 
 		it.unpin()
 		pt.logAbout(slog.LevelWarn, it, "failed message goes to the dead letters", err)
 		it.marks |= mailed
-		p.letters.add(action.sink, pt, it, err)
-		return keyed.Result{Done: done, Park: 200 * time.Millisecond}
+		return keyed.Result{Done: done, Park: p.letters.add(action.sink, pt, it, err).pause()}
 	case stop:
 	}
 	p.failed(newFailureError(&it.Message, err))

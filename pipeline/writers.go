@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/sink"
@@ -56,21 +58,32 @@ type letters struct {
 
 func newLetters(p *Pipeline) *letters { return &letters{p: p, to: map[sink.Sink]*writer{}} }
 
-// add writes the dead letter of an item whose lane is about to be parked, and resumes the lane when it is durable.
-func (l *letters) add(s sink.Sink, pt *partition, it *item, cause error) {
-	key, _ := l.p.keyOf(&it.Message)
-	lane, _, _ := key.Lanes()
-	number := it.number
+// mail is a dead letter on the way, whose lane is parked and looks for it from time to time. (To resume the lane by name
+// would ask the key function again, which is called once a message; and a lane without a name has none.)
+type mail struct {
+	began   time.Time
+	durable atomic.Bool
+}
+
+// pause returns how long the lane waits before it looks again: about as long as it has waited so far.
+func (m *mail) pause() time.Duration {
+	return min(max(time.Since(m.began), 2*time.Millisecond), time.Second)
+}
+
+// add writes the dead letter of an item whose lane is about to be parked.
+func (l *letters) add(s sink.Sink, pt *partition, it *item, cause error) *mail {
+	m := &mail{began: time.Now()}
+	pt.mailed.Store(it.number, m)
 	l.write(s, &output{
-		pt: pt, number: number, size: usage{1, it.Size()},
+		pt: pt, number: it.number, size: usage{1, it.Size()},
 		input:    it.Message,
 		messages: []keystrand.Message{letter(&it.Message, cause)},
 		durable: func() {
 			l.p.counts.deadLettered.Add(1)
-			pt.mailed.Store(number, true)
-			pt.queue.Resume(lane)
+			m.durable.Store(true)
 		},
 	})
+	return m
 }
 
 // addOutput writes the dead letter of a message whose output was refused. Its lane has gone on.
