@@ -80,7 +80,7 @@ func TestSinkKeepsTheContract(t *testing.T) {
 			continue // there is no limit
 		}
 		t.Run(c.Name, func(t *testing.T) {
-			for room := range 700 { // the disk is full after each of these bytes
+			for room := 0; room < 700; room += 3 { // the disk is full after so many bytes; every second time it only says so by the count
 				if room > 0 && !strings.HasPrefix(c.Name, "Durable") && !strings.HasPrefix(c.Name, "Writing") {
 					break
 				}
