@@ -3,7 +3,10 @@ package fetch
 import (
 	"context"
 	"errors"
+	"net"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -154,6 +157,14 @@ func TestReaderCloseEndsReadAndLeavesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // a goroutine left behind fails the bubble
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
 		k.cfg.MaxWait = time.Hour
+		var open atomic.Int32
+		k.cfg.Transport.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			c, err := k.net.DialContext(ctx, network, addr)
+			if err == nil {
+				open.Add(1)
+			}
+			return &countedConn{Conn: c, open: &open}, err
+		}
 		r := NewReader(k.cfg, "t", 0, 0)
 		begun := time.Now()
 		go func() {
@@ -171,7 +182,24 @@ func TestReaderCloseEndsReadAndLeavesNothing(t *testing.T) {
 			t.Errorf("Read after Close returned %v", err)
 		}
 		NewReader(k.cfg, "t", 0, 0).Close() // never read
+		k.cfg.Transport.CloseIdleConnections()
+		synctest.Wait()
+		if n := open.Load(); n != 0 {
+			t.Errorf("%d connections are still in use", n)
+		}
 	})
+}
+
+// countedConn counts the connections that are open.
+type countedConn struct {
+	net.Conn
+	open *atomic.Int32
+	once sync.Once
+}
+
+func (c *countedConn) Close() error {
+	c.once.Do(func() { c.open.Add(-1) })
+	return c.Conn.Close()
 }
 
 func TestReaderTellsAWrongConfiguration(t *testing.T) {
