@@ -124,3 +124,32 @@ func TestRunningMarkOutlivesTheEpoch(t *testing.T) {
 		closeExecutor(t, e)
 	})
 }
+
+// Fence drops in pieces, without the lock between them: what is still there is not to be claimed meanwhile (I7).
+func TestNothingStartsWhileFenceDrops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		var starts, dropped atomic.Int64
+		e := newExecutor(t, Config[int]{Workers: 1, Run: func(*Turn[int]) Result {
+			starts.Add(1)
+			<-gate
+			return Result{Done: 1}
+		}})
+		q := e.Open(ID{}, nil)
+		for i := range 3000 {
+			q.Batch().Add(fmt.Sprint(i))
+		}
+		submit(t, q)
+		synctest.Wait()
+		q.Fence(func(*int) {
+			if dropped.Add(1) == 1 {
+				close(gate)
+				synctest.Wait() // the worker looks for more
+			}
+		})
+		if starts.Load() != 1 || dropped.Load() != 2999 {
+			t.Errorf("%d turns started, %d items dropped; want 1, 2999", starts.Load(), dropped.Load())
+		}
+		closeExecutor(t, e)
+	})
+}

@@ -21,6 +21,18 @@ type scheduler[T any] interface {
 // waits longest instead: so old messages move the frontier, and no ready lane waits for more than about four turns of
 // each lane that was ready before it. The same rule caps the run of a hot lane at three turns when others are ready.
 //
+// Measured in virtual time with 12,000 messages whose keys follow Zipf(1), 24 workers, 10 ms each: time against the bound
+// max(work / workers, hottest key's chain), and the longest wait of a ready lane. Of the alternatives the two that keep
+// the bound let lanes wait longest at few keys, and neither is O(1) (go test -run TestScheduleKeepsCloseToTheZipfBound -v ./keyed):
+//
+//	in flight  keys    classes       round robin   oldest head   longest first
+//	1,000      100     1.001 160 ms  1.010  40 ms  1.000 280 ms  1.000 650 ms
+//	1,000      10,000  1.016 590 ms  1.105 220 ms  1.000 380 ms  1.000 600 ms
+//	12,000     100     1.005 130 ms  1.060  40 ms  1.000 1.01 s  1.000 2.47 s
+//	12,000     10,000  1.012 3.61 s  1.249 1.33 s  1.000 4.61 s  1.000 4.11 s
+//
+// (In the last row all 12,000 are there at once, 5 s of work for all workers: whoever is last waits long.)
+//
 // O(1): a list for each power of two of backlog, a word that tells which are not empty, and in each list those that
 // wait longest in front. Only neighbours in a list can be a little out of order, where a lane grew into it.
 type classes[T any] struct {

@@ -1,0 +1,198 @@
+package keyed
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// The alternatives to classes, as simple as can be: they look at all ready lanes.
+type dumbScheduler struct {
+	lanes  []*lane[zipfItem]
+	sinces map[*lane[zipfItem]]uint32
+	order  map[*lane[zipfItem]]int
+	next   int
+	better func(s *dumbScheduler, a, b *lane[zipfItem]) bool
+}
+
+func (s *dumbScheduler) push(l *lane[zipfItem], since uint32) {
+	s.lanes = append(s.lanes, l)
+	s.sinces[l], s.order[l] = since, s.next
+	s.next++
+	l.class = 1
+}
+
+func (s *dumbScheduler) remove(l *lane[zipfItem]) {
+	for i, x := range s.lanes {
+		if x == l {
+			s.lanes[i] = s.lanes[len(s.lanes)-1]
+			s.lanes = s.lanes[:len(s.lanes)-1]
+			break
+		}
+	}
+	l.class = 0
+}
+
+func (s *dumbScheduler) pop() (*lane[zipfItem], uint32) {
+	if len(s.lanes) == 0 {
+		return nil, 0
+	}
+	best := s.lanes[0]
+	for _, l := range s.lanes[1:] {
+		if s.better(s, l, best) {
+			best = l
+		}
+	}
+	s.remove(best)
+	return best, s.sinces[best]
+}
+
+func (s *dumbScheduler) grew(*lane[zipfItem])           {}
+func (s *dumbScheduler) since(l *lane[zipfItem]) uint32 { return s.sinces[l] }
+func (s *dumbScheduler) len() int                       { return len(s.lanes) }
+
+type zipfItem struct {
+	offset    int
+	key       string
+	submitted time.Time
+}
+
+// 12,000 messages whose keys follow Zipf(1), 24 workers, 10 ms each, in virtual time, with all of them or 1,000 in flight:
+// the time it takes against the bound max(work / workers, hottest key's chain), the mean distance of the newest submitted
+// from the oldest unfinished message, and the longest wait of a ready lane. With -v the alternatives are run too:
+//
+//	go test -run TestScheduleKeepsCloseToTheZipfBound -v ./keyed
+func TestScheduleKeepsCloseToTheZipfBound(t *testing.T) { // seeds 29, 30, 35
+	first := func(s *dumbScheduler, a, b *lane[zipfItem]) bool { return s.order[a] < s.order[b] }
+	policies := []struct {
+		name   string
+		better func(s *dumbScheduler, a, b *lane[zipfItem]) bool
+	}{
+		{"classes", nil},
+		{"round-robin", first},
+		{"oldest-head", func(_ *dumbScheduler, a, b *lane[zipfItem]) bool {
+			return a.head().item.offset < b.head().item.offset
+		}},
+		{"longest", func(s *dumbScheduler, a, b *lane[zipfItem]) bool {
+			if a.waiting() != b.waiting() {
+				return a.waiting() > b.waiting()
+			}
+			return first(s, a, b)
+		}},
+	}
+	if !testing.Verbose() {
+		policies = policies[:1]
+	}
+	for _, window := range []int{1000, 12_000} {
+		for _, keys := range []int{100, 10_000} {
+			for _, p := range policies {
+				t.Run(fmt.Sprintf("window=%d/keys=%d/%s", window, keys, p.name), func(t *testing.T) {
+					plan, bound := zipfPlan(keys)
+					synctest.Test(t, func(t *testing.T) {
+						r := simulate(t, p.better, window, plan)
+						over := float64(r.took) / float64(bound)
+						t.Logf("%.3f of the bound %v, distance %.0f, worst wait %v", over, bound, r.distance, r.wait)
+						if p.better == nil && window == 12_000 && over > 1.03 {
+							t.Errorf("took %.3f of the bound, want at most 1.03", over)
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+const (
+	zipfMessages = 12_000
+	zipfWorkers  = 24
+	zipfTurn     = 10 * time.Millisecond
+)
+
+func zipfPlan(keys int) (plan []string, bound time.Duration) {
+	rnd := rand.New(rand.NewPCG(1, 1))
+	sums := make([]float64, keys)
+	sum := 0.0
+	for i := range sums {
+		sum += 1 / float64(i+1)
+		sums[i] = sum
+	}
+	count := make([]int, keys)
+	for range zipfMessages {
+		k, _ := slices.BinarySearch(sums, rnd.Float64()*sum)
+		plan = append(plan, fmt.Sprint(k))
+		count[k]++
+	}
+	return plan, max(zipfMessages*zipfTurn/zipfWorkers, time.Duration(slices.Max(count))*zipfTurn)
+}
+
+type simulation struct {
+	took     time.Duration
+	distance float64
+	wait     time.Duration
+}
+
+func simulate(t *testing.T, better func(s *dumbScheduler, a, b *lane[zipfItem]) bool, window int, plan []string) (r simulation) {
+	t.Helper()
+	var mu sync.Mutex
+	var frontier, position, samples int
+	ended := make(map[string]time.Time)
+	finished := make([]bool, len(plan)+1)
+	room := make(chan struct{}, window)
+	e := newExecutor(t, Config[zipfItem]{
+		Workers: zipfWorkers,
+		Run: func(t *Turn[zipfItem]) Result {
+			x := t.Items[0]
+			mu.Lock()
+			ready := x.submitted
+			if end := ended[x.key]; end.After(ready) {
+				ready = end
+			}
+			r.wait = max(r.wait, time.Since(ready))
+			mu.Unlock()
+			time.Sleep(zipfTurn)
+			mu.Lock()
+			ended[x.key] = time.Now()
+			finished[x.offset] = true
+			for finished[frontier] {
+				frontier++
+			}
+			r.distance += float64(position - frontier)
+			samples++
+			mu.Unlock()
+			return Result{Done: 1}
+		},
+		Finish: func(_ *Queue[zipfItem], items []*zipfItem) {
+			for range items {
+				<-room
+			}
+		},
+	})
+	if better != nil {
+		e.ready = &dumbScheduler{
+			better: better,
+			sinces: make(map[*lane[zipfItem]]uint32),
+			order:  make(map[*lane[zipfItem]]int),
+		}
+	}
+	q := e.Open(ID{}, nil)
+	start := time.Now()
+	for i, key := range plan {
+		room <- struct{}{}
+		*q.Batch().Add(key) = zipfItem{i, key, time.Now()}
+		mu.Lock()
+		position = i + 1
+		mu.Unlock()
+		submit(t, q)
+	}
+	for range window { // all have left
+		room <- struct{}{}
+	}
+	r.took = time.Since(start)
+	r.distance /= float64(samples)
+	closeExecutor(t, e)
+	return r
+}
