@@ -1,0 +1,113 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// BrokerWork is the name of the work that [Broker] is.
+const BrokerWork = "broker"
+
+// Broker is an embedded broker that speaks Kafka's protocol and keeps everything in memory. It prints its addresses
+// and runs until ctx ends.
+func Broker(ctx context.Context, _ struct{}) error {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(500*time.Millisecond))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := Answer(c.ListenAddrs()); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// Kafka is a cluster to measure on.
+type Kafka struct {
+	Brokers []string
+	client  *kgo.Client
+	admin   *kadm.Client
+	topics  atomic.Int32
+	mu      sync.Mutex
+	made    []string
+}
+
+// NewKafka connects to a cluster.
+func NewKafka(brokers []string) (*Kafka, error) {
+	client, err := kgo.NewClient(
+		kgo.SeedBrokers(brokers...),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerBatchCompression(kgo.NoCompression()),
+		kgo.ProducerLinger(20*time.Millisecond),
+		kgo.ProducerBatchMaxBytes(200_000),
+		kgo.MaxBufferedRecords(100_000),
+	)
+	if err != nil {
+		return nil, err
+	}
+	return &Kafka{Brokers: brokers, client: client, admin: kadm.NewClient(client)}, nil
+}
+
+// Fill makes a topic of n messages and returns its name. Of the i-th message record says key, value and partition.
+func (k *Kafka) Fill(ctx context.Context, partitions, n int, record func(i int) (partition int32, key, value []byte)) (string, error) {
+	topic := fmt.Sprintf("bench-%d-%d", time.Now().UnixNano(), k.topics.Add(1))
+	if _, err := k.admin.CreateTopic(ctx, int32(partitions), 1, nil, topic); err != nil {
+		return "", fmt.Errorf("create topic %s: %w", topic, err)
+	}
+	k.mu.Lock()
+	k.made = append(k.made, topic)
+	k.mu.Unlock()
+	var failed atomic.Pointer[error]
+	for i := range n {
+		r := &kgo.Record{Topic: topic}
+		r.Partition, r.Key, r.Value = record(i)
+		k.client.Produce(ctx, r, func(_ *kgo.Record, err error) {
+			if err != nil {
+				failed.Store(&err)
+			}
+		})
+	}
+	if err := k.client.Flush(ctx); err != nil {
+		return "", fmt.Errorf("fill topic %s: %w", topic, err)
+	}
+	if err := failed.Load(); err != nil {
+		return "", fmt.Errorf("fill topic %s: %w", topic, *err)
+	}
+	return topic, nil
+}
+
+// Forget deletes the topics that were made.
+func (k *Kafka) Forget(ctx context.Context) error {
+	k.mu.Lock()
+	made := k.made
+	k.made = nil
+	k.mu.Unlock()
+	if len(made) == 0 {
+		return nil
+	}
+	_, err := k.admin.DeleteTopics(ctx, made...)
+	return err
+}
+
+// Close closes the connections.
+func (k *Kafka) Close() { k.client.Close() }
+
+// StartBroker starts [Broker] in a process of its own.
+func StartBroker(ctx context.Context) (addresses []string, p *Process, err error) {
+	if p, err = Start(ctx, BrokerWork, struct{}{}); err != nil {
+		return nil, nil, err
+	}
+	if err = json.NewDecoder(p.Out).Decode(&addresses); err != nil {
+		return nil, nil, fmt.Errorf("the embedded broker did not start: %w", err)
+	}
+	return addresses, p, nil
+}

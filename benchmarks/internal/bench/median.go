@@ -1,0 +1,12 @@
+package bench
+
+import "slices"
+
+// Median returns the middle of figures, or the mean of the two in the middle; 0 without any.
+func Median(figures []float64) float64 {
+	s := slices.Sorted(slices.Values(figures))
+	if len(s) == 0 {
+		return 0
+	}
+	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+}

@@ -1,0 +1,113 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+)
+
+// Work is what a process of its own does: it reads its orders from spec, writes what it found to standard output, and
+// ends soon after ctx.
+type Work func(ctx context.Context, spec []byte) error
+
+// WorkOf makes a Work of a function that takes its orders as a struct.
+func WorkOf[S any](f func(ctx context.Context, spec S) error) Work {
+	return func(ctx context.Context, spec []byte) error {
+		var s S
+		if err := json.Unmarshal(spec, &s); err != nil {
+			return err
+		}
+		return f(ctx, s)
+	}
+}
+
+const workFlag = "-work"
+
+// ServeWork is the first call of a main: if the process was started by [Start] it does the work and exits.
+func ServeWork(works map[string]Work) {
+	if len(os.Args) != 4 || os.Args[1] != workFlag {
+		return
+	}
+	work, ok := works[os.Args[2]]
+	if !ok {
+		fmt.Fprintf(os.Stderr, "no work is called %q\n", os.Args[2])
+		os.Exit(2)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { // standard input ends when the other process has seen enough, or has died
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		cancel()
+	}()
+	if err := work(ctx, []byte(os.Args[3])); err != nil && ctx.Err() == nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", os.Args[2], err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// Process is this program once more, doing one work.
+type Process struct {
+	Out io.Reader // what it writes
+	cmd *exec.Cmd
+	in  io.Closer
+}
+
+// Start starts a process for a work. It is killed when ctx ends.
+func Start(ctx context.Context, work string, spec any) (*Process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	orders, err := json.Marshal(spec)
+	if err != nil {
+		return nil, err
+	}
+	p := &Process{cmd: exec.CommandContext(ctx, self, workFlag, work, string(orders))}
+	p.cmd.Stderr = os.Stderr
+	if p.in, err = p.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if p.Out, err = p.cmd.StdoutPipe(); err != nil {
+		return nil, err
+	}
+	return p, p.cmd.Start()
+}
+
+// Run starts a process for a work and returns what it printed: one JSON value.
+func Run[R any](ctx context.Context, work string, spec any) (r R, err error) {
+	p, err := Start(ctx, work, spec)
+	if err != nil {
+		return r, err
+	}
+	wrong := json.NewDecoder(p.Out).Decode(&r)
+	if err := p.Stop(); err != nil {
+		return r, fmt.Errorf("%s: %w", work, errors.Join(err, ctx.Err()))
+	}
+	if wrong != nil {
+		return r, fmt.Errorf("%s: %w", work, wrong)
+	}
+	return r, nil
+}
+
+// Answer prints what [Run] returns in the other process.
+func Answer(r any) error { return json.NewEncoder(os.Stdout).Encode(r) }
+
+// Stop asks the process to end, and waits. Who reads Out reads it to its end before.
+func (p *Process) Stop() error {
+	p.Ask()
+	_, _ = io.Copy(io.Discard, p.Out)
+	return p.cmd.Wait()
+}
+
+// Ask asks the process to end.
+func (p *Process) Ask() { _ = p.in.Close() }
+
+// Kill ends the process as a crash would (SIGKILL). What it has written stays in Out.
+func (p *Process) Kill() { _ = p.cmd.Process.Kill() }
+
+// Wait waits for the end of a process, after Out was read.
+func (p *Process) Wait() error { return p.cmd.Wait() }

@@ -1,0 +1,78 @@
+package bench
+
+import (
+	"bufio"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// PeakRSS returns the most memory that this process has had resident, in MB, or 0 where that is not known. It is read
+// from /proc: what wait4 tells of a child begins with what its parent had when it was forked.
+func PeakRSS() float64 {
+	f, err := os.Open("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if rest, ok := strings.CutPrefix(lines.Text(), "VmHWM:"); ok {
+			kb, _ := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 64)
+			return kb / 1024
+		}
+	}
+	return 0
+}
+
+// Usage is what a stretch of work took of this process.
+type Usage struct {
+	Seconds float64
+	CPU     float64 // seconds
+	Allocs  float64
+	Bytes   float64 // allocated
+}
+
+// Meter measures a stretch of work. Its methods are safe for concurrent use.
+type Meter struct {
+	once  sync.Once
+	mu    sync.Mutex
+	start mark
+	end   mark // of the last Stop
+}
+
+type mark struct {
+	at            time.Time
+	cpu           time.Duration
+	allocs, bytes uint64
+}
+
+func now() mark {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return mark{time.Now(), CPUTime(), m.Mallocs, m.TotalAlloc}
+}
+
+// Start begins the stretch; only the first call counts.
+func (m *Meter) Start() { m.once.Do(func() { m.start = now() }) }
+
+// Stop ends it; only the last call counts.
+func (m *Meter) Stop() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.end = now()
+}
+
+// Usage returns what lay between.
+func (m *Meter) Usage() Usage {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return Usage{
+		Seconds: m.end.at.Sub(m.start.at).Seconds(),
+		CPU:     (m.end.cpu - m.start.cpu).Seconds(),
+		Allocs:  float64(m.end.allocs - m.start.allocs),
+		Bytes:   float64(m.end.bytes - m.start.bytes),
+	}
+}

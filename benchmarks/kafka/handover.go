@@ -1,0 +1,174 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/keystrand/keystrand/benchmarks/internal/bench"
+)
+
+type handoverRow struct {
+	Part      string  `json:"part"`
+	Keys      string  `json:"keys"`
+	Handler   float64 `json:"handler_ms"`
+	Heartbeat float64 `json:"heartbeat_ms"`
+	Usual     float64 `json:"usual_gap_ms"` // longest time in which a partition had no event, without a hand-over
+	Pause     float64 `json:"pause_ms"`     // the same across the hand-over: of the partition that rested longest
+	Median    float64 `json:"pause_median_ms"`
+	Drain     float64 `json:"drain_ms"` // from the last handler that began to the last that ended, at most
+	Bound     float64 `json:"bound_ms"` // drain + heartbeat + 200
+	Moved     int     `json:"moved"`    // partitions that changed their member
+	Must      int     `json:"must_move"`
+	Twice     int     `json:"handled_twice"`
+	Goal      string  `json:"goal"`
+}
+
+// handover lets a third member join two that are at work.
+func handover(ctx context.Context, r *run) error {
+	t := bench.NewTable("8 partitions, a third member joins", r.json)
+	const handler = 20 * time.Millisecond
+	for _, heartbeat := range pick(r, []time.Duration{3 * time.Second, 500 * time.Millisecond}, []time.Duration{500 * time.Millisecond}) {
+		calm := pick(r, 2*time.Second, time.Second)
+		n := int((4*calm + 2*heartbeat + time.Second).Seconds() * 3 * 50 / handler.Seconds())
+		keys := bench.Uniform(10_000, n)
+		topic, err := r.fill(ctx, keys, partitions, 100)
+		if err != nil {
+			return err
+		}
+		row, err := joinThird(ctx, membership{
+			Brokers: r.kafka.Brokers, Topic: topic, Group: topic, Session: max(6*time.Second, 3*heartbeat), Heartbeat: heartbeat,
+			Workers: 50, Handler: handler, Begins: true,
+		}, calm)
+		if err != nil {
+			return err
+		}
+		row.Part, row.Keys, row.Handler, row.Heartbeat = "handover", keys.Name, float64(handler)/1e6, float64(heartbeat)/1e6
+		row.Bound = row.Drain + row.Heartbeat + 200
+		row.Must = partitions - 2*((partitions+2)/3)
+		row.Goal = "pause_ms <= bound_ms, moved = must_move"
+		t.Row(row)
+	}
+	return nil
+}
+
+// history is what members told.
+type history struct {
+	mu      sync.Mutex
+	events  []told
+	members map[int]bool
+	first   chan int // a member told its first event
+}
+
+type told struct {
+	event
+	member int
+}
+
+func (h *history) see(member int, e event) {
+	h.mu.Lock()
+	h.events = append(h.events, told{e, member})
+	known := h.members[member]
+	h.members[member] = true
+	h.mu.Unlock()
+	if !known {
+		h.first <- member
+	}
+}
+
+// joinThird runs two members for a while, lets a third join, and looks at what they told.
+func joinThird(ctx context.Context, s membership, calm time.Duration) (handoverRow, error) {
+	h := &history{members: map[int]bool{}, first: make(chan int, 3)}
+	var listening sync.WaitGroup
+	var ps []*bench.Process
+	start := func(n int) error {
+		for member := len(ps); member < n; member++ {
+			p, err := bench.Start(ctx, "member", s)
+			if err != nil {
+				return err
+			}
+			ps = append(ps, p)
+			listening.Go(func() { listen(p.Out, func(e event) { h.see(member, e) }) })
+		}
+		for heard := len(h.members); heard < n; heard = func() int { h.mu.Lock(); defer h.mu.Unlock(); return len(h.members) }() {
+			select {
+			case <-h.first:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		time.Sleep(calm)
+		return nil
+	}
+	if err := start(2); err != nil {
+		return handoverRow{}, err
+	}
+	joins := time.Now()
+	if err := start(3); err != nil {
+		return handoverRow{}, err
+	}
+	stops := time.Now()
+	for _, p := range ps {
+		p.Ask()
+	}
+	listening.Wait()
+	for _, p := range ps {
+		if err := p.Wait(); err != nil {
+			return handoverRow{}, err
+		}
+	}
+	return h.row(joins.Add(-calm*3/4), joins, stops), nil
+}
+
+// row looks at the events of a calm time before the third joined, and at those from then on.
+func (h *history) row(calm, joins, stops time.Time) handoverRow {
+	var row handoverRow
+	slices.SortStableFunc(h.events, func(a, b told) int { return a.at.Compare(b.at) })
+	ended := map[place]bool{}
+	for _, e := range h.events {
+		if at := (place{e.partition, e.offset}); e.kind == 'e' {
+			ended[at] = true
+		} else if ended[at] {
+			row.Twice++
+		}
+	}
+	var pauses []float64
+	for p := range int32(partitions) {
+		var mine []told
+		for _, e := range h.events {
+			if e.partition == p {
+				mine = append(mine, e)
+			}
+		}
+		until := func(from, to time.Time) (gap time.Duration, before, after told) {
+			var last told
+			for _, e := range mine {
+				if !e.at.Before(from) && e.at.Before(to) {
+					if d := e.at.Sub(last.at); last.kind != 0 && d > gap {
+						gap, before, after = d, last, e
+					}
+					last = e
+				}
+			}
+			return gap, before, after
+		}
+		gap, _, _ := until(calm, joins)
+		row.Usual = max(row.Usual, float64(gap)/1e6)
+		gap, before, after := until(joins, stops)
+		pauses = append(pauses, float64(gap)/1e6)
+		if before.member != after.member {
+			row.Moved++
+		}
+		begun := before.at
+		for _, e := range mine {
+			if e.kind == 's' && !e.at.After(before.at) {
+				begun = e.at
+			}
+		}
+		row.Drain = max(row.Drain, float64(before.at.Sub(begun))/1e6)
+	}
+	row.Pause, row.Median = slices.MaxFunc(pauses, cmp.Compare[float64]), bench.Median(pauses)
+	return row
+}

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/benchmarks/internal/bench"
+	"github.com/keystrand/keystrand/pipeline"
+	"github.com/keystrand/keystrand/source/kafka"
+)
+
+type hotRow struct {
+	Part     string  `json:"part"`
+	Run      string  `json:"run"`
+	Keys     string  `json:"keys"`
+	Messages int     `json:"messages"`
+	Workers  int     `json:"workers"`
+	Handler  float64 `json:"handler_ms"`
+	InFlight int     `json:"in_flight"`
+	P50      float64 `json:"cold_p50_ms"`
+	P99      float64 `json:"cold_p99_ms"`
+	Ratio    float64 `json:"p99_ratio"`
+	Others   float64 `json:"cold_p99_other_partitions_ms"`
+	HotLeft  int     `json:"hot_left"` // messages of the hot key that were left when the last cold one was settled
+	Binds    string  `json:"binds"`    // most of the time until then
+	Goal     string  `json:"goal"`
+}
+
+// hot is a key with half of all messages: when are those of the other keys done, counted from the first message?
+func hot(ctx context.Context, r *run) error {
+	t := bench.NewTable("one key has half of the messages", r.json)
+	const workers, handler = 100, time.Millisecond
+	n := pick(r, 60_000, 6_000)
+	fallback := pick(r, 20_000, 2_000) // the default InFlight, or as much less as there are fewer messages
+	keys := bench.Hot(0.5, 10_001, n)
+	both, err := r.fill(ctx, keys, partitions, 100)
+	if err != nil {
+		return err
+	}
+	cold := 0
+	for i := range n {
+		if keys.Number(i) != 0 {
+			cold++
+		}
+	}
+	alone, err := r.fill(ctx, bench.Uniform(10_000, cold), partitions, 100)
+	if err != nil {
+		return err
+	}
+	runs := []struct {
+		name, topic string
+		inFlight    int
+	}{{"the cold keys alone", alone, 2 * n}, {"the budget holds all", both, 2 * n}, {"the default budget", both, fallback}}
+	rounds := pick(r, 5, 1)
+	results := make([][]burnResult, len(runs))
+	for round := range rounds {
+		for i, one := range runs {
+			if i == 2 && round > 0 {
+				continue // it takes as long as the hot key
+			}
+			res, err := bench.Run[burnResult](ctx, "burn", burning{
+				Brokers: r.kafka.Brokers, Topic: one.topic, Group: fmt.Sprintf("%s-%d-%d", one.topic, round, i),
+				Workers: workers, InFlight: one.inFlight, Hold: i == 1, Cold: cold, Handler: handler,
+				Hot: i > 0,
+			})
+			if err != nil {
+				return err
+			}
+			results[i] = append(results[i], res)
+		}
+	}
+	for i, one := range runs {
+		median := func(f func(res, alone burnResult) float64) float64 {
+			var figures []float64
+			for round, res := range results[i] {
+				figures = append(figures, f(res, results[0][round]))
+			}
+			return bench.Median(figures)
+		}
+		row := hotRow{
+			Part: "hot", Run: one.name, Keys: keys.Name, Messages: n, Workers: workers, Handler: float64(handler) / 1e6, InFlight: one.inFlight,
+			P50:    median(func(res, _ burnResult) float64 { return res.P50 }),
+			P99:    median(func(res, _ burnResult) float64 { return res.P99 }),
+			Ratio:  median(func(res, alone burnResult) float64 { return res.P99 / alone.P99 }),
+			Others: median(func(res, _ burnResult) float64 { return res.Others }),
+			Binds:  results[i][0].Binds,
+		}
+		switch i {
+		case 0:
+			row.Messages, row.Keys = cold, "uniform, 10000 keys"
+		case 1:
+			row.Goal = "p99_ratio about 1"
+		}
+		if i > 0 {
+			row.HotLeft = n - cold - results[i][0].Hot
+		}
+		t.Row(row)
+	}
+	return nil
+}
+
+// burning orders the work burn: handle the messages of a topic until those of all cold keys are settled.
+type burning struct {
+	Brokers  []string
+	Topic    string
+	Group    string
+	Workers  int
+	InFlight int
+	Hold     bool // one key may use all of the budget
+	Hot      bool // key-0 is the hot one
+	Cold     int
+	Handler  time.Duration
+}
+
+// burnResult is in ms from the first message.
+type burnResult struct {
+	P50, P99, Others float64
+	Hot              int // hot messages settled by then
+	Binds            string
+}
+
+func burn(ctx context.Context, b burning) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	src, err := kafka.New(b.Brokers, b.Group, []string{b.Topic}, kafka.Config{})
+	if err != nil {
+		return err
+	}
+	var first, done, hot atomic.Int64
+	start := time.Now()
+	took, at := make([]time.Duration, b.Cold), make([]int32, b.Cold)
+	limits := pipeline.Limits{Workers: b.Workers, InFlight: b.InFlight}
+	if b.Hold {
+		limits.KeyShare = b.InFlight
+	}
+	p, err := pipeline.From(src).
+		Handle(keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error {
+			first.CompareAndSwap(0, int64(time.Since(start)))
+			time.Sleep(b.Handler)
+			if b.Hot && string(m.Key) == "key-0" {
+				hot.Add(1)
+				return nil
+			}
+			i := int(done.Add(1)) - 1
+			if i < b.Cold {
+				took[i], at[i] = time.Since(start), m.Partition
+			}
+			if i == b.Cold-1 {
+				cancel()
+			}
+			return nil
+		})).
+		Limits(limits).
+		Timing(pipeline.Timing{DrainTimeout: time.Second}).
+		Build()
+	if err != nil {
+		return err
+	}
+	binds := make(chan string, 1)
+	go func() { binds <- mostly(ctx, p) }()
+	if err := p.Run(ctx); err != nil {
+		return err
+	}
+	if int(done.Load()) < b.Cold {
+		return context.Cause(ctx)
+	}
+	var others []time.Duration
+	for i := range took {
+		took[i] -= time.Duration(first.Load())
+		if at[i] != 0 { // key-0 is in partition 0
+			others = append(others, took[i])
+		}
+	}
+	return bench.Answer(burnResult{quantile(took, 0.5), quantile(took, 0.99), quantile(others, 0.99), int(hot.Load()), <-binds})
+}
+
+// mostly asks a pipeline what binds until ctx ends, and returns what it said most often.
+func mostly(ctx context.Context, p *pipeline.Pipeline) string {
+	counts := map[pipeline.Bind]int{}
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			most := pipeline.BindSource
+			for b, n := range counts {
+				if n > counts[most] {
+					most = b
+				}
+			}
+			return most.String()
+		case <-tick.C:
+			if s := p.Snapshot(); s.InFlight > 0 {
+				counts[s.Binds]++
+			}
+		}
+	}
+}
+
+// quantile returns the q-th quantile in ms.
+func quantile(d []time.Duration, q float64) float64 {
+	s := slices.Sorted(slices.Values(d))
+	return float64(s[min(len(s)-1, int(q*float64(len(s))))]) / 1e6
+}

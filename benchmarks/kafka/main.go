@@ -1,0 +1,137 @@
+// Command kafka measures keystrand on Kafka, and beside it what people write by hand.
+//
+//	go run ./benchmarks/kafka                            # on an embedded broker, in a process of its own
+//	go run ./benchmarks/kafka -brokers localhost:9092    # on a real one
+//	go run ./benchmarks/kafka -only crash                # one part
+//	go run ./benchmarks/kafka -json                      # one object a row
+//	go run ./benchmarks/kafka -short                     # a minute or two: the figures say less
+//
+// The parts: throughput (an empty handler beside a loop on the same fetch path), cost (CPU and memory of a service),
+// hot (what one hot key does to the others), stuck (what one stuck key does to them), crash (what a kill -9 replays),
+// handover (how long a partition rests when a member joins). What each figure means stands in docs/benchmarks.md.
+//
+// Everything that is measured runs in a process of its own, which is this program again.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/keystrand/keystrand/benchmarks/internal/bench"
+)
+
+const partitions = 8
+
+// run is one run of the command.
+type run struct {
+	kafka   *bench.Kafka
+	json    bool
+	short   bool
+	session time.Duration
+}
+
+type part struct {
+	name string
+	does func(context.Context, *run) error
+}
+
+func main() {
+	bench.ServeWork(map[string]bench.Work{
+		bench.BrokerWork: bench.WorkOf(bench.Broker),
+		"read":           bench.WorkOf(read),
+		"serve":          bench.WorkOf(serve),
+		"burn":           bench.WorkOf(burn),
+		"block":          bench.WorkOf(block),
+		"member":         bench.WorkOf(member),
+	})
+	brokers := flag.String("brokers", "", "addresses of a real Kafka, separated by commas; none: an embedded broker")
+	asJSON := flag.Bool("json", false, "print one JSON object a row")
+	short := flag.Bool("short", false, "a minute or two: the figures say less")
+	only := flag.String("only", "", "parts to run, separated by commas; none: all")
+	session := flag.Duration("session", 0, "session timeout of members that are killed (default 6s, or 1s on the embedded broker)")
+	flag.Parse()
+	if err := all(*brokers, *only, &run{json: *asJSON, short: *short, session: *session}); err != nil {
+		fmt.Fprintln(os.Stderr, "kafka:", err)
+		os.Exit(1)
+	}
+}
+
+func all(brokers, only string, r *run) error {
+	parts := []part{{"throughput", throughput}, {"cost", cost}, {"hot", hot}, {"stuck", stuck}, {"crash", crash}, {"handover", handover}}
+	chosen := map[string]bool{}
+	for name := range strings.SplitSeq(only, ",") {
+		chosen[name] = name != ""
+	}
+	known := only == ""
+	for _, p := range parts {
+		known = known || chosen[p.name]
+	}
+	if !known {
+		return fmt.Errorf("-only %s: no such part", only)
+	}
+	limit := 40 * time.Minute
+	if r.short {
+		limit = 230 * time.Second
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	where := "the brokers " + brokers
+	addresses := strings.Split(brokers, ",")
+	if brokers == "" {
+		where = "an embedded broker in a process of its own"
+		a, broker, err := bench.StartBroker(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = broker.Stop() }() // it has nothing to say
+		addresses = a
+		r.session = max(r.session, time.Second)
+	}
+	if r.session == 0 {
+		r.session = 6 * time.Second
+	}
+	if !r.json {
+		fmt.Printf("%s, on %s\n", bench.Machine(), where)
+	}
+	var err error
+	if r.kafka, err = bench.NewKafka(addresses); err != nil {
+		return err
+	}
+	defer r.kafka.Close()
+	for _, p := range parts {
+		if only != "" && !chosen[p.name] {
+			continue
+		}
+		err := p.does(ctx, r)
+		if forgot := r.kafka.Forget(context.WithoutCancel(ctx)); err == nil {
+			err = forgot
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+	}
+	return nil
+}
+
+// pick returns the first in a full run, the second in a short one.
+func pick[T any](r *run, full, short T) T {
+	if r.short {
+		return short
+	}
+	return full
+}
+
+// fill makes a topic with these keys, of messages with a value of so many bytes. A key's number says its partition.
+func (r *run) fill(ctx context.Context, keys *bench.Keys, parts, value int) (string, error) {
+	v := make([]byte, value)
+	for i := range v {
+		v[i] = byte('a' + i%26)
+	}
+	return r.kafka.Fill(ctx, parts, keys.Len(), func(i int) (int32, []byte, []byte) {
+		return int32(keys.Number(i) % parts), keys.At(i), v
+	})
+}

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/benchmarks/internal/bench"
+	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/pipeline"
+	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/kafka"
+)
+
+const fetchBytes = 1 << 20 // of one response for a partition: the same for all engines
+
+// reading orders the work read: a topic from its first message to its last.
+type reading struct {
+	Brokers []string
+	Topic   string
+	Group   string
+	Engine  string
+	Ends    []int // messages of each partition
+}
+
+// readResult is what it took.
+type readResult struct {
+	bench.Usage
+	RSS float64
+}
+
+// read reads the topic once with one engine.
+func read(ctx context.Context, r reading) error {
+	engines := map[string]func(context.Context, reading, *bench.Meter) error{
+		"keystrand": readPipeline, "raw loop": readRaw, "kafka-go Conn.ReadBatch": readConn, "franz-go PollFetches": readFranz,
+	}
+	engine, ok := engines[r.Engine]
+	if !ok {
+		return fmt.Errorf("no engine %q", r.Engine)
+	}
+	m := &bench.Meter{}
+	if err := engine(ctx, r, m); err != nil {
+		return err
+	}
+	return bench.Answer(readResult{m.Usage(), bench.PeakRSS()})
+}
+
+func (r reading) source() (source.Source, error) {
+	return kafka.New(r.Brokers, r.Group, []string{r.Topic}, kafka.Config{StopAtEnd: true, MaxBytes: fetchBytes})
+}
+
+// metered is a source that starts the meter when the first partition is there, and stops it when the last is released:
+// to join and to leave the group is not what is measured.
+type metered struct {
+	source.Source
+	meter *bench.Meter
+}
+
+func (s metered) Accept(ctx context.Context) (source.Partition, error) {
+	p, err := s.Source.Accept(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.meter.Start()
+	return meteredPartition{p, s.meter}, nil
+}
+
+type meteredPartition struct {
+	source.Partition
+	meter *bench.Meter
+}
+
+func (p meteredPartition) Release(ctx context.Context) error {
+	err := p.Partition.Release(ctx)
+	p.meter.Stop()
+	return err
+}
+
+func readPipeline(ctx context.Context, r reading, meter *bench.Meter) error {
+	src, err := r.source()
+	if err != nil {
+		return err
+	}
+	p, err := pipeline.From(metered{src, meter}).
+		Handle(keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error { return nil })).
+		Build()
+	if err != nil {
+		return err
+	}
+	if err := p.Run(ctx); err != nil {
+		return err
+	}
+	total := 0
+	for _, n := range r.Ends {
+		total += n
+	}
+	if s := p.Snapshot(); s.Settled != int64(total) {
+		return fmt.Errorf("%d of %d messages are settled", s.Settled, total)
+	}
+	return nil
+}
+
+// readRaw is the loop to compare with: the same source, so the same fetch path, whose messages are copies of what the
+// broker sent already. It looks at each key and value, and commits each partition once.
+func readRaw(ctx context.Context, r reading, meter *bench.Meter) error {
+	inner, err := r.source()
+	if err != nil {
+		return err
+	}
+	src := metered{inner, meter}
+	var loops sync.WaitGroup
+	var mu sync.Mutex
+	var failed error
+	for {
+		p, err := src.Accept(ctx)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		loops.Go(func() {
+			if err := loop(ctx, p, r.Ends[p.ID().Partition]); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed = errors.Join(failed, err)
+			}
+		})
+	}
+	loops.Wait()
+	return errors.Join(failed, src.Close())
+}
+
+func loop(ctx context.Context, p source.Partition, end int) error {
+	b := source.Batch{MaxMessages: 1024, MaxBytes: 1 << 20} // the pipeline's defaults
+	next, n, bytes := int64(0), 0, 0
+	for {
+		b.Messages = b.Messages[:0]
+		err := p.Fetch(ctx, &b)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		for i := range b.Messages {
+			bytes += len(b.Messages[i].Key) + int(b.Messages[i].Value[0])
+		}
+		n, next = n+len(b.Messages), b.Next
+	}
+	if n != end || bytes == 0 {
+		return fmt.Errorf("%v: %d of %d messages", p.ID(), n, end)
+	}
+	if _, err := p.Commit(ctx, &commit.Progress{Log: p.Restored().Log, Epoch: p.ID().Epoch, Frontier: next}); err != nil {
+		return err
+	}
+	return p.Release(ctx)
+}
+
+// readConn is the fastest path of kafka-go: a connection a partition.
+func readConn(ctx context.Context, r reading, meter *bench.Meter) error {
+	conns := make([]*kafkago.Conn, len(r.Ends))
+	for i := range conns {
+		c, err := kafkago.DialLeader(ctx, "tcp", r.Brokers[0], r.Topic, i)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if _, err := c.Seek(0, kafkago.SeekAbsolute|kafkago.SeekDontCheck); err != nil {
+			return err
+		}
+		conns[i] = c
+	}
+	errs := make([]error, len(conns))
+	var loops sync.WaitGroup
+	meter.Start()
+	for i, c := range conns {
+		loops.Go(func() {
+			for n := 0; n < r.Ends[i]; {
+				_ = c.SetDeadline(time.Now().Add(30 * time.Second)) // Close tells
+				b := c.ReadBatchWith(kafkago.ReadBatchConfig{MinBytes: 1, MaxBytes: fetchBytes, MaxWait: time.Second})
+				for {
+					if _, err := b.ReadMessage(); err != nil {
+						break
+					}
+					n++
+				}
+				if errs[i] = b.Close(); errs[i] != nil {
+					return
+				}
+			}
+		})
+	}
+	loops.Wait()
+	meter.Stop()
+	return errors.Join(errs...)
+}
+
+func readFranz(ctx context.Context, r reading, meter *bench.Meter) error {
+	meter.Start()
+	c, err := kgo.NewClient(
+		kgo.SeedBrokers(r.Brokers...), kgo.ConsumeTopics(r.Topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchMaxPartitionBytes(fetchBytes), kgo.FetchMaxBytes(int32(fetchBytes*len(r.Ends))),
+	)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	left := 0
+	for _, n := range r.Ends {
+		left += n
+	}
+	for left > 0 {
+		fetches := c.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			return err
+		}
+		left -= fetches.NumRecords()
+	}
+	meter.Stop()
+	return nil
+}

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/benchmarks/internal/bench"
+	"github.com/keystrand/keystrand/pipeline"
+	"github.com/keystrand/keystrand/source/kafka"
+)
+
+type stuckRow struct {
+	Part      string  `json:"part"`
+	Run       string  `json:"run"`
+	Keys      string  `json:"keys"`
+	Messages  int     `json:"messages"` // of the other keys
+	Workers   int     `json:"workers"`
+	Handler   float64 `json:"handler_ms"`
+	MaxReplay int     `json:"max_replay"`
+	Rate      float64 `json:"per_s"`                // of the other keys
+	Ratio     float64 `json:"ratio"`                // to the run without a stuck key
+	Elsewhere float64 `json:"ratio_other_parts"`    // the same for keys of other partitions
+	Waited    string  `json:"partitions_that_wait"` // because of MaxReplay, as the snapshot said
+	Binds     string  `json:"binds"`                // what the snapshot said meanwhile
+	Goal      string  `json:"goal"`
+}
+
+// stuck is one key whose handler does not return: how fast are the others?
+func stuck(ctx context.Context, r *run) error {
+	t := bench.NewTable("one stuck key among 10,000", r.json)
+	const workers, handler, short = 100, time.Millisecond, 2_000
+	keys := bench.Uniform(10_000, pick(r, 400_000, 60_000))
+	topic, err := r.fill(ctx, keys, partitions, 100)
+	if err != nil {
+		return err
+	}
+	others, elsewhere := 0, 0
+	for i := range keys.Len() {
+		if n := keys.Number(i); n != 0 {
+			others++
+			if n%partitions != 0 {
+				elsewhere++
+			}
+		}
+	}
+	runs := []struct {
+		name      string
+		stuck     bool
+		maxReplay int
+	}{{"without a stuck key", false, 100_000}, {"with one", true, 100_000}, {"with one, MaxReplay used up", true, short}}
+	rounds := pick(r, 5, 1)
+	results := make([][]blockResult, len(runs))
+	for round := range rounds {
+		for i, one := range runs {
+			if i == 2 && round > 0 {
+				continue // to show what the snapshot says
+			}
+			res, err := bench.Run[blockResult](ctx, "block", blocking{
+				Brokers: r.kafka.Brokers, Topic: topic, Group: fmt.Sprintf("%s-%d-%d", topic, round, i), Workers: workers, Handler: handler,
+				Stuck: one.stuck, MaxReplay: one.maxReplay, Others: others, Elsewhere: elsewhere,
+			})
+			if err != nil {
+				return err
+			}
+			results[i] = append(results[i], res)
+		}
+	}
+	for i, one := range runs {
+		median := func(f func(res, without blockResult) float64) float64 {
+			var figures []float64
+			for round, res := range results[i] {
+				figures = append(figures, f(res, results[0][round]))
+			}
+			return bench.Median(figures)
+		}
+		row := stuckRow{
+			Part: "stuck", Run: one.name, Keys: keys.Name, Messages: others, Workers: workers, Handler: float64(handler) / 1e6, MaxReplay: one.maxReplay,
+			Rate:      median(func(res, _ blockResult) float64 { return float64(others) / res.Seconds }),
+			Ratio:     median(func(res, without blockResult) float64 { return without.Seconds / res.Seconds }),
+			Elsewhere: median(func(res, without blockResult) float64 { return without.Elsewhere / res.Elsewhere }),
+			Waited:    results[i][0].Waited, Binds: results[i][0].Binds,
+		}
+		switch i {
+		case 1:
+			row.Goal = "ratio >= 0.98"
+		case 2:
+			row.Goal = "only its partition waits, and the snapshot says so"
+		}
+		t.Row(row)
+	}
+	return nil
+}
+
+// blocking orders the work block: handle a topic until the messages of all keys but key-0 are settled.
+type blocking struct {
+	Brokers   []string
+	Topic     string
+	Group     string
+	Workers   int
+	Handler   time.Duration
+	Stuck     bool // the handler of key-0 does not return
+	MaxReplay int
+	Others    int // messages of the other keys
+	Elsewhere int // those of them in other partitions
+}
+
+type blockResult struct {
+	Seconds   float64 // until the other keys were done
+	Elsewhere float64 // until those in other partitions were
+	Waited    string
+	Binds     string
+}
+
+func block(ctx context.Context, b blocking) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	src, err := kafka.New(b.Brokers, b.Group, []string{b.Topic}, kafka.Config{})
+	if err != nil {
+		return err
+	}
+	var first, others, elsewhere atomic.Int64
+	var res blockResult
+	start := time.Now()
+	p, err := pipeline.From(src).
+		Handle(keystrand.HandlerFunc(func(ctx context.Context, m *keystrand.Message) error {
+			first.CompareAndSwap(0, int64(time.Since(start)))
+			if string(m.Key) == "key-0" {
+				if b.Stuck {
+					<-ctx.Done()
+				}
+				return ctx.Err()
+			}
+			time.Sleep(b.Handler)
+			since := func() float64 { return (time.Since(start) - time.Duration(first.Load())).Seconds() }
+			if m.Partition != 0 && elsewhere.Add(1) == int64(b.Elsewhere) { // key-0 is in partition 0
+				res.Elsewhere = since()
+			}
+			if others.Add(1) == int64(b.Others) {
+				res.Seconds = since()
+				cancel()
+			}
+			return nil
+		})).
+		Limits(pipeline.Limits{Workers: b.Workers, MaxReplay: b.MaxReplay}).
+		Timing(pipeline.Timing{DrainTimeout: 100 * time.Millisecond}).
+		Build()
+	if err != nil {
+		return err
+	}
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		res.Waited, res.Binds = waits(ctx, p)
+	}()
+	if err := p.Run(ctx); err != nil {
+		return err
+	}
+	<-watched
+	if res.Seconds == 0 {
+		return context.Cause(ctx)
+	}
+	return bench.Answer(res)
+}
+
+// waits asks a pipeline until ctx ends which partitions wait because of MaxReplay, and what binds then, or else most of
+// the time.
+func waits(ctx context.Context, p *pipeline.Pipeline) (partitions, binds string) {
+	waited, said, else_ := map[string]bool{}, map[pipeline.Bind]int{}, map[pipeline.Bind]int{}
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			if len(said) == 0 {
+				said = else_
+			}
+			var names, list []string
+			for name := range waited {
+				names = append(names, name)
+			}
+			for b := range said {
+				list = append(list, b.String())
+			}
+			slices.Sort(names)
+			slices.Sort(list)
+			if len(names) == 0 {
+				names = []string{"none"}
+			}
+			return strings.Join(names, " "), strings.Join(list, " ")
+		case <-tick.C:
+			s := p.Snapshot()
+			waiting := false
+			for _, pt := range s.Partitions {
+				if pt.Waits == pipeline.WaitReplay {
+					waiting, waited[fmt.Sprint(pt.ID.Partition)] = true, true
+				}
+			}
+			if waiting {
+				said[s.Binds]++
+			} else if s.InFlight > 0 {
+				else_[s.Binds]++
+			}
+		}
+	}
+}

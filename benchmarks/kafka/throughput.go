@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/keystrand/keystrand/benchmarks/internal/bench"
+)
+
+type throughputRow struct {
+	Part       string  `json:"part"`
+	Engine     string  `json:"engine"`
+	Keys       string  `json:"keys"`
+	Value      int     `json:"value_bytes"`
+	Messages   int     `json:"messages"`
+	Rate       float64 `json:"per_s"`
+	Ratio      float64 `json:"ratio"`       // of the raw loop's rate
+	CPU        float64 `json:"cpu_ns"`      // a message
+	CPUMore    float64 `json:"cpu_ns_more"` // than the raw loop
+	Allocs     float64 `json:"allocs"`      // a message
+	AllocsMore float64 `json:"allocs_more"`
+	RSS        float64 `json:"rss_mb"`
+	Goal       string  `json:"goal"`
+}
+
+// throughput compares a pipeline whose handler does nothing with a bare loop. Rounds alternate, each ratio is of one
+// round, and of all of them the median counts.
+func throughput(ctx context.Context, r *run) error {
+	t := bench.NewTable("throughput: empty handler, 8 partitions", r.json)
+	rounds := pick(r, 7, 2)
+	for _, size := range []struct{ value, full, short int }{{100, 2_000_000, 400_000}, {1_000, 500_000, 80_000}} {
+		keys := bench.Uniform(10_000, pick(r, size.full, size.short))
+		topic, err := r.fill(ctx, keys, partitions, size.value)
+		if err != nil {
+			return err
+		}
+		ends := make([]int, partitions)
+		for i := range keys.Len() {
+			ends[keys.Number(i)%partitions]++
+		}
+		engines := []string{"raw loop", "keystrand", "kafka-go Conn.ReadBatch", "franz-go PollFetches"}
+		all := make([][]readResult, len(engines))
+		for round := range rounds {
+			for i := range engines {
+				if round%2 == 1 && i < 2 {
+					i = 1 - i // A B, B A
+				}
+				res, err := bench.Run[readResult](ctx, "read", reading{
+					Brokers: r.kafka.Brokers, Topic: topic, Group: fmt.Sprintf("%s-%d-%d", topic, round, i), Engine: engines[i], Ends: ends,
+				})
+				if err != nil {
+					return err
+				}
+				all[i] = append(all[i], res)
+			}
+		}
+		n := float64(keys.Len())
+		for i, engine := range engines {
+			median := func(f func(res, raw readResult) float64) float64 {
+				figures := make([]float64, rounds)
+				for round := range figures {
+					figures[round] = f(all[i][round], all[0][round])
+				}
+				return bench.Median(figures)
+			}
+			row := throughputRow{
+				Part: "throughput", Engine: engine, Keys: keys.Name, Value: size.value, Messages: keys.Len(),
+				Rate:       median(func(res, _ readResult) float64 { return n / res.Seconds }),
+				Ratio:      median(func(res, raw readResult) float64 { return raw.Seconds / res.Seconds }),
+				CPU:        median(func(res, _ readResult) float64 { return res.CPU / n * 1e9 }),
+				CPUMore:    median(func(res, raw readResult) float64 { return (res.CPU - raw.CPU) / n * 1e9 }),
+				Allocs:     median(func(res, _ readResult) float64 { return res.Allocs / n }),
+				AllocsMore: median(func(res, raw readResult) float64 { return (res.Allocs - raw.Allocs) / n }),
+				RSS:        median(func(res, _ readResult) float64 { return res.RSS }),
+			}
+			if engine == "keystrand" {
+				row.Goal = fmt.Sprintf("ratio >= %s, cpu_ns_more <= 200, allocs_more <= 0.05", map[int]string{100: "0.75", 1_000: "0.90"}[size.value])
+			}
+			t.Row(row)
+		}
+	}
+	return nil
+}
