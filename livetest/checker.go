@@ -161,8 +161,10 @@ func (c *checker) owned(e *Event, m *member, o *owner) {
 	switch e.Kind {
 	case Asked:
 	case Lost:
+		if !o.lost {
+			c.report.Figures.Losses++
+		}
 		o.lost = true
-		c.report.Figures.Losses++
 		if c.h.Orderly {
 			c.wrong(RuleOwner, "%v: lost although all hand-overs are orderly", e)
 		}

@@ -39,6 +39,7 @@ type owner struct {
 	stored      *try // the last one known to be stored, or restored
 	outstanding int  // settled by somebody, not covered here: they are handled again
 	count       int  // messages this owner has settled
+	late        int  // messages an older owner has settled meanwhile: this one hands them out, and need not know
 	checked     int  // index of the first message at or above the highest frontier tried
 	frozen      bool // its process was stopped while it owned the place
 	lost        bool
@@ -52,13 +53,13 @@ type try struct {
 	progress    Progress
 	replays     int // what the store said it could not express
 	outstanding int // of its owner, at that time
-	count       int // likewise
+	count, late int // likewise
 }
 
 // tries notes a try of the owner.
 func (o *owner) tries(progress Progress) *try {
 	p := o.place
-	t := &try{number: len(p.tries), progress: progress, outstanding: o.outstanding, count: o.count}
+	t := &try{number: len(p.tries), progress: progress, outstanding: o.outstanding, count: o.count, late: o.late}
 	p.tries = append(p.tries, t)
 	return t
 }
@@ -105,6 +106,7 @@ func (o *owner) settle(i int) {
 	}
 	if n := p.newest; n != o && !again && !n.covered[i] { // a late result of an old owner
 		n.outstanding++
+		n.late++
 	}
 }
 

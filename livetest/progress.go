@@ -91,9 +91,9 @@ func (o *owner) cover(progress Progress) {
 // one could not express. An owner that gave the partition back in order has committed all.
 func (c *checker) replays(e *Event, old, o *owner) {
 	last, why := old.stored, "was cut off"
-	bound := last.outstanding + last.replays + old.count - last.count + c.h.Workers
+	bound := last.outstanding + last.replays + old.late - last.late + old.count - last.count + c.h.Workers
 	if old.inOrder() {
-		bound, why = last.outstanding+last.replays, "gave it back in order"
+		bound, why = last.outstanding+last.replays+old.late-last.late, "gave it back in order"
 	}
 	c.report.Figures.Bound += bound
 	if o.outstanding > bound {

@@ -4,6 +4,7 @@ package livetest
 
 import (
 	"context"
+	"errors"
 
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
@@ -72,9 +73,14 @@ func (p *recordedPartition) Commit(ctx context.Context, progress *commit.Progres
 	e.Progress = fromCommit(progress)
 	p.record.Write(e)
 	stored, err := p.Partition.Commit(ctx, progress)
-	if err == nil {
+	switch {
+	case err == nil:
 		e = p.event(Stored)
 		e.Number = stored.Replays
+		p.record.Write(e)
+	case errors.Is(err, commit.ErrFenced): // from here on it knows
+		e = p.event(Lost)
+		e.Text = err.Error()
 		p.record.Write(e)
 	}
 	return stored, err
