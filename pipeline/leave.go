@@ -65,7 +65,7 @@ func leavingFor(l source.Leave) leaving {
 func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, stopFetching func(cause error)) {
 	began := time.Now()
 	pt.log.LogAttrs(ctx, slog.LevelInfo, "partition leaves", slog.Any("why", why.cause))
-	pt.queue.Fence(pt.drop)
+	pt.queue.Fence(nil)
 	stopFetching(why.cause)
 	if !why.lost {
 		why = p.drain(ctx, pt, why)
@@ -88,7 +88,7 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, stopFe
 	}
 	p.exit(pt)
 	p.budget.close(pt.share)
-	pt.log.LogAttrs(ctx, slog.LevelInfo, "partition released", slog.Duration("took", time.Since(began)), slog.Int64("dropped", pt.dropped.Load()))
+	pt.log.LogAttrs(ctx, slog.LevelInfo, "partition released", slog.Duration("took", time.Since(began)), slog.Int64("dropped", pt.queue.Counts().Dropped+pt.dropped.Load()))
 	if why.lost {
 		p.awaitLate(ctx, pt)
 	}

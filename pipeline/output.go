@@ -17,6 +17,7 @@ type output struct {
 	input    keystrand.Message   // what the failure policy is asked about, should the sink refuse an output for good
 	messages []keystrand.Message // not durable yet, in order
 	durable  func()              // called after the message was settled; may be nil
+	inLane   bool                // the message is in its lane still and is counted there
 }
 
 // write hands what the turn emitted to the writer of its lane. The lane goes on at once: what follows of its key goes
@@ -29,7 +30,7 @@ func (p *Pipeline) write(pt *partition, t *keyed.Turn[item], c *keystrand.Call) 
 	if it.marks.has(several) && pt.awaitWritten() != nil {
 		return keyed.Result{Hold: true} // its ctx has ended
 	}
-	o := &output{pt: pt, number: it.number, size: usage{1, it.Size()}, input: it.Message, messages: slices.Clone(c.Emitted())}
+	o := &output{pt: pt, number: it.number, size: it.usage(), input: it.Message, messages: slices.Clone(c.Emitted())}
 	if !p.outputs.add(it.writer, o) {
 		return keyed.Result{Hold: true} // the partition's outputs are cut: it is handled again
 	}
@@ -48,11 +49,11 @@ func (pt *partition) awaitWritten() error {
 }
 
 // writerOf returns a number that is the same for all messages of a lane.
-func (p *Pipeline) writerOf(lane string, ordered bool, number int64) uint32 {
+func (p *Pipeline) writerOf(lane string, ordered bool, number int64) uint16 {
 	if !ordered {
-		return uint32(number) //nolint:gosec // any number will do
+		return uint16(number) //nolint:gosec // any number will do
 	}
-	return uint32(maphash.String(p.seed, lane)) //nolint:gosec // half of the hash will do
+	return uint16(maphash.String(p.seed, lane)) //nolint:gosec // a piece of the hash will do
 }
 
 // cutOutputs drops what is not written yet of a partition and lets nothing more in, for ever: a handler that ignores the

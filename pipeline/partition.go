@@ -34,14 +34,14 @@ type partition struct {
 	fetchedAt time.Time // of the batch under way; flow's alone
 	offsets   []int64   // scratch of track; flow's alone
 
-	accepted atomic.Int64 // messages submitted
-	dropped  atomic.Int64 // at the fence
-	sinking  atomic.Int64 // left their lanes, their outputs are not durable yet
-	cut      atomic.Bool  // its outputs are dropped
-	over     atomic.Bool  // the last commit is through: what a handler returns now counts for nothing
-	paused   atomic.Bool  // by an operator
-	ended    atomic.Bool  // the source said io.EOF: once all is settled, the partition is released
-	waits    atomic.Int32 // what flow waits for: a wait
+	settled atomic.Int64 // messages that left their lanes and are settled
+	dropped atomic.Int64 // messages that left their lanes and whose outputs were cut
+	sinking atomic.Int64 // outputs and dead letters that are not durable yet
+	cut     atomic.Bool  // its outputs are dropped
+	over    atomic.Bool  // the last commit is through: what a handler returns now counts for nothing
+	paused  atomic.Bool  // by an operator
+	ended   atomic.Bool  // the source said io.EOF: once all is settled, the partition is released
+	waits   atomic.Int32 // what flow waits for: a wait
 
 	lostC chan error // a commit was fenced; room for one
 
@@ -126,9 +126,6 @@ func (p *Pipeline) keyOf(m *keystrand.Message) (key keystrand.Key, err error) {
 	}()
 	return p.cfg.key(m)
 }
-
-// drop counts a message that a fence took out of its lane.
-func (pt *partition) drop(*item) { pt.dropped.Add(1) }
 
 // lose says that a newer owner has the partition.
 func (pt *partition) lose(err error) {

@@ -48,9 +48,12 @@ type name struct {
 type item struct {
 	keystrand.Message
 	number int64  // the tracker's
-	writer uint32 // the lane's hash, which picks the writer of the sink
+	size   uint32 // in bytes, as the budget counts it: whoever handles the message may change it
+	writer uint16 // of the lane's hash, which picks the writer of the sink
 	marks  marks
 }
+
+func (it *item) usage() usage { return usage{1, int(it.size)} }
 
 // marks are facts about an item. They are written by the turn that has it and read by its later turns.
 type marks uint8

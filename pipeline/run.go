@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"sync"
 	"time"
 
@@ -104,15 +105,11 @@ func (p *Pipeline) submit(pt *partition, b *source.Batch, first int64, settled [
 		m.Epoch, m.Fetched = pt.id.Epoch, pt.fetchedAt
 		it := p.place(pt, lanes, m, first+int64(i))
 		it.Message = *m
-		size = size.plus(usage{1, m.Size()})
+		it.size = uint32(min(m.Size(), math.MaxUint32)) //nolint:gosec // it fits
+		size = size.plus(it.usage())
 	}
-	pt.accepted.Add(int64(size.messages))
 	p.budget.take(pt.share, size)
-	if err := pt.queue.Submit(lanes); err != nil {
-		pt.dropped.Add(int64(size.messages))
-		return err
-	}
-	return nil
+	return pt.queue.Submit(lanes)
 }
 
 // finish settles items that have left their lanes.
@@ -121,15 +118,25 @@ func (p *Pipeline) finish(q *queue, items []*item) {
 	var room [64]int64
 	numbers, size := room[:0], usage{}
 	for _, it := range items {
-		if !it.marks.has(sinking) {
-			numbers = append(numbers, it.number)
-			size = size.plus(usage{1, it.Size()})
+		if it.marks&(sinking|unkeyed|mailed) != 0 && p.finishMarked(pt, it) {
+			continue
 		}
-		if it.marks.has(unkeyed) {
-			pt.keyErrors.Delete(it.number)
-		}
+		numbers = append(numbers, it.number)
+		size = size.plus(it.usage())
 	}
 	p.settle(pt, numbers, size)
+	pt.settled.Add(int64(len(numbers)))
+}
+
+// finishMarked sees to what only few items have, and tells whether the item is settled elsewhere.
+func (p *Pipeline) finishMarked(pt *partition, it *item) bool {
+	if it.marks.has(unkeyed) {
+		pt.keyErrors.Delete(it.number)
+	}
+	if it.marks.has(mailed) {
+		pt.settled.Add(1) // by its dead letter, but it was in its lane until now
+	}
+	return it.marks.has(sinking)
 }
 
 // settle marks messages as settled and gives back their budget.

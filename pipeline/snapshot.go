@@ -58,7 +58,9 @@ type PartitionSnapshot struct {
 	CommittedAt time.Time // zero if not yet in this epoch
 	CommitErr   error     // why the last commit failed; nil if it was stored
 
-	// Accepted = Settled + Running + Ready + Parked + Sinking + Dropped, in messages.
+	// Accepted = Settled + Running + Ready + Parked + Sinking + Dropped, in messages, in this epoch. Those in lanes were
+	// counted at one moment; a message whose outputs became durable at that very moment may count as either Sinking or
+	// Settled. One whose dead letter is on the way is Parked, and Dropped if a fence comes first.
 	Accepted, Settled, Running, Ready, Parked, Sinking, Dropped int64
 
 	Waits  Wait // what its fetching waits for
@@ -198,10 +200,15 @@ func (pt *partition) snapshot(now time.Time) PartitionSnapshot {
 	s := PartitionSnapshot{
 		ID: pt.id, Frontier: st.Frontier, Position: st.Position, End: -1, Lag: -1,
 		Ahead: st.Ahead, Replays: pt.commits.beyond(st),
-		Accepted: pt.accepted.Load(), Running: int64(counts.Running), Ready: int64(counts.Ready), Parked: int64(counts.Parked),
-		Sinking: pt.sinking.Load(), Dropped: pt.dropped.Load(),
+		Accepted: counts.Submitted, Running: counts.Running, Ready: counts.Ready, Parked: counts.Parked,
 		Waits: Wait(pt.waits.Load()), Paused: pt.paused.Load(),
 	}
+	// The lanes know what has left them, in the same moment as all they hold. It is told as settled before they let it
+	// go, so without a sink all of it is; with one, what is not settled yet is on its way there.
+	dropped := pt.dropped.Load()
+	left := max(0, counts.Finished-dropped)
+	s.Settled = min(pt.settled.Load(), left)
+	s.Sinking, s.Dropped = left-s.Settled, counts.Dropped+dropped
 	stored, at, err := pt.commits.last()
 	s.Committed, s.CommittedAt, s.CommitErr = stored.Frontier, at, err
 	if l, ok := pt.source.(source.Lagger); ok {

@@ -59,7 +59,7 @@ func (w *writer) add(o *output) bool {
 // return if it has some.
 func (w *writer) cut(pt *partition) {
 	w.mu.Lock()
-	dropped, under := int64(0), false
+	dropped, left, under := int64(0), int64(0), false
 	keep := w.queue[:w.taken]
 	for i, o := range w.queue {
 		switch {
@@ -67,6 +67,9 @@ func (w *writer) cut(pt *partition) {
 			under = under || o.pt == pt
 		case o.pt == pt:
 			dropped++
+			if !o.inLane {
+				left++
+			}
 		default:
 			keep = append(keep, o)
 		}
@@ -77,7 +80,7 @@ func (w *writer) cut(pt *partition) {
 		w.abort()
 	}
 	w.mu.Unlock()
-	pt.dropped.Add(dropped)
+	pt.dropped.Add(left)
 	pt.sinking.Add(-dropped)
 	pt.gate.poke()
 }
@@ -193,7 +196,7 @@ func (w *writer) sort(batch []*output, ms []keystrand.Message, err error) (left 
 
 // durable settles the message of an output that is stored.
 func (w *writer) durable(o *output) {
-	w.p.settle(o.pt, []int64{o.number}, o.size)
+	w.p.settleOutput(o)
 	w.p.counts.written.Add(1)
 	o.pt.sinking.Add(-1)
 	o.pt.gate.poke()
@@ -219,11 +222,20 @@ func (w *writer) putBack(again []*output) int {
 	w.queue, w.taken = append(front, w.queue[w.taken:]...), 0
 	w.mu.Unlock()
 	for _, o := range cut {
-		o.pt.dropped.Add(1)
+		if !o.inLane {
+			o.pt.dropped.Add(1)
+		}
 		o.pt.sinking.Add(-1)
 		o.pt.gate.poke()
 	}
 	return left
+}
+
+func (p *Pipeline) settleOutput(o *output) {
+	p.settle(o.pt, []int64{o.number}, o.size)
+	if !o.inLane {
+		o.pt.settled.Add(1)
+	}
 }
 
 func (w *writer) pause(d time.Duration) {
@@ -238,7 +250,7 @@ func (w *writer) pause(d time.Duration) {
 // refused asks the failure policy about a message whose output the sink will never take. false: it is tried again.
 func (p *Pipeline) refused(o *output, cause error) bool {
 	settle := func() {
-		p.settle(o.pt, []int64{o.number}, o.size)
+		p.settleOutput(o)
 		o.pt.sinking.Add(-1)
 		o.pt.gate.poke()
 		if o.durable != nil {

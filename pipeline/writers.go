@@ -31,7 +31,7 @@ func (p *Pipeline) openSink() error {
 	return nil
 }
 
-func (ws *writers) add(lane uint32, o *output) bool {
+func (ws *writers) add(lane uint16, o *output) bool {
 	return ws.all[int(lane)%len(ws.all)].add(o)
 }
 
@@ -75,7 +75,8 @@ func (l *letters) add(s sink.Sink, pt *partition, it *item, cause error) *mail {
 	m := &mail{began: time.Now()}
 	pt.mailed.Store(it.number, m)
 	l.write(s, &output{
-		pt: pt, number: it.number, size: usage{1, it.Size()},
+		pt: pt, number: it.number, size: it.usage(),
+		inLane:   true,
 		input:    it.Message,
 		messages: []keystrand.Message{letter(&it.Message, cause)},
 		durable: func() {
@@ -101,7 +102,9 @@ func (l *letters) write(s sink.Sink, o *output) {
 		l.p.failed(err)
 		return
 	}
-	w.add(o)
+	if !w.add(o) && !o.inLane {
+		o.pt.dropped.Add(1)
+	}
 }
 
 func (l *letters) writer(s sink.Sink) (*writer, error) {
