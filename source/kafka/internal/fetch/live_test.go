@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -313,4 +314,38 @@ func TestLiveLeaderMovesAreFollowed(t *testing.T) {
 	if epoch == 0 {
 		t.Error("no leader has moved")
 	}
+}
+
+func TestLiveReaderGoesOnWhenTheLeaderIsKilled(t *testing.T) {
+	services := os.Getenv("KEYSTRAND_KAFKA_CTL")
+	if services == "" {
+		t.Skip("KEYSTRAND_KAFKA_CTL is not set: eval \"$(tools/services/services env)\"")
+	}
+	l := newLive(t, "KEYSTRAND_KAFKA3", 3, nil)
+	cl := l.client(t)
+	produce(t, cl, 10)
+	r := l.reader(t, 0)
+	if _, err := readTo(t, r, 10); err != nil {
+		t.Fatal(err)
+	}
+	md, err := l.adm.Metadata(t.Context(), l.topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leader := fmt.Sprint(md.Topics[l.topic].Partitions[0].Leader)
+	service := func(command string) {
+		t.Helper()
+		if out, err := exec.Command(services, command, "kafka3", leader).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", command, err, out)
+		}
+	}
+	defer service("start")
+	service("kill")
+	begun := time.Now()
+	produce(t, cl, 10)
+	produced := time.Since(begun)
+	if got, err := readTo(t, r, 20); err != nil || len(got) != 10 {
+		t.Fatalf("%d messages, %v", len(got), err)
+	}
+	t.Logf("broker %s killed: written again after %v, read after %v", leader, produced, time.Since(begun))
 }
