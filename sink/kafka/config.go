@@ -26,8 +26,9 @@ type Config struct {
 	// RequestTimeout is how long one request may take. The broker gets three quarters of it to wait for its replicas.
 	// Default: 10s.
 	RequestTimeout time.Duration
-	// WriteTimeout is how long a Write tries to heal faults that pass before it reports what is not durable. Default: 30s.
-	WriteTimeout time.Duration
+	// HealTimeout is how long a Write tries to heal faults that pass, from the first on, before it reports what is not
+	// durable. The caller writes that again, and what waits for the same writer gets its turn meanwhile. Default: 2s.
+	HealTimeout time.Duration
 	// MetadataMaxAge is how old the knowledge about a topic may become; new partitions are found so late at most. A moved
 	// leader is looked up at once. Default: 1m.
 	MetadataMaxAge time.Duration
@@ -54,8 +55,8 @@ func (c Config) withDefaults() Config {
 	if c.RequestTimeout == 0 {
 		c.RequestTimeout = 10 * time.Second
 	}
-	if c.WriteTimeout == 0 {
-		c.WriteTimeout = 30 * time.Second
+	if c.HealTimeout == 0 {
+		c.HealTimeout = 2 * time.Second
 	}
 	if c.MetadataMaxAge == 0 {
 		c.MetadataMaxAge = time.Minute
@@ -91,7 +92,7 @@ func (c Config) validate(brokers []string) error {
 	for _, d := range []struct {
 		name  string
 		value time.Duration
-	}{{"RequestTimeout", c.RequestTimeout}, {"WriteTimeout", c.WriteTimeout}, {"MetadataMaxAge", c.MetadataMaxAge}} {
+	}{{"RequestTimeout", c.RequestTimeout}, {"HealTimeout", c.HealTimeout}, {"MetadataMaxAge", c.MetadataMaxAge}} {
 		if d.value < 0 {
 			errs = append(errs, fmt.Errorf("%s is negative: %v", d.name, d.value))
 		}

@@ -6,7 +6,7 @@
 // goes to the partition that the Java producer would choose (or another [Partitioner]), counted over all partitions, even
 // if their leader is away; one without a key goes to one that has a leader, in turns. Topics are never created.
 //
-// Passing faults (a leader moves, a broker restarts, replicas lag) are healed inside a Write until its WriteTimeout; one
+// Passing faults (a leader moves, a broker restarts, replicas lag) are healed inside a Write for HealTimeout; one
 // request is in flight for each writer and partition, so nothing overtakes.
 //
 // What is not promised: that a message is stored once. The client library has no idempotent producer, so a reply that is

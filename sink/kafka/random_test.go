@@ -43,7 +43,7 @@ func randomFaults(t *testing.T, r *rand.Rand) {
 	c := &cutter{dial: f.net.DialContext}
 	s := f.sink(t, "out", Config{
 		Dial: c.DialContext, MaxBatchBytes: 200 + r.IntN(1000),
-		WriteTimeout: time.Duration(1+r.IntN(400)) * time.Millisecond, RequestTimeout: time.Second,
+		HealTimeout: time.Duration(1+r.IntN(400)) * time.Millisecond, RequestTimeout: time.Second,
 	})
 	faults := []*kerr.Error{
 		kerr.NotLeaderForPartition, kerr.NotEnoughReplicas, kerr.NotEnoughReplicasAfterAppend, kerr.RequestTimedOut,

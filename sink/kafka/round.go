@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -122,22 +123,28 @@ func (w *writer) abandon(cause error) {
 	}
 }
 
-// pause waits before the next round and makes it ask for the leaders anew. It returns false if ctx has ended.
-func (w *writer) pause(ctx context.Context) bool {
+// pause waits before the next round and makes it ask for the leaders anew. The error says why there is no next round.
+func (w *writer) pause(ctx context.Context) error {
+	limit := w.sink.cfg.HealTimeout
 	if w.wait == nil {
+		w.healBy = time.Now().Add(limit)
 		w.wait = backoff.NewExponentialBackOff(
 			backoff.WithInitialInterval(50*time.Millisecond),
 			backoff.WithMultiplier(2),
 			backoff.WithMaxInterval(time.Second),
 			backoff.WithMaxElapsedTime(0))
 	}
-	timer := time.NewTimer(w.wait.NextBackOff())
+	left := time.Until(w.healBy)
+	if left <= 0 {
+		return fmt.Errorf("not healed within %v", limit)
+	}
+	timer := time.NewTimer(min(w.wait.NextBackOff(), left))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		w.since = time.Now()
-		return true
+		return nil
 	case <-ctx.Done():
-		return false
+		return context.Cause(ctx)
 	}
 }

@@ -35,7 +35,7 @@ func TestSinkKeepsTheContract(t *testing.T) {
 				f := newFake(t, kfake.SeedTopics(4, "out"))
 				c.Test(t, &sinktest.Env{
 					// Little time to heal: trouble is to reach the caller.
-					Sink:     f.sink(t, "", Config{WriteTimeout: 100 * time.Millisecond, MaxBatchBytes: 2000}),
+					Sink:     f.sink(t, "", Config{HealTimeout: 100 * time.Millisecond, MaxBatchBytes: 2000}),
 					MaxBytes: 2000,
 					Stored: func(ctx context.Context) ([]keystrand.Message, error) {
 						return readAll(ctx, f.ListenAddrs(), []string{"out"}, kgo.Dialer(f.net.DialContext))
@@ -168,18 +168,24 @@ func TestSinkFollowsTheLeader(t *testing.T) {
 func TestMovedLeaderIsAskedForByTheNextWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, kfake.SeedTopics(1, "out"))
-		w := f.writer(t, "out", Config{WriteTimeout: time.Millisecond})
+		w := f.writer(t, "out", Config{})
 		if err := w.Write(t.Context(), keyed("a=1")); err != nil {
 			t.Fatal(err)
 		}
 		if err := f.MoveTopicPartition("out", 0, (f.LeaderFor("out", 0)+1)%3); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.Write(t.Context(), keyed("a=2")); !errors.Is(err, kafka.NotLeaderForPartition) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if err := w.Write(ctx, keyed("a=2")); !errors.Is(err, kafka.NotLeaderForPartition) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("the first Write after the move: %v", err)
 		}
+		start := time.Now()
 		if err := w.Write(t.Context(), keyed("a=2")); err != nil {
 			t.Errorf("the second Write after the move: %v", err)
+		}
+		if d := time.Since(start); d != 0 {
+			t.Errorf("the second Write had to ask again for %v", d)
 		}
 	})
 }
@@ -274,7 +280,7 @@ func TestSinkWaitsForAClusterThatIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, kfake.SeedTopics(1, "out"))
 		up := time.Now().Add(3 * time.Second)
-		w := f.writer(t, "out", Config{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		w := f.writer(t, "out", Config{HealTimeout: 10 * time.Second, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 			if time.Now().Before(up) {
 				return nil, errors.New("connection refused")
 			}
@@ -294,7 +300,7 @@ func TestWriteReportsWhatItCouldNotHealInTime(t *testing.T) {
 		f := newFake(t, kfake.SeedTopics(3, "out"))
 		h := f.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Partitions: []int32{1}, Err: kerr.NotEnoughReplicas, Count: -1})
 		var log bytes.Buffer
-		w := f.writer(t, "out", Config{WriteTimeout: 2 * time.Second, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		w := f.writer(t, "out", Config{HealTimeout: 2 * time.Second, Log: slog.New(slog.NewTextHandler(&log, nil))})
 		var ms []keystrand.Message
 		for k := range 20 {
 			ms = append(ms, keyed(fmt.Sprintf("key%d=1", k), fmt.Sprintf("key%d=2", k))...)
@@ -467,7 +473,7 @@ func TestRecordThatTheBrokerNamesIsPermanent(t *testing.T) {
 func TestMessagesNameTheirTopics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, kfake.SeedTopics(2, "one", "two"))
-		w := f.writer(t, "", Config{WriteTimeout: time.Second})
+		w := f.writer(t, "", Config{HealTimeout: time.Second})
 		ms := keyed("a=1", "a=2", "a=3", "a=4", "a=5")
 		ms[0].Stream, ms[1].Stream, ms[2].Stream, ms[3].Stream = "one", "two", "one", "missing"
 		p, ok := errors.AsType[*sink.PartialError](w.Write(t.Context(), ms))
@@ -502,7 +508,7 @@ func TestMessagesNameTheirTopics(t *testing.T) {
 func TestNullKeysSpreadOverAvailablePartitionsAndKeyedOnesOverAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, kfake.SeedTopics(4, "out"))
-		s := f.sink(t, "out", Config{WriteTimeout: time.Second})
+		s := f.sink(t, "out", Config{HealTimeout: time.Second})
 		w, err := s.Open()
 		if err != nil {
 			t.Fatal(err)
@@ -648,11 +654,11 @@ func TestBrokerThatHangsUpAtLoginIsToldWithTheMechanism(t *testing.T) {
 		if err := good.Write(t.Context(), keyed("a=1")); err != nil {
 			t.Fatal(err)
 		}
-		bad := f.writer(t, "out", Config{SASL: plain.Mechanism{Username: "alice", Password: "wrong"}, WriteTimeout: time.Second})
+		bad := f.writer(t, "out", Config{SASL: plain.Mechanism{Username: "alice", Password: "wrong"}, HealTimeout: time.Second})
 		if err := bad.Write(t.Context(), keyed("a=1")); err == nil || !strings.Contains(err.Error(), "PLAIN") {
 			t.Errorf("error: %v", err)
 		}
-		none := f.writer(t, "out", Config{WriteTimeout: time.Second})
+		none := f.writer(t, "out", Config{HealTimeout: time.Second})
 		if err := none.Write(t.Context(), keyed("a=1")); err == nil || !strings.Contains(err.Error(), "SASL") {
 			t.Errorf("error: %v", err)
 		}
@@ -672,11 +678,11 @@ func TestNoPermissionIsPermanent(t *testing.T) {
 }
 
 func TestNewListsEverythingWrong(t *testing.T) {
-	_, err := New([]string{"host"}, "", Config{Compression: 9, MaxBatchBytes: -1, RequestTimeout: -1, WriteTimeout: -1, MetadataMaxAge: -1})
+	_, err := New([]string{"host"}, "", Config{Compression: 9, MaxBatchBytes: -1, RequestTimeout: -1, HealTimeout: -1, MetadataMaxAge: -1})
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"host", "Compression", "MaxBatchBytes", "RequestTimeout", "WriteTimeout", "MetadataMaxAge"} {
+	for _, want := range []string{"host", "Compression", "MaxBatchBytes", "RequestTimeout", "HealTimeout", "MetadataMaxAge"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in %v", want, err)
 		}

@@ -31,6 +31,7 @@ type writer struct {
 	active   []*shard            // those with messages of this Write
 	requests []*request
 	wait     *backoff.ExponentialBackOff // nil until something had to be healed
+	healBy   time.Time                   // set with wait
 }
 
 // backlog is what waits to hear of a topic.
@@ -47,16 +48,16 @@ func (w *writer) Write(ctx context.Context, ms []keystrand.Message) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("kafka: %d messages not written: %w", len(ms), context.Cause(ctx))
 	}
-	limit := w.sink.cfg.WriteTimeout
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not written within %v", limit))
-	defer cancel()
 	w.begin(ms)
 	defer w.forget()
 	for w.pending() {
 		healthy := w.route(ctx)
 		healthy = w.round(ctx) && healthy
-		if ctx.Err() != nil || !healthy && !w.pause(ctx) {
-			w.abandon(context.Cause(ctx))
+		if healthy && ctx.Err() == nil {
+			continue
+		}
+		if err := w.pause(ctx); err != nil {
+			w.abandon(err)
 			break
 		}
 	}
