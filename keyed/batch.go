@@ -1,6 +1,6 @@
 package keyed
 
-import "unsafe"
+import "reflect"
 
 // Batch is what one Submit hands over. It is the queue's own and used again and again, by its one submitting goroutine.
 type Batch[T any] struct {
@@ -85,7 +85,7 @@ func (b *Batch[T]) refill() {
 	if b.used < len(b.free) {
 		return
 	}
-	chunk := make([]node[T], max((nodeBytes-8)/unsafe.Sizeof(node[T]{}), 8)) // 8: the allocator's own
+	chunk := make([]node[T], e.chunk)
 	for i := range chunk {
 		b.free = append(b.free, &chunk[i])
 	}
@@ -99,8 +99,11 @@ func (b *Batch[T]) refillLocked() {
 	b.used = 0
 }
 
-// nodeBytes of nodes are allocated together and so freed together: few enough that one long parked item pins little.
-const nodeBytes = 16 << 10
+// chunkOf is how many nodes are allocated together, and so freed together: few enough that one long parked item pins
+// little, and as many as fit in 16 KiB beside the allocator's own 8 bytes.
+func chunkOf[T any]() int {
+	return max((16<<10-8)/int(reflect.TypeFor[node[T]]().Size()), 8)
+}
 
 // reset empties the batch; its items from the first that were not submitted are given back.
 func (b *Batch[T]) reset(first int) {

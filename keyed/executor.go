@@ -27,6 +27,7 @@ type Executor[T any] struct {
 	hash  func(string) uint32 // a test's own; nil: maphash
 	base  time.Time
 	procs int
+	chunk int           // nodes allocated at once
 	poked chan struct{} // to the clock; one slot
 
 	// mu guards all below, and all lanes, tables and queues. Held for at most some hundred steps; never over a callback,
@@ -100,6 +101,7 @@ func New[T any](cfg Config[T]) (*Executor[T], error) {
 		seed:   maphash.MakeSeed(),
 		base:   time.Now(),
 		procs:  runtime.GOMAXPROCS(0),
+		chunk:  chunkOf[T](),
 		poked:  make(chan struct{}, 1),
 		ready:  &classes[T]{},
 		tables: make(map[ID]*table[T]),

@@ -38,6 +38,7 @@ func BenchmarkExecutor(b *testing.B) {
 }
 
 func benchLanes(b *testing.B, keys []string, workers int) {
+	b.Helper()
 	var busy atomic.Bool
 	var arrived sync.WaitGroup
 	gate := make(chan struct{})
@@ -59,7 +60,7 @@ func benchLanes(b *testing.B, keys []string, workers int) {
 	}
 	q := e.Open(keyed.ID{Name: "bench"}, nil)
 	batch := q.Batch()
-	submit := func(n int, from int) {
+	submit := func(n, from int) {
 		room.take(n)
 		for i := range n {
 			p := batch.Add(keys[(from+i)*7919%len(keys)])
@@ -94,6 +95,7 @@ func benchLanes(b *testing.B, keys []string, workers int) {
 }
 
 func benchChannels(b *testing.B, keys []string, workers int) {
+	b.Helper()
 	seed := maphash.MakeSeed()
 	channels := make([]chan payload, workers)
 	room := newWindow(benchWindow)

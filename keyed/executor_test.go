@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"runtime"
 	"strings"
 	"sync"
@@ -12,29 +13,28 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-	"unsafe"
 )
 
-func newExecutor[T any](t testing.TB, cfg Config[T]) *Executor[T] {
-	t.Helper()
+func newExecutor[T any](tb testing.TB, cfg Config[T]) *Executor[T] {
+	tb.Helper()
 	e, err := New(cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return e
 }
 
-func closeExecutor[T any](t testing.TB, e *Executor[T]) {
-	t.Helper()
+func closeExecutor[T any](tb testing.TB, e *Executor[T]) {
+	tb.Helper()
 	if err := e.Close(context.Background()); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
-func submit[T any](t testing.TB, q *Queue[T]) {
-	t.Helper()
+func submit[T any](tb testing.TB, q *Queue[T]) {
+	tb.Helper()
 	if err := q.Submit(q.Batch()); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
@@ -48,7 +48,7 @@ func TestNewTellsAllThatIsWrong(t *testing.T) {
 }
 
 func TestLaneIsSmall(t *testing.T) {
-	if size := unsafe.Sizeof(lane[[192]byte]{}); size > 64 {
+	if size := reflect.TypeFor[lane[[192]byte]]().Size(); size > 64 {
 		t.Errorf("a lane has %d bytes, want at most 64", size)
 	}
 }
@@ -311,7 +311,7 @@ func TestStressOfFenceAndReopen(t *testing.T) {
 		MaxTurn: 3,
 		Share:   100,
 		Run: func(turn *Turn[stressItem]) Result {
-			fenced := turn.Queue.Data().(*atomic.Bool)
+			fenced, _ := turn.Queue.Data().(*atomic.Bool)
 			l := turn.Items[0].lane
 			if l.running.Add(1) != 1 {
 				t.Error("two turns of a lane run at once") // I2

@@ -18,7 +18,7 @@ func TestFenceTakesBackWhatIsClaimedButNotStarted(t *testing.T) {
 		var starts, finished, dropped atomic.Int64
 		e := newExecutor(t, Config[int]{
 			Workers: 1,
-			Run: func(t *Turn[int]) Result {
+			Run: func(*Turn[int]) Result {
 				if starts.Add(1) == 2000+10 {
 					<-gate
 				}
@@ -75,7 +75,8 @@ func TestRunningMarkOutlivesTheEpoch(t *testing.T) {
 			Workers: 4,
 			MaxTurn: 3,
 			Run: func(t *Turn[int]) Result {
-				r := run{t.Queue.Data().(int), make(chan Result)}
+				epoch, _ := t.Queue.Data().(int)
+				r := run{epoch, make(chan Result)}
 				runs <- r
 				return <-r.result
 			},

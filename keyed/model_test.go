@@ -25,7 +25,6 @@ type modelItem struct {
 	parked  *modelPark // several keys or not: it came back parked itself
 	ended   int        // calls of Finish and drop
 	mayEnd  bool       // Finish is allowed
-	mustEnd bool       // its keys may not start before Finish
 	mayDrop bool
 	exit    Result // of the turn that it was the first of
 }
@@ -201,7 +200,7 @@ func (m *model) submit(t *rapid.T) {
 
 // run is the real executor's turn: it must be one that the model allows now.
 func (m *model) run(t *Turn[*modelItem]) Result {
-	mq := t.Queue.Data().(*modelQueue)
+	mq, _ := t.Queue.Data().(*modelQueue)
 	turn := &modelTurn{queue: mq, result: make(chan modelResult)}
 	m.mu.Lock()
 	if mq.fenced {

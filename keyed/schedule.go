@@ -189,9 +189,7 @@ func (q *laneList[T]) remove(s *classes[T], place uint32) {
 	if q.count--; q.count > 0 {
 		return
 	}
-	for _, p := range q.pages[1:] {
-		s.spare = append(s.spare, p)
-	}
+	s.spare = append(s.spare, q.pages[1:]...)
 	clear(q.pages[1:])
 	q.pages = q.pages[:1]
 	q.head, q.tail = q.base, q.base

@@ -1,6 +1,9 @@
 package keyed
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Lane is a lane as [Queue.Lanes] found it.
 type Lane[T any] struct {
@@ -129,12 +132,7 @@ func (en *entry[T]) runs(l *lane[T]) bool {
 	if en.first == nil || en.first.multi == nil {
 		return false
 	}
-	for _, x := range en.first.multi.lanes {
-		if x == l {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(en.first.multi.lanes, l)
 }
 
 // sinceLocked turns the milliseconds a lane remembers into a time.
