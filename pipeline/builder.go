@@ -78,6 +78,7 @@ type Transform struct{ b *Builder }
 // To sets the sink that takes what the transformer emits. The pipeline opens and closes writers of it; the sink itself
 // is closed by whoever made it.
 func (t *Transform) To(s sink.Sink) *Builder {
+	t.b.calls["sink"]++
 	t.b.cfg.sink = s
 	return t.b
 }
@@ -145,7 +146,7 @@ func (b *Builder) Build() (*Pipeline, error) {
 	if cfg.transforms && cfg.sink == nil {
 		wrong("no sink: Transform needs To with one")
 	}
-	for _, stage := range []string{"handler", "key", "failure policy", "limits", "timing", "logger"} {
+	for _, stage := range []string{"handler", "sink", "key", "failure policy", "limits", "timing", "logger"} {
 		if n := b.calls[stage]; n > 1 {
 			wrong("the %s is set %d times: set it once", stage, n)
 		}

@@ -118,12 +118,6 @@ func TestNoMessageIsEverUnaccountedFor(t *testing.T) {
 					synctest.Wait()
 					s := run.Snapshot()
 					conserve(t, s)
-					if d.roll(60) == 0 {
-						mem.AskBack("posts", int32(d.roll(3)))
-					}
-					if d.roll(20) == 0 {
-						run.ResumeAll("posts", int32(d.roll(3)))
-					}
 					// What nothing but the handler can tell: while nothing moves it is exact.
 					if int64(s.Running) != running.Load() {
 						t.Errorf("running %d, want %d", s.Running, running.Load())
@@ -136,6 +130,12 @@ func TestNoMessageIsEverUnaccountedFor(t *testing.T) {
 						}
 					} else if s.Settled != done+s.DeadLettered {
 						t.Errorf("settled %d, want handled %d + skipped %d + dead-lettered %d", s.Settled, handled.Load(), s.Skipped, s.DeadLettered)
+					}
+					if d.roll(60) == 0 {
+						mem.AskBack("posts", int32(d.roll(3)))
+					}
+					if d.roll(20) == 0 {
+						run.ResumeAll("posts", int32(d.roll(3)))
 					}
 				}
 				if err := run.stop(); err != nil {

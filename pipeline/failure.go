@@ -48,8 +48,12 @@ func Skip(Failure) Action { return Action{kind: skip} }
 // DeadLetter returns a policy that writes the failed message to s and then goes on with its key. The dead letter has
 // the key, value and headers of the message, and headers that tell where it comes from and why it is there; its Stream
 // is empty, so s decides where it goes. The key waits until the dead letter is durable; a write that fails is tried
-// again, so after a lost reply a dead letter may be there twice. The sink is closed by whoever made it.
+// again, so after a lost reply a dead letter may be there twice. The sink is closed by whoever made it. DeadLetter(nil) is
+// nil, which Build refuses.
 func DeadLetter(s sink.Sink) Policy {
+	if s == nil {
+		return nil
+	}
 	return func(Failure) Action { return Action{kind: deadLetter, sink: s} }
 }
 

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -24,12 +25,12 @@ type Limits struct {
 	// a crash hands out again because of gaps; at the bound its fetching pauses. Messages in flight count, since they
 	// may come to stand there, so it bounds them too. Default: 100,000.
 	MaxReplay int
-	// MaxBatch is how many messages a BatchHandler gets at most. Default: 64.
+	// MaxBatch is how many messages a BatchHandler gets at most; at most 65,535. Default: 64.
 	MaxBatch int
 	// FetchMessages and FetchBytes bound one batch from the source. Defaults: 1,024 and 1 MiB.
 	FetchMessages int
 	FetchBytes    int
-	// Writers is how many writers of the sink work at once. Default: 8.
+	// Writers is how many writers of the sink work at once; at most 65,535. Default: 8.
 	Writers int
 }
 
@@ -45,6 +46,14 @@ func (l Limits) validate() error {
 	} {
 		if f.value < 0 {
 			errs = append(errs, fmt.Errorf("pipeline: Limits.%s is %d: it must not be negative (0 means the default)", f.name, f.value))
+		}
+	}
+	for _, f := range []struct {
+		name  string
+		value int
+	}{{"MaxBatch", l.MaxBatch}, {"Writers", l.Writers}} {
+		if f.value > math.MaxUint16 {
+			errs = append(errs, fmt.Errorf("pipeline: Limits.%s is %d: it must be at most %d", f.name, f.value, math.MaxUint16))
 		}
 	}
 	return errors.Join(errs...)

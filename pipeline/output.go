@@ -16,7 +16,7 @@ type output struct {
 	size     usage
 	input    keystrand.Message   // what the failure policy is asked about, should the sink refuse an output for good
 	messages []keystrand.Message // not durable yet, in order
-	durable  func()              // called after the message was settled; may be nil
+	durable  func()              // of a dead letter: called after the message was settled
 	inLane   bool                // the message is in its lane still and is counted there
 }
 

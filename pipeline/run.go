@@ -29,7 +29,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	p.fail = func(err error) { fault.set(err); cancel(err) }
 	p.mu.Unlock()
 	if err := p.openSink(); err != nil {
-		return err
+		return errors.Join(err, p.close(ctx))
 	}
 
 	commits, stopCommits := context.WithCancel(base(ctx))

@@ -197,7 +197,9 @@ func (w *writer) sort(batch []*output, ms []keystrand.Message, err error) (left 
 // durable settles the message of an output that is stored.
 func (w *writer) durable(o *output) {
 	w.p.settleOutput(o)
-	w.p.counts.written.Add(1)
+	if o.durable == nil {
+		w.p.counts.written.Add(1)
+	}
 	o.pt.sinking.Add(-1)
 	o.pt.gate.poke()
 	if o.durable != nil {

@@ -1,0 +1,150 @@
+package pipeline_test
+
+import (
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/pipeline"
+	sinkmemory "github.com/keystrand/keystrand/sink/memory"
+	"github.com/keystrand/keystrand/source/memory"
+)
+
+func TestBuildReportsEveryMistakeAtOnce(t *testing.T) {
+	h := keystrand.HandlerFunc(nothing)
+	src := func() *memory.Source { return memory.NewSource(memory.Config{}, memory.NewLog("posts", 1)) }
+	out := sinkmemory.New()
+	for name, c := range map[string]struct {
+		b    *pipeline.Builder
+		want []string
+	}{
+		"nothing set": {pipeline.From(nil), []string{"no source", "no handler"}},
+		"nil handlers": {pipeline.From(nil).Handle(nil).HandleBatch(nil), []string{"no source", "no handler", "the handler is set 2 times"}},
+		"transform without sink": {pipeline.From(src()).Transform(keystrand.TransformerFunc(nil)).To(nil), []string{"no sink"}},
+		"everything twice": {
+			pipeline.From(src()).Handle(h).HandleBatch(keystrand.BatchHandlerFunc(nil)).Key(keystrand.ByKey).Key(keystrand.ByKey).
+				OnFailure(pipeline.Skip).OnFailure(pipeline.Stop).Limits(pipeline.Limits{}).Limits(pipeline.Limits{}).
+				Timing(pipeline.Timing{}).Timing(pipeline.Timing{}).Logger(slog.New(slog.DiscardHandler)).Logger(slog.New(slog.DiscardHandler)),
+			[]string{"the handler is set 2", "the key is set 2", "the failure policy is set 2", "the limits is set 2", "the timing is set 2", "the logger is set 2"},
+		},
+		"sink twice": {sinkTwice(src(), out), []string{"the sink is set 2"}},
+		"nil stages": {
+			pipeline.From(src()).Handle(h).Key(nil).OnFailure(nil).Logger(nil).Use(nil, nil),
+			[]string{"the key is set to nil", "the failure policy is set to nil", "the logger is set to nil", "middleware 0 is nil", "middleware 1 is nil"},
+		},
+		"dead letters without a sink": {pipeline.From(src()).Handle(h).OnFailure(pipeline.DeadLetter(nil)), []string{"the failure policy is set to nil"}},
+		"negative limits": {
+			pipeline.From(src()).Handle(h).Limits(pipeline.Limits{
+				Workers: -1, InFlight: -1, InFlightBytes: -1, KeyShare: -1, MaxReplay: -1, MaxBatch: -1, FetchMessages: -1, FetchBytes: -1, Writers: -1,
+			}).Timing(pipeline.Timing{CommitInterval: -1, CommitTimeout: -1, DrainTimeout: -1, StuckAfter: -1}),
+			[]string{
+				"Limits.Workers is -1", "Limits.InFlight is -1", "Limits.InFlightBytes", "Limits.KeyShare", "Limits.MaxReplay", "Limits.MaxBatch",
+				"Limits.FetchMessages", "Limits.FetchBytes", "Limits.Writers", "Timing.CommitInterval", "Timing.CommitTimeout", "Timing.DrainTimeout", "Timing.StuckAfter",
+			},
+		},
+		"too large": {
+			pipeline.From(nil).Limits(pipeline.Limits{MaxBatch: 70_000, Writers: 70_000}),
+			[]string{"no source", "no handler", "Limits.MaxBatch is 70000", "Limits.Writers is 70000"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, err := c.b.Build()
+			if err == nil || p != nil {
+				t.Fatalf("Build = %v, %v", p, err)
+			}
+			for _, w := range c.want {
+				if !strings.Contains(err.Error(), w) {
+					t.Errorf("the error does not say %q:\n%v", w, err)
+				}
+			}
+			for line := range strings.Lines(err.Error()) {
+				if !strings.HasPrefix(line, "pipeline: ") {
+					t.Errorf("line without the package's name: %s", line)
+				}
+			}
+			if n := strings.Count(err.Error(), "\n") + 1; n != len(c.want) {
+				t.Errorf("%d mistakes reported, want %d:\n%v", n, len(c.want), err)
+			}
+		})
+	}
+}
+
+func sinkTwice(src *memory.Source, out *sinkmemory.Sink) *pipeline.Builder {
+	tr := pipeline.From(src).Transform(keystrand.TransformerFunc(nil))
+	tr.To(out)
+	return tr.To(out)
+}
+
+func TestOrderOfBuilderCallsDoesNotMatter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := keystrand.HandlerFunc(nothing)
+		calls := []func(b *pipeline.Builder){
+			func(b *pipeline.Builder) { b.Handle(h) },
+			func(b *pipeline.Builder) { b.OnFailure(pipeline.Skip) },
+			func(b *pipeline.Builder) { b.Limits(pipeline.Limits{Workers: 3}) },
+			func(b *pipeline.Builder) { b.Timing(pipeline.Timing{CommitInterval: time.Second}) },
+			func(b *pipeline.Builder) { b.Key(keystrand.ByPartition) },
+		}
+		for turn := range calls {
+			log := memory.NewLog("posts", 1)
+			log.Append(0, keysOf(20, 4)...)
+			log.Close()
+			b := pipeline.From(memory.NewSource(memory.Config{}, log))
+			for i := range calls {
+				calls[(turn+i)%len(calls)](b)
+			}
+			run := start(t, b)
+			if err := run.wait(); err != nil {
+				t.Fatal(err)
+			}
+			if s := run.Snapshot(); s.Settled != 20 || s.Workers != 3 || s.State != pipeline.Stopped {
+				t.Errorf("turn %d: %+v", turn, s)
+			}
+		}
+	})
+}
+
+func TestRunTwiceIsAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 1)
+		run := start(t, pipeline.From(memory.NewSource(memory.Config{}, log)).Handle(keystrand.HandlerFunc(nothing)))
+		synctest.Wait()
+		if err := run.Run(t.Context()); !errors.Is(err, pipeline.ErrRunTwice) {
+			t.Errorf("second Run = %v", err)
+		}
+		if err := run.stop(); err != nil {
+			t.Fatal(err)
+		}
+		if err := run.Run(t.Context()); !errors.Is(err, pipeline.ErrRunTwice) {
+			t.Errorf("Run after the end = %v", err)
+		}
+	})
+}
+
+// badSink is a sink by value.
+type badSink struct{ *sinkmemory.Sink }
+
+func TestSinkThatCannotBeOpenedLeavesNothingBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 1)
+		out := sinkmemory.New()
+		if err := out.Close(); err != nil {
+			t.Fatal(err)
+		}
+		src := watch(t, memory.NewSource(memory.Config{}, log), nil)
+		run := start(t, pipeline.From(src).Transform(keystrand.TransformerFunc(nil)).To(badSink{Sink: out}))
+		if err := run.wait(); err == nil || !strings.Contains(err.Error(), "open the sink") {
+			t.Errorf("Run = %v", err)
+		}
+		if !src.closed || log.Group("").Members() != 0 {
+			t.Error("the source is not closed: this process stays a member of the group")
+		}
+		if s := run.Snapshot(); s.State != pipeline.Stopped {
+			t.Errorf("state %v", s.State)
+		}
+	})
+}
