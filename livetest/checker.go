@@ -262,6 +262,7 @@ func (c *checker) finished(e *Event, m *member, o *owner) {
 		o.settle(t.index)
 	case Cancelled:
 		o.cancelled = true
+		c.report.Figures.Cancelled++
 	case Failed:
 	default:
 		c.wrong(ruleNoMessage, "%v: outcome %q", e, e.Text)

@@ -86,6 +86,7 @@ type Figures struct {
 	Attempts  int           // of them: another attempt of the same owner
 	Again     int           // of them: of a message that an earlier owner had settled
 	Bound     int           // how many could have been, by the promise
+	Cancelled int           // of them: ended because their ctx did
 	Committed int           // commits stored
 	HandOvers int           // partitions that went to another owner
 	Losses    int           // of them: without being released

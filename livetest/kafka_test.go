@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystrand/keystrand/commit"
@@ -190,7 +191,7 @@ func (k *kafkaCluster) MoveLeaders(ctx context.Context, stream string) error {
 	}
 	for _, ps := range elected {
 		for _, p := range ps {
-			if p.Err != nil {
+			if p.Err != nil && !errors.Is(p.Err, kerr.ElectionNotNeeded) { // it is there already
 				return fmt.Errorf("elect leader of %s/%d: %w", p.Topic, p.Partition, p.Err)
 			}
 		}

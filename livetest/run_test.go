@@ -317,6 +317,19 @@ func (r *run) total() int {
 	return len(r.produced)
 }
 
+// stuck returns how many messages the stuck key has.
+func (r *run) stuck() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for _, m := range r.produced {
+		if r.setup.behaviour.Stuck != "" && m.Key == r.setup.behaviour.Stuck {
+			n++
+		}
+	}
+	return n
+}
+
 // progress waits until so many of the scenario's messages are settled.
 func (r *run) progress(share float64) {
 	r.t.Helper()

@@ -4,6 +4,7 @@ package livetest
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 )
@@ -19,6 +20,7 @@ type scenario struct {
 	mayFail    bool // Run may return an error
 	nodes      int  // how many the service must have; 0: any number
 	steps      []step
+	before     func(r *run)                 // after the last message, with the members that are left; nil: nothing
 	ends       func(r *run, report *Report) // looks at the report; nil: nothing more
 }
 
@@ -73,6 +75,19 @@ func moveLeaders(r *run) {
 	if err := r.cluster.MoveLeaders(r.t.Context(), r.stream); err != nil {
 		r.t.Fatal(err)
 	}
+}
+
+// deploys replaces one member after the other.
+func deploys(n int) []step {
+	steps := []step{{0, join("a0", "b0", "c0")}}
+	for i := range n {
+		who, turn := string(rune('a'+i%3)), i/3
+		steps = append(steps, step{float64(i+1) / float64(n+2), func(r *run) {
+			r.leave(fmt.Sprint(who, turn))
+			r.join(fmt.Sprint(who, turn+1))
+		}})
+	}
+	return steps
 }
 
 // scenarios are what every service has to stand.
@@ -150,6 +165,45 @@ var scenarios = []scenario{
 			{0.60, join("d")},
 		},
 	},
+	{
+		// The handler of one key hangs until its ctx ends, through hand-overs and a crash: everything else is settled, and
+		// what is stored says so, ranges ahead included. Then it is mended.
+		name:      "StuckKey",
+		behaviour: behaviour{Stuck: "k0", Drain: 300 * time.Millisecond},
+		steps: []step{
+			{0, join("a", "b", "c")},
+			{0.25, kill("a")},
+			{0.25, join("d")},
+			{0.50, leave("b")},
+			{0.60, join("e")},
+		},
+		before: func(r *run) {
+			stuck := r.stuck()
+			r.leave("c", "d", "e")
+			report := r.check(r.setup.behaviour.Stuck)
+			if left := r.total() - r.count; left != stuck {
+				r.t.Errorf("%d messages are not settled, want the %d of the stuck key", left, stuck)
+			}
+			r.t.Logf("with %d messages stuck: %d times handled again so far", stuck, report.Figures.Again)
+			mended := r.setup.behaviour
+			mended.Stuck = ""
+			r.joinAs("f", mended)
+		},
+	},
+	{
+		// The design's I11: a handler that is cut short has not failed. Every deploy cuts some.
+		name:      "TwentyDeploysWithoutADeadLetter",
+		messages:  30_000,
+		orderly:   true,
+		behaviour: behaviour{DeadLetter: true, Handling: 16 * time.Millisecond, Long: 400 * time.Millisecond, LongOne: 20, Drain: 50 * time.Millisecond},
+		steps:     deploys(20),
+		ends: func(r *run, report *Report) {
+			if report.Figures.Cancelled == 0 {
+				r.t.Error("no handler was cut short, so this shows nothing")
+			}
+			r.t.Logf("%d handlers cut short, 0 dead letters", report.Figures.Cancelled)
+		},
+	},
 }
 
 // runScenarios runs those that the service can stand.
@@ -179,6 +233,11 @@ func play(t *testing.T, c Cluster, s scenario) *Report {
 	for _, step := range s.steps {
 		r.progress(step.at)
 		step.do(r)
+	}
+	if s.before != nil {
+		all := r.setup.messages
+		r.until("all but the stuck key is settled", func() bool { return r.loaded.Load() && r.count+r.stuck() >= all })
+		s.before(r)
 	}
 	report := r.finish()
 	if s.ends != nil {
