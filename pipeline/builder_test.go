@@ -22,8 +22,8 @@ func TestBuildReportsEveryMistakeAtOnce(t *testing.T) {
 		b    *pipeline.Builder
 		want []string
 	}{
-		"nothing set": {pipeline.From(nil), []string{"no source", "no handler"}},
-		"nil handlers": {pipeline.From(nil).Handle(nil).HandleBatch(nil), []string{"no source", "no handler", "the handler is set 2 times"}},
+		"nothing set":            {pipeline.From(nil), []string{"no source", "no handler"}},
+		"nil handlers":           {pipeline.From(nil).Handle(nil).HandleBatch(nil), []string{"no source", "no handler", "the handler is set 2 times"}},
 		"transform without sink": {pipeline.From(src()).Transform(keystrand.TransformerFunc(nil)).To(nil), []string{"no sink"}},
 		"everything twice": {
 			pipeline.From(src()).Handle(h).HandleBatch(keystrand.BatchHandlerFunc(nil)).Key(keystrand.ByKey).Key(keystrand.ByKey).

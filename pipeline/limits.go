@@ -27,7 +27,8 @@ type Limits struct {
 	MaxReplay int
 	// MaxBatch is how many messages a BatchHandler gets at most; at most 65,535. Default: 64.
 	MaxBatch int
-	// FetchMessages and FetchBytes bound one batch from the source. Defaults: 1,024 and 1 MiB.
+	// FetchMessages and FetchBytes bound one batch from the source; FetchBytes is at most InFlightBytes. Defaults: 1,024
+	// and 1 MiB.
 	FetchMessages int
 	FetchBytes    int
 	// Writers is how many writers of the sink work at once; at most 65,535. Default: 8.
@@ -67,7 +68,7 @@ func (l Limits) withDefaults() Limits {
 	l.MaxReplay = or(l.MaxReplay, 100_000)
 	l.MaxBatch = or(l.MaxBatch, 64)
 	l.FetchMessages = or(l.FetchMessages, 1_024)
-	l.FetchBytes = or(l.FetchBytes, 1<<20)
+	l.FetchBytes = min(or(l.FetchBytes, 1<<20), l.InFlightBytes) // so that a message larger than the budget comes alone
 	l.Writers = or(l.Writers, 8)
 	return l
 }

@@ -1,0 +1,196 @@
+package pipeline_test
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/pipeline"
+	sinkmemory "github.com/keystrand/keystrand/sink/memory"
+	"github.com/keystrand/keystrand/source/memory"
+)
+
+// I5: messages and bytes in flight stay within the budget and one batch a partition: waiting, parked and sinking ones
+// count.
+func TestInFlightStaysWithinTheBudgetAndABatchAPartition(t *testing.T) {
+	const partitions, batch, limit, bytes = 4, 10, 100, 40_000
+	for _, how := range []string{"slow", "parked", "sinking"} {
+		t.Run(how, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := memory.NewLog("posts", partitions)
+				for p := range int32(partitions) {
+					for i := range 500 {
+						log.Append(p, keystrand.Message{Key: fmt.Appendf(nil, "k%d", i), Value: make([]byte, 100+i)})
+					}
+				}
+				out := sinkmemory.New()
+				out.SetFault(func(ctx context.Context, _ *keystrand.Message) error { <-ctx.Done(); return ctx.Err() })
+				b := pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
+					Limits(pipeline.Limits{InFlight: limit, InFlightBytes: bytes, FetchMessages: batch, KeyShare: 1000})
+				switch how {
+				case "slow":
+					b.Handle(keystrand.HandlerFunc(func(ctx context.Context, _ *keystrand.Message) error { <-ctx.Done(); return ctx.Err() }))
+				case "parked":
+					b.Handle(keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error { return keystrand.RetryAfter(time.Hour, nil) }))
+				default:
+					b.Transform(keystrand.TransformerFunc(func(_ context.Context, m *keystrand.Message, emit func(keystrand.Message)) error {
+						emit(*m)
+						return nil
+					})).To(out)
+				}
+				b.Timing(pipeline.Timing{DrainTimeout: time.Second})
+				run := start(t, b)
+				time.Sleep(time.Minute)
+				s := run.Snapshot()
+				if s.MostInFlight > limit+partitions*batch || s.MostBytes > bytes+partitions*batch*600 {
+					t.Errorf("most in flight: %d messages, %d bytes", s.MostInFlight, s.MostBytes)
+				}
+				if s.InFlight < limit/2 || s.Binds != pipeline.BindBudget && s.Binds != pipeline.BindWorkers {
+					t.Errorf("%d in flight, bound by %v: want the budget to be used and named", s.InFlight, s.Binds)
+				}
+				for _, p := range s.Partitions {
+					if p.Waits != pipeline.WaitBudget {
+						t.Errorf("%v waits for %v, want the budget", p.ID, p.Waits)
+					}
+				}
+				if err := run.stop(); err != nil {
+					t.Fatal(err)
+				}
+			})
+		})
+	}
+}
+
+// I5: a message larger than the byte budget is let in alone and counted; nothing hangs.
+func TestMessageLargerThanTheBudgetIsLetInAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 2)
+		for i := range 40 {
+			size := 100
+			if i%10 == 5 {
+				size = 5000
+			}
+			log.Append(int32(i%2), keystrand.Message{Key: fmt.Appendf(nil, "k%d", i), Value: make([]byte, size)})
+		}
+		log.Close()
+		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
+			Handle(keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error { time.Sleep(time.Millisecond); return nil })).
+			Limits(pipeline.Limits{InFlightBytes: 1000}))
+		if err := run.wait(); err != nil {
+			t.Fatal(err)
+		}
+		if s := run.Snapshot(); s.Settled != 40 || s.Oversized != 4 || s.MostBytes > 1000+2*5010 {
+			t.Errorf("settled %d, oversized %d, most bytes %d; want 40, 4 and at most 11,020", s.Settled, s.Oversized, s.MostBytes)
+		}
+	})
+}
+
+// I5, I6: a key that has used its share pauses its partition alone.
+func TestKeyBeyondItsSharePausesOnlyItsPartition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 2)
+		log.Append(0, keysOf(500, 1)...)
+		log.Append(1, keysOf(500, 500)...)
+		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
+			Handle(keystrand.HandlerFunc(func(ctx context.Context, m *keystrand.Message) error {
+				if m.Partition == 0 {
+					<-ctx.Done()
+				}
+				return ctx.Err()
+			})).Limits(pipeline.Limits{KeyShare: 50, FetchMessages: 20}).Timing(pipeline.Timing{DrainTimeout: time.Second}))
+		synctest.Wait()
+		hot, other := run.part(t, 0), run.part(t, 1)
+		if hot.Waits != pipeline.WaitKey || hot.Accepted > 50+20 || len(hot.Hot) != 1 || hot.Hot[0].Key != "k0" || hot.Hot[0].Waiting != int(hot.Accepted) {
+			t.Errorf("hot partition: %+v", hot)
+		}
+		if other.Frontier != 500 || other.Waits != pipeline.WaitSource {
+			t.Errorf("the other: frontier %d, waits for %v", other.Frontier, other.Waits)
+		}
+		if err := run.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// I6: one stuck key of one partition: all others go on at the same pace.
+func TestStuckKeyDelaysOnlyItself(t *testing.T) {
+	elapsed := func(t *testing.T, stuck bool) (d time.Duration) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			log := memory.NewLog("posts", 2)
+			for p := range int32(2) {
+				log.Append(p, keysOf(2000, 100)...)
+			}
+			began := time.Now()
+			run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
+				Handle(keystrand.HandlerFunc(func(ctx context.Context, m *keystrand.Message) error {
+					if stuck && m.Partition == 0 && string(m.Key) == "k7" {
+						<-ctx.Done()
+						return ctx.Err()
+					}
+					time.Sleep(10 * time.Millisecond)
+					return nil
+				})).Limits(pipeline.Limits{Workers: 21}).Timing(pipeline.Timing{DrainTimeout: time.Second}))
+			want := int64(4000)
+			if stuck {
+				want -= 20
+			}
+			for run.Snapshot().Settled < want {
+				time.Sleep(time.Millisecond)
+			}
+			d = time.Since(began)
+			if err := run.stop(); err != nil {
+				t.Fatal(err)
+			}
+		})
+		return d
+	}
+	with, without := elapsed(t, true), elapsed(t, false)
+	if with > without*21/20+20*time.Millisecond { // it holds one of 21 workers
+		t.Errorf("the others took %v with a stuck key, %v without", with, without)
+	}
+}
+
+// A parked message must not keep the chunk that its source cut it from.
+func TestParkedMessagesPinNoFetchBuffers(t *testing.T) {
+	const n, chunk = 1000, 64 << 10
+	heap := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	// Each message comes from a chunk of its own, of which it is a hundred bytes.
+	log := memory.Generate("posts", 1, n, func(_ int32, offset int64, m *keystrand.Message) {
+		b := make([]byte, chunk)
+		copy(b, fmt.Sprintf("%050d", offset))
+		m.Key, m.Value = fmt.Appendf(nil, "%d", offset), b[50:100:100] // the lane keeps the key's bytes
+		m.Headers = []keystrand.Header{{Key: "h", Value: b[100:110:110]}}
+	})
+	before := heap()
+	parked := make(chan struct{}, n)
+	run := start(t, pipeline.From(memory.NewSource(memory.Config{}, log)).
+		Handle(keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error {
+			parked <- struct{}{}
+			return keystrand.RetryAfter(time.Hour, nil)
+		})).Limits(pipeline.Limits{FetchMessages: 100}).Timing(pipeline.Timing{DrainTimeout: time.Millisecond}))
+	for range n {
+		<-parked
+	}
+	for run.part(t, 0).Parked < n {
+		runtime.Gosched()
+	}
+	grown := int64(heap()) - int64(before)
+	t.Logf("%d parked messages: %d bytes each", n, grown/n)
+	if grown > n*chunk/20 {
+		t.Errorf("%d parked messages of 110 bytes keep %d bytes", n, grown)
+	}
+	if err := run.stop(); err != nil {
+		t.Fatal(err)
+	}
+}
