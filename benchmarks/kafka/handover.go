@@ -3,6 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -13,11 +15,13 @@ import (
 type handoverRow struct {
 	Part      string  `json:"part"`
 	Keys      string  `json:"keys"`
+	Rate      float64 `json:"per_s"` // written, and so handled
 	Handler   float64 `json:"handler_ms"`
 	Heartbeat float64 `json:"heartbeat_ms"`
 	Usual     float64 `json:"usual_gap_ms"` // longest time in which a partition had no event, without a hand-over
 	Pause     float64 `json:"pause_ms"`     // the same across the hand-over: of the partition that rested longest
 	Median    float64 `json:"pause_median_ms"`
+	Waited    float64 `json:"longest_wait_ms"` // from the time a message was written until its handler began, across the hand-over
 	Drain     float64 `json:"drain_ms"` // from the last handler that began to the last that ended, at most
 	Bound     float64 `json:"bound_ms"` // drain + heartbeat + 200
 	Moved     int     `json:"moved"`    // partitions that changed their member
@@ -26,25 +30,36 @@ type handoverRow struct {
 	Goal      string  `json:"goal"`
 }
 
-// handover lets a third member join two that are at work.
+// handover lets a third member join two that are at work, on messages as they are written: a partition rests for as
+// long as none of its handlers begins or ends.
 func handover(ctx context.Context, r *run) error {
 	t := bench.NewTable("8 partitions, a third member joins", r.json)
-	const handler = 20 * time.Millisecond
+	const handler, rate = 20 * time.Millisecond, 2_000
 	for _, heartbeat := range pick(r, []time.Duration{3 * time.Second, 500 * time.Millisecond}, []time.Duration{500 * time.Millisecond}) {
 		calm := pick(r, 2*time.Second, time.Second)
-		n := int((4*calm + 2*heartbeat + time.Second).Seconds() * 3 * 50 / handler.Seconds())
-		keys := bench.Uniform(10_000, n)
-		topic, err := r.fill(ctx, keys, partitions, 100)
+		keys := bench.Uniform(10_000, 1<<16)
+		topic, err := r.fill(ctx, bench.Uniform(10_000, 0), partitions, 100)
 		if err != nil {
 			return err
 		}
+		feeding, stop := context.WithCancel(ctx)
+		fed := make(chan error, 1)
+		go func() {
+			_, err := r.kafka.Feed(feeding, topic, rate, func(i int) (int32, []byte, []byte) {
+				i %= keys.Len()
+				return int32(keys.Number(i) % partitions), keys.At(i), keys.At(i)
+			})
+			fed <- err
+		}()
 		row, err := joinThird(ctx, membership{
 			Brokers: r.kafka.Brokers, Topic: topic, Group: topic, Session: max(6*time.Second, 3*heartbeat), Heartbeat: heartbeat,
-			Workers: 50, Handler: handler, Begins: true,
+			Workers: 100, Handler: handler, Begins: true,
 		}, calm)
-		if err != nil {
+		stop()
+		if err := errors.Join(err, <-fed); err != nil {
 			return err
 		}
+		row.Rate = rate
 		row.Part, row.Keys, row.Handler, row.Heartbeat = "handover", keys.Name, float64(handler)/1e6, float64(heartbeat)/1e6
 		row.Bound = row.Drain + row.Heartbeat + 200
 		row.Must = partitions - 2*((partitions+2)/3)
@@ -119,11 +134,11 @@ func joinThird(ctx context.Context, s membership, calm time.Duration) (handoverR
 			return handoverRow{}, err
 		}
 	}
-	return h.row(joins.Add(-calm*3/4), joins, stops), nil
+	return h.row(joins.Add(-calm*3/4), joins, stops)
 }
 
 // row looks at the events of a calm time before the third joined, and at those from then on.
-func (h *history) row(calm, joins, stops time.Time) handoverRow {
+func (h *history) row(calm, joins, stops time.Time) (handoverRow, error) {
 	var row handoverRow
 	slices.SortStableFunc(h.events, func(a, b told) int { return a.at.Compare(b.at) })
 	ended := map[place]bool{}
@@ -142,33 +157,50 @@ func (h *history) row(calm, joins, stops time.Time) handoverRow {
 				mine = append(mine, e)
 			}
 		}
-		until := func(from, to time.Time) (gap time.Duration, before, after told) {
-			var last told
-			for _, e := range mine {
-				if !e.at.Before(from) && e.at.Before(to) {
-					if d := e.at.Sub(last.at); last.kind != 0 && d > gap {
-						gap, before, after = d, last, e
-					}
-					last = e
-				}
-			}
-			return gap, before, after
+		if len(mine) < 2 {
+			return row, fmt.Errorf("partition %d was not read: %d events", p, len(mine))
 		}
-		gap, _, _ := until(calm, joins)
-		row.Usual = max(row.Usual, float64(gap)/1e6)
-		gap, before, after := until(joins, stops)
-		pauses = append(pauses, float64(gap)/1e6)
-		if before.member != after.member {
+		usual, _ := longest(mine, calm, joins)
+		row.Usual = max(row.Usual, ms(mine[usual].at.Sub(mine[max(0, usual-1)].at)))
+		for _, e := range mine {
+			if e.kind == 's' && e.at.After(joins) && e.at.Before(stops) {
+				row.Waited = max(row.Waited, ms(e.at.Sub(e.written)))
+			}
+		}
+		rested, moved := longest(mine, joins, stops)
+		if moved {
 			row.Moved++
 		}
-		begun := before.at
-		for _, e := range mine {
-			if e.kind == 's' && !e.at.After(before.at) {
-				begun = e.at
+		before := mine[max(0, rested-1)].at
+		pauses = append(pauses, ms(mine[rested].at.Sub(before)))
+		for i := rested - 1; i >= 0; i-- {
+			if mine[i].kind == 's' {
+				row.Drain = max(row.Drain, ms(before.Sub(mine[i].at)))
+				break
 			}
 		}
-		row.Drain = max(row.Drain, float64(before.at.Sub(begun))/1e6)
 	}
 	row.Pause, row.Median = slices.MaxFunc(pauses, cmp.Compare[float64]), bench.Median(pauses)
-	return row
+	return row, nil
 }
+
+// longest returns which event of a partition came after the longest time without one. If the partition went from one
+// member to another in the time, it is the first event of the other.
+func longest(events []told, from, to time.Time) (at int, moved bool) {
+	var gap time.Duration
+	for i := 1; i < len(events); i++ {
+		e, before := events[i], events[i-1]
+		if before.at.Before(from) || e.at.After(to) {
+			continue
+		}
+		if e.member != before.member {
+			return i, true
+		}
+		if d := e.at.Sub(before.at); d > gap {
+			gap, at = d, i
+		}
+	}
+	return at, false
+}
+
+func ms(d time.Duration) float64 { return float64(d) / 1e6 }

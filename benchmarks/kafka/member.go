@@ -86,17 +86,20 @@ type event struct {
 	partition int32
 	offset    int64
 	at        time.Time
+	written   time.Time // the message
 }
 
 // tell writes one event: in one call, so that a killed process has told what it did.
 func tell(kind byte, m *keystrand.Message) {
-	line := make([]byte, 0, 64)
+	line := make([]byte, 0, 96)
 	line = append(line, kind, ' ')
 	line = strconv.AppendInt(line, int64(m.Partition), 10)
 	line = append(line, ' ')
 	line = strconv.AppendInt(line, m.Offset, 10)
 	line = append(line, ' ')
 	line = strconv.AppendInt(line, time.Now().UnixNano(), 10)
+	line = append(line, ' ')
+	line = strconv.AppendInt(line, m.Time.UnixNano(), 10)
 	_, _ = os.Stdout.Write(append(line, '\n'))
 }
 
@@ -104,14 +107,15 @@ func tell(kind byte, m *keystrand.Message) {
 func listen(out io.Reader, see func(event)) {
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		f := strings.Fields(lines.Text())
-		if len(f) != 4 {
+		if len(f) != 5 {
 			continue // cut off by the end of the process
 		}
 		partition, _ := strconv.ParseInt(f[1], 10, 32)
 		offset, _ := strconv.ParseInt(f[2], 10, 64)
-		nanos, err := strconv.ParseInt(f[3], 10, 64)
+		at, _ := strconv.ParseInt(f[3], 10, 64)
+		written, err := strconv.ParseInt(f[4], 10, 64)
 		if err == nil {
-			see(event{f[0][0], int32(partition), offset, time.Unix(0, nanos)})
+			see(event{f[0][0], int32(partition), offset, time.Unix(0, at), time.Unix(0, written)})
 		}
 	}
 }

@@ -47,9 +47,10 @@ func NewKafka(brokers []string) (*Kafka, error) {
 		kgo.SeedBrokers(brokers...),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
-		kgo.ProducerLinger(20*time.Millisecond),
+		kgo.ProducerLinger(5*time.Millisecond),
 		kgo.ProducerBatchMaxBytes(200_000),
 		kgo.MaxBufferedRecords(100_000),
+		kgo.MetadataMinAge(50*time.Millisecond), // a new topic may have no leader yet, and is looked at again so soon
 	)
 	if err != nil {
 		return nil, err
@@ -83,6 +84,36 @@ func (k *Kafka) Fill(ctx context.Context, partitions, n int, record func(i int) 
 		return "", fmt.Errorf("fill topic %s: %w", topic, *err)
 	}
 	return topic, nil
+}
+
+// Feed writes records to a topic, so many a second, until ctx ends. It returns how many were written.
+func (k *Kafka) Feed(ctx context.Context, topic string, rate int, record func(i int) (partition int32, key, value []byte)) (int, error) {
+	var failed atomic.Pointer[error]
+	start, n := time.Now(), 0
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		for due := int(time.Since(start).Seconds() * float64(rate)); n < due; n++ {
+			r := &kgo.Record{Topic: topic}
+			r.Partition, r.Key, r.Value = record(n)
+			k.client.Produce(context.WithoutCancel(ctx), r, func(_ *kgo.Record, err error) {
+				if err != nil {
+					failed.Store(&err)
+				}
+			})
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+	if err := k.client.Flush(context.WithoutCancel(ctx)); err != nil {
+		return n, err
+	}
+	if err := failed.Load(); err != nil {
+		return n, *err
+	}
+	return n, nil
 }
 
 // Forget deletes the topics that were made.

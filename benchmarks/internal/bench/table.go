@@ -13,7 +13,7 @@ import (
 )
 
 // Table prints rows as they come: aligned for people, or one JSON object a row. A row is a struct; its fields' json
-// names are the columns.
+// names are the columns. A column "part" says in JSON what the title says to people, who do not get it again.
 type Table struct {
 	out   io.Writer
 	json  bool
@@ -35,24 +35,45 @@ func (t *Table) Row(row any) {
 	v := reflect.ValueOf(row)
 	if t.width == nil {
 		fmt.Fprintf(t.out, "\n%s\n", t.title)
+		var names []any
 		for i := range v.NumField() {
 			name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
-			t.width = append(t.width, max(len(name), width(v.Field(i).Interface()))+2)
-			fmt.Fprintf(t.out, "%*s", t.width[i], name)
+			t.width = append(t.width, width(name, v.Field(i).Interface()))
+			names = append(names, name)
 		}
-		fmt.Fprintln(t.out)
+		t.line(names, v)
 	}
+	var cells []any
 	for i := range v.NumField() {
-		fmt.Fprintf(t.out, "%*s", t.width[i], cell(v.Field(i).Interface()))
+		cells = append(cells, v.Field(i).Interface())
 	}
-	fmt.Fprintln(t.out)
+	t.line(cells, v)
 }
 
-func width(x any) int {
-	if _, ok := x.(string); ok {
-		return 24
+// line prints strings to the left and figures to the right.
+func (t *Table) line(cells []any, v reflect.Value) {
+	var b strings.Builder
+	for i, c := range cells {
+		w := t.width[i]
+		if v.Field(i).Kind() == reflect.String {
+			w = -w
+		}
+		if w != 0 {
+			fmt.Fprintf(&b, "%*s  ", w, cell(c))
+		}
 	}
-	return max(9, len(cell(x)))
+	fmt.Fprintln(t.out, strings.TrimRight(b.String(), " "))
+}
+
+// width is the space a column gets, from its first row; 0 if it is left out.
+func width(name string, x any) int {
+	if _, ok := x.(string); !ok {
+		return max(9, len(name), len(cell(x)))
+	}
+	if name == "part" {
+		return 0
+	}
+	return max(24, len(name), len(cell(x)))
 }
 
 func cell(x any) string {
