@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/sink"
@@ -168,10 +169,42 @@ func (b *Builder) Build() (*Pipeline, error) {
 			wrong("middleware %d is nil", i)
 		}
 	}
-	if err := errors.Join(append(errs, cfg.limits.validate(), cfg.timing.validate())...); err != nil {
+	next, err := cfg.chain()
+	if err := errors.Join(append(errs, err, cfg.limits.validate(), cfg.timing.validate())...); err != nil {
 		return nil, err
 	}
-	return newPipeline(cfg.withDefaults())
+	return newPipeline(cfg.withDefaults(), next)
+}
+
+// chain applies each middleware once. One that is misconfigured says so by a panic when it is applied, since it has no
+// other way to: all of them are told, not only the first.
+func (c config) chain() (next keystrand.Next, err error) {
+	var errs []error
+	next = c.end
+	for i, m := range slices.Backward(c.middleware) {
+		if m != nil {
+			next = apply(m, next, i, &errs)
+		}
+	}
+	return next, errors.Join(errs...)
+}
+
+func apply(m keystrand.Middleware, next keystrand.Next, i int, errs *[]error) (wrapped keystrand.Next) {
+	defer func() {
+		if v := recover(); v != nil {
+			err, ok := v.(error)
+			if !ok {
+				err = fmt.Errorf("%v", v)
+			}
+			*errs = append(*errs, fmt.Errorf("pipeline: middleware %d: %w", i, err))
+			wrapped = next
+		}
+	}()
+	if wrapped = m(next); wrapped == nil {
+		*errs = append(*errs, fmt.Errorf("pipeline: middleware %d returned no Next", i))
+		return next
+	}
+	return wrapped
 }
 
 func (c config) withDefaults() config {

@@ -40,7 +40,6 @@ type partition struct {
 	cut     atomic.Bool  // its outputs are dropped
 	over    atomic.Bool  // the last commit is through: what a handler returns now counts for nothing
 	paused  atomic.Bool  // by an operator
-	ended   atomic.Bool  // the source said io.EOF: once all is settled, the partition is released
 	waits   atomic.Int32 // what flow waits for: a wait
 
 	lostC chan error // a commit was fenced; room for one

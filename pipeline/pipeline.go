@@ -72,11 +72,11 @@ func (m marks) has(x marks) bool { return m&x != 0 }
 // ErrRunTwice is what Run returns when it was called before.
 var ErrRunTwice = errors.New("pipeline: Run was called before: build another pipeline")
 
-func newPipeline(cfg config) (*Pipeline, error) {
+func newPipeline(cfg config, next keystrand.Next) (*Pipeline, error) {
 	p := &Pipeline{
 		cfg:    cfg,
 		log:    cfg.log,
-		next:   keystrand.Chain(cfg.end, cfg.middleware...),
+		next:   next,
 		budget: newBudget(cfg.limits.InFlight, cfg.limits.InFlightBytes),
 		seed:   maphash.MakeSeed(),
 		owned:  map[name]*partition{},

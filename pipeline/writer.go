@@ -160,14 +160,16 @@ func (w *writer) take(abort context.CancelFunc) (batch []*output, ms []keystrand
 }
 
 // sort settles what is durable, asks the policy about what the sink refuses for good, and leaves the rest in front of
-// the queue. It returns how many outputs are left because they failed.
+// the queue. It returns how many outputs are left because they failed themselves: those behind one that the sink has
+// refused for good need no pause.
 func (w *writer) sort(batch []*output, ms []keystrand.Message, err error) (left int) {
 	partial, _ := errors.AsType[*sink.PartialError](err)
 	var again []*output
 	i := 0
 	for _, o := range batch {
 		var rest []keystrand.Message
-		var cause error
+		var cause error   // of the first that is not durable
+		permanent := true // so are all of them
 		for range o.messages {
 			e := err
 			if partial != nil && i < len(partial.Errs) {
@@ -178,20 +180,25 @@ func (w *writer) sort(batch []*output, ms []keystrand.Message, err error) (left 
 				if cause == nil {
 					cause = e
 				}
+				outcome, _ := keystrand.OutcomeOf(e)
+				permanent = permanent && outcome == keystrand.Forbidden
 			}
 			i++
 		}
-		outcome, _ := keystrand.OutcomeOf(cause)
 		switch {
 		case cause == nil:
 			w.durable(o)
-		case outcome == keystrand.Forbidden && w.p.refused(o, cause):
+		case permanent && w.p.refused(o, cause):
 		default:
+			if !errors.Is(cause, sink.ErrBehind) {
+				left++
+			}
 			o.messages = rest
 			again = append(again, o)
 		}
 	}
-	return w.putBack(again)
+	w.putBack(again)
+	return left
 }
 
 // durable settles the message of an output that is stored.
@@ -208,7 +215,7 @@ func (w *writer) durable(o *output) {
 }
 
 // putBack leaves what is not durable in front of the queue, but for partitions that were cut meanwhile.
-func (w *writer) putBack(again []*output) int {
+func (w *writer) putBack(again []*output) {
 	w.mu.Lock()
 	w.abort = nil
 	var cut []*output
@@ -220,7 +227,6 @@ func (w *writer) putBack(again []*output) int {
 			front = append(front, o)
 		}
 	}
-	left := len(front)
 	w.queue, w.taken = append(front, w.queue[w.taken:]...), 0
 	w.mu.Unlock()
 	for _, o := range cut {
@@ -230,7 +236,6 @@ func (w *writer) putBack(again []*output) int {
 		o.pt.sinking.Add(-1)
 		o.pt.gate.poke()
 	}
-	return left
 }
 
 func (p *Pipeline) settleOutput(o *output) {
