@@ -137,9 +137,12 @@ func TestReaderReturnsNoAbortedRecordAndNoMarker(t *testing.T) {
 		marker(10, 1, true),
 		{base: 11, last: 3, producer: 2, attrs: tx}, // emptied
 		marker(15, 2, false),
-		{base: 16, records: []int{0}, producer: 2},                               // idempotent only
-		{base: 17, last: 0, producer: 7, attrs: attrControl | tx, records: nil},  // an emptied control batch
-		{base: 18, last: 5, producer: 1, attrs: tx, records: []int{3}, epoch: 4}, // committed
+		// idempotent only
+		{base: 16, records: []int{0}, producer: 2},
+		// an emptied control batch
+		{base: 17, last: 0, producer: 7, attrs: attrControl | tx, records: nil},
+		// committed
+		{base: 18, last: 5, producer: 1, attrs: tx, records: []int{3}, epoch: 4},
 	}
 	aborted := [][2]int64{{2, 9}, {1, 0}}
 	for name, per := range map[string]int{"in one response": 0, "batch by batch": 1, "three batches a response": 3} {
