@@ -23,20 +23,35 @@ var churnSeed = flag.Uint64("churn.seed", 0, "replay the random churn of a faile
 // ledger is what all members together have done: the oracle of the churn.
 type ledger struct {
 	mu      sync.Mutex
-	owner   map[int32]source.ID        // in orderly ownership
+	owner   map[int32]holder           // who has not given it back yet
 	epoch   map[int32]int64            // the largest seen
 	settled map[int32]map[int64]bool   // ever
 	stored  map[int32]*commit.Progress // last that Commit said is stored
 	t       *testing.T
 }
 
+type holder struct {
+	id source.ID
+	s  *kafka.Source
+}
+
+// lost tells whether the holder was told that somebody else may own it.
+func (h holder) lost() bool {
+	for _, p := range h.s.Status().Partitions {
+		if p.Partition == h.id.Partition && p.Epoch == h.id.Epoch {
+			return p.Lost
+		}
+	}
+	return true // released meanwhile
+}
+
 // begins checks an ownership against everything before.
-func (l *ledger) begins(p source.Partition) {
+func (l *ledger) begins(s *kafka.Source, p source.Partition) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	id, r := p.ID(), p.Restored()
-	if other, owned := l.owner[id.Partition]; owned {
-		l.t.Errorf("%v is accepted while %v is neither released nor lost", id, other)
+	if other, owned := l.owner[id.Partition]; owned && !other.lost() {
+		l.t.Errorf("%v is accepted while %v is neither released nor lost", id, other.id)
 	}
 	if id.Epoch <= l.epoch[id.Partition] {
 		l.t.Errorf("%v is accepted after epoch %d", id, l.epoch[id.Partition])
@@ -55,13 +70,13 @@ func (l *ledger) begins(p source.Partition) {
 			break
 		}
 	}
-	l.owner[id.Partition], l.epoch[id.Partition] = id, id.Epoch
+	l.owner[id.Partition], l.epoch[id.Partition] = holder{id, s}, id.Epoch
 }
 
 func (l *ledger) ends(id source.ID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.owner[id.Partition] == id {
+	if l.owner[id.Partition].id == id {
 		delete(l.owner, id.Partition)
 	}
 }
@@ -169,7 +184,7 @@ func TestRandomJoinsAndLeavesLoseNothing(t *testing.T) { // seed 4
 	inWorld(t, 5, func(t *testing.T, w *world) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		l := &ledger{
-			t: t, owner: make(map[int32]source.ID), epoch: make(map[int32]int64),
+			t: t, owner: make(map[int32]holder), epoch: make(map[int32]int64),
 			settled: make(map[int32]map[int64]bool), stored: make(map[int32]*commit.Progress),
 		}
 		for n := range int32(5) {
@@ -196,7 +211,7 @@ func TestRandomJoinsAndLeavesLoseNothing(t *testing.T) { // seed 4
 						}
 						return
 					}
-					l.begins(p)
+					l.begins(s, p)
 					each := rand.New(rand.NewPCG(own.Uint64(), 2))
 					m.running.Go(func() { l.run(ctx, p, each) })
 				}

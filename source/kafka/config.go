@@ -21,7 +21,8 @@ type Config struct {
 	// SASL is how to authenticate: [Plain], [SCRAMSHA256], [SCRAMSHA512], or any mechanism of kafka-go. Default: not at
 	// all.
 	SASL sasl.Mechanism
-	// ClientID names this program in the brokers' logs and quotas. Default: keystrand.
+	// ClientID names this program in the brokers' logs and quotas. The member of the group gets a few random letters
+	// behind it. Default: keystrand.
 	ClientID string
 	// RackID says where this process runs, so that a broker can name a nearer replica to read from. Default: none.
 	RackID string

@@ -447,8 +447,11 @@ func TestCloseEndsAJoinThatWaitsForOthers(t *testing.T) {
 		if d := time.Since(began); d > 10*time.Second {
 			t.Errorf("Close took %v while another member drains", d)
 		}
+		if n := len(w.cluster.GroupInfo("g").Members); n != 1 {
+			t.Errorf("the group has %d members, want 1: nobody would read what the other one is given", n)
+		}
 		w.follow(ps)
-		w.close(a, w.accept(a, 1))
+		w.close(a, w.accept(a, 2))
 	})
 }
 

@@ -158,7 +158,7 @@ func (s *Source) join(ctx context.Context, topics []string) (again bool, err err
 
 func (s *Source) newGroup(ctx context.Context, topics []string, lines *lines) (*kafkago.ConsumerGroup, error) {
 	dialer := new(*s.dialer)
-	dialer.DialFunc = lines.connect
+	dialer.DialFunc, dialer.ClientID = lines.connect, s.memberName
 	return kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
 		ID:                s.group,
 		Brokers:           s.brokers,
@@ -177,9 +177,10 @@ func (s *Source) newGroup(ctx context.Context, topics []string, lines *lines) (*
 }
 
 // quit leaves the group: what is owned is handed over, then the library leaves. When that finds it in the middle of a
-// join, which lasts as long as others drain, we leave in its place, and the join ends; a member of which nobody knows
-// the id yet, because its first join has no answer, is cut off and stays in the group until its session is over.
+// join, which lasts as long as others drain, we leave in its place, and the join ends. Its lines are cut only if that
+// fails: then the broker keeps the member, with partitions that nobody reads, until its session is over.
 func (s *Source) quit(ctx context.Context, cg *kafkago.ConsumerGroup, lines *lines) {
+	ctx = context.WithoutCancel(ctx)
 	left := make(chan struct{})
 	s.running.Go(func() {
 		_ = cg.Close() // it always returns nil
@@ -191,30 +192,40 @@ func (s *Source) quit(ctx context.Context, cg *kafkago.ConsumerGroup, lines *lin
 	if g != nil {
 		<-g.over
 	}
-	s.mu.Lock()
-	member := s.member
-	s.mu.Unlock()
-	select {
-	case <-left:
-		return
-	case <-time.After(quitPatience):
-	}
-	if member != "" {
-		asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), quitPatience)
-		_, err := s.client.LeaveGroup(asking, &kafkago.LeaveGroupRequest{
-			GroupID: s.group, Members: []kafkago.LeaveGroupRequestMember{{ID: member}},
-		})
-		cancel()
-		if err != nil {
-			s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "kafka: the group could not be left, its session will run out",
-				slog.String("group", s.group), slog.Any("error", err))
+	for _, act := range []func(){func() { s.leave(ctx) }, lines.cut} {
+		select {
+		case <-left:
+			return
+		case <-time.After(quitPatience):
+			act()
 		}
 	}
-	select {
-	case <-left:
-	case <-time.After(quitPatience):
-		lines.cut()
-		<-left
+	<-left
+}
+
+// leave tells the broker that we leave, whatever the library is doing. Who joins for the first time does not know its
+// id before the join is over; the broker does, and knows us by our name.
+func (s *Source) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 2*quitPatience)
+	defer cancel()
+	req := &kafkago.LeaveGroupRequest{GroupID: s.group}
+	resp, err := s.client.DescribeGroups(ctx, &kafkago.DescribeGroupsRequest{GroupIDs: []string{s.group}})
+	if err == nil {
+		for _, d := range resp.Groups {
+			for _, m := range d.Members {
+				if m.ClientID == s.memberName {
+					req.Members = append(req.Members, kafkago.LeaveGroupRequestMember{ID: m.MemberID})
+				}
+			}
+		}
+		if len(req.Members) == 0 {
+			return // the library has done it meanwhile
+		}
+		_, err = s.client.LeaveGroup(ctx, req)
+	}
+	if err != nil {
+		s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "kafka: the group could not be left, the session will run out",
+			slog.String("group", s.group), slog.Any("error", err))
 	}
 }
 
@@ -234,7 +245,6 @@ func (s *Source) generation(gen *kafkago.Generation) {
 	s.mu.Lock()
 	s.current = g
 	s.joined = true
-	s.member = gen.MemberID
 	s.enterLocked(Member)
 	s.claims = assign.Claims{Generation: gen.ID, Owned: assigned}
 	s.mu.Unlock()

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -22,10 +23,11 @@ import (
 // Owns: the member (which waits for generations of the group), the watcher of topics, and for each generation of the
 // group what kafka-go starts for it, its keeper and its committer.
 type Source struct {
-	cfg     Config
-	brokers []string
-	group   string
-	topics  []string
+	cfg        Config
+	brokers    []string
+	group      string
+	topics     []string
+	memberName string // of the connections of the group, unlike any other
 
 	dialer    *kafkago.Dialer
 	transport *kafkago.Transport
@@ -88,21 +90,22 @@ func New(brokers []string, group string, topics []string, cfg Config) (*Source, 
 		return nil, err
 	}
 	s := &Source{
-		cfg:     cfg,
-		brokers: slices.Clone(brokers),
-		group:   group,
-		topics:  slices.Sorted(slices.Values(topics)),
-		limit:   newMetadataLimit(cfg.MetadataLimit),
-		health:  newHealth(cfg.Logger),
-		closing: make(chan struct{}),
-		failed:  make(chan struct{}),
-		arrived: make(chan struct{}, 1),
-		changed: make(chan struct{}, 1),
-		held:    make(map[partitionName]*Partition),
-		epochs:  make(map[partitionName]int64),
-		counts:  make(map[string]int32),
-		ends:    make(map[partitionName]int64),
-		done:    make(map[partitionName]bool),
+		cfg:        cfg,
+		brokers:    slices.Clone(brokers),
+		group:      group,
+		topics:     slices.Sorted(slices.Values(topics)),
+		memberName: cfg.ClientID + "-" + rand.Text()[:8],
+		limit:      newMetadataLimit(cfg.MetadataLimit),
+		health:     newHealth(cfg.Logger),
+		closing:    make(chan struct{}),
+		failed:     make(chan struct{}),
+		arrived:    make(chan struct{}, 1),
+		changed:    make(chan struct{}, 1),
+		held:       make(map[partitionName]*Partition),
+		epochs:     make(map[partitionName]int64),
+		counts:     make(map[string]int32),
+		ends:       make(map[partitionName]int64),
+		done:       make(map[partitionName]bool),
 	}
 	s.dialer, s.transport = s.connections()
 	s.client = &kafkago.Client{Addr: kafkago.TCP(s.brokers...), Transport: s.transport, Timeout: requestTimeout}
