@@ -71,6 +71,13 @@ func (b *Batch[T]) stage(k kind) *staged[T] {
 	if b.used == len(b.free) {
 		b.refill()
 	}
+	if b.used&(touchAtOnce-1) == 0 { // they were others' last: their cache misses are to overlap
+		for _, n := range b.free[b.used:min(b.used+touchAtOnce, len(b.free))] {
+			if n.next != nil {
+				b.touched++
+			}
+		}
+	}
 	b.staged = append(b.staged, staged[T]{node: b.free[b.used], kind: k})
 	b.used++
 	return &b.staged[len(b.staged)-1]

@@ -304,7 +304,7 @@ type stressLane struct {
 
 // Order, one at a time, nothing after a fence, and each item ended once, with real threads under the race detector.
 func TestStressOfFenceAndReopen(t *testing.T) {
-	const queues, rounds, lanes = 4, 40, 30
+	const queues, rounds, lanes = 4, 25, 30
 	var finished, dropped atomic.Int64
 	e := newExecutor(t, Config[stressItem]{
 		Workers: 8,
@@ -443,10 +443,10 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 		}
 		<-done
 	}
-	for range 200 {
+	for range 60 {
 		round()
 	}
-	if n := testing.AllocsPerRun(100, round); n/float64(len(keys)) > 0.001 {
+	if n := testing.AllocsPerRun(50, round); n/float64(len(keys)) > 0.001 {
 		t.Errorf("%v allocations for 1000 items, want none", n)
 	}
 }
