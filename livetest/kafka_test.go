@@ -26,10 +26,11 @@ import (
 
 // kafkaArgs are those of source/kafka in a member.
 type kafkaArgs struct {
-	Brokers       []string
-	Topic, Group  string
-	Session       time.Duration
-	MetadataLimit int
+	Brokers      []string
+	Topic, Group string
+	Session      time.Duration
+	User, CA     string // of SCRAM-SHA-512 over TLS; empty: neither
+	Password     string
 }
 
 func init() {
@@ -38,9 +39,15 @@ func init() {
 		if err := json.Unmarshal(raw, &a); err != nil {
 			return nil, err
 		}
-		return kafka.New(a.Brokers, a.Group, []string{a.Topic}, kafka.Config{
-			SessionTimeout: a.Session, HeartbeatInterval: a.Session / 10, RebalanceTimeout: 20 * time.Second, MetadataLimit: a.MetadataLimit, Logger: log,
-		})
+		cfg := kafka.Config{SessionTimeout: a.Session, HeartbeatInterval: a.Session / 10, RebalanceTimeout: 20 * time.Second, Logger: log}
+		if a.User != "" {
+			var err error
+			if cfg.TLS, err = trusting(a.CA); err != nil {
+				return nil, err
+			}
+			cfg.SASL = kafka.SCRAMSHA512(a.User, a.Password)
+		}
+		return kafka.New(a.Brokers, a.Group, []string{a.Topic}, cfg)
 	}
 }
 
@@ -51,27 +58,35 @@ type kafkaCluster struct {
 	brokers []string
 	client  *kgo.Client
 	admin   *kadm.Client
-	args    func(*kafkaArgs) // changes them
+	config  map[string]*string // of topics
+	secure  func(*kafkaArgs)   // nil: neither TLS nor SASL
 }
 
 var _ Cluster = (*kafkaCluster)(nil)
 
-func newKafka(t *testing.T, variable, service string) *kafkaCluster {
+func newKafka(t *testing.T, variable, service string, opts ...kgo.Opt) *kafkaCluster {
 	t.Helper()
 	v := os.Getenv(variable)
 	if v == "" {
 		t.Skipf("%s is not set: tools/services/services up %s; eval \"$(tools/services/services env)\"; go test -race -run '^TestLive' ./livetest", variable, service)
 	}
 	k := &kafkaCluster{t: t, service: service, brokers: strings.Split(v, ",")}
-	var err error
-	k.client, err = kgo.NewClient(kgo.SeedBrokers(k.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.MetadataMinAge(200*time.Millisecond), kgo.ProducerLinger(2*time.Millisecond))
-	if err != nil {
-		t.Fatal(err)
-	}
+	k.client = k.newClient(opts...)
 	k.admin = kadm.NewClient(k.client)
-	t.Cleanup(k.client.Close)
 	return k
+}
+
+func (k *kafkaCluster) newClient(opts ...kgo.Opt) *kgo.Client {
+	k.t.Helper()
+	c, err := kgo.NewClient(append([]kgo.Opt{
+		kgo.SeedBrokers(k.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.MetadataMinAge(200 * time.Millisecond), kgo.ProducerLinger(2 * time.Millisecond),
+	}, opts...)...)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	k.t.Cleanup(c.Close)
+	return c
 }
 
 // Nodes returns how many brokers there are.
@@ -79,12 +94,8 @@ func (k *kafkaCluster) Nodes() int { return len(k.brokers) }
 
 // NewStream makes a topic.
 func (k *kafkaCluster) NewStream(ctx context.Context, partitions int) (string, error) {
-	return k.newTopic(ctx, partitions, nil)
-}
-
-func (k *kafkaCluster) newTopic(ctx context.Context, partitions int, config map[string]*string) (string, error) {
 	topic := fmt.Sprintf("live-%d", time.Now().UnixNano())
-	if _, err := k.admin.CreateTopic(ctx, int32(partitions), -1, config, topic); err != nil {
+	if _, err := k.admin.CreateTopic(ctx, int32(partitions), -1, k.config, topic); err != nil {
 		return "", fmt.Errorf("create topic %s: %w", topic, err)
 	}
 	k.t.Cleanup(func() { _, _ = k.admin.DeleteTopic(context.Background(), topic) })
@@ -93,17 +104,21 @@ func (k *kafkaCluster) newTopic(ctx context.Context, partitions int, config map[
 
 // Produce writes messages and fills in their offsets.
 func (k *kafkaCluster) Produce(ctx context.Context, ms []Message) error {
+	return produce(ctx, k.client, ms)
+}
+
+func produce(ctx context.Context, c *kgo.Client, ms []Message) error {
 	failed := make(chan error, len(ms))
 	for i := range ms {
 		m := &ms[i]
-		k.client.Produce(ctx, recordOf(m), func(got *kgo.Record, err error) {
+		c.Produce(ctx, recordOf(m), func(got *kgo.Record, err error) {
 			m.Offset = got.Offset
 			if err != nil {
 				failed <- err
 			}
 		})
 	}
-	if err := k.client.Flush(ctx); err != nil {
+	if err := c.Flush(ctx); err != nil {
 		return err
 	}
 	close(failed)
@@ -118,8 +133,8 @@ func recordOf(m *Message) *kgo.Record {
 // Source returns how a member reads the topic.
 func (k *kafkaCluster) Source(stream, group string) (string, any) {
 	a := kafkaArgs{Brokers: k.brokers, Topic: stream, Group: group, Session: 5 * time.Second}
-	if k.args != nil {
-		k.args(&a)
+	if k.secure != nil {
+		k.secure(&a)
 	}
 	return "kafka", a
 }

@@ -347,6 +347,29 @@ func (r *run) ownNothing(name string) bool {
 	return true
 }
 
+// begin fills the stream, or begins to. What it returns ends that.
+func (r *run) begin() (stop func()) {
+	r.t.Helper()
+	if r.setup.fill != nil {
+		ms, err := r.setup.fill(r)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		r.produced, r.setup.messages = ms, len(ms)
+		r.loaded.Store(true)
+		return func() {}
+	}
+	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Minute) // real time: hang guard
+	loaded := make(chan error, 1)
+	go func() { loaded <- r.load(ctx) }()
+	return func() {
+		cancel()
+		if err := <-loaded; err != nil && !r.t.Failed() {
+			r.t.Error(err)
+		}
+	}
+}
+
 // load produces the scenario's messages: half at once, the rest as the members come along, so that they meet a backlog
 // and the end of the log.
 func (r *run) load(ctx context.Context) error {

@@ -3,7 +3,6 @@
 package livetest
 
 import (
-	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -20,8 +19,9 @@ type scenario struct {
 	mayFail    bool // Run may return an error
 	nodes      int  // how many the service must have; 0: any number
 	steps      []step
-	before     func(r *run)                 // after the last message, with the members that are left; nil: nothing
-	ends       func(r *run, report *Report) // looks at the report; nil: nothing more
+	fill       func(r *run) ([]Message, error) // fills the stream before anybody reads; nil: messages come while members work
+	before     func(r *run)                    // after the last message, with the members that are left; nil: nothing
+	ends       func(r *run, report *Report)    // looks at the report; nil: nothing more
 }
 
 // step is something that happens when a share of the messages is settled.
@@ -221,22 +221,14 @@ func runScenarios(t *testing.T, c Cluster) {
 func play(t *testing.T, c Cluster, s scenario) *Report {
 	t.Helper()
 	r := newRun(t, c, s)
-	ctx, stop := context.WithTimeout(t.Context(), 10*time.Minute) // real time: hang guard
-	loaded := make(chan error, 1)
-	go func() { loaded <- r.load(ctx) }()
-	defer func() {
-		stop()
-		if err := <-loaded; err != nil && !t.Failed() {
-			t.Error(err)
-		}
-	}()
+	stop := r.begin()
+	defer stop()
 	for _, step := range s.steps {
 		r.progress(step.at)
 		step.do(r)
 	}
 	if s.before != nil {
-		all := r.setup.messages
-		r.until("all but the stuck key is settled", func() bool { return r.loaded.Load() && r.count+r.stuck() >= all })
+		r.until("all but the stuck key is settled", func() bool { return r.loaded.Load() && r.count+r.stuck() >= r.total() })
 		s.before(r)
 	}
 	report := r.finish()
