@@ -55,7 +55,7 @@ func touch[T any](entries []entry[T]) (sum uint32) {
 		sum += entries[i].lane.hash
 	}
 	for i := range entries {
-		if entries[i].lane.tail != nil && entries[i].lane.tail.multi != nil {
+		if l := entries[i].lane; l.tail != nil && l.head().multi != nil {
 			sum++
 		}
 	}
@@ -132,6 +132,14 @@ func (e *Executor[T]) settleLocked(f *flush[T], now int64) {
 		e.turnEndedLocked(q)
 	}
 	f.ended = f.ended[:0]
+	if len(f.entries) > 1 {
+		for i := range f.entries { // as in touch
+			l := f.entries[i].lane
+			if *l.table.bucket(l.hash) == l {
+				f.touched++
+			}
+		}
+	}
 	for i := range f.entries {
 		e.releaseLocked(&f.entries[i], f, now)
 	}
