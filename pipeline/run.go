@@ -47,8 +47,8 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		}
 		owners.Go(func() { p.own(ctx, run, sp) })
 	}
+	p.enterState(Stopping) // while the partitions that are left drain, or come to the end of a finite source
 	owners.Wait()
-	p.enterState(Stopping)
 	stopCommits()
 	committer.Wait()
 	return errors.Join(fault.get(), p.close(ctx))
