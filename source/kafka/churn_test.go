@@ -18,7 +18,7 @@ import (
 	"github.com/keystrand/keystrand/source/kafka"
 )
 
-var churnSeed = flag.Uint64("churn.seed", 0, "replay the random churn of a failed test") //nolint:gochecknoglobals // a flag
+var churnSeed = flag.Uint64("churn.seed", 0, "replay the random churn of a failed test")
 
 // ledger is what all members together have done: the oracle of the churn.
 type ledger struct {
@@ -100,7 +100,7 @@ func (l *ledger) store(id source.ID, p *commit.Progress) {
 func (l *ledger) run(ctx context.Context, p source.Partition, rnd *rand.Rand) {
 	defer func() {
 		l.ends(p.ID())
-		_ = p.Release(context.Background())
+		_ = p.Release(context.WithoutCancel(ctx))
 	}()
 	tracker := commit.NewTracker(p.Restored())
 	var pending []int64
@@ -181,7 +181,8 @@ func TestRandomJoinsAndLeavesLoseNothing(t *testing.T) { // seed 4
 		seed = rand.Uint64()
 	}
 	t.Logf("replay with -churn.seed=%d", seed)
-	inWorld(t, 5, func(t *testing.T, w *world) {
+	inWorld(t, 5, func(w *world) {
+		t := w.t
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		l := &ledger{
 			t: t, owner: make(map[int32]holder), epoch: make(map[int32]int64),

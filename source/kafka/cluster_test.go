@@ -51,7 +51,7 @@ func (c *counted) Close() error {
 }
 
 // inWorld runs f in a bubble with a cluster that has topic "t" with so many partitions.
-func inWorld(t *testing.T, partitions int32, f func(t *testing.T, w *world), opts ...kfake.Opt) {
+func inWorld(t *testing.T, partitions int32, f func(w *world), opts ...kfake.Opt) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, net: &kfake.VirtualNetwork{}, topic: "t"}
@@ -72,7 +72,7 @@ func inWorld(t *testing.T, partitions int32, f func(t *testing.T, w *world), opt
 			synctest.Wait()
 		})
 		w.cluster, w.brokers = c, c.ListenAddrs()
-		f(t, w)
+		f(w)
 	})
 }
 
@@ -115,7 +115,7 @@ func (w *world) config() kafka.Config {
 }
 
 // inWorldWith is inWorld with one partition and options of the cluster.
-func inWorldWith(t *testing.T, opts []kfake.Opt, f func(t *testing.T, w *world)) {
+func inWorldWith(t *testing.T, opts []kfake.Opt, f func(w *world)) {
 	t.Helper()
 	inWorld(t, 1, f, opts...)
 }

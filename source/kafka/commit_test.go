@@ -3,6 +3,7 @@ package kafka_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,7 +19,8 @@ import (
 )
 
 func TestCommitsOfATickTravelTogether(t *testing.T) {
-	inWorld(t, 8, func(t *testing.T, w *world) {
+	inWorld(t, 8, func(w *world) {
+		t := w.t
 		s := w.source("g")
 		ps := w.accept(s, 8)
 		sent := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Observe: true, Count: -1})
@@ -48,7 +50,8 @@ func TestCommitsOfATickTravelTogether(t *testing.T) {
 
 // Leader epoch 0 for everything (kafka-go's Client) makes readers go back after a leader change.
 func TestCommitNeverInventsALeaderEpoch(t *testing.T) {
-	inWorld(t, 1, func(t *testing.T, w *world) {
+	inWorld(t, 1, func(w *world) {
+		t := w.t
 		w.produce(0, 3)
 		s := w.source("g")
 		ps := w.accept(s, 1)
@@ -79,19 +82,27 @@ func ranges(n int) []commit.Range {
 	return rs
 }
 
+// sentCommits returns the commits of a request.
+func sentCommits(r kmsg.Request) []kmsg.OffsetCommitRequestTopicPartition {
+	req, ok := r.(*kmsg.OffsetCommitRequest)
+	if !ok {
+		return nil
+	}
+	var all []kmsg.OffsetCommitRequestTopicPartition
+	for _, t := range req.Topics {
+		all = append(all, t.Partitions...)
+	}
+	return all
+}
+
 // tooLarge makes the cluster refuse metadata above a limit, as a broker does; kfake has no limit.
 func (w *world) tooLarge(limit int) *kfake.FaultHandle {
 	return w.cluster.Fault(kfake.Fault{
 		Keys: []kmsg.Key{kmsg.OffsetCommit}, Topic: w.topic, Err: kerr.OffsetMetadataTooLarge, Count: -1,
 		When: func(r kmsg.Request) bool {
-			for _, topic := range r.(*kmsg.OffsetCommitRequest).Topics {
-				for _, p := range topic.Partitions {
-					if p.Metadata != nil && len(*p.Metadata) > limit {
-						return true
-					}
-				}
-			}
-			return false
+			return slices.ContainsFunc(sentCommits(r), func(p kmsg.OffsetCommitRequestTopicPartition) bool {
+				return p.Metadata != nil && len(*p.Metadata) > limit
+			})
 		},
 	})
 }
@@ -102,7 +113,8 @@ func TestCommitIsNeverRefusedForItsSize(t *testing.T) {
 		limit int
 	}{{"a broker's default", 4096}, {"a small broker", 1000}, {"a broker that takes none", 0}} {
 		t.Run(c.name, func(t *testing.T) {
-			inWorld(t, 1, func(t *testing.T, w *world) {
+			inWorld(t, 1, func(w *world) {
+				t := w.t
 				h := w.tooLarge(c.limit)
 				s := w.source("g")
 				ps := w.accept(s, 1)
@@ -131,7 +143,8 @@ func TestCommitIsNeverRefusedForItsSize(t *testing.T) {
 }
 
 func TestCommitUsesALargerLimitWhereTheBrokerHasOne(t *testing.T) {
-	inWorld(t, 1, func(t *testing.T, w *world) {
+	inWorld(t, 1, func(w *world) {
+		t := w.t
 		s := w.source("g")
 		ps := w.accept(s, 1)
 		for i := range int64(8) {
@@ -146,17 +159,16 @@ func TestCommitUsesALargerLimitWhereTheBrokerHasOne(t *testing.T) {
 
 // The broker writes all offsets of a request as one batch.
 func TestCommitOfTooManyPartitionsIsSplit(t *testing.T) {
-	inWorld(t, 6, func(t *testing.T, w *world) {
+	inWorld(t, 6, func(w *world) {
+		t := w.t
 		s := w.source("g")
 		ps := w.accept(s, 6)
 		w.cluster.Fault(kfake.Fault{
 			Keys: []kmsg.Key{kmsg.OffsetCommit}, Topic: w.topic, Err: kerr.InvalidCommitOffsetSize, Count: -1,
 			When: func(r kmsg.Request) bool {
 				n := 0
-				for _, topic := range r.(*kmsg.OffsetCommitRequest).Topics {
-					for _, p := range topic.Partitions {
-						n += len(*p.Metadata)
-					}
+				for _, p := range sentCommits(r) {
+					n += len(*p.Metadata)
 				}
 				return n > 10000
 			},
@@ -181,7 +193,8 @@ func TestCommitWaitsForWhatPasses(t *testing.T) {
 		kerr.RequestTimedOut, kerr.UnknownTopicOrPartition, kerr.UnknownServerError,
 	} {
 		t.Run(e.Message, func(t *testing.T) {
-			inWorld(t, 1, func(t *testing.T, w *world) {
+			inWorld(t, 1, func(w *world) {
+				t := w.t
 				s := w.source("g")
 				ps := w.accept(s, 1)
 				w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Topic: "t", Err: e, Count: 3})
@@ -202,7 +215,8 @@ func TestCommitWaitsForWhatPasses(t *testing.T) {
 func TestCommitThatTheBrokerFencesIsLost(t *testing.T) {
 	for _, e := range []*kerr.Error{kerr.UnknownMemberID, kerr.IllegalGeneration, kerr.FencedInstanceID} {
 		t.Run(e.Message, func(t *testing.T) {
-			inWorld(t, 2, func(t *testing.T, w *world) {
+			inWorld(t, 2, func(w *world) {
+				t := w.t
 				s := w.source("g")
 				ps := w.accept(s, 2)
 				w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Topic: "t", Err: e, Count: 1})
@@ -225,7 +239,8 @@ func TestCommitThatTheBrokerFencesIsLost(t *testing.T) {
 
 // I8: a generation that is over cannot commit, whatever the source believes.
 func TestStaleGenerationIsRefusedByTheBroker(t *testing.T) {
-	inWorld(t, 1, func(t *testing.T, w *world) {
+	inWorld(t, 1, func(w *world) {
+		t := w.t
 		a := w.source("g", func(c *kafka.Config) { c.SessionTimeout = 6 * time.Second; c.RebalanceTimeout = 6 * time.Second })
 		ps := w.accept(a, 1)
 		w.commit(ps[0], 1)
@@ -264,7 +279,8 @@ func TestStaleGenerationIsRefusedByTheBroker(t *testing.T) {
 }
 
 func TestCommitNeverGoesBack(t *testing.T) {
-	inWorld(t, 1, func(t *testing.T, w *world) {
+	inWorld(t, 1, func(w *world) {
+		t := w.t
 		s := w.source("g")
 		ps := w.accept(s, 1)
 		w.commit(ps[0], 8)
@@ -280,7 +296,8 @@ func TestCommitNeverGoesBack(t *testing.T) {
 
 // A lost reply: the commit is repeated until its outcome is known, and a newer one never goes before it.
 func TestCommitWithALostReplyIsSentAgain(t *testing.T) {
-	inWorld(t, 1, func(t *testing.T, w *world) {
+	inWorld(t, 1, func(w *world) {
+		t := w.t
 		s := w.source("g")
 		ps := w.accept(s, 1)
 		var mu sync.Mutex
@@ -289,7 +306,7 @@ func TestCommitWithALostReplyIsSentAgain(t *testing.T) {
 		w.cluster.ControlKey(int16(kmsg.OffsetCommit), func(r kmsg.Request) (kmsg.Response, error, bool) {
 			mu.Lock()
 			defer mu.Unlock()
-			offsets = append(offsets, r.(*kmsg.OffsetCommitRequest).Topics[0].Partitions[0].Offset)
+			offsets = append(offsets, sentCommits(r)[0].Offset)
 			if len(offsets) < 3 {
 				return nil, errors.New("cut"), true // closes the connection
 			}

@@ -285,7 +285,7 @@ func (k *committer) send(ctx context.Context, batch []*offer) error {
 				why = k.judge(o, code, len(batch))
 			}
 		}
-		if retry := k.land(o, why); retry != nil {
+		if retry := k.land(ctx, o, why); retry != nil {
 			again = cmp.Or(again, retry)
 		}
 	}
@@ -345,7 +345,7 @@ var errSmaller = errors.New("the metadata is too large for the broker")
 // of a partition whose broker does not know it yet, pass by themselves. Unknown codes are taken for passing too, the
 // caller's ctx bounds them.
 func (k *committer) judge(o *offer, code int16, together int) error {
-	switch e := kafkago.Error(code); e { //nolint:exhaustive // everything else is sent again
+	switch e := kafkago.Error(code); e {
 	case 0:
 		k.g.s.limit.accepted(len(o.text))
 		return nil
@@ -371,7 +371,7 @@ func (k *committer) judge(o *offer, code int16, together int) error {
 }
 
 // land ends the flight of a store: it is done, or it waits again. It returns why it waits again and is not sent at once.
-func (k *committer) land(o *offer, err error) error {
+func (k *committer) land(ctx context.Context, o *offer, err error) error {
 	decided := err == nil
 	if f, ok := errors.AsType[final](err); ok {
 		decided, err = true, f.error
@@ -393,7 +393,7 @@ func (k *committer) land(o *offer, err error) error {
 		o.store.stored = o.stored
 		o.finish(err)
 		if gone(err) {
-			k.g.lost(context.Background(), err)
+			k.g.lost(ctx, err)
 		}
 		return nil
 	}

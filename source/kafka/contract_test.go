@@ -27,7 +27,8 @@ import (
 func TestSourceContract(t *testing.T) {
 	for _, c := range sourcetest.Cases() {
 		t.Run(c.Name, func(t *testing.T) {
-			inWorld(t, 3, func(t *testing.T, w *world) {
+			inWorld(t, 3, func(w *world) {
+				t := w.t
 				c.Test(t, newEnv(t, w.brokers, w.topic, "g", w.dial, w.config()))
 			}, kfake.GroupMinSessionTimeout(time.Second))
 		})
@@ -211,7 +212,11 @@ func newEnv(t *testing.T, brokers []string, topic, group string, dial dialFunc, 
 			req := kmsg.NewPtrLeaveGroupRequest()
 			req.Group = group
 			m := kmsg.NewLeaveGroupRequestMember()
-			m.MemberID = src.(*kafka.Source).Status().MemberID
+			s, ok := src.(*kafka.Source)
+			if !ok {
+				return fmt.Errorf("%T is not a Kafka source", src)
+			}
+			m.MemberID = s.Status().MemberID
 			req.Members = append(req.Members, m)
 			_, err := req.RequestWith(t.Context(), client())
 			return err

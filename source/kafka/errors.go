@@ -28,14 +28,12 @@ func (s *Source) fatal(err error) error {
 	if err == nil {
 		return nil
 	}
-	var code kafkago.Error
-	if errors.As(err, &code) {
+	if code, ok := errors.AsType[kafkago.Error](err); ok {
 		if f := s.fatalCode(code); f != nil {
 			return f
 		}
 	}
-	var permission *fetch.PermissionError
-	if errors.As(err, &permission) {
+	if _, ok := errors.AsType[*fetch.PermissionError](err); ok {
 		return fmt.Errorf("kafka: group %q: %w", s.group, err)
 	}
 	if certificate(err) {

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/big"
 	"strings"
 	"testing"
@@ -58,16 +59,17 @@ func TestCredentialsPrintNoSecret(t *testing.T) {
 	} {
 		cfg := kafka.Config{SASL: m}
 		var log strings.Builder
-		slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "cfg", m, "all", fmt.Sprint(cfg))
+		slog.New(slog.NewJSONHandler(&log, nil)).Info("x", slog.Any("cfg", m), slog.String("all", fmt.Sprint(cfg)))
 		text := fmt.Sprintf("%v %+v %#v %s %q %v %+v", m, m, m, m, m, cfg, cfg) + log.String()
-		if strings.Contains(text, "hunter2") || strings.Contains(text, fmt.Sprint([]byte("hunter2"))) {
+		if strings.Contains(text, "hunter2") || strings.Contains(text, fmt.Sprintf("%d", []byte("hunter2"))) {
 			t.Errorf("%s shows the password: %s", m.Name(), text)
 		}
 	}
 }
 
 func TestMissingTopicIsNamedAndNotCreated(t *testing.T) {
-	inWorld(t, 1, func(t *testing.T, w *world) {
+	inWorld(t, 1, func(w *world) {
+		t := w.t
 		s, err := kafka.New(w.brokers, "g", []string{"t", "absent"}, w.config())
 		if err != nil {
 			t.Fatal(err)
@@ -87,7 +89,8 @@ func TestMissingTopicIsNamedAndNotCreated(t *testing.T) {
 }
 
 func TestWatchTopicsReadsATopicThatComes(t *testing.T) {
-	inWorld(t, 1, func(t *testing.T, w *world) {
+	inWorld(t, 1, func(w *world) {
+		t := w.t
 		cfg := w.config()
 		cfg.WatchTopics = true
 		s, err := kafka.New(w.brokers, "g", []string{"t", "later"}, cfg)
@@ -118,7 +121,8 @@ func TestWatchTopicsReadsATopicThatComes(t *testing.T) {
 }
 
 func TestNewPartitionsAreRead(t *testing.T) {
-	inWorld(t, 1, func(t *testing.T, w *world) {
+	inWorld(t, 1, func(w *world) {
+		t := w.t
 		s := w.source("g")
 		ps := w.accept(s, 1)
 		cl := w.client()
@@ -147,7 +151,8 @@ func TestFatalErrorsOfTheGroupAreNamed(t *testing.T) {
 		{kerr.TopicAuthorizationFailed, kmsg.OffsetCommit, []string{"t", "not permitted"}},
 	} {
 		t.Run(c.err.Message+" of "+c.key.Name(), func(t *testing.T) {
-			inWorld(t, 1, func(t *testing.T, w *world) {
+			inWorld(t, 1, func(w *world) {
+				t := w.t
 				f := kfake.Fault{Keys: []kmsg.Key{c.key}, Err: c.err, Count: -1}
 				h := w.cluster.Fault(f)
 				s := w.source("g")
@@ -182,7 +187,8 @@ func TestPassingErrorsAreWaitedForAndTold(t *testing.T) {
 		{kerr.NotCoordinator, kmsg.OffsetCommit},
 	} {
 		t.Run(c.err.Message+" of "+c.key.Name(), func(t *testing.T) {
-			inWorld(t, 1, func(t *testing.T, w *world) {
+			inWorld(t, 1, func(w *world) {
+				t := w.t
 				h := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{c.key}, Err: c.err, Count: -1, TopLevel: c.key == kmsg.OffsetFetch})
 				s := w.source("g")
 				got := w.join(s, 1)
@@ -203,7 +209,7 @@ func TestPassingErrorsAreWaitedForAndTold(t *testing.T) {
 
 // The coordinator moves under a member; the broker restarts.
 func TestMovedCoordinatorIsFollowed(t *testing.T) {
-	inWorld(t, 2, func(t *testing.T, w *world) {
+	inWorld(t, 2, func(w *world) {
 		s := w.source("g")
 		ps := w.accept(s, 2)
 		for range 5 {
@@ -226,16 +232,15 @@ func (w *world) commitOrRejoin(s *kafka.Source, ps map[int32]source.Partition) {
 			lost++
 		}
 	}
-	for n, p := range w.accept(s, lost) {
-		ps[n] = p
-	}
+	maps.Copy(ps, w.accept(s, lost))
 	for _, p := range ps {
 		w.commit(p, p.Restored().Frontier)
 	}
 }
 
 func TestUnreachableBrokerIsWaitedForUpToStartTimeout(t *testing.T) {
-	inWorld(t, 1, func(t *testing.T, w *world) {
+	inWorld(t, 1, func(w *world) {
+		t := w.t
 		cfg := w.config()
 		cfg.StartTimeout = 30 * time.Second
 		s, err := kafka.New([]string{"localhost:1"}, "g", []string{"t"}, cfg)
@@ -279,7 +284,7 @@ func TestWrongCredentialsAreNamedAtOnce(t *testing.T) {
 			inWorldWith(t, []kfake.Opt{
 				kfake.EnableSASL(), kfake.Superuser("PLAIN", "alice", "secret"), kfake.Superuser("SCRAM-SHA-256", "bob", "secret"),
 				kfake.Superuser("SCRAM-SHA-512", "eve", "secret"),
-			}, func(t *testing.T, w *world) {
+			}, func(w *world) {
 				s := w.source("g", func(cfg *kafka.Config) { cfg.SASL = c.m })
 				if c.want == nil {
 					w.close(s, w.accept(s, 1))
@@ -324,7 +329,7 @@ func TestTLSOnOneSideOnlyIsNamedAtOnce(t *testing.T) {
 			if c.server != nil {
 				opts = append(opts, kfake.TLS(c.server))
 			}
-			inWorldWith(t, opts, func(t *testing.T, w *world) {
+			inWorldWith(t, opts, func(w *world) {
 				s := w.source("g", func(cfg *kafka.Config) { cfg.TLS = c.client })
 				if c.want == nil {
 					w.close(s, w.accept(s, 1))
@@ -407,7 +412,7 @@ func TestStrategyThatBreaksTheRulesIsNamed(t *testing.T) { // seed 39
 		"panics":              func([]assign.Member, []assign.Partition) assign.Plan { panic("no plan") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, 1, func(t *testing.T, w *world) {
+			inWorld(t, 1, func(w *world) {
 				s := w.source("g", func(c *kafka.Config) { c.Strategy = badStrategy{plan} })
 				w.wantsErr(s, "strategy bad")
 			})
@@ -417,7 +422,7 @@ func TestStrategyThatBreaksTheRulesIsNamed(t *testing.T) { // seed 39
 
 // A group changes its strategy member by member.
 func TestMembersWithDifferentStrategiesAgree(t *testing.T) { // seed 39
-	inWorld(t, 4, func(t *testing.T, w *world) {
+	inWorld(t, 4, func(w *world) {
 		a := w.source("g", func(c *kafka.Config) { c.Strategy = assign.Range() })
 		b := w.source("g", func(c *kafka.Config) { c.Strategy = assign.RoundRobin() })
 		ps := w.accept(a, 4)
@@ -432,7 +437,8 @@ func TestMembersWithDifferentStrategiesAgree(t *testing.T) { // seed 39
 
 // Close must not wait for others: neither for their drain, nor for an answer to our join.
 func TestCloseEndsAJoinThatWaitsForOthers(t *testing.T) {
-	inWorld(t, 2, func(t *testing.T, w *world) {
+	inWorld(t, 2, func(w *world) {
+		t := w.t
 		a, b := w.source("g"), w.source("g")
 		ps := w.accept(a, 2)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -456,7 +462,8 @@ func TestCloseEndsAJoinThatWaitsForOthers(t *testing.T) {
 }
 
 func TestCloseOfAMemberThatRejoinsLeavesTheGroup(t *testing.T) {
-	inWorld(t, 2, func(t *testing.T, w *world) {
+	inWorld(t, 2, func(w *world) {
+		t := w.t
 		a, b := w.source("g"), w.source("g")
 		ps := w.accept(a, 2)
 		got := w.join(b, 1)

@@ -3,7 +3,6 @@ package kafka_test
 import (
 	"context"
 	"fmt"
-	"log"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -19,17 +18,17 @@ func Example() {
 	var network kfake.VirtualNetwork
 	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "orders"), kfake.ListenFn(network.Listen), kfake.Ports(9092))
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer broker.Close()
 	producer, err := kgo.NewClient(kgo.SeedBrokers("localhost:9092"), kgo.Dialer(network.DialContext))
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer producer.Close()
 	for _, v := range []string{"one", "two", "three"} {
 		if err := producer.ProduceSync(ctx, &kgo.Record{Topic: "orders", Value: []byte(v)}).FirstErr(); err != nil {
-			log.Fatal(err)
+			panic(err)
 		}
 	}
 
@@ -38,11 +37,11 @@ func Example() {
 		Dial:      network.DialContext,
 	})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	p, err := src.Accept(ctx)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	batch := &source.Batch{MaxMessages: 100, MaxBytes: 1 << 20}
 	for p.Fetch(ctx, batch) == nil {
@@ -54,14 +53,14 @@ func Example() {
 	// Message 1 is not settled yet: it alone comes again after a restart.
 	stored, err := p.Commit(ctx, &commit.Progress{Frontier: 1, Ahead: []commit.Range{{From: 2, To: 3}}})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	fmt.Println("committed up to", stored.Frontier, "and would replay", stored.Replays)
 	if err := p.Release(ctx); err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	if err := src.Close(); err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	// Output:
 	// orders/0 at 0: one

@@ -61,12 +61,11 @@ func newGeneration(s *Source, id int32, member string, assigned []partitionName)
 
 func (g *generation) look()   { poke(g.wake) }
 func (g *generation) rejoin() { g.onces[0].Do(func() { close(g.again) }) }
-func (g *generation) fence()  { g.onces[1].Do(func() { close(g.fenced) }) }
 
 // keep runs as long as the generation. It is given to kafka-go, which joins the group again only after it has returned:
 // returning is how we tell the broker that everything was released.
 func (g *generation) keep(gen context.Context) {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(gen)) // what is owned is drained after gen has ended
 	defer cancel()
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -99,6 +98,8 @@ func (g *generation) keep(gen context.Context) {
 
 // offer hands the assigned partitions out, each as soon as its earlier ownership was released, until ctx ends.
 func (g *generation) offer(ctx context.Context) {
+	again := time.NewTimer(0)
+	defer again.Stop()
 	for ctx.Err() == nil {
 		if names := g.free(); len(names) > 0 {
 			owned, err := g.restore(ctx, names)
@@ -114,13 +115,13 @@ func (g *generation) offer(ctx context.Context) {
 			}
 			g.hand(owned)
 		}
-		var check <-chan time.Time
+		again.Stop()
 		if g.s.cfg.StopAtEnd && g.finished(ctx) {
-			check = time.After(g.s.cfg.HeartbeatInterval) // others are not there yet
+			again.Reset(g.s.cfg.HeartbeatInterval) // others are not there yet
 		}
 		select {
 		case <-g.wake:
-		case <-check:
+		case <-again.C:
 		case <-ctx.Done():
 		}
 	}
@@ -170,7 +171,7 @@ func discard(owned []*Partition) {
 func (g *generation) handOver(ctx context.Context) {
 	s := g.s
 	deadline := time.Now().Add(s.cfg.RebalanceTimeout - s.cfg.margin())
-	g.withdraw()
+	g.withdraw(ctx)
 	live := g.living()
 	if len(live) == 0 {
 		return
@@ -211,7 +212,7 @@ func (g *generation) handOver(ctx context.Context) {
 }
 
 // withdraw ends the offers. Partitions that nobody has accepted are released here.
-func (g *generation) withdraw() {
+func (g *generation) withdraw(ctx context.Context) {
 	s := g.s
 	s.mu.Lock()
 	g.ended = true
@@ -225,7 +226,7 @@ func (g *generation) withdraw() {
 	})
 	s.mu.Unlock()
 	for _, p := range back {
-		_ = p.Release(context.Background()) // it has nothing to wait for, nobody has committed
+		_ = p.Release(ctx) // it has nothing to wait for, nobody has committed
 	}
 }
 

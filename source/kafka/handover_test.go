@@ -26,7 +26,8 @@ func (w *world) join(s *kafka.Source, n int) <-chan map[int32]source.Partition {
 
 // I7: the second member gets nothing while the first has not released.
 func TestPartitionMovesOnlyAfterRelease(t *testing.T) {
-	inWorld(t, 4, func(t *testing.T, w *world) {
+	inWorld(t, 4, func(w *world) {
+		t := w.t
 		a, b := w.source("g"), w.source("g")
 		ps := w.accept(a, 4)
 		got := w.join(b, 2)
@@ -64,7 +65,8 @@ func TestPartitionMovesOnlyAfterRelease(t *testing.T) {
 }
 
 func TestStickyMemberKeepsHalfItsPartitions(t *testing.T) { // seed 39
-	inWorld(t, 4, func(t *testing.T, w *world) {
+	inWorld(t, 4, func(w *world) {
+		t := w.t
 		a, b := w.source("g"), w.source("g")
 		ps := w.accept(a, 4)
 		got := w.join(b, 2)
@@ -95,7 +97,8 @@ func TestStickyMemberKeepsHalfItsPartitions(t *testing.T) { // seed 39
 
 // A drain longer than the session timeout: kafka-go has stopped its heartbeats, ours keep the membership.
 func TestDrainLongerThanTheSessionKeepsTheMembership(t *testing.T) {
-	inWorld(t, 2, func(t *testing.T, w *world) {
+	inWorld(t, 2, func(w *world) {
+		t := w.t
 		short := func(c *kafka.Config) { c.SessionTimeout = 6 * time.Second }
 		a, b := w.source("g", short), w.source("g", short)
 		ps := w.accept(a, 2)
@@ -120,7 +123,8 @@ func TestDrainLongerThanTheSessionKeepsTheMembership(t *testing.T) {
 }
 
 func TestMemberThatCannotDrainLetsGoBeforeTheRebalanceTimeout(t *testing.T) {
-	inWorld(t, 1, func(t *testing.T, w *world) {
+	inWorld(t, 1, func(w *world) {
+		t := w.t
 		timeout := func(c *kafka.Config) { c.RebalanceTimeout = 20 * time.Second }
 		a, b := w.source("g", timeout), w.source("g", timeout)
 		ps := w.accept(a, 1)
@@ -128,9 +132,9 @@ func TestMemberThatCannotDrainLetsGoBeforeTheRebalanceTimeout(t *testing.T) {
 		got := w.join(b, 0)
 		go func() { _, _ = b.Accept(t.Context()) }()
 		<-got
-		l := <-ps[0].Leaving()
+		<-ps[0].Leaving()
 		began := time.Now()
-		if l = <-ps[0].Leaving(); !l.Lost {
+		if l := <-ps[0].Leaving(); !l.Lost {
 			t.Fatalf("leave = %+v, want lost", l)
 		}
 		if d := time.Since(began); d > 18*time.Second || d < 10*time.Second {
@@ -149,7 +153,8 @@ func TestMemberThatCannotDrainLetsGoBeforeTheRebalanceTimeout(t *testing.T) {
 
 // The same partition comes back only after its earlier Release, even when the generation has long gone on.
 func TestNoAcceptBeforeRelease(t *testing.T) {
-	inWorld(t, 1, func(t *testing.T, w *world) {
+	inWorld(t, 1, func(w *world) {
+		t := w.t
 		timeout := func(c *kafka.Config) { c.RebalanceTimeout = 20 * time.Second }
 		a := w.source("g", timeout)
 		ps := w.accept(a, 1)
@@ -180,7 +185,8 @@ func TestLostMembershipIsToldAtOnce(t *testing.T) {
 		err  *kerr.Error
 	}{{"unknown member", kerr.UnknownMemberID}, {"illegal generation", kerr.IllegalGeneration}, {"fenced instance", kerr.FencedInstanceID}} {
 		t.Run(c.name, func(t *testing.T) {
-			inWorld(t, 1, func(t *testing.T, w *world) {
+			inWorld(t, 1, func(w *world) {
+				t := w.t
 				a := w.source("g")
 				ps := w.accept(a, 1)
 				began := time.Now()
@@ -206,7 +212,8 @@ func TestLostMembershipIsToldAtOnce(t *testing.T) {
 
 // No answer at all: after the session timeout somebody else may own the partitions.
 func TestSilentCoordinatorMeansLostAfterTheSession(t *testing.T) {
-	inWorld(t, 1, func(t *testing.T, w *world) {
+	inWorld(t, 1, func(w *world) {
+		t := w.t
 		a := w.source("g", func(c *kafka.Config) { c.SessionTimeout = 9 * time.Second })
 		ps := w.accept(a, 1)
 		began := time.Now()
@@ -228,7 +235,8 @@ func TestSilentCoordinatorMeansLostAfterTheSession(t *testing.T) {
 
 // Fetch must not hold up a hand-over.
 func TestFetchEndsWhenThePartitionIsAskedBack(t *testing.T) {
-	inWorld(t, 1, func(t *testing.T, w *world) {
+	inWorld(t, 1, func(w *world) {
+		t := w.t
 		a, b := w.source("g"), w.source("g")
 		ps := w.accept(a, 1)
 		var got error
@@ -249,7 +257,8 @@ func TestFetchEndsWhenThePartitionIsAskedBack(t *testing.T) {
 
 // I8: nothing of an old epoch is sent after its release.
 func TestNoCommitAfterRelease(t *testing.T) {
-	inWorld(t, 1, func(t *testing.T, w *world) {
+	inWorld(t, 1, func(w *world) {
+		t := w.t
 		a := w.source("g")
 		ps := w.accept(a, 1)
 		w.commit(ps[0], 2)
@@ -271,7 +280,8 @@ func TestNoCommitAfterRelease(t *testing.T) {
 
 // I8: a commit that is on its way holds Release up, so that nothing of it is sent after.
 func TestReleaseWaitsForTheCommitOnItsWay(t *testing.T) {
-	inWorld(t, 1, func(t *testing.T, w *world) {
+	inWorld(t, 1, func(w *world) {
+		t := w.t
 		a := w.source("g")
 		ps := w.accept(a, 1)
 		w.cluster.ControlKey(int16(kmsg.OffsetCommit), func(kmsg.Request) (kmsg.Response, error, bool) {

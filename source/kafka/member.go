@@ -171,7 +171,7 @@ func (s *Source) newGroup(ctx context.Context, topics []string, lines *lines) (*
 		JoinGroupBackoff:  s.cfg.JoinBackoff,
 		Timeout:           s.cfg.groupTimeout(),
 		Logger: kafkago.LoggerFunc(func(format string, args ...any) {
-			s.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, "kafka-go: "+fmt.Sprintf(format, args...))
+			s.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, "kafka-go", slog.String("says", fmt.Sprintf(format, args...)))
 		}),
 	})
 }
@@ -192,12 +192,15 @@ func (s *Source) quit(ctx context.Context, cg *kafkago.ConsumerGroup, lines *lin
 	if g != nil {
 		<-g.over
 	}
+	patience := time.NewTimer(quitPatience)
+	defer patience.Stop()
 	for _, act := range []func(){func() { s.leave(ctx) }, lines.cut} {
 		select {
 		case <-left:
 			return
-		case <-time.After(quitPatience):
+		case <-patience.C:
 			act()
+			patience.Reset(quitPatience)
 		}
 	}
 	<-left

@@ -184,8 +184,7 @@ func (s *Source) committed(ctx context.Context, names []partitionName) (map[part
 				} else if code != 0 {
 					return fmt.Errorf("%s/%d: %w", t.Name, p.PartitionIndex, kafkago.Error(p.ErrorCode))
 				}
-				found[partitionName{Topic: t.Name, Number: p.PartitionIndex}] =
-					committed{offset: p.CommittedOffset, leaderEpoch: p.ComittedLeaderEpoch, metadata: p.Metadata}
+				found[partitionName{Topic: t.Name, Number: p.PartitionIndex}] = committed{offset: p.CommittedOffset, leaderEpoch: p.ComittedLeaderEpoch, metadata: p.Metadata}
 			}
 		}
 		for _, n := range names {

@@ -56,7 +56,6 @@ type Source struct {
 	base    *baseline                    // what an overriding Start looks at
 	current *generation                  // nil between generations
 	joined  bool                         // once
-	member  string                       // our last id
 	claims  assign.Claims
 	closed  bool
 }

@@ -8,7 +8,8 @@ import (
 )
 
 func TestSourceReadsCommitsAndRestartsExactly(t *testing.T) {
-	inWorld(t, 2, func(t *testing.T, w *world) {
+	inWorld(t, 2, func(w *world) {
+		t := w.t
 		w.produce(0, 10)
 		w.produce(1, 5)
 		s := w.source("g")

@@ -55,7 +55,8 @@ func TestForeignProgressIsNeverASkip(t *testing.T) {
 		{"of a log without a name", ours(func(p *commit.Progress) { p.Log = "" }), 5, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			inWorld(t, 1, func(t *testing.T, w *world) {
+			inWorld(t, 1, func(w *world) {
+				t := w.t
 				w.produce(0, 10)
 				s := w.source("first")
 				ps := w.accept(s, 1)
@@ -121,7 +122,8 @@ func TestStart(t *testing.T) {
 		{"given for another", kafka.Offsets(map[string]map[int32]int64{"t": {3: 7}}), 4, 4},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			inWorld(t, 1, func(t *testing.T, w *world) {
+			inWorld(t, 1, func(w *world) {
+				t := w.t
 				w.produceAt(noon.Add(-time.Hour), 5)
 				w.produceAt(noon, 5)
 				if c.committed >= 0 {
@@ -154,7 +156,8 @@ func (w *world) produceAt(at time.Time, n int) {
 
 // A start that overrides what is committed must not count again when a partition moves, or messages are skipped.
 func TestStartCountsOnceForThePartition(t *testing.T) {
-	inWorld(t, 2, func(t *testing.T, w *world) {
+	inWorld(t, 2, func(w *world) {
+		t := w.t
 		w.produce(0, 4)
 		w.produce(1, 4)
 		latest := func(c *kafka.Config) { c.Start = kafka.Latest() }
@@ -178,7 +181,8 @@ func TestStartCountsOnceForThePartition(t *testing.T) {
 }
 
 func TestFiniteSourceEndsAtTheEndSeenAtItsStart(t *testing.T) {
-	inWorld(t, 3, func(t *testing.T, w *world) {
+	inWorld(t, 3, func(w *world) {
+		t := w.t
 		w.produce(0, 5)
 		w.produce(1, 2)
 		s := w.source("g", func(c *kafka.Config) { c.StopAtEnd = true })
@@ -210,7 +214,8 @@ func TestFiniteSourceEndsAtTheEndSeenAtItsStart(t *testing.T) {
 
 // A member that is done stays until the others are: if they fail, their partitions are its own.
 func TestFiniteSourceWaitsForTheGroup(t *testing.T) {
-	inWorld(t, 2, func(t *testing.T, w *world) {
+	inWorld(t, 2, func(w *world) {
+		t := w.t
 		w.produce(0, 3)
 		w.produce(1, 3)
 		finite := func(c *kafka.Config) { c.StopAtEnd = true }
@@ -250,7 +255,8 @@ func TestFiniteSourceWaitsForTheGroup(t *testing.T) {
 
 // The broker forgets a group that was idle for long and begins again with generation 1.
 func TestEpochGrowsWhenTheBrokerForgetsTheGroup(t *testing.T) {
-	inWorld(t, 1, func(t *testing.T, w *world) {
+	inWorld(t, 1, func(w *world) {
+		t := w.t
 		var last int64
 		for range 3 {
 			s := w.source("g")
@@ -278,7 +284,8 @@ func TestOutOfRangePolicies(t *testing.T) {
 		want int64 // -1: an error
 	}{{"fail", kafka.OutOfRangeFail, -1}, {"earliest", kafka.OutOfRangeEarliest, 0}, {"latest", kafka.OutOfRangeLatest, 10}} {
 		t.Run(c.name, func(t *testing.T) {
-			inWorld(t, 1, func(t *testing.T, w *world) {
+			inWorld(t, 1, func(w *world) {
+				t := w.t
 				w.produce(0, 10)
 				w.commitAs("g", 0, 500, "")
 				s := w.source("g", func(cfg *kafka.Config) { cfg.OutOfRange = c.what })

@@ -8,17 +8,17 @@ import (
 type State uint8
 
 const (
-	// Connecting: no broker has answered yet, or the topics are not known yet.
+	// Connecting means that no broker has answered yet, or the topics are not known yet.
 	Connecting State = iota
-	// Joining: waiting for the group.
+	// Joining is waiting for the group.
 	Joining
-	// Member: in the group.
+	// Member is in the group.
 	Member
-	// HandingOver: a rebalance has begun, and partitions are drained.
+	// HandingOver drains partitions, since a rebalance has begun.
 	HandingOver
-	// Failed: Accept has returned, or will return, an error.
+	// Failed means that Accept has returned, or will return, an error.
 	Failed
-	// Closed: Close was called.
+	// Closed means that Close was called.
 	Closed
 )
 
