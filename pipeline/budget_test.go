@@ -187,8 +187,8 @@ func TestGateLosesNoWakeUp(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	ctx, cancel := context.WithCancel(t.Context())
 	for range 100 {
+		ctx, cancel := context.WithCancel(t.Context())
 		go cancel()
 		if g.await(ctx, func() bool { return false }) == nil {
 			t.Fatal("await returned nil")

@@ -294,7 +294,12 @@ func TestManyPipelinesRunAndStopAtOnce(t *testing.T) {
 				}
 				ctx, cancel := context.WithCancel(t.Context())
 				var helpers sync.WaitGroup
-				helpers.Go(func() { log.Append(1, keysOf(30, 5)...); mem.AskBack("posts", 0); _ = p.Snapshot(); mem.Lose("posts", 1) })
+				helpers.Go(func() {
+					log.Append(1, keysOf(30, 5)...)
+					mem.AskBack("posts", 0)
+					_ = p.Snapshot()
+					mem.Lose("posts", 1)
+				})
 				helpers.Go(func() {
 					for range i {
 						conserve(t, p.Snapshot())

@@ -1,6 +1,9 @@
 package pipeline
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+)
 
 // PausePartition stops fetching of a partition, owned now or later, until ResumePartition. What is in flight goes on.
 func (p *Pipeline) PausePartition(stream string, partition int32) {
@@ -27,6 +30,15 @@ func (p *Pipeline) setPaused(n name, paused bool) {
 	if pt != nil {
 		pt.gate.poke()
 	}
+}
+
+// awaitUnpaused blocks as long as the partition is paused.
+func (pt *partition) awaitUnpaused(ctx context.Context) error {
+	if !pt.paused.Load() {
+		return nil
+	}
+	pt.waits.Store(int32(WaitPause))
+	return pt.gate.await(ctx, func() bool { return !pt.paused.Load() })
 }
 
 // Resume lets a parked key try again now: one that the policy [Block] holds, or one that waits for a retry. It returns

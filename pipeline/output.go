@@ -17,6 +17,7 @@ type output struct {
 	input    keystrand.Message   // what the failure policy is asked about, should the sink refuse an output for good
 	messages []keystrand.Message // not durable yet, in order
 	durable  func()              // of a dead letter: called after the message was settled
+	seq      int64               // the writer's count
 	inLane   bool                // the message is in its lane still and is counted there
 }
 
@@ -27,7 +28,7 @@ func (p *Pipeline) write(pt *partition, t *keyed.Turn[item], c *keystrand.Call) 
 		return keyed.Result{Done: 1}
 	}
 	it := t.Items[0]
-	if it.marks.has(several) && pt.awaitWritten() != nil {
+	if it.marks.has(several) && p.awaitWritten(pt) != nil {
 		return keyed.Result{Hold: true} // its ctx has ended
 	}
 	o := &output{pt: pt, number: it.number, size: it.usage(), input: it.Message, messages: slices.Clone(c.Emitted())}
@@ -37,15 +38,17 @@ func (p *Pipeline) write(pt *partition, t *keyed.Turn[item], c *keystrand.Call) 
 	it.marks |= sinking
 	if it.marks.has(several) {
 		// Its other lanes have other writers, which must not be faster. Once added it leaves its lane even if ctx ends.
-		_ = pt.awaitWritten()
+		_ = p.awaitWritten(pt)
 	}
 	return keyed.Result{Done: 1}
 }
 
-// awaitWritten blocks until no output of the partition is left, or the ctx of its handlers ends. Only messages of
-// several lanes need it: their outputs are in the order of all their lanes, which have different writers.
-func (pt *partition) awaitWritten() error {
-	return pt.gate.await(pt.ctx, func() bool { return pt.sinking.Load() == 0 })
+// awaitWritten blocks until none of the outputs that were added by now waits, or the ctx of the partition's handlers ends.
+// Only messages of several lanes need it: their outputs are in the order of all their lanes, which have different
+// writers. (To wait until no output is left would be shorter, but under load there always is one.)
+func (p *Pipeline) awaitWritten(pt *partition) error {
+	added := p.outputs.added()
+	return pt.gate.await(pt.ctx, func() bool { return p.outputs.written(added) })
 }
 
 // writerOf returns a number that is the same for all messages of a lane.

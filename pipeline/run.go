@@ -83,6 +83,9 @@ func (p *Pipeline) flow(ctx context.Context, pt *partition) error {
 		if err := pt.source.Fetch(ctx, &b); err != nil {
 			return err
 		}
+		if err := pt.awaitUnpaused(ctx); err != nil { // it may have been paused while it waited for messages
+			return err
+		}
 		pt.fetchedAt = time.Now()
 		first, settled, err := pt.track(&b)
 		if err != nil {

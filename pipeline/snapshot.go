@@ -66,7 +66,7 @@ type PartitionSnapshot struct {
 	Waits  Wait // what its fetching waits for
 	Paused bool // by an operator
 
-	Oldest   *KeySnapshot  // the key of the oldest unsettled message; nil if there is none in a lane
+	Oldest   *KeySnapshot  // the oldest unsettled message and its key; nil if there is none in a lane or before the sink
 	Hot      []KeySnapshot // the keys with the most messages waiting, most first; at most 10
 	Parked10 []KeySnapshot // parked keys, the longest waiting first; at most 10
 }
@@ -90,8 +90,10 @@ const (
 	WhyWorker  Why = iota // a free worker
 	WhyHandler            // its handler, which runs
 	WhyRetry              // the time of its next attempt
-	WhyBlocked            // an operator's Resume, or its dead letter
+	WhyBlocked            // an operator's Resume
 	WhyEarlier            // a handler of an earlier epoch, which still runs
+	WhySink               // its outputs, which are not durable yet
+	WhyLetter             // its dead letter, which is not durable yet
 )
 
 // String says what is waited for.
@@ -107,6 +109,10 @@ func (w Why) String() string {
 		return "Resume"
 	case WhyEarlier:
 		return "the handler of an earlier epoch"
+	case WhySink:
+		return "its sink"
+	case WhyLetter:
+		return "its dead letter"
 	}
 	return "unknown"
 }
@@ -160,7 +166,7 @@ func (p *Pipeline) Snapshot() Snapshot {
 	s.MostInFlight, s.MostBytes, s.Oversized = p.budget.most.messages, p.budget.most.bytes, p.budget.big
 	p.budget.mu.Unlock()
 	for _, pt := range p.partitions() {
-		s.Partitions = append(s.Partitions, pt.snapshot(s.At))
+		s.Partitions = append(s.Partitions, pt.snapshot(p.outputs, s.At))
 	}
 	slices.SortFunc(s.Partitions, func(a, b PartitionSnapshot) int {
 		return cmp.Or(cmp.Compare(a.ID.Stream, b.ID.Stream), cmp.Compare(a.ID.Partition, b.ID.Partition))
@@ -194,7 +200,7 @@ func (s *Snapshot) binds() Bind {
 	return BindSource
 }
 
-func (pt *partition) snapshot(now time.Time) PartitionSnapshot {
+func (pt *partition) snapshot(outputs *writers, now time.Time) PartitionSnapshot {
 	counts := pt.queue.Counts()
 	st := pt.tracker.State()
 	s := PartitionSnapshot{
@@ -217,6 +223,11 @@ func (pt *partition) snapshot(now time.Time) PartitionSnapshot {
 		}
 	}
 	pt.keys(&s, now)
+	if offset, ok := pt.tracker.Offset(st.Oldest); ok && (s.Oldest == nil || s.Oldest.Offset > offset) {
+		if k, ok := outputs.find(pt, st.Oldest, now); ok {
+			s.Oldest = &k
+		}
+	}
 	return s
 }
 
@@ -246,6 +257,8 @@ func keySnapshot(l keyed.Lane[item], now time.Time) KeySnapshot {
 		k.Why = WhyEarlier
 	case l.State == keyed.Running:
 		k.Why = WhyHandler
+	case l.State == keyed.Parked && l.Head.marks.has(mailed):
+		k.Why = WhyLetter
 	case l.State == keyed.Parked && l.Held:
 		k.Why = WhyBlocked
 	case l.State == keyed.Parked:

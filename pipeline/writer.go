@@ -30,6 +30,7 @@ type writer struct {
 
 	mu    sync.Mutex
 	queue []*output          // guarded by mu
+	added int64              // how many outputs it has been given; guarded by mu
 	taken int                // the first so many of queue are in the Write under way; guarded by mu
 	abort context.CancelFunc // ends the Write under way; guarded by mu
 }
@@ -46,6 +47,8 @@ func (w *writer) add(o *output) bool {
 	cut := o.pt.cut.Load() // set before the sweep of this queue, which is done under the lock
 	if !cut {
 		o.pt.sinking.Add(1)
+		w.added++
+		o.seq = w.added
 		w.queue = append(w.queue, o)
 	}
 	w.mu.Unlock()
@@ -198,6 +201,9 @@ func (w *writer) sort(batch []*output, ms []keystrand.Message, err error) (left 
 		}
 	}
 	w.putBack(again)
+	for _, o := range batch {
+		o.pt.gate.poke() // a message of several lanes may wait for it
+	}
 	return left
 }
 

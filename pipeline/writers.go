@@ -35,6 +35,49 @@ func (ws *writers) add(lane uint16, o *output) bool {
 	return ws.all[int(lane)%len(ws.all)].add(o)
 }
 
+// added returns for each writer how many outputs it has been given.
+func (ws *writers) added() []int64 {
+	all := make([]int64, len(ws.all))
+	for i, w := range ws.all {
+		w.mu.Lock()
+		all[i] = w.added
+		w.mu.Unlock()
+	}
+	return all
+}
+
+// written tells whether none of the first so many outputs of each writer waits any more.
+func (ws *writers) written(added []int64) bool {
+	for i, w := range ws.all {
+		w.mu.Lock()
+		waits := len(w.queue) > 0 && w.queue[0].seq <= added[i]
+		w.mu.Unlock()
+		if waits {
+			return false
+		}
+	}
+	return true
+}
+
+// find returns a message whose outputs are on their way. It looks at all that wait, for a snapshot.
+func (ws *writers) find(pt *partition, number int64, now time.Time) (KeySnapshot, bool) {
+	if ws == nil {
+		return KeySnapshot{}, false
+	}
+	for _, w := range ws.all {
+		w.mu.Lock()
+		for _, o := range w.queue {
+			if o.pt == pt && o.number == number {
+				m := o.input
+				w.mu.Unlock()
+				return KeySnapshot{Key: string(m.Key), Waiting: 1, Offset: m.Offset, Age: now.Sub(m.Fetched), Attempt: m.Attempt, Why: WhySink}, true
+			}
+		}
+		w.mu.Unlock()
+	}
+	return KeySnapshot{}, false
+}
+
 func (ws *writers) cut(pt *partition) {
 	for _, w := range ws.all {
 		w.cut(pt)
