@@ -1,6 +1,6 @@
 package keystrand
 
-import "unsafe"
+import "unsafe" //nolint:depguard // stringOf says why
 
 // Key says which messages wait for each other: those that have a lane in common. The zero Key has none: its message is
 // unordered and runs as soon as a worker is free.

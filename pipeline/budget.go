@@ -120,13 +120,6 @@ func (b *budget) await(ctx context.Context, s *share) error {
 	return nil
 }
 
-// hasRoom tells whether s may fetch another batch now.
-func (b *budget) hasRoom(s *share) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.hasRoomLocked(s)
-}
-
 func (b *budget) hasRoomLocked(s *share) bool {
 	pool := b.limit.half()
 	return s.used.messages == 0 || s.used.within(b.guaranteeLocked()) || b.lent.within(pool)
