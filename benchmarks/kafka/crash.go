@@ -56,9 +56,11 @@ func crash(ctx context.Context, r *run) error {
 			if err != nil {
 				return err
 			}
-			one, err := crashOnce(ctx, r, membership{
-				Brokers: r.kafka.Brokers, Topic: topic, Group: topic, Session: r.session, Workers: 256, InFlight: 2 * n, Rate: rate, Stuck: c.stuck,
-			}, settled+kill*rate/3, n)
+			s := membership{Brokers: r.kafka.Brokers, Topic: topic, Group: topic, Session: r.session, Workers: 256, Rate: rate, Stuck: c.stuck}
+			if c.stuck == stuckHalf { // else its budget, and MaxReplay, end it sooner
+				s.InFlight, s.MaxReplay = 2*n, 4*n
+			}
+			one, err := crashOnce(ctx, s, settled+kill*rate/3, n)
 			if err != nil {
 				return err
 			}
@@ -82,7 +84,7 @@ type place struct {
 }
 
 // crashOnce runs a member until it has settled so many, kills it, and runs another to the end of the topic.
-func crashOnce(ctx context.Context, r *run, s membership, settled, messages int) (crashed, error) {
+func crashOnce(ctx context.Context, s membership, settled, messages int) (crashed, error) {
 	first, err := bench.Start(ctx, "member", s)
 	if err != nil {
 		return crashed{}, err

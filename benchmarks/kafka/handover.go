@@ -22,9 +22,9 @@ type handoverRow struct {
 	Pause     float64 `json:"pause_ms"`     // the same across the hand-over: of the partition that rested longest
 	Median    float64 `json:"pause_median_ms"`
 	Waited    float64 `json:"longest_wait_ms"` // from the time a message was written until its handler began, across the hand-over
-	Drain     float64 `json:"drain_ms"` // from the last handler that began to the last that ended, at most
-	Bound     float64 `json:"bound_ms"` // drain + heartbeat + 200
-	Moved     int     `json:"moved"`    // partitions that changed their member
+	Drain     float64 `json:"drain_ms"`        // from the last handler that began to the last that ended, at most
+	Bound     float64 `json:"bound_ms"`        // drain + heartbeat + 200
+	Moved     int     `json:"moved"`           // partitions that changed their member
 	Must      int     `json:"must_move"`
 	Twice     int     `json:"handled_twice"`
 	Goal      string  `json:"goal"`

@@ -25,12 +25,13 @@ type membership struct {
 	Heartbeat time.Duration
 	Finite    bool // ends at the end of the topic
 
-	Workers  int
-	InFlight int
-	Handler  time.Duration // waits
-	Rate     float64       // handlers that begin in a second; 0: no bound
-	Begins   bool          // tell when handlers begin, too
-	Stuck    stuckKeys
+	Workers   int
+	InFlight  int
+	MaxReplay int
+	Handler   time.Duration // waits
+	Rate      float64       // handlers that begin in a second; 0: no bound
+	Begins    bool          // tell when handlers begin, too
+	Stuck     stuckKeys
 }
 
 type stuckKeys int
@@ -72,7 +73,7 @@ func member(ctx context.Context, s membership) error {
 			tell('e', m)
 			return nil
 		})).
-		Limits(pipeline.Limits{Workers: s.Workers, InFlight: s.InFlight}).
+		Limits(pipeline.Limits{Workers: s.Workers, InFlight: s.InFlight, MaxReplay: s.MaxReplay}).
 		Build()
 	if err != nil {
 		return err

@@ -1,0 +1,232 @@
+// Command memory measures what keystrand holds in memory: for keys that wait, for workers that are busy, and for
+// messages that are parked out of large fetches.
+//
+//	go run ./benchmarks/memory           # a minute
+//	go run ./benchmarks/memory -json     # one object a row
+//	go run ./benchmarks/memory -short    # a few seconds
+//
+// Bytes are those of the heap after a garbage collection, more than before; payloads (keys and values) are left out
+// where the table says so. Each row runs in a process of its own, the broker of the last one too.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/benchmarks/internal/bench"
+	"github.com/keystrand/keystrand/pipeline"
+	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/kafka"
+	"github.com/keystrand/keystrand/source/memory"
+)
+
+type row struct {
+	Part       string  `json:"part"`
+	What       string  `json:"what"`
+	Count      int     `json:"count"`
+	Partitions int     `json:"partitions"`
+	Bytes      float64 `json:"bytes_each"` // 0: not measured
+	Goroutines int     `json:"goroutines"` // more than before
+	Goal       string  `json:"goal"`
+}
+
+const partitions = 8
+
+func main() {
+	bench.ServeWork(map[string]bench.Work{
+		bench.BrokerWork: bench.WorkOf(bench.Broker),
+		"waiting":        bench.WorkOf(waiting),
+		"busy":           bench.WorkOf(busy),
+		"parked":         bench.WorkOf(parked),
+	})
+	asJSON := flag.Bool("json", false, "print one JSON object a row")
+	short := flag.Bool("short", false, "a few seconds: the figures say less")
+	flag.Parse()
+	if err := all(*asJSON, *short); err != nil {
+		fmt.Fprintln(os.Stderr, "memory:", err)
+		os.Exit(1)
+	}
+}
+
+func all(asJSON, short bool) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	defer cancel()
+	keys, workers, messages := 1_000_000, 10_000, 500_000
+	if short {
+		keys, messages = 100_000, 50_000
+	}
+	if !asJSON {
+		fmt.Println(bench.Machine())
+	}
+	t := bench.NewTable("memory", asJSON)
+	f, err := bench.Run[found](ctx, "waiting", order{Count: keys})
+	if err != nil {
+		return err
+	}
+	t.Row(row{
+		Part: "memory", What: "waiting keys, one message each, payload left out", Count: keys, Partitions: partitions,
+		Bytes: f.Bytes / float64(keys), Goroutines: f.Goroutines, Goal: "bytes_each <= 300",
+	})
+	if f, err = bench.Run[found](ctx, "busy", order{Count: workers}); err != nil {
+		return err
+	}
+	t.Row(row{
+		Part: "memory", What: "busy workers, a key each, stacks included", Count: workers, Partitions: partitions,
+		Bytes: f.Bytes / float64(workers), Goroutines: f.Goroutines, Goal: "goroutines <= workers + a few a partition",
+	})
+	return park(ctx, t, messages)
+}
+
+// park compares a pipeline that has handled all messages of a topic with one that has parked 1,000 of them.
+func park(ctx context.Context, t *bench.Table, messages int) error {
+	const count = 1_000
+	addresses, broker, err := bench.StartBroker(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = broker.Stop() }() // it has nothing to say
+	k, err := bench.NewKafka(addresses)
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	value := make([]byte, 100)
+	topic, err := k.Fill(ctx, partitions, messages, func(i int) (int32, []byte, []byte) {
+		if i%(messages/count) == 0 {
+			return int32(i / (messages / count) % partitions), fmt.Appendf(nil, "parked-%d", i), value
+		}
+		return int32(i % partitions), fmt.Appendf(nil, "key-%d", i%10_000), value
+	})
+	if err != nil {
+		return err
+	}
+	o := order{Brokers: addresses, Topic: topic, Group: topic + "-none", Count: messages}
+	none, err := bench.Run[found](ctx, "parked", o)
+	if err != nil {
+		return err
+	}
+	o.Group, o.Parked = topic+"-parked", count
+	f, err := bench.Run[found](ctx, "parked", o)
+	if err != nil {
+		return err
+	}
+	t.Row(row{
+		Part: "memory", What: fmt.Sprintf("parked messages of 100 bytes, one in %d, all included", messages/count), Count: count, Partitions: partitions,
+		Bytes: (f.Bytes - none.Bytes) / count, Goroutines: f.Goroutines, Goal: "bytes_each far below a chunk of 64 KiB",
+	})
+	return nil
+}
+
+// order says what to measure.
+type order struct {
+	Count   int
+	Parked  int
+	Brokers []string
+	Topic   string
+	Group   string
+}
+
+type found struct {
+	Bytes      float64
+	Goroutines int
+}
+
+// measure runs a pipeline until it stands, and returns what it holds then.
+func measure(ctx context.Context, src source.Source, limits pipeline.Limits, h keystrand.HandlerFunc, stands func(*pipeline.Pipeline) bool) error {
+	before, goroutines := held(), runtime.NumGoroutine()
+	p, err := pipeline.From(src).Handle(h).Limits(limits).Timing(pipeline.Timing{DrainTimeout: time.Second}).Build()
+	if err != nil {
+		return err
+	}
+	run, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(run) }()
+	for tick := time.NewTicker(200 * time.Millisecond); !stands(p); {
+		select {
+		case <-tick.C:
+		case err := <-ended:
+			stop()
+			return fmt.Errorf("it ended early: %w", err)
+		}
+	}
+	f := found{held() - before, runtime.NumGoroutine() - goroutines - 1} // one is Run's own
+	stop()
+	if err := <-ended; err != nil {
+		return err
+	}
+	return bench.Answer(f)
+}
+
+// held returns the bytes of heap and stacks in use.
+func held() float64 {
+	runtime.GC()
+	runtime.GC() // what the first one has put into pools' second place goes
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc + m.StackInuse)
+}
+
+// waiting lets one worker be busy while all keys wait, each with a message whose bytes were there before.
+func waiting(ctx context.Context, o order) error {
+	names := make([]byte, 0, o.Count*12)
+	for i := range o.Count {
+		names = fmt.Appendf(names, "key-%08d", i)
+	}
+	value := make([]byte, 100)
+	log := memory.Generate("waiting", partitions, int64(o.Count/partitions), func(p int32, offset int64, m *keystrand.Message) {
+		i := (int(offset)*partitions + int(p)) * 12
+		m.Key, m.Value = names[i:i+12:i+12], value
+	})
+	var n atomic.Int64
+	err := measure(ctx, memory.NewSource(memory.Config{}, log),
+		pipeline.Limits{Workers: 1, InFlight: 4 * o.Count, InFlightBytes: math.MaxInt, MaxReplay: 4 * o.Count},
+		func(ctx context.Context, _ *keystrand.Message) error {
+			if n.Add(1) < 20 {
+				time.Sleep(time.Millisecond) // turns are long: then what waits may pile up
+				return nil
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		},
+		func(p *pipeline.Pipeline) bool { return p.Snapshot().InFlight >= o.Count-20 })
+	runtime.KeepAlive(names)
+	return err
+}
+
+// busy lets all workers be in their handlers at once.
+func busy(ctx context.Context, o order) error {
+	log := memory.Generate("busy", partitions, int64(o.Count/partitions), func(p int32, offset int64, m *keystrand.Message) {
+		m.Key = fmt.Appendf(nil, "%d-%d", p, offset)
+	})
+	var n atomic.Int64
+	return measure(ctx, memory.NewSource(memory.Config{}, log), pipeline.Limits{Workers: o.Count, InFlight: 4 * o.Count},
+		func(ctx context.Context, _ *keystrand.Message) error {
+			n.Add(1)
+			<-ctx.Done()
+			return ctx.Err()
+		},
+		func(*pipeline.Pipeline) bool { return int(n.Load()) == o.Count })
+}
+
+// parked handles a topic of Kafka; of the messages whose key says so, those are parked that are to be.
+func parked(ctx context.Context, o order) error {
+	src, err := kafka.New(o.Brokers, o.Group, []string{o.Topic}, kafka.Config{})
+	if err != nil {
+		return err
+	}
+	return measure(ctx, src, pipeline.Limits{},
+		func(_ context.Context, m *keystrand.Message) error {
+			if o.Parked > 0 && m.Key[0] == 'p' {
+				return keystrand.RetryAfter(time.Hour, nil)
+			}
+			return nil
+		},
+		func(p *pipeline.Pipeline) bool { return p.Snapshot().Settled == int64(o.Count-o.Parked) })
+}
