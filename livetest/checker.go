@@ -251,6 +251,9 @@ func (c *checker) started(e *Event, m *member, o *owner) {
 func (c *checker) finished(e *Event, m *member, o *owner) {
 	id := turnID{o.id, e.Offset}
 	t := m.open[id]
+	if _, known := o.place.at[e.Offset]; !known {
+		return // told when it began
+	}
 	if t == nil {
 		c.wrong(RuleConserve, "%v: ended without having begun", e)
 		return

@@ -1,6 +1,7 @@
 package livetest
 
 import (
+	"cmp"
 	"slices"
 	"sort"
 	"time"
@@ -72,7 +73,7 @@ func (p *place) add(m Message) { p.messages = append(p.messages, m) }
 
 // index sorts what was produced.
 func (p *place) index() {
-	slices.SortFunc(p.messages, func(a, b Message) int { return int(a.Offset - b.Offset) })
+	slices.SortFunc(p.messages, func(a, b Message) int { return cmp.Compare(a.Offset, b.Offset) })
 	p.before = make([]int, len(p.messages))
 	p.settled = make([]bool, len(p.messages))
 	last := map[string]int{}

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -259,6 +260,7 @@ func (r *run) until(what string, holds func() bool) {
 		}
 		if time.Since(began) > guard { // real time: hang guard; as long as messages are settled there is none
 			r.tellUnsettled()
+			r.tellBroken()
 			r.t.Fatalf("nothing was settled for %v while waiting until %s; %d of %d settled", guard, what, r.count, r.total())
 		}
 		time.Sleep(10 * time.Millisecond) // real time: other processes write the history
@@ -442,7 +444,28 @@ func (r *run) finish() *Report {
 	return r.check("")
 }
 
-// check holds the history so far, with all members gone, to the promises.
+// history is what is known so far.
+func (r *run) history() *History {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return &History{
+		Produced: r.produced, Events: r.events, Torn: r.torn,
+		Orderly: r.setup.orderly, MayFail: r.setup.mayFail, Workers: r.setup.behaviour.withDefaults().Workers,
+	}
+}
+
+// tellBroken says which promises are broken in a run that does not come to its end, that of nothing lost left out.
+func (r *run) tellBroken() {
+	report := Check(r.history())
+	report.Violations = slices.DeleteFunc(report.Violations, func(v Violation) bool { return v.Rule == RuleLost })
+	delete(report.Counts, RuleLost)
+	if len(report.Violations) > 0 {
+		r.t.Errorf("the history breaks promises:\n%v", report)
+	}
+}
+
+// check holds the history so far, with all members gone, to the promises. The messages of a stuck key need not be
+// settled.
 func (r *run) check(stuck string) *Report {
 	r.t.Helper()
 	r.read()
@@ -450,10 +473,8 @@ func (r *run) check(stuck string) *Report {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	h := &History{
-		Produced: r.produced, Events: r.events, Torn: r.torn, Committed: map[Place]Progress{},
-		Orderly: r.setup.orderly, MayFail: r.setup.mayFail, Workers: r.setup.behaviour.withDefaults().Workers, Stuck: stuck,
-	}
+	h := r.history()
+	h.Stuck, h.Committed = stuck, map[Place]Progress{}
 	for n := range int32(r.setup.partitions) {
 		at := Place{r.stream, n}
 		if p := progress[n]; p != nil {
