@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -192,6 +193,27 @@ func TestRandomJoinsAndLeavesLoseNothing(t *testing.T) { // seed 4
 			l.settled[n] = make(map[int64]bool)
 			w.produce(n, 100)
 		}
+		// I8: whatever is sent for an epoch is sent by the generation that owned it.
+		sender := make(map[string]string) // of the cluster's goroutine
+		w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Observe: true, Count: -1, When: func(r kmsg.Request) bool {
+			req, ok := r.(*kmsg.OffsetCommitRequest)
+			if !ok {
+				return false
+			}
+			for _, p := range sentCommits(r) {
+				progress, err := commit.Decode(*p.Metadata)
+				if err != nil {
+					t.Errorf("partition %d: %v", p.Partition, err)
+					continue
+				}
+				epoch, by := fmt.Sprint(p.Partition, "#", progress.Epoch), fmt.Sprint(req.MemberID, "/", req.Generation)
+				if first, known := sender[epoch]; known && first != by {
+					t.Errorf("epoch %s is committed by %s and by %s", epoch, first, by)
+				}
+				sender[epoch] = by
+			}
+			return false
+		}})
 		type member struct {
 			s       *kafka.Source
 			cancel  context.CancelFunc

@@ -147,6 +147,14 @@ func TestMemberThatCannotDrainLetsGoBeforeTheRebalanceTimeout(t *testing.T) {
 		if now := a.Status().MemberID; now != member {
 			t.Errorf("member %s became %q: it was evicted", member, now)
 		}
+		// I8: the member lives on in a newer generation, and that must not carry commits of the old one: the broker does
+		// not look who owns a partition.
+		if _, err := ps[0].Commit(t.Context(), progress(ps[0], 3)); !errors.Is(err, commit.ErrFenced) {
+			t.Errorf("commit of a lost partition, in the next generation: %v", err)
+		}
+		if offset, _ := w.stored("g", 0); offset != 0 {
+			t.Errorf("committed = %d, want 0: the commit of an old generation went through", offset)
+		}
 		w.release(ps[0])
 	})
 }

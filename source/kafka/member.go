@@ -97,17 +97,20 @@ func (s *Source) existing(ctx context.Context) ([]string, error) {
 	}
 }
 
-// saw notes how many partitions topics have and reports whether that is news.
-func (s *Source) saw(found map[string]fetch.Topic) (grown, added bool) {
+// saw notes how many partitions topics have, and returns what is new: partitions of topics that were known, and whether
+// there are topics that were not.
+func (s *Source) saw(found map[string]fetch.Topic) (fresh []partitionName, added bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for name, t := range found {
 		before, known := s.counts[name]
 		added = added || !known
-		grown = grown || known && t.Partitions > before
+		for n := before; known && n < t.Partitions; n++ {
+			fresh = append(fresh, partitionName{Topic: name, Number: n})
+		}
 		s.counts[name] = max(before, t.Partitions)
 	}
-	return grown, added
+	return fresh, added
 }
 
 // join is one membership with kafka-go's group, which is bound to a set of topics. It reports whether to join again with
@@ -278,8 +281,13 @@ func (s *Source) claimed() assign.Claims {
 }
 
 // watch looks for new partitions and topics until ctx ends. The leader of the group shares out what it sees when it is
-// made leader, so somebody has to begin a rebalance when there is more.
+// made leader, so somebody has to begin a rebalance when there is more. Every member looks, each at another time: who
+// finds new partitions that somebody has claimed by then need not do anything.
 func (s *Source) watch(ctx context.Context) {
+	if s.cfg.StopAtEnd {
+		return // what comes later is not part of it
+	}
+	var fresh []partitionName
 	for sleep(ctx, s.cfg.WatchInterval) {
 		asking, cancel := context.WithTimeout(ctx, s.cfg.WatchInterval+requestTimeout)
 		found, err := fetch.Topics(asking, s.reading, s.topics)
@@ -287,16 +295,16 @@ func (s *Source) watch(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		switch grown, added := s.saw(found); {
-		case added:
+		grown, added := s.saw(found)
+		if added {
 			poke(s.changed)
-		case grown:
-			s.mu.Lock()
-			g := s.current
-			s.mu.Unlock()
-			if g != nil {
-				g.rejoin()
-			}
+		}
+		fresh = s.unclaimed(ctx, append(fresh, grown...))
+		s.mu.Lock()
+		g := s.current
+		s.mu.Unlock()
+		if len(fresh) > 0 && g != nil {
+			g.rejoin()
 		}
 		if err != nil && (!errors.Is(err, fetch.ErrUnknownTopic) || !s.cfg.WatchTopics) {
 			s.health.fails(ctx, "watch topics", err)
@@ -304,4 +312,13 @@ func (s *Source) watch(ctx context.Context) {
 		}
 		s.health.works(ctx, "watch topics")
 	}
+}
+
+// unclaimed returns those of the partitions that no member has claimed.
+func (s *Source) unclaimed(ctx context.Context, names []partitionName) []partitionName {
+	stored, err := s.committed(ctx, names)
+	if err != nil {
+		return names
+	}
+	return slices.DeleteFunc(names, func(n partitionName) bool { return stored[n].offset >= 0 })
 }
