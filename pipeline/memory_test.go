@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -126,6 +127,7 @@ func TestStuckKeyDelaysOnlyItself(t *testing.T) {
 				log.Append(p, keysOf(2000, 100)...)
 			}
 			began := time.Now()
+			var settled atomic.Int64
 			run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
 				Handle(keystrand.HandlerFunc(func(ctx context.Context, m *keystrand.Message) error {
 					if stuck && m.Partition == 0 && string(m.Key) == "k7" {
@@ -133,13 +135,14 @@ func TestStuckKeyDelaysOnlyItself(t *testing.T) {
 						return ctx.Err()
 					}
 					time.Sleep(10 * time.Millisecond)
+					settled.Add(1)
 					return nil
 				})).Limits(pipeline.Limits{Workers: 21}).Timing(pipeline.Timing{DrainTimeout: time.Second}))
 			want := int64(4000)
 			if stuck {
 				want -= 20
 			}
-			for run.Snapshot().Settled < want {
+			for settled.Load() < want {
 				time.Sleep(time.Millisecond)
 			}
 			d = time.Since(began)
