@@ -226,7 +226,10 @@ func (c *checker) started(e *Event, m *member, o *owner) {
 	case before >= 0 && !o.covered[before]:
 		c.wrong(RuleOrder, "%v: offset %d of the key is not settled", e, o.place.messages[before].Offset)
 	}
-	if o.place.settled[i] && !o.tried[i] {
+	switch {
+	case !now:
+		c.report.Figures.Stale++
+	case o.place.settled[i] && !o.tried[i]:
 		c.report.Figures.Again++
 	}
 	if o.tried[i] {
@@ -262,7 +265,9 @@ func (c *checker) finished(e *Event, m *member, o *owner) {
 	c.close(t)
 	switch e.Text {
 	case Settled:
-		o.settle(t.index)
+		if o.settle(t.index) {
+			c.report.Figures.Bound++
+		}
 	case Cancelled:
 		o.cancelled = true
 		c.report.Figures.Cancelled++
@@ -281,7 +286,11 @@ func (c *checker) close(t *turn) {
 
 // end looks at what is left.
 func (c *checker) end() {
-	c.report.Figures.Took = time.Duration(c.last - c.first)
+	f := &c.report.Figures
+	f.Took = time.Duration(c.last - c.first)
+	if f.Again > f.Bound {
+		c.wrong(RuleReplay, "%d times a settled message was handled again, at most %d may be", f.Again, f.Bound)
+	}
 	for name, m := range c.members {
 		if len(m.open) > 0 && !m.ended {
 			c.wrong(RuleConserve, "%s is gone without a trace, with %d turns under way", name, len(m.open))

@@ -109,7 +109,7 @@ func TestCheckerFindsEachBrokenRule(t *testing.T) {
 		{"a later message starts after a failure", []Rule{RuleOrder}, begin().accept("a", 1, 0).start("a", 1, 0).end("a", 1, 0, Failed).
 			handle("a", 1, 2, 0, 1, 3).commit("a", 1, 4).release("a", 1).history()},
 		{"a settled message again", []Rule{RuleOrder}, begin().accept("a", 1, 0).handle("a", 1, 0, 0, 1, 2, 3).commit("a", 1, 4).release("a", 1).history()},
-		{"one that was restored as settled again", []Rule{RuleOrder}, begin().accept("a", 1, 0).handle("a", 1, 0, 1).commit("a", 1, 2).release("a", 1).
+		{"one that was restored as settled again", []Rule{RuleOrder, RuleReplay}, begin().accept("a", 1, 0).handle("a", 1, 0, 1).commit("a", 1, 2).release("a", 1).
 			accept("b", 2, 2).handle("b", 2, 1, 2, 3).commit("b", 2, 4).release("b", 2).history()},
 		{"two turns of a key in a process", []Rule{RuleOrder, RuleSerial}, begin().accept("a", 1, 0).start("a", 1, 0).start("a", 1, 2).end("a", 1, 0, Settled).end("a", 1, 2, Settled).
 			handle("a", 1, 1, 3).commit("a", 1, 4).release("a", 1).history()},
@@ -185,13 +185,23 @@ func TestCheckerCountsWhatIsHandledAgain(t *testing.T) {
 	}
 }
 
+func TestCheckerTellsLateResultsFromReplays(t *testing.T) {
+	// a is frozen with offset 0 running and 1 to come, b takes over and settles 1; then a ends 0, and begins 1 before it knows.
+	h := begin().accept("a", 1, 0).start("a", 1, 0).member(Paused, "a").accept("b", 2, 0).handle("b", 2, 1).member(Continued, "a").
+		end("a", 1, 0, Settled).handle("a", 1, 1).at(Lost, "a", 1, 0, "").release("a", 1).handle("b", 2, 0, 2, 3).commit("b", 2, 4).release("b", 2).history(disorderly)
+	report := Check(h)
+	if f := report.Figures; f.Again != 1 || f.Bound != 1 || f.Stale != 1 || f.Losses != 1 || len(report.Violations) > 0 {
+		t.Errorf("figures are %+v, want 1 again of 1, 1 stale, 1 lost; violations:\n%v", f, report)
+	}
+}
+
 func TestHistoryComesBackAsWritten(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "history")
 	a, err := NewRecorder(path, "a")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer a.Close()
+	defer func() { _ = a.Close() }()
 	want := []Event{
 		{Kind: Begun, Member: "a"},
 		{Kind: Started, Member: "a", Stream: "t", Partition: 3, Epoch: 7, Offset: 9, Key: "k", Number: 2, Attempt: 1},

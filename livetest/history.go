@@ -86,6 +86,7 @@ type Figures struct {
 	Attempts  int           // of them: another attempt of the same owner
 	Again     int           // of them: of a message that an earlier owner had settled
 	Bound     int           // how many could have been, by the promise
+	Stale     int           // of them: by an owner that was frozen or cut off and did not know yet
 	Cancelled int           // of them: ended because their ctx did
 	Committed int           // commits stored
 	HandOvers int           // partitions that went to another owner
@@ -97,8 +98,8 @@ type Figures struct {
 
 // String is one line.
 func (f Figures) String() string {
-	return fmt.Sprintf("%d messages, %d turns (%d retries), handled again %d (bound %d), %d commits, %d hand-overs (%d lost), %d overlaps with frozen owners, longest pause %v, %v",
-		f.Messages, f.Turns, f.Attempts, f.Again, f.Bound, f.Committed, f.HandOvers, f.Losses, f.Overlaps,
+	return fmt.Sprintf("%d messages, %d turns (%d retries), handled again %d (bound %d), %d commits, %d hand-overs (%d lost), %d turns of owners that did not know yet (%d overlaps), longest pause %v, %v",
+		f.Messages, f.Turns, f.Attempts, f.Again, f.Bound, f.Committed, f.HandOvers, f.Losses, f.Stale, f.Overlaps,
 		f.Pause.Round(time.Millisecond), f.Took.Round(100*time.Millisecond))
 }
 

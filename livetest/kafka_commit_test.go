@@ -124,8 +124,8 @@ func metadata(ctx context.Context, t *testing.T, k *kafkaCluster, topic string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, any := offsets.Lookup(topic, 0)
-	if !any || o.At != 10 {
+	o, found := offsets.Lookup(topic, 0)
+	if !found || o.At != 10 {
 		t.Fatalf("offset %d is committed, want 10", o.At)
 	}
 	return o.Metadata

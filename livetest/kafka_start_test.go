@@ -99,7 +99,9 @@ func TestLiveKafkaStartTimeoutNamesAddressAndCause(t *testing.T) {
 		t.Fatal(err)
 	}
 	address := l.Addr().String()
-	l.Close()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
 	s, err := kafka.New([]string{address}, "g", []string{"t"}, kafka.Config{StartTimeout: time.Second})
 	if err != nil {
 		t.Fatal(err)

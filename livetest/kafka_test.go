@@ -98,7 +98,7 @@ func (k *kafkaCluster) NewStream(ctx context.Context, partitions int) (string, e
 	if _, err := k.admin.CreateTopic(ctx, int32(partitions), -1, k.config, topic); err != nil {
 		return "", fmt.Errorf("create topic %s: %w", topic, err)
 	}
-	k.t.Cleanup(func() { _, _ = k.admin.DeleteTopic(context.Background(), topic) })
+	k.t.Cleanup(func() { _, _ = k.admin.DeleteTopic(context.WithoutCancel(ctx), topic) })
 	return topic, nil
 }
 

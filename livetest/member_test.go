@@ -145,9 +145,11 @@ func watchConservation(ctx context.Context, p *pipeline.Pipeline, record *Record
 		}
 		for _, s := range p.Snapshot().Partitions {
 			if sum := s.Settled + s.Running + s.Ready + s.Parked + s.Sinking + s.Dropped; sum != s.Accepted {
-				record.Write(Event{Kind: Broken, Stream: s.ID.Stream, Partition: s.ID.Partition, Epoch: s.ID.Epoch,
+				record.Write(Event{
+					Kind: Broken, Stream: s.ID.Stream, Partition: s.ID.Partition, Epoch: s.ID.Epoch,
 					Text: fmt.Sprintf("accepted %d is not settled %d + running %d + ready %d + parked %d + sinking %d + dropped %d",
-						s.Accepted, s.Settled, s.Running, s.Ready, s.Parked, s.Sinking, s.Dropped)})
+						s.Accepted, s.Settled, s.Running, s.Ready, s.Parked, s.Sinking, s.Dropped),
+				})
 			}
 		}
 	}
@@ -226,8 +228,10 @@ func (l letterBox) Write(_ context.Context, ms []keystrand.Message) error {
 		}
 		stream, _ := m.Header(pipeline.HeaderStream)
 		cause, _ := m.Header(pipeline.HeaderError)
-		l.record.Write(Event{Kind: Lettered, Stream: string(stream), Partition: int32(number(pipeline.HeaderPartition)), Epoch: m.Epoch,
-			Offset: number(pipeline.HeaderOffset), Key: string(m.Key), Text: string(cause)})
+		l.record.Write(Event{
+			Kind: Lettered, Stream: string(stream), Partition: int32(number(pipeline.HeaderPartition)), Epoch: m.Epoch,
+			Offset: number(pipeline.HeaderOffset), Key: string(m.Key), Text: string(cause),
+		})
 	}
 	return nil
 }

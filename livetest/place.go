@@ -80,7 +80,7 @@ func (p *place) index() {
 	for i, m := range p.messages {
 		p.at[m.Offset] = i
 		p.before[i] = -1
-		if l, any := last[m.Key]; any {
+		if l, found := last[m.Key]; found {
 			p.before[i] = l
 		}
 		last[m.Key] = i
@@ -92,23 +92,27 @@ func (p *place) from(offset int64) int {
 	return sort.Search(len(p.messages), func(i int) bool { return p.messages[i].Offset >= offset })
 }
 
-// settle notes that the owner has settled a message.
-func (o *owner) settle(i int) {
+// settle notes that the owner has settled a message. late: it was the result of an old owner, and the new one will hand
+// the message out again.
+func (o *owner) settle(i int) (late bool) {
 	p := o.place
 	again := p.settled[i]
 	p.settled[i] = true
 	if o.covered[i] {
-		return
+		return false
 	}
 	o.covered[i] = true
 	o.count++
 	if again {
 		o.outstanding--
 	}
-	if n := p.newest; n != o && !again && !n.covered[i] { // a late result of an old owner
-		n.outstanding++
-		n.late++
+	n := p.newest
+	if n == o || again || n.covered[i] {
+		return false
 	}
+	n.outstanding++
+	n.late++
+	return true
 }
 
 // notePause measures how long a place stood still because it changed hands.

@@ -163,7 +163,7 @@ func (r *run) joinAs(name string, b behaviour) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }() // the member has its own
 	r.logs = append(r.logs, path)
 	m := &process{name: name, cmd: exec.Command(self), exited: make(chan struct{})}
 	m.cmd.Env = append(os.Environ(), memberVariable+"="+string(text))
