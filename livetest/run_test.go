@@ -50,6 +50,7 @@ type run struct {
 	settled map[Place]map[int64]bool
 	count   int // messages settled
 	owners  map[Place]string
+	begun   map[string]bool // members whose pipeline runs
 }
 
 // process is a member that was started.
@@ -65,7 +66,7 @@ func newRun(t *testing.T, c Cluster, s scenario) *run {
 	s = s.withDefaults()
 	r := &run{
 		t: t, cluster: c, setup: s, seed: seedOf(t), members: map[string]*process{},
-		settled: map[Place]map[int64]bool{}, owners: map[Place]string{}, dir: dirOf(t),
+		settled: map[Place]map[int64]bool{}, owners: map[Place]string{}, begun: map[string]bool{}, dir: dirOf(t),
 	}
 	t.Logf("seed %d (again with KEYSTRAND_LIVE_SEED=%d)", r.seed, r.seed)
 	stream, err := c.NewStream(t.Context(), s.partitions)
@@ -182,6 +183,7 @@ func (r *run) joinAs(name string, b behaviour) {
 func (r *run) leave(names ...string) {
 	r.t.Helper()
 	for _, name := range names {
+		r.until(name+" has begun", func() bool { return r.begun[name] }) // before, it does not know what SIGTERM means
 		if err := r.members[name].cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			r.t.Errorf("%s: %v", name, err)
 		}
@@ -297,6 +299,8 @@ func (r *run) read() {
 		e := &events[i]
 		place := Place{e.Stream, e.Partition}
 		switch {
+		case e.Kind == Begun:
+			r.begun[e.Member] = true
 		case e.Kind == Accepted:
 			r.owners[place] = e.Member
 		case e.Kind == Finished && e.Text == Settled || e.Kind == Lettered:
