@@ -1,0 +1,81 @@
+package keystrand_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/pipeline"
+	"github.com/keystrand/keystrand/source/memory"
+)
+
+// A whole program: comments of posts are handled in order for each post, and concurrently across posts. The log is in
+// memory here; with kafka.New it is a topic, and nothing else changes.
+func Example() {
+	log := memory.NewLog("comments", 2)
+	for i, text := range []string{"first", "second", "third"} {
+		log.Append(0, keystrand.Message{Key: []byte("post-1"), Value: []byte(text)})
+		log.Append(1, keystrand.Message{Key: []byte("post-2"), Value: fmt.Append(nil, i)})
+	}
+	log.Close() // a finite log: Run returns when all of it is settled
+
+	var mu sync.Mutex
+	saved := map[string][]string{}
+	p, err := pipeline.From(memory.NewSource(memory.Config{}, log)).
+		Handle(keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error {
+			mu.Lock()
+			defer mu.Unlock()
+			saved[string(m.Key)] = append(saved[string(m.Key)], string(m.Value))
+			return nil
+		})).
+		Build()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if err := p.Run(context.Background()); err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, post := range slices.Sorted(maps.Keys(saved)) {
+		fmt.Println(post, saved[post])
+	}
+	// Output:
+	// post-1 [first second third]
+	// post-2 [0 1 2]
+}
+
+// What a handler returns decides what becomes of its message.
+func ExampleOutcomeOf() {
+	for _, err := range []error{
+		nil,
+		keystrand.Skip("a duplicate"),
+		keystrand.RetryAfter(0, errors.New("the service is busy")),
+		keystrand.Permanent(errors.New("no such post")),
+		errors.New("something else"),
+	} {
+		outcome, _ := keystrand.OutcomeOf(err)
+		fmt.Println(outcome)
+	}
+	// Output:
+	// handled
+	// skipped
+	// retry
+	// permanent
+	// failed
+}
+
+// Messages that belong to several things wait for all of them.
+func ExampleKeysOf() {
+	transfer := func(*keystrand.Message) (keystrand.Key, error) {
+		return keystrand.KeysOf("account-1", "account-2"), nil
+	}
+	key, _ := transfer(&keystrand.Message{})
+	first, more, _ := key.Lanes()
+	fmt.Println(first, more)
+	// Output: account-1 [account-2]
+}
