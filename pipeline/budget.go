@@ -12,11 +12,13 @@ import (
 // nothing in flight always gets one.
 type budget struct {
 	limit usage
+	batch usage // what one fetch brings at most
 
 	mu     sync.Mutex
 	shares map[*share]struct{} // of the partitions owned now
 	lent   usage               // what the shares hold beyond their guarantees: taken from the pool
 	used   usage               // in all
+	owed   int                 // batches that shares may take whatever the others do
 	most   usage               // the largest used has been
 	big    int64               // messages let in alone because they are larger than the byte budget
 }
@@ -38,14 +40,16 @@ func (u usage) within(v usage) bool { return u.messages < v.messages && u.bytes 
 
 // share is what one partition uses.
 type share struct {
-	used    usage // all fields are guarded by budget.mu
-	room    sync.Cond
-	waiting bool // its fetcher waits for room
-	closed  bool // the partition was released: what still comes back is ignored
+	used     usage // all fields are guarded by budget.mu
+	room     sync.Cond
+	waiting  bool // its fetcher waits for room
+	fetching bool // its fetcher has a batch under way
+	owed     bool // it may take a batch, because of that or because it has nothing in flight
+	closed   bool // the partition was released: what still comes back is ignored
 }
 
-func newBudget(messages, bytes int) *budget {
-	return &budget{limit: usage{messages, bytes}, shares: map[*share]struct{}{}}
+func newBudget(limit, batch usage) *budget {
+	return &budget{limit: limit, batch: batch, shares: map[*share]struct{}{}}
 }
 
 // open makes the share of a new partition, at the expense of the guarantees of the others.
@@ -54,6 +58,7 @@ func (b *budget) open() *share {
 	defer b.mu.Unlock()
 	s := &share{room: sync.Cond{L: &b.mu}}
 	b.shares[s] = struct{}{}
+	b.owedLocked(s)
 	b.shareOutLocked()
 	return s
 }
@@ -66,6 +71,7 @@ func (b *budget) close(s *share) {
 		return
 	}
 	s.closed = true
+	b.fetchingLocked(s, false)
 	b.used = b.used.minus(s.used)
 	delete(b.shares, s)
 	b.shareOutLocked()
@@ -101,6 +107,7 @@ func (b *budget) await(ctx context.Context, s *share) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.hasRoomLocked(s) {
+		b.fetchingLocked(s, true)
 		return nil
 	}
 	stop := context.AfterFunc(ctx, func() {
@@ -117,12 +124,44 @@ func (b *budget) await(ctx context.Context, s *share) error {
 		}
 		s.room.Wait()
 	}
+	b.fetchingLocked(s, true)
 	return nil
 }
 
 func (b *budget) hasRoomLocked(s *share) bool {
-	pool := b.limit.half()
-	return s.used.messages == 0 || s.used.within(b.guaranteeLocked()) || b.lent.within(pool)
+	if s.used.messages == 0 {
+		return true
+	}
+	if s.used.within(b.guaranteeLocked()) {
+		return !b.crowdedLocked()
+	}
+	return b.lent.within(b.limit.half())
+}
+
+// crowdedLocked tells whether one more batch, beside those under way and those of partitions that have nothing in flight,
+// would exceed the budget by more than one batch a partition. It happens only after a partition was opened, as long as
+// the others still use what has become its guarantee.
+func (b *budget) crowdedLocked() bool {
+	more := b.owed + 1 - len(b.shares)
+	return b.used.messages+more*b.batch.messages > b.limit.messages || b.used.bytes+more*b.batch.bytes > b.limit.bytes
+}
+
+// fetchingLocked notes whether the share has a batch under way.
+func (b *budget) fetchingLocked(s *share, fetching bool) {
+	s.fetching = fetching
+	b.owedLocked(s)
+}
+
+// owedLocked counts anew whether the share may take a batch, whatever the others do.
+func (b *budget) owedLocked(s *share) {
+	owed := !s.closed && (s.fetching || s.used.messages == 0)
+	switch {
+	case owed && !s.owed:
+		b.owed++
+	case !owed && s.owed:
+		b.owed--
+	}
+	s.owed = owed
 }
 
 // take counts a batch that has been fetched.
@@ -132,7 +171,12 @@ func (b *budget) take(s *share, u usage) {
 	if u.messages == 1 && u.bytes > b.limit.bytes {
 		b.big++
 	}
+	crowded := b.crowdedLocked()
+	b.fetchingLocked(s, false)
 	b.moveLocked(s, s.used.plus(u))
+	if crowded && !b.crowdedLocked() { // it was less than a batch
+		b.wakeLocked()
+	}
 	b.most.messages, b.most.bytes = max(b.most.messages, b.used.messages), max(b.most.bytes, b.used.bytes)
 }
 
@@ -144,10 +188,10 @@ func (b *budget) give(s *share, u usage) {
 		return
 	}
 	pool := b.limit.half()
-	dry := !b.lent.within(pool)
+	dry, crowded := !b.lent.within(pool), b.crowdedLocked()
 	b.moveLocked(s, s.used.minus(u))
 	switch {
-	case dry && b.lent.within(pool):
+	case dry && b.lent.within(pool), crowded && !b.crowdedLocked():
 		b.wakeLocked()
 	case s.waiting && b.hasRoomLocked(s):
 		s.room.Broadcast()
@@ -159,4 +203,5 @@ func (b *budget) moveLocked(s *share, to usage) {
 	b.lent = b.lent.minus(s.used.over(g)).plus(to.over(g))
 	b.used = b.used.minus(s.used).plus(to)
 	s.used = to
+	b.owedLocked(s)
 }

@@ -13,7 +13,14 @@ import (
 func hasRoom(b *budget, s *share) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.hasRoomLocked(s)
+	return s.fetching || b.hasRoomLocked(s)
+}
+
+// begin is await for whoever has room.
+func begin(b *budget, s *share) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.fetchingLocked(s, true)
 }
 
 // I5: the budget against a dumb count: what is in use is the sum of what was taken and not given, it never exceeds the
@@ -22,7 +29,7 @@ func TestBudgetAgreesWithADumbCount(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		limit := usage{rapid.IntRange(1, 200).Draw(t, "messages"), rapid.IntRange(1, 5000).Draw(t, "bytes")}
 		const batch, size = 16, 40
-		b := newBudget(limit.messages, limit.bytes)
+		b := newBudget(limit, usage{batch, batch * size})
 		type owner struct {
 			s     *share
 			taken []usage
@@ -43,11 +50,18 @@ func TestBudgetAgreesWithADumbCount(t *testing.T) {
 			return owners[rapid.IntRange(0, len(owners)-1).Draw(t, "owner")]
 		}
 		most := 0
+		settledIn := true // no partition was opened after another had begun to fetch: then guarantees hold at once
 		t.Repeat(map[string]func(*rapid.T){
-			"open": func(t *rapid.T) {
+			"open": func(*rapid.T) {
 				if len(owners) < 5 {
+					settledIn = settledIn && b.used == usage{} && b.owed == len(b.shares)
 					owners = append(owners, &owner{s: b.open()})
 					most = max(most, len(owners))
+				}
+			},
+			"begin": func(t *rapid.T) {
+				if o := pick(t); hasRoom(b, o.s) {
+					begin(b, o.s)
 				}
 			},
 			"fetch": func(t *rapid.T) {
@@ -55,6 +69,7 @@ func TestBudgetAgreesWithADumbCount(t *testing.T) {
 				if !hasRoom(b, o.s) {
 					return
 				}
+				begin(b, o.s)
 				n := rapid.IntRange(0, batch).Draw(t, "n")
 				u := usage{}
 				for range n {
@@ -104,7 +119,10 @@ func TestBudgetAgreesWithADumbCount(t *testing.T) {
 						mine = mine.plus(x)
 					}
 					lent = lent.plus(mine.over(g))
-					if (mine.messages == 0 || mine.within(g)) && !hasRoom(b, o.s) {
+					if mine.messages == 0 && !hasRoom(b, o.s) {
+						t.Fatal("a partition with nothing in flight waits")
+					}
+					if settledIn && mine.within(g) && !hasRoom(b, o.s) {
 						t.Fatalf("a partition with %+v of its guarantee %+v waits", mine, g)
 					}
 				}
@@ -118,7 +136,7 @@ func TestBudgetAgreesWithADumbCount(t *testing.T) {
 
 // No wake-up is lost: whoever waits for room goes on as soon as there is some, and leaves when its ctx ends.
 func TestBudgetWakesWhoeverHasRoom(t *testing.T) {
-	b := newBudget(8, 1<<20)
+	b := newBudget(usage{8, 1 << 20}, usage{3, 3})
 	var wg sync.WaitGroup
 	for range 8 {
 		s := b.open()
@@ -150,7 +168,7 @@ func TestBudgetWakesWhoeverHasRoom(t *testing.T) {
 }
 
 func TestBudgetAwaitEndsWithItsContext(t *testing.T) {
-	b := newBudget(1, 1)
+	b := newBudget(usage{1, 1}, usage{5, 5})
 	s := b.open()
 	b.take(s, usage{5, 5})
 	cause := errors.New("leaving")

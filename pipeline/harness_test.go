@@ -32,13 +32,12 @@ type spied struct {
 	source.Partition
 	spy *spy
 
-	mu                 sync.Mutex
-	committing         bool
-	released           bool
-	commits            []commit.Progress // that were stored
-	tried              int
-	frontier           int64
-	startsAfterRelease int
+	mu         sync.Mutex
+	committing bool
+	released   bool
+	commits    []commit.Progress // that were stored
+	tried      int
+	frontier   int64
 }
 
 func watch(t *testing.T, src source.Source, l *ledger) *spy {
@@ -337,7 +336,7 @@ func start(t *testing.T, b *pipeline.Builder) *running {
 	return startWith(t, t.Context(), b)
 }
 
-func startWith(t *testing.T, ctx context.Context, b *pipeline.Builder) *running { //nolint:revive // t comes first in helpers
+func startWith(t *testing.T, ctx context.Context, b *pipeline.Builder) *running {
 	t.Helper()
 	p, err := b.Build()
 	if err != nil {

@@ -94,33 +94,43 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, stopFe
 	}
 }
 
-// drain lets running handlers and writes end by themselves, as long as there is time.
+// drain lets running handlers and writes end by themselves, as long as there is time: less of it once the partition is
+// asked back.
 func (p *Pipeline) drain(ctx context.Context, pt *partition, why leaving) leaving {
 	end := time.Now().Add(p.cfg.timing.DrainTimeout)
-	if !why.deadline.IsZero() {
-		// What follows the drain (handlers that end because of their ctx, the last commit) needs a part of the time.
-		left := time.Until(why.deadline)
-		if d := why.deadline.Add(-min(2*time.Second, left/4)); d.Before(end) {
-			end = d
+	for {
+		if !why.deadline.IsZero() {
+			// What follows the drain (handlers that end because of their ctx, the last commit) needs a part of the time.
+			left := time.Until(why.deadline)
+			if d := why.deadline.Add(-min(2*time.Second, left/4)); d.Before(end) {
+				end = d
+			}
 		}
+		wait, cancel := context.WithDeadline(base(ctx), end)
+		next, idle := p.awaitIdle(wait, pt, why)
+		late := wait.Err() != nil
+		cancel()
+		if idle || late || next.lost {
+			return next
+		}
+		why = next
 	}
-	ctx, cancel := context.WithDeadline(base(ctx), end)
-	defer cancel()
-	return p.awaitIdle(ctx, pt, why)
 }
 
 // awaitCancelled waits for the handlers whose ctx has ended. Those that ignore it are waited for, with an alarm now and
-// then, until the partition is lost; or they are given up, if the pipeline was built so.
+// then, until the partition is lost; or they are given up, if the pipeline was built so, in time for the last commit.
 func (p *Pipeline) awaitCancelled(ctx context.Context, pt *partition, why leaving) leaving {
 	for {
-		wait, cancel := context.WithTimeout(base(ctx), p.cfg.timing.StuckAfter)
-		why = p.awaitIdle(wait, pt, why)
-		idle := wait.Err() == nil
-		cancel()
-		if idle || why.lost {
-			return why
+		patience := p.cfg.timing.StuckAfter
+		if p.cfg.abandon && !why.deadline.IsZero() {
+			patience = min(patience, max(time.Until(why.deadline)/2, 0))
 		}
-		if p.alarm(ctx, pt) {
+		wait, cancel := context.WithTimeout(base(ctx), patience)
+		next, idle := p.awaitIdle(wait, pt, why)
+		late := wait.Err() != nil
+		cancel()
+		why = next
+		if idle || why.lost || late && p.alarm(ctx, pt) {
 			return why
 		}
 	}
@@ -149,34 +159,33 @@ func (p *Pipeline) alarm(ctx context.Context, pt *partition) (abandoned bool) {
 	return p.cfg.abandon
 }
 
-// awaitIdle waits until no turn and no write of the partition is under way, ctx ends, or the partition is lost.
-func (p *Pipeline) awaitIdle(ctx context.Context, pt *partition, why leaving) leaving {
+// awaitIdle waits until no turn and no write of the partition is under way, ctx ends, or the source says more about the
+// leave. It returns what is known of that now, and whether the partition is idle.
+func (p *Pipeline) awaitIdle(ctx context.Context, pt *partition, why leaving) (leaving, bool) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	idle := make(chan error, 1)
+	idle := make(chan struct{})
+	var err error
 	go func() {
-		err := pt.queue.Wait(ctx)
-		if err == nil {
+		defer close(idle)
+		if err = pt.queue.Wait(ctx); err == nil {
 			err = pt.gate.await(ctx, func() bool { return pt.sinking.Load() == 0 })
 		}
-		idle <- err
 	}()
-	for {
-		select {
-		case <-idle:
-			return why
-		case l := <-pt.source.Leaving():
-			if l.Lost {
-				cancel()
-				<-idle
-				return leavingFor(l)
-			}
-		case <-pt.lostC:
-			cancel()
-			<-idle
-			return leaving{cause: keystrand.ErrLost, lost: true}
+	defer func() { cancel(); <-idle }()
+	select {
+	case <-idle:
+		return why, err == nil
+	case l := <-pt.source.Leaving():
+		why.lost = l.Lost
+		if l.Lost {
+			why.cause = keystrand.ErrLost
+		} else if !l.Deadline.IsZero() {
+			why.deadline = l.Deadline
 		}
+	case <-pt.lostC:
+		why = leaving{cause: keystrand.ErrLost, lost: true}
 	}
+	return why, false
 }
 
 // commitLast commits what is settled, and again until it is stored, the partition is lost, or its time is up. It waits

@@ -22,6 +22,7 @@ func TestInFlightStaysWithinTheBudgetAndABatchAPartition(t *testing.T) {
 	for _, how := range []string{"slow", "parked", "sinking"} {
 		t.Run(how, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				// The first partition may use all of the budget before the others are there.
 				log := memory.NewLog("posts", partitions)
 				for p := range int32(partitions) {
 					for i := range 500 {

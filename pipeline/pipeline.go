@@ -77,7 +77,7 @@ func newPipeline(cfg config, next keystrand.Next) (*Pipeline, error) {
 		cfg:    cfg,
 		log:    cfg.log,
 		next:   next,
-		budget: newBudget(cfg.limits.InFlight, cfg.limits.InFlightBytes),
+		budget: newBudget(usage{cfg.limits.InFlight, cfg.limits.InFlightBytes}, usage{cfg.limits.FetchMessages, cfg.limits.FetchBytes}),
 		seed:   maphash.MakeSeed(),
 		owned:  map[name]*partition{},
 		lanes:  map[name]*queue{},

@@ -21,7 +21,7 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-var errBoom = errors.New("boom") //nolint:gochecknoglobals // a sentinel
+var errBoom = errors.New("boom")
 
 // failing returns a handler that fails at these offsets of partition 0.
 func failing(offsets ...int64) keystrand.Handler {

@@ -16,9 +16,11 @@ import (
 	sinkmemory "github.com/keystrand/keystrand/sink/memory"
 )
 
-var errBusy = errors.New("busy") //nolint:gochecknoglobals // a sentinel
+var errBusy = errors.New("busy")
 
-func msg(key string) keystrand.Message { return keystrand.Message{Key: []byte(key), Value: []byte(key)} }
+func msg(key string) keystrand.Message {
+	return keystrand.Message{Key: []byte(key), Value: []byte(key)}
+}
 
 func TestRetryAfterAnHourTakesNoTimeAndIsExact(t *testing.T) {
 	r := pipelinetest.Run(t, func(b *pipeline.Builder) {
