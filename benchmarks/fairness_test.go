@@ -28,6 +28,7 @@ func BenchmarkFairness(b *testing.B) {
 
 // longestWait runs for a second, with a slow handler or without.
 func longestWait(b *testing.B, slow bool) (longest time.Duration, messages int64) {
+	b.Helper()
 	const second = time.Second
 	names := make([][]byte, keys)
 	for i := range names {

@@ -56,6 +56,7 @@ type feed struct {
 }
 
 func newFeed(b *testing.B, workers int) *feed {
+	b.Helper()
 	f := &feed{n: int64(b.N), clock: b.ResetTimer, begin: make(chan struct{})}
 	f.all.Add(workers)
 	names, value := make([][]byte, max(keys, workers)), make([]byte, 100)
@@ -91,6 +92,7 @@ func (f *feed) handle(_ context.Context, m *keystrand.Message) error {
 }
 
 func runPipeline(b *testing.B, f *feed, workers int) {
+	b.Helper()
 	p, err := pipeline.From(memory.NewSource(memory.Config{}, f.warm, f.log)).
 		Handle(keystrand.HandlerFunc(f.handle)).
 		Limits(pipeline.Limits{Workers: workers}).
@@ -109,6 +111,7 @@ func runPipeline(b *testing.B, f *feed, workers int) {
 
 // runHash: a key belongs to one worker, which has a channel of 100 messages.
 func runHash(b *testing.B, f *feed, workers int) {
+	b.Helper()
 	seed, ctx := maphash.MakeSeed(), b.Context()
 	queues := make([]chan keystrand.Message, workers)
 	var wg sync.WaitGroup
@@ -135,6 +138,7 @@ func runHash(b *testing.B, f *feed, workers int) {
 
 // runPerKey: every key has a goroutine and a channel, for as long as the process lives.
 func runPerKey(b *testing.B, f *feed, _ int) {
+	b.Helper()
 	ctx := b.Context()
 	queues := map[string]chan keystrand.Message{}
 	var wg sync.WaitGroup
@@ -159,8 +163,9 @@ func runPerKey(b *testing.B, f *feed, _ int) {
 
 // fetchAll reads the log in batches, as the pipeline does.
 func fetchAll(b *testing.B, f *feed, dispatch func(*keystrand.Message)) {
+	b.Helper()
 	src := memory.NewSource(memory.Config{}, f.warm, f.log)
-	defer src.Close()
+	defer func() { _ = src.Close() }() // a log in memory has nothing to lose
 	batch := source.Batch{MaxMessages: 1024, MaxBytes: 1 << 20}
 	for range 2 {
 		p, err := src.Accept(b.Context())

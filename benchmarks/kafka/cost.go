@@ -29,7 +29,7 @@ func cost(ctx context.Context, r *run) error {
 	t := bench.NewTable("cost of a service", r.json)
 	const workers, handler = 100, 50 * time.Millisecond
 	keys := bench.Uniform(10_000, pick(r, 20_000, 2_000))
-	topic, err := r.fill(ctx, keys, partitions, 100)
+	topic, err := r.fill(ctx, keys, 100)
 	if err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ func handover(ctx context.Context, r *run) error {
 	for _, heartbeat := range pick(r, []time.Duration{3 * time.Second, 500 * time.Millisecond}, []time.Duration{500 * time.Millisecond}) {
 		calm := pick(r, 2*time.Second, time.Second)
 		keys := bench.Uniform(10_000, 1<<16)
-		topic, err := r.fill(ctx, bench.Uniform(10_000, 0), partitions, 100)
+		topic, err := r.fill(ctx, bench.Uniform(10_000, 0), 100)
 		if err != nil {
 			return err
 		}

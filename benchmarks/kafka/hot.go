@@ -37,7 +37,7 @@ func hot(ctx context.Context, r *run) error {
 	n := pick(r, 60_000, 6_000)
 	fallback := pick(r, 20_000, 2_000) // the default InFlight, or as much less as there are fewer messages
 	keys := bench.Hot(0.5, 10_001, n)
-	both, err := r.fill(ctx, keys, partitions, 100)
+	both, err := r.fill(ctx, keys, 100)
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func hot(ctx context.Context, r *run) error {
 			cold++
 		}
 	}
-	alone, err := r.fill(ctx, bench.Uniform(10_000, cold), partitions, 100)
+	alone, err := r.fill(ctx, bench.Uniform(10_000, cold), 100)
 	if err != nil {
 		return err
 	}

@@ -126,12 +126,12 @@ func pick[T any](r *run, full, short T) T {
 }
 
 // fill makes a topic with these keys, of messages with a value of so many bytes. A key's number says its partition.
-func (r *run) fill(ctx context.Context, keys *bench.Keys, parts, value int) (string, error) {
+func (r *run) fill(ctx context.Context, keys *bench.Keys, value int) (string, error) {
 	v := make([]byte, value)
 	for i := range v {
 		v[i] = byte('a' + i%26)
 	}
-	return r.kafka.Fill(ctx, parts, keys.Len(), func(i int) (int32, []byte, []byte) {
-		return int32(keys.Number(i) % parts), keys.At(i), v
+	return r.kafka.Fill(ctx, partitions, keys.Len(), func(i int) (int32, []byte, []byte) {
+		return int32(keys.Number(i) % partitions), keys.At(i), v
 	})
 }

@@ -183,7 +183,7 @@ func readConn(ctx context.Context, r reading, meter *bench.Meter) error {
 		if err != nil {
 			return err
 		}
-		defer c.Close()
+		defer func() { _ = c.Close() }() // nothing was written
 		if _, err := c.Seek(0, kafkago.SeekAbsolute|kafkago.SeekDontCheck); err != nil {
 			return err
 		}

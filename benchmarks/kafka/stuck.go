@@ -36,7 +36,7 @@ func stuck(ctx context.Context, r *run) error {
 	t := bench.NewTable("one stuck key among 10,000", r.json)
 	const workers, handler = 100, time.Millisecond
 	keys := bench.Uniform(10_000, pick(r, 400_000, 60_000))
-	topic, err := r.fill(ctx, keys, partitions, 100)
+	topic, err := r.fill(ctx, keys, 100)
 	if err != nil {
 		return err
 	}

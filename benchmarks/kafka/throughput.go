@@ -31,7 +31,7 @@ func throughput(ctx context.Context, r *run) error {
 	rounds := pick(r, 5, 2)
 	for _, size := range []struct{ value, full, short int }{{100, 2_000_000, 400_000}, {1_000, 500_000, 80_000}} {
 		keys := bench.Uniform(10_000, pick(r, size.full, size.short))
-		topic, err := r.fill(ctx, keys, partitions, size.value)
+		topic, err := r.fill(ctx, keys, size.value)
 		if err != nil {
 			return err
 		}

@@ -34,18 +34,18 @@ func (t *Table) Row(row any) {
 	}
 	v := reflect.ValueOf(row)
 	if t.width == nil {
-		fmt.Fprintf(t.out, "\n%s\n", t.title)
+		_, _ = fmt.Fprintf(t.out, "\n%s\n", t.title)
 		var names []any
-		for i := range v.NumField() {
-			name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
-			t.width = append(t.width, width(name, v.Field(i).Interface()))
+		for field, value := range v.Fields() {
+			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+			t.width = append(t.width, width(name, value.Interface()))
 			names = append(names, name)
 		}
 		t.line(names, v)
 	}
 	var cells []any
-	for i := range v.NumField() {
-		cells = append(cells, v.Field(i).Interface())
+	for _, value := range v.Fields() {
+		cells = append(cells, value.Interface())
 	}
 	t.line(cells, v)
 }
@@ -62,7 +62,7 @@ func (t *Table) line(cells []any, v reflect.Value) {
 			fmt.Fprintf(&b, "%*s  ", w, cell(c))
 		}
 	}
-	fmt.Fprintln(t.out, strings.TrimRight(b.String(), " "))
+	_, _ = fmt.Fprintln(t.out, strings.TrimRight(b.String(), " "))
 }
 
 // width is the space a column gets, from its first row; 0 if it is left out.
