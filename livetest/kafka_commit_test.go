@@ -18,6 +18,7 @@ import (
 
 // TestLiveKafkaMetadataComesBackByteForByte: what a commit says is what the broker keeps and what the next owner is told.
 func TestLiveKafkaMetadataComesBackByteForByte(t *testing.T) {
+	k := newKafka(t, "KEYSTRAND_KAFKA", "kafka")
 	for _, c := range []struct {
 		name   string
 		limit  int
@@ -30,7 +31,6 @@ func TestLiveKafkaMetadataComesBackByteForByte(t *testing.T) {
 		{"a limit of our own", 300, 6_000},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			k := newKafka(t, "KEYSTRAND_KAFKA", "kafka")
 			ctx, cancel := context.WithTimeout(t.Context(), guard) // real time: hang guard
 			defer cancel()
 			topic, err := k.NewStream(ctx, 1)

@@ -4,22 +4,17 @@ package livetest
 
 import (
 	"bytes"
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -51,14 +46,6 @@ type run struct {
 	count   int // messages settled
 	owners  map[Place]string
 	begun   map[string]bool // members whose pipeline runs
-}
-
-// process is a member that was started.
-type process struct {
-	name   string
-	cmd    *exec.Cmd
-	exited chan struct{} // closed when it is gone
-	err    error         // valid then
 }
 
 func newRun(t *testing.T, c Cluster, s scenario) *run {
@@ -137,93 +124,6 @@ func (r *run) tellLogs() {
 			}
 		}
 		r.t.Logf("%s:\n%s", filepath.Base(path), strings.Join(lines[max(0, len(lines)-15):], ""))
-	}
-}
-
-// join starts a member.
-func (r *run) join(name string) { r.joinAs(name, r.setup.behaviour) }
-
-func (r *run) joinAs(name string, b behaviour) {
-	r.t.Helper()
-	b.Seed = r.seed
-	source, args := r.cluster.Source(r.stream, r.group)
-	raw, err := json.Marshal(args)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	text, err := json.Marshal(memberSpec{Name: name, History: filepath.Join(r.dir, "history"), Source: source, Args: raw, Behaviour: b})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	self, err := os.Executable()
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	path := filepath.Join(r.dir, name+".log")
-	log, err := os.Create(path)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer func() { _ = log.Close() }() // the member has its own
-	r.logs = append(r.logs, path)
-	m := &process{name: name, cmd: exec.Command(self), exited: make(chan struct{})}
-	m.cmd.Env = append(os.Environ(), memberVariable+"="+string(text))
-	m.cmd.Stdout, m.cmd.Stderr = log, log
-	if err := m.cmd.Start(); err != nil {
-		r.t.Fatal(err)
-	}
-	r.members[name] = m
-	go func() {
-		m.err = m.cmd.Wait()
-		close(m.exited)
-	}()
-}
-
-// leave ends members in order, all at once, and waits until they are gone.
-func (r *run) leave(names ...string) {
-	r.t.Helper()
-	for _, name := range names {
-		r.until(name+" has begun", func() bool { return r.begun[name] }) // before, it does not know what SIGTERM means
-		if err := r.members[name].cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			r.t.Errorf("%s: %v", name, err)
-		}
-	}
-	for _, name := range names {
-		m := r.members[name]
-		r.wait(m.exited, name+" does not end")
-		if m.err != nil && !r.setup.mayFail {
-			r.t.Errorf("%s: %v", name, m.err)
-		}
-		delete(r.members, name)
-	}
-}
-
-// kill ends a member at once.
-func (r *run) kill(name string) {
-	r.t.Helper()
-	m := r.members[name]
-	if err := m.cmd.Process.Kill(); err != nil {
-		r.t.Errorf("%s: %v", name, err)
-	}
-	r.wait(m.exited, name+" cannot be killed")
-	r.record.Write(Event{Kind: Killed, Member: name})
-	delete(r.members, name)
-}
-
-// pause freezes a member; goOn thaws it.
-func (r *run) pause(name string) {
-	r.t.Helper()
-	r.record.Write(Event{Kind: Paused, Member: name})
-	if err := r.members[name].cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		r.t.Errorf("%s: %v", name, err)
-	}
-}
-
-func (r *run) goOn(name string) {
-	r.t.Helper()
-	r.record.Write(Event{Kind: Continued, Member: name})
-	if err := r.members[name].cmd.Process.Signal(syscall.SIGCONT); err != nil {
-		r.t.Errorf("%s: %v", name, err)
 	}
 }
 
@@ -351,89 +251,6 @@ func (r *run) ownNothing(name string) bool {
 		}
 	}
 	return true
-}
-
-// begin fills the stream, or begins to. What it returns ends that.
-func (r *run) begin() (stop func()) {
-	r.t.Helper()
-	if r.setup.fill != nil {
-		ms, err := r.setup.fill(r)
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		r.produced, r.setup.messages = ms, len(ms)
-		r.loaded.Store(true)
-		return func() {}
-	}
-	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Minute) // real time: hang guard
-	loaded := make(chan error, 1)
-	go func() { loaded <- r.load(ctx) }()
-	return func() {
-		cancel()
-		if err := <-loaded; err != nil && !r.t.Failed() {
-			r.t.Error(err)
-		}
-	}
-}
-
-// load produces the scenario's messages: half at once, the rest as the members come along, so that they meet a backlog
-// and the end of the log.
-func (r *run) load(ctx context.Context) error {
-	keys := newKeys(r.seed, r.setup)
-	for made := 0; made < r.setup.messages; {
-		n := min(r.setup.messages/20, r.setup.messages-made)
-		if made == 0 {
-			n = r.setup.messages / 2
-		}
-		ms := make([]Message, n)
-		for i := range ms {
-			ms[i] = keys.next(r.stream)
-		}
-		if err := r.cluster.Produce(ctx, ms); err != nil {
-			return fmt.Errorf("produce: %w", err)
-		}
-		r.mu.Lock()
-		r.produced = append(r.produced, ms...)
-		r.mu.Unlock()
-		made += n
-		if err := r.behind(ctx, made); err != nil {
-			return err
-		}
-	}
-	r.loaded.Store(true)
-	return nil
-}
-
-// behind waits until less than a fifth of the messages are waiting.
-func (r *run) behind(ctx context.Context, made int) error {
-	size := int64(r.setup.messages / 5)
-	for ctx.Err() == nil {
-		if settled := r.settledNow.Load(); int64(made)-settled < size {
-			return nil
-		}
-		time.Sleep(10 * time.Millisecond) // real time: other processes settle
-	}
-	return ctx.Err()
-}
-
-// keys makes skewed keys; each is always in the same partition.
-type keys struct {
-	zipf       *rand.Zipf // the hottest has about 1 % of the messages, so that its chain is no longer than the rest
-	partitions uint32
-	numbers    map[string]int64
-}
-
-func newKeys(seed uint64, s scenario) *keys {
-	return &keys{zipf: rand.NewZipf(rand.New(rand.NewPCG(seed, 1)), 1.1, 20, uint64(s.keys-1)), partitions: uint32(s.partitions), numbers: map[string]int64{}}
-}
-
-func (k *keys) next(stream string) Message {
-	key := fmt.Sprintf("k%d", k.zipf.Uint64())
-	h := fnv.New32a()
-	_, _ = io.WriteString(h, key)
-	n := k.numbers[key]
-	k.numbers[key]++
-	return Message{Place: Place{stream, int32(h.Sum32() % k.partitions)}, Key: key, Number: n}
 }
 
 // finish waits for the last message, ends the members that are left, and holds the history to the promises.
