@@ -104,7 +104,7 @@ func TestKeyBeyondItsSharePausesOnlyItsPartition(t *testing.T) {
 				}
 				return ctx.Err()
 			})).Limits(pipeline.Limits{KeyShare: 50, FetchMessages: 20}).Timing(pipeline.Timing{DrainTimeout: time.Second}))
-		synctest.Wait()
+		time.Sleep(time.Second) // the executor takes what is behind a stuck handler over within a millisecond
 		hot, other := run.part(t, 0), run.part(t, 1)
 		if hot.Waits != pipeline.WaitKey || hot.Accepted > 50+20 || len(hot.Hot) != 1 || hot.Hot[0].Key != "k0" || hot.Hot[0].Waiting != int(hot.Accepted) {
 			t.Errorf("hot partition: %+v", hot)

@@ -68,7 +68,7 @@ func TestKeyOfAnEarlierEpochsHandlerWaitsForIt(t *testing.T) {
 					b.AbandonStuck()
 				}
 				run := start(t, b)
-				synctest.Wait()
+				time.Sleep(time.Second) // the executor takes what is behind a stuck handler over within a millisecond
 				if how == "lost" {
 					mem.Lose("posts", 0)
 				} else {
@@ -118,7 +118,7 @@ func TestHandlerThatIgnoresCancelIsWaitedForWithAnAlarm(t *testing.T) {
 			mem := memory.NewSource(memory.Config{}, log)
 			run := start(t, pipeline.From(watch(t, mem, nil)).Handle(keystrand.HandlerFunc(deaf(let, &first))).
 				Timing(pipeline.Timing{DrainTimeout: time.Second, StuckAfter: 3 * time.Second}).Logger(out.logger()))
-			synctest.Wait()
+			time.Sleep(time.Second)
 			if lost {
 				mem.Lose("posts", 0)
 			}
@@ -148,10 +148,10 @@ func TestAbandonedHandlerIsNamedAndTheOthersAreCommitted(t *testing.T) {
 			mem := memory.NewSource(memory.Config{}, log)
 			run := start(t, pipeline.From(watch(t, mem, nil)).Handle(keystrand.HandlerFunc(deaf(let, &first))).
 				Timing(pipeline.Timing{DrainTimeout: time.Second, StuckAfter: 3 * time.Second, CommitInterval: time.Hour}).AbandonStuck())
-			synctest.Wait()
+			time.Sleep(time.Second)
 			if lost {
 				mem.Lose("posts", 0)
-				synctest.Wait()
+				time.Sleep(time.Second)
 			}
 			began := time.Now()
 			err := run.stop()
