@@ -154,3 +154,46 @@ func TestNothingStartsWhileFenceDrops(t *testing.T) {
 		closeExecutor(t, e)
 	})
 }
+
+// A worker that finds only lanes of a queue that is being fenced must go on to those of other queues: nobody else may
+// come to wake it.
+func TestFenceDoesNotPutWorkersToSleepBesideReadyLanes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate, ran := make(chan struct{}), make(chan struct{}, 1)
+		e := newExecutor(t, Config[int]{
+			Workers: 1,
+			Run: func(t *Turn[int]) Result {
+				switch *t.Items[0] {
+				case 1:
+					<-gate
+				case 2:
+					ran <- struct{}{}
+				}
+				return Result{Done: 1}
+			},
+		})
+		fenced, other := e.Open(ID{Name: "fenced"}, nil), e.Open(ID{Name: "other"}, nil)
+		*other.Batch().Add("first") = 1
+		submit(t, other)
+		synctest.Wait() // the worker is in it
+		for i := range 2000 {
+			fenced.Batch().Add(fmt.Sprint(i))
+		}
+		submit(t, fenced)
+		*other.Batch().Add("second") = 2
+		submit(t, other)
+		dropping := make(chan struct{})
+		go fenced.Fence(func(*int) { <-dropping })
+		synctest.Wait() // some lanes of the fenced queue are ready still
+		close(gate)
+		synctest.Wait()
+		select {
+		case <-ran:
+		default:
+			t.Error("a lane is ready, and the only worker sleeps")
+		}
+		close(dropping)
+		synctest.Wait()
+		closeExecutor(t, e)
+	})
+}

@@ -153,7 +153,7 @@ func (e *Executor[T]) next(w *worker[T]) bool {
 		case w.flush.dirty():
 			e.unlock()
 			w.flush.clean(e)
-		case !ends && len(e.gated) > 0: // more to join
+		case !ends && (len(e.gated) > 0 || e.ready.len() > 0): // more to join; or what it took is being fenced
 			e.unlock()
 		case ends || e.closed:
 			e.started--
