@@ -150,6 +150,7 @@ func (e *Executor[T]) dropLaneLocked(q *Queue[T], l *lane[T], batch []*node[T]) 
 			}
 			q.dropped++
 			batch = append(batch, n)
+			m.node = nil // soon another item's
 		} else {
 			e.freeLinkLocked(n)
 		}

@@ -197,3 +197,60 @@ func TestFenceDoesNotPutWorkersToSleepBesideReadyLanes(t *testing.T) {
 		closeExecutor(t, e)
 	})
 }
+
+// What Fence has dropped may be in use again for another queue's item before Fence is through.
+func TestFenceLeavesReusedNodesAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var done atomic.Int64
+		busy := make(chan struct{})
+		e := newExecutor(t, Config[int]{
+			Workers: 1,
+			Run: func(t *Turn[int]) Result {
+				if *t.Items[0] == 1 {
+					<-busy
+				}
+				return Result{Done: 1}
+			},
+			Finish: func(_ *Queue[int], items []*int) { done.Add(int64(len(items))) },
+		})
+		fenced, other := e.Open(ID{Name: "fenced"}, nil), e.Open(ID{Name: "other"}, nil)
+		*other.Batch().Add("first") = 1
+		submit(t, other)
+		synctest.Wait()
+		const n = 2000
+		for i := range n {
+			fenced.Batch().Add(fmt.Sprint("a", i), fmt.Sprint("b", i), fmt.Sprint("c", i))
+		}
+		submit(t, fenced)
+		step := make(chan struct{})
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			fenced.Fence(func(*int) { <-step })
+		}()
+		submitted := 0
+		for {
+			synctest.Wait()
+			select {
+			case step <- struct{}{}:
+			case <-over:
+			}
+			select {
+			case <-over:
+			default:
+				other.Batch().Add(fmt.Sprint("x", submitted), fmt.Sprint("y", submitted%7), fmt.Sprint("z", submitted%11))
+				submit(t, other)
+				submitted++
+				continue
+			}
+			break
+		}
+		close(busy)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := done.Load(); got != int64(submitted)+1 {
+			t.Errorf("%d items are done, want %d: %+v", got, submitted+1, other.Counts())
+		}
+		closeExecutor(t, e)
+	})
+}

@@ -3,7 +3,7 @@ package keyed
 // multi joins the lanes of an item of several keys. It joined them all under one lock, in submit order, so of two such
 // items the earlier one is first in every lane they share, and neither can wait for the other in a circle.
 type multi[T any] struct {
-	node   *node[T]   // carries the item; links[0]
+	node   *node[T]   // carries the item; links[0]; nil once Fence has dropped it
 	lanes  []*lane[T] // the first stands for all in the scheduler and in the heap
 	links  []*node[T] // its node in each of the lanes
 	heads  int        // lanes that are ready and that it heads
@@ -110,7 +110,9 @@ func (e *Executor[T]) freeLinkLocked(n *node[T]) {
 }
 
 func (e *Executor[T]) freeMultiLocked(m *multi[T]) {
-	m.node.multi = nil
+	if m.node != nil {
+		m.node.multi = nil
+	}
 	clear(m.lanes)
 	clear(m.links)
 	*m = multi[T]{lanes: m.lanes[:0], links: m.links[:0]}

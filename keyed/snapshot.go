@@ -98,7 +98,9 @@ func (e *Executor[T]) describeLocked(l *lane[T]) Lane[T] {
 	}
 	n := l.head()
 	if m := n.multi; m != nil {
-		n = m.node
+		if n = m.node; n == nil {
+			return x // Fence has dropped it
+		}
 		if m.parked && m.lanes[0].has(flagTimed) {
 			x.Until = e.base.Add(time.Duration(e.heap[m.lanes[0].at].until))
 		}
