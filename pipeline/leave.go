@@ -171,7 +171,10 @@ func (p *Pipeline) awaitIdle(ctx context.Context, pt *partition, why leaving) (l
 			err = pt.gate.await(ctx, func() bool { return pt.sinking.Load() == 0 })
 		}
 	}()
-	defer func() { cancel(); <-idle }()
+	defer func() {
+		cancel()
+		<-idle
+	}()
 	select {
 	case <-idle:
 		return why, err == nil

@@ -52,7 +52,9 @@ func (l Limits) validate() error {
 	for _, f := range []struct {
 		name  string
 		value int
-	}{{"MaxBatch", l.MaxBatch}, {"Writers", l.Writers}} {
+	}{
+		{"MaxBatch", l.MaxBatch}, {"Writers", l.Writers},
+	} {
 		if f.value > math.MaxUint16 {
 			errs = append(errs, fmt.Errorf("pipeline: Limits.%s is %d: it must be at most %d", f.name, f.value, math.MaxUint16))
 		}

@@ -68,6 +68,7 @@ func TestSetWorkersTakesEffectWhileRunning(t *testing.T) {
 				t.Fatal(err)
 			}
 			time.Sleep(95 * time.Millisecond)
+			synctest.Wait()
 			s := run.Snapshot()
 			if int(n.Load()) != want || s.Workers != want || s.Running != want || s.Binds != pipeline.BindWorkers {
 				t.Errorf("%d handlers run; snapshot: %d of %d workers, bound by %v; want %d", n.Load(), s.Running, s.Workers, s.Binds, want)
