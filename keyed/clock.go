@@ -154,8 +154,17 @@ func (e *Executor[T]) parkBehindLocked(l *lane[T], now int64) {
 	e.parked++
 }
 
-// unparkLocked makes a parked lane ready; with it all the lanes of its first item, if that was parked.
+// unparkLocked makes a parked lane ready; with it all the lanes of its first item, if that was parked. One that is being
+// fenced stays as it is: some of these lanes may be gone, and Fence finds it in the table.
 func (e *Executor[T]) unparkLocked(l *lane[T], now int64) {
+	if l.table.queue.fenced {
+		if l.has(flagTimed) {
+			e.heapRemoveLocked(int(l.at))
+			l.flags &^= flagTimed
+			l.at = milli(now)
+		}
+		return
+	}
 	m := l.head().multi
 	if m == nil || !m.parked {
 		e.unparkOneLocked(l)

@@ -254,3 +254,24 @@ func TestFenceLeavesReusedNodesAlone(t *testing.T) {
 		closeExecutor(t, e)
 	})
 }
+
+// The time of a parked item of several lanes may come while Fence has dropped some of its lanes.
+func TestParkedItemOfSeveralLanesMayComeDueWhileFenceDrops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newExecutor(t, Config[int]{
+			Workers: 1,
+			Run:     func(*Turn[int]) Result { return Result{Park: time.Second} },
+		})
+		q := e.Open(ID{}, nil)
+		for i := range 1000 {
+			q.Batch().Add(fmt.Sprint("a", i), fmt.Sprint("b", i))
+		}
+		submit(t, q)
+		synctest.Wait()
+		q.Fence(func(*int) { time.Sleep(10 * time.Millisecond) })
+		closeExecutor(t, e)
+		if c := q.Counts(); c.Dropped != 1000 || c.Parked != 0 || c.Ready != 0 {
+			t.Errorf("%+v", c)
+		}
+	})
+}
