@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"runtime"
@@ -492,4 +493,31 @@ func heapNow() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
+}
+
+func TestParkForEverIsNotParkForNoTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var turns atomic.Int64
+		e := newExecutor(t, Config[int]{
+			Workers: 1,
+			Run: func(*Turn[int]) Result {
+				if turns.Add(1) > 5 {
+					return Result{Hold: true}
+				}
+				return Result{Park: math.MaxInt64}
+			},
+		})
+		time.Sleep(time.Second)
+		q := e.Open(ID{}, nil)
+		q.Batch().Add("a")
+		submit(t, q)
+		time.Sleep(time.Hour)
+		if n := turns.Load(); n != 1 {
+			t.Errorf("%d turns", n)
+		}
+		q.Fence(nil)
+		if err := e.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -13,6 +13,7 @@ const (
 	keepBit    = uint64(1) << 62
 	indexMask  = keepBit - 1
 	averageOut = 8
+	maxPark    = time.Duration(1) << 62 // 146 years; more would end before it began
 )
 
 // worker runs claims: one lane, or while turns are short several, taken at once under one lock.
@@ -215,5 +216,5 @@ func (en *entry[T]) set(r Result) {
 	en.done = int32(min(max(r.Done, 0), int(en.n)))
 	en.single = uint16(min(max(r.Single, 0), 1<<16-1))
 	en.hold = r.Hold
-	en.park = int64(max(r.Park, 0))
+	en.park = int64(min(max(r.Park, 0), maxPark))
 }
