@@ -1,9 +1,11 @@
 package pipeline
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"slices"
 
 	"github.com/keystrand/keystrand"
@@ -186,7 +188,22 @@ func (c config) chain() (next keystrand.Next, err error) {
 			next = apply(m, next, i, &errs)
 		}
 	}
+	if len(c.middleware) > 0 {
+		next = guard(next)
+	}
 	return next, errors.Join(errs...)
+}
+
+// guard makes a panic of middleware a failure of the message, as one of the handler is: those are caught beneath it.
+func guard(next keystrand.Next) keystrand.Next {
+	return func(ctx context.Context, c *keystrand.Call) (err error) {
+		defer func() {
+			if v := recover(); v != nil {
+				err = &keystrand.PanicError{Value: v, Stack: debug.Stack()}
+			}
+		}()
+		return next(ctx, c)
+	}
 }
 
 func apply(m keystrand.Middleware, next keystrand.Next, i int, errs *[]error) (wrapped keystrand.Next) {

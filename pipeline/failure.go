@@ -21,9 +21,12 @@ type Policy func(Failure) Action
 
 // Action is what a [Policy] decides. The zero Action is that of [Stop].
 type Action struct {
-	kind action
-	sink sink.Sink
+	kind    action
+	letters *letterBox
 }
+
+// letterBox is the sink of one DeadLetter, whose identity does not depend on what kind of type the sink is.
+type letterBox struct{ sink sink.Sink }
 
 type action uint8
 
@@ -54,7 +57,8 @@ func DeadLetter(s sink.Sink) Policy {
 	if s == nil {
 		return nil
 	}
-	return func(Failure) Action { return Action{kind: deadLetter, sink: s} }
+	box := &letterBox{s}
+	return func(Failure) Action { return Action{kind: deadLetter, letters: box} }
 }
 
 // The headers that DeadLetter adds.

@@ -18,6 +18,7 @@ type output struct {
 	messages []keystrand.Message // not durable yet, in order
 	durable  func()              // of a dead letter: called after the message was settled
 	seq      int64               // the writer's count
+	lane     uint16              // its lane's hash
 	inLane   bool                // the message is in its lane still and is counted there
 }
 
@@ -31,7 +32,7 @@ func (p *Pipeline) write(pt *partition, t *keyed.Turn[item], c *keystrand.Call) 
 	if it.marks.has(several) && p.awaitWritten(pt) != nil {
 		return keyed.Result{Hold: true} // its ctx has ended
 	}
-	o := &output{pt: pt, number: it.number, size: it.usage(), input: it.Message, messages: slices.Clone(c.Emitted())}
+	o := &output{pt: pt, number: it.number, size: it.usage(), input: it.Message, messages: slices.Clone(c.Emitted()), lane: it.writer}
 	if !p.outputs.add(it.writer, o) {
 		return keyed.Result{Hold: true} // the partition's outputs are cut: it is handled again
 	}

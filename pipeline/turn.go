@@ -133,7 +133,7 @@ func (p *Pipeline) failedTurn(pt *partition, t *keyed.Turn[item], done int, err 
 		it.unpin()
 		pt.logAbout(slog.LevelWarn, it, "failed message goes to the dead letters", err)
 		it.marks |= mailed
-		return keyed.Result{Done: done, Park: p.letters.add(action.sink, pt, it, err).pause()}
+		return keyed.Result{Done: done, Park: p.letters.add(action.letters, pt, it, err).pause()}
 	case stop:
 	}
 	p.failed(newFailureError(&it.Message, err))

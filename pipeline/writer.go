@@ -1,9 +1,11 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,10 +35,18 @@ type writer struct {
 	added int64              // how many outputs it has been given; guarded by mu
 	taken int                // the first so many of queue are in the Write under way; guarded by mu
 	abort context.CancelFunc // ends the Write under way; guarded by mu
+
+	lanes map[outputLane]*output // the first output of each lane in the Write that is put together; guarded by mu
+}
+
+// outputLane is the lane of an output, as far as its hash tells: lanes that share one are treated as one.
+type outputLane struct {
+	pt   *partition
+	hash uint16
 }
 
 func startWriter(p *Pipeline, w sink.Writer) *writer {
-	wr := &writer{p: p, sink: w, wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
+	wr := &writer{p: p, sink: w, wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}), lanes: map[outputLane]*output{}}
 	go wr.loop()
 	return wr
 }
@@ -147,19 +157,36 @@ func (w *writer) writeOnce(wait *time.Duration) bool {
 func (w *writer) take(abort context.CancelFunc) (batch []*output, ms []keystrand.Message) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	bytes := 0
+	size := 0
+	clear(w.lanes)
 	for _, o := range w.queue {
-		if len(ms) > 0 && (len(ms)+len(o.messages) > writeMessages || bytes > writeBytes) {
+		if len(ms) > 0 && (len(ms)+len(o.messages) > writeMessages || size > writeBytes || w.mixes(o)) {
 			break
 		}
 		for i := range o.messages {
-			bytes += o.messages[i].Size()
+			size += o.messages[i].Size()
 		}
 		ms = append(ms, o.messages...)
 		w.taken++
 	}
 	w.abort = abort
 	return append([]*output(nil), w.queue[:w.taken]...), ms
+}
+
+// mixes tells whether o would stand in one Write with an earlier output of its lane that has another key. A sink keeps
+// the order of each key alone, so it could store o and not the earlier one: they need two Writes.
+func (w *writer) mixes(o *output) bool {
+	lane := outputLane{o.pt, o.lane}
+	first, ok := w.lanes[lane]
+	if !ok {
+		w.lanes[lane] = o
+		return false
+	}
+	m := &first.messages[0]
+	other := func(x keystrand.Message) bool {
+		return m.Key == nil || x.Key == nil || m.Stream != x.Stream || !bytes.Equal(m.Key, x.Key)
+	}
+	return slices.ContainsFunc(first.messages, other) || slices.ContainsFunc(o.messages, other)
 }
 
 // sort settles what is durable, asks the policy about what the sink refuses for good, and leaves the rest in front of
@@ -278,7 +305,7 @@ func (p *Pipeline) refused(o *output, cause error) bool {
 		settle()
 		return true
 	case action.kind == deadLetter && o.durable == nil:
-		p.letters.addOutput(action.sink, o, cause)
+		p.letters.addOutput(action.letters, o, cause)
 		o.pt.sinking.Add(-1)
 		return true
 	case action.kind == stop || action.kind == block || action.kind == deadLetter:

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand"
-	"github.com/keystrand/keystrand/sink"
 )
 
 // writers are the writers of the sink: a lane always uses the same one.
@@ -96,10 +95,10 @@ func (ws *writers) close() error {
 type letters struct {
 	p  *Pipeline
 	mu sync.Mutex
-	to map[sink.Sink]*writer // guarded by mu
+	to map[*letterBox]*writer // guarded by mu
 }
 
-func newLetters(p *Pipeline) *letters { return &letters{p: p, to: map[sink.Sink]*writer{}} }
+func newLetters(p *Pipeline) *letters { return &letters{p: p, to: map[*letterBox]*writer{}} }
 
 // mail is a dead letter on the way, whose lane is parked and looks for it from time to time. (To resume the lane by name
 // would ask the key function again, which is called once a message; and a lane without a name has none.)
@@ -114,10 +113,10 @@ func (m *mail) pause() time.Duration {
 }
 
 // add writes the dead letter of an item whose lane is about to be parked.
-func (l *letters) add(s sink.Sink, pt *partition, it *item, cause error) *mail {
+func (l *letters) add(box *letterBox, pt *partition, it *item, cause error) *mail {
 	m := &mail{began: time.Now()}
 	pt.mailed.Store(it.number, m)
-	l.write(s, &output{
+	l.write(box, &output{
 		pt: pt, number: it.number, size: it.usage(),
 		inLane:   true,
 		input:    it.Message,
@@ -131,16 +130,16 @@ func (l *letters) add(s sink.Sink, pt *partition, it *item, cause error) *mail {
 }
 
 // addOutput writes the dead letter of a message whose output was refused. Its lane has gone on.
-func (l *letters) addOutput(s sink.Sink, o *output, cause error) {
-	l.write(s, &output{
+func (l *letters) addOutput(box *letterBox, o *output, cause error) {
+	l.write(box, &output{
 		pt: o.pt, number: o.number, size: o.size, input: o.input,
 		messages: []keystrand.Message{letter(&o.input, cause)},
 		durable:  func() { l.p.counts.deadLettered.Add(1) },
 	})
 }
 
-func (l *letters) write(s sink.Sink, o *output) {
-	w, err := l.writer(s)
+func (l *letters) write(box *letterBox, o *output) {
+	w, err := l.writer(box)
 	if err != nil {
 		l.p.failed(err)
 		return
@@ -150,18 +149,18 @@ func (l *letters) write(s sink.Sink, o *output) {
 	}
 }
 
-func (l *letters) writer(s sink.Sink) (*writer, error) {
+func (l *letters) writer(box *letterBox) (*writer, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if w, ok := l.to[s]; ok {
+	if w, ok := l.to[box]; ok {
 		return w, nil
 	}
-	sw, err := s.Open()
+	sw, err := box.sink.Open()
 	if err != nil {
 		return nil, fmt.Errorf("pipeline: open the dead-letter sink: %w", err)
 	}
 	w := startWriter(l.p, sw)
-	l.to[s] = w
+	l.to[box] = w
 	return w, nil
 }
 
