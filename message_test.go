@@ -79,9 +79,7 @@ func TestPanicsOfEveryHandlerShapeAreCaughtBeneathAllMiddleware(t *testing.T) {
 			panic(boom)
 		})),
 		"nil map": keystrand.HandlerNext(keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error {
-			var m map[string]int
-			m["x"] = 1
-			return nil
+			return nilMap(nil)
 		})),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -107,6 +105,11 @@ func TestPanicsOfEveryHandlerShapeAreCaughtBeneathAllMiddleware(t *testing.T) {
 			}
 		})
 	}
+}
+
+func nilMap(m map[string]int) error {
+	m["x"] = 1
+	return nil
 }
 
 func TestTransformDropsWhatAnEarlierTryEmitted(t *testing.T) {

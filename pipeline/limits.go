@@ -41,9 +41,15 @@ func (l Limits) validate() error {
 		name  string
 		value int
 	}{
-		{"Workers", l.Workers}, {"InFlight", l.InFlight}, {"InFlightBytes", l.InFlightBytes},
-		{"KeyShare", l.KeyShare}, {"MaxReplay", l.MaxReplay}, {"MaxBatch", l.MaxBatch},
-		{"FetchMessages", l.FetchMessages}, {"FetchBytes", l.FetchBytes}, {"Writers", l.Writers},
+		{"Workers", l.Workers},
+		{"InFlight", l.InFlight},
+		{"InFlightBytes", l.InFlightBytes},
+		{"KeyShare", l.KeyShare},
+		{"MaxReplay", l.MaxReplay},
+		{"MaxBatch", l.MaxBatch},
+		{"FetchMessages", l.FetchMessages},
+		{"FetchBytes", l.FetchBytes},
+		{"Writers", l.Writers},
 	} {
 		if f.value < 0 {
 			errs = append(errs, fmt.Errorf("pipeline: Limits.%s is %d: it must not be negative (0 means the default)", f.name, f.value))
@@ -96,8 +102,10 @@ func (t Timing) validate() error {
 		name  string
 		value time.Duration
 	}{
-		{"CommitInterval", t.CommitInterval}, {"CommitTimeout", t.CommitTimeout},
-		{"DrainTimeout", t.DrainTimeout}, {"StuckAfter", t.StuckAfter},
+		{"CommitInterval", t.CommitInterval},
+		{"CommitTimeout", t.CommitTimeout},
+		{"DrainTimeout", t.DrainTimeout},
+		{"StuckAfter", t.StuckAfter},
 	} {
 		if f.value < 0 {
 			errs = append(errs, fmt.Errorf("pipeline: Timing.%s is %v: it must not be negative (0 means the default)", f.name, f.value))

@@ -28,7 +28,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	p.mu.Lock()
 	p.fail = func(err error) { fault.set(err); cancel(err) }
 	p.mu.Unlock()
-	if err := p.openSink(); err != nil {
+	if err := p.openSink(); err != nil { //nolint:contextcheck // a Write outlives Run's ctx: it is drained
 		return errors.Join(err, p.close(ctx))
 	}
 
@@ -170,7 +170,7 @@ func (p *Pipeline) commitOnTicks(ctx context.Context) {
 		}
 		for _, pt := range p.partitions() {
 			if pt.commits.due(pt.tracker.State()) {
-				under.Go(func() { p.commitNow(ctx, pt) })
+				under.Go(func() { _ = p.commitNow(ctx, pt) }) // it has told the log
 			}
 		}
 	}
