@@ -185,7 +185,8 @@ func (p *Pipeline) awaitIdle(ctx context.Context, pt *partition, why leaving) (l
 		} else if !l.Deadline.IsZero() {
 			why.deadline = l.Deadline
 		}
-	case <-pt.lostC:
+	case err := <-pt.lostC:
+		pt.log.LogAttrs(ctx, slog.LevelWarn, "the partition is lost: a newer owner has it", slog.Any("error", err))
 		why = leaving{cause: keystrand.ErrLost, lost: true}
 	}
 	return why, false
