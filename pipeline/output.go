@@ -3,6 +3,8 @@ package pipeline
 import (
 	"hash/maphash"
 	"slices"
+	"sync/atomic"
+	"time"
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/keyed"
@@ -17,9 +19,18 @@ type output struct {
 	input    keystrand.Message   // what the failure policy is asked about, should the sink refuse an output for good
 	messages []keystrand.Message // not durable yet, in order
 	durable  func()              // of a dead letter: called after the message was settled
-	seq      int64               // the writer's count
-	lane     uint16              // its lane's hash
-	inLane   bool                // the message is in its lane still and is counted there
+	lane     outputLane
+	inLane   bool // the message is in its lane still and is counted there
+
+	due  time.Time     // it has failed and is not written again before; the writer's alone, as is the next
+	wait time.Duration // how long it waited the last time
+	gone atomic.Bool   // it waits no more: it is durable, settled otherwise, or cut
+}
+
+// outputLane is the lane of an output, as far as its hash tells: lanes that share one are treated as one.
+type outputLane struct {
+	pt   *partition
+	hash int64
 }
 
 // write hands what the turn emitted to the writer of its lane. The lane goes on at once: what follows of its key goes
@@ -32,7 +43,10 @@ func (p *Pipeline) write(pt *partition, t *keyed.Turn[item], c *keystrand.Call) 
 	if it.marks.has(several) && p.awaitWritten(pt) != nil {
 		return keyed.Result{Hold: true} // its ctx has ended
 	}
-	o := &output{pt: pt, number: it.number, size: it.usage(), input: it.Message, messages: slices.Clone(c.Emitted()), lane: it.writer}
+	o := &output{
+		pt: pt, number: it.number, size: it.usage(), input: it.Message,
+		lane: outputLane{pt, int64(it.writer)}, messages: slices.Clone(c.Emitted()),
+	}
 	if !p.outputs.add(it.writer, o) {
 		return keyed.Result{Hold: true} // the partition's outputs are cut: it is handled again
 	}
@@ -44,12 +58,17 @@ func (p *Pipeline) write(pt *partition, t *keyed.Turn[item], c *keystrand.Call) 
 	return keyed.Result{Done: 1}
 }
 
-// awaitWritten blocks until none of the outputs that were added by now waits, or the ctx of the partition's handlers ends.
+// awaitWritten blocks until none of the partition's outputs that were added by now waits, or the ctx of its handlers ends.
 // Only messages of several lanes need it: their outputs are in the order of all their lanes, which have different
 // writers. (To wait until no output is left would be shorter, but under load there always is one.)
 func (p *Pipeline) awaitWritten(pt *partition) error {
-	added := p.outputs.added()
-	return pt.gate.await(pt.ctx, func() bool { return p.outputs.written(added) })
+	waiting := p.outputs.waiting(pt)
+	return pt.gate.await(pt.ctx, func() bool {
+		for len(waiting) > 0 && waiting[len(waiting)-1].gone.Load() {
+			waiting = waiting[:len(waiting)-1]
+		}
+		return len(waiting) == 0
+	})
 }
 
 // writerOf returns a number that is the same for all messages of a lane.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
 	"slices"
 	"sync"
@@ -19,8 +20,15 @@ const (
 	writeBytes    = 1 << 20
 )
 
+// The pause after which an output that has failed is written again: it grows.
+const (
+	firstPause = 50 * time.Millisecond
+	maxPause   = 5 * time.Second
+)
+
 // writer writes outputs in the order in which they were added, with one Write in flight. What a Write did not make
-// durable is written again, before anything else, after a pause that grows from 50 ms to 5 s.
+// durable is written again after a pause, before anything else of its lane; other lanes go on meanwhile, so that a key
+// whose outputs fail delays only itself (I6).
 //
 // Owns one goroutine, from start to close.
 type writer struct {
@@ -30,19 +38,13 @@ type writer struct {
 	stop chan struct{} // closed by close
 	done chan struct{} // closed when the goroutine ends
 
+	lanes   map[outputLane]*output // what decides of each lane in the Write that is put together; the goroutine's alone
+	failing bool                   // the last Write left something; the goroutine's alone
+
 	mu    sync.Mutex
-	queue []*output          // guarded by mu
-	added int64              // how many outputs it has been given; guarded by mu
-	taken int                // the first so many of queue are in the Write under way; guarded by mu
+	queue []*output          // of each lane in order; guarded by mu
+	under []*output          // in the Write under way; guarded by mu
 	abort context.CancelFunc // ends the Write under way; guarded by mu
-
-	lanes map[outputLane]*output // the first output of each lane in the Write that is put together; guarded by mu
-}
-
-// outputLane is the lane of an output, as far as its hash tells: lanes that share one are treated as one.
-type outputLane struct {
-	pt   *partition
-	hash uint16
 }
 
 func startWriter(p *Pipeline, w sink.Writer) *writer {
@@ -57,8 +59,6 @@ func (w *writer) add(o *output) bool {
 	cut := o.pt.cut.Load() // set before the sweep of this queue, which is done under the lock
 	if !cut {
 		o.pt.sinking.Add(1)
-		w.added++
-		o.seq = w.added
 		w.queue = append(w.queue, o)
 	}
 	w.mu.Unlock()
@@ -72,24 +72,22 @@ func (w *writer) add(o *output) bool {
 // return if it has some.
 func (w *writer) cut(pt *partition) {
 	w.mu.Lock()
-	dropped, left, under := int64(0), int64(0), false
-	keep := w.queue[:w.taken]
-	for i, o := range w.queue {
-		switch {
-		case i < w.taken:
-			under = under || o.pt == pt
-		case o.pt == pt:
-			dropped++
-			if !o.inLane {
-				left++
-			}
-		default:
+	dropped, left := int64(0), int64(0)
+	keep := w.queue[:0]
+	for _, o := range w.queue {
+		if o.pt != pt {
 			keep = append(keep, o)
+			continue
+		}
+		o.gone.Store(true)
+		dropped++
+		if !o.inLane {
+			left++
 		}
 	}
 	clear(w.queue[len(keep):])
 	w.queue = keep
-	if under && w.abort != nil {
+	if w.abort != nil && slices.ContainsFunc(w.under, func(o *output) bool { return o.pt == pt }) {
 		w.abort()
 	}
 	w.mu.Unlock()
@@ -113,75 +111,99 @@ func (w *writer) close() error {
 
 func (w *writer) loop() {
 	defer close(w.done)
-	wait := time.Duration(0)
 	for {
-		select {
-		case <-w.stop:
-			return
-		case <-w.wake:
-		}
-		for w.writeOnce(&wait) {
+		var due <-chan time.Time
+		more, pause := w.writeOnce()
+		switch {
+		case more:
 			select {
 			case <-w.stop:
 				return
 			default:
+				continue
 			}
+		case pause > 0:
+			due = time.After(pause)
+		}
+		select {
+		case <-w.stop:
+			return
+		case <-w.wake:
+		case <-due:
 		}
 	}
 }
 
-// writeOnce writes a batch, and settles what is durable. It returns whether there is more to do.
-func (w *writer) writeOnce(wait *time.Duration) bool {
+// writeOnce writes a batch, and settles what is durable. If there is nothing to write now it returns after which pause
+// there will be; 0: nothing waits.
+func (w *writer) writeOnce() (more bool, pause time.Duration) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	batch, ms := w.take(cancel)
+	batch, ms, pause := w.take(cancel, time.Now())
 	if len(batch) == 0 {
-		return false
+		return false, pause
 	}
 	err := w.sink.Write(ctx, ms)
-	aborted := ctx.Err() != nil
-	if refused := w.sort(batch, ms, err); refused == 0 || aborted {
-		*wait = 0
-		return true
-	}
-	first := *wait == 0
-	*wait = min(max(2**wait, 50*time.Millisecond), 5*time.Second)
-	if first {
+	failed := w.sort(batch, ms, err, ctx.Err() != nil)
+	if failed && !w.failing {
 		w.p.log.LogAttrs(ctx, slog.LevelWarn, "a write failed: it is tried again until it is stored", slog.Any("error", err))
 	}
-	w.pause(*wait)
+	w.failing = failed
+	return true, 0
+}
+
+// take returns the outputs of the next Write and their messages; if there are none, how long until one is due.
+func (w *writer) take(abort context.CancelFunc, now time.Time) (batch []*output, ms []keystrand.Message, pause time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	clear(w.lanes)
+	size, i := 0, 0
+	rest := w.queue[:0]
+	for ; i < len(w.queue); i++ {
+		o := w.queue[i]
+		if len(ms) > 0 && (len(ms)+len(o.messages) > writeMessages || size > writeBytes) {
+			break
+		}
+		if d := o.due.Sub(now); d > 0 && (pause == 0 || d < pause) {
+			pause = d
+		}
+		if !w.takes(o, now) {
+			rest = append(rest, o)
+			continue
+		}
+		for j := range o.messages {
+			size += o.messages[j].Size()
+		}
+		ms = append(ms, o.messages...)
+		batch = append(batch, o)
+	}
+	rest = append(rest, w.queue[i:]...)
+	clear(w.queue[len(rest):])
+	w.queue, w.under, w.abort = rest, batch, abort
+	return batch, ms, pause
+}
+
+// takes tells whether o, the next output of its lane, goes into the Write that is being put together. Nothing of a lane
+// does after one that is left out.
+func (w *writer) takes(o *output, now time.Time) bool {
+	first, more := w.lanes[o.lane]
+	if !more {
+		w.lanes[o.lane] = o
+		return !o.due.After(now)
+	}
+	if first == nil || first.due.After(now) {
+		return false
+	}
+	if mixes(first, o) {
+		w.lanes[o.lane] = nil
+		return false
+	}
 	return true
 }
 
-// take returns the outputs of the next Write and their messages.
-func (w *writer) take(abort context.CancelFunc) (batch []*output, ms []keystrand.Message) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	size := 0
-	clear(w.lanes)
-	for _, o := range w.queue {
-		if len(ms) > 0 && (len(ms)+len(o.messages) > writeMessages || size > writeBytes || w.mixes(o)) {
-			break
-		}
-		for i := range o.messages {
-			size += o.messages[i].Size()
-		}
-		ms = append(ms, o.messages...)
-		w.taken++
-	}
-	w.abort = abort
-	return append([]*output(nil), w.queue[:w.taken]...), ms
-}
-
-// mixes tells whether o would stand in one Write with an earlier output of its lane that has another key. A sink keeps
-// the order of each key alone, so it could store o and not the earlier one: they need two Writes.
-func (w *writer) mixes(o *output) bool {
-	lane := outputLane{o.pt, o.lane}
-	first, ok := w.lanes[lane]
-	if !ok {
-		w.lanes[lane] = o
-		return false
-	}
+// mixes tells whether an output has another key than an earlier one of its lane. A sink keeps the order of each key
+// alone, so of the two in one Write it could store only the later one: they need two Writes.
+func mixes(first, o *output) bool {
 	m := &first.messages[0]
 	other := func(x keystrand.Message) bool {
 		return m.Key == nil || x.Key == nil || m.Stream != x.Stream || !bytes.Equal(m.Key, x.Key)
@@ -190,16 +212,15 @@ func (w *writer) mixes(o *output) bool {
 }
 
 // sort settles what is durable, asks the policy about what the sink refuses for good, and leaves the rest in front of
-// the queue. It returns how many outputs are left because they failed themselves: those behind one that the sink has
-// refused for good need no pause.
-func (w *writer) sort(batch []*output, ms []keystrand.Message, err error) (left int) {
+// the queue. It tells whether an output has failed by itself, not only because of one before it.
+func (w *writer) sort(batch []*output, ms []keystrand.Message, err error, aborted bool) (failed bool) {
 	partial, _ := errors.AsType[*sink.PartialError](err)
 	var again []*output
 	i := 0
 	for _, o := range batch {
 		var rest []keystrand.Message
 		var cause error   // of the first that is not durable
-		permanent := true // so are all of them
+		permanent := true // the first is refused for good; those after it are, too, or stand behind it
 		for range o.messages {
 			e := err
 			if partial != nil && i < len(partial.Errs) {
@@ -207,35 +228,48 @@ func (w *writer) sort(batch []*output, ms []keystrand.Message, err error) (left 
 			}
 			if e != nil {
 				rest = append(rest, ms[i])
+				outcome, _ := keystrand.OutcomeOf(e)
+				permanent = permanent && (outcome == keystrand.Forbidden || cause != nil && errors.Is(e, sink.ErrBehind))
 				if cause == nil {
 					cause = e
 				}
-				outcome, _ := keystrand.OutcomeOf(e)
-				permanent = permanent && outcome == keystrand.Forbidden
 			}
 			i++
 		}
 		switch {
 		case cause == nil:
 			w.durable(o)
+			continue
 		case permanent && w.p.refused(o, cause):
-		default:
-			if !errors.Is(cause, sink.ErrBehind) {
-				left++
-			}
-			o.messages = rest
-			again = append(again, o)
+			o.gone.Store(true)
+			continue
 		}
+		o.messages = rest
+		again = append(again, o)
+		if !aborted && !errors.Is(cause, sink.ErrBehind) {
+			failed = true
+			o.pause()
+		}
+	}
+	if !failed && !aborted && len(again) == len(batch) {
+		again[0].pause() // all stand behind nothing: such a sink must not make it spin
 	}
 	w.putBack(again)
 	for _, o := range batch {
 		o.pt.gate.poke() // a message of several lanes may wait for it
 	}
-	return left
+	return failed
+}
+
+// pause lets the output wait longer than the last time, and what is behind it in its lane.
+func (o *output) pause() {
+	o.wait = min(max(2*o.wait, firstPause), maxPause)
+	o.due = time.Now().Add(o.wait)
 }
 
 // durable settles the message of an output that is stored.
 func (w *writer) durable(o *output) {
+	o.gone.Store(true)
 	w.p.settleOutput(o)
 	if o.durable == nil {
 		w.p.counts.written.Add(1)
@@ -252,7 +286,7 @@ func (w *writer) putBack(again []*output) {
 	w.mu.Lock()
 	w.abort = nil
 	var cut []*output
-	front := make([]*output, 0, len(again)+len(w.queue)-w.taken)
+	front := make([]*output, 0, len(again)+len(w.queue))
 	for _, o := range again {
 		if o.pt.cut.Load() {
 			cut = append(cut, o)
@@ -260,9 +294,10 @@ func (w *writer) putBack(again []*output) {
 			front = append(front, o)
 		}
 	}
-	w.queue, w.taken = append(front, w.queue[w.taken:]...), 0
+	w.queue, w.under = append(front, w.queue...), nil
 	w.mu.Unlock()
 	for _, o := range cut {
+		o.gone.Store(true)
 		if !o.inLane {
 			o.pt.dropped.Add(1)
 		}
@@ -278,12 +313,16 @@ func (p *Pipeline) settleOutput(o *output) {
 	}
 }
 
-func (w *writer) pause(d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-w.stop:
-	case <-t.C:
+// outputsLocked gives all that are not durable yet.
+func (w *writer) outputsLocked() iter.Seq[*output] {
+	return func(yield func(*output) bool) {
+		for _, all := range [2][]*output{w.under, w.queue} {
+			for _, o := range all {
+				if !yield(o) {
+					return
+				}
+			}
+		}
 	}
 }
 

@@ -34,28 +34,18 @@ func (ws *writers) add(lane uint16, o *output) bool {
 	return ws.all[int(lane)%len(ws.all)].add(o)
 }
 
-// added returns for each writer how many outputs it has been given.
-func (ws *writers) added() []int64 {
-	all := make([]int64, len(ws.all))
-	for i, w := range ws.all {
+// waiting returns the outputs of a partition that are not durable yet.
+func (ws *writers) waiting(pt *partition) (all []*output) {
+	for _, w := range ws.all {
 		w.mu.Lock()
-		all[i] = w.added
+		for o := range w.outputsLocked() {
+			if o.pt == pt {
+				all = append(all, o)
+			}
+		}
 		w.mu.Unlock()
 	}
 	return all
-}
-
-// written tells whether none of the first so many outputs of each writer waits any more.
-func (ws *writers) written(added []int64) bool {
-	for i, w := range ws.all {
-		w.mu.Lock()
-		waits := len(w.queue) > 0 && w.queue[0].seq <= added[i]
-		w.mu.Unlock()
-		if waits {
-			return false
-		}
-	}
-	return true
 }
 
 // find returns a message whose outputs are on their way. It looks at all that wait, for a snapshot.
@@ -65,7 +55,7 @@ func (ws *writers) find(pt *partition, number int64, now time.Time) (KeySnapshot
 	}
 	for _, w := range ws.all {
 		w.mu.Lock()
-		for _, o := range w.queue {
+		for o := range w.outputsLocked() {
 			if o.pt == pt && o.number == number {
 				m := o.input
 				w.mu.Unlock()
@@ -118,6 +108,7 @@ func (l *letters) add(box *letterBox, pt *partition, it *item, cause error) *mai
 	pt.mailed.Store(it.number, m)
 	l.write(box, &output{
 		pt: pt, number: it.number, size: it.usage(),
+		lane:     outputLane{pt, it.number}, // its lane waits for it: it has one of its own
 		inLane:   true,
 		input:    it.Message,
 		messages: []keystrand.Message{letter(&it.Message, cause)},
@@ -132,7 +123,7 @@ func (l *letters) add(box *letterBox, pt *partition, it *item, cause error) *mai
 // addOutput writes the dead letter of a message whose output was refused. Its lane has gone on.
 func (l *letters) addOutput(box *letterBox, o *output, cause error) {
 	l.write(box, &output{
-		pt: o.pt, number: o.number, size: o.size, input: o.input,
+		pt: o.pt, number: o.number, size: o.size, input: o.input, lane: o.lane,
 		messages: []keystrand.Message{letter(&o.input, cause)},
 		durable:  func() { l.p.counts.deadLettered.Add(1) },
 	})

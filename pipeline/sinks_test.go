@@ -1,0 +1,126 @@
+package pipeline_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/pipeline"
+	sinkmemory "github.com/keystrand/keystrand/sink/memory"
+	"github.com/keystrand/keystrand/source/memory"
+)
+
+func echo(_ context.Context, m *keystrand.Message, emit func(keystrand.Message)) error {
+	emit(*m)
+	return nil
+}
+
+// I6: a message of several lanes waits for outputs of its own partition only.
+func TestMessageOfSeveralLanesWaitsForNoOtherPartition(t *testing.T) {
+	for _, refuse := range []bool{false, true} {
+		t.Run(fmt.Sprintf("refuse %v", refuse), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := memory.NewLog("rows", 2)
+				log.Append(1, keyed("slow"))
+				out := sinkmemory.New()
+				out.SetFault(func(ctx context.Context, m *keystrand.Message) error {
+					if string(m.Key) != "slow" {
+						return nil
+					}
+					if refuse {
+						return errors.New("no leader")
+					}
+					select {
+					case <-time.After(10 * time.Second):
+						return nil
+					case <-ctx.Done():
+						return ctx.Err()
+					}
+				})
+				run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
+					Key(func(m *keystrand.Message) (keystrand.Key, error) {
+						return keystrand.KeysOf(string(m.Key), "y"), nil
+					}).
+					Transform(keystrand.TransformerFunc(echo)).To(out).Limits(pipeline.Limits{Writers: 1}))
+				time.Sleep(time.Second)
+				log.Append(0, keyed("both"))
+				time.Sleep(time.Minute)
+				if n := len(out.Key("both")); n != 1 || run.part(t, 0).Frontier != 1 {
+					t.Errorf("after a minute it is stored %d times, frontier %d", n, run.part(t, 0).Frontier)
+				}
+				if err := run.stop(); err != nil {
+					t.Fatal(err)
+				}
+			})
+		})
+	}
+}
+
+// A message whose first output is refused for good, with a second one of the same key behind it.
+func TestRefusedOutputWithAnotherBehindItIsUpToThePolicy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 1)
+		log.Append(0, keyed("a"), keyed("a"))
+		log.Close()
+		out, dlq := sinkmemory.New(), sinkmemory.New()
+		out.SetFault(func(_ context.Context, m *keystrand.Message) error {
+			if string(m.Value) == "too large" {
+				return keystrand.Permanent(errors.New("too large"))
+			}
+			return nil
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		run := startWith(t, ctx, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
+			Transform(keystrand.TransformerFunc(func(_ context.Context, m *keystrand.Message, emit func(keystrand.Message)) error {
+				if m.Offset == 0 {
+					emit(keystrand.Message{Key: m.Key, Value: []byte("too large")})
+				}
+				emit(keystrand.Message{Key: m.Key, Value: []byte("small")})
+				return nil
+			})).To(out).OnFailure(pipeline.DeadLetter(dlq)))
+		if err := run.wait(); err != nil {
+			t.Fatal(err)
+		}
+		if ctx.Err() != nil {
+			t.Error("the policy was not asked within an hour")
+		}
+		if n := len(dlq.Messages()); n != 1 {
+			t.Errorf("%d dead letters, want 1", n)
+		}
+	})
+}
+
+// I6: one key whose outputs fail again and again must not keep those of other partitions from being written.
+func TestKeyWhoseWritesFailKeepsNoOtherPartitionFromTheSink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 2)
+		for range 5000 {
+			log.Append(0, keyed("bad"))
+		}
+		out := sinkmemory.New()
+		out.SetFault(func(_ context.Context, m *keystrand.Message) error {
+			if string(m.Key) == "bad" {
+				return errors.New("no leader")
+			}
+			return nil
+		})
+		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
+			Transform(keystrand.TransformerFunc(echo)).To(out).Limits(pipeline.Limits{Writers: 1}))
+		time.Sleep(time.Second)
+		for i := range 10 {
+			log.Append(1, keyed(fmt.Sprintf("good%d", i)))
+		}
+		time.Sleep(time.Minute)
+		if n := len(out.Messages()); n != 10 {
+			t.Errorf("after a minute %d of 10 are stored", n)
+		}
+		if err := run.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
