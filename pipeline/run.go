@@ -184,7 +184,7 @@ func (p *Pipeline) close(ctx context.Context) error {
 	}
 	errs = append(errs, p.letters.close())
 	wait, cancel := context.WithCancel(base(ctx))
-	if p.cfg.abandon {
+	if p.stuckError() != nil {
 		cancel() // whoever still runs was given up by its partition
 	}
 	defer cancel()
