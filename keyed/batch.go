@@ -10,6 +10,8 @@ type Batch[T any] struct {
 	free   []*node[T] // from used on: in the order they left, which is about that of their addresses
 	used   int
 
+	slow bool // the lane of the item that was added last is slow
+
 	touched uint32 // keeps the compiler from leaving touch out
 }
 
@@ -41,6 +43,7 @@ const (
 func (b *Batch[T]) Add(lane string, more ...string) *T {
 	s := b.stage(ordered)
 	s.key, s.hash = lane, b.q.e.hashOf(lane)
+	b.slow = b.q.e.isSlow(s.hash)
 	if len(more) == 0 {
 		return &s.node.item
 	}
@@ -58,11 +61,22 @@ func (b *Batch[T]) Add(lane string, more ...string) *T {
 }
 
 // AddUnordered adds an item with a lane of its own, which it shares with no other.
-func (b *Batch[T]) AddUnordered() *T { return &b.stage(unordered).node.item }
+func (b *Batch[T]) AddUnordered() *T {
+	b.slow = false
+	return &b.stage(unordered).node.item
+}
 
 // AddBarrier adds an item that runs after all that were submitted before it have left, alone, and before all that come
 // after it. "All" are those of the queue's id: also what an earlier epoch still runs.
-func (b *Batch[T]) AddBarrier() *T { return &b.stage(barrier).node.item }
+func (b *Batch[T]) AddBarrier() *T {
+	b.slow = false
+	return &b.stage(barrier).node.item
+}
+
+// Slow tells whether the item that was added last will wait long, as far as can be told: its lane is parked, or has many
+// items before it. Such an item should not keep more memory alive than it needs, such as a whole buffer by a piece of it.
+// Now and then it is true for an item that will not.
+func (b *Batch[T]) Slow() bool { return b.slow }
 
 // Len is how many items were added since the last Submit.
 func (b *Batch[T]) Len() int { return len(b.staged) }

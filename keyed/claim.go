@@ -278,6 +278,9 @@ func (e *Executor[T]) removeLocked(l *lane[T]) {
 	if t.barrier == l {
 		t.barrier = nil
 	}
+	if l.has(flagSlow) {
+		e.quickLocked(l)
+	}
 	*l = lane[T]{}
 	e.lanes.give(l)
 	if t.barrier == nil && q.gateLen() > 0 {

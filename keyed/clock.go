@@ -147,6 +147,7 @@ func (e *Executor[T]) parkLocked(l *lane[T], hold bool, until, now int64) {
 
 // parkBehindLocked parks a lane that the first lane of its first item will wake.
 func (e *Executor[T]) parkBehindLocked(l *lane[T], now int64) {
+	e.slowLocked(l)
 	q := l.table.queue
 	q.ready -= int(l.count)
 	q.parked += int(l.count)

@@ -26,6 +26,7 @@ type Executor[T any] struct {
 	seed  maphash.Seed
 	hash  func(string) uint32 // a test's own; nil: maphash
 	base  time.Time
+	slow  slowLanes
 	procs int
 	chunk int           // nodes allocated at once
 	poked chan struct{} // to the clock; one slot

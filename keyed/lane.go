@@ -34,6 +34,7 @@ const (
 	flagTimed                       // parked, and in the heap
 	flagOver                        // longer than its share, and counted so
 	flagEarlier                     // the running turn is of an earlier epoch
+	flagSlow                        // its items wait long: see slow.go
 )
 
 // State is what a lane does. It is always exactly one.

@@ -36,10 +36,14 @@ func (e *Executor[T]) joinMultiLocked(q *Queue[T], s *staged[T], now int64) {
 		if fresh {
 			l = e.newLaneLocked(q.t, k.hash, k.key, 0)
 		}
-		l.key = k.key
+		if !l.has(flagSlow) {
+			l.key = k.key
+		}
 		m.lanes[i] = l
 		l.push(m.links[i])
-		l.links++
+		if l.links++; l.links == slowLength {
+			e.slowLocked(l)
+		}
 		if fresh {
 			continue
 		}

@@ -131,9 +131,13 @@ func (e *Executor[T]) joinLocked(q *Queue[T], s *staged[T], now int64) {
 	if l == nil {
 		l = e.newLaneLocked(q.t, s.hash, s.key, 0)
 	}
-	l.key = s.key
+	if !l.has(flagSlow) {
+		l.key = s.key
+	}
 	l.push(s.node)
-	l.count++
+	if l.count++; l.count == slowLength {
+		e.slowLocked(l)
+	}
 	if e.cfg.Share > 0 {
 		e.shareLocked(q, l)
 	}

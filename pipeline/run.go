@@ -108,8 +108,11 @@ func (p *Pipeline) submit(pt *partition, b *source.Batch, first int64, settled [
 		m.Epoch, m.Fetched = pt.id.Epoch, pt.fetchedAt
 		it := p.place(pt, lanes, m, first+int64(i))
 		it.Message = *m
-		it.size = uint32(min(m.Size(), math.MaxUint32)) //nolint:gosec // it fits
+		it.size = uint32(min(int64(m.Size()), math.MaxUint32)) //nolint:gosec // it fits
 		size = size.plus(it.usage())
+		if lanes.Slow() {
+			it.unpin()
+		}
 	}
 	p.budget.take(pt.share, size)
 	return pt.queue.Submit(lanes)
