@@ -12,6 +12,7 @@ import (
 	"github.com/segmentio/kafka-go/sasl"
 
 	"github.com/keystrand/keystrand/source/kafka/assign"
+	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
 )
 
 // Config is everything that is not required. The zero value is a good configuration.
@@ -65,7 +66,8 @@ type Config struct {
 
 	// ReadUncommitted also returns messages of open and aborted transactions. Default: false.
 	ReadUncommitted bool
-	// MaxBytes bounds the records of one response for a partition; a single larger batch comes alone. Default: 1 MiB.
+	// MaxBytes bounds the records of one response for a partition, at most 64 MiB; a single larger batch comes alone.
+	// Default: 1 MiB.
 	MaxBytes int
 	// MaxWait is how long a broker holds a request back when there is nothing new. Default: 500 ms.
 	MaxWait time.Duration
@@ -185,8 +187,8 @@ func (c Config) validate() error {
 		wrong("HeartbeatInterval %v is more than a third of RebalanceTimeout %v: no time would be left to drain",
 			c.HeartbeatInterval, c.RebalanceTimeout)
 	}
-	if c.MaxBytes < 0 {
-		wrong("MaxBytes is negative: %d", c.MaxBytes)
+	if c.MaxBytes < 0 || c.MaxBytes > fetch.MostBytes {
+		wrong("MaxBytes %d is not in 0..%d", c.MaxBytes, fetch.MostBytes)
 	}
 	if c.MetadataLimit < 0 || c.MetadataLimit > maxMetadataLimit {
 		wrong("MetadataLimit %d is not in 0..%d", c.MetadataLimit, maxMetadataLimit)

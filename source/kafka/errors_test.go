@@ -47,6 +47,10 @@ func TestNewReturnsAllErrorsAtOnce(t *testing.T) {
 			t.Errorf("the error does not name %q:\n%v", want, err)
 		}
 	}
+	_, err = kafka.New([]string{"b:9092"}, "g", []string{"t"}, kafka.Config{MaxBytes: 65 << 20})
+	if err == nil || !strings.Contains(err.Error(), "MaxBytes") {
+		t.Errorf("MaxBytes of 65 MiB: %v", err)
+	}
 	_, err = kafka.New([]string{"b:9092"}, "g", []string{"t"}, kafka.Config{HeartbeatInterval: 20 * time.Second})
 	if err == nil || !strings.Contains(err.Error(), "third of SessionTimeout") {
 		t.Errorf("a heartbeat interval of 20s in a session of 30s: %v", err)

@@ -55,8 +55,8 @@ const (
 	Latest
 )
 
-// maxGrown is how far MaxBytes grows for a partition that makes no progress.
-const maxGrown = 64 << 20
+// MostBytes is the largest MaxBytes there is, and how far it grows for a partition that makes no progress.
+const MostBytes = 64 << 20
 
 func (c Config) withDefaults() Config {
 	if c.Log == nil {
@@ -85,8 +85,8 @@ func (c Config) validate() error {
 	if c.Transport == nil {
 		errs = append(errs, errors.New("no transport"))
 	}
-	if c.MaxBytes < 0 || c.MaxBytes > maxGrown {
-		errs = append(errs, fmt.Errorf("MaxBytes %d is not in 1..%d", c.MaxBytes, maxGrown))
+	if c.MaxBytes < 0 || c.MaxBytes > MostBytes {
+		errs = append(errs, fmt.Errorf("MaxBytes %d is not in 1..%d", c.MaxBytes, MostBytes))
 	}
 	if c.MaxWait < 0 {
 		errs = append(errs, fmt.Errorf("MaxWait %v is negative", c.MaxWait))

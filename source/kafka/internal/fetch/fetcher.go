@@ -190,8 +190,8 @@ func (f *fetcher) take(ctx context.Context, x *exchange, p *fetchResponse) (*res
 		return nil, f.damaged(err)
 	case len(p.set) == 0:
 		return nil, nil //nolint:nilnil // nothing new is neither
-	case f.maxBytes < maxGrown: // only brokers before KIP-74 cut the first batch; the next one is asked for as a whole
-		f.maxBytes = min(2*f.maxBytes, maxGrown)
+	case f.maxBytes < MostBytes: // only brokers before KIP-74 cut the first batch; the next one is asked for as a whole
+		f.maxBytes = min(2*f.maxBytes, MostBytes)
 		return nil, nil //nolint:nilnil // nothing yet
 	}
 	return nil, f.corrupt(fmt.Errorf("%d bytes hold no whole batch", len(p.set)))
@@ -291,7 +291,7 @@ func (f *fetcher) bound(ctx context.Context, stamp int64, committed bool) (int64
 // shake tries what may help a partition that stands still: new connection, new route, larger responses.
 func (f *fetcher) shake() {
 	f.route, f.replica, f.renew = nil, -1, true
-	f.maxBytes = min(2*f.maxBytes, maxGrown)
+	f.maxBytes = min(2*f.maxBytes, MostBytes)
 }
 
 // recycle keeps a frame for the next request, unless it is much too large for what comes.
