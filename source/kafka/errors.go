@@ -6,6 +6,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
+	"strings"
 
 	kafkago "github.com/segmentio/kafka-go"
 
@@ -65,6 +67,10 @@ func (s *Source) fatalCode(code kafkago.Error) error {
 	case kafkago.IllegalSASLState:
 		return fmt.Errorf("kafka: SASL %s: the broker's port does not expect SASL: %w (leave Config.SASL empty, or use another port)",
 			s.mechanism(), code)
+	case kafkago.InvalidTopic:
+		return fmt.Errorf("kafka: group %q: topics %v: a name is not one that brokers accept: %w", s.group, s.topics, code)
+	case kafkago.InvalidRequest, kafkago.UnsupportedForMessageFormat, kafkago.SecurityDisabled:
+		return fmt.Errorf("kafka: group %q: the broker refuses a request and would refuse it again: %w", s.group, code)
 	case kafkago.UnsupportedVersion:
 		return fmt.Errorf("kafka: the broker is too old or too new for a request: %w", code)
 	}
@@ -85,10 +91,22 @@ func certificate(err error) bool {
 		authority    x509.UnknownAuthorityError
 		host         x509.HostnameError
 		invalid      x509.CertificateInvalidError
-		alert        tls.AlertError
 	)
 	return errors.As(err, &verification) || errors.As(err, &authority) || errors.As(err, &host) ||
-		errors.As(err, &invalid) || errors.As(err, &alert)
+		errors.As(err, &invalid) || refusesCertificate(err)
+}
+
+// refusesCertificate tells whether the broker has ended a handshake with an alert about our certificate, or about the
+// lack of one. An alert from the other side has no type of its own in crypto/tls: tls.AlertError is for QUIC alone. What a
+// broker that is being stopped may say (internal error, user canceled) passes.
+func refusesCertificate(err error) bool {
+	alert, ok := errors.AsType[*net.OpError](err)
+	if !ok || alert.Op != "remote error" || alert.Err == nil {
+		return false
+	}
+	text := alert.Err.Error()
+	return strings.Contains(text, "certificate") || strings.Contains(text, "handshake failure") ||
+		strings.Contains(text, "protocol version") || strings.Contains(text, "access denied")
 }
 
 // ended tells whether err only says that our own ctx has ended.

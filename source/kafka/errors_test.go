@@ -153,6 +153,9 @@ func TestFatalErrorsOfTheGroupAreNamed(t *testing.T) {
 		{kerr.GroupAuthorizationFailed, kmsg.OffsetCommit, []string{`"g"`, "grant READ"}},
 		{kerr.TopicAuthorizationFailed, kmsg.Metadata, []string{"t", "not permitted"}},
 		{kerr.TopicAuthorizationFailed, kmsg.OffsetCommit, []string{"t", "not permitted"}},
+		{kerr.InvalidTopicException, kmsg.Metadata, []string{"[t]", "name"}},
+		{kerr.InvalidRequest, kmsg.Metadata, []string{`"g"`, "refuses"}},
+		{kerr.SecurityDisabled, kmsg.JoinGroup, []string{`"g"`, "refuses"}},
 	} {
 		t.Run(c.err.Message+" of "+c.key.Name(), func(t *testing.T) {
 			inWorld(t, 1, func(w *world) {
@@ -353,16 +356,25 @@ func TestCertificateThatIsNotTrustedIsNamedAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
+	mutual := server.Clone()
+	mutual.ClientAuth = tls.RequireAnyClientCert
+	strict, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "t"), kfake.TLS(mutual))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(strict.Close)
 	for _, c := range []struct {
-		name   string
-		client *tls.Config
-		want   string
+		name    string
+		cluster *kfake.Cluster
+		client  *tls.Config
+		want    string
 	}{
-		{"unknown authority", &tls.Config{RootCAs: x509.NewCertPool(), ServerName: "localhost"}, "unknown authority"},
-		{"another name", &tls.Config{RootCAs: roots, ServerName: "elsewhere"}, "elsewhere"},
+		{"unknown authority", cluster, &tls.Config{RootCAs: x509.NewCertPool(), ServerName: "localhost"}, "unknown authority"},
+		{"another name", cluster, &tls.Config{RootCAs: roots, ServerName: "elsewhere"}, "elsewhere"},
+		{"none of ours", strict, &tls.Config{RootCAs: roots, ServerName: "localhost"}, "certificate required"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s, err := kafka.New(cluster.ListenAddrs(), "g", []string{"t"}, kafka.Config{TLS: c.client})
+			s, err := kafka.New(c.cluster.ListenAddrs(), "g", []string{"t"}, kafka.Config{TLS: c.client})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -79,16 +79,15 @@ func (s *Source) existing(ctx context.Context) ([]string, error) {
 		}
 		s.saw(found)
 		missing := errors.Is(err, fetch.ErrUnknownTopic)
+		if f := s.fatal(err); f != nil { // of one topic, perhaps, where another is only missing
+			return nil, f
+		}
 		switch {
 		case err == nil, missing && s.cfg.WatchTopics && len(found) > 0:
 			s.health.works(ctx, "topics")
 			return slices.Sorted(maps.Keys(found)), nil
 		case missing && !s.cfg.WatchTopics && attempt >= 3: // a topic made a moment ago is not known to all brokers
 			return nil, fmt.Errorf("%w: group %q: %w", ErrTopicMissing, s.group, err)
-		case !missing:
-			if f := s.fatal(err); f != nil {
-				return nil, f
-			}
 		}
 		s.health.fails(ctx, "topics", err)
 		if !sleep(ctx, bo.NextBackOff()) {
