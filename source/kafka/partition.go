@@ -27,10 +27,11 @@ type Partition struct {
 	end         int64 // where a finite source stops; -1: nowhere
 	position    int64 // of the goroutine in Fetch
 
-	finished bool // has come to end. Guarded by Source.mu, as is the next
-	again    bool // after Release it is offered again, by the same generation
+	again bool // after Release it is offered again, by the same generation. Guarded by Source.mu
 
 	mu        sync.Mutex
+	finished  bool                    // has come to end
+	kept      int64                   // the frontier that is stored for certain
 	asked     bool                    // asked back
 	lost      bool                    //
 	released  bool                    //
@@ -62,7 +63,10 @@ func (p *Partition) Prefetch() int { return p.reader.Prefetch() }
 // Fetch implements [source.Partition].
 func (p *Partition) Fetch(ctx context.Context, b *source.Batch) error {
 	if p.end >= 0 && p.position >= p.end {
-		return p.finish()
+		p.mu.Lock()
+		p.finished = true
+		p.mu.Unlock()
+		return io.EOF
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -108,14 +112,6 @@ func (p *Partition) trim(b *source.Batch) {
 	b.Messages, b.Next = b.Messages[:n], p.end
 }
 
-func (p *Partition) finish() error {
-	s := p.gen.s
-	s.mu.Lock()
-	p.finished = true
-	s.mu.Unlock()
-	return io.EOF
-}
-
 // replaced handles that the log is no longer the one that was read: the topic was deleted and made again, or cut so that
 // going on would mean going back. The pipeline loses the partition and gets it again, from what is committed for the
 // log that is there then.
@@ -153,7 +149,17 @@ func (p *Partition) Commit(ctx context.Context, progress *commit.Progress) (comm
 	if err != nil {
 		return stored, fmt.Errorf("kafka: commit of %v at offset %d: %w", p.id, progress.Frontier, err)
 	}
+	p.mu.Lock()
+	p.kept = max(p.kept, own.Frontier)
+	p.mu.Unlock()
 	return stored, nil
+}
+
+// ended tells whether a finite partition has come to its end, and whether all of it is committed.
+func (p *Partition) ended() (finished, committed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.finished, p.finished && p.kept >= p.end
 }
 
 func (p *Partition) mayCommit(progress *commit.Progress) error {

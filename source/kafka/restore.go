@@ -286,22 +286,23 @@ func (g *generation) claim(ctx context.Context, names []partitionName, topics ma
 	now := time.Now()
 	var owned []*Partition
 	var claims []*store
+	var ended []partitionName
 	for _, n := range names {
 		m := memories[n]
 		s.mu.Lock()
 		ours := s.epochs[n]
 		end, finite := s.ends[n]
-		if finite && begins[n] >= end {
-			s.done[n] = true
-			s.mu.Unlock()
-			continue
-		}
 		s.mu.Unlock()
 		if !finite {
 			end = -1
 		}
 		epoch := nextEpoch(m.epoch, ours, g.id, now)
 		restored := &commit.Progress{Log: topics[n.Topic].LogID, Epoch: epoch, Frontier: begins[n], Ahead: m.ahead}
+		claims = append(claims, &store{name: n, progress: restored, leaderEpoch: m.leaderEpoch})
+		if finite && begins[n] >= end { // nothing to hand out, but the other members look for the commit
+			ended = append(ended, n)
+			continue
+		}
 		reading := s.reading
 		reading.LogID = restored.Log
 		owned = append(owned, &Partition{
@@ -316,13 +317,17 @@ func (g *generation) claim(ctx context.Context, names []partitionName, topics ma
 			position:    begins[n],
 			frontier:    begins[n],
 		})
-		claims = append(claims, &store{name: n, progress: restored, leaderEpoch: m.leaderEpoch})
 	}
 	if err := g.commits.commitAll(ctx, claims); err != nil {
 		if errors.Is(err, commit.ErrFenced) { // the next generation claims them
 			<-ctx.Done()
 		}
 		return owned, fmt.Errorf("kafka: group %q: claim: %w", s.group, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range ended {
+		s.done[n] = true
 	}
 	return owned, nil
 }

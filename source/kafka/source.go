@@ -225,6 +225,7 @@ func (s *Source) fail(err error) {
 // release takes a partition back from the pipeline and lets the generation look what is free now.
 func (s *Source) release(p *Partition) {
 	name := p.name
+	finished, committed := p.ended()
 	s.mu.Lock()
 	if s.held[name] == p {
 		delete(s.held, name)
@@ -233,10 +234,11 @@ func (s *Source) release(p *Partition) {
 	if g.live[name] == p {
 		delete(g.live, name)
 	}
-	if p.finished {
+	if committed {
 		s.done[name] = true
 	}
-	if p.again && !g.ended {
+	// A finite partition whose end was read and not committed is not done: its last messages come again.
+	if (p.again || finished && !committed) && !g.ended {
 		g.todo = append(g.todo, name)
 	}
 	current := s.current

@@ -1,6 +1,7 @@
 package kafka_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"slices"
@@ -250,6 +251,69 @@ func TestFiniteSourceWaitsForTheGroup(t *testing.T) {
 			t.Errorf("Accept of the other = %v, want EOF", err)
 		}
 		w.close(b, nil)
+	})
+}
+
+// What has nothing to be read has nothing to be committed either, and still everybody has to hear that it is done.
+func TestFiniteMembersDoNotWaitForEachOthersEmptyPartitions(t *testing.T) {
+	inWorld(t, 4, func(w *world) {
+		t := w.t
+		w.produce(1, 3)
+		w.produce(3, 3)
+		finite := func(c *kafka.Config) { c.StopAtEnd = true }
+		members := []*kafka.Source{w.source("g", finite), w.source("g", finite)}
+		ended := make(chan error, len(members))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		for _, s := range members {
+			go func() {
+				for {
+					p, err := s.Accept(ctx)
+					if err != nil {
+						ended <- err
+						return
+					}
+					b := &source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
+					for err == nil {
+						err = p.Fetch(ctx, b)
+					}
+					if errors.Is(err, io.EOF) {
+						_, _ = p.Commit(ctx, progress(p, b.Next))
+					}
+					w.release(p)
+				}
+			}()
+		}
+		for range members {
+			if err := <-ended; !errors.Is(err, io.EOF) {
+				t.Errorf("Accept = %v, want EOF", err)
+			}
+		}
+		for _, s := range members {
+			w.close(s, nil)
+		}
+	})
+}
+
+// The end that was read counts only once it is committed: else the last messages would be nobody's.
+func TestFinitePartitionThatWasNotCommittedComesAgain(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		t := w.t
+		w.produce(0, 3)
+		s := w.source("g", func(c *kafka.Config) { c.StopAtEnd = true })
+		for _, frontier := range []int64{2, 3} {
+			p := w.accept(s, 1)[0]
+			w.fetch(p, 1)
+			if err := p.Fetch(t.Context(), &source.Batch{MaxMessages: 1, MaxBytes: 1}); !errors.Is(err, io.EOF) {
+				t.Fatalf("Fetch at the end = %v, want EOF", err)
+			}
+			w.commit(p, frontier)
+			w.release(p)
+		}
+		if err := w.acceptErr(s); !errors.Is(err, io.EOF) {
+			t.Errorf("Accept = %v, want EOF", err)
+		}
+		w.close(s, nil)
 	})
 }
 
