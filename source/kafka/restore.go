@@ -32,6 +32,11 @@ func (s *Source) survey(ctx context.Context, topics []string) error {
 		}
 	}
 	s.mu.Unlock()
+	s.mu.Lock()
+	if s.found == nil {
+		s.found = maps.Clone(s.counts)
+	}
+	s.mu.Unlock()
 	if s.cfg.Start.overrides() {
 		empty, err := s.groupIsEmpty(ctx)
 		if err != nil {
@@ -206,10 +211,14 @@ func (g *generation) begins(ctx context.Context, names []partitionName, memories
 	s := g.s
 	s.mu.Lock()
 	base, forced := s.base, maps.Clone(g.forced)
+	since := make(map[partitionName]begun, len(names))
+	for _, n := range names {
+		since[n] = s.begunLocked(n)
+	}
 	s.mu.Unlock()
 	for _, n := range names {
 		_, force := forced[n]
-		if force || s.cfg.Start.covers(n) && base != nil && base.was[n] == stored[n] {
+		if force || s.cfg.Start.covers(n) && base != nil && base.was[n] == stored[n] && !since[n].owned {
 			m := memories[n]
 			memories[n] = memory{epoch: m.epoch, leaderEpoch: -1, replaced: m.replaced}
 		}
@@ -225,8 +234,14 @@ func (g *generation) begins(ctx context.Context, names []partitionName, memories
 		case m.replaced: // everything in the new log came after what was committed
 			return 0, q, false
 		}
-		return s.cfg.Start.place(n)
+		return s.cfg.Start.place(n, since[n])
 	})
+}
+
+// begunLocked tells what is known of a partition of which nothing is committed.
+func (s *Source) begunLocked(n partitionName) begun {
+	_, owned := s.epochs[n]
+	return begun{owned: owned, later: n.Number >= s.found[n.Topic]}
 }
 
 // offsets returns an offset for each partition, asking the brokers where place only gives a query.

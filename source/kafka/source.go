@@ -51,6 +51,7 @@ type Source struct {
 	held    map[partitionName]*Partition // offered and not released, of any generation
 	epochs  map[partitionName]int64      // our last ones
 	counts  map[string]int32             // partitions of each topic, as last seen
+	found   map[string]int32             // the same when the source began; nil before
 	ends    map[partitionName]int64      // where a finite source stops
 	done    map[partitionName]bool       // has come there
 	base    *baseline                    // what an overriding Start looks at

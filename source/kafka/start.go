@@ -14,7 +14,8 @@ import (
 // The starts that do not look at what is committed (Earliest, Latest, At, Offsets) are for a group that begins: they
 // count when the group has no live member, once for each partition. The first owner commits the start at once, so a
 // partition that moves to another member, or comes back, goes on where it was. A member that finds the group alive goes
-// on from what is committed.
+// on from what is committed. Partitions and topics that are made while the source runs are read from their first message,
+// with Latest and CommittedOrLatest too.
 type Start struct {
 	kind    startKind
 	time    time.Time
@@ -88,15 +89,22 @@ func (s Start) covers(p partitionName) bool {
 	return given
 }
 
-// place returns where the partition begins when nothing that is committed counts: a given offset, or a query.
-func (s Start) place(p partitionName) (offset int64, q fetch.Query, known bool) {
+// begun is what a source knows of the beginning of a partition.
+type begun struct {
+	owned bool // we had it already, and committed: if nothing is committed now, the topic was deleted and made again
+	later bool // it was made after the source began
+}
+
+// place returns where the partition begins when nothing that is committed counts: a given offset, or a query. The end,
+// and given offsets, are those of the time when the source began: what was made later is read from its first message.
+func (s Start) place(p partitionName, b begun) (offset int64, q fetch.Query, known bool) {
 	switch s.kind {
 	case startOffsets:
-		if o, given := s.offsets[p.Topic][p.Number]; given {
+		if o, given := s.offsets[p.Topic][p.Number]; given && !b.owned {
 			return o, q, true
 		}
 	case startLatest, startCommittedOrLatest:
-		q.Latest = true
+		q.Latest = !b.owned && !b.later
 	case startAt:
 		q.Time = s.time
 	case startCommitted, startEarliest:

@@ -181,6 +181,68 @@ func TestStartCountsOnceForThePartition(t *testing.T) {
 	})
 }
 
+// Whoever begins at the end means the end of what was there then.
+func TestPartitionsMadeLaterAreReadFromTheirFirstMessage(t *testing.T) {
+	for _, start := range []kafka.Start{kafka.Committed(), kafka.CommittedOrLatest(), kafka.Latest()} {
+		t.Run(start.String(), func(t *testing.T) {
+			inWorld(t, 1, func(w *world) {
+				t := w.t
+				w.produce(0, 3)
+				s := w.source("g", func(c *kafka.Config) { c.Start = start })
+				ps := w.accept(s, 1)
+				cl := w.client()
+				defer cl.Close()
+				if _, err := kadm.NewClient(cl).CreatePartitions(t.Context(), 1, w.topic); err != nil {
+					t.Fatal(err)
+				}
+				w.produce(1, 5)
+				w.follow(ps)
+				ps = w.accept(s, 2)
+				if f := ps[1].Restored().Frontier; f != 0 {
+					t.Errorf("the new partition begins at %d, want 0: messages are skipped", f)
+				}
+				w.close(s, ps)
+			})
+		})
+	}
+}
+
+// A broker forgets what is committed for a topic that is deleted. The new one did not exist when the source began.
+func TestTopicMadeAgainIsReadFromItsFirstMessage(t *testing.T) {
+	for _, start := range []kafka.Start{
+		kafka.Committed(), kafka.CommittedOrLatest(), kafka.Latest(), kafka.Offsets(map[string]map[int32]int64{"t": {0: 3}}),
+	} {
+		t.Run(start.String(), func(t *testing.T) {
+			inWorld(t, 1, func(w *world) {
+				t := w.t
+				w.produce(0, 3)
+				s := w.source("g", func(c *kafka.Config) { c.Start = start })
+				ps := w.accept(s, 1)
+				if err := errors.Join(w.cluster.DeleteTopic(w.topic), w.cluster.CreateTopic(w.topic, 1, nil)); err != nil {
+					t.Fatal(err)
+				}
+				if offset, _ := w.stored("g", 0); offset != -1 {
+					t.Fatalf("offset %d is still committed", offset)
+				}
+				w.produce(0, 5)
+				var err error
+				for err == nil { // from the first message on, with some starts
+					err = ps[0].Fetch(t.Context(), &source.Batch{MaxMessages: 1, MaxBytes: 1000})
+				}
+				if !errors.Is(err, source.ErrLeaving) {
+					t.Fatalf("Fetch = %v, want ErrLeaving", err)
+				}
+				w.release(ps[0])
+				ps = w.accept(s, 1)
+				if f := ps[0].Restored().Frontier; f != 0 {
+					t.Errorf("the new log begins at %d, want 0: messages are skipped", f)
+				}
+				w.close(s, ps)
+			})
+		})
+	}
+}
+
 func TestFiniteSourceEndsAtTheEndSeenAtItsStart(t *testing.T) {
 	inWorld(t, 3, func(w *world) {
 		t := w.t
