@@ -16,17 +16,20 @@ type balancer struct {
 	strategy assign.Strategy
 	claims   func() assign.Claims // called at every join
 	wrong    func(error)          // told of a plan that is refused
+	find     func([]string) []assign.Partition
 }
 
 // balancers returns the configured strategy first, then those that every member knows, so that a group can change its
 // strategy member by member.
-func balancers(configured assign.Strategy, claims func() assign.Claims, wrong func(error)) []kafkago.GroupBalancer {
+func balancers(configured assign.Strategy, claims func() assign.Claims, wrong func(error),
+	find func([]string) []assign.Partition,
+) []kafkago.GroupBalancer {
 	var all []kafkago.GroupBalancer
 	seen := make(map[string]bool)
 	for _, s := range []assign.Strategy{configured, assign.Sticky(), assign.Range(), assign.RoundRobin()} {
 		if !seen[s.Name()] {
 			seen[s.Name()] = true
-			all = append(all, balancer{strategy: s, claims: claims, wrong: wrong})
+			all = append(all, balancer{strategy: s, claims: claims, wrong: wrong, find: find})
 		}
 	}
 	return all
@@ -52,6 +55,9 @@ func (b balancer) AssignGroups(joined []kafkago.GroupMember, known []kafkago.Par
 	for i, p := range known {
 		partitions[i] = assign.Partition{Topic: p.Topic, Number: int32(p.ID)}
 	}
+	if missing := unseen(members, partitions); len(missing) > 0 {
+		partitions = append(partitions, b.find(missing)...)
+	}
 	assign.Sort(members, partitions)
 	plan, err := b.plan(members, partitions)
 	if err != nil {
@@ -66,6 +72,25 @@ func (b balancer) AssignGroups(joined []kafkago.GroupMember, known []kafkago.Par
 		}
 	}
 	return out
+}
+
+// unseen returns the topics that somebody subscribes to and of which no partition is known. When one topic is unknown to
+// the broker, kafka-go sees none of any topic, and would give nothing to anybody, in silence.
+func unseen(members []assign.Member, partitions []assign.Partition) []string {
+	seen := make(map[string]bool)
+	for _, p := range partitions {
+		seen[p.Topic] = true
+	}
+	var missing []string
+	for _, m := range members {
+		for _, t := range m.Topics {
+			if !seen[t] {
+				seen[t] = true
+				missing = append(missing, t)
+			}
+		}
+	}
+	return missing
 }
 
 // plan asks the strategy, which may be the user's: a panic or a plan that breaks the rules is an error.

@@ -15,6 +15,7 @@ import (
 	"math/big"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/segmentio/kafka-go/sasl"
@@ -136,6 +137,119 @@ func TestNewPartitionsAreRead(t *testing.T) {
 		}
 		w.follow(ps)
 		w.close(s, w.accept(s, 3))
+	})
+}
+
+// What is gone must not hold up the partitions that are there.
+func TestTopicMadeAgainWithFewerPartitionsIsRead(t *testing.T) {
+	inWorld(t, 3, func(w *world) {
+		t := w.t
+		s := w.source("g")
+		ps := w.accept(s, 3)
+		for _, p := range ps {
+			go func() { _ = p.Fetch(t.Context(), &source.Batch{MaxMessages: 1, MaxBytes: 1000}) }()
+		}
+		synctest.Wait()
+		if err := errors.Join(w.cluster.DeleteTopic("t"), w.cluster.CreateTopic("t", 2, nil)); err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range []int32{2, 0, 1} { // the one that is gone comes first
+			if l := <-ps[n].Leaving(); !l.Lost {
+				t.Errorf("leave = %+v, want lost", l)
+			}
+			w.release(ps[n])
+		}
+		ps = w.accept(s, 2)
+		w.produce(1, 3)
+		w.fetch(ps[1], 3)
+
+		cl := w.client()
+		defer cl.Close()
+		if _, err := kadm.NewClient(cl).CreatePartitions(t.Context(), 1, "t"); err != nil {
+			t.Fatal(err)
+		}
+		w.follow(ps)
+		w.close(s, w.accept(s, 3))
+	})
+}
+
+// kafka-go's leader sees no partition of any topic when one topic is unknown, and would give nothing to anybody.
+func TestDeletedTopicTakesNoOtherOneAlong(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		t := w.t
+		if err := w.cluster.CreateTopic("u", 2, nil); err != nil {
+			t.Fatal(err)
+		}
+		cfg := w.config()
+		cfg.WatchTopics = true
+		a, err := kafka.New(w.brokers, "g", []string{"t", "u"}, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		accept := func(s *kafka.Source, n int) (ps []source.Partition) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			for range n {
+				p, err := s.Accept(ctx)
+				if err != nil {
+					t.Errorf("Accept = %v: %+v", err, s.Status())
+					break
+				}
+				ps = append(ps, p)
+			}
+			return ps
+		}
+		ps := accept(a, 3)
+		if err := w.cluster.DeleteTopic("t"); err != nil {
+			t.Fatal(err)
+		}
+		c, err := kafka.New(w.brokers, "g", []string{"u"}, w.config())
+		if err != nil {
+			t.Fatal(err)
+		}
+		of := make(chan []source.Partition, 1)
+		go func() { of <- accept(c, 1) }()
+		for _, p := range ps {
+			<-p.Leaving()
+			w.release(p)
+		}
+		as, cs := accept(a, 1), <-of
+		for _, p := range append(as, cs...) {
+			if p.ID().Stream != "u" {
+				t.Errorf("accepted %v of a topic that was deleted", p.ID())
+			}
+		}
+
+		if err := w.cluster.CreateTopic("t", 1, nil); err != nil { // and it is read again when it comes back
+			t.Fatal(err)
+		}
+		again := make(chan bool, 3)
+		for _, s := range []*kafka.Source{a, c} {
+			held := map[*kafka.Source][]source.Partition{a: as, c: cs}[s]
+			go func() {
+				for _, p := range held {
+					<-p.Leaving()
+					w.release(p)
+				}
+				for {
+					p, err := s.Accept(t.Context())
+					if err != nil {
+						return
+					}
+					if p.ID().Stream == "t" {
+						again <- true
+					}
+					go func() {
+						<-p.Leaving()
+						w.release(p)
+					}()
+				}
+			}()
+		}
+		<-again
+		for _, s := range []*kafka.Source{a, c} {
+			_ = s.Close() // its partitions are held
+		}
 	})
 }
 

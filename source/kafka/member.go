@@ -166,7 +166,7 @@ func (s *Source) newGroup(ctx context.Context, topics []string, lines *lines) (*
 		Brokers:           s.brokers,
 		Dialer:            dialer,
 		Topics:            topics,
-		GroupBalancers:    balancers(s.cfg.Strategy, s.claimed, s.fail),
+		GroupBalancers:    balancers(s.cfg.Strategy, s.claimed, s.fail, func(topics []string) []assign.Partition { return s.find(ctx, topics) }),
 		HeartbeatInterval: s.cfg.HeartbeatInterval,
 		SessionTimeout:    s.cfg.SessionTimeout,
 		RebalanceTimeout:  s.cfg.RebalanceTimeout,
@@ -279,6 +279,31 @@ func (s *Source) claimed() assign.Claims {
 	return s.claims
 }
 
+// find returns the partitions of topics that kafka-go has not seen, for the plan of the group. All members wait for it.
+func (s *Source) find(ctx context.Context, topics []string) []assign.Partition {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.groupTimeout())
+	defer cancel()
+	found, err := fetch.Topics(ctx, s.reading, topics)
+	if err != nil {
+		s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "kafka: a topic cannot be shared out now", slog.String("group", s.group), slog.Any("error", err))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var ps []assign.Partition
+	for _, t := range topics {
+		count := found[t].Partitions
+		if found == nil { // no answer: what was there is likely to be there
+			count = s.counts[t]
+		} else if count == 0 {
+			delete(s.counts, t) // the watcher begins a rebalance when it comes back
+		}
+		for n := range count {
+			ps = append(ps, assign.Partition{Topic: t, Number: n})
+		}
+	}
+	return ps
+}
+
 // watch looks for new partitions and topics until ctx ends. The leader of the group shares out what it sees when it is
 // made leader, so somebody has to begin a rebalance when there is more. Every member looks, each at another time: who
 // finds new partitions that somebody has claimed by then need not do anything.
@@ -293,6 +318,9 @@ func (s *Source) watch(ctx context.Context) {
 		cancel()
 		if ctx.Err() != nil {
 			return
+		}
+		if errors.Is(err, fetch.ErrUnknownTopic) {
+			s.forget(found)
 		}
 		grown, added := s.saw(found)
 		if added {
@@ -311,6 +339,16 @@ func (s *Source) watch(ctx context.Context) {
 		}
 		s.health.works(ctx, "watch topics")
 	}
+}
+
+// forget drops the topics that do not exist any more: when they come back they are new.
+func (s *Source) forget(found map[string]fetch.Topic) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.counts, func(topic string, _ int32) bool {
+		_, exists := found[topic]
+		return !exists
+	})
 }
 
 // unclaimed returns those of the partitions that no member has claimed.
