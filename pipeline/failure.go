@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"reflect"
 	"strconv"
 
 	"github.com/keystrand/keystrand"
@@ -25,8 +26,17 @@ type Action struct {
 	letters *letterBox
 }
 
-// letterBox is the sink of one DeadLetter, whose identity does not depend on what kind of type the sink is.
+// letterBox is the sink of one DeadLetter.
 type letterBox struct{ sink sink.Sink }
+
+// name returns what is the same for all boxes of a sink: a policy may call DeadLetter anew for each failure, and all of
+// these must share a writer. A sink that cannot be compared has only its box.
+func (b *letterBox) name() any {
+	if reflect.ValueOf(b.sink).Comparable() {
+		return b.sink
+	}
+	return b
+}
 
 type action uint8
 

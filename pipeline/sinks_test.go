@@ -10,6 +10,7 @@ import (
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/pipeline"
+	"github.com/keystrand/keystrand/sink"
 	sinkmemory "github.com/keystrand/keystrand/sink/memory"
 	"github.com/keystrand/keystrand/source/memory"
 )
@@ -121,6 +122,44 @@ func TestKeyWhoseWritesFailKeepsNoOtherPartitionFromTheSink(t *testing.T) {
 		}
 		if err := run.stop(); err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+// counted counts its writers; it cannot be a key of a map.
+type counted struct {
+	sink.Sink
+	opened *int
+	_      []int
+}
+
+func (c counted) Open() (sink.Writer, error) {
+	*c.opened++
+	return c.Sink.Open()
+}
+
+// A policy may call another one that it makes on the spot, for each failure.
+func TestDeadLettersOfOneSinkShareAWriter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 1)
+		log.Append(0, keysOf(50, 50)...)
+		log.Close()
+		opened := 0
+		dlq, fixed := &counted{Sink: sinkmemory.New(), opened: &opened}, counted{Sink: sinkmemory.New(), opened: &opened}
+		other := pipeline.DeadLetter(fixed)
+		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
+			Handle(keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error { return errors.New("no") })).
+			OnFailure(func(f pipeline.Failure) pipeline.Action {
+				if f.Message.Offset%2 == 0 {
+					return other(f)
+				}
+				return pipeline.DeadLetter(dlq)(f)
+			}))
+		if err := run.wait(); err != nil {
+			t.Fatal(err)
+		}
+		if opened != 2 {
+			t.Errorf("%d writers were opened, want one for each of two sinks", opened)
 		}
 	})
 }

@@ -85,10 +85,10 @@ func (ws *writers) close() error {
 type letters struct {
 	p  *Pipeline
 	mu sync.Mutex
-	to map[*letterBox]*writer // guarded by mu
+	to map[any]*writer // by letterBox.name; guarded by mu
 }
 
-func newLetters(p *Pipeline) *letters { return &letters{p: p, to: map[*letterBox]*writer{}} }
+func newLetters(p *Pipeline) *letters { return &letters{p: p, to: map[any]*writer{}} }
 
 // mail is a dead letter on the way, whose lane is parked and looks for it from time to time. (To resume the lane by name
 // would ask the key function again, which is called once a message; and a lane without a name has none.)
@@ -143,7 +143,8 @@ func (l *letters) write(box *letterBox, o *output) {
 func (l *letters) writer(box *letterBox) (*writer, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if w, ok := l.to[box]; ok {
+	name := box.name()
+	if w, ok := l.to[name]; ok {
 		return w, nil
 	}
 	sw, err := box.sink.Open()
@@ -151,7 +152,7 @@ func (l *letters) writer(box *letterBox) (*writer, error) {
 		return nil, fmt.Errorf("pipeline: open the dead-letter sink: %w", err)
 	}
 	w := startWriter(l.p, sw)
-	l.to[box] = w
+	l.to[name] = w
 	return w, nil
 }
 
