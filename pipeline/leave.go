@@ -66,6 +66,9 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, stopFe
 	began := time.Now()
 	pt.log.LogAttrs(ctx, slog.LevelInfo, "partition leaves", slog.Any("why", why.cause))
 	pt.queue.Fence(nil)
+	if why.lost { // at once: somebody else may handle the same messages
+		pt.cancel(why.cause)
+	}
 	stopFetching(why.cause)
 	if !why.lost {
 		why = p.drain(ctx, pt, why)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/pipeline"
+	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/memory"
 )
 
@@ -68,4 +69,49 @@ func TestLastCommitComesBeforeTheSourcesDeadline(t *testing.T) {
 			})
 		})
 	}
+}
+
+// slowly is a source whose Fetch takes a second to notice that it is to return.
+type slowly struct{ source.Source }
+
+type slowPartition struct{ source.Partition }
+
+func (s slowly) Accept(ctx context.Context) (source.Partition, error) {
+	p, err := s.Source.Accept(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return slowPartition{p}, nil
+}
+
+func (p slowPartition) Fetch(ctx context.Context, b *source.Batch) error {
+	err := p.Partition.Fetch(ctx, b)
+	if err != nil {
+		time.Sleep(time.Second)
+	}
+	return err
+}
+
+// Lost: another owner may handle the messages already, so the handlers are told before anything else is waited for.
+func TestLostPartitionCancelsItsHandlersBeforeItWaitsForItsFetch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 1)
+		log.Append(0, keyed("a"))
+		mem := memory.NewSource(memory.Config{}, log)
+		told := make(chan time.Time, 2)
+		run := start(t, pipeline.From(slowly{mem}).Handle(keystrand.HandlerFunc(func(ctx context.Context, _ *keystrand.Message) error {
+			<-ctx.Done()
+			told <- time.Now()
+			return ctx.Err()
+		})).Timing(pipeline.Timing{DrainTimeout: time.Millisecond}))
+		time.Sleep(time.Minute)
+		lost := time.Now()
+		mem.Lose("posts", 0)
+		if d := (<-told).Sub(lost); d > 0 {
+			t.Errorf("its handler was told after %v", d)
+		}
+		if err := run.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
