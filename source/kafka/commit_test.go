@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -68,6 +69,14 @@ func TestCommitNeverInventsALeaderEpoch(t *testing.T) {
 		ps = w.accept(s, 1)
 		if e := epoch(); e != read {
 			t.Errorf("leader epoch %d became %d by claiming the partition", read, e)
+		}
+		w.close(s, ps)
+
+		w.commitWith("g", 0, kadm.Offset{At: 2, LeaderEpoch: 0}) // as kafka-go's Client does
+		s = w.source("g")
+		ps = w.accept(s, 1)
+		if e := epoch(); e != -1 {
+			t.Errorf("leader epoch %d taken over from another program, want -1", e)
 		}
 		w.close(s, ps)
 	})

@@ -45,7 +45,8 @@ func recall(c committed, logID string) memory {
 	if c.offset < 0 {
 		return memory{leaderEpoch: -1}
 	}
-	m := memory{known: true, frontier: c.offset, leaderEpoch: c.leaderEpoch}
+	// A leader epoch counts only with the rest of our own commit: kafka-go's Client, for one, writes 0 whatever it is.
+	m := memory{known: true, frontier: c.offset, leaderEpoch: -1}
 	if c.metadata == "" {
 		m.foreign = errNoMetadata
 		return m
@@ -64,7 +65,7 @@ func recall(c committed, logID string) memory {
 	case p.Frontier != c.offset:
 		m.foreign = fmt.Errorf("%w: %d, not %d", errOtherOffset, p.Frontier, c.offset)
 	default:
-		m.ahead = p.Ahead
+		m.ahead, m.leaderEpoch = p.Ahead, c.leaderEpoch
 	}
 	return m
 }

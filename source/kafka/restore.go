@@ -362,12 +362,14 @@ func (g *generation) claim(ctx context.Context, names []partitionName, topics ma
 		}
 		reading := s.reading
 		reading.LogID = restored.Log
+		reader := fetch.NewReader(reading, n.Topic, n.Number, begins[n])
+		reader.Expect(m.leaderEpoch)
 		owned = append(owned, &Partition{
 			id:          source.ID{Stream: n.Topic, Partition: n.Number, Epoch: epoch},
 			name:        n,
 			gen:         g,
 			restored:    restored,
-			reader:      fetch.NewReader(reading, n.Topic, n.Number, begins[n]),
+			reader:      reader,
 			leaving:     make(chan source.Leave, 2),
 			leaderEpoch: m.leaderEpoch,
 			end:         end,

@@ -20,10 +20,16 @@ import (
 // commitAs commits as another program does.
 func (w *world) commitAs(group string, partition int32, offset int64, metadata string) {
 	w.t.Helper()
+	w.commitWith(group, partition, kadm.Offset{At: offset, LeaderEpoch: -1, Metadata: metadata})
+}
+
+func (w *world) commitWith(group string, partition int32, o kadm.Offset) {
+	w.t.Helper()
 	cl := w.client()
 	defer cl.Close()
+	o.Topic, o.Partition = w.topic, partition
 	var offsets kadm.Offsets
-	offsets.Add(kadm.Offset{Topic: w.topic, Partition: partition, At: offset, LeaderEpoch: -1, Metadata: metadata})
+	offsets.Add(o)
 	if err := kadm.NewClient(cl).CommitAllOffsets(w.t.Context(), group, offsets); err != nil {
 		w.t.Fatal(err)
 	}

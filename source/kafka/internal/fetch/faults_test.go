@@ -372,6 +372,27 @@ func TestReaderTellsThatTheLogWasCut(t *testing.T) {
 	})
 }
 
+// The same while nobody reads: the next reader begins with the epoch that was committed.
+func TestReaderTellsThatTheLogWasCutBeforeItBegan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newBroker(t, kfake.SeedTopics(1, "t"))
+		produce(t, k.client(t), 200)
+		k.serveEpochs(func(p *kmsg.FetchRequestTopicPartition) answer {
+			if p.LastFetchedEpoch == 7 {
+				return answer{cut: 50, end: 200}
+			}
+			return answer{set: raw{base: 100, last: 99, records: []int{0}, epoch: 8}.bytes(), end: 200}
+		})
+		r := newReader(t, k.cfg, 100)
+		r.Expect(7)
+		got, err := readTo(t, r, 200)
+		var out *OutOfRangeError
+		if !errors.As(err, &out) || out.Offset != 100 || out.Last != 50 || len(got) != 0 {
+			t.Errorf("%d messages, %v", len(got), err)
+		}
+	})
+}
+
 // A broker that has deleted all records of an epoch answers a question about it with OffsetOutOfRange.
 func TestReaderIsNotStoppedByAnEpochThatRetentionHasTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -54,6 +54,11 @@ func NewReader(cfg Config, topic string, partition int32, start int64) *Reader {
 	return r
 }
 
+// Expect says which leader epoch wrote the record below the start. If the log has lost that record since (an unclean
+// election took a leader without it), Read returns an [*OutOfRangeError] instead of what stands there now. It is called
+// before the first Read; brokers before Kafka 2.7 cannot tell.
+func (r *Reader) Expect(epoch int32) { r.fetcher.fetched = epoch }
+
 // Read has the semantics of source.Partition.Fetch: it appends to b.Messages up to b.MaxMessages and b.MaxBytes, sets
 // b.Next, and blocks until there is a message or the position has moved without one. Faults that pass are healed
 // inside and logged. When ctx ends it returns context.Cause(ctx) at once and loses nothing: a response that arrives
