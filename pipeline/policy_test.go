@@ -290,6 +290,20 @@ func TestPolicyThatPanicsStopsThePipeline(t *testing.T) {
 	})
 }
 
+func TestPolicyThatEndsItsGoroutineStopsThePipeline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 1)
+		log.Append(0, keysOf(10, 3)...)
+		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).Handle(failing(5)).
+			OnFailure(func(pipeline.Failure) pipeline.Action { runtime.Goexit(); panic("unreachable") }))
+		err := run.wait()
+		f, ok := errors.AsType[*pipeline.FailureError](err)
+		if !ok || f.Offset != 5 || !errors.Is(err, errBoom) || !strings.Contains(err.Error(), "policy ended its goroutine") {
+			t.Errorf("Run = %v", err)
+		}
+	})
+}
+
 func TestFailureTellsThePolicyWhetherItIsPermanent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)

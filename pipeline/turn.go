@@ -140,16 +140,29 @@ func (p *Pipeline) failedTurn(pt *partition, t *keyed.Turn[item], done int, err 
 	return keyed.Result{Done: done, Hold: true}
 }
 
-// decide asks the policy. A policy that panics stops the pipeline.
+// decide asks the policy. A policy that panics stops the pipeline, as one does that ends its goroutine: that is none of
+// ours therefore, since who asks has more to do.
 func (p *Pipeline) decide(f Failure) (a Action) {
-	defer func() {
-		if v := recover(); v != nil {
-			p.failed(newFailureError(f.Message, errors.Join(f.Err, &keystrand.PanicError{Value: v})))
-			a = Stop(f)
-		}
+	decided := make(chan struct{})
+	go func() {
+		defer close(decided)
+		cause := errPolicyExited
+		defer func() {
+			if v := recover(); v != nil {
+				cause = &keystrand.PanicError{Value: v}
+			}
+			if cause != nil {
+				p.failed(newFailureError(f.Message, errors.Join(f.Err, cause)))
+				a = Stop(f)
+			}
+		}()
+		a, cause = p.cfg.policy(f), nil
 	}()
-	return p.cfg.policy(f)
+	<-decided
+	return a
 }
+
+var errPolicyExited = errors.New("pipeline: the failure policy ended its goroutine (runtime.Goexit)")
 
 // exited is what a turn comes to whose handler ended its goroutine: a failure, as a panic is.
 func (p *Pipeline) exited(t *keyed.Turn[item]) keyed.Result {
