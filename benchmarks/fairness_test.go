@@ -48,7 +48,7 @@ func longestWait(b *testing.B, slow bool) (longest time.Duration, messages int64
 			begun := time.Now()
 			if len(m.Key) == 4 {
 				if slow {
-					time.Sleep(second) // holds its worker, as a call to another service would
+					time.Sleep(second) // real time: it holds its worker, as a call to another service would
 					cancel()
 				} else {
 					time.AfterFunc(second, cancel)

@@ -170,12 +170,18 @@ func TestMessagesThatWaitPinNoFetchBuffers(t *testing.T) {
 		work  func(ctx context.Context) error
 		waits func(s pipeline.PartitionSnapshot) int64
 	}{
-		{"parked", n, n, func(context.Context) error { return keystrand.RetryAfter(time.Hour, nil) },
-			func(s pipeline.PartitionSnapshot) int64 { return s.Parked }},
-		{"behind a parked one", 1, 1, func(context.Context) error { return keystrand.RetryAfter(time.Hour, nil) },
-			func(s pipeline.PartitionSnapshot) int64 { return s.Parked }},
-		{"behind a slow one", 1, 1, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },
-			func(s pipeline.PartitionSnapshot) int64 { return s.Ready + s.Running }},
+		{
+			"parked", n, n, func(context.Context) error { return keystrand.RetryAfter(time.Hour, nil) },
+			func(s pipeline.PartitionSnapshot) int64 { return s.Parked },
+		},
+		{
+			"behind a parked one", 1, 1, func(context.Context) error { return keystrand.RetryAfter(time.Hour, nil) },
+			func(s pipeline.PartitionSnapshot) int64 { return s.Parked },
+		},
+		{
+			"behind a slow one", 1, 1, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },
+			func(s pipeline.PartitionSnapshot) int64 { return s.Ready + s.Running },
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			// Each message comes from a chunk of its own, of which it is a hundred bytes.

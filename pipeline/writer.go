@@ -123,7 +123,7 @@ func (w *writer) loop() {
 				continue
 			}
 		case pause > 0:
-			due = time.After(pause)
+			due = time.After(pause) //nolint:forbidigo // after a failed write only
 		}
 		select {
 		case <-w.stop:

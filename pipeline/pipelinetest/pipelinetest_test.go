@@ -16,6 +16,8 @@ import (
 	sinkmemory "github.com/keystrand/keystrand/sink/memory"
 )
 
+// Virtual time: Run is a bubble.
+
 var errBusy = errors.New("busy")
 
 func msg(key string) keystrand.Message {

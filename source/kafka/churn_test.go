@@ -19,6 +19,8 @@ import (
 	"github.com/keystrand/keystrand/source/kafka"
 )
 
+// Virtual time: everything here runs in inWorld, which is a bubble.
+
 var churnSeed = flag.Uint64("churn.seed", 0, "replay the random churn of a failed test")
 
 // ledger is what all members together have done: the oracle of the churn.

@@ -182,7 +182,7 @@ func newEnv(t *testing.T, brokers []string, topic, group string, dial dialFunc, 
 				if stable.Offset == end.Offset {
 					return end.Offset, nil
 				}
-				time.Sleep(20 * time.Millisecond)
+				time.Sleep(20 * time.Millisecond) // real time: the broker completes the transaction when it likes
 			}
 		},
 		Recreate: func() error {
@@ -201,7 +201,7 @@ func newEnv(t *testing.T, brokers []string, topic, group string, dial dialFunc, 
 				if t.Context().Err() != nil {
 					return err
 				}
-				time.Sleep(20 * time.Millisecond) // deleting takes the broker a moment
+				time.Sleep(20 * time.Millisecond) // real time: deleting takes the broker a moment
 			}
 		},
 		Crash: func(src source.Source) error {

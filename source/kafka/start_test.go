@@ -17,6 +17,8 @@ import (
 	"github.com/keystrand/keystrand/source/kafka"
 )
 
+// Virtual time: everything here runs in inWorld, which is a bubble.
+
 // commitAs commits as another program does.
 func (w *world) commitAs(group string, partition int32, offset int64, metadata string) {
 	w.t.Helper()
@@ -348,7 +350,7 @@ func TestFiniteMembersDoNotWaitForEachOthersEmptyPartitions(t *testing.T) {
 					if errors.Is(err, io.EOF) {
 						_, _ = p.Commit(ctx, progress(p, b.Next))
 					}
-					w.release(p)
+					w.release(p) //nolint:contextcheck // it has the test's own
 				}
 			}()
 		}
