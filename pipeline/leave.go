@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/keystrand/keystrand"
@@ -23,6 +24,8 @@ type leaving struct {
 // await blocks until the partition must be let go, and tells why. fetched brings what flow returned.
 func (p *Pipeline) await(run context.Context, pt *partition, fetched <-chan error) leaving {
 	ctx, cancel := context.WithCancel(run)
+	var settling sync.WaitGroup
+	defer settling.Wait()
 	defer cancel()
 	var settled chan error // receives once flow is at the end of its log and all is settled
 	for {
@@ -45,7 +48,7 @@ func (p *Pipeline) await(run context.Context, pt *partition, fetched <-chan erro
 				// why is told by the other channels
 			case errors.Is(err, io.EOF):
 				settled = make(chan error, 1)
-				go func() { settled <- pt.gate.await(ctx, pt.allSettled) }()
+				settling.Go(func() { settled <- pt.gate.await(ctx, pt.allSettled) })
 			default:
 				p.failed(fmt.Errorf("pipeline: fetch %v: %w", pt.id, err))
 			}
