@@ -68,3 +68,10 @@ func (p *Pipeline) replayable(pt *partition) int64 {
 	s := pt.tracker.State()
 	return int64(p.cfg.limits.MaxReplay) - s.Pending - min(s.Ahead, pt.commits.beyond(s))
 }
+
+// needsCommit tells whether the partition should not wait for the next tick: half of MaxReplay is used, and a commit
+// gives some of it back.
+func (p *Pipeline) needsCommit(pt *partition) bool {
+	half := int64(p.cfg.limits.MaxReplay) / 2
+	return p.replayable(pt) <= half && pt.commits.gainable(pt.tracker.State()) >= half/2
+}

@@ -105,6 +105,13 @@ func (c *commits) beyond(s commit.State) int64 {
 	return c.stored.Replays + max(0, s.Ahead-c.ahead)
 }
 
+// gainable returns how many of them another commit may express.
+func (c *commits) gainable(s commit.State) int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return max(0, s.Ahead-c.ahead)
+}
+
 // last returns the last commit that was stored, when, and why the one after it failed.
 func (c *commits) last() (commit.Stored, time.Time, error) {
 	c.mu.Lock()

@@ -159,20 +159,22 @@ func (p *Pipeline) settle(pt *partition, numbers []int64, size usage) {
 	pt.gate.poke()
 }
 
-// commitOnTicks commits the progress of all partitions together, from tick to tick.
+// commitOnTicks commits the progress of all partitions together, at every tick; between two of them, that of partitions
+// which are about to wait for a commit.
 func (p *Pipeline) commitOnTicks(ctx context.Context) {
-	tick := time.NewTicker(p.cfg.timing.CommitInterval)
+	const parts = 10 // of an interval
+	tick := time.NewTicker(max(p.cfg.timing.CommitInterval/parts, 1))
 	defer tick.Stop()
 	var under sync.WaitGroup
 	defer under.Wait()
-	for {
+	for part := 1; ; part++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
 		for _, pt := range p.partitions() {
-			if pt.commits.due(pt.tracker.State()) {
+			if (part%parts == 0 || p.needsCommit(pt)) && pt.commits.due(pt.tracker.State()) {
 				under.Go(func() { _ = p.commitNow(ctx, pt) }) // it has told the log
 			}
 		}
