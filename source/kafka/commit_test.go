@@ -82,6 +82,83 @@ func TestCommitNeverInventsALeaderEpoch(t *testing.T) {
 	})
 }
 
+// I3: what was settled ahead counts for the log it was made from alone, and an election may have cut that.
+func TestRangesAheadEndWhereTheLogWasCut(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		t := w.t
+		w.produce(0, 10)
+		s := w.source("g")
+		ps := w.accept(s, 1)
+		w.fetch(ps[0], 10)
+		id := ps[0].Restored().Log
+		w.commit(ps[0], 2, commit.Range{From: 3, To: 4}, commit.Range{From: 5, To: 9})
+		w.close(s, ps)
+		restored := func() *commit.Progress {
+			s := w.source("g")
+			ps := w.accept(s, 1)
+			defer w.close(s, ps)
+			return ps[0].Restored()
+		}
+		for range 2 { // the second owner has it from the first, which has read nothing
+			if r := restored(); r.Log != id || !slices.Equal(r.Ahead, []commit.Range{{From: 3, To: 4}, {From: 5, To: 9}}) {
+				t.Fatalf("restored = %+v of log %q, want all that was settled ahead", r, id)
+			}
+		}
+		asked := 0
+		w.cluster.ControlKey(int16(kmsg.OffsetForLeaderEpoch), func(r kmsg.Request) (kmsg.Response, error, bool) {
+			w.cluster.KeepControl()
+			req, ok := r.(*kmsg.OffsetForLeaderEpochRequest)
+			if !ok {
+				return nil, nil, false
+			}
+			resp, _ := req.ResponseKind().(*kmsg.OffsetForLeaderEpochResponse)
+			for _, rt := range req.Topics {
+				t := kmsg.NewOffsetForLeaderEpochResponseTopic()
+				t.Topic = rt.Topic
+				for _, rp := range rt.Partitions {
+					asked++
+					p := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
+					p.Partition, p.LeaderEpoch, p.EndOffset = rp.Partition, rp.LeaderEpoch-1, 6
+					t.Partitions = append(t.Partitions, p)
+				}
+				resp.Topics = append(resp.Topics, t)
+			}
+			return resp, nil, true
+		})
+		if r := restored(); asked == 0 || !slices.Equal(r.Ahead, []commit.Range{{From: 3, To: 4}, {From: 5, To: 6}}) {
+			t.Errorf("restored = %+v after the log was cut at 6, want nothing settled behind", r)
+		}
+	})
+}
+
+// The broker can only tell a reader that its log was cut if it hears the epoch that was committed.
+func TestFirstFetchSaysTheCommittedLeaderEpoch(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		t := w.t
+		w.produce(0, 6)
+		s := w.source("g")
+		ps := w.accept(s, 1)
+		w.fetch(ps[0], 6)
+		w.commit(ps[0], 3)
+		w.close(s, ps)
+		said := make(chan int32, 100)
+		w.cluster.ControlKey(int16(kmsg.Fetch), func(r kmsg.Request) (kmsg.Response, error, bool) {
+			w.cluster.KeepControl()
+			if req, ok := r.(*kmsg.FetchRequest); ok {
+				said <- req.Topics[0].Partitions[0].LastFetchedEpoch
+			}
+			return nil, nil, false
+		})
+		s = w.source("g")
+		ps = w.accept(s, 1)
+		w.fetch(ps[0], 3)
+		if e := <-said; e != w.cluster.GroupInfo("g").Commits["t"][0].LeaderEpoch || e < 0 {
+			t.Errorf("the first request says leader epoch %d", e)
+		}
+		w.close(s, ps)
+	})
+}
+
 func ranges(n int) []commit.Range {
 	var rs []commit.Range
 	for i := range int64(n) {

@@ -24,6 +24,7 @@ type Partition struct {
 	leaving  chan source.Leave
 
 	leaderEpoch int32 // of the last message below restored.Frontier, -1: unknown
+	aheadEpoch  int32 // of the last message in restored.Ahead, or of a later one; -1: unknown
 	end         int64 // where a finite source stops; -1: nowhere
 	position    int64 // of the goroutine in Fetch
 
@@ -145,6 +146,9 @@ func (p *Partition) Commit(ctx context.Context, progress *commit.Progress) (comm
 	}
 	own := *progress
 	own.Log, own.Epoch = p.restored.Log, p.id.Epoch
+	if n := len(own.Ahead); n > 0 {
+		own.Log = nameLog(own.Log, max(p.aheadEpoch, p.reader.EpochAt(own.Ahead[n-1].To)))
+	}
 	stored, err := p.gen.commits.commit(ctx, &store{name: p.name, progress: &own, leaderEpoch: epoch})
 	if err != nil {
 		return stored, fmt.Errorf("kafka: commit of %v at offset %d: %w", p.id, progress.Frontier, err)

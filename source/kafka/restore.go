@@ -125,6 +125,9 @@ func (g *generation) restore(ctx context.Context, names []partitionName) ([]*Par
 		}
 		memories[n] = m
 	}
+	if err := s.cutAhead(ctx, memories); err != nil {
+		return nil, err
+	}
 	begins, err := g.begins(ctx, names, memories, stored)
 	if err != nil {
 		return nil, err
@@ -246,6 +249,55 @@ func (s *Source) committed(ctx context.Context, names []partitionName) (map[part
 	return found, err
 }
 
+// cutAhead drops what was settled ahead and is not in the log any more: after an unclean election other messages stand
+// there. (Below the frontier the reader notices it.)
+func (s *Source) cutAhead(ctx context.Context, memories map[partitionName]memory) error {
+	asked := make(map[string]map[int32]int32)
+	for n, m := range memories {
+		if len(m.ahead) > 0 && m.aheadEpoch >= 0 {
+			if asked[n.Topic] == nil {
+				asked[n.Topic] = make(map[int32]int32)
+			}
+			asked[n.Topic][n.Number] = m.aheadEpoch
+		}
+	}
+	for topic, epochs := range asked {
+		var ends map[int32]int64
+		err := s.retry(ctx, "find leader epochs", func(ctx context.Context) (err error) {
+			ends, err = fetch.EpochEnds(ctx, s.reading, topic, epochs)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for number, end := range ends {
+			n := partitionName{Topic: topic, Number: number}
+			m := memories[n]
+			before := len(m.ahead)
+			last := m.ahead[before-1].To
+			if m.ahead = below(m.ahead, end); end >= last {
+				continue
+			}
+			memories[n] = m
+			s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "kafka: the log was cut below what was settled ahead; what stands there now is handled",
+				slog.String("group", s.group), slog.String("stream", topic), slog.Int("partition", int(number)),
+				slog.Int64("cut_at", end), slog.Int64("settled_to", last))
+		}
+	}
+	return nil
+}
+
+// below returns the parts of ranges that lie below end.
+func below(ranges []commit.Range, end int64) []commit.Range {
+	var kept []commit.Range
+	for _, r := range ranges {
+		if r.To = min(r.To, end); r.From < r.To {
+			kept = append(kept, r)
+		}
+	}
+	return kept
+}
+
 // begins returns where each partition begins.
 func (g *generation) begins(ctx context.Context, names []partitionName, memories map[partitionName]memory,
 	stored map[partitionName]committed,
@@ -262,7 +314,7 @@ func (g *generation) begins(ctx context.Context, names []partitionName, memories
 		_, force := forced[n]
 		if force || s.cfg.Start.covers(n) && base != nil && base.was[n] == stored[n] && !since[n].owned {
 			m := memories[n]
-			memories[n] = memory{epoch: m.epoch, leaderEpoch: -1, replaced: m.replaced}
+			memories[n] = memory{epoch: m.epoch, leaderEpoch: -1, aheadEpoch: -1, replaced: m.replaced}
 		}
 	}
 	return s.offsets(ctx, names, func(n partitionName) (int64, fetch.Query, bool) {
@@ -355,7 +407,11 @@ func (g *generation) claim(ctx context.Context, names []partitionName, topics ma
 		}
 		epoch := nextEpoch(m.epoch, ours, g.id, now)
 		restored := &commit.Progress{Log: topics[n.Topic].LogID, Epoch: epoch, Frontier: begins[n], Ahead: m.ahead}
-		claims = append(claims, &store{name: n, progress: restored, leaderEpoch: m.leaderEpoch})
+		claimed := *restored
+		if len(m.ahead) > 0 {
+			claimed.Log = nameLog(claimed.Log, m.aheadEpoch)
+		}
+		claims = append(claims, &store{name: n, progress: &claimed, leaderEpoch: m.leaderEpoch})
 		if finite && begins[n] >= end { // nothing to hand out, but the other members look for the commit
 			ended = append(ended, n)
 			continue
@@ -372,6 +428,7 @@ func (g *generation) claim(ctx context.Context, names []partitionName, topics ma
 			reader:      reader,
 			leaving:     make(chan source.Leave, 2),
 			leaderEpoch: m.leaderEpoch,
+			aheadEpoch:  m.aheadEpoch,
 			end:         end,
 			position:    begins[n],
 			frontier:    begins[n],

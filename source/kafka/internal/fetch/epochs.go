@@ -33,6 +33,20 @@ func (e *epochs) see(offset int64, epoch int32) {
 	e.marks = append(e.marks, epochMark{offset, epoch})
 }
 
+// at is below without forgetting anything.
+func (e *epochs) at(offset int64) int32 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	epoch := int32(-1)
+	for _, m := range e.marks {
+		if m.offset >= offset {
+			break
+		}
+		epoch = m.epoch
+	}
+	return epoch
+}
+
 // below returns the epoch of the last record below frontier, -1 if it is not known. Marks that only matter for earlier
 // frontiers are forgotten.
 func (e *epochs) below(frontier int64) int32 {

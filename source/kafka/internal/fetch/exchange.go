@@ -17,6 +17,7 @@ const (
 	keyListOffsets = 2
 	keyMetadata    = 3
 	keyVersions    = 18
+	keyEpochEnds   = 23
 )
 
 // maxFrame bounds a response: a larger length is not one, but another protocol on that port.

@@ -67,6 +67,25 @@ func TestOffsetsHealsAndTellsWhatCannotHeal(t *testing.T) {
 	})
 }
 
+func TestEpochEndsAnswersForEveryLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newBroker(t, kfake.SeedTopics(3, "t"), kfake.NumBrokers(2), kfake.Ports(9092, 9093))
+		produce(t, k.client(t), 20) // to partition 0
+		ends, err := EpochEnds(t.Context(), k.cfg, "t", map[int32]int32{0: 0, 1: 0, 2: 0})
+		if want := map[int32]int64{0: 20, 1: 0, 2: 0}; err != nil || !maps.Equal(ends, want) {
+			t.Errorf("ends %v, %v, want %v", ends, err, want)
+		}
+		if ends, err = EpochEnds(t.Context(), k.cfg, "t", map[int32]int32{0: 7}); err != nil || len(ends) > 0 {
+			t.Errorf("ends %v, %v of an epoch to come, want none", ends, err)
+		}
+		k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetForLeaderEpoch}, Err: kerr.TopicAuthorizationFailed, Count: -1})
+		var denied *PermissionError
+		if _, err := EpochEnds(t.Context(), k.cfg, "t", map[int32]int32{0: 0}); !errors.As(err, &denied) || denied.Topic != "t" {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
 func TestTopicsNamesWhatIsMissingAndCreatesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(3, "t"), kfake.SeedTopics(5, "u"), kfake.AllowAutoTopicCreation())

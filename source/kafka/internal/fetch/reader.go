@@ -152,6 +152,10 @@ func (r *Reader) End() (int64, bool) {
 // back from call to call.
 func (r *Reader) LeaderEpoch(frontier int64) int32 { return r.epochs.below(frontier) }
 
+// EpochAt returns the leader epoch of the last batch below an offset that was read, or -1 if it is not known. The offset
+// may lie anywhere.
+func (r *Reader) EpochAt(offset int64) int32 { return r.epochs.at(offset) }
+
 // LogID returns the identity of the log that is read, empty while it is not known or where brokers have none.
 func (r *Reader) LogID() string { return *r.watch.id.Load() }
 
