@@ -226,9 +226,6 @@ func apply(m keystrand.Middleware, next keystrand.Next, i int, errs *[]error) (w
 
 func (c config) withDefaults() config {
 	c.limits, c.timing = c.limits.withDefaults(), c.timing.withDefaults()
-	if c.key == nil {
-		c.key = keystrand.ByKey
-	}
 	if c.policy == nil {
 		c.policy = Stop
 	}

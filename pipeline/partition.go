@@ -74,7 +74,9 @@ func (p *Pipeline) open(ctx context.Context, sp source.Partition) *partition {
 func (pt *partition) track(b *source.Batch) (first int64, settled []bool, err error) {
 	pt.offsets = pt.offsets[:0]
 	for i := range b.Messages {
-		pt.offsets = append(pt.offsets, b.Messages[i].Offset)
+		m := &b.Messages[i]
+		m.Epoch, m.Fetched = pt.id.Epoch, pt.fetchedAt
+		pt.offsets = append(pt.offsets, m.Offset)
 	}
 	first, settled, err = pt.tracker.Track(pt.offsets, b.Next)
 	if err != nil {
@@ -88,9 +90,26 @@ func (pt *partition) track(b *source.Batch) (first int64, settled []bool, err er
 
 // place adds a message to the lanes of its key, and returns the item to fill.
 func (p *Pipeline) place(pt *partition, lanes *keyed.Batch[item], m *keystrand.Message, number int64) *item {
+	var it *item
+	lane, ordered := "", true
+	if p.cfg.key == nil && m.Key != nil { // as ByKey says, without a call that may fail or panic
+		lane, _, _ = keystrand.KeyOf(m.Key).Lanes()
+		it = lanes.Add(lane)
+		it.marks = 0
+	} else {
+		it, lane, ordered = p.placeByFunc(pt, lanes, m, number)
+	}
+	it.number = number
+	if p.outputs != nil {
+		it.writer = p.writerOf(lane, ordered, number)
+	}
+	return it
+}
+
+// placeByFunc is place for what the key function says.
+func (p *Pipeline) placeByFunc(pt *partition, lanes *keyed.Batch[item], m *keystrand.Message, number int64) (it *item, lane string, ordered bool) {
 	key, err := p.keyOf(m)
 	lane, more, ordered := key.Lanes()
-	var it *item
 	switch {
 	case err != nil:
 		pt.keyErrors.Store(number, err)
@@ -109,11 +128,7 @@ func (p *Pipeline) place(pt *partition, lanes *keyed.Batch[item], m *keystrand.M
 		it = lanes.AddUnordered()
 		it.marks = 0
 	}
-	it.number = number
-	if p.outputs != nil {
-		it.writer = p.writerOf(lane, ordered, number)
-	}
-	return it
+	return it, lane, ordered
 }
 
 // keyOf calls the key function; its panic is an error like any other.
@@ -123,6 +138,9 @@ func (p *Pipeline) keyOf(m *keystrand.Message) (key keystrand.Key, err error) {
 			err = &keystrand.PanicError{Value: v, Stack: debug.Stack()}
 		}
 	}()
+	if p.cfg.key == nil {
+		return keystrand.ByKey(m)
+	}
 	return p.cfg.key(m)
 }
 

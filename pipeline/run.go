@@ -105,7 +105,6 @@ func (p *Pipeline) submit(pt *partition, b *source.Batch, first int64, settled [
 			continue // an earlier owner has settled it ahead of the frontier
 		}
 		m := &b.Messages[i]
-		m.Epoch, m.Fetched = pt.id.Epoch, pt.fetchedAt
 		it := p.place(pt, lanes, m, first+int64(i))
 		it.Message = *m
 		it.size = uint32(min(int64(m.Size()), math.MaxUint32)) //nolint:gosec // it fits
