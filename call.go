@@ -41,7 +41,9 @@ func (c *Call) Emitted() []Message { return c.emitted }
 // Reset prepares c for a turn with these messages and drops what an earlier turn left.
 func (c *Call) Reset(ms ...*Message) {
 	c.Messages = append(c.Messages[:0], ms...)
-	c.dropEmitted()
+	if len(c.emitted) > 0 {
+		c.dropEmitted()
+	}
 }
 
 func (c *Call) dropEmitted() {

@@ -1,6 +1,9 @@
 package keyed
 
-import "reflect"
+import (
+	"reflect"
+	"slices"
+)
 
 // Batch is what one Submit hands over. It is the queue's own and used again and again, by its one submitting goroutine.
 type Batch[T any] struct {
@@ -11,8 +14,6 @@ type Batch[T any] struct {
 	used   int
 
 	slow bool // the lane of the item that was added last is slow
-
-	touched uint32 // keeps the compiler from leaving touch out
 }
 
 // staged is an item on its way to its lanes.
@@ -85,16 +86,15 @@ func (b *Batch[T]) stage(k kind) *staged[T] {
 	if b.used == len(b.free) {
 		b.refill()
 	}
-	if b.used&(touchAtOnce-1) == 0 { // they were others' last: their cache misses are to overlap
-		for _, n := range b.free[b.used:min(b.used+touchAtOnce, len(b.free))] {
-			if n.next != nil {
-				b.touched++
-			}
-		}
+	n := len(b.staged)
+	if n == cap(b.staged) {
+		b.staged = slices.Grow(b.staged, 1)
 	}
-	b.staged = append(b.staged, staged[T]{node: b.free[b.used], kind: k})
+	b.staged = b.staged[:n+1]
+	s := &b.staged[n] // zero, see reset; filled in place: a copy of what was written a moment ago stalls the processor
+	s.node, s.kind = b.free[b.used], k
 	b.used++
-	return &b.staged[len(b.staged)-1]
+	return s
 }
 
 // refill gets nodes from the executor, or new ones: many in one allocation.

@@ -1,6 +1,9 @@
 package keyed
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // claimLocked gives w the lanes that it is to run next: one, or as many as make about shortTurn of work, but no more
 // than its part of what is ready.
@@ -15,19 +18,10 @@ func (e *Executor[T]) claimLocked(w *worker[T], now int64) {
 		if l == nil {
 			break
 		}
-		w.entries = append(w.entries, entry[T]{lane: l, since: since})
-	}
-	if len(w.entries) > 1 {
-		w.touched += touch(w.entries)
-	}
-	taken := w.entries[:0]
-	for i := range w.entries {
-		if l := w.entries[i].lane; !l.table.queue.fenced { // else Fence finds it in the table
-			taken = append(taken, e.takeLocked(w, l, w.entries[i].since))
+		if !l.table.queue.fenced { // else Fence finds it in the table
+			e.takeLocked(w, l, since)
 		}
 	}
-	clear(w.entries[len(taken):])
-	w.entries = taken
 	if w.n = len(w.entries); w.n == 0 {
 		return
 	}
@@ -49,43 +43,40 @@ func (e *Executor[T]) claimLocked(w *worker[T], now int64) {
 	}
 }
 
-// touch loads what taking the entries is about to read, so that the cache misses of all overlap.
-func touch[T any](entries []entry[T]) (sum uint32) {
-	for i := range entries {
-		sum += entries[i].lane.hash
-	}
-	for i := range entries {
-		if l := entries[i].lane; l.tail != nil && l.head().multi != nil {
-			sum++
-		}
-	}
-	return sum
-}
-
 // takeLocked makes a ready lane run: it takes the items of one turn out of it.
-func (e *Executor[T]) takeLocked(w *worker[T], l *lane[T], since uint32) entry[T] {
+func (e *Executor[T]) takeLocked(w *worker[T], l *lane[T], since uint32) {
+	if len(w.entries) == cap(w.entries) {
+		w.entries = slices.Grow(w.entries, 1)
+	}
+	w.entries = w.entries[:len(w.entries)+1]
+	en := &w.entries[len(w.entries)-1] // filled in place: a copy of what was written a moment ago stalls the processor
 	q := l.table.queue
-	en := entry[T]{lane: l, queue: q, since: since, n: 1}
+	en.lane, en.queue, en.since, en.n, en.told = l, q, since, 1, false
 	q.turns++
-	if m := l.head().multi; m != nil {
+	l.state, l.at, l.taken = Running, uint32(w.number), 1
+	switch {
+	case l.links == 0 && (l.count == 1 || e.cfg.MaxTurn == 1 || l.single > 0):
+		en.first = l.pop(1)
+		l.count--
+	case l.head().multi == nil:
+		n := 1
+		if l.single == 0 {
+			n = l.prefix(e.cfg.MaxTurn)
+		}
+		en.first, en.n = l.pop(n), int32(n)
+		l.count -= uint32(n)
+		l.taken = uint16(n)
+	default:
+		m := l.head().multi
 		en.first = m.node
 		for _, x := range m.lanes {
 			x.pop(1)
 			x.links--
 			x.state, x.at, x.taken = Running, uint32(w.number), 1
 		}
-	} else {
-		n := 1
-		if e.cfg.MaxTurn > 1 && l.single == 0 {
-			n = l.prefix(e.cfg.MaxTurn)
-		}
-		en.first, en.n = l.pop(n), int32(n)
-		l.count -= uint32(n)
-		l.state, l.at, l.taken = Running, uint32(w.number), uint16(n)
 	}
 	q.ready -= int(en.n)
 	q.running += int(en.n)
-	return en
 }
 
 // untakeLocked is the opposite, for an entry that was not started.
@@ -132,14 +123,6 @@ func (e *Executor[T]) settleLocked(f *flush[T], now int64) {
 		e.turnEndedLocked(q)
 	}
 	f.ended = f.ended[:0]
-	if len(f.entries) > 1 {
-		for i := range f.entries { // as in touch
-			l := f.entries[i].lane
-			if *l.table.bucket(l.hash) == l {
-				f.touched++
-			}
-		}
-	}
 	for i := range f.entries {
 		e.releaseLocked(&f.entries[i], f, now)
 	}
@@ -197,6 +180,14 @@ func (e *Executor[T]) feedLocked(turn int64) {
 // releaseLocked ends a turn: what is done leaves, the rest goes back, and the lane goes on.
 func (e *Executor[T]) releaseLocked(en *entry[T], f *flush[T], now int64) {
 	q, l := en.queue, en.lane
+	if en.n == 1 && en.done == 1 && l.waiting() == 0 && l.flags == 0 && !q.fenced && en.first.multi == nil { // most are so: it goes
+		q.running--
+		q.finished++
+		f.dead = append(f.dead, en.first)
+		e.removeLocked(l)
+		e.turnEndedLocked(q)
+		return
+	}
 	done, rest := int(en.done), int(en.n-en.done)
 	q.running -= int(en.n)
 	q.finished += int64(done)
@@ -242,7 +233,9 @@ func (e *Executor[T]) releaseLocked(en *entry[T], f *flush[T], now int64) {
 func (e *Executor[T]) onwardLocked(l *lane[T], en *entry[T], now int64) {
 	q := l.table.queue
 	l.flags &^= flagEarlier
-	e.shareLocked(q, l)
+	if e.cfg.Share > 0 {
+		e.shareLocked(q, l)
+	}
 	switch {
 	case l.tail == nil:
 		e.removeLocked(l)
@@ -260,7 +253,8 @@ func (e *Executor[T]) readyLocked(l *lane[T], since uint32) {
 	if l.table.queue.fenced {
 		return // Fence finds it in the table
 	}
-	if m := l.head().multi; m != nil {
+	if l.links > 0 && l.head().multi != nil { // without links its first node need not be read
+		m := l.head().multi
 		if m.heads++; m.heads < len(m.lanes) {
 			return
 		}
@@ -282,7 +276,7 @@ func (e *Executor[T]) removeLocked(l *lane[T]) {
 		e.quickLocked(l)
 	}
 	*l = lane[T]{}
-	e.lanes.give(l)
+	e.lanes.put(l)
 	if t.barrier == nil && q.gateLen() > 0 {
 		e.gatedLocked(q)
 	}

@@ -13,8 +13,6 @@ type flush[T any] struct {
 	dead  []*node[T]
 	late  []lateItem[T] // came back after their queue was fenced
 	ended []*Queue[T]   // whose turns end when late ones are dropped, one each
-
-	touched uint32 // keeps the compiler from leaving loads out
 }
 
 type lateItem[T any] struct {

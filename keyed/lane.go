@@ -92,6 +92,11 @@ func (l *lane[T]) pushFront(first, last *node[T]) {
 
 // pop takes the first n nodes, which must be there, as a chain that ends with nil.
 func (l *lane[T]) pop(n int) *node[T] {
+	if n == 1 && l.waiting() == 1 { // without reading the node
+		first := l.tail
+		l.tail, first.next = nil, nil
+		return first
+	}
 	first := l.tail.next
 	last := first
 	for range n - 1 {

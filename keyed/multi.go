@@ -34,7 +34,7 @@ func (e *Executor[T]) joinMultiLocked(q *Queue[T], s *staged[T], now int64) {
 		l := q.t.find(k.hash, k.key)
 		fresh := l == nil
 		if fresh {
-			l = e.newLaneLocked(q.t, k.hash, k.key, 0)
+			l = e.newLaneLocked(q.t, q.t.bucket(k.hash), k.hash, k.key, 0)
 		}
 		if !l.has(flagSlow) {
 			l.key = k.key

@@ -32,6 +32,8 @@ func (p *pool[X]) takeMany(dst []*X, n int) []*X {
 	return dst
 }
 
+func (p *pool[X]) put(x *X) { p.free = append(p.free, x) }
+
 func (p *pool[X]) give(x ...*X) { p.free = append(p.free, x...) }
 
 // trim forgets those that nobody needed since the last trim, and tells whether there is more to trim later. What was

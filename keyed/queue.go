@@ -70,13 +70,8 @@ func (q *Queue[T]) Submit(b *Batch[T]) error {
 	q.ready += len(b.staged)
 	i := 0
 	for {
-		for end := min(i+joinAtOnce, len(b.staged)); i < end; {
-			few := b.staged[i:min(i+touchAtOnce, end)]
-			b.touched += q.t.touch(few)
-			for j := range few {
-				e.acceptLocked(q, &few[j], now)
-			}
-			i += len(few)
+		for end := min(i+joinAtOnce, len(b.staged)); i < end; i++ {
+			e.acceptLocked(q, &b.staged[i], now)
 		}
 		b.refillLocked()
 		e.wakeLocked()
@@ -119,17 +114,27 @@ func (e *Executor[T]) joinLocked(q *Queue[T], s *staged[T], now int64) {
 		return
 	}
 	var l *lane[T]
+	flags := uint8(0)
 	switch s.kind {
 	case ordered:
-		l = q.t.find(s.hash, s.key)
 	case unordered:
-		l = e.newLaneLocked(q.t, e.serialHash(), "", flagUnordered)
+		s.hash, flags = e.serialHash(), flagUnordered
 	case barrier:
-		l = e.newLaneLocked(q.t, e.serialHash(), "", flagUnordered|flagBarrier)
-		q.t.barrier = l
+		s.hash, flags = e.serialHash(), flagUnordered|flagBarrier
+	}
+	bucket := q.t.bucket(s.hash)
+	if flags == 0 {
+		l = findIn(*bucket, s.hash, s.key)
 	}
 	if l == nil {
-		l = e.newLaneLocked(q.t, s.hash, s.key, 0)
+		l = e.newLaneLocked(q.t, bucket, s.hash, s.key, flags)
+		if s.kind == barrier {
+			q.t.barrier = l
+		}
+		l.push(s.node)
+		l.count = 1 // no share is less, and no slow lane so short
+		e.readyLocked(l, milli(now))
+		return
 	}
 	if !l.has(flagSlow) {
 		l.key = s.key
@@ -150,12 +155,11 @@ func (e *Executor[T]) joinLocked(q *Queue[T], s *staged[T], now int64) {
 		q.ready--
 		q.parked++
 	case Running:
-	default: // new
-		e.readyLocked(l, milli(now))
 	}
 }
 
-func (e *Executor[T]) newLaneLocked(t *table[T], hash uint32, key string, flags uint8) *lane[T] {
+// newLaneLocked makes a lane, in the bucket of its hash.
+func (e *Executor[T]) newLaneLocked(t *table[T], bucket **lane[T], hash uint32, key string, flags uint8) *lane[T] {
 	l := e.lanes.take()
 	if l == nil {
 		chunk := make([]lane[T], lanesAtOnce)
@@ -165,7 +169,7 @@ func (e *Executor[T]) newLaneLocked(t *table[T], hash uint32, key string, flags 
 		l = &chunk[0]
 	}
 	l.key, l.hash, l.flags = key, hash, flags
-	t.add(l)
+	t.add(l, bucket)
 	return l
 }
 

@@ -77,8 +77,14 @@ func (s *classes[T]) pop() (*lane[T], uint32) {
 	if s.turn&3 == 0 {
 		c = s.oldest()
 	}
-	first := s.lists[c].first(s)
-	s.remove(first.lane)
+	list := &s.lists[c]
+	first := list.first(s)
+	list.remove(s, list.head)
+	if list.count == 0 {
+		s.mask &^= 1 << c
+	}
+	s.count--
+	first.lane.class = 0 // only written: its cache miss is not waited for here
 	return first.lane, first.since
 }
 
@@ -100,9 +106,13 @@ func (s *classes[T]) insert(l *lane[T], c int, since uint32) {
 	list := &s.lists[c]
 	l.class = uint8(c) + 1
 	s.mask |= 1 << c
-	if list.count > 0 && before(since, list.first(s).since) { // it grew into this class and waits longer than all in it
+	// If it grew into this class it may wait longer than all in it.
+	if list.count > 0 && before(since, list.newest) && before(since, list.first(s).since) {
 		l.at = list.pushFront(s, slot[T]{l, since})
 		return
+	}
+	if list.count == 0 || before(list.newest, since) {
+		list.newest = since
 	}
 	l.at = list.pushBack(s, slot[T]{l, since})
 }
@@ -123,6 +133,7 @@ type laneList[T any] struct {
 	base       uint32 // place of the first slot of the first page; places wrap around
 	head, tail uint32 // places of the first and after the last
 	count      int    // without holes
+	newest     uint32 // since: nobody in it got ready later
 }
 
 type slot[T any] struct {

@@ -22,7 +22,7 @@ type table[T any] struct {
 	id      ID
 	queue   *Queue[T] // the newest epoch
 	barrier *lane[T]  // waits for its turn, or has it, perhaps of an earlier epoch: nothing joins
-	pages   [][]*lane[T]
+	pages   []*[pageSize]*lane[T]
 	level   uint // there are 1<<level + split buckets
 	split   uint32
 	lanes   int
@@ -37,15 +37,16 @@ func newTable[T any](id ID) *table[T] {
 
 // reset makes it small; there must be no lanes.
 func (t *table[T]) reset() {
-	t.pages, t.level, t.split, t.peak = [][]*lane[T]{make([]*lane[T], pageSize)}, pageBits, 0, 0
+	t.pages, t.level, t.split, t.peak = []*[pageSize]*lane[T]{new([pageSize]*lane[T])}, pageBits, 0, 0
 }
 
-func (t *table[T]) buckets() uint32 { return 1<<t.level + t.split }
+func (t *table[T]) buckets() uint32 { return 1<<(t.level&31) + t.split }
 
 func (t *table[T]) bucket(hash uint32) **lane[T] {
-	i := hash & (1<<t.level - 1)
+	mask := uint32(1)<<(t.level&31) - 1
+	i := hash & mask
 	if i < t.split {
-		i = hash & (1<<(t.level+1) - 1)
+		i = hash & (2*mask + 1)
 	}
 	return &t.pages[i>>pageBits][i&pageMask]
 }
@@ -54,7 +55,12 @@ func (t *table[T]) at(i uint32) **lane[T] { return &t.pages[i>>pageBits][i&pageM
 
 // find compares whole keys: equal hash is not equal key.
 func (t *table[T]) find(hash uint32, key string) *lane[T] {
-	for l := *t.bucket(hash); l != nil; l = l.chain {
+	return findIn(*t.bucket(hash), hash, key)
+}
+
+// findIn is find in a bucket.
+func findIn[T any](l *lane[T], hash uint32, key string) *lane[T] {
+	for ; l != nil; l = l.chain {
 		if l.hash == hash && l.flags&flagUnordered == 0 && l.key == key {
 			return l
 		}
@@ -62,10 +68,10 @@ func (t *table[T]) find(hash uint32, key string) *lane[T] {
 	return nil
 }
 
-func (t *table[T]) add(l *lane[T]) {
-	b := t.bucket(l.hash)
-	l.chain = *b
-	*b = l
+// add adds a lane to the bucket of its hash.
+func (t *table[T]) add(l *lane[T], bucket **lane[T]) {
+	l.chain = *bucket
+	*bucket = l
 	l.table = t
 	t.lanes++
 	if t.lanes > t.peak {
@@ -89,7 +95,7 @@ func (t *table[T]) remove(l *lane[T]) {
 // grow splits one bucket.
 func (t *table[T]) grow() {
 	if t.buckets()&pageMask == 0 {
-		t.pages = append(t.pages, make([]*lane[T], pageSize))
+		t.pages = append(t.pages, new([pageSize]*lane[T]))
 	}
 	low, high := t.at(t.split), t.at(t.buckets())
 	bit := uint32(1) << t.level
@@ -153,25 +159,4 @@ func (t *table[T]) walk(step uint32, bits uint, visit func(*lane[T])) {
 			l = next
 		}
 	}
-}
-
-const touchAtOnce = 64
-
-// touch loads what joining these items is about to read, so that the cache misses of all overlap.
-func (t *table[T]) touch(items []staged[T]) (sum uint32) {
-	var heads [touchAtOnce]*lane[T]
-	for i := range items {
-		heads[i] = *t.bucket(items[i].hash)
-	}
-	for i, l := range heads[:len(items)] {
-		if l == nil || l.hash != items[i].hash || l.tail == nil {
-			heads[i] = nil
-		}
-	}
-	for _, l := range heads[:len(items)] {
-		if l != nil && l.tail.multi != nil {
-			sum++
-		}
-	}
-	return sum
 }

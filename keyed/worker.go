@@ -53,7 +53,6 @@ type worker[T any] struct {
 	items   []*T
 	scratch any
 	flush   flush[T]
-	touched uint32 // keeps the compiler from leaving touch out
 }
 
 // entry is a lane in a claim: what it was taken with, and what came of it.
