@@ -48,6 +48,10 @@ func TestNewReturnsAllErrorsAtOnce(t *testing.T) {
 			t.Errorf("the error does not name %q:\n%v", want, err)
 		}
 	}
+	_, err = kafka.New([]string{"", "nowhere"}, "g", []string{"t"}, kafka.Config{})
+	if err == nil || !strings.Contains(err.Error(), `broker ""`) || !strings.Contains(err.Error(), `broker "nowhere"`) {
+		t.Errorf("brokers without a port: %v", err)
+	}
 	_, err = kafka.New([]string{"b:9092"}, "g", []string{"t"}, kafka.Config{MaxBytes: 65 << 20})
 	if err == nil || !strings.Contains(err.Error(), "MaxBytes") {
 		t.Errorf("MaxBytes of 65 MiB: %v", err)

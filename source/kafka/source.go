@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"sync"
 
@@ -69,8 +70,10 @@ func New(brokers []string, group string, topics []string, cfg Config) (*Source, 
 	if len(brokers) == 0 {
 		errs = append(errs, errors.New("kafka: no brokers are given"))
 	}
-	if slices.Contains(brokers, "") {
-		errs = append(errs, errors.New("kafka: the address of a broker is empty"))
+	for _, b := range brokers {
+		if _, _, err := net.SplitHostPort(b); err != nil {
+			errs = append(errs, fmt.Errorf("kafka: broker %q is not host:port: %w", b, err))
+		}
 	}
 	if group == "" {
 		errs = append(errs, errors.New("kafka: no group is given"))
