@@ -3,6 +3,8 @@ package pipeline
 import (
 	"context"
 	"fmt"
+
+	"github.com/keystrand/keystrand/source"
 )
 
 // PausePartition stops fetching of a partition, owned now or later, until ResumePartition. What is in flight goes on.
@@ -105,8 +107,8 @@ func (p *Pipeline) Ready() bool {
 	if state != Running {
 		return false
 	}
-	if r, ok := p.cfg.source.(interface{ Ready() bool }); ok {
-		return r.Ready()
+	if r, ok := p.cfg.source.(source.Reporter); ok {
+		return r.Report().Ready
 	}
 	return accepted
 }

@@ -22,6 +22,7 @@ type Snapshot struct {
 	State      State
 	At         time.Time
 	Partitions []PartitionSnapshot // by stream and number
+	Source     source.Report       // zero for a source that does not tell how it is
 
 	Settled      int64 // messages, since the start of Run, as all of these
 	Skipped      int64 // of the settled: without effect
@@ -157,6 +158,9 @@ func (p *Pipeline) Snapshot() Snapshot {
 		Retried:      p.counts.retried.Load(),
 		DeadLettered: p.counts.deadLettered.Load(),
 		Written:      p.counts.written.Load(),
+	}
+	if r, ok := p.cfg.source.(source.Reporter); ok {
+		s.Source = r.Report()
 	}
 	p.mu.Lock()
 	s.State = p.state

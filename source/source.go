@@ -121,3 +121,28 @@ type Prefetcher interface {
 	// Prefetch returns how many bytes at most the source holds for one partition. It is a constant.
 	Prefetch() int
 }
+
+// Reporter is implemented by sources that can tell how they are: what a snapshot shows of them.
+type Reporter interface {
+	// Report returns how the source is now. It does not block and is called from any goroutine.
+	Report() Report
+}
+
+// Report is how a source is at one moment.
+type Report struct {
+	// State is where it stands, in a word or two.
+	State string
+	// Ready: it takes part, whether or not it owns a partition. What a readiness probe asks.
+	Ready bool
+	// Trouble is what does not work just now and is tried again.
+	Trouble []Trouble
+	// Stalled are the partitions that stand below the end of their logs although nothing holds them back here.
+	Stalled []ID
+}
+
+// Trouble is something that does not work just now and is tried again.
+type Trouble struct {
+	What  string    // is being tried: "join", "commit", …
+	Err   error     // the last one
+	Since time.Time // when it began to fail
+}

@@ -318,11 +318,17 @@ func TestPassingErrorsAreWaitedForAndTold(t *testing.T) {
 				s := w.source("g")
 				got := w.join(s, 1)
 				time.Sleep(20 * time.Second)
+				if r := s.Report(); len(r.Trouble) == 0 || r.Trouble[0].Err == nil {
+					t.Errorf("while it fails, the report is %+v", r)
+				}
 				if st := s.Status(); len(st.Trouble) == 0 || st.Trouble[0].Since.IsZero() {
 					t.Errorf("status = %+v, want the trouble in it", st)
 				}
 				h.Remove()
 				ps := <-got
+				if r := s.Report(); len(r.Trouble) != 0 || !r.Ready || r.State != "member" {
+					t.Errorf("when it works again, the report is %+v", r)
+				}
 				if st := s.Status(); len(st.Trouble) != 0 || st.State != kafka.Member || st.MemberID == "" || len(st.Partitions) != 1 {
 					t.Errorf("status = %+v, want a member without trouble", st)
 				}

@@ -2,6 +2,8 @@ package kafka
 
 import (
 	"slices"
+
+	"github.com/keystrand/keystrand/source"
 )
 
 // State is where a member stands.
@@ -73,4 +75,19 @@ func (s *Source) Status() Status {
 		})
 	}
 	return st
+}
+
+// Report is Status in the words that all sources share.
+func (s *Source) Report() source.Report {
+	st := s.Status()
+	r := source.Report{State: st.State.String(), Ready: st.State == Member || st.State == HandingOver}
+	for _, t := range st.Trouble {
+		r.Trouble = append(r.Trouble, source.Trouble(t))
+	}
+	for _, p := range st.Partitions {
+		if p.Stalled {
+			r.Stalled = append(r.Stalled, source.ID{Stream: p.Stream, Partition: p.Partition, Epoch: p.Epoch})
+		}
+	}
+	return r
 }
