@@ -78,7 +78,10 @@ func (b *Builder) Transform(t keystrand.Transformer) *Transform {
 // Transform is a pipeline under construction that lacks its sink.
 type Transform struct{ b *Builder }
 
-// To sets the sink that takes what the transformer emits. The pipeline opens and closes writers of it; the sink itself
+// To sets the sink that takes what the transformer emits. A sink keeps the order of each key of the outputs; to keep that
+// of the inputs' lanes too, two outputs of one lane that differ in their keys, or have none, never stand in one Write. So
+// outputs that have the key of their lane travel in large batches, and a lane whose outputs have other keys costs a Write
+// each. The pipeline opens and closes writers of it; the sink itself
 // is closed by whoever made it.
 func (t *Transform) To(s sink.Sink) *Builder {
 	t.b.calls["sink"]++

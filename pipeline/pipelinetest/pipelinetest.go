@@ -49,6 +49,9 @@ type Call struct {
 // all of them are settled, or the pipeline has stopped. compose gets a builder that has its source; it sets at least a
 // handler. The messages' offsets count from 0.
 //
+// A key that is blocked for good (pipeline.Block) is never settled: then Run does not return, so end the pipeline with
+// another policy.
+//
 // Everything runs in a testing/synctest bubble, so compose and handlers must not use real I/O, and a goroutine that
 // they leave behind fails the test. Run must not be called within another bubble.
 func Run(t *testing.T, compose func(*pipeline.Builder), msgs ...keystrand.Message) Result {
