@@ -91,7 +91,8 @@ func (pt *partition) track(b *source.Batch) (first int64, settled []bool, err er
 // place adds a message to the lanes of its key, and returns the item to fill.
 func (p *Pipeline) place(pt *partition, lanes *keyed.Batch[item], m *keystrand.Message, number int64) *item {
 	var it *item
-	lane, ordered := "", true
+	var lane string
+	ordered := true
 	if p.cfg.key == nil && m.Key != nil { // as ByKey says, without a call that may fail or panic
 		lane, _, _ = keystrand.KeyOf(m.Key).Lanes()
 		it = lanes.Add(lane)

@@ -399,13 +399,13 @@ func (g *generation) claim(ctx context.Context, names []partitionName, topics ma
 	for _, n := range names {
 		m := memories[n]
 		s.mu.Lock()
-		ours := s.epochs[n]
+		epoch := nextEpoch(m.epoch, s.tried[n], g.id, now)
+		s.tried[n] = epoch // also should the claim fail: nobody can tell whether it was stored
 		end, finite := s.ends[n]
 		s.mu.Unlock()
 		if !finite {
 			end = -1
 		}
-		epoch := nextEpoch(m.epoch, ours, g.id, now)
 		restored := &commit.Progress{Log: topics[n.Topic].LogID, Epoch: epoch, Frontier: begins[n], Ahead: m.ahead}
 		claimed := *restored
 		if len(m.ahead) > 0 {

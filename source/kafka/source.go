@@ -51,6 +51,7 @@ type Source struct {
 	queue   []*Partition
 	held    map[partitionName]*Partition // offered and not released, of any generation
 	epochs  map[partitionName]int64      // our last ones
+	tried   map[partitionName]int64      // the last ones we have tried to claim
 	counts  map[string]int32             // partitions of each topic, as last seen
 	found   map[string]int32             // the same when the source began; nil before
 	ends    map[partitionName]int64      // where a finite source stops
@@ -106,6 +107,7 @@ func New(brokers []string, group string, topics []string, cfg Config) (*Source, 
 		changed:    make(chan struct{}, 1),
 		held:       make(map[partitionName]*Partition),
 		epochs:     make(map[partitionName]int64),
+		tried:      make(map[partitionName]int64),
 		counts:     make(map[string]int32),
 		ends:       make(map[partitionName]int64),
 		done:       make(map[partitionName]bool),
