@@ -27,7 +27,7 @@ type Limits struct {
 	MaxReplay int
 	// MaxBatch is how many messages a BatchHandler gets at most; at most 65,535. Default: 64.
 	MaxBatch int
-	// FetchMessages and FetchBytes bound one batch from the source; FetchBytes is at most InFlightBytes. Defaults: 1,024
+	// FetchMessages and FetchBytes bound one batch from the source; FetchBytes is at most InFlightBytes. Defaults: 256
 	// and 1 MiB.
 	FetchMessages int
 	FetchBytes    int
@@ -75,7 +75,7 @@ func (l Limits) withDefaults() Limits {
 	l.KeyShare = or(l.KeyShare, max(1, l.InFlight/4))
 	l.MaxReplay = or(l.MaxReplay, 100_000)
 	l.MaxBatch = or(l.MaxBatch, 64)
-	l.FetchMessages = or(l.FetchMessages, 1_024)
+	l.FetchMessages = or(l.FetchMessages, 256)
 	l.FetchBytes = min(or(l.FetchBytes, 1<<20), l.InFlightBytes) // so that a message larger than the budget comes alone
 	l.Writers = or(l.Writers, 8)
 	return l
