@@ -22,14 +22,14 @@ type Message struct {
 	Stream string
 	// Partition is the number of the partition within the stream.
 	Partition int32
+	// Attempt counts the calls of the handler for this message: 1, 2, and so on. It lives in memory only: after a
+	// restart it begins at 1 again. Set by the pipeline.
+	Attempt int32
 	// Offset is the position in the partition. Offsets ascend and may skip numbers.
 	Offset int64
 	// Native is the source's own form of the message, for instance a row of a binlog. Nil for plain logs.
 	Native Native
 
-	// Attempt counts the calls of the handler for this message: 1, 2, and so on. It lives in memory only: after a
-	// restart it begins at 1 again. Set by the pipeline.
-	Attempt int
 	// Epoch is the number of the ownership under which the message was fetched. It grows with every hand-over of the
 	// partition, so a store can refuse the write of an owner that is no more (a fencing token). Set by the pipeline.
 	Epoch int64

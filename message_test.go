@@ -116,7 +116,7 @@ func TestTransformDropsWhatAnEarlierTryEmitted(t *testing.T) {
 	tries := 0
 	next := keystrand.TransformNext(keystrand.TransformerFunc(func(_ context.Context, m *keystrand.Message, emit func(keystrand.Message)) error {
 		tries++
-		emit(keystrand.Message{Offset: m.Offset, Attempt: tries})
+		emit(keystrand.Message{Offset: m.Offset, Attempt: int32(tries)})
 		if tries == 1 {
 			return errors.New("again")
 		}

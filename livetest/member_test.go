@@ -164,7 +164,7 @@ type handler struct {
 var errOnPurpose = errors.New("failed on purpose")
 
 func (h *handler) Handle(ctx context.Context, m *keystrand.Message) error {
-	e := Event{Kind: Started, Stream: m.Stream, Partition: m.Partition, Epoch: m.Epoch, Offset: m.Offset, Key: string(m.Key), Attempt: m.Attempt}
+	e := Event{Kind: Started, Stream: m.Stream, Partition: m.Partition, Epoch: m.Epoch, Offset: m.Offset, Key: string(m.Key), Attempt: int(m.Attempt)}
 	e.Number, _ = strconv.ParseInt(strings.TrimRight(string(m.Value), " "), 10, 64)
 	h.record.Write(e)
 	e.Kind = Finished
@@ -198,7 +198,7 @@ func (h *handler) work(ctx context.Context, m *keystrand.Message) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if h.FailOne > 0 && dice>>16%uint64(h.FailOne) == 0 && m.Attempt <= 1+int(dice>>32%3) {
+	if h.FailOne > 0 && dice>>16%uint64(h.FailOne) == 0 && int(m.Attempt) <= 1+int(dice>>32%3) {
 		return errOnPurpose
 	}
 	return nil

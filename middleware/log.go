@@ -55,7 +55,7 @@ func logTurn(ctx context.Context, log *slog.Logger, c *keystrand.Call, took time
 		slog.Int64("partition", int64(m.Partition)),
 		slog.Int64("offset", m.Offset),
 		slog.String("key", quoteKey(m.Key)),
-		slog.Int("attempt", m.Attempt),
+		slog.Int("attempt", int(m.Attempt)),
 		slog.Duration("duration", took),
 		slog.String("outcome", outcome.String()))
 	if outcome == keystrand.Retry {

@@ -162,7 +162,7 @@ func (r *retrier) decide(ctx context.Context, c *keystrand.Call, err error) erro
 	if m == nil {
 		return err
 	}
-	attempt := max(m.Attempt, 1)
+	attempt := int(max(m.Attempt, 1))
 	delay := r.delay(attempt)
 	if outcome == keystrand.Retry {
 		delay = own

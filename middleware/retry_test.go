@@ -20,7 +20,7 @@ func TestRetryDelaysFollowFromTheAttemptAlone(t *testing.T) {
 	m := Retry(RetryPolicy{Initial: 100 * time.Millisecond, MaxDelay: time.Second, DisableJitter: true, MaxAttempts: 8})
 	want := []time.Duration{100, 200, 400, 800, 1000, 1000, 1000} // ms after attempt 1, 2, …
 	for _, attempt := range []int{3, 1, 7, 2, 5, 4, 6, 1} {       // in any order: lanes move between workers
-		err := turn(t.Context(), returning(errFlaky), m, &keystrand.Message{Attempt: attempt})
+		err := turn(t.Context(), returning(errFlaky), m, &keystrand.Message{Attempt: int32(attempt)})
 		o, d := keystrand.OutcomeOf(err)
 		if o != keystrand.Retry || d != want[attempt-1]*time.Millisecond || !errors.Is(err, errFlaky) {
 			t.Errorf("attempt %d: %v after %v, want %v: %v", attempt, o, d, want[attempt-1]*time.Millisecond, err)
@@ -107,7 +107,7 @@ func TestRetryBounds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for shape, end := range shapes(func(context.Context) error { return x.err }) {
-				err := turn(t.Context(), end, Retry(x.policy), &keystrand.Message{Attempt: x.attempt})
+				err := turn(t.Context(), end, Retry(x.policy), &keystrand.Message{Attempt: int32(x.attempt)})
 				if o, d := keystrand.OutcomeOf(err); o != x.outcome || d != x.delay {
 					t.Errorf("%s: %v after %v, want %v after %v: %v", shape, o, d, x.outcome, x.delay, err)
 				}
@@ -159,7 +159,7 @@ func TestRetryCountsNothingOnceItsContextHasEnded(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(keystrand.ErrLeaving)
 	for _, attempt := range []int{1, 10} {
-		if got := turn(ctx, returning(errFlaky), Retry(RetryPolicy{}), &keystrand.Message{Attempt: attempt}); got != errFlaky { //nolint:errorlint // the very error
+		if got := turn(ctx, returning(errFlaky), Retry(RetryPolicy{}), &keystrand.Message{Attempt: int32(attempt)}); got != errFlaky { //nolint:errorlint // the very error
 			t.Errorf("attempt %d: %v, want the handler's error as it is", attempt, got)
 		}
 	}

@@ -104,7 +104,7 @@ type FailureError struct {
 }
 
 func newFailureError(m *keystrand.Message, err error) *FailureError {
-	return &FailureError{m.Stream, m.Partition, m.Offset, m.Key, m.Attempt, err}
+	return &FailureError{m.Stream, m.Partition, m.Offset, m.Key, int(m.Attempt), err}
 }
 
 // Error names the message and what happened to it.

@@ -166,7 +166,7 @@ func TestBatchErrorSettlesThePrefixAndCountsTheCulpritAlone(t *testing.T) {
 		settledOnce := map[int64]int{}
 		h := keystrand.BatchHandlerFunc(func(_ context.Context, ms []*keystrand.Message) error {
 			for i, m := range ms {
-				attempts[m.Offset] = append(attempts[m.Offset], m.Attempt)
+				attempts[m.Offset] = append(attempts[m.Offset], int(m.Attempt))
 				if m.Offset == 4 && m.Attempt < 3 {
 					for _, s := range ms[:i] {
 						settledOnce[s.Offset]++

@@ -61,7 +61,7 @@ func TestBlockHoldsTheKeyUntilResumeAndCountsAttemptsAnew(t *testing.T) {
 					return nil
 				}
 				mu.Lock()
-				attempts = append(attempts, m.Attempt)
+				attempts = append(attempts, int(m.Attempt))
 				mu.Unlock()
 				if m.Attempt < 3 && !healed.Load() {
 					return keystrand.RetryAfter(time.Second, nil)

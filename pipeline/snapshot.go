@@ -255,7 +255,7 @@ func (pt *partition) keys(s *PartitionSnapshot, now time.Time) {
 }
 
 func keySnapshot(l keyed.Lane[item], now time.Time) KeySnapshot {
-	k := KeySnapshot{Key: l.Key, Waiting: l.Len, Offset: l.Head.Offset, Attempt: l.Head.Attempt, Age: now.Sub(l.Head.Fetched)}
+	k := KeySnapshot{Key: l.Key, Waiting: l.Len, Offset: l.Head.Offset, Attempt: int(l.Head.Attempt), Age: now.Sub(l.Head.Fetched)}
 	switch {
 	case l.EarlierEpoch:
 		k.Why = WhyEarlier

@@ -208,5 +208,5 @@ func (it *item) unpin() {
 // logAbout tells what became of a message that was not handled.
 func (pt *partition) logAbout(level slog.Level, it *item, became string, err error) {
 	pt.log.LogAttrs(context.WithoutCancel(pt.ctx), level, "message not handled",
-		slog.String("became", became), slog.Int64("offset", it.Offset), slog.String("key", fmt.Sprintf("%.64q", it.Key)), slog.Int("attempt", it.Attempt), slog.Any("error", err))
+		slog.String("became", became), slog.Int64("offset", it.Offset), slog.String("key", fmt.Sprintf("%.64q", it.Key)), slog.Int("attempt", int(it.Attempt)), slog.Any("error", err))
 }

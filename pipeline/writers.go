@@ -59,7 +59,7 @@ func (ws *writers) find(pt *partition, number int64, now time.Time) (KeySnapshot
 			if o.pt == pt && o.number == number {
 				m := o.input
 				w.mu.Unlock()
-				return KeySnapshot{Key: string(m.Key), Waiting: 1, Offset: m.Offset, Age: now.Sub(m.Fetched), Attempt: m.Attempt, Why: WhySink}, true
+				return KeySnapshot{Key: string(m.Key), Waiting: 1, Offset: m.Offset, Age: now.Sub(m.Fetched), Attempt: int(m.Attempt), Why: WhySink}, true
 			}
 		}
 		w.mu.Unlock()

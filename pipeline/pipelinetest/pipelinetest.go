@@ -100,7 +100,7 @@ type recorder struct {
 func (r *recorder) middleware(next keystrand.Next) keystrand.Next {
 	return func(ctx context.Context, c *keystrand.Call) (err error) {
 		m := c.Messages[0]
-		call := Call{Key: string(m.Key), Offset: m.Offset, Messages: len(c.Messages), Attempt: m.Attempt, Start: time.Since(r.start), Err: errExited}
+		call := Call{Key: string(m.Key), Offset: m.Offset, Messages: len(c.Messages), Attempt: int(m.Attempt), Start: time.Since(r.start), Err: errExited}
 		defer func() {
 			call.End = time.Since(r.start)
 			r.mu.Lock()
