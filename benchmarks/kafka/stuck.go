@@ -94,7 +94,7 @@ func stuck(ctx context.Context, r *run) error {
 		case 1:
 			row.Goal = "ratio >= 0.98"
 		case 2:
-			row.Goal = "only its partition waits, and the snapshot says so"
+			row.Goal = "goes on, commits express it; if it waits, only its partition"
 		}
 		t.Row(row)
 	}
