@@ -166,7 +166,7 @@ func fetchAll(b *testing.B, f *feed, dispatch func(*keystrand.Message)) {
 	b.Helper()
 	src := memory.NewSource(memory.Config{}, f.warm, f.log)
 	defer func() { _ = src.Close() }() // a log in memory has nothing to lose
-	batch := source.Batch{MaxMessages: 1024, MaxBytes: 1 << 20}
+	batch := source.Batch{MaxMessages: 256, MaxBytes: 1 << 20}
 	for range 2 {
 		p, err := src.Accept(b.Context())
 		if err != nil {

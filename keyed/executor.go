@@ -285,12 +285,12 @@ func (e *Executor[T]) unlock() {
 }
 
 // wakeLocked brings one more worker to what is ready, if it should. That one wakes the next: so no worker is woken for
-// work that another has taken meanwhile. While turns are short, more workers than processors would only switch.
+// work that another has taken meanwhile.
 func (e *Executor[T]) wakeLocked() {
 	if e.ready.len() == 0 && len(e.gated) == 0 || e.waking >= e.procs {
 		return
 	}
-	if e.avg < shortTurn && e.awake-e.stalled >= e.procs {
+	if e.avg < shortTurn && e.awake-e.stalled >= e.usefulLocked() {
 		e.tickLocked() // should these get stuck, the clock wakes others
 		return
 	}
@@ -309,6 +309,16 @@ func (e *Executor[T]) wakeLocked() {
 	w.link = e.wakes
 	e.wakes = w
 }
+
+// usefulLocked is how many workers short turns keep busy. More of them than processors would only switch, and more than
+// the turns are worth would only contend: for turns that cost less than to claim them, a second worker waits for the
+// lock, goes to sleep and is woken again, which together costs several times the turns.
+func (e *Executor[T]) usefulLocked() int {
+	return min(e.procs, 1+int(e.avg/worthWorker))
+}
+
+// worthWorker is the time of a turn for each further worker, in ns: about three times what the lock is held for an item.
+const worthWorker = 250
 
 // quitIdleLocked ends up to n idle workers.
 func (e *Executor[T]) quitIdleLocked(n int) {
