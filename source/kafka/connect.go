@@ -8,7 +8,6 @@ import (
 	"net"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/sasl"
 )
@@ -127,27 +126,6 @@ func (noMechanism) Name() string { return "KEYSTRAND-WHICH" }
 
 func (noMechanism) Start(context.Context) (sasl.StateMachine, []byte, error) {
 	return nil, nil, errors.New("kafka: no such mechanism")
-}
-
-// newBackoff returns delays that begin at first and grow to ten times as much, for ever.
-func newBackoff(first time.Duration) *backoff.ExponentialBackOff {
-	return backoff.NewExponentialBackOff(
-		backoff.WithInitialInterval(first),
-		backoff.WithMaxInterval(10*first),
-		backoff.WithMaxElapsedTime(0),
-	)
-}
-
-// sleep reports whether it slept for d, false if ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 func (s *Source) connections() (*kafkago.Dialer, *kafkago.Transport) {

@@ -14,13 +14,6 @@ import (
 // partitionName is a partition without the number of its ownership.
 type partitionName = assign.Partition
 
-// committed is what a broker keeps for a partition of a group.
-type committed struct {
-	offset      int64 // -1: nothing
-	leaderEpoch int32 // -1: unknown
-	metadata    string
-}
-
 // memory is what can be believed of committed: the way back from an offset and its metadata to progress.
 type memory struct {
 	known       bool  // frontier counts; else nothing is committed, or for another log
