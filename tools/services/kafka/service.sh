@@ -18,23 +18,11 @@ kafka_port() { # kafka_port NAME NODE: of the listener without encryption; the c
 
 kafka_address() { echo "$host:$(kafka_port "$1" "$2")"; }
 
-# The jars, once for each state of the pom; and the probe, whose building is the go command's to skip.
 kafka_get() {
 	need java openjdk-17-jre-headless
 	need openssl openssl
-	need go "golang, or https://go.dev/dl"
-	mkdir -p "$lib" "$run/bin"
-	(
-		flock 8
-		if ! cmp -s "$here/kafka/pom.xml" "$lib/kafka/pom.xml"; then
-			need mvn maven
-			rm -rf "$lib/kafka"
-			mvn -B -q -f "$here/kafka/pom.xml" dependency:copy-dependencies "-DoutputDirectory=$lib/kafka" >&2 ||
-				die "cannot download the jars of Kafka (see Maven's message above)"
-			cp "$here/kafka/pom.xml" "$lib/kafka/pom.xml"
-		fi
-		go build -C "$here" -buildvcs=false -o "$run/bin/kafkaprobe" ./kafka/probe || die "cannot build tools/services/kafka/probe"
-	) 8>"$run/get.lock" 9>&-
+	get_jars kafka Kafka
+	build_probe kafka
 }
 
 # The small heap and the quick compiler start a node in 3 s and leave the processor to the tests. Figures of speed want a
@@ -121,22 +109,15 @@ kafka_properties() { # kafka_properties NAME NODE
 	esac
 }
 
-# A certificate authority of its own, and a server certificate for localhost and the address.
-kafka_certificates() ( # kafka_certificates DIR
-	cd "$1"
-	openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -keyout ca.key -out ca.pem -subj "/CN=keystrand test CA"
-	openssl req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=localhost
-	openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 3650 -out server.crt \
-		-extfile <(echo "subjectAltName=DNS:localhost,IP:$host")
-	cat server.key server.crt ca.pem >server.pem # the key as PKCS#8, which is what Kafka reads
-) >"$1/openssl.log" 2>&1
-
 kafka_launch() { # kafka_launch NAME NODE
 	local dir=$run/$1 java_command scram=()
 	kafka_java
 	kafka_properties "$1" "$2" >"$dir/$2.properties"
 	if [ "$1" = kafka-sasl ]; then
-		[ -s "$dir/server.pem" ] || kafka_certificates "$dir" || die "openssl failed; its words: $dir/openssl.log"
+		if [ ! -s "$dir/server.pem" ]; then
+			certificates "$dir" || die "openssl failed; its words: $dir/openssl.log"
+			cat "$dir/server.key" "$dir/server.crt" "$dir/ca.pem" >"$dir/server.pem" # the key as PKCS#8, which is what Kafka reads
+		fi
 		scram=(--add-scram 'SCRAM-SHA-256=[name=bob,password=bob-secret]' --add-scram 'SCRAM-SHA-512=[name=bob,password=bob-secret]')
 	fi
 	if [ ! -s "$dir/$2.data/meta.properties" ]; then

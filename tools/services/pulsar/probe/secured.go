@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/apache/pulsar-client-go/pulsar"
+)
+
+// secured tries the one way in, and the refusals that the live tests rely on.
+func secured(ctx context.Context, a *admin, files, namespace, url string) error {
+	ca := filepath.Join(files, "ca.pem")
+	alice := filepath.Join(files, "alice.token")
+	carol := filepath.Join(files, "carol.token")
+	forged, err := forge(files)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(forged)
+	if err := roundtrip(ctx, a, namespace, true, clientOptions(url, ca, alice)); err != nil {
+		return fmt.Errorf("alice in %s: %w", namespace, err)
+	}
+	for _, c := range []struct {
+		name, ca, token, namespace string
+		unauthorized               bool // else refused as a connection: the client tries again until its time is up
+	}{
+		{"a user without permission", ca, carol, namespace, true},
+		{"a user in a namespace of others", ca, alice, "public/default", true},
+		{"no token", ca, "", namespace, false},
+		{"a forged token", ca, forged, namespace, false},
+		{"an unknown authority", "", alice, namespace, false},
+	} {
+		opts := clientOptions(url, c.ca, c.token)
+		if !c.unauthorized {
+			opts.OperationTimeout = 2 * time.Second
+		}
+		err := enter(opts, fmt.Sprintf("persistent://%s/probe-refused", c.namespace))
+		var refused *pulsar.Error
+		if err == nil || c.unauthorized && (!errors.As(err, &refused) || refused.Result() != pulsar.AuthorizationError) {
+			return fmt.Errorf("%s: want a refusal (of permission: %v), got: %w", c.name, c.unauthorized, orNone(err))
+		}
+	}
+	return nil
+}
+
+// enter makes a producer and nothing else.
+func enter(opts pulsar.ClientOptions, topic string) error {
+	client, err := pulsar.NewClient(opts)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	producer, err := client.CreateProducer(pulsar.ProducerOptions{Topic: topic})
+	if err != nil {
+		return err
+	}
+	producer.Close()
+	return nil
+}
+
+// forge writes a token for the admin that somebody else has signed, and returns its file.
+func forge(dir string) (string, error) {
+	secret := make([]byte, 32)
+	rand.Read(secret)
+	f, err := os.CreateTemp(dir, "forged-*.token")
+	if err != nil {
+		return "", err
+	}
+	_, err = f.WriteString(token(secret, "admin"))
+	return f.Name(), errors.Join(err, f.Close())
+}
+
+func orNone(err error) error {
+	if err == nil {
+		return errors.New("no error")
+	}
+	return err
+}
