@@ -107,10 +107,10 @@ func TestBudgetAgreesWithADumbCount(t *testing.T) {
 			"": func(t *rapid.T) {
 				used := sum()
 				if b.used != used {
-					t.Fatalf("in use %+v, want %+v", b.used, used)
+					t.Fatalf("I5: in use %+v, want %+v", b.used, used)
 				}
 				if over := used.over(limit); over.messages > most*batch || over.bytes > most*batch*size {
-					t.Fatalf("%+v in use of %+v with up to %d partitions", used, limit, most)
+					t.Fatalf("I5: %+v in use of %+v with up to %d partitions", used, limit, most)
 				}
 				lent, g := usage{}, b.guaranteeLocked()
 				for _, o := range owners {
@@ -120,14 +120,14 @@ func TestBudgetAgreesWithADumbCount(t *testing.T) {
 					}
 					lent = lent.plus(mine.over(g))
 					if mine.messages == 0 && !hasRoom(b, o.s) {
-						t.Fatal("a partition with nothing in flight waits")
+						t.Fatal("I6: a partition with nothing in flight waits")
 					}
 					if settledIn && mine.within(g) && !hasRoom(b, o.s) {
-						t.Fatalf("a partition with %+v of its guarantee %+v waits", mine, g)
+						t.Fatalf("I6: a partition with %+v of its guarantee %+v waits", mine, g)
 					}
 				}
 				if b.lent != lent {
-					t.Fatalf("lent %+v, want %+v", b.lent, lent)
+					t.Fatalf("I5: lent %+v, want %+v", b.lent, lent)
 				}
 			},
 		})

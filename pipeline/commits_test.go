@@ -32,7 +32,7 @@ func TestRunReturnsAlthoughNoCommitIsEverStored(t *testing.T) {
 			t.Errorf("Run = %v, want nil: a commit that fails is a repeat, no failure", err)
 		}
 		if d := time.Since(began); d > 7*time.Second {
-			t.Errorf("Run returned after %v, CommitTimeout is 7 s", d)
+			t.Errorf("I10: Run returned after %v, CommitTimeout is 7 s", d)
 		}
 	})
 }
@@ -141,7 +141,7 @@ func TestCommitWithALostReplyIsSentAgainBeforeRelease(t *testing.T) {
 		}
 		e := src.epochs(0)[0]
 		if e.tried != 3 || len(e.commits) != 1 || e.commits[0].Frontier != 100 {
-			t.Errorf("%d commits, %d confirmed %v; want 3, the last confirmed at 100", e.tried, len(e.commits), e.commits)
+			t.Errorf("I8: %d commits, %d confirmed %v; want 3, the last confirmed at 100", e.tried, len(e.commits), e.commits)
 		}
 	})
 }
@@ -172,11 +172,11 @@ func TestFencedCommitLosesThePartition(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if got, _ := cause.Load().(error); !errors.Is(got, keystrand.ErrLost) {
-			t.Errorf("cause of the handler's ctx = %v, want ErrLost", got)
+			t.Errorf("I8: cause of the handler's ctx = %v, want ErrLost", got)
 		}
 		e := src.epochs(0)
 		if len(e) != 2 || e[0].tried != 1 {
-			t.Fatalf("%d epochs, the first tried %d commits; want 2, the first 1", len(e), e[0].tried)
+			t.Fatalf("I8: %d epochs, the first tried %d commits; want 2, the first 1", len(e), e[0].tried)
 		}
 		if len(src.epochs(1)) != 1 {
 			t.Error("the other partition left too")
@@ -231,14 +231,14 @@ func TestTenHandledEightCommittedRepeatsExactlyTwo(t *testing.T) {
 	t.Run("crash", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			if n := run(t, false); n != 2 {
-				t.Errorf("%d repeats, want 2", n)
+				t.Errorf("I4: %d repeats, want 2", n)
 			}
 		})
 	})
 	t.Run("leave", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			if n := run(t, true); n != 0 {
-				t.Errorf("%d repeats, want 0", n)
+				t.Errorf("I4: %d repeats, want 0", n)
 			}
 		})
 	})

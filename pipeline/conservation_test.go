@@ -119,16 +119,16 @@ func TestNoMessageIsEverUnaccountedFor(t *testing.T) {
 					s := run.Snapshot()
 					// A message whose dead letter is durable stays in its lane until that looks for it.
 					if n := conserve(t, s); len(s.Partitions) == 3 && (n < int64(s.InFlight) || n > int64(s.InFlight)+s.DeadLettered) {
-						t.Errorf("%d in flight, in lanes and before the sink are %d", s.InFlight, n)
+						t.Errorf("I9: %d in flight, in lanes and before the sink are %d", s.InFlight, n)
 					}
 					for _, p := range s.Partitions {
 						if how != "sink" && p.Sinking != 0 {
-							t.Errorf("%d sinking without a sink", p.Sinking)
+							t.Errorf("I9: %d sinking without a sink", p.Sinking)
 						}
 					}
 					// What nothing but the handler can tell: while nothing moves it is exact.
 					if int64(s.Running) != running.Load() {
-						t.Errorf("running %d, want %d", s.Running, running.Load())
+						t.Errorf("I9: running %d, want %d", s.Running, running.Load())
 					}
 					done := handled.Load() + s.Skipped
 					if how == "sink" {
@@ -136,7 +136,7 @@ func TestNoMessageIsEverUnaccountedFor(t *testing.T) {
 							t.Errorf("%d written, the sink has %d", s.Written, n)
 						}
 					} else if s.Settled != done+s.DeadLettered {
-						t.Errorf("settled %d, want handled %d + skipped %d + dead-lettered %d", s.Settled, handled.Load(), s.Skipped, s.DeadLettered)
+						t.Errorf("I9: settled %d, want handled %d + skipped %d + dead-lettered %d", s.Settled, handled.Load(), s.Skipped, s.DeadLettered)
 					}
 					if d.roll(60) == 0 {
 						mem.AskBack("posts", int32(d.roll(3)))
@@ -149,7 +149,7 @@ func TestNoMessageIsEverUnaccountedFor(t *testing.T) {
 					t.Fatal(err)
 				}
 				if s := run.Snapshot(); s.InFlight != 0 || s.InFlightBytes != 0 {
-					t.Errorf("after Run %d messages and %d bytes are in flight", s.InFlight, s.InFlightBytes)
+					t.Errorf("I9: after Run %d messages and %d bytes are in flight", s.InFlight, s.InFlightBytes)
 				}
 			})
 		})

@@ -111,13 +111,13 @@ func TestReplaysOfACrashStayWithinMaxReplay(t *testing.T) {
 		synctest.Wait()
 		p0, p1 := run.part(t, 0), run.part(t, 1)
 		if p0.Waits != pipeline.WaitReplay || run.Snapshot().Binds != pipeline.BindCommit {
-			t.Errorf("partition 0 waits for %v, the pipeline is bound by %v; want MaxReplay and commit", p0.Waits, run.Snapshot().Binds)
+			t.Errorf("I4: partition 0 waits for %v, the pipeline is bound by %v; want MaxReplay and commit", p0.Waits, run.Snapshot().Binds)
 		}
 		if p0.Replays > maxReplay {
-			t.Errorf("a crash now would replay %d settled messages, MaxReplay is %d", p0.Replays, maxReplay)
+			t.Errorf("I4: a crash now would replay %d settled messages, MaxReplay is %d", p0.Replays, maxReplay)
 		}
 		if p1.Frontier != 4000 || p1.Waits != pipeline.WaitSource {
-			t.Errorf("partition 1 stands at %d and waits for %v: want it to be at its end", p1.Frontier, p1.Waits)
+			t.Errorf("I6: partition 1 stands at %d and waits for %v: want it to be at its end", p1.Frontier, p1.Waits)
 		}
 		if o := p0.Oldest; o == nil || o.Key != "stuck" || o.Why != pipeline.WhyHandler || o.Offset != 0 || o.Age < 10*time.Second {
 			t.Errorf("the oldest unsettled message is %+v, want that of the stuck key, with its handler", o)
@@ -133,7 +133,7 @@ func TestReplaysOfACrashStayWithinMaxReplay(t *testing.T) {
 		}
 		l.checkAllSettled()
 		if n := l.repeats(); int64(n) > p0.Replays || n > maxReplay {
-			t.Errorf("%d of %d settled messages were handled again; Snapshot said %d, MaxReplay is %d", n, settled, p0.Replays, maxReplay)
+			t.Errorf("I4: %d of %d settled messages were handled again; Snapshot said %d, MaxReplay is %d", n, settled, p0.Replays, maxReplay)
 		}
 	})
 }

@@ -79,7 +79,7 @@ func TestRunEndsInTimeWheneverItsContextDoes(t *testing.T) {
 					t.Errorf("Run = %v", err)
 				}
 				if d := time.Since(began); d > c.within {
-					t.Errorf("Run returned after %v, want at most %v", d, c.within)
+					t.Errorf("I10: Run returned after %v, want at most %v", d, c.within)
 				}
 				if p := log.Group("").Committed(0); c.want > 0 && (p == nil || p.Frontier != c.want) {
 					t.Errorf("committed %+v, want %d", p, c.want)
@@ -152,14 +152,14 @@ func TestTwentyRestartsUnderLoadDeadLetterNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			if s := run.Snapshot(); s.Failed != 0 || s.Retried != 0 {
-				t.Errorf("restart %d: %d failures and %d retries counted", restart, s.Failed, s.Retried)
+				t.Errorf("I11: restart %d: %d failures and %d retries counted", restart, s.Failed, s.Retried)
 			}
 			if restart == 20 {
 				break
 			}
 		}
 		if n := len(dlq.Messages()); n != 0 {
-			t.Errorf("%d dead letters", n)
+			t.Errorf("I11: %d dead letters", n)
 		}
 		l.checkAllSettled()
 		if n := l.repeats(); n != 0 {
@@ -197,13 +197,13 @@ func TestSuccessAfterCancelStillSettles(t *testing.T) {
 			t.Fatal(err)
 		}
 		if d := time.Since(began); d != 6*time.Second {
-			t.Errorf("Run returned after %v: the ctx ended %v after the stop, want 5 s", d, d-time.Second)
+			t.Errorf("I11: Run returned after %v: the ctx ended %v after the stop, want 5 s", d, d-time.Second)
 		}
 		if !errors.Is(cause, keystrand.ErrStopping) || value != "carried" {
 			t.Errorf("cause %v, value %v", cause, value)
 		}
 		if c := log.Group("").Committed(0); c == nil || c.Frontier != 1 || failed.Load() {
-			t.Errorf("committed %+v, want 1; policy asked: %v", c, failed.Load())
+			t.Errorf("I11: committed %+v, want 1; policy asked: %v", c, failed.Load())
 		}
 	})
 }

@@ -236,8 +236,8 @@ func (l *ledger) allSettledLocked(what string, id source.ID, p *commit.Progress)
 	}
 }
 
-// begin checks I1 and I2 and is called when a handler starts.
-func (l *ledger) begin(m *keystrand.Message) {
+// begin checks I1 and I2 and is called when a handler starts. It returns how often it has.
+func (l *ledger) begin(m *keystrand.Message) (starts int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n, at := name{m.Partition, l.key(m)}, place{m.Partition, m.Offset}
@@ -246,7 +246,7 @@ func (l *ledger) begin(m *keystrand.Message) {
 		l.t.Errorf("I1: epoch %d handles %d/%d, which was committed as settled", m.Epoch, m.Partition, m.Offset)
 	}
 	if n.lane == "" {
-		return
+		return l.starts[at]
 	}
 	if l.running[n]++; l.running[n] > 1 && !l.overlaps {
 		l.t.Errorf("I2: %d turns of key %q of partition %d at once (offset %d)", l.running[n], n.lane, n.partition, m.Offset)
@@ -261,6 +261,7 @@ func (l *ledger) begin(m *keystrand.Message) {
 			l.t.Errorf("I1: %d/%d of key %q starts before %d is settled", m.Partition, m.Offset, n.lane, o)
 		}
 	}
+	return l.starts[at]
 }
 
 // end is called when a handler is about to return.
@@ -283,10 +284,20 @@ func (l *ledger) settle(partition int32, offset int64) {
 	l.settled[place{partition, offset}]++
 }
 
+// tooOften is how often no test has a message handled.
+const tooOften = 1000
+
 // handler records the calls of f.
 func (l *ledger) handler(f func(ctx context.Context, m *keystrand.Message) error) keystrand.Handler {
 	return keystrand.HandlerFunc(func(ctx context.Context, m *keystrand.Message) (err error) {
-		l.begin(m)
+		if n := l.begin(m); n >= tooOften {
+			if n == tooOften {
+				l.t.Errorf("I4: %d/%d is handled for the %dth time", m.Partition, m.Offset, n)
+			}
+			<-ctx.Done() // time goes on, and the pipeline is stopped
+			l.end(m, ctx.Err())
+			return ctx.Err()
+		}
 		err = errors.New("panicked, or ended its goroutine")
 		defer func() { l.end(m, err) }()
 		err = f(ctx, m)
@@ -343,13 +354,25 @@ func startWith(t *testing.T, ctx context.Context, b *pipeline.Builder) *running 
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
+	patience := time.AfterFunc(forever, func() { cancel(errHung) })
 	r := &running{Pipeline: p, cancel: cancel, over: make(chan struct{})}
 	go func() {
 		defer close(r.over)
+		defer patience.Stop()
 		r.err = p.Run(ctx)
+		if cause := context.Cause(ctx); errors.Is(cause, errHung) {
+			r.err = errors.Join(cause, r.err)
+		}
 	}()
+	t.Cleanup(func() { _ = r.stop() }) // a test that has failed leaves a pipeline that runs
 	return r
 }
+
+// forever is how long a pipeline runs at most, in virtual time: then one that hangs is stopped, so that its test says
+// what is wrong instead of hanging too.
+const forever = 1000 * time.Hour
+
+var errHung = fmt.Errorf("the pipeline still ran after %v", forever)
 
 // stop ends the pipeline and returns what Run returned.
 func (r *running) stop() error {

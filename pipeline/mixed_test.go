@@ -47,7 +47,7 @@ func TestEffectsOfALaneKeepTheirOrderWhateverTheirKeys(t *testing.T) {
 		}
 		for i, m := range out.Messages() {
 			if string(m.Value) != strconv.Itoa(i) {
-				t.Fatalf("stored as number %d: the output of message %s", i, m.Value)
+				t.Fatalf("I1: stored as number %d: the output of message %s", i, m.Value)
 			}
 		}
 	})

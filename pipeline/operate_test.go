@@ -136,12 +136,12 @@ func TestSeveralLanesAndBarriersKeepTheirOrder(t *testing.T) {
 					defer mu.Unlock()
 					for _, r := range running {
 						if conflict(r, o) {
-							t.Errorf("%d and %d run at once", r, o)
+							t.Errorf("I1: %d and %d run at once", r, o)
 						}
 					}
 					for b := range o {
 						if conflict(b, o) && !slices.Contains(done, b) {
-							t.Errorf("%d starts before %d is over", o, b)
+							t.Errorf("I1: %d starts before %d is over", o, b)
 						}
 					}
 					running = append(running, o)
@@ -205,7 +205,7 @@ func TestSeveralLanesAndBarriersKeepTheirOrder(t *testing.T) {
 				for i := range stored {
 					for j := range i {
 						if a, b := stored[j].Offset, stored[i].Offset; a > b && conflict(a, b) {
-							t.Errorf("the effect of %d is durable before that of %d", a, b)
+							t.Errorf("I1: the effect of %d is durable before that of %d", a, b)
 						}
 					}
 				}
@@ -243,12 +243,12 @@ func TestMessageOfSeveralLanesIsNotStarvedByOthersOutputs(t *testing.T) {
 				n.Add(1)
 				return nil
 			})).To(out).Limits(pipeline.Limits{Workers: 40}))
-		for len(out.Key("both")) == 0 {
+		for len(out.Key("both")) == 0 && time.Since(began) < time.Hour {
 			time.Sleep(10 * time.Millisecond)
 		}
 		both, at = time.Since(began), n.Load()
 		if at > 1800 {
-			t.Errorf("it was durable after %v, when %d messages had been handled: want soon after the 1,000 before it", both, at)
+			t.Errorf("I6: it was durable after %v, when %d messages had been handled: want soon after the 1,000 before it", both, at)
 		}
 		if err := run.stop(); err != nil {
 			t.Fatal(err)

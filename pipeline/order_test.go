@@ -106,14 +106,19 @@ func TestBatchWithoutCulpritIsRunAgainSinglyUpToItsOldEnd(t *testing.T) {
 		var calls []call
 		var failures []int64
 		h := keystrand.BatchHandlerFunc(func(_ context.Context, ms []*keystrand.Message) error {
-			calls = append(calls, call{ms[0].Offset, ms[len(ms)-1].Offset, int64(ms[0].Attempt)})
+			if calls = append(calls, call{ms[0].Offset, ms[len(ms)-1].Offset, int64(ms[0].Attempt)}); len(calls) == 100 {
+				t.Errorf("I1: a batch is handled again and again, not message by message: %+v", calls[90:])
+			}
+			if len(calls) >= 100 {
+				return nil
+			}
 			if ms[0].Offset == 0 && len(ms) == 1 {
 				time.Sleep(time.Second) // the others arrive
 				return nil
 			}
 			for _, m := range ms {
 				if m.Attempt != 1 {
-					t.Errorf("message %d is in attempt %d, want 1: it has not failed", m.Offset, m.Attempt)
+					t.Errorf("I1: message %d is in attempt %d, want 1: it has not failed", m.Offset, m.Attempt)
 				}
 				if m.Offset == 3 {
 					return errors.New("one of them is bad")
@@ -138,7 +143,7 @@ func TestBatchWithoutCulpritIsRunAgainSinglyUpToItsOldEnd(t *testing.T) {
 				for o := from; o <= to; o++ {
 					i++
 					if calls[i].first != o || calls[i].last != o {
-						t.Fatalf("after the failed batch %d to %d came %+v", from, to, calls[i:])
+						t.Fatalf("I1: after the failed batch %d to %d came %+v", from, to, calls[i:])
 					}
 				}
 				if next := calls[i+1]; next.first != to+1 || next.last == next.first {
@@ -185,7 +190,7 @@ func TestBatchErrorSettlesThePrefixAndCountsTheCulpritAlone(t *testing.T) {
 		}
 		for o := range int64(10) {
 			if settledOnce[o] != 1 {
-				t.Errorf("message %d was settled %d times", o, settledOnce[o])
+				t.Errorf("I1: message %d was settled %d times", o, settledOnce[o])
 			}
 			last := attempts[o][len(attempts[o])-1]
 			if want := map[bool]int{true: 3, false: 1}[o == 4]; last != want {
@@ -268,7 +273,7 @@ func checkEffects(t *testing.T, l *ledger, stored []keystrand.Message) {
 	for i := range stored {
 		m := &stored[i]
 		if m.Offset < 0 {
-			t.Fatalf("the output of a failed call is durable")
+			t.Fatalf("I1: the output of a failed call is durable")
 		}
 		at := place{m.Partition, m.Offset}
 		n := name{m.Partition, string(m.Key)}
@@ -278,16 +283,16 @@ func checkEffects(t *testing.T, l *ledger, stored []keystrand.Message) {
 		if !seen[at][m.Value[0]] {
 			// New: all outputs of all earlier messages of the lane must be durable, and the earlier ones of its own.
 			if h, ok := high[n]; ok && h.at > m.Offset {
-				t.Errorf("output of %d of key %s is durable for the first time after that of %d", m.Offset, m.Key, h.at)
+				t.Errorf("I1: output of %d of key %s is durable for the first time after that of %d", m.Offset, m.Key, h.at)
 			}
 			for b := range m.Value[0] {
 				if !seen[at][b] {
-					t.Errorf("output %d of message %d is durable before output %d", m.Value[0], m.Offset, b)
+					t.Errorf("I1: output %d of message %d is durable before output %d", m.Value[0], m.Offset, b)
 				}
 			}
 			for _, o := range l.offsets[n] {
 				if o < m.Offset && len(seen[place{m.Partition, o}]) < int(o%3) {
-					t.Errorf("output of %d of key %s is durable before all of %d", m.Offset, m.Key, o)
+					t.Errorf("I1: output of %d of key %s is durable before all of %d", m.Offset, m.Key, o)
 				}
 			}
 			high[n] = at
@@ -296,7 +301,7 @@ func checkEffects(t *testing.T, l *ledger, stored []keystrand.Message) {
 	}
 	for at := range l.lanes {
 		if len(seen[at]) != int(at.at%3) {
-			t.Errorf("message %d/%d has %d outputs durable, want %d", at.partition, at.at, len(seen[at]), at.at%3)
+			t.Errorf("I3: message %d/%d has %d outputs durable, want %d", at.partition, at.at, len(seen[at]), at.at%3)
 		}
 	}
 }

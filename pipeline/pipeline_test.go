@@ -29,10 +29,10 @@ func TestMessagesOfAKeyAreHandledInOrder(t *testing.T) { // seeds 29, 31
 				k := fmt.Sprintf("%d/%s", m.Partition, m.Key)
 				mu.Lock()
 				if running[k] {
-					t.Errorf("two turns of %s at once", k)
+					t.Errorf("I2: two turns of %s at once", k)
 				}
 				if l, ok := last[k]; ok && l >= m.Offset {
-					t.Errorf("%s: offset %d after %d", k, m.Offset, l)
+					t.Errorf("I1: %s: offset %d after %d", k, m.Offset, l)
 				}
 				running[k], last[k] = true, m.Offset
 				mu.Unlock()

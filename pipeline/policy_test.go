@@ -187,7 +187,7 @@ func TestKeyGoesOnOnlyAfterItsDeadLetterIsDurable(t *testing.T) {
 			Handle(keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error {
 				if m.Offset == 1 {
 					if n := len(dlq.Messages()); n != 1 {
-						t.Errorf("the next message of the key starts with %d dead letters durable", n)
+						t.Errorf("I1: the next message of the key starts with %d dead letters durable", n)
 					}
 					after = time.Since(began)
 				}

@@ -51,7 +51,7 @@ func TestMessageOfSeveralLanesWaitsForNoOtherPartition(t *testing.T) {
 				log.Append(0, keyed("both"))
 				time.Sleep(time.Minute)
 				if n := len(out.Key("both")); n != 1 || run.part(t, 0).Frontier != 1 {
-					t.Errorf("after a minute it is stored %d times, frontier %d", n, run.part(t, 0).Frontier)
+					t.Errorf("I6: after a minute it is stored %d times, frontier %d", n, run.part(t, 0).Frontier)
 				}
 				if err := run.stop(); err != nil {
 					t.Fatal(err)
@@ -118,7 +118,7 @@ func TestKeyWhoseWritesFailKeepsNoOtherPartitionFromTheSink(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		if n := len(out.Messages()); n != 10 {
-			t.Errorf("after a minute %d of 10 are stored", n)
+			t.Errorf("I6: after a minute %d of 10 are stored", n)
 		}
 		if err := run.stop(); err != nil {
 			t.Fatal(err)
