@@ -147,7 +147,9 @@ func (e *Executor[T]) settleLocked(f *flush[T], now int64) {
 func (e *Executor[T]) unwatchLocked(w *worker[T]) {
 	if w.open {
 		w.open = false
-		e.open--
+		if e.open--; e.open == 0 && e.closed {
+			e.poke = e.clockOn // it waits for this to end, and may not be watching w any more
+		}
 	}
 	if w.stalled {
 		w.stalled = false

@@ -77,7 +77,7 @@ func (e *Executor[T]) clockLocked(f *flush[T], now int64) time.Duration {
 	if len(e.heap) > 0 {
 		next = e.heap[0].until
 	}
-	e.ticking = e.oldest != nil && (e.open > 0 || e.avg < shortTurn && e.ready.len() > 0)
+	e.ticking = e.oldest != nil && (e.open > 0 || e.avg < shortTurn && (e.ready.len() > 0 || len(e.gated) > 0))
 	if e.ticking {
 		next = min(next, e.oldest.since+tick)
 	}
