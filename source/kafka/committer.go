@@ -160,14 +160,18 @@ func (k *committer) run(ctx context.Context) {
 			if len(batch) == 0 {
 				break
 			}
-			err := k.send(ctx, batch)
+			stored, err := k.send(ctx, batch)
 			if ctx.Err() != nil {
 				return
 			}
+			if stored {
+				k.g.isAlive()
+			}
 			if err == nil {
 				bo.Reset()
-				k.g.isAlive()
-				k.g.s.health.works(ctx, "commit")
+				if stored {
+					k.g.s.health.works(ctx, "commit")
+				}
 				continue
 			}
 			k.g.s.health.fails(ctx, "commit", fmt.Errorf("group %q: %w", k.g.s.group, err))

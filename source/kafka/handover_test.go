@@ -241,6 +241,45 @@ func TestSilentCoordinatorMeansLostAfterTheSession(t *testing.T) {
 	})
 }
 
+// A commit that gets no answer proves nothing, also when a newer one has taken its place meanwhile.
+func TestCommitsWithoutAnAnswerKeepNoMembership(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		t := w.t
+		a := w.source("g", func(c *kafka.Config) { c.SessionTimeout = 9 * time.Second })
+		ps := w.accept(a, 1)
+		w.cluster.ControlKey(int16(kmsg.OffsetCommit), func(kmsg.Request) (kmsg.Response, error, bool) {
+			w.cluster.KeepControl()
+			w.cluster.SleepControl(func() { time.Sleep(time.Second) })
+			return nil, errors.New("cut"), true // closes the connection
+		})
+		began := time.Now()
+		h := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Err: kerr.CoordinatorNotAvailable, Count: -1})
+		var committing sync.WaitGroup
+		committing.Go(func() {
+			for frontier := int64(1); ; frontier++ {
+				ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+				_, err := ps[0].Commit(ctx, progress(ps[0], frontier))
+				cancel()
+				if errors.Is(err, commit.ErrFenced) {
+					return
+				}
+			}
+		})
+		for l := range ps[0].Leaving() {
+			if l.Lost {
+				break
+			}
+		}
+		if d := time.Since(began); d > 9*time.Second {
+			t.Errorf("lost after %v, the session is 9s: somebody else may own the partition since", d)
+		}
+		committing.Wait()
+		h.Remove()
+		w.release(ps[0])
+		_ = a.Close()
+	})
+}
+
 // Fetch must not hold up a hand-over.
 func TestFetchEndsWhenThePartitionIsAskedBack(t *testing.T) {
 	inWorld(t, 1, func(w *world) {

@@ -19,9 +19,12 @@ type offer struct {
 	stored commit.Stored
 }
 
-// send makes one request and settles what it decided. What it did not decide waits again; the error says why. The
-// request has a time limit of its own, not that of a caller: its outcome must become known.
-func (k *committer) send(ctx context.Context, batch []*offer) error {
+// send makes one request and settles what it decided. What it did not decide waits again, or a newer commit does in its
+// place; the error says why. The request has a time limit of its own, not that of a caller: its outcome must become known.
+//
+// It reports whether something was stored, which alone proves that we are a member: no error does not, for everything may
+// have been released meanwhile.
+func (k *committer) send(ctx context.Context, batch []*offer) (stored bool, again error) {
 	sending, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	resp, err := k.g.s.transport.RoundTrip(sending, k.g.s.client.Addr, k.request(batch))
@@ -29,7 +32,6 @@ func (k *committer) send(ctx context.Context, batch []*offer) error {
 	if err == nil {
 		codes = answers(resp)
 	}
-	var again error
 	for _, o := range batch {
 		why := err
 		if err == nil {
@@ -40,11 +42,12 @@ func (k *committer) send(ctx context.Context, batch []*offer) error {
 				why = k.judge(o, code, len(batch))
 			}
 		}
+		stored = stored || why == nil
 		if retry := k.land(ctx, o, why); retry != nil {
 			again = cmp.Or(again, retry)
 		}
 	}
-	return again
+	return stored, again
 }
 
 // request is an OffsetCommit. kafka-go's own (Client.OffsetCommit) says leader epoch 0 for every offset, with which
@@ -125,9 +128,11 @@ func (k *committer) judge(o *offer, code int16, together int) error {
 	}
 }
 
-// land ends the flight of a store: it is done, or it waits again. It returns why it waits again and is not sent at once.
+// land ends the flight of a store: it is done, or it waits again. It returns why it, or the newer one that took its place,
+// waits and is not sent at once.
 func (k *committer) land(ctx context.Context, o *offer, err error) error {
 	decided := err == nil
+	var again error
 	if f, ok := errors.AsType[final](err); ok {
 		decided, err = true, f.error
 	}
@@ -139,9 +144,9 @@ func (k *committer) land(ctx context.Context, o *offer, err error) error {
 	case o.dropped || k.closed:
 		decided, err = true, errFencedGeneration
 	case newer:
-		decided, err = true, errSuperseded
+		decided, again, err = true, err, errSuperseded
 	default:
-		k.waiting[o.name] = o.store
+		k.waiting[o.name], again = o.store, err
 	}
 	k.mu.Unlock()
 	if decided {
@@ -150,10 +155,9 @@ func (k *committer) land(ctx context.Context, o *offer, err error) error {
 		if gone(err) {
 			k.g.lost(ctx, err)
 		}
+	}
+	if errors.Is(again, errSmaller) {
 		return nil
 	}
-	if errors.Is(err, errSmaller) {
-		return nil
-	}
-	return err
+	return again
 }
