@@ -137,7 +137,7 @@ func burn(ctx context.Context, b burning) error {
 	if b.Hold {
 		limits.KeyShare = b.InFlight
 	}
-	p, err := pipeline.From(src).
+	p, err := pipeline.From(&rejoins{Source: src, once: true}).
 		Handle(keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error {
 			first.CompareAndSwap(0, int64(time.Since(start)))
 			time.Sleep(b.Handler)

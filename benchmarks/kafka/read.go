@@ -34,12 +34,13 @@ type reading struct {
 type readResult struct {
 	bench.Usage
 	RSS      float64
-	Replayed int // handled again because a partition was lost on the way: the figures of such a run say little
+	Rejoined int // see rejoins
+	Replayed int // handled again because of it
 }
 
 // read reads the topic once with one engine.
 func read(ctx context.Context, r reading) error {
-	engines := map[string]func(context.Context, reading, *bench.Meter) (replayed int, err error){
+	engines := map[string]func(context.Context, reading, *bench.Meter) (rejoined, replayed int, err error){
 		"keystrand":               readPipeline,
 		"raw loop":                exactly(readRaw),
 		"kafka-go Conn.ReadBatch": exactly(readConn),
@@ -50,11 +51,11 @@ func read(ctx context.Context, r reading) error {
 		return fmt.Errorf("no engine %q", r.Engine)
 	}
 	m := &bench.Meter{}
-	again, err := engine(ctx, r, m)
+	rejoined, replayed, err := engine(ctx, r, m)
 	if err != nil {
 		return err
 	}
-	return bench.Answer(readResult{m.Usage(), bench.PeakRSS(), again})
+	return bench.Answer(readResult{m.Usage(), bench.PeakRSS(), rejoined, replayed})
 }
 
 func (r reading) source() (source.Source, error) {
@@ -89,23 +90,24 @@ func (p meteredPartition) Release(ctx context.Context) error {
 }
 
 // exactly is an engine that fails where it does not read each message once.
-func exactly(f func(context.Context, reading, *bench.Meter) error) func(context.Context, reading, *bench.Meter) (int, error) {
-	return func(ctx context.Context, r reading, meter *bench.Meter) (int, error) { return 0, f(ctx, r, meter) }
+func exactly(f func(context.Context, reading, *bench.Meter) error) func(context.Context, reading, *bench.Meter) (int, int, error) {
+	return func(ctx context.Context, r reading, meter *bench.Meter) (int, int, error) { return 0, 0, f(ctx, r, meter) }
 }
 
-func readPipeline(ctx context.Context, r reading, meter *bench.Meter) (replayed int, err error) {
-	src, err := r.source()
+func readPipeline(ctx context.Context, r reading, meter *bench.Meter) (rejoined, replayed int, err error) {
+	inner, err := r.source()
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
+	src := &rejoins{Source: inner}
 	p, err := pipeline.From(metered{src, meter}).
 		Handle(keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error { return nil })).
 		Build()
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if err := p.Run(ctx); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	total := 0
 	for _, n := range r.Ends {
@@ -113,50 +115,55 @@ func readPipeline(ctx context.Context, r reading, meter *bench.Meter) (replayed 
 	}
 	replayed = int(p.Snapshot().Settled) - total
 	if replayed < 0 {
-		return 0, fmt.Errorf("only %d of %d messages are settled", total+replayed, total)
+		return 0, 0, fmt.Errorf("only %d of %d messages are settled", total+replayed, total)
 	}
-	return replayed, nil
+	return src.times, replayed, nil
 }
 
 // readRaw is the loop to compare with: the same source, so the same fetch path, whose messages are copies of what the
-// broker sent already. It looks at each key and value, and commits each partition once.
+// broker sent already. It looks at each key and value, and commits each partition once. A partition that leaves on the way
+// is an error.
 func readRaw(ctx context.Context, r reading, meter *bench.Meter) error {
 	inner, err := r.source()
 	if err != nil {
 		return err
 	}
-	src := metered{inner, meter}
+	src := metered{&rejoins{Source: inner, once: true}, meter}
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
 	var loops sync.WaitGroup
-	var mu sync.Mutex
-	var failed error
 	for {
 		p, err := src.Accept(ctx)
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return err
+			fail(err) // Accept returns the cause of ctx's end: the first error stays the first
+			break
 		}
 		loops.Go(func() {
-			if err := loop(ctx, p, r.Ends[p.ID().Partition]); err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				failed = errors.Join(failed, err)
+			err := loop(ctx, p, r.Ends[p.ID().Partition])
+			if err = errors.Join(err, p.Release(context.WithoutCancel(ctx))); err != nil {
+				fail(err)
 			}
 		})
 	}
 	loops.Wait()
-	return errors.Join(failed, src.Close())
+	return errors.Join(context.Cause(ctx), src.Close())
 }
 
+// loop reads a partition to its end and commits it.
 func loop(ctx context.Context, p source.Partition, end int) error {
-	b := source.Batch{MaxMessages: 1024, MaxBytes: 1 << 20} // the pipeline's defaults
+	b := source.Batch{MaxMessages: 256, MaxBytes: 1 << 20} // the pipeline's defaults
 	next, n, bytes := int64(0), 0, 0
 	for {
 		b.Messages = b.Messages[:0]
 		err := p.Fetch(ctx, &b)
 		if errors.Is(err, io.EOF) {
 			break
+		}
+		if errors.Is(err, source.ErrLeaving) {
+			err = fmt.Errorf("%v: %w", p.ID(), errRejoined)
 		}
 		if err != nil {
 			return err
@@ -169,10 +176,8 @@ func loop(ctx context.Context, p source.Partition, end int) error {
 	if n != end || bytes == 0 {
 		return fmt.Errorf("%v: %d of %d messages", p.ID(), n, end)
 	}
-	if _, err := p.Commit(ctx, &commit.Progress{Log: p.Restored().Log, Epoch: p.ID().Epoch, Frontier: next}); err != nil {
-		return err
-	}
-	return p.Release(ctx)
+	_, err := p.Commit(ctx, &commit.Progress{Log: p.Restored().Log, Epoch: p.ID().Epoch, Frontier: next})
+	return err
 }
 
 // readConn is the fastest path of kafka-go: a connection a partition.

@@ -65,7 +65,7 @@ func servePipeline(ctx context.Context, s serving, handle func()) error {
 	if err != nil {
 		return err
 	}
-	p, err := pipeline.From(src).
+	p, err := pipeline.From(&rejoins{Source: src, once: true}).
 		Handle(keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error { handle(); return nil })).
 		Limits(pipeline.Limits{Workers: s.Workers}).
 		Build()

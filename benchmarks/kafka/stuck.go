@@ -132,7 +132,7 @@ func block(ctx context.Context, b blocking) error {
 	var first, others, elsewhere atomic.Int64
 	var res blockResult
 	start := time.Now()
-	p, err := pipeline.From(src).
+	p, err := pipeline.From(&rejoins{Source: src, once: true}).
 		Handle(keystrand.HandlerFunc(func(ctx context.Context, m *keystrand.Message) error {
 			first.CompareAndSwap(0, int64(time.Since(start)))
 			if string(m.Key) == "key-0" {

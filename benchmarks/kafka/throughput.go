@@ -20,7 +20,8 @@ type throughputRow struct {
 	Allocs     float64 `json:"allocs"`      // a message
 	AllocsMore float64 `json:"allocs_more"`
 	RSS        float64 `json:"rss_mb"`
-	Replayed   int     `json:"replayed"` // should be 0: a broker or a machine that is too busy costs the membership
+	Rejoined   int     `json:"rejoined"` // times, of all rounds. Should be 0: it costs time, and the figures say little then
+	Replayed   int     `json:"replayed"` // handled again because of it
 	Goal       string  `json:"goal"`
 }
 
@@ -75,6 +76,7 @@ func throughput(ctx context.Context, r *run) error {
 				RSS:        median(func(res, _ readResult) float64 { return res.RSS }),
 			}
 			for _, res := range all[i] {
+				row.Rejoined += res.Rejoined
 				row.Replayed += res.Replayed
 			}
 			if engine == "keystrand" {
