@@ -66,8 +66,8 @@ pulsar_conf() { # pulsar_conf NAME
 		managedLedgerDefaultAckQuorum=1
 		loadBalancerEnabled=false
 
-		# The bookie. Without "ephemeral" the embedded one takes another port at each start, and so is another bookie: after
-		# a kill, what the old one held is then said to lie on a node that is gone ("Not enough non-faulty bookies").
+		# The bookie. Without "ephemeral" the embedded one does not take the port it is given, but at its first start any free
+		# one among those that outgoing connections get, and wants the same one back after a stop or a kill.
 		allowEphemeralPorts=true
 		allowLoopback=true
 		listeningInterface=lo
@@ -129,13 +129,13 @@ pulsar_conf() { # pulsar_conf NAME
 }
 
 # An HMAC secret and what it signs: a token for each role.
-pulsar_tokens() { # pulsar_tokens DIR
-	local role
+pulsar_tokens() ( # pulsar_tokens DIR
+	umask 077
 	openssl rand -out "$1/secret.key" 32 || return 1
 	for role in admin alice carol; do
 		"$run/bin/pulsarprobe" token -secret "$1/secret.key" "$role" >"$1/$role.token" || return 1
 	done
-}
+)
 
 pulsar_launch() { # pulsar_launch NAME NODE
 	local dir=$run/$1 java_command

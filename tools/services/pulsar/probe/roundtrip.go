@@ -69,8 +69,11 @@ func roundtrip(ctx context.Context, a *admin, namespace string, extras bool, opt
 	}
 	var settled []pulsar.MessageID
 	for i, m := range messages {
-		if index := m.Index(); (index != nil) != extras || index != nil && *index != uint64(i) {
-			return fmt.Errorf("%s: message %d has the index %v; broker entry metadata is meant to be on: %v", topic, i, index, extras)
+		switch index := m.Index(); {
+		case (index != nil) != extras:
+			return fmt.Errorf("%s: message %d has an index: %v, want %v", topic, i, index != nil, extras)
+		case index != nil && *index != uint64(i):
+			return fmt.Errorf("%s: message %d has the index %d", topic, i, *index)
 		}
 		if i%2 == 0 {
 			settled = append(settled, m.ID())
