@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"reflect"
 	"runtime"
 	"strings"
@@ -290,123 +289,6 @@ func TestLanesWithEqualHashAreApart(t *testing.T) {
 		}
 		closeExecutor(t, e)
 	})
-}
-
-// stressItem checks its own lane: it may start only when the one before it has left.
-type stressItem struct {
-	lane *stressLane
-	turn int64
-}
-
-type stressLane struct {
-	running atomic.Int32
-	next    atomic.Int64 // of the newest epoch
-}
-
-// Order, one at a time, nothing after a fence, and each item ended once, with real threads under the race detector.
-func TestStressOfFenceAndReopen(t *testing.T) {
-	const queues, rounds, lanes = 4, 25, 30
-	var finished, dropped atomic.Int64
-	e := newExecutor(t, Config[stressItem]{
-		Workers: 8,
-		MaxTurn: 3,
-		Share:   100,
-		Run: func(turn *Turn[stressItem]) Result {
-			fenced, _ := turn.Queue.Data().(*atomic.Bool)
-			l := turn.Items[0].lane
-			if l.running.Add(1) != 1 {
-				t.Error("two turns of a lane run at once") // I2
-			}
-			defer l.running.Add(-1)
-			if fenced.Load() {
-				t.Error("a turn runs after Fence and Wait") // I7
-			}
-			r := Result{Done: len(turn.Items)}
-			n := turn.Items[0].turn
-			if n%7 == 3 {
-				runtime.Gosched()
-			}
-			switch {
-			case n%97 == 5:
-				turn.Items[0].turn += 1 << 32
-				return Result{Park: time.Duration(n%3) * time.Millisecond}
-			case n%101 == 7:
-				r.Done = 1
-			}
-			for _, x := range turn.Items[:r.Done] {
-				if x.turn&(1<<32-1) != l.next.Load() {
-					t.Errorf("item %d of a lane runs, want %d", x.turn, l.next.Load()) // I1
-				}
-				l.next.Add(1)
-			}
-			return r
-		},
-		Finish: func(_ *Queue[stressItem], items []*stressItem) { finished.Add(int64(len(items))) },
-	})
-	stop := make(chan struct{})
-	var watch, wg sync.WaitGroup
-	watch.Go(func() {
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			_ = e.SetWorkers(2 + rand.IntN(10))
-			e.Stats()
-			time.Sleep(time.Millisecond) // let the others have the processors
-		}
-	})
-	var submitted atomic.Int64
-	for n := range queues {
-		wg.Go(func() {
-			laneOf := make([]stressLane, lanes)
-			for range rounds {
-				fenced := new(atomic.Bool)
-				q := e.Open(ID{Name: "stress", Number: int32(n)}, fenced)
-				numbers := make([]int64, lanes)
-				for i := range laneOf {
-					laneOf[i].next.Store(0)
-				}
-				var submitter sync.WaitGroup
-				submitter.Go(func() {
-					for {
-						for range 1 + rand.IntN(400) {
-							i := rand.IntN(lanes)
-							*q.Batch().Add(fmt.Sprint(i)) = stressItem{&laneOf[i], numbers[i]}
-							numbers[i]++
-						}
-						batch := int64(q.Batch().Len())
-						if q.Submit(q.Batch()) != nil {
-							return
-						}
-						submitted.Add(batch)
-						if q.AwaitShare(context.Background()) != nil {
-							return
-						}
-					}
-				})
-				time.Sleep(time.Duration(rand.IntN(3)) * time.Millisecond) // anywhere in the submitter's work
-				q.Lanes(func(l Lane[stressItem]) bool { return l.Len >= 0 })
-				q.Fence(func(*stressItem) { dropped.Add(1) })
-				if err := q.Wait(context.Background()); err != nil {
-					t.Error(err)
-				}
-				fenced.Store(true)
-				submitter.Wait()
-				if c := q.Counts(); c.Submitted != c.Finished+c.Dropped || c.Running+c.Ready+c.Parked != 0 {
-					t.Errorf("I9: %+v", c)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	close(stop)
-	watch.Wait()
-	closeExecutor(t, e)
-	if submitted.Load() != finished.Load()+dropped.Load() {
-		t.Errorf("%d items were submitted, %d finished, %d dropped", submitted.Load(), finished.Load(), dropped.Load())
-	}
 }
 
 func TestSteadyStateAllocatesNothing(t *testing.T) {
