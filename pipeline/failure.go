@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/sink"
@@ -77,7 +78,7 @@ const (
 	HeaderPartition = "keystrand-partition"
 	HeaderOffset    = "keystrand-offset"
 	HeaderAttempts  = "keystrand-attempts"
-	HeaderError     = "keystrand-error"
+	HeaderError     = "keystrand-error" // cut to about 1 KiB
 )
 
 func letter(m *keystrand.Message, cause error) keystrand.Message {
@@ -88,9 +89,26 @@ func letter(m *keystrand.Message, cause error) keystrand.Message {
 		keystrand.Header{Key: HeaderPartition, Value: strconv.AppendInt(nil, int64(m.Partition), 10)},
 		keystrand.Header{Key: HeaderOffset, Value: strconv.AppendInt(nil, m.Offset, 10)},
 		keystrand.Header{Key: HeaderAttempts, Value: strconv.AppendInt(nil, int64(m.Attempt), 10)},
-		keystrand.Header{Key: HeaderError, Value: []byte(cause.Error())},
+		keystrand.Header{Key: HeaderError, Value: []byte(textOf(cause))},
 	)
 	return l
+}
+
+// maxErrorText is what a dead letter tells of its error, in bytes: with much more of it a message that the sink would
+// take might be too large.
+const maxErrorText = 1024
+
+// textOf returns what err says, cut to maxErrorText at the end of a character.
+func textOf(err error) string {
+	text := fmt.Sprint(err) // not err.Error(), which may panic
+	if len(text) <= maxErrorText {
+		return text
+	}
+	n := maxErrorText
+	for n > 0 && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n] + "..."
 }
 
 // FailureError is what Run returns when a failed message stopped the pipeline.

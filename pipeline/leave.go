@@ -143,11 +143,14 @@ func (p *Pipeline) awaitCancelled(ctx context.Context, pt *partition, why leavin
 }
 
 // awaitLate does the same for a partition that was lost and is released already: Run must not return before its
-// handlers have, or name them.
+// handlers and the Writes of its outputs have, or name the handlers.
 func (p *Pipeline) awaitLate(ctx context.Context, pt *partition) {
 	for {
 		wait, cancel := context.WithTimeout(base(ctx), p.cfg.timing.StuckAfter)
 		err := pt.queue.Wait(wait)
+		if err == nil {
+			err = pt.gate.await(wait, pt.written)
+		}
 		cancel()
 		if err == nil || p.alarm(ctx, pt) {
 			return
@@ -155,14 +158,21 @@ func (p *Pipeline) awaitLate(ctx context.Context, pt *partition) {
 	}
 }
 
-// alarm tells of handlers that ignore the end of their ctx, and whether they are given up.
+// alarm tells of handlers and Writes that ignore the end of their ctx, and whether they are given up. A Write never is:
+// what it stores after the partition has another owner would overtake what that one stores.
 func (p *Pipeline) alarm(ctx context.Context, pt *partition) (abandoned bool) {
-	running := p.running(pt)
-	pt.log.LogAttrs(ctx, slog.LevelError, "handlers ignore the end of their ctx", slog.Any("keys", running), slog.Bool("abandoned", p.cfg.abandon))
-	if p.cfg.abandon {
+	running, writing := p.running(pt), pt.sinking.Load()
+	abandoned = p.cfg.abandon && writing == 0
+	if len(running) > 0 {
+		pt.log.LogAttrs(ctx, slog.LevelError, "handlers ignore the end of their ctx", slog.Any("keys", running), slog.Bool("abandoned", abandoned))
+	}
+	if writing > 0 {
+		pt.log.LogAttrs(ctx, slog.LevelError, "a Write of a sink ignores the end of its ctx: it is waited for", slog.Int64("outputs", writing))
+	}
+	if abandoned {
 		p.abandon(pt, running)
 	}
-	return p.cfg.abandon
+	return abandoned
 }
 
 // awaitIdle waits until no turn and no write of the partition is under way, ctx ends, or the source says more about the
@@ -174,7 +184,7 @@ func (p *Pipeline) awaitIdle(ctx context.Context, pt *partition, why leaving) (l
 	go func() {
 		defer close(idle)
 		if err = pt.queue.Wait(ctx); err == nil {
-			err = pt.gate.await(ctx, func() bool { return pt.sinking.Load() == 0 })
+			err = pt.gate.await(ctx, pt.written)
 		}
 	}()
 	defer func() {
@@ -207,18 +217,12 @@ func (p *Pipeline) commitLast(ctx context.Context, pt *partition, why leaving) {
 	}
 	ctx, cancel := context.WithTimeout(base(ctx), timeout)
 	defer cancel()
-	lost := make(chan struct{})
-	go func() { // a partition that is lost meanwhile must not be waited for
-		defer close(lost)
-		select {
-		case <-ctx.Done():
-		case l := <-pt.source.Leaving():
-			if l.Lost {
-				cancel()
-			}
-		}
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		cancelWhenLost(ctx, pt, cancel)
 	}()
-	defer func() { cancel(); <-lost }()
+	defer func() { cancel(); <-over }()
 
 	var err error
 	pt.commits.leave()
@@ -235,6 +239,31 @@ func (p *Pipeline) commitLast(ctx context.Context, pt *partition, why leaving) {
 	}
 	if err != nil {
 		pt.log.LogAttrs(ctx, slog.LevelError, "the last commit was not stored: what was settled since the one before is handled again", slog.Any("error", err))
+	}
+}
+
+// cancelWhenLost calls cancel once the partition is lost, or the time that the source gives it is up: what cannot be
+// stored any more must not be waited for.
+func cancelWhenLost(ctx context.Context, pt *partition, cancel func()) {
+	var deadline <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-deadline:
+			cancel()
+			return
+		case l := <-pt.source.Leaving():
+			if l.Lost {
+				cancel()
+				return
+			}
+			if !l.Deadline.IsZero() {
+				t := time.NewTimer(time.Until(l.Deadline))
+				defer t.Stop() //nolint:revive // once: a partition is asked back once
+				deadline = t.C
+			}
+		}
 	}
 }
 

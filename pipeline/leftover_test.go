@@ -39,7 +39,10 @@ func TestNobodyWatchesForTheEndOfAFinitePartitionThatLeaves(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		pt := p.open(t.Context(), sp)
+		pt, err := p.open(t.Context(), sp)
+		if err != nil {
+			t.Fatal(err)
+		}
 		b := source.Batch{MaxMessages: 1, MaxBytes: 1}
 		if err := sp.Fetch(t.Context(), &b); err != nil {
 			t.Fatal(err)

@@ -18,7 +18,8 @@ type output struct {
 	size     usage
 	input    keystrand.Message   // what the failure policy is asked about, should the sink refuse an output for good
 	messages []keystrand.Message // not durable yet, in order
-	durable  func()              // of a dead letter: called after the message was settled
+	letter   bool                // it is a dead letter
+	mail     *mail               // of a dead letter that its lane waits for; else nil
 	lane     outputLane
 	inLane   bool // the message is in its lane still and is counted there
 

@@ -50,7 +50,8 @@ type partition struct {
 	commits commits
 }
 
-func (p *Pipeline) open(ctx context.Context, sp source.Partition) *partition {
+// open begins an ownership. It fails if the earlier one of the partition has not ended.
+func (p *Pipeline) open(ctx context.Context, sp source.Partition) (*partition, error) {
 	id, restored := sp.ID(), sp.Restored()
 	pt := &partition{
 		id:      id,
@@ -64,10 +65,26 @@ func (p *Pipeline) open(ctx context.Context, sp source.Partition) *partition {
 	}
 	pt.commits.begin(restored, pt.tracker.State())
 	pt.ctx, pt.cancel = context.WithCancelCause(base(ctx))
-	pt.queue = p.exec.Open(keyed.ID{Name: id.Stream, Number: id.Partition}, pt)
+	if err := p.openQueue(pt); err != nil {
+		pt.cancel(err)
+		p.budget.close(pt.share)
+		return nil, err
+	}
 	p.enter(pt)
 	pt.log.LogAttrs(ctx, slog.LevelInfo, "partition accepted", slog.Int64("frontier", restored.Frontier), slog.Int("ahead", len(restored.Ahead)))
-	return pt
+	return pt, nil
+}
+
+// openQueue opens the partition's lanes. The executor panics if those of the earlier ownership are not fenced: two at
+// once would run a key twice at once.
+func (p *Pipeline) openQueue(pt *partition) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("pipeline: the source handed out %v before its earlier ownership was released, which breaks the contract of source.Source: %v", pt.id, v)
+		}
+	}()
+	pt.queue = p.exec.Open(keyed.ID{Name: pt.id.Stream, Number: pt.id.Partition}, pt)
+	return nil
 }
 
 // track numbers the batch. Of the numbers that settled names the messages were settled by an earlier owner.
@@ -113,7 +130,7 @@ func (p *Pipeline) placeByFunc(pt *partition, lanes *keyed.Batch[item], m *keyst
 	lane, more, ordered := key.Lanes()
 	switch {
 	case err != nil:
-		pt.keyErrors.Store(number, err)
+		pt.keyErrors.Store(number, readable(err))
 		it = lanes.AddUnordered()
 		it.marks = unkeyed
 	case ordered && len(more) == 0:
@@ -152,6 +169,9 @@ func (pt *partition) lose(err error) {
 	default: // it is lost already
 	}
 }
+
+// written tells whether none of its outputs and dead letters is waiting, or in a Write.
+func (pt *partition) written() bool { return pt.sinking.Load() == 0 }
 
 // allSettled tells whether nothing of what was fetched is left to do.
 func (pt *partition) allSettled() bool { return pt.tracker.State().Pending == 0 }

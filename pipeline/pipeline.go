@@ -10,6 +10,7 @@ import (
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/keyed"
+	"github.com/keystrand/keystrand/source"
 )
 
 // Pipeline reads a source, handles its messages in order per key and commits what is settled. It is made by
@@ -27,14 +28,15 @@ type Pipeline struct {
 	started atomic.Bool
 	counts  counters
 
-	mu       sync.Mutex
-	owned    map[name]*partition // guarded by mu
-	lanes    map[name]*queue     // of the latest epoch; guarded by mu
-	paused   map[name]bool       // partitions an operator has paused, owned or not; guarded by mu
-	fail     func(error)         // ends Run with this error; set by Run; guarded by mu
-	stuck    []Stuck             // handlers that were given up; guarded by mu
-	state    State               // guarded by mu
-	accepted bool                // a partition was owned at least once; guarded by mu
+	mu         sync.Mutex
+	owned      map[name]*partition // guarded by mu
+	lanes      map[name]*queue     // of the latest epoch; guarded by mu
+	paused     map[name]bool       // partitions an operator has paused, owned or not; guarded by mu
+	fail       func(error)         // ends Run with this error; set by Run; guarded by mu
+	turnedAway []source.Partition  // offered while they were owned already; guarded by mu
+	stuck      []Stuck             // handlers that were given up; guarded by mu
+	state      State               // guarded by mu
+	accepted   bool                // a partition was owned at least once; guarded by mu
 }
 
 // name is a partition without its epoch.

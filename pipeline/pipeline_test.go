@@ -85,9 +85,8 @@ func TestStopPolicyDoesNotPassTheFailedMessage(t *testing.T) {
 		if !ok || f.Offset != 42 || !errors.Is(err, boom) {
 			t.Fatalf("Run = %v", err)
 		}
-		c := log.Group("").Committed(0)
-		if c.Frontier != 42 {
-			t.Errorf("committed %+v, want frontier 42", c)
+		if c := log.Group("").Committed(0); c != nil && (c.Frontier > 42 || c.Settled(42)) {
+			t.Errorf("I3: committed %+v: that passes message 42", c)
 		}
 	})
 }

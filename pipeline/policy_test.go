@@ -371,8 +371,8 @@ func TestKeyFunctionThatFailsOrPanicsIsAFailureOfItsMessage(t *testing.T) {
 					if _, ok := errors.AsType[*pipeline.KeyError](err); !ok || !errors.Is(err, errBoom) {
 						t.Errorf("Run = %v, want a KeyError", err)
 					}
-					if c := log.Group("").Committed(0); c.Frontier != 3 {
-						t.Errorf("committed %+v, want 3", c)
+					if c := log.Group("").Committed(0); c != nil && (c.Frontier > 3 || c.Settled(3)) {
+						t.Errorf("I3: committed %+v: that passes message 3", c)
 					}
 					return
 				}

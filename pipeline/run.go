@@ -49,6 +49,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	}
 	p.enterState(Stopping) // while the partitions that are left drain, or come to the end of a finite source
 	owners.Wait()
+	p.releaseTurnedAway(ctx)
 	stopCommits()
 	committer.Wait()
 	return errors.Join(fault.get(), p.close(ctx))
@@ -58,17 +59,44 @@ func (p *Pipeline) Run(ctx context.Context) error {
 //
 //	fetch → track → submit → turn (middleware, handler) → write → settle → commit
 func (p *Pipeline) own(ctx, run context.Context, sp source.Partition) {
-	pt := p.open(ctx, sp)
+	pt, err := p.open(ctx, sp)
+	if err != nil {
+		p.turnAway(sp, err)
+		return
+	}
 	fetching, stop := context.WithCancelCause(run)
 	fetched := make(chan error, 1)
 	var flowing sync.WaitGroup
-	flowing.Go(func() { fetched <- p.flow(fetching, pt) })
+	flowing.Go(func() {
+		err := errFlowExited
+		defer func() { fetched <- err }()
+		err = p.flow(fetching, pt)
+	})
 
 	why := p.await(run, pt, fetched)
 	p.leave(ctx, pt, why, func(cause error) {
 		stop(cause)
 		flowing.Wait()
 	})
+}
+
+var errFlowExited = errors.New("the key function, or Fetch of the source, ended its goroutine (runtime.Goexit): it must return")
+
+// turnAway ends Run because of a partition that must not be handled.
+func (p *Pipeline) turnAway(sp source.Partition, err error) {
+	p.mu.Lock()
+	p.turnedAway = append(p.turnedAway, sp)
+	p.mu.Unlock()
+	p.failed(err)
+}
+
+// releaseTurnedAway releases what was turned away, after all that was not: until then its handlers ran.
+func (p *Pipeline) releaseTurnedAway(ctx context.Context) {
+	for _, sp := range p.turnedAway {
+		release, cancel := context.WithTimeout(base(ctx), p.cfg.timing.CommitTimeout)
+		_ = sp.Release(release) // Run returns why it was turned away, which is the cause of whatever this says
+		cancel()
+	}
 }
 
 // flow moves messages from the partition into their lanes, as long as there is room for them.

@@ -215,6 +215,7 @@ func TestNothingStartsAfterTheFence(t *testing.T) {
 			t.Run(why+" "+turns, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					log := memory.NewLog("posts", 2)
+					failed := make(chan struct{})
 					var leaving, long atomic.Bool
 					var late atomic.Int32
 					long.Store(turns == "long")
@@ -228,6 +229,7 @@ func TestNothingStartsAfterTheFence(t *testing.T) {
 							time.Sleep(100 * time.Millisecond)
 						}
 						if m.Partition == 1 {
+							close(failed)
 							return errors.New("boom") // Stop
 						}
 						return nil
@@ -251,12 +253,7 @@ func TestNothingStartsAfterTheFence(t *testing.T) {
 						mem.Lose("posts", 0)
 					default:
 						log.Append(1, keyed("bad"))
-						for range 1000 {
-							if run.Snapshot().Failed > 0 {
-								break
-							}
-							time.Sleep(time.Millisecond)
-						}
+						<-failed
 					}
 					synctest.Wait() // the fence has gone through
 					leaving.Store(true)

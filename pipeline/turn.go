@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/keyed"
@@ -51,7 +52,7 @@ func (p *Pipeline) marked(pt *partition, t *keyed.Turn[item], it *item) (r keyed
 	switch {
 	case it.marks.has(mailed):
 		v, _ := pt.mailed.Load(it.number)
-		if letter, ok := v.(*mail); ok && !letter.durable.Load() {
+		if letter, ok := v.(*mail); ok && !letter.over.Load() {
 			return keyed.Result{Park: letter.pause()}, true
 		}
 		pt.mailed.Delete(it.number)
@@ -75,6 +76,7 @@ func (p *Pipeline) troubled(pt *partition, t *keyed.Turn[item], err error) keyed
 		// Neither success nor failure: the handler was told to end (I11). The next owner handles it again.
 		return keyed.Result{Hold: true}
 	}
+	err = readable(err)
 	if p.cfg.crash {
 		if e, ok := errors.AsType[*keystrand.PanicError](err); ok {
 			panic(fmt.Sprintf("%v\n\n%s", e.Value, e.Stack))
@@ -149,7 +151,7 @@ func (p *Pipeline) decide(f Failure) (a Action) {
 		cause := errPolicyExited
 		defer func() {
 			if v := recover(); v != nil {
-				cause = &keystrand.PanicError{Value: v}
+				cause = &keystrand.PanicError{Value: v, Stack: debug.Stack()}
 			}
 			if cause != nil {
 				p.failed(newFailureError(f.Message, errors.Join(f.Err, cause)))
@@ -177,7 +179,7 @@ var ErrGoexit = errors.New("pipeline: the handler ended its goroutine (runtime.G
 type KeyError struct{ Err error }
 
 // Error tells what the key function returned.
-func (e *KeyError) Error() string { return "pipeline: key: " + e.Err.Error() }
+func (e *KeyError) Error() string { return fmt.Sprintf("pipeline: key: %v", e.Err) }
 
 // Unwrap returns what the key function returned.
 func (e *KeyError) Unwrap() error { return e.Err }

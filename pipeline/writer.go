@@ -110,7 +110,17 @@ func (w *writer) close() error {
 }
 
 func (w *writer) loop() {
-	defer close(w.done)
+	over := false
+	defer func() {
+		switch v := recover(); {
+		case v != nil:
+			panic(v)
+		case over:
+			close(w.done)
+		default:
+			w.exited()
+		}
+	}()
 	for {
 		var due <-chan time.Time
 		more, pause := w.writeOnce()
@@ -118,6 +128,7 @@ func (w *writer) loop() {
 		case more:
 			select {
 			case <-w.stop:
+				over = true
 				return
 			default:
 				continue
@@ -127,12 +138,32 @@ func (w *writer) loop() {
 		}
 		select {
 		case <-w.stop:
+			over = true
 			return
 		case <-w.wake:
 		case <-due:
 		}
 	}
 }
+
+// exited goes on in another goroutine after a Write has ended this one: what it was given is not durable, and the
+// pipeline stops, since a sink that does so would do it again.
+func (w *writer) exited() {
+	w.mu.Lock()
+	again := w.under
+	w.mu.Unlock()
+	for _, o := range again {
+		o.pause()
+	}
+	w.p.failed(errWriteExited)
+	w.putBack(again)
+	go w.loop()
+}
+
+var errWriteExited = errors.New("pipeline: Write of a sink ended its goroutine (runtime.Goexit): it must return")
+
+// errNotJudged is why a message is written again of which the sink said neither that it is durable nor why not.
+var errNotJudged = errors.New("pipeline: the sink's PartialError has no entry for this message")
 
 // writeOnce writes a batch, and settles what is durable. If there is nothing to write now it returns after which pause
 // there will be; 0: nothing waits.
@@ -143,7 +174,7 @@ func (w *writer) writeOnce() (more bool, pause time.Duration) {
 	if len(batch) == 0 {
 		return false, pause
 	}
-	err := w.sink.Write(ctx, ms)
+	err := readable(w.sink.Write(ctx, ms))
 	failed := w.sort(batch, ms, err, ctx.Err() != nil)
 	if failed && !w.failing {
 		w.p.log.LogAttrs(ctx, slog.LevelWarn, "a write failed: it is tried again until it is stored", slog.Any("error", err))
@@ -212,7 +243,8 @@ func mixes(first, o *output) bool {
 }
 
 // sort settles what is durable, asks the policy about what the sink refuses for good, and leaves the rest in front of
-// the queue. It tells whether an output has failed by itself, not only because of one before it.
+// the queue. It tells whether an output has failed by itself, not only because of one before it. A Write that was aborted
+// has refused nothing, whatever it says: leaving is not failing.
 func (w *writer) sort(batch []*output, ms []keystrand.Message, err error, aborted bool) (failed bool) {
 	partial, _ := errors.AsType[*sink.PartialError](err)
 	var again []*output
@@ -223,8 +255,11 @@ func (w *writer) sort(batch []*output, ms []keystrand.Message, err error, aborte
 		permanent := true // the first is refused for good; those after it are, too, or stand behind it
 		for range o.messages {
 			e := err
-			if partial != nil && i < len(partial.Errs) {
-				e = partial.Errs[i]
+			switch {
+			case partial != nil && i < len(partial.Errs):
+				e = readable(partial.Errs[i])
+			case partial != nil:
+				e = errNotJudged
 			}
 			if e != nil {
 				rest = append(rest, ms[i])
@@ -240,7 +275,7 @@ func (w *writer) sort(batch []*output, ms []keystrand.Message, err error, aborte
 		case cause == nil:
 			w.durable(o)
 			continue
-		case permanent && w.p.refused(o, cause):
+		case permanent && !aborted && w.p.refused(o, cause):
 			o.gone.Store(true)
 			continue
 		}
@@ -271,13 +306,15 @@ func (o *output) pause() {
 func (w *writer) durable(o *output) {
 	o.gone.Store(true)
 	w.p.settleOutput(o)
-	if o.durable == nil {
+	if o.letter {
+		w.p.counts.deadLettered.Add(1)
+	} else {
 		w.p.counts.written.Add(1)
 	}
 	o.pt.sinking.Add(-1)
 	o.pt.gate.poke()
-	if o.durable != nil {
-		o.durable()
+	if o.mail != nil {
+		o.mail.over.Store(true)
 	}
 }
 
@@ -328,22 +365,19 @@ func (w *writer) outputsLocked() iter.Seq[*output] {
 
 // refused asks the failure policy about a message whose output the sink will never take. false: it is tried again.
 func (p *Pipeline) refused(o *output, cause error) bool {
-	settle := func() {
-		p.settleOutput(o)
-		o.pt.sinking.Add(-1)
-		o.pt.gate.poke()
-		if o.durable != nil {
-			o.durable()
-		}
-	}
 	p.counts.failed.Add(1)
 	action := p.decide(Failure{Message: &o.input, Err: cause, Permanent: true})
 	switch {
 	case action.kind == skip:
 		p.counts.skipped.Add(1)
-		settle()
+		p.settleOutput(o)
+		o.pt.sinking.Add(-1)
+		o.pt.gate.poke()
+		if o.mail != nil {
+			o.mail.over.Store(true)
+		}
 		return true
-	case action.kind == deadLetter && o.durable == nil:
+	case action.kind == deadLetter && !o.letter:
 		p.letters.addOutput(action.letters, o, cause)
 		o.pt.sinking.Add(-1)
 		return true

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/sink"
 )
 
 // writers are the writers of the sink: a lane always uses the same one.
@@ -20,7 +21,7 @@ func (p *Pipeline) openSink() error {
 	}
 	ws := &writers{}
 	for range p.cfg.limits.Writers {
-		w, err := p.cfg.sink.Open()
+		w, err := openWriter(p.cfg.sink)
 		if err != nil {
 			return errors.Join(fmt.Errorf("pipeline: open the sink: %w", err), ws.close())
 		}
@@ -28,6 +29,14 @@ func (p *Pipeline) openSink() error {
 	}
 	p.outputs = ws
 	return nil
+}
+
+func openWriter(s sink.Sink) (sink.Writer, error) {
+	w, err := s.Open()
+	if err == nil && w == nil {
+		err = fmt.Errorf("%T.Open returned no writer and no error", s)
+	}
+	return w, err
 }
 
 func (ws *writers) add(lane uint16, o *output) bool {
@@ -86,6 +95,8 @@ type letters struct {
 	p  *Pipeline
 	mu sync.Mutex
 	to map[any]*writer // by letterBox.name; guarded by mu
+
+	closed bool // Run ends: no other is opened; guarded by mu
 }
 
 func newLetters(p *Pipeline) *letters { return &letters{p: p, to: map[any]*writer{}} }
@@ -93,8 +104,8 @@ func newLetters(p *Pipeline) *letters { return &letters{p: p, to: map[any]*write
 // mail is a dead letter on the way, whose lane is parked and looks for it from time to time. (To resume the lane by name
 // would ask the key function again, which is called once a message; and a lane without a name has none.)
 type mail struct {
-	began   time.Time
-	durable atomic.Bool
+	began time.Time
+	over  atomic.Bool // its message is settled
 }
 
 // pause returns how long the lane waits before it looks again: about as long as it has waited so far.
@@ -112,10 +123,8 @@ func (l *letters) add(box *letterBox, pt *partition, it *item, cause error) *mai
 		inLane:   true,
 		input:    it.Message,
 		messages: []keystrand.Message{letter(&it.Message, cause)},
-		durable: func() {
-			l.p.counts.deadLettered.Add(1)
-			m.durable.Store(true)
-		},
+		letter:   true,
+		mail:     m,
 	})
 	return m
 }
@@ -125,7 +134,7 @@ func (l *letters) addOutput(box *letterBox, o *output, cause error) {
 	l.write(box, &output{
 		pt: o.pt, number: o.number, size: o.size, input: o.input, lane: o.lane,
 		messages: []keystrand.Message{letter(&o.input, cause)},
-		durable:  func() { l.p.counts.deadLettered.Add(1) },
+		letter:   true,
 	})
 }
 
@@ -147,7 +156,10 @@ func (l *letters) writer(box *letterBox) (*writer, error) {
 	if w, ok := l.to[name]; ok {
 		return w, nil
 	}
-	sw, err := box.sink.Open()
+	if l.closed {
+		return nil, errLettersClosed
+	}
+	sw, err := openWriter(box.sink)
 	if err != nil {
 		return nil, fmt.Errorf("pipeline: open the dead-letter sink: %w", err)
 	}
@@ -155,6 +167,9 @@ func (l *letters) writer(box *letterBox) (*writer, error) {
 	l.to[name] = w
 	return w, nil
 }
+
+// errLettersClosed is told to nobody: a policy has returned after Run has, of a turn that was given up.
+var errLettersClosed = errors.New("pipeline: the pipeline has stopped")
 
 func (l *letters) each(f func(*writer)) {
 	l.mu.Lock()
@@ -171,6 +186,9 @@ func (l *letters) each(f func(*writer)) {
 func (l *letters) cut(pt *partition) { l.each(func(w *writer) { w.cut(pt) }) }
 
 func (l *letters) close() error {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
 	var errs []error
 	l.each(func(w *writer) { errs = append(errs, w.close()) })
 	return errors.Join(errs...)

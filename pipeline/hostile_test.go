@@ -1,0 +1,535 @@
+package pipeline_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/pipeline"
+	"github.com/keystrand/keystrand/sink"
+	sinkmemory "github.com/keystrand/keystrand/sink/memory"
+	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/memory"
+)
+
+// plainError is an error whose method needs its receiver, as most do.
+type plainError struct{ text string }
+
+func (e *plainError) Error() string { return e.text }
+
+// sinkFunc is a sink whose writers call it.
+type sinkFunc func(ctx context.Context, ms []keystrand.Message) error
+
+func (f sinkFunc) Open() (sink.Writer, error) { return f, nil }
+func (f sinkFunc) Close() error               { return nil }
+
+func (f sinkFunc) Write(ctx context.Context, ms []keystrand.Message) error { return f(ctx, ms) }
+
+// A nil pointer in an error is not nil, and its methods panic. It is a failure like others, wherever it comes from.
+func TestNilPointerInAnErrorIsAFailure(t *testing.T) {
+	var plain *plainError
+	var batch *keystrand.BatchError
+	var partial *sink.PartialError
+	always := func(err error) keystrand.Handler {
+		return keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error { return err })
+	}
+	for name, stage := range map[string]func(b *pipeline.Builder){
+		"handler":              func(b *pipeline.Builder) { b.Handle(always(plain)) },
+		"handler, batch error": func(b *pipeline.Builder) { b.Handle(always(batch)) },
+		"wrapped":              func(b *pipeline.Builder) { b.Handle(always(fmt.Errorf("save: %w", batch))) },
+		"batch": func(b *pipeline.Builder) {
+			b.HandleBatch(keystrand.BatchHandlerFunc(func(context.Context, []*keystrand.Message) error { return batch }))
+		},
+		"key": func(b *pipeline.Builder) {
+			b.Handle(keystrand.HandlerFunc(nothing)).Key(func(*keystrand.Message) (keystrand.Key, error) { return keystrand.Key{}, plain })
+		},
+		"sink": func(b *pipeline.Builder) {
+			b.Transform(keystrand.TransformerFunc(echo)).To(sinkFunc(func(context.Context, []keystrand.Message) error { return partial }))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := memory.NewLog("posts", 1)
+				log.Append(0, keysOf(6, 2)...)
+				dlq := sinkmemory.New()
+				b := pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).OnFailure(pipeline.DeadLetter(dlq)).
+					Timing(pipeline.Timing{DrainTimeout: time.Second})
+				stage(b)
+				run := start(t, b)
+				time.Sleep(time.Minute)
+				p := run.part(t, 0)
+				switch {
+				case name == "sink": // it is written again and again
+					if p.Frontier != 0 || p.Sinking != 6 {
+						t.Errorf("I3: frontier %d, %d on their way to the sink: want 0 and 6", p.Frontier, p.Sinking)
+					}
+				case p.Frontier != 6 || len(dlq.Messages()) != 6:
+					t.Errorf("frontier %d, %d dead letters: want 6 and 6", p.Frontier, len(dlq.Messages()))
+				}
+				if err := run.stop(); err != nil {
+					t.Fatal(err)
+				}
+			})
+		})
+	}
+}
+
+// What ends the goroutine that it is called from must not leave a pipeline that does nothing and says nothing.
+func TestGoexitOutsideTheHandlerStopsThePipeline(t *testing.T) {
+	for name, stage := range map[string]func(b *pipeline.Builder){
+		"key": func(b *pipeline.Builder) {
+			b.Handle(keystrand.HandlerFunc(nothing)).Key(func(m *keystrand.Message) (keystrand.Key, error) {
+				if m.Offset == 3 {
+					runtime.Goexit()
+				}
+				return keystrand.ByKey(m)
+			})
+		},
+		"sink": func(b *pipeline.Builder) {
+			b.Transform(keystrand.TransformerFunc(echo)).To(sinkFunc(func(context.Context, []keystrand.Message) error {
+				runtime.Goexit()
+				return nil
+			}))
+		},
+		"dead letters": func(b *pipeline.Builder) {
+			b.Handle(failing(3)).OnFailure(pipeline.DeadLetter(sinkFunc(func(context.Context, []keystrand.Message) error {
+				runtime.Goexit()
+				return nil
+			})))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := memory.NewLog("posts", 1)
+				log.Append(0, keysOf(6, 2)...)
+				log.Close()
+				b := pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).Timing(pipeline.Timing{DrainTimeout: time.Second})
+				stage(b)
+				run := start(t, b)
+				if err := run.wait(); err == nil || errors.Is(err, errHung) || !strings.Contains(err.Error(), "runtime.Goexit") {
+					t.Errorf("Run = %v, want it to say who ended its goroutine", err)
+				}
+				if c := log.Group("").Committed(0); c != nil && c.Frontier > 3 {
+					t.Errorf("I3: committed %+v", c)
+				}
+			})
+		})
+	}
+}
+
+// I11 for sinks: a Write that was told to return has refused nothing, whatever it says.
+func TestRefusalOfAWriteThatWasToldToReturnIsNoFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 1)
+		log.Append(0, keysOf(3, 3)...)
+		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
+			Transform(keystrand.TransformerFunc(echo)).
+			To(sinkFunc(func(ctx context.Context, _ []keystrand.Message) error {
+				<-ctx.Done()
+				return keystrand.Permanent(ctx.Err())
+			})).
+			OnFailure(pipeline.Skip).Timing(pipeline.Timing{DrainTimeout: time.Second}))
+		time.Sleep(time.Minute)
+		if err := run.stop(); err != nil {
+			t.Fatal(err)
+		}
+		if s := run.Snapshot(); s.Failed != 0 || s.Skipped != 0 {
+			t.Errorf("I11: %d failed, %d skipped because the pipeline stops", s.Failed, s.Skipped)
+		}
+		if c := log.Group("").Committed(0); c != nil && c.Frontier > 0 {
+			t.Errorf("I3: committed %+v, nothing was written", c)
+		}
+	})
+}
+
+// A sink that judges fewer messages than it was given has said nothing of the rest.
+func TestMessagesThatASinkDidNotJudgeAreWrittenAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 1)
+		log.Append(0, keyed("k"))
+		log.Close()
+		var calls, failures int
+		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
+			Transform(keystrand.TransformerFunc(func(_ context.Context, m *keystrand.Message, emit func(keystrand.Message)) error {
+				emit(keystrand.Message{Key: m.Key, Value: []byte("1")})
+				emit(keystrand.Message{Key: m.Key, Value: []byte("2")})
+				return nil
+			})).
+			To(sinkFunc(func(_ context.Context, ms []keystrand.Message) error {
+				if calls++; calls == 1 {
+					return &sink.PartialError{Errs: []error{keystrand.Permanent(errBoom)}}
+				}
+				return nil
+			})).
+			OnFailure(func(f pipeline.Failure) pipeline.Action { failures++; return pipeline.Skip(f) }))
+		if err := run.wait(); err != nil {
+			t.Fatal(err)
+		}
+		if failures != 0 || calls != 2 {
+			t.Errorf("I3: %d failures, %d writes: the message was given up although its second output was not judged", failures, calls)
+		}
+	})
+}
+
+// Only what is not durable is written again, and in its order.
+func TestOnlyWhatIsNotDurableIsWrittenAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 1)
+		log.Append(0, keyed("lane"), keyed("lane"))
+		log.Close()
+		out := sinkmemory.New()
+		tries := 0
+		out.SetFault(func(_ context.Context, m *keystrand.Message) error {
+			if string(m.Value) == "a1 of 0" {
+				if tries++; tries < 4 {
+					return errBoom
+				}
+			}
+			return nil
+		})
+		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
+			Transform(keystrand.TransformerFunc(func(_ context.Context, m *keystrand.Message, emit func(keystrand.Message)) error {
+				for _, v := range []string{"a1", "b1", "a2"} {
+					emit(keystrand.Message{Key: []byte(v[:1]), Value: fmt.Appendf(nil, "%s of %d", v, m.Offset)})
+				}
+				return nil
+			})).To(out))
+		if err := run.wait(); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, m := range out.Messages() {
+			got = append(got, string(m.Value))
+		}
+		if want := "b1 of 0,a1 of 0,a2 of 0,a1 of 1,b1 of 1,a2 of 1"; strings.Join(got, ",") != want || tries != 4 {
+			t.Errorf("stored %v after %d tries, want %s after 4", got, tries, want)
+		}
+	})
+}
+
+// twice hands its partition out a second time, before it was released.
+type twice struct {
+	source.Source
+	first source.Partition
+	n     int
+}
+
+func (s *twice) Accept(ctx context.Context) (source.Partition, error) {
+	if s.n++; s.n == 2 {
+		time.Sleep(time.Second)
+		return again{s.first}, nil
+	}
+	p, err := s.Source.Accept(ctx)
+	s.first = p
+	return p, err
+}
+
+type again struct{ source.Partition }
+
+func (again) Leaving() <-chan source.Leave  { return nil }
+func (again) Release(context.Context) error { return nil }
+
+// I2: two ownerships at once would run a key twice at once. A source that offers one breaks its contract: Run says so.
+func TestPartitionThatIsHandedOutTwiceStopsThePipeline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 1)
+		log.Append(0, keysOf(100, 10)...)
+		run := start(t, pipeline.From(&twice{Source: memory.NewSource(memory.Config{}, log)}).Handle(keystrand.HandlerFunc(nothing)))
+		if err := run.wait(); err == nil || errors.Is(err, errHung) || !strings.Contains(err.Error(), "posts/0") {
+			t.Errorf("Run = %v, want it to name the partition", err)
+		}
+		if c := log.Group("").Committed(0); c == nil || c.Frontier != 100 {
+			t.Errorf("committed %+v, want what the first ownership has settled", c)
+		}
+	})
+}
+
+// I8, I10: the last commit of a pipeline that stops hangs. The source asks the partition back meanwhile, and then lets
+// go of it: nobody waits for that commit any longer.
+func TestLastCommitEndsWhenItsPartitionIsAskedBackAndThenLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 1)
+		log.Append(0, keysOf(3, 3)...)
+		mem := memory.NewSource(memory.Config{
+			LeaveTimeout: 5 * time.Second,
+			BeforeCommit: func(ctx context.Context, _ source.ID, _ *commit.Progress) error { <-ctx.Done(); return ctx.Err() },
+		}, log)
+		src := watch(t, mem, nil)
+		run := start(t, pipeline.From(src).Handle(keystrand.HandlerFunc(nothing)).
+			Timing(pipeline.Timing{CommitTimeout: time.Hour, CommitInterval: 24 * time.Hour}))
+		time.Sleep(time.Minute)
+		run.cancel(nil)
+		time.Sleep(time.Second) // the last commit is under way
+		began := time.Now()
+		mem.AskBack("posts", 0)
+		if err := run.wait(); err != nil {
+			t.Errorf("Run = %v", err)
+		}
+		if d := time.Since(began); d > 5*time.Second {
+			t.Errorf("I10: Run returned %v after the partition was asked back, within 5 s: it waited for a commit that can no more be stored", d)
+		}
+	})
+}
+
+// A Write that ignores the end of its ctx is waited for before its partition is released, also by a pipeline that gives
+// handlers up, and the log says what is waited for.
+func TestWriteThatIgnoresItsContextIsWaitedForWithAnAlarm(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		abandon, lost bool
+	}{{"waits", false, false}, {"abandons handlers", true, false}, {"lost", false, true}, {"lost, abandons handlers", true, true}} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := memory.NewLog("posts", 1)
+				log.Append(0, keyed("k"))
+				let := make(chan struct{})
+				var out buffer
+				var writing atomic.Bool
+				mem := memory.NewSource(memory.Config{}, log)
+				src := watch(t, mem, nil)
+				b := pipeline.From(src).Transform(keystrand.TransformerFunc(echo)).
+					To(sinkFunc(func(context.Context, []keystrand.Message) error {
+						writing.Store(true)
+						defer writing.Store(false)
+						<-let
+						return nil
+					})).
+					Timing(pipeline.Timing{DrainTimeout: time.Second, StuckAfter: time.Second}).Logger(out.logger())
+				if c.abandon {
+					b.AbandonStuck()
+				}
+				run := start(t, b)
+				time.Sleep(time.Second)
+				if c.lost {
+					mem.Lose("posts", 0)
+				}
+				run.cancel(nil)
+				time.Sleep(time.Minute)
+				if !c.lost && src.epochs(0)[0].isReleased() && writing.Load() {
+					t.Error("I7: the partition is released while its outputs are written")
+				}
+				if !out.has("Write") {
+					t.Errorf("no alarm tells of the Write:\n%s", out.b.String())
+				}
+				close(let)
+				if err := run.wait(); err != nil {
+					t.Errorf("Run = %v", err)
+				}
+			})
+		})
+	}
+}
+
+// A policy that takes longer than the pipeline lives: what it decides then opens nothing.
+func TestPolicyThatReturnsAfterRunOpensNoDeadLetterSink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 1)
+		log.Append(0, keyed("k"))
+		let := make(chan struct{})
+		opened := 0
+		toDead := pipeline.DeadLetter(&counted{Sink: sinkmemory.New(), opened: &opened})
+		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).Handle(failing(0)).
+			OnFailure(func(f pipeline.Failure) pipeline.Action { <-let; return toDead(f) }).
+			AbandonStuck().Timing(pipeline.Timing{DrainTimeout: time.Second}))
+		time.Sleep(time.Second)
+		if _, stuck := errors.AsType[*pipeline.StuckError](run.stop()); !stuck {
+			t.Error("Run did not name the turn it gave up")
+		}
+		close(let)
+		synctest.Wait()
+		if opened != 0 {
+			t.Errorf("I10: %d writers were opened after Run had returned: nobody closes them", opened)
+		}
+	})
+}
+
+// A dead letter carries why, not a book: with it the message must still fit where it fitted before.
+func TestDeadLetterCutsALongError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 1)
+		log.Append(0, keyed("k"))
+		log.Close()
+		dlq := sinkmemory.New()
+		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
+			Handle(keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error {
+				return errors.New("refused: " + strings.Repeat("ä", 1<<20))
+			})).OnFailure(pipeline.DeadLetter(dlq)))
+		if err := run.wait(); err != nil {
+			t.Fatal(err)
+		}
+		why, _ := dlq.Messages()[0].Header(pipeline.HeaderError)
+		if len(why) > 2048 || !strings.HasPrefix(string(why), "refused: ää") || strings.ToValidUTF8(string(why), "") != string(why) {
+			t.Errorf("%s has %d bytes, ends with %q", pipeline.HeaderError, len(why), why[max(0, len(why)-20):])
+		}
+	})
+}
+
+// A dead letter that is refused and then skipped is none.
+func TestRefusedDeadLetterThatIsSkippedIsNotCountedAsOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 1)
+		log.Append(0, keyed("k"))
+		log.Close()
+		toDead := pipeline.DeadLetter(sinkFunc(func(context.Context, []keystrand.Message) error { return keystrand.Permanent(errors.New("too large")) }))
+		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).Handle(failing(0)).
+			OnFailure(func(f pipeline.Failure) pipeline.Action {
+				if f.Permanent {
+					return pipeline.Skip(f)
+				}
+				return toDead(f)
+			}))
+		if err := run.wait(); err != nil {
+			t.Fatal(err)
+		}
+		if s := run.Snapshot(); s.Settled != 1 || s.Skipped != 1 || s.DeadLettered != 0 {
+			t.Errorf("I9: settled %d, skipped %d, dead-lettered %d; want 1, 1, 0", s.Settled, s.Skipped, s.DeadLettered)
+		}
+	})
+}
+
+// noWriter is a sink that opens nothing and says that all went well.
+type noWriter struct{ sink.Sink }
+
+func (noWriter) Open() (sink.Writer, error) { return nil, nil } //nolint:nilnil // that is what it is about
+
+func TestSinkThatOpensNoWriterIsAnError(t *testing.T) {
+	for name, stage := range map[string]func(b *pipeline.Builder){
+		"outputs":      func(b *pipeline.Builder) { b.Transform(keystrand.TransformerFunc(echo)).To(noWriter{}) },
+		"dead letters": func(b *pipeline.Builder) { b.Handle(failing(0)).OnFailure(pipeline.DeadLetter(noWriter{})) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := memory.NewLog("posts", 1)
+				log.Append(0, keyed("k"))
+				log.Close()
+				b := pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil))
+				stage(b)
+				run := start(t, b)
+				if err := run.wait(); err == nil || !strings.Contains(err.Error(), "no writer") {
+					t.Errorf("Run = %v", err)
+				}
+			})
+		})
+	}
+}
+
+// I9: outputs that are given up because their partition leaves are dropped, not on their way for ever.
+func TestOutputsThatAreCutCountAsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 1)
+		log.Append(0, keysOf(10, 10)...)
+		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
+			Transform(keystrand.TransformerFunc(func(_ context.Context, m *keystrand.Message, emit func(keystrand.Message)) error {
+				if m.Offset == 0 {
+					time.Sleep(time.Hour) // it ignores the end of its ctx: the partition stays
+				}
+				emit(*m)
+				return nil
+			})).
+			To(sinkFunc(func(ctx context.Context, _ []keystrand.Message) error { <-ctx.Done(); return ctx.Err() })).
+			Limits(pipeline.Limits{Writers: 2}).Timing(pipeline.Timing{DrainTimeout: time.Second}))
+		time.Sleep(time.Minute)
+		if p := run.part(t, 0); p.Sinking != 9 || p.Dropped != 0 {
+			t.Errorf("I9: %d sinking, %d dropped; want 9 and 0", p.Sinking, p.Dropped)
+		}
+		run.cancel(nil)
+		time.Sleep(time.Minute)
+		s := run.Snapshot()
+		conserve(t, s)
+		if p := s.Partitions[0]; p.Sinking != 0 || p.Dropped != 9 {
+			t.Errorf("I9: %d sinking, %d dropped after the drain; want 0 and 9", p.Sinking, p.Dropped)
+		}
+		if err := run.wait(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// I1, I2, I3, I9: operators who pause, resume, and change the workers to one, while partitions leave and are lost.
+func TestOperatorsWhoMeddleWhilePartitionsLeaveBreakNothing(t *testing.T) {
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := random(t, seed)
+				d := &dice{r: r}
+				l := newLedger(t)
+				log := memory.NewLog("posts", 3)
+				fill(l, log, 3, 300, 12, r)
+				log.Close()
+				mem := memory.NewSource(memory.Config{}, log)
+				run := start(t, pipeline.From(watch(t, mem, l)).
+					Handle(l.handler(func(ctx context.Context, _ *keystrand.Message) error {
+						select {
+						case <-time.After(time.Duration(d.roll(30)) * time.Millisecond):
+						case <-ctx.Done():
+							return ctx.Err()
+						}
+						switch d.roll(10) {
+						case 0:
+							return keystrand.RetryAfter(time.Duration(d.roll(200))*time.Millisecond, nil)
+						case 1:
+							return errBoom
+						}
+						return nil
+					})).
+					OnFailure(pipeline.Block).Limits(pipeline.Limits{Workers: 9, FetchMessages: 20}).
+					Timing(pipeline.Timing{DrainTimeout: 40 * time.Millisecond, CommitInterval: 100 * time.Millisecond}))
+				var meddling sync.WaitGroup
+				for range 3 {
+					meddling.Go(func() {
+						for range 150 {
+							p := int32(d.roll(3))
+							switch d.roll(8) {
+							case 0:
+								mem.AskBack("posts", p)
+							case 1:
+								mem.Lose("posts", p)
+							case 2:
+								run.PausePartition("posts", p)
+							case 3:
+								_ = run.SetWorkers(1)
+							case 4:
+								_ = run.SetWorkers(1 + d.roll(12))
+							case 5:
+								run.Resume("posts", p, fmt.Sprintf("k%d", d.roll(12)))
+							default:
+								run.ResumePartition("posts", p)
+								run.ResumeAll("posts", p)
+							}
+							conserve(t, run.Snapshot())
+							time.Sleep(time.Duration(d.roll(20)) * time.Millisecond)
+						}
+					})
+				}
+				meddling.Wait()
+				_ = run.SetWorkers(4)
+				for p := range int32(3) {
+					run.ResumePartition("posts", p)
+				}
+				for range 10_000 {
+					select {
+					case <-run.over:
+					default:
+						for p := range int32(3) {
+							run.ResumeAll("posts", p)
+						}
+						time.Sleep(100 * time.Millisecond)
+					}
+				}
+				if err := run.wait(); err != nil {
+					t.Fatal(err)
+				}
+				l.checkAllSettled()
+			})
+		})
+	}
+}
