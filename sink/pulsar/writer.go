@@ -1,0 +1,255 @@
+package pulsar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/apache/pulsar-client-go/pulsar"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/sink"
+)
+
+// writer writes the parts of all partitions at the same time, each through an outlet of its own.
+//
+// Owns, during a Write, a goroutine for each topic but the first, and for each partition of a topic but the first.
+type writer struct {
+	sink   *Sink
+	closed bool
+
+	// Of the Write that runs.
+	ms    []keystrand.Message
+	out   []pulsar.ProducerMessage // ms as the library takes them
+	parts map[string][]int         // the messages of each topic
+
+	mu       sync.Mutex
+	res      sink.Result        // guarded by mu
+	branches map[string]*branch // topics ever written to; guarded by mu
+	turn     int                // the partition for messages without a key; guarded by mu
+	run      int                // so many of them still go there; guarded by mu
+	held     bool               // the library may still read out: it is not used again; guarded by mu
+}
+
+// branch has the outlets to the partitions of one topic, nil where nothing was written yet.
+type branch struct{ outlets []*outlet }
+
+// keylessRun is how many messages without a key go to one partition before the next has its turn, so that they share
+// batches.
+const keylessRun = 100
+
+// Write makes the messages durable, see [sink.Writer].
+func (w *writer) Write(ctx context.Context, ms []keystrand.Message) error {
+	if w.closed {
+		return errors.New("pulsar: Write on a closed writer")
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("pulsar: %d messages not written: %w", len(ms), context.Cause(ctx))
+	}
+	w.begin(ms)
+	defer w.forget()
+	var wg sync.WaitGroup
+	n := len(w.parts)
+	for name, batch := range w.parts {
+		if n--; n == 0 {
+			w.writeTopic(ctx, name, batch)
+		} else {
+			wg.Go(func() { w.writeTopic(ctx, name, batch) })
+		}
+	}
+	wg.Wait()
+	return w.res.Err()
+}
+
+// Close gives up the writer. Its producers are closed in the background; the sink's Close waits for that.
+func (w *writer) Close() error {
+	if w.closed {
+		return errors.New("pulsar: writer closed twice")
+	}
+	w.closed = true
+	for _, b := range w.branches {
+		for _, o := range b.outlets {
+			if o != nil {
+				o.shut()
+			}
+		}
+	}
+	w.branches = nil
+	w.sink.open.Add(-1)
+	return nil
+}
+
+// begin takes the messages in: those that can never be written are refused, the others sorted by topic.
+func (w *writer) begin(ms []keystrand.Message) {
+	w.ms, w.res, w.run = ms, sink.NewResult(ms), 0
+	w.out = slices.Grow(w.out[:0], len(ms))[:len(ms)]
+	for i := range ms {
+		if w.res.Behind(i) {
+			continue
+		}
+		name := w.topicOf(&ms[i])
+		if err := w.admit(i, name); err != nil {
+			w.res.Fail(i, keystrand.Permanent(fmt.Errorf("pulsar: message for topic %q: %w", name, err)))
+			continue
+		}
+		w.parts[name] = append(w.parts[name], i)
+	}
+}
+
+// admit tells why message i can never be written.
+func (w *writer) admit(i int, topic string) error {
+	if w.sink.topic == "" && w.parts[topic] == nil {
+		if topic == "" {
+			return errors.New("its Stream names none, and the sink has none of its own")
+		}
+		if err := checkTopic(topic); err != nil {
+			return err
+		}
+	}
+	return fillMessage(&w.out[i], &w.ms[i], &w.sink.cfg)
+}
+
+func (w *writer) topicOf(m *keystrand.Message) string {
+	if t := w.sink.topic; t != "" {
+		return t
+	}
+	return m.Stream
+}
+
+// writeTopic writes the messages of one topic.
+func (w *writer) writeTopic(ctx context.Context, name string, batch []int) {
+	t, err := w.lookUp(ctx, name)
+	if err != nil {
+		w.failAll(batch, err, cureFor(err))
+		return
+	}
+	var wg sync.WaitGroup
+	active := w.spread(t, batch)
+	for n, o := range active {
+		if n == len(active)-1 {
+			o.run(ctx, w)
+		} else {
+			wg.Go(func() { o.run(ctx, w) })
+		}
+	}
+	wg.Wait()
+}
+
+// lookUp returns the topic, healing what passes.
+func (w *writer) lookUp(ctx context.Context, name string) (*topic, error) {
+	p := newPatience(ctx, w.sink.cfg.HealTimeout)
+	defer p.end()
+	for {
+		t, err := w.sink.catalog.get(p.ctx, name)
+		if err == nil {
+			return t, nil
+		}
+		err = w.describe(name, p.began, err)
+		if cureFor(err) != heal {
+			return nil, err
+		}
+		if over := p.pause(); over != nil {
+			return nil, because(over, err)
+		}
+	}
+}
+
+// spread gives the messages to the outlets of their partitions and returns those that have some.
+func (w *writer) spread(t *topic, batch []int) (active []*outlet) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	b := w.branches[t.name]
+	if b == nil {
+		b = &branch{}
+		w.branches[t.name] = b
+	}
+	for len(b.outlets) < len(t.partitions) {
+		b.outlets = append(b.outlets, nil)
+	}
+	for _, i := range batch {
+		p, err := w.partitionLocked(t, b, w.ms[i].Key)
+		if err != nil {
+			w.res.Fail(i, keystrand.Permanent(err))
+			continue
+		}
+		o := b.outlets[p]
+		if o == nil || o.name != t.partitions[p] { // a topic made again may have got partitions
+			if o != nil {
+				o.shut()
+			}
+			o = &outlet{sink: w.sink, topic: t.name, name: t.partitions[p]}
+			b.outlets[p] = o
+		}
+		if len(o.queue) == 0 {
+			active = append(active, o)
+		}
+		o.queue = append(o.queue, i)
+	}
+	return active
+}
+
+// partitionLocked chooses: with a key by the key alone, without one in turns among those not known to be in trouble.
+func (w *writer) partitionLocked(t *topic, b *branch, key []byte) (int, error) {
+	n := len(t.partitions)
+	if key != nil {
+		p := w.sink.cfg.Partitioner(key, n)
+		if p < 0 || p >= n {
+			return 0, fmt.Errorf("pulsar: Partitioner chose %d of the %d partitions of %s", p, n, t.name)
+		}
+		return p, nil
+	}
+	if w.run == 0 {
+		w.run = keylessRun
+		w.turn++
+		for range n {
+			if o := b.outlets[w.turn%n]; o == nil || o.trouble == nil {
+				break
+			}
+			w.turn++
+		}
+	}
+	w.run--
+	return w.turn % n, nil
+}
+
+// failAll reports messages that this Write gives up.
+func (w *writer) failAll(batch []int, err error, c cure) {
+	if c == forbid {
+		err = keystrand.Permanent(err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, i := range batch {
+		if !w.res.Failed(i) {
+			w.res.Fail(i, err)
+		}
+	}
+}
+
+// forget lets the messages go.
+func (w *writer) forget() {
+	clear(w.parts)
+	if w.held {
+		w.out, w.held = nil, false
+	}
+	clear(w.out)
+	w.ms, w.res = nil, sink.Result{}
+}
+
+// describe says what could not be written, and why the library could not connect if that is the reason.
+func (w *writer) describe(name string, began time.Time, err error) error {
+	if why := w.sink.troubles.since(began); why != nil && cureFor(err) == heal {
+		err = fmt.Errorf("%w: %w", err, why)
+	}
+	return fmt.Errorf("pulsar: write to %s: %w", name, err)
+}
+
+func because(err, last error) error {
+	if last == nil {
+		return err
+	}
+	return fmt.Errorf("%w; last trouble: %w", err, last)
+}
