@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 
-	"github.com/keystrand/keystrand"
 )
 
 // outlet is one writer's way to one partition. Nothing leaves it behind a wave that is not durable.
