@@ -24,8 +24,12 @@ import (
 func TestRunEndsInTimeWheneverItsContextDoes(t *testing.T) {
 	const drain, stuckAfter, commitTimeout = 3 * time.Second, 2 * time.Second, 4 * time.Second
 	untilCancel := func(ctx context.Context, _ *keystrand.Message) error {
-		<-ctx.Done()
-		return ctx.Err()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(forever):
+			return nil
+		}
 	}
 	hang := func(ctx context.Context, _ source.ID, _ *commit.Progress) error {
 		<-ctx.Done()

@@ -370,7 +370,7 @@ func startWith(t *testing.T, ctx context.Context, b *pipeline.Builder) *running 
 
 // forever is how long a pipeline runs at most, in virtual time: then one that hangs is stopped, so that its test says
 // what is wrong instead of hanging too.
-const forever = 1000 * time.Hour
+const forever = 24 * time.Hour
 
 var errHung = fmt.Errorf("the pipeline still ran after %v", forever)
 
