@@ -1,0 +1,174 @@
+package pulsar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/apache/pulsar-client-go/pulsar"
+
+	"github.com/keystrand/keystrand/commit"
+)
+
+// acker sends the acknowledgements of one ownership, one request at a time, from a goroutine of its own: a request hangs
+// as long as the connection is down, and nobody who fetches or handles messages waits for it. What was not confirmed is
+// sent again, together with what was settled meanwhile, until it is. An acknowledgement that arrives twice does no harm.
+type acker struct {
+	handed *handed
+	send   func([]pulsar.MessageID) error // may hang until the consumer is closed
+	health *health
+	what   string // for health
+	limit  int    // entries in a request
+
+	wake chan struct{}
+	stop chan struct{} // closed by close
+	done chan struct{} // closed when the goroutine has ended
+
+	mu      sync.Mutex
+	want    *want // the last commit
+	lastErr error
+}
+
+// want is what a commit asks for.
+type want struct {
+	progress *commit.Progress
+	stored   commit.Stored // valid when done
+	done     chan struct{}
+}
+
+const (
+	maxRequest    = 10_000
+	firstAckRetry = 100 * time.Millisecond
+)
+
+var errStopped = errors.New("the partition is released")
+
+func newAcker(h *handed, send func([]pulsar.MessageID) error, health *health, what string) *acker {
+	return &acker{
+		handed: h, send: send, health: health, what: what, limit: maxRequest,
+		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+	}
+}
+
+// commit waits until what p settles and may be acknowledged is. It is called by one goroutine at a time; a call whose ctx
+// has ended is superseded by the next.
+func (a *acker) commit(ctx context.Context, p *commit.Progress) (commit.Stored, error) {
+	w := &want{progress: p, done: make(chan struct{})}
+	a.mu.Lock()
+	a.want = w
+	a.mu.Unlock()
+	poke(a.wake)
+	select {
+	case <-w.done:
+		return w.stored, nil
+	case <-a.done:
+		return commit.Stored{}, errStopped
+	case <-ctx.Done():
+		a.mu.Lock()
+		last := a.lastErr
+		a.mu.Unlock()
+		return commit.Stored{}, fmt.Errorf("no answer yet: the outcome is unknown, and it goes on being tried: %w",
+			errors.Join(context.Cause(ctx), last))
+	}
+}
+
+// settle is commit without waiting.
+func (a *acker) settle(p *commit.Progress) {
+	a.mu.Lock()
+	a.want = &want{progress: p, done: make(chan struct{})}
+	a.mu.Unlock()
+	poke(a.wake)
+}
+
+// run sends until close. ctx is for the log alone.
+func (a *acker) run(ctx context.Context) {
+	defer close(a.done)
+	defer a.health.forget(a.what)
+	bo := newBackoff(firstAckRetry, 30*firstAckRetry)
+	retry := time.NewTimer(0)
+	defer retry.Stop()
+	for {
+		select {
+		case <-a.stop:
+			return
+		case <-a.wake:
+		case <-retry.C:
+		}
+		if err := a.flush(); err != nil {
+			select {
+			case <-a.stop:
+				return
+			default:
+			}
+			a.mu.Lock()
+			a.lastErr = err
+			a.mu.Unlock()
+			a.health.fails(ctx, a.what, err)
+			retry.Reset(bo.NextBackOff())
+			continue
+		}
+		bo.Reset()
+		a.health.works(ctx, a.what)
+	}
+}
+
+// flush sends what is settled and not confirmed, in ascending order, and ends at the first error.
+func (a *acker) flush() error {
+	a.mu.Lock()
+	w := a.want
+	a.mu.Unlock()
+	if w == nil {
+		w = &want{progress: a.handed.progress(), done: make(chan struct{})}
+	}
+	for {
+		select {
+		case <-a.stop:
+			return errStopped
+		default:
+		}
+		q := a.handed.plan(w.progress, a.limit)
+		if len(q.ids) > 0 {
+			if err := a.send(q.ids); err != nil {
+				return brief(err)
+			}
+			a.handed.confirm(q)
+		}
+		if !q.more {
+			break
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.lastErr = nil
+	select {
+	case <-w.done:
+	default:
+		w.stored = a.handed.stored(w.progress)
+		close(w.done)
+	}
+	return nil
+}
+
+// close ends the goroutine: at once, or when the request under way has its answer.
+func (a *acker) close() { close(a.stop) }
+
+// brief makes an error of the library readable, which else lists every id that it was given.
+func brief(err error) error {
+	failed, ok := errors.AsType[pulsar.AckError](err)
+	if !ok {
+		return err
+	}
+	for _, cause := range failed {
+		return fmt.Errorf("%d acknowledgements: %w", len(failed), cause)
+	}
+	return errors.New("an acknowledgement was not sent")
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

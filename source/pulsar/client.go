@@ -1,0 +1,130 @@
+package pulsar
+
+import (
+	"errors"
+	"time"
+
+	"github.com/apache/pulsar-client-go/pulsar"
+	"github.com/apache/pulsar-client-go/pulsar/crypto"
+)
+
+// client is what the source needs of the client library, in the source's words; tests have a broker of their own behind
+// it. Its calls know no ctx: each may take several operation timeouts, and some hang while a connection is down.
+type client interface {
+	// partitions returns the topics of a topic's partitions, or the topic's full name where it has none.
+	partitions(topic string) ([]string, error)
+	// candidate makes this process one of those that the broker chooses the owner of a partition from.
+	candidate(o candidacy) (closer, error)
+	// attach takes the lock of a partition and begins to receive its messages.
+	attach(o attachment) (consumer, error)
+	close()
+}
+
+type closer interface{ Close() }
+
+// consumer holds the lock of a partition until it is closed.
+type consumer interface {
+	Chan() <-chan pulsar.ConsumerMessage
+	// AckIDList returns when the broker has confirmed, and not before the connection is back or the consumer is closed.
+	AckIDList(ids []pulsar.MessageID) error
+	Seek(id pulsar.MessageID) error
+	SeekByTime(t time.Time) error
+	Close()
+}
+
+// candidacy is what a candidate says of itself.
+type candidacy struct {
+	topic, subscription, name string
+	// changed is called on the goroutine that reads the connection: it must not block.
+	changed func(active bool)
+}
+
+// attachment is what the consumer of a partition's messages says of itself.
+type attachment struct {
+	topic, subscription, name string
+	latest                    bool // a new subscription begins at the end
+	inclusive                 bool // Seek is to the message itself, not behind it
+}
+
+// library is the client library.
+type library struct {
+	pulsar.Client
+	cfg Config
+}
+
+func (l *library) partitions(topic string) ([]string, error) { return l.TopicPartitions(topic) }
+
+func (l *library) close() { l.Close() }
+
+func (l *library) candidate(o candidacy) (closer, error) {
+	return l.Subscribe(pulsar.ConsumerOptions{
+		Topic:                   o.topic,
+		SubscriptionName:        o.subscription,
+		Name:                    o.name,
+		Type:                    pulsar.Failover,
+		SubscriptionMode:        pulsar.NonDurable,
+		EnableZeroQueueConsumer: true,
+		EventListener:           listener(o.changed),
+		AutoDiscoveryPeriod:     never,
+	})
+}
+
+// never is longer than any process: a partition does not have partitions to discover, and Close waits for a discovery
+// that is under way.
+const never = 100 * 365 * 24 * time.Hour
+
+// channelSize is how many messages can be fetched at once without changing goroutines in between.
+const channelSize = 256
+
+func (l *library) attach(o attachment) (consumer, error) {
+	position := pulsar.SubscriptionPositionEarliest
+	if o.latest {
+		position = pulsar.SubscriptionPositionLatest
+	}
+	return l.Subscribe(pulsar.ConsumerOptions{
+		Topic:                          o.topic,
+		SubscriptionName:               o.subscription,
+		Name:                           o.name,
+		Type:                           pulsar.Exclusive,
+		SubscriptionInitialPosition:    position,
+		ReceiverQueueSize:              l.cfg.ReceiverQueueSize,
+		MessageChannel:                 make(chan pulsar.ConsumerMessage, channelSize),
+		AckWithResponse:                true,
+		EnableBatchIndexAcknowledgment: l.cfg.BatchIndexAcks,
+		StartMessageIDInclusive:        o.inclusive,
+		Decryption:                     decryption(l.cfg.KeyReader),
+		AutoDiscoveryPeriod:            never,
+		MaxPendingChunkedMessage:       -1, // else the oldest is dropped when a hundred are not complete
+	})
+}
+
+// decryption lets every message come that cannot be decrypted, told apart by its encryption context. By default the
+// library keeps it back and rewinds the subscription a minute later: later messages would come before it.
+func decryption(keys crypto.KeyReader) *pulsar.MessageDecryptionInfo {
+	if keys == nil {
+		keys = noKeys{}
+	}
+	return &pulsar.MessageDecryptionInfo{
+		KeyReader:                   keys,
+		ConsumerCryptoFailureAction: crypto.ConsumerCryptoFailureActionConsume,
+	}
+}
+
+type noKeys struct{}
+
+var errNoKeys = errors.New("Config.KeyReader is nil")
+
+func (noKeys) PublicKey(string, map[string]string) (*crypto.EncryptionKeyInfo, error) {
+	return nil, errNoKeys
+}
+
+func (noKeys) PrivateKey(string, map[string]string) (*crypto.EncryptionKeyInfo, error) {
+	return nil, errNoKeys
+}
+
+// listener hears whom the broker proposes as owner.
+type listener func(active bool)
+
+func (l listener) BecameActive(pulsar.Consumer, string, int32) { l(true) }
+
+func (l listener) BecameInactive(pulsar.Consumer, string, int32) { l(false) }

@@ -1,0 +1,301 @@
+package pulsar
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source"
+)
+
+// contender tries to own one partition, again and again, as long as the source runs.
+//
+// Ownership is an election and a lock. The election proposes: a candidate, a consumer of a subscription beside the real
+// one that gets no messages, of which the broker makes one active. The lock decides: the exclusive consumer of the
+// real subscription. The active one takes it when the owner before has closed its own, and that one closes it when it
+// was told that it is not active any more and has drained. An election on the messages themselves (a Failover
+// subscription) cannot do that: the next one gets them while the one before still handles them.
+type contender struct {
+	s      *Source
+	topic  string // of the partition alone
+	stream string
+	number int32
+	late   bool // found after the first look at the topics
+
+	changed chan struct{} // something below has changed
+
+	mu     sync.Mutex
+	active bool // the broker proposes us
+	gone   bool // the topic does not exist
+}
+
+func newContender(s *Source, topic, stream string, number int32, late bool) *contender {
+	return &contender{s: s, topic: topic, stream: stream, number: number, late: late, changed: make(chan struct{}, 1)}
+}
+
+func (c *contender) poke() { poke(c.changed) }
+
+// proposed is called when the broker has chosen: us, or another. It repeats itself after an unload.
+func (c *contender) proposed(active bool) {
+	c.mu.Lock()
+	c.active = active
+	c.mu.Unlock()
+	c.poke()
+}
+
+// vanished notes that the topic is gone, or is there again.
+func (c *contender) vanished(gone bool) {
+	c.mu.Lock()
+	c.gone = gone
+	c.mu.Unlock()
+	c.poke()
+}
+
+func (c *contender) look() (active, gone bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.active || c.s.cfg.Alone, c.gone
+}
+
+// wait waits until the contender's state has changed. It reports false when ctx has ended.
+func (c *contender) wait(ctx context.Context) bool {
+	select {
+	case <-c.changed:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// run contends until ctx ends.
+func (c *contender) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		if _, gone := c.look(); gone || !c.s.wanted() {
+			c.wait(ctx)
+			continue
+		}
+		candidate, ok := c.stand(ctx)
+		if !ok {
+			continue
+		}
+		c.contend(ctx)
+		if candidate != nil {
+			c.mu.Lock()
+			c.active = false
+			c.mu.Unlock()
+			c.s.apart(candidate.Close)
+		}
+	}
+}
+
+// stand makes a candidate. It reports false when the topic is gone or ctx has ended.
+func (c *contender) stand(ctx context.Context) (closer, bool) {
+	if c.s.cfg.Alone {
+		return nil, true
+	}
+	// What an earlier candidate hears late is not about this one.
+	var mu sync.Mutex
+	over := false
+	changed := func(active bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !over {
+			c.proposed(active)
+		}
+	}
+	candidate, ok := try(ctx, c, "stand for", func() (closer, error) {
+		return c.s.client.candidate(candidacy{
+			topic: c.topic, subscription: c.s.subscription + "-owner", name: c.s.name, changed: changed,
+		})
+	}, closer.Close)
+	if !ok {
+		return nil, false
+	}
+	return &standing{closer: candidate, end: func() {
+		mu.Lock()
+		defer mu.Unlock()
+		over = true
+	}}, true
+}
+
+// standing is a candidate that says nothing more once it is closed.
+type standing struct {
+	closer
+	end func()
+}
+
+func (s *standing) Close() {
+	s.end()
+	s.closer.Close()
+}
+
+// contend takes the partition whenever it is proposed to us. It returns when the candidate is to be closed: ctx has
+// ended, the topic is gone, or the partition was given up and nobody asks for another.
+func (c *contender) contend(ctx context.Context) {
+	for ctx.Err() == nil {
+		active, gone := c.look()
+		switch {
+		case gone:
+			return
+		case !active:
+			c.wait(ctx)
+			continue
+		}
+		p := c.attach(ctx)
+		if p == nil {
+			continue
+		}
+		c.s.offer(p)
+		if asked := c.own(ctx, p); !asked && !c.s.wanted() {
+			return
+		}
+	}
+}
+
+// own waits until the partition is over: withdrawn before it was accepted, or released. asked: it was asked back or lost.
+func (c *contender) own(ctx context.Context, p *Partition) (asked bool) {
+	for {
+		leaving, lost, released := p.told()
+		if released {
+			c.s.forget(p)
+			return leaving || lost
+		}
+		active, gone := c.look()
+		if (ctx.Err() != nil || gone || !active) && c.s.withdraw(p) {
+			p.shut()
+			return true
+		}
+		switch {
+		case gone:
+			p.lose(ctx, "the topic is gone")
+		case !active:
+			p.ask()
+		}
+		if !c.wait(ctx) {
+			if c.s.withdraw(p) {
+				p.shut()
+			}
+			return true
+		}
+	}
+}
+
+// shut closes a partition that nobody has accepted, or that nobody has released when the source is closed.
+func (p *Partition) shut() {
+	p.mu.Lock()
+	already := p.released
+	p.released = true
+	p.mu.Unlock()
+	if !already {
+		p.detach()
+	}
+}
+
+// Between two tries to get a lock that somebody else has.
+const (
+	firstBusyRetry = 50 * time.Millisecond
+	mostBusyRetry  = 250 * time.Millisecond
+)
+
+// attach takes the lock. It returns nil when we are not proposed any more, the topic is gone, or ctx has ended.
+func (c *contender) attach(ctx context.Context) *Partition {
+	s := c.s
+	cons, ok := try(ctx, c, "attach to", func() (consumer, error) {
+		return s.client.attach(attachment{
+			topic: c.topic, subscription: s.subscription, name: s.name,
+			latest:    s.cfg.Start.kind == startLatest && !c.late,
+		})
+	}, consumer.Close)
+	if !ok {
+		return nil
+	}
+	fail := func() *Partition {
+		s.apart(cons.Close)
+		return nil
+	}
+	if s.cfg.Start.moves() && !s.sought(c.topic) {
+		err := s.bounded(ctx, func() error { return s.cfg.Start.seek(cons, c.stream, c.number) })
+		if err != nil {
+			s.health.fails(ctx, "seek "+c.name(), fmt.Errorf("subscription %q: %w", s.subscription, err))
+			sleep(ctx, mostBusyRetry)
+			return fail()
+		}
+		s.health.works(ctx, "seek "+c.name())
+		s.seeked(c.topic)
+	}
+	epoch := s.nextEpoch(c.topic)
+	restored := &commit.Progress{Epoch: epoch}
+	if s.cfg.Store != nil {
+		var err error
+		if restored, err = s.cfg.Store.Claim(ctx, c.stream, c.number, epoch); err != nil {
+			if ctx.Err() == nil {
+				s.health.fails(ctx, "claim "+c.name(), err)
+				sleep(ctx, mostBusyRetry)
+			}
+			return fail()
+		}
+		s.health.works(ctx, "claim "+c.name())
+		s.claimed(c.topic, restored.Epoch)
+	}
+	p := newPartition(c, source.ID{Stream: c.stream, Partition: c.number, Epoch: restored.Epoch}, cons, restored)
+	s.running.Go(func() { p.acker.run(ctx) })
+	s.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "pulsar: owns", slog.String("partition", p.id.String()))
+	return p
+}
+
+func (c *contender) name() string { return fmt.Sprintf("%s/%d", c.stream, c.number) }
+
+// try calls f until it succeeds. It reports false when there is no use in going on: ctx has ended, the topic is gone, we
+// are not proposed, or the source has failed.
+func try[T any](ctx context.Context, c *contender, what string, f func() (T, error), discard func(T)) (T, bool) {
+	var nothing T
+	s := c.s
+	what += " " + c.name()
+	defer s.health.forget(what)
+	bo, held := newBackoff(firstRetry, mostRetry), newBackoff(firstBusyRetry, mostBusyRetry)
+	var since time.Time
+	for {
+		v, err := call(ctx, s, f, discard)
+		if err == nil {
+			return v, true
+		}
+		if ctx.Err() != nil {
+			return nothing, false
+		}
+		delay := bo.NextBackOff()
+		switch {
+		case busy(err):
+			if since.IsZero() {
+				since = time.Now()
+			}
+			err = fmt.Errorf("%w: %s, subscription %q: %w", ErrBusy, c.name(), s.subscription, err)
+			switch held := time.Since(since) >= s.cfg.BusyTimeout; {
+			case held && s.cfg.Alone:
+				s.fail(fmt.Errorf("%w (another process, or another program; with Alone there may be one only)", err))
+				return nothing, false
+			case held:
+				s.health.fails(ctx, what, err)
+			}
+			delay = held.NextBackOff()
+		case missing(err):
+			c.vanished(true)
+			poke(s.look)
+			return nothing, false
+		default:
+			if f := s.fatal(c.topic, err); f != nil {
+				s.fail(f)
+				return nothing, false
+			}
+			s.health.fails(ctx, what, fmt.Errorf("subscription %q: %w", s.subscription, s.lines.because(err)))
+		}
+		if !sleep(ctx, delay) {
+			return nothing, false
+		}
+		if active, gone := c.look(); gone || !active && what[0] == 'a' {
+			return nothing, false
+		}
+	}
+}

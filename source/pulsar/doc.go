@@ -1,0 +1,22 @@
+// Package pulsar is a source of messages from Apache Pulsar. Each partition of the topics belongs to one process at a time.
+// When it has to go to another, it is asked back, drained and acknowledged, and given up only after Release. What is
+// settled is acknowledged message by message, so a restart hands out again only what was not; nothing that is unsettled
+// is ever acknowledged, and nothing in a way that lets an earlier message of a key come again without the later ones.
+//
+//	src, err := pulsar.New("pulsar://localhost:6650", "billing", []string{"orders"}, pulsar.Config{})
+//
+// Connections, TLS and authentication are those of apache/pulsar-client-go. Who owns a partition is elected on a second
+// subscription, named like the first with -owner behind it, and locked by an exclusive consumer on the first; see
+// Config.Alone for one process without others. Other programs must not use the same subscription.
+//
+// What comes again after a restart: batches of which not all messages were settled come whole, unless
+// Config.BatchIndexAcks or Config.Store is set, and then also everything settled above them.
+//
+// Not promised: that a process which was paused for more than a few seconds, or cut off, stops handling before another
+// one begins; the broker lets its lock go, it does not know, and its late acknowledgements are accepted, of
+// messages that it has settled. The epoch of its messages lets a store tell; without Config.Store that epoch is the
+// clock of the process that attaches, so it grows as far as the clocks agree. Nor that an acknowledgement which the broker has
+// confirmed outlives it: one that is killed forgets the newest second or so, as a whole, and with
+// Config.BatchIndexAcks an unloaded topic forgets those of single messages. They are sent again when their messages come
+// again, as long as the same owner lives. A value that is absent, and one that is empty, look the same, as do keys.
+package pulsar

@@ -1,0 +1,107 @@
+package pulsar
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/apache/pulsar-client-go/pulsar"
+)
+
+var (
+	// ErrStartTimeout is what Accept returns when Config.StartTimeout has passed before the brokers were reached.
+	ErrStartTimeout = errors.New("pulsar: the brokers could not be reached in time")
+	// ErrTopicMissing is what Accept returns when a topic, or its namespace, does not exist.
+	ErrTopicMissing = errors.New("pulsar: the topic does not exist")
+	// ErrBusy is what Accept returns with Config.Alone when somebody else holds the subscription of a partition.
+	ErrBusy = errors.New("pulsar: the subscription is held by somebody else")
+	// ErrRefused is what Accept returns when the brokers refuse the credentials.
+	ErrRefused = errors.New("pulsar: the brokers refuse the credentials")
+	// ErrEncrypted is in the error of a Fetch that met a message that cannot be decrypted.
+	ErrEncrypted = errors.New("pulsar: the message is encrypted")
+)
+
+// The client library makes its errors of the brokers' answers, as text.
+func says(err error, texts ...string) bool {
+	if err == nil {
+		return false
+	}
+	all := err.Error()
+	for _, text := range texts {
+		if strings.Contains(all, text) {
+			return true
+		}
+	}
+	return false
+}
+
+// busy tells whether somebody else holds the subscription, exclusively.
+func busy(err error) bool { return says(err, "ConsumerBusy") && !otherType(err) }
+
+// otherType tells whether the subscription is of another type, and has consumers.
+func otherType(err error) bool { return says(err, "different type", "SubscriptionType") }
+
+// missing tells whether the topic, its namespace or its tenant does not exist.
+func missing(err error) bool {
+	if e, ok := errors.AsType[*pulsar.Error](err); ok && e.Result() == pulsar.TopicNotFound {
+		return true
+	}
+	return says(err, "TopicNotFound", "topic not found", "Namespace not found", "NamespaceNotFound")
+}
+
+// fatal returns an error for the user if waiting cannot heal err, nil if it can. What is not in this table is waited
+// for: an error that is told in the log and in Status while the program tries again does less harm than a program that
+// has ended at night because of a broker's new error.
+func (s *Source) fatal(topic string, err error) error {
+	cause := s.lines.cause()
+	switch {
+	case err == nil:
+		return nil
+	case says(err, "AuthorizationError", "not authorized"):
+		return fmt.Errorf("pulsar: topic %q, subscription %q: not permitted: %w (grant the action consume on the topic or namespace)",
+			topic, s.subscription, err)
+	case otherType(err):
+		return fmt.Errorf("pulsar: topic %q: the subscription %q is of another type and has live consumers: %w "+
+			"(stop them all, or use another subscription)", topic, s.subscription, err)
+	case says(err, "InvalidTopicName", "Invalid topic name"):
+		return fmt.Errorf("pulsar: topic %q is not a name that brokers accept: %w", topic, err)
+	case says(err, "IncompatibleSchema"):
+		return fmt.Errorf("pulsar: topic %q, subscription %q: the topic's schema is refused: %w", topic, s.subscription, err)
+	case says(err, "AuthenticationError"):
+		return fmt.Errorf("%w: %w (check Config.Authentication)", ErrRefused, err)
+	case s.lines.everConnected():
+		// What follows are faults of connections. One that has worked will work again: a broker restarts, a token is renewed.
+		return nil
+	case cause.refused != "":
+		return fmt.Errorf("%w: %s: the broker says %q (check Config.Authentication)", ErrRefused, s.url, cause.refused)
+	case certificate(cause.err):
+		return fmt.Errorf("pulsar: TLS to %s: %w (check Config.TLS: root certificates, server name, client certificate)", s.url, cause.err)
+	case plain(cause.err):
+		return fmt.Errorf("pulsar: %s does not speak TLS: %w (use a pulsar:// URL, or another port)", s.url, cause.err)
+	}
+	return nil
+}
+
+// certificate tells whether err is a TLS handshake that fails again however often it is tried.
+func certificate(err error) bool {
+	var (
+		verification *tls.CertificateVerificationError
+		authority    x509.UnknownAuthorityError
+		host         x509.HostnameError
+		invalid      x509.CertificateInvalidError
+	)
+	if errors.As(err, &verification) || errors.As(err, &authority) || errors.As(err, &host) || errors.As(err, &invalid) {
+		return true
+	}
+	alert, ok := errors.AsType[*net.OpError](err)
+	return ok && alert.Op == "remote error" && says(alert.Err, "certificate", "handshake failure", "protocol version", "access denied")
+}
+
+// plain tells whether the other side answered a TLS handshake with something else.
+func plain(err error) bool {
+	_, ok := errors.AsType[tls.RecordHeaderError](err)
+	return ok
+}

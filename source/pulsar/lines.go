@@ -1,0 +1,114 @@
+package pulsar
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+
+	"github.com/apache/pulsar-client-go/pulsar/log"
+)
+
+// lines hears what the client library writes to its log, and passes it on at level debug. Some things the library says
+// nowhere else: why there is no connection (every call answers "connection error", be the token refused or the broker
+// down), and that a consumer has given up because its topic was deleted.
+//
+// It is safe for concurrent use. What is heard wrong costs a better error, or the time until the next look at the
+// topics; nothing else hangs on the library's wording.
+type lines struct {
+	log *slog.Logger
+	// dead is told of the topic of a consumer that has given up. It is called on goroutines of the library and must not
+	// block.
+	dead func(topic string)
+
+	mu        sync.Mutex
+	last      cause
+	connected bool
+}
+
+// cause is why there is no connection, as last heard.
+type cause struct {
+	refused string // what the broker said
+	err     error  // or what the network said
+}
+
+func (l *lines) cause() cause {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last
+}
+
+func (l *lines) everConnected() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.connected
+}
+
+// line is a logger of the library with its fields.
+type line struct {
+	*lines
+	fields log.Fields
+}
+
+func (l *lines) logger() log.Logger { return line{lines: l} }
+
+func (l line) with(fields log.Fields) line {
+	all := make(log.Fields, len(l.fields)+len(fields))
+	for k, v := range l.fields {
+		all[k] = v
+	}
+	for k, v := range fields {
+		all[k] = v
+	}
+	return line{lines: l.lines, fields: all}
+}
+
+func (l line) SubLogger(fields log.Fields) log.Logger       { return l.with(fields) }
+func (l line) WithFields(fields log.Fields) log.Entry       { return l.with(fields) }
+func (l line) WithField(name string, value any) log.Entry   { return l.with(log.Fields{name: value}) }
+func (l line) WithError(err error) log.Entry                { return l.with(log.Fields{"error": err}) }
+func (l line) Debug(...any)                                 {}
+func (l line) Debugf(string, ...any)                        {}
+func (l line) Info(args ...any)                             { l.hear(fmt.Sprint(args...)) }
+func (l line) Infof(format string, args ...any)             { l.hear(fmt.Sprintf(format, args...)) }
+func (l line) Warn(args ...any)                             { l.hear(fmt.Sprint(args...)) }
+func (l line) Warnf(format string, args ...any)             { l.hear(fmt.Sprintf(format, args...)) }
+func (l line) Error(args ...any)                            { l.hear(fmt.Sprint(args...)) }
+func (l line) Errorf(format string, args ...any)            { l.hear(fmt.Sprintf(format, args...)) }
+
+func (l line) hear(text string) {
+	err, _ := l.fields["error"].(error)
+	const refused = "Failed to establish connection with broker: "
+	switch {
+	case strings.HasPrefix(text, "Connection is ready"):
+		l.mu.Lock()
+		l.last, l.connected = cause{}, true
+		l.mu.Unlock()
+	case strings.HasPrefix(text, refused):
+		l.mu.Lock()
+		l.last = cause{refused: strings.Trim(strings.TrimPrefix(text, refused), "'")}
+		l.mu.Unlock()
+	case strings.HasPrefix(text, "Failed to connect to broker"), strings.HasPrefix(text, "Failed to perform initial handshake"),
+		strings.HasPrefix(text, "Failed to load auth credentials"), strings.HasPrefix(text, "Failed to configure TLS"):
+		l.mu.Lock()
+		l.last = cause{err: err}
+		l.mu.Unlock()
+	case strings.HasPrefix(text, "Topic Not Found"):
+		if topic, ok := l.fields["topic"].(string); ok {
+			l.dead(topic)
+		}
+	}
+	ctx := context.Background()
+	if !l.log.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	attrs := make([]slog.Attr, 0, len(l.fields)+1)
+	attrs = append(attrs, slog.String("line", text))
+	for _, name := range []string{"topic", "subscription", "remote_addr", "error"} {
+		if v, there := l.fields[name]; there {
+			attrs = append(attrs, slog.Any(name, v))
+		}
+	}
+	l.log.LogAttrs(ctx, slog.LevelDebug, "pulsar: client library", attrs...)
+}

@@ -1,0 +1,90 @@
+package pulsar
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/apache/pulsar-client-go/pulsar"
+
+	"github.com/keystrand/keystrand"
+)
+
+const (
+	chunkSize  = 16 << 10 // small payloads and keys are copied into chunks of this size
+	pinnedSize = 64 << 10 // a message that waits must not pin more memory than this beside its own
+)
+
+// converter makes messages of the library's. Payloads of a batch are slices of the whole batch as it was sent: where that
+// is large, they are copied out. It belongs to the goroutine in Fetch.
+type converter struct {
+	stream string
+	number int32
+
+	chunk         []byte
+	ledger, entry int64 // of the last message
+	pinned        int   // bytes its batch has at least
+}
+
+func (c *converter) message(m pulsar.Message, offset int64) keystrand.Message {
+	out := keystrand.Message{
+		Value:     c.value(m),
+		Headers:   headers(m.Properties()),
+		Time:      m.EventTime(),
+		Stream:    c.stream,
+		Partition: c.number,
+		Offset:    offset,
+	}
+	if key := m.Key(); key != "" {
+		out.Key = keep(c, key)
+	}
+	if out.Time.IsZero() || out.Time.UnixMilli() == 0 {
+		out.Time = m.PublishTime()
+	}
+	return out
+}
+
+// value returns the payload, copied if it would pin a large batch. A message without payload has an empty value: Pulsar
+// does not tell it from none.
+func (c *converter) value(m pulsar.Message) []byte {
+	b, id := m.Payload(), m.ID()
+	if b == nil {
+		return []byte{}
+	}
+	if id.BatchSize() > 1 {
+		if id.LedgerID() != c.ledger || id.EntryID() != c.entry {
+			c.ledger, c.entry, c.pinned = id.LedgerID(), id.EntryID(), 0
+		}
+		c.pinned = max(c.pinned, cap(b))
+		if c.pinned > pinnedSize {
+			return keep(c, b)
+		}
+	}
+	return b[:len(b):len(b)]
+}
+
+// keep copies b to where it pins at most a chunk.
+func keep[B ~string | ~[]byte](c *converter, b B) []byte {
+	n := len(b)
+	if n > chunkSize/4 {
+		return []byte(string(b))
+	}
+	if cap(c.chunk)-len(c.chunk) < n {
+		c.chunk = make([]byte, 0, chunkSize)
+	}
+	from := len(c.chunk)
+	c.chunk = append(c.chunk, b...)
+	return c.chunk[from:len(c.chunk):len(c.chunk)]
+}
+
+// headers returns properties by name: Pulsar does not keep an order, and two reads must not differ.
+func headers(properties map[string]string) []keystrand.Header {
+	if len(properties) == 0 {
+		return nil
+	}
+	all := make([]keystrand.Header, 0, len(properties))
+	for k, v := range properties {
+		all = append(all, keystrand.Header{Key: k, Value: []byte(v)})
+	}
+	slices.SortFunc(all, func(a, b keystrand.Header) int { return cmp.Compare(a.Key, b.Key) })
+	return all
+}

@@ -1,0 +1,341 @@
+package pulsar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/apache/pulsar-client-go/pulsar"
+
+	"github.com/keystrand/keystrand/source"
+)
+
+// Source is a member of those who share a subscription. It implements [source.Source].
+type Source struct {
+	cfg          Config
+	url          string
+	subscription string
+	topics       []string // sorted
+	name         string   // of this process, the same for all partitions: so the broker spreads them
+	connect      func() (client, error)
+
+	begin   sync.Once
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	client  client
+	health  *health
+	lines   *lines
+
+	failed  chan struct{} // closed when err is set
+	arrived chan struct{} // something is in the queue
+	look    chan struct{} // look at the topics now
+
+	mu         sync.Mutex
+	state      State
+	err        error
+	closed     bool
+	accepting  bool
+	queue      []*Partition            // offered
+	held       map[*Partition]struct{} // accepted and not released
+	contenders map[string]*contender   // by the topic of the partition
+	epochs     map[string]int64        // the last one, by the topic of the partition
+	moved      map[string]bool         // Start was applied, by the topic of the partition
+}
+
+// New returns a source that reads topics with a subscription, which all processes share that divide the partitions among
+// themselves. It makes no connection; that begins with the first Accept. All configuration errors are returned at once.
+//
+// url is of the form pulsar://host:6650 or pulsar+ssl://host:6651; several hosts are separated by commas. Topics are named
+// in full (persistent://tenant/namespace/topic) or in part (topic, in public/default). Beside the subscription,
+// the brokers get one of the name subscription-owner, which holds nothing and vanishes with the last process.
+func New(url, subscription string, topics []string, cfg Config) (*Source, error) {
+	cfg = cfg.withDefaults()
+	errs := []error{checkURL(url)}
+	if subscription == "" {
+		errs = append(errs, errors.New("pulsar: no subscription is given"))
+	}
+	if len(topics) == 0 && cfg.Pattern == nil {
+		errs = append(errs, errors.New("pulsar: no topics are given, and no Pattern"))
+	}
+	for i, t := range topics {
+		if t == "" {
+			errs = append(errs, errors.New("pulsar: the name of a topic is empty"))
+		} else if slices.Contains(topics[:i], t) {
+			errs = append(errs, fmt.Errorf("pulsar: topic %q is given twice", t))
+		}
+		if strings.HasPrefix(t, "non-persistent:") {
+			errs = append(errs, fmt.Errorf("pulsar: topic %q keeps no messages: what is not settled at a restart would be lost", t))
+		}
+	}
+	errs = append(errs, cfg.validate())
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	s := &Source{
+		cfg:          cfg,
+		url:          url,
+		subscription: subscription,
+		topics:       slices.Sorted(slices.Values(topics)),
+		name:         cfg.Name + "-" + randomLetters(),
+		health:       newHealth(cfg.Logger),
+		failed:       make(chan struct{}),
+		arrived:      make(chan struct{}, 1),
+		look:         make(chan struct{}, 1),
+		held:         make(map[*Partition]struct{}),
+		contenders:   make(map[string]*contender),
+		epochs:       make(map[string]int64),
+		moved:        make(map[string]bool),
+	}
+	s.lines = &lines{log: cfg.Logger, dead: s.died}
+	s.connect = s.dial
+	return s, nil
+}
+
+// checkURL looks at what the library would only say at the first connection.
+func checkURL(text string) error {
+	u, err := url.Parse(strings.Split(text, ",")[0])
+	switch {
+	case err != nil:
+		return fmt.Errorf("pulsar: %q is not a URL: %w", text, err)
+	case u.Scheme != "pulsar" && u.Scheme != "pulsar+ssl":
+		return fmt.Errorf("pulsar: URL %q: want pulsar://host:6650 or pulsar+ssl://host:6651", text)
+	case u.Hostname() == "":
+		return fmt.Errorf("pulsar: URL %q names no host", text)
+	}
+	return nil
+}
+
+// randomLetters tells processes apart.
+func randomLetters() string {
+	const letters = "abcdefghijklmnopqrstuvwxyz"
+	b := make([]byte, 8)
+	for i := range b {
+		b[i] = letters[rand.IntN(len(letters))]
+	}
+	return string(b)
+}
+
+// dial makes the client. It connects when it is first asked something.
+func (s *Source) dial() (client, error) {
+	options := pulsar.ClientOptions{
+		URL:                 s.url,
+		Authentication:      s.cfg.Authentication,
+		TLSConfig:           s.cfg.TLS,
+		TLSValidateHostname: true,
+		ConnectionTimeout:   s.cfg.OperationTimeout,
+		OperationTimeout:    s.cfg.OperationTimeout,
+		Logger:              s.lines.logger(),
+	}
+	if s.cfg.Client != nil {
+		s.cfg.Client(&options)
+	}
+	c, err := pulsar.NewClient(options)
+	if err != nil {
+		return nil, fmt.Errorf("pulsar: client for %s: %w", s.url, err)
+	}
+	return &library{Client: c, cfg: s.cfg}, nil
+}
+
+// Accept implements [source.Source]. The first call connects. Its errors are final: a topic does not exist, the
+// credentials are refused, StartTimeout has passed, and so on; they name topic and subscription.
+func (s *Source) Accept(ctx context.Context) (source.Partition, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	s.begin.Do(func() { s.start(context.WithoutCancel(ctx)) })
+	s.want(true)
+	defer s.want(false)
+	for {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if p, err := s.take(); p != nil || err != nil {
+			return p, err
+		}
+		select {
+		case <-s.arrived:
+		case <-s.failed:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// Moves implements [source.Mover]: partitions go from process to process, unless there is one alone.
+func (s *Source) Moves() bool { return !s.cfg.Alone }
+
+// Close implements [source.Source]: it takes back all candidates and closes all connections. Partitions that were not
+// released are an error; they are lost.
+func (s *Source) Close() error {
+	s.mu.Lock()
+	already, left, cancel, c := s.closed, len(s.held), s.cancel, s.client
+	for p := range s.held {
+		defer p.shut()
+	}
+	s.closed, s.state = true, Closed
+	s.mu.Unlock()
+	if already {
+		return errors.New("pulsar: the source was closed twice")
+	}
+	s.begin.Do(func() {}) // a later Accept must not connect
+	s.fail(errClosed)
+	for p := range s.held {
+		p.shut()
+	}
+	if cancel != nil {
+		cancel()
+	}
+	ended := make(chan struct{})
+	go func() {
+		s.running.Wait()
+		close(ended)
+	}()
+	// What hangs in the library ends when its connections do.
+	patience := time.NewTimer(s.cfg.OperationTimeout)
+	defer patience.Stop()
+	select {
+	case <-ended:
+	case <-patience.C:
+	}
+	if c != nil {
+		c.close()
+	}
+	<-ended
+	if left > 0 {
+		return fmt.Errorf("pulsar: the source was closed with %d partitions that are not released; they are lost", left)
+	}
+	return nil
+}
+
+var errClosed = errors.New("pulsar: the source is closed")
+
+// start begins to run in the background; ctx carries the values of Accept's, not its end: what is owned outlives any one
+// call.
+func (s *Source) start(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	c, err := s.connect()
+	s.mu.Lock()
+	s.cancel, s.client = cancel, c
+	closed := s.closed
+	s.mu.Unlock()
+	switch {
+	case closed:
+		cancel()
+	case err != nil:
+		s.fail(err)
+	default:
+		s.running.Go(func() { s.discover(ctx) })
+	}
+}
+
+// want notes whether somebody waits in Accept. Contenders that have given up begin anew when somebody does.
+func (s *Source) want(accepting bool) {
+	s.mu.Lock()
+	s.accepting = accepting
+	if accepting {
+		for _, c := range s.contenders {
+			c.poke()
+		}
+	}
+	s.mu.Unlock()
+}
+
+// wanted tells whether somebody waits for a partition.
+func (s *Source) wanted() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.accepting
+}
+
+// offer gives a partition to Accept.
+func (s *Source) offer(p *Partition) {
+	s.mu.Lock()
+	s.queue = append(s.queue, p)
+	s.state = Member
+	s.mu.Unlock()
+	poke(s.arrived)
+}
+
+// take returns the next partition, or why there will be none.
+func (s *Source) take() (source.Partition, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return nil, s.err
+	}
+	if len(s.queue) == 0 {
+		return nil, nil //nolint:nilnil // nothing yet
+	}
+	p := s.queue[0]
+	s.queue = slices.Delete(s.queue, 0, 1)
+	s.held[p] = struct{}{}
+	return p, nil
+}
+
+// withdraw takes an offer back. It reports false when it was accepted.
+func (s *Source) withdraw(p *Partition) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.Index(s.queue, p)
+	if i < 0 {
+		return false
+	}
+	s.queue = slices.Delete(s.queue, i, i+1)
+	return true
+}
+
+// forget notes that a partition was released.
+func (s *Source) forget(p *Partition) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.held, p)
+}
+
+// fail ends Accept; the first error counts.
+func (s *Source) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return
+	}
+	s.err = err
+	if s.state != Closed {
+		s.state = Failed
+	}
+	close(s.failed)
+}
+
+// nextEpoch returns a number that is greater than that of every earlier owner, as far as the clocks of the processes
+// agree.
+func (s *Source) nextEpoch(topic string) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.epochs[topic] = max(s.epochs[topic]+1, time.Now().UnixMicro())
+	return s.epochs[topic]
+}
+
+// claimed notes the epoch that a store has given.
+func (s *Source) claimed(topic string, epoch int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.epochs[topic] = max(s.epochs[topic], epoch)
+}
+
+// sought tells whether Start was applied to a partition.
+func (s *Source) sought(topic string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.moved[topic]
+}
+
+// seeked notes that it was.
+func (s *Source) seeked(topic string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.moved[topic] = true
+}
