@@ -98,7 +98,7 @@ func (a *admin) do(ctx context.Context, method, path string, body any) (int, err
 	if err != nil {
 		return 0, err
 	}
-	defer answer.Body.Close()
+	defer func() { _ = answer.Body.Close() }() // read, or given up
 	if answer.StatusCode/100 != 2 {
 		reason, _ := io.ReadAll(io.LimitReader(answer.Body, 300)) // what there is of it
 		return answer.StatusCode, fmt.Errorf("%s %s: %s: %s", method, request.URL, answer.Status, strings.Join(strings.Fields(string(reason)), " "))

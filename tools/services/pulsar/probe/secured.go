@@ -22,7 +22,7 @@ func secured(ctx context.Context, a *admin, files, namespace, url string) error 
 	if err != nil {
 		return err
 	}
-	defer os.Remove(forged)
+	defer func() { _ = os.Remove(forged) }() // it is good for nothing
 	if err := roundtrip(ctx, a, namespace, true, clientOptions(url, ca, alice)); err != nil {
 		return fmt.Errorf("alice in %s: %w", namespace, err)
 	}
