@@ -42,7 +42,7 @@ type library struct {
 const maxWave = 1000
 
 func newLibrary(url string, cfg *Config, troubles *troubles) (client, error) {
-	c, err := pulsar.NewClient(pulsar.ClientOptions{
+	options := pulsar.ClientOptions{
 		URL:               url,
 		ConnectionTimeout: cfg.RequestTimeout,
 		OperationTimeout:  cfg.RequestTimeout,
@@ -51,7 +51,11 @@ func newLibrary(url string, cfg *Config, troubles *troubles) (client, error) {
 		TLSConfig:         cfg.TLS,
 		Logger:            libraryLog{out: cfg.Log, troubles: troubles},
 		MemoryLimitBytes:  -1, // the waves are the bound
-	})
+	}
+	if cfg.Client != nil {
+		cfg.Client(&options)
+	}
+	c, err := pulsar.NewClient(options)
 	if err != nil {
 		return nil, fmt.Errorf("client library: %w", err)
 	}

@@ -27,8 +27,9 @@ type Config struct {
 	// MaxMessageBytes is the broker's maxMessageSize: a message that does not fit, with its key and headers (they are sent
 	// twice) and some bytes around them, is refused as permanent. A broker with a lower limit is obeyed. Default: 5 MiB.
 	MaxMessageBytes int
-	// LastHeaderWins keeps the last of several headers with the same name. Default: off, such a message is refused as
-	// permanent, since a message's properties are a map.
+	// LastHeaderWins keeps the last of several headers with the same name. Default: off, a message with two values for one
+	// name is refused as permanent, since its properties are a map. For dead letters switch it on: a permanent refusal
+	// of a dead letter leaves nothing but to try it for ever.
 	LastHeaderWins bool
 	// RequestTimeout is how long the broker may take to answer one request that is not a message: to look up a topic, to
 	// open or to close a producer. Default: 5s.
@@ -46,6 +47,9 @@ type Config struct {
 	// Authentication is what the client library's NewAuthentication… functions return: a token, OAuth2, a certificate.
 	// Default: nil, none.
 	Authentication pulsar.Authentication
+	// Client changes what else the client library offers (a listener's name, a registerer of its metrics) before the client
+	// is made; what this Config sets is set already. Default: nil, nothing.
+	Client func(*pulsar.ClientOptions)
 	// Log gets a line when a partition begins and ends to be in trouble, and at level debug what the client library tells.
 	// Default: none.
 	Log *slog.Logger

@@ -34,8 +34,9 @@ func fillMessage(out *pulsar.ProducerMessage, m *keystrand.Message, cfg *Config)
 	if len(m.Headers) > 0 {
 		out.Properties = make(map[string]string, len(m.Headers))
 		for _, h := range m.Headers {
-			if _, twice := out.Properties[h.Key]; twice && !cfg.LastHeaderWins {
-				return fmt.Errorf("the header %q comes twice, and a message's properties are a map: let the handler drop one, or set LastHeaderWins", h.Key)
+			if v, twice := out.Properties[h.Key]; twice && v != string(h.Value) && !cfg.LastHeaderWins {
+				return fmt.Errorf("the header %q comes twice with different values, and a message's properties are a map: "+
+					"let the handler drop one, or set LastHeaderWins", h.Key)
 			}
 			out.Properties[h.Key] = string(h.Value)
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-
 )
 
 // outlet is one writer's way to one partition. Nothing leaves it behind a wave that is not durable.
@@ -241,4 +240,3 @@ func (w *writer) hold() {
 	defer w.mu.Unlock()
 	w.held = true
 }
-

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/sink"
@@ -109,15 +110,23 @@ func byKey(ms []keystrand.Message) map[string][]string {
 
 // same compares what a sink has to keep.
 func (env *Env) same(a, b *keystrand.Message) bool {
-	if a.Stream != b.Stream || !sameBytes(a.Key, b.Key) || !sameBytes(a.Value, b.Value) {
+	if a.Stream != b.Stream || !env.sameBytes(a.Key, b.Key) || !env.sameBytes(a.Value, b.Value) {
 		return false
 	}
 	if !env.NoTime && !b.Time.IsZero() && a.Time.UnixMilli() != b.Time.UnixMilli() {
 		return false
 	}
-	return env.NoHeaders || slices.EqualFunc(a.Headers, b.Headers, func(x, y keystrand.Header) bool {
-		return x.Key == y.Key && sameBytes(x.Value, y.Value)
+	x, y := a.Headers, b.Headers
+	if env.HeadersAreMap {
+		x, y = slices.SortedFunc(slices.Values(x), byName), slices.SortedFunc(slices.Values(y), byName)
+	}
+	return env.NoHeaders || slices.EqualFunc(x, y, func(x, y keystrand.Header) bool {
+		return x.Key == y.Key && env.sameBytes(x.Value, y.Value)
 	})
 }
 
-func sameBytes(a, b []byte) bool { return (a == nil) == (b == nil) && bytes.Equal(a, b) }
+func byName(x, y keystrand.Header) int { return strings.Compare(x.Key, y.Key) }
+
+func (env *Env) sameBytes(a, b []byte) bool {
+	return (env.EmptyIsNull || (a == nil) == (b == nil)) && bytes.Equal(a, b)
+}

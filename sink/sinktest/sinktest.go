@@ -41,6 +41,10 @@ type Env struct {
 	MaxBytes int
 	// NoHeaders and NoTime are for stores that keep none.
 	NoHeaders, NoTime bool
+	// EmptyIsNull is for stores that do not tell an empty key, value or header from none.
+	EmptyIsNull bool
+	// HeadersAreMap is for stores that keep one header of each name, in no order.
+	HeadersAreMap bool
 }
 
 // Case is one clause of the contract.
