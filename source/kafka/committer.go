@@ -164,9 +164,6 @@ func (k *committer) run(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
-			if stored {
-				k.g.isAlive()
-			}
 			if err == nil {
 				bo.Reset()
 				if stored {

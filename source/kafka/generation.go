@@ -37,7 +37,7 @@ type generation struct {
 	live     map[partitionName]*Partition  // offered and not released
 	forced   map[partitionName]fetch.Query // begin there, whatever is committed
 	ended    bool                          // nothing more is offered
-	alive    time.Time                     // last answer of the coordinator that proved our membership
+	alive    time.Time                     // when we last asked what the coordinator answered as to a member
 }
 
 func newGeneration(s *Source, id int32, member string, assigned []partitionName) *generation {
@@ -246,13 +246,14 @@ func (g *generation) living() []*Partition {
 func (g *generation) heart(ctx context.Context) {
 	interval := min(g.s.cfg.HeartbeatInterval, g.s.cfg.SessionTimeout/5)
 	for {
+		began := time.Now()
 		err := g.beat(ctx, interval)
 		if ctx.Err() != nil {
 			return
 		}
 		switch {
 		case err == nil:
-			g.isAlive()
+			g.wasAlive(began)
 			g.s.health.works(ctx, "heartbeat")
 		case gone(err):
 			g.lost(ctx, err)
@@ -315,13 +316,17 @@ func (g *generation) lost(ctx context.Context, why error) {
 	})
 }
 
-func (g *generation) isAlive() {
+// wasAlive notes that the coordinator has answered a member's question that was asked then: the session lasts from some time
+// after it on. The answer itself may have been on its way for long.
+func (g *generation) wasAlive(asked time.Time) {
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()
-	g.alive = time.Now()
+	if asked.After(g.alive) {
+		g.alive = asked
+	}
 }
 
-// lastAlive returns when the coordinator last proved that we are a member.
+// lastAlive returns since when the coordinator has certainly known us as a member.
 func (g *generation) lastAlive() time.Time {
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()

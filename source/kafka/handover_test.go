@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -247,7 +248,11 @@ func TestCommitsWithoutAnAnswerKeepNoMembership(t *testing.T) {
 		t := w.t
 		a := w.source("g", func(c *kafka.Config) { c.SessionTimeout = 9 * time.Second })
 		ps := w.accept(a, 1)
+		var answers atomic.Bool
 		w.cluster.ControlKey(int16(kmsg.OffsetCommit), func(kmsg.Request) (kmsg.Response, error, bool) {
+			if answers.Load() {
+				return nil, nil, false
+			}
 			w.cluster.KeepControl()
 			w.cluster.SleepControl(func() { time.Sleep(time.Second) })
 			return nil, errors.New("cut"), true // closes the connection
@@ -275,8 +280,38 @@ func TestCommitsWithoutAnAnswerKeepNoMembership(t *testing.T) {
 		}
 		committing.Wait()
 		h.Remove()
+		answers.Store(true)
 		w.release(ps[0])
-		_ = a.Close()
+		ps = w.accept(a, 1)
+		time.Sleep(2 * time.Second) // the last request without an answer keeps its connection until that is cut
+		w.close(a, ps)
+	})
+}
+
+// An answer that was long on its way proves the membership of the time when it was asked for.
+func TestLateAnswerToACommitKeepsNoMembership(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		t := w.t
+		a := w.source("g", func(c *kafka.Config) { c.SessionTimeout = 9 * time.Second })
+		ps := w.accept(a, 1)
+		w.cluster.ControlKey(int16(kmsg.OffsetCommit), func(kmsg.Request) (kmsg.Response, error, bool) {
+			w.cluster.SleepControl(func() { time.Sleep(4 * time.Second) })
+			return nil, nil, false
+		})
+		began := time.Now()
+		h := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Err: kerr.CoordinatorNotAvailable, Count: -1})
+		w.commit(ps[0], 3)
+		for l := range ps[0].Leaving() {
+			if l.Lost {
+				break
+			}
+		}
+		if d := time.Since(began); d > 9*time.Second {
+			t.Errorf("lost after %v, the session is 9s: somebody else may own the partition since", d)
+		}
+		h.Remove()
+		w.release(ps[0])
+		w.close(a, w.accept(a, 1))
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/offsetcommit"
@@ -22,11 +23,12 @@ type offer struct {
 // send makes one request and settles what it decided. What it did not decide waits again, or a newer commit does in its
 // place; the error says why. The request has a time limit of its own, not that of a caller: its outcome must become known.
 //
-// It reports whether something was stored, which alone proves that we are a member: no error does not, for everything may
-// have been released meanwhile.
+// It reports whether something was stored, which alone proves that we were a member when it was asked for: no error does
+// not, for everything may have been released meanwhile.
 func (k *committer) send(ctx context.Context, batch []*offer) (stored bool, again error) {
 	sending, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
+	began := time.Now()
 	resp, err := k.g.s.transport.RoundTrip(sending, k.g.s.client.Addr, k.request(batch))
 	var codes map[partitionName]int16
 	if err == nil {
@@ -46,6 +48,9 @@ func (k *committer) send(ctx context.Context, batch []*offer) (stored bool, agai
 		if retry := k.land(ctx, o, why); retry != nil {
 			again = cmp.Or(again, retry)
 		}
+	}
+	if stored {
+		k.g.wasAlive(began)
 	}
 	return stored, again
 }

@@ -6,11 +6,15 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
@@ -262,11 +266,9 @@ func TestFiniteSourceEndsAtTheEndSeenAtItsStart(t *testing.T) {
 		if got := w.fetch(ps[0], 5); !slices.Equal(got, []int64{0, 1, 2, 3, 4}) {
 			t.Errorf("messages %v, want 0 to 4", got)
 		}
-		w.fetch(ps[1], 2)
+		w.toEnd(ps[0], 0)
+		w.toEnd(ps[1], 2)
 		for n, p := range ps {
-			if err := p.Fetch(t.Context(), &source.Batch{MaxMessages: 1, MaxBytes: 1}); !errors.Is(err, io.EOF) {
-				t.Errorf("Fetch at the end = %v, want EOF", err)
-			}
 			w.commit(p, map[int32]int64{0: 5, 1: 2}[n])
 			w.release(p)
 		}
@@ -281,6 +283,15 @@ func TestFiniteSourceEndsAtTheEndSeenAtItsStart(t *testing.T) {
 		}
 		w.close(s, nil)
 	})
+}
+
+// toEnd reads a finite partition of n messages.
+func (w *world) toEnd(p source.Partition, n int) {
+	w.t.Helper()
+	w.fetch(p, n)
+	if err := p.Fetch(w.t.Context(), &source.Batch{MaxMessages: 1, MaxBytes: 1}); !errors.Is(err, io.EOF) {
+		w.t.Errorf("%v: Fetch at the end = %v, want EOF", p.ID(), err)
+	}
 }
 
 // A member that is done stays until the others are: if they fail, their partitions are its own.
@@ -298,8 +309,7 @@ func TestFiniteSourceWaitsForTheGroup(t *testing.T) {
 		ended := make(chan error, 1)
 		finish := func(all map[int32]source.Partition) {
 			for _, p := range all {
-				w.fetch(p, 3)
-				_ = p.Fetch(t.Context(), &source.Batch{MaxMessages: 1, MaxBytes: 1})
+				w.toEnd(p, 3)
 				w.commit(p, 3)
 				w.release(p)
 			}
@@ -373,10 +383,7 @@ func TestFinitePartitionThatWasNotCommittedComesAgain(t *testing.T) {
 		s := w.source("g", func(c *kafka.Config) { c.StopAtEnd = true })
 		for _, frontier := range []int64{2, 3} {
 			p := w.accept(s, 1)[0]
-			w.fetch(p, 1)
-			if err := p.Fetch(t.Context(), &source.Batch{MaxMessages: 1, MaxBytes: 1}); !errors.Is(err, io.EOF) {
-				t.Fatalf("Fetch at the end = %v, want EOF", err)
-			}
+			w.toEnd(p, 1)
 			w.commit(p, frontier)
 			w.release(p)
 		}
@@ -384,6 +391,82 @@ func TestFinitePartitionThatWasNotCommittedComesAgain(t *testing.T) {
 			t.Errorf("Accept = %v, want EOF", err)
 		}
 		w.close(s, nil)
+	})
+}
+
+// A partition that was read to its end by one member, and is another's now, is not done before its end is committed.
+func TestFiniteMemberWaitsForWhatItHasReadAndNotCommitted(t *testing.T) {
+	inWorld(t, 2, func(w *world) {
+		t := w.t
+		w.produce(0, 3)
+		w.produce(1, 3)
+		finite := func(c *kafka.Config) { c.StopAtEnd = true }
+		a, b := w.source("g", finite), w.source("g", finite)
+		ps := w.accept(a, 2)
+		got := w.join(b, 1)
+		for _, p := range ps {
+			w.toEnd(p, 3)
+		}
+		w.follow(ps)
+		as, bs := w.accept(a, 1), <-got
+		for _, p := range as {
+			w.toEnd(p, 3)
+			w.commit(p, 3)
+			w.release(p)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := a.Accept(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Accept = %v while the other member has committed nothing, want the end of its ctx", err)
+		}
+		for _, p := range bs {
+			w.toEnd(p, 3)
+			w.commit(p, 3)
+			w.release(p)
+		}
+		for _, s := range []*kafka.Source{a, b} {
+			if err := w.acceptErr(s); !errors.Is(err, io.EOF) {
+				t.Errorf("Accept = %v, want EOF", err)
+			}
+			w.close(s, nil)
+		}
+	})
+}
+
+// The number of an ownership that was claimed in vain is not used again: whether the claim was stored, nobody can tell.
+func TestEpochOfAFailedClaimIsNotUsedAgain(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		t := w.t
+		var mu sync.Mutex
+		claimed := make(map[int64]int32) // epoch → generation
+		w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Observe: true, Count: -1, When: func(r kmsg.Request) bool {
+			req, ok := r.(*kmsg.OffsetCommitRequest)
+			if !ok {
+				return false
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for _, c := range sentCommits(r) {
+				p, err := commit.Decode(*c.Metadata)
+				if err != nil {
+					t.Errorf("claim: %v", err)
+					continue
+				}
+				if g, used := claimed[p.Epoch]; used && g != req.Generation {
+					t.Errorf("epoch %d is claimed in generation %d, and was in %d", p.Epoch, req.Generation, g)
+				}
+				claimed[p.Epoch] = req.Generation
+			}
+			return false
+		}})
+		w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.IllegalGeneration, Count: 3})
+		s := w.source("g")
+		w.close(s, w.accept(s, 1))
+		mu.Lock()
+		defer mu.Unlock()
+		if len(claimed) != 4 {
+			t.Errorf("epochs %v were claimed, want those of three that are refused and one", claimed)
+		}
 	})
 }
 
