@@ -48,7 +48,8 @@ func (b *Builder) Use(ms ...keystrand.Middleware) *Builder {
 	return b
 }
 
-// Handle sets the handler, for one message a turn.
+// Handle sets the handler, for one message a turn. It is called as [keystrand.Handler] says: from many goroutines, never
+// twice at once for one key.
 func (b *Builder) Handle(h keystrand.Handler) *Builder {
 	b.calls["handler"]++
 	if h != nil {
@@ -117,7 +118,9 @@ func (b *Builder) Timing(t Timing) *Builder {
 	return b
 }
 
-// Logger sets where the pipeline tells what it does. Default: nowhere.
+// Logger sets where the pipeline tells what it does: partitions that come and go at level Info, what was not handled, and
+// commits and writes that fail, at Warn, handlers that do not return at Error. It never tells values or headers; keys are
+// quoted and cut to 64 bytes. Default: nowhere.
 func (b *Builder) Logger(l *slog.Logger) *Builder {
 	b.calls["logger"]++
 	b.cfg.log = l
@@ -133,12 +136,15 @@ func (b *Builder) CrashOnPanic() *Builder {
 // AbandonStuck lets a partition leave, and Run return, although a handler ignores the end of its ctx: Timing.StuckAfter
 // after that end it is given up, and Run returns a [*StuckError]. Its goroutine lives on until the handler returns, and
 // in this process no other message of its key starts before. Without it the pipeline waits, and says so in its log.
+// A sink's Write that ignores the end of its ctx is waited for in any case: what it stores later would overtake what the
+// next owner stores.
 func (b *Builder) AbandonStuck() *Builder {
 	b.cfg.abandon = true
 	return b
 }
 
-// Build checks everything and returns the pipeline, or one error that lists all that is wrong.
+// Build checks everything and returns the pipeline, or one error that lists all that is wrong, a line each. It connects to
+// nothing and starts nothing, so it does not block; each pipeline needs a source of its own, since Run closes it.
 func (b *Builder) Build() (*Pipeline, error) {
 	var errs []error
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf("pipeline: "+format, args...)) }

@@ -4,12 +4,47 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/middleware"
 	"github.com/keystrand/keystrand/pipeline"
 	"github.com/keystrand/keystrand/sink/memory"
 	source "github.com/keystrand/keystrand/source/memory"
 )
+
+// The shortest pipeline: a source, a handler, and what to do when it fails. Retry parks the key between tries, so that
+// no worker waits; messages of other keys go on meanwhile.
+func Example() {
+	log := source.NewLog("orders", 1)
+	log.Append(0, keystrand.Message{Key: []byte("order-1"), Value: []byte("paid")})
+	log.Append(0, keystrand.Message{Key: []byte("order-1"), Value: []byte("shipped")})
+	log.Close()
+
+	p, err := pipeline.From(source.NewSource(source.Config{}, log)).
+		Use(middleware.Retry(middleware.RetryPolicy{Initial: time.Millisecond})).
+		Handle(keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error {
+			fmt.Printf("%s %s, attempt %d\n", m.Key, m.Value, m.Attempt)
+			if string(m.Value) == "paid" && m.Attempt == 1 {
+				return errors.New("the database is busy")
+			}
+			return nil
+		})).
+		Build()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if err := p.Run(context.Background()); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Println("settled:", p.Snapshot().Settled)
+	// Output:
+	// order-1 paid, attempt 1
+	// order-1 paid, attempt 2
+	// order-1 shipped, attempt 1
+	// settled: 2
+}
 
 // A policy decides what becomes of a message that failed for good. Here what can never succeed goes to the dead
 // letters, and anything else blocks its key until somebody has looked at it.

@@ -17,8 +17,12 @@ type Failure struct {
 	Permanent bool // the error was marked by keystrand.Permanent
 }
 
-// Policy decides what becomes of a failed message. It is called from many goroutines and must not block. One policy may
-// call others, so that for instance permanent failures are dead-lettered and all others block their key.
+// Policy decides what becomes of a failed message. It is called from many goroutines at once and must not block: the turn
+// of its message waits for it. One policy may call others, so that for instance permanent failures are dead-lettered and
+// all others block their key. One that panics, or ends its goroutine, is [Stop].
+//
+// It is asked when a handler, or the key function, has failed for good after all middleware; and when a sink refuses an
+// output for good (keystrand.Permanent), where Block is Stop, since later messages of the key were handled already.
 type Policy func(Failure) Action
 
 // Action is what a [Policy] decides. The zero Action is that of [Stop].
@@ -62,8 +66,12 @@ func Skip(Failure) Action { return Action{kind: skip} }
 // DeadLetter returns a policy that writes the failed message to s and then goes on with its key. The dead letter has
 // the key, value and headers of the message, and headers that tell where it comes from and why it is there; its Stream
 // is empty, so s decides where it goes. The key waits until the dead letter is durable; a write that fails is tried
-// again, so after a lost reply a dead letter may be there twice. The sink is closed by whoever made it. DeadLetter(nil) is
-// nil, which Build refuses.
+// again, so after a lost reply a dead letter may be there twice. One that the sink refuses for good (keystrand.Permanent),
+// as too large for instance, is asked about once more, and if DeadLetter is the answer again the pipeline stops: it has
+// nowhere else to go. The text of the error is cut to about 1 KiB.
+//
+// The pipeline opens one writer of s at the first dead letter; s is closed by whoever made it. DeadLetter(nil) is nil, which
+// Build refuses.
 func DeadLetter(s sink.Sink) Policy {
 	if s == nil {
 		return nil
@@ -111,7 +119,8 @@ func textOf(err error) string {
 	return text[:n] + "..."
 }
 
-// FailureError is what Run returns when a failed message stopped the pipeline.
+// FailureError is what Run returns when a failed message stopped the pipeline. No commit passes the message: the next
+// start meets it again, until its cause is mended or a failure policy lets the pipeline go on without it.
 type FailureError struct {
 	Stream    string
 	Partition int32
@@ -127,7 +136,7 @@ func newFailureError(m *keystrand.Message, err error) *FailureError {
 
 // Error names the message and what happened to it.
 func (e *FailureError) Error() string {
-	return fmt.Sprintf("pipeline: %s/%d@%d key %.64q failed in attempt %d: %v", e.Stream, e.Partition, e.Offset, e.Key, e.Attempts, e.Err)
+	return fmt.Sprintf("pipeline: %s/%d@%d key %.64q failed in attempt %d, and is met again at the next start: %v", e.Stream, e.Partition, e.Offset, e.Key, e.Attempts, e.Err)
 }
 
 // Unwrap returns the handler's error.

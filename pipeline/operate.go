@@ -7,12 +7,14 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// PausePartition stops fetching of a partition, owned now or later, until ResumePartition. What is in flight goes on.
+// PausePartition stops fetching of a partition, owned now or later, until ResumePartition. What is in flight goes on, no
+// other partition notices, and other owners know nothing of it: it lives in this process, through hand-overs, until it
+// ends. It does not block, nor do the other methods of this kind.
 func (p *Pipeline) PausePartition(stream string, partition int32) {
 	p.setPaused(name{stream, partition}, true)
 }
 
-// ResumePartition ends a PausePartition.
+// ResumePartition ends a PausePartition; without one it does nothing.
 func (p *Pipeline) ResumePartition(stream string, partition int32) {
 	p.setPaused(name{stream, partition}, false)
 }
@@ -44,7 +46,8 @@ func (pt *partition) awaitUnpaused(ctx context.Context) error {
 }
 
 // Resume lets a parked key try again now: one that the policy [Block] holds, or one that waits for a retry. It returns
-// whether there was one in a partition that is owned. The attempts of a blocked message are counted anew.
+// whether there was one in a partition that is owned. key is the lane as the key function named it, which is the message's
+// key by default. The attempts of a blocked message are counted anew.
 func (p *Pipeline) Resume(stream string, partition int32, key string) bool {
 	p.mu.Lock()
 	pt := p.owned[name{stream, partition}]
@@ -64,7 +67,8 @@ func (p *Pipeline) ResumeAll(stream string, partition int32) int {
 	return pt.queue.ResumeHeld()
 }
 
-// SetWorkers changes how many turns run at once. Fewer takes effect as turns end.
+// SetWorkers changes how many turns run at once, before Run or while it runs. More takes effect at once, fewer as turns
+// end: none is cut short. n below 1 is an error and changes nothing.
 func (p *Pipeline) SetWorkers(n int) error {
 	if n <= 0 {
 		return fmt.Errorf("pipeline: SetWorkers(%d): it must be positive", n)

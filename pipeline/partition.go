@@ -97,7 +97,7 @@ func (pt *partition) track(b *source.Batch) (first int64, settled []bool, err er
 	}
 	first, settled, err = pt.tracker.Track(pt.offsets, b.Next)
 	if err != nil {
-		return 0, nil, fmt.Errorf("pipeline: %v: the source returned offsets that do not ascend: %w", pt.id, err)
+		return 0, nil, fmt.Errorf("the source returned offsets that do not ascend: %w", err)
 	}
 	if len(b.Messages) == 0 {
 		pt.gate.poke()

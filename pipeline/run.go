@@ -18,6 +18,11 @@ import (
 // When ctx ends it stops in steps: no turn is started any more, running handlers may go on for Timing.DrainTimeout,
 // then their ctx ends; what is settled is committed, the partitions are released and the source is closed. It then
 // returns nil, or what went wrong.
+//
+// Its error can hold several at once; ask errors.Is and errors.As. A [*FailureError] is a message that the policy [Stop]
+// has stopped for; a [*StuckError] names handlers that were given up; an error of the source names the partition and
+// offset. A commit that is not stored is no error: it is told to the log, and what it would have said is handled again.
+// A pipeline runs once: a second call returns [ErrRunTwice] and changes nothing.
 func (p *Pipeline) Run(ctx context.Context) error {
 	if p.started.Swap(true) {
 		return ErrRunTwice

@@ -21,7 +21,7 @@ type StuckError struct{ Handlers []Stuck }
 // Error names the handlers.
 func (e *StuckError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "pipeline: %d handlers ignored the end of their ctx and were given up:", len(e.Handlers))
+	fmt.Fprintf(&b, "pipeline: %d handlers ignored the end of their ctx and were given up (make them return when it ends):", len(e.Handlers))
 	for i, s := range e.Handlers {
 		if i == 10 {
 			fmt.Fprintf(&b, " and %d more", len(e.Handlers)-i)

@@ -9,8 +9,9 @@ import (
 
 // Sink stores messages durably.
 type Sink interface {
-	// Open returns a writer. A pipeline opens several, from one goroutine, before it starts, and each lane always
-	// uses the same one. It does not block on the network: a store that cannot be reached is Write's to report.
+	// Open returns a writer, or an error, which ends the pipeline. A pipeline opens several, from one goroutine, before it
+	// starts, and each lane always uses the same one; of a sink for dead letters it opens one, at the first of them, from
+	// any goroutine. It does not block on the network: a store that cannot be reached is Write's to report.
 	Open() (Writer, error)
 
 	// Close frees everything. It is called once, after all writers were closed.
@@ -28,7 +29,8 @@ type Writer interface {
 	//
 	// Errors wrapped in [keystrand.Permanent] cannot be healed by writing again (too large, no permission): the caller
 	// decides what becomes of that message and writes those behind it again. When ctx ends, Write returns soon, and what
-	// it does not report as durable may be stored all the same. The messages are not kept after the return, nor changed.
+	// it does not report as durable may be stored all the same; no error of such a Write counts as Permanent. A Write that
+	// does not return keeps its partition from being released. The messages are not kept after the return, nor changed.
 	Write(ctx context.Context, ms []keystrand.Message) error
 
 	// Close gives up the writer. It is called once, after the last Write has returned.
@@ -38,7 +40,7 @@ type Writer interface {
 // PartialError says that some messages of a Write are durable and some are not. Ask [keystrand.OutcomeOf] about each of
 // Errs, not about the whole: one message that is too large would make all look [keystrand.Forbidden].
 type PartialError struct {
-	// Errs has one entry a message: nil if it is durable, else why not.
+	// Errs has one entry a message: nil if it is durable, else why not. A message without an entry is not durable.
 	Errs []error
 }
 
