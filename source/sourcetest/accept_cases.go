@@ -26,11 +26,7 @@ func acceptCases() []Case {
 }
 
 func acceptReturnsEveryPartition(ctx context.Context, h *harness) error {
-	m, err := h.join(ctx)
-	if err != nil {
-		return err
-	}
-	all, err := m.holdAll(ctx)
+	m, all, err := h.joinAlone(ctx)
 	if err != nil {
 		return err
 	}

@@ -24,14 +24,6 @@ func commitCases() []Case {
 	}
 }
 
-// restart lets a member leave and gives the partition to a new one.
-func (h *harness) restart(ctx context.Context, n *holding) (*holding, error) {
-	if err := n.m.leave(ctx); err != nil {
-		return nil, err
-	}
-	return h.only(ctx, n.part.ID().Partition)
-}
-
 // restores checks what an ownership begins with.
 func (n *holding) restores(frontier int64, ahead ...commit.Range) error {
 	if r := n.part.Restored(); r.Frontier != frontier || !slices.Equal(r.Ahead, ahead) {
@@ -42,14 +34,7 @@ func (n *holding) restores(frontier int64, ahead ...commit.Range) error {
 }
 
 func restoredIsWhatWasCommitted(ctx context.Context, h *harness) error {
-	if err := h.produce(0, 30); err != nil {
-		return err
-	}
-	n, err := h.only(ctx, 0)
-	if err != nil {
-		return err
-	}
-	msgs, err := n.read(ctx, 30)
+	n, msgs, err := h.reader(ctx, 30)
 	if err != nil {
 		return err
 	}
@@ -105,10 +90,7 @@ func (n *holding) replays(ctx context.Context, from, total int) error {
 }
 
 func commitIsSeenByNextOwner(ctx context.Context, h *harness) error {
-	if err := h.produce(0, 20); err != nil {
-		return err
-	}
-	n, err := h.only(ctx, 0)
+	n, err := h.owner(ctx, 20)
 	if err != nil {
 		return err
 	}
@@ -142,11 +124,7 @@ func commitIsSeenByNextOwner(ctx context.Context, h *harness) error {
 }
 
 func commitOfManyPartitionsAtOnce(ctx context.Context, h *harness) error {
-	m, err := h.join(ctx)
-	if err != nil {
-		return err
-	}
-	all, err := m.holdAll(ctx)
+	m, all, err := h.joinAlone(ctx)
 	if err != nil {
 		return err
 	}
@@ -193,14 +171,7 @@ func commitOfManyPartitionsAtOnce(ctx context.Context, h *harness) error {
 }
 
 func commitNeverGoesBack(ctx context.Context, h *harness) error {
-	if err := h.produce(0, 10); err != nil {
-		return err
-	}
-	n, err := h.only(ctx, 0)
-	if err != nil {
-		return err
-	}
-	msgs, err := n.read(ctx, 10)
+	n, msgs, err := h.reader(ctx, 10)
 	if err != nil {
 		return err
 	}
@@ -216,14 +187,7 @@ func commitNeverGoesBack(ctx context.Context, h *harness) error {
 }
 
 func commitAfterReleaseIsFenced(ctx context.Context, h *harness) error {
-	if err := h.produce(0, 10); err != nil {
-		return err
-	}
-	n, err := h.only(ctx, 0)
-	if err != nil {
-		return err
-	}
-	msgs, err := n.read(ctx, 10)
+	n, msgs, err := h.reader(ctx, 10)
 	if err != nil {
 		return err
 	}
@@ -295,14 +259,7 @@ func recreatedLogIsNotSkipped(ctx context.Context, h *harness) error {
 	if err := need(h.env.Recreate != nil, "way to make the log again (Env.Recreate)"); err != nil {
 		return err
 	}
-	if err := h.produce(0, 30); err != nil {
-		return err
-	}
-	n, err := h.only(ctx, 0)
-	if err != nil {
-		return err
-	}
-	msgs, err := n.read(ctx, 30)
+	n, msgs, err := h.reader(ctx, 30)
 	if err != nil {
 		return err
 	}
@@ -344,10 +301,7 @@ func logRecreatedUnderItsOwner(ctx context.Context, h *harness) error {
 	if err := need(h.env.Recreate != nil, "way to make the log again (Env.Recreate)"); err != nil {
 		return err
 	}
-	if err := h.produce(0, 10); err != nil {
-		return err
-	}
-	n, err := h.only(ctx, 0)
+	n, err := h.owner(ctx, 10)
 	if err != nil {
 		return err
 	}

@@ -30,15 +30,6 @@ func fetchCases() []Case {
 
 var errLag = errors.New("sourcetest: the lag does not reach 0")
 
-// only joins a member and takes one partition.
-func (h *harness) only(ctx context.Context, partition int32) (*holding, error) {
-	m, err := h.join(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return m.hold(ctx, partition)
-}
-
 func messagesInOrder(ctx context.Context, h *harness) error {
 	m, err := h.join(ctx)
 	if err != nil {
@@ -139,10 +130,7 @@ func fetchReturnsWhenCtxEnds(ctx context.Context, h *harness) error {
 
 func fetchAfterCtxGoesOn(ctx context.Context, h *harness) error {
 	const total = 300
-	if err := h.produce(0, total); err != nil {
-		return err
-	}
-	n, err := h.only(ctx, 0)
+	n, err := h.owner(ctx, total)
 	if err != nil {
 		return err
 	}
@@ -181,10 +169,7 @@ func batchLimitsRespected(ctx context.Context, h *harness) error {
 	if err := h.send(0, keystrand.Message{Key: []byte("big"), Value: bytes.Repeat([]byte("x"), big)}); err != nil {
 		return err
 	}
-	if err := h.produce(0, 10); err != nil {
-		return err
-	}
-	n, err := h.only(ctx, 0)
+	n, err := h.owner(ctx, 10)
 	if err != nil {
 		return err
 	}
@@ -212,10 +197,7 @@ func batchLimitsRespected(ctx context.Context, h *harness) error {
 
 func bytesAreNeverReused(ctx context.Context, h *harness) error {
 	const total = 200
-	if err := h.produce(0, total); err != nil {
-		return err
-	}
-	n, err := h.only(ctx, 0)
+	n, err := h.owner(ctx, total)
 	if err != nil {
 		return err
 	}
@@ -270,10 +252,7 @@ func positionMovesWithoutMessages(ctx context.Context, h *harness) error {
 	if err := need(h.env.Skip != nil, "way to move a position without messages (Env.Skip)"); err != nil {
 		return err
 	}
-	if err := h.produce(0, 3); err != nil {
-		return err
-	}
-	n, err := h.only(ctx, 0)
+	n, err := h.owner(ctx, 3)
 	if err != nil {
 		return err
 	}

@@ -82,11 +82,7 @@ func askedBackBeforeLost(ctx context.Context, h *harness) error {
 }
 
 func leavingFetchReturnsErrLeaving(ctx context.Context, h *harness) error {
-	a, err := h.join(ctx)
-	if err != nil {
-		return err
-	}
-	all, err := a.holdAll(ctx)
+	_, all, err := h.joinAlone(ctx)
 	if err != nil {
 		return err
 	}
@@ -257,14 +253,7 @@ func crashReplaysFromCommitted(ctx context.Context, h *harness) error {
 	if err := need(h.env.Crash != nil, "way to crash a member (Env.Crash)"); err != nil {
 		return err
 	}
-	if err := h.produce(0, 30); err != nil {
-		return err
-	}
-	n, err := h.only(ctx, 0)
-	if err != nil {
-		return err
-	}
-	msgs, err := n.read(ctx, 30)
+	n, msgs, err := h.reader(ctx, 30)
 	if err != nil {
 		return err
 	}

@@ -45,6 +45,51 @@ func (h *harness) joinBy(ctx context.Context, join func() (source.Source, error)
 	return m, nil
 }
 
+// only joins a member and takes one partition.
+func (h *harness) only(ctx context.Context, partition int32) (*holding, error) {
+	m, err := h.join(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return m.hold(ctx, partition)
+}
+
+// joinAlone makes a new member that comes to own every partition, in the order of their numbers.
+func (h *harness) joinAlone(ctx context.Context) (*member, []*holding, error) {
+	m, err := h.join(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	all, err := m.holdAll(ctx)
+	return m, all, err
+}
+
+// owner writes n messages to partition 0 and joins a member that owns it.
+func (h *harness) owner(ctx context.Context, n int) (*holding, error) {
+	if err := h.produce(0, n); err != nil {
+		return nil, err
+	}
+	return h.only(ctx, 0)
+}
+
+// reader is owner, and the owner reads the n messages.
+func (h *harness) reader(ctx context.Context, n int) (*holding, []keystrand.Message, error) {
+	owner, err := h.owner(ctx, n)
+	if err != nil {
+		return nil, nil, err
+	}
+	msgs, err := owner.read(ctx, n)
+	return owner, msgs, err
+}
+
+// restart lets a member leave and gives the partition to a new one.
+func (h *harness) restart(ctx context.Context, n *holding) (*holding, error) {
+	if err := n.m.leave(ctx); err != nil {
+		return nil, err
+	}
+	return h.only(ctx, n.part.ID().Partition)
+}
+
 // produce appends n numbered messages to a partition.
 func (h *harness) produce(partition int32, n int) error {
 	msgs := make([]keystrand.Message, n)
