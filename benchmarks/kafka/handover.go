@@ -32,6 +32,12 @@ type handoverRow struct {
 
 // handover lets a third member join two that are at work, on messages as they are written: a partition rests for as
 // long as none of its handlers begins or ends.
+//
+// The bound is made of the drain as measured, a heartbeat interval (members hear of the rebalance that much apart), and
+// 200 ms for a dozen requests one after the other: last commit, join, sync, the identity of the log, what is committed,
+// the claim, the leader, the first fetch. That holds on a quiet machine, where they take 30 to 50 ms. On a machine with ten
+// ready threads a core each request waits for its turn several times: usual_gap_ms, which has no hand-over in it, says by
+// how much, and where it is above 100 ms the bound says nothing.
 func handover(ctx context.Context, r *run) error {
 	t := bench.NewTable("8 partitions, a third member joins", r.json)
 	const handler, rate = 20 * time.Millisecond, 2_000

@@ -52,7 +52,7 @@ func main() {
 	asJSON := flag.Bool("json", false, "print one JSON object a row")
 	short := flag.Bool("short", false, "a minute or two: the figures say less")
 	only := flag.String("only", "", "parts to run, separated by commas; none: all")
-	session := flag.Duration("session", 0, "session timeout of members that are killed (default 6s, or 1s on the embedded broker)")
+	session := flag.Duration("session", 0, "session timeout of members that are killed, of no other (default 6s, or 1s on the embedded broker)")
 	flag.Parse()
 	if err := all(*brokers, *only, &run{json: *asJSON, short: *short, session: *session}); err != nil {
 		fmt.Fprintln(os.Stderr, "kafka:", err)

@@ -91,7 +91,9 @@ func (p meteredPartition) Release(ctx context.Context) error {
 
 // exactly is an engine that fails where it does not read each message once.
 func exactly(f func(context.Context, reading, *bench.Meter) error) func(context.Context, reading, *bench.Meter) (int, int, error) {
-	return func(ctx context.Context, r reading, meter *bench.Meter) (int, int, error) { return 0, 0, f(ctx, r, meter) }
+	return func(ctx context.Context, r reading, meter *bench.Meter) (int, int, error) {
+		return 0, 0, f(ctx, r, meter)
+	}
 }
 
 func readPipeline(ctx context.Context, r reading, meter *bench.Meter) (rejoined, replayed int, err error) {
