@@ -3,67 +3,148 @@ package benchmarks
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
+	"runtime/metrics"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/pipeline"
+	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/memory"
 )
 
 // BenchmarkFairness runs 16 workers on 10,000 keys whose handlers take 1 us, and on one key whose handler takes 1 s at
-// once. An op is such a second. It reports for the other keys how long a message waited at most from its fetch until
-// its handler began: for all that, and beside it for a second in which no handler is slow, since a busy machine lets
-// every process wait.
+// once. An op is such a second. It reports for the other keys how long a message waited at most until its handler began,
+// and how many in a million waited for more than the goal of 10 ms.
+//
+// paced: the messages come in bursts of 200 a millisecond, which two CPUs handle in about a third of that, and wait from
+// the moment they are due, whenever they are fetched. What is left of a wait is what others made a message wait for.
+// full-speed: all that is ready is fetched at once and waits from its fetch on. Beside the slow key's, such a wait has
+// all that keeps two busy CPUs from a message: those fetched before it, time slices, other processes. The goal says
+// nothing about these, so it is compared with the same second in which no handler is slow (calm), and with 16 goroutines
+// that read from channels to which the keys are sharded, none of them slow either (channels).
+//
+// ms-goroutine-runnable is how long any goroutine was runnable at most before Go's scheduler ran it: a longer wait of a
+// message was not for a turn among goroutines, but for the operating system to run the thread.
 func BenchmarkFairness(b *testing.B) {
-	for b.Loop() {
-		calm, _ := longestWait(b, false)
-		longest, messages := longestWait(b, true)
-		b.ReportMetric(float64(longest)/1e6, "ms-longest-wait")
-		b.ReportMetric(float64(calm)/1e6, "ms-without-slow")
-		b.ReportMetric(float64(messages), "messages/s")
+	for _, pace := range []string{"paced", "full-speed"} {
+		for _, v := range []struct {
+			name string
+			run  func(ctx context.Context, b *testing.B, f *fair)
+		}{{"slow", runFair}, {"calm", runFair}, {"channels", runFairChannels}} {
+			b.Run(pace+"/"+v.name, func(b *testing.B) {
+				f := &fair{paced: pace == "paced", slow: v.name == "slow", before: runnableTimes()}
+				for b.Loop() {
+					ctx, cancel := context.WithCancel(b.Context())
+					f.begin(cancel)
+					v.run(ctx, b, f)
+					cancel()
+				}
+				handled := float64(f.handled.Load())
+				b.ReportMetric(float64(f.longest.Load())/1e6, "ms-longest-wait")
+				b.ReportMetric(float64(f.late.Load())/handled*1e6, "ppm-over-goal")
+				b.ReportMetric(float64(f.runnable())/1e6, "ms-goroutine-runnable")
+				b.ReportMetric(handled/b.Elapsed().Seconds(), "messages/s")
+			})
+		}
 	}
 }
 
-// longestWait runs for a second, with a slow handler or without.
-func longestWait(b *testing.B, slow bool) (longest time.Duration, messages int64) {
-	b.Helper()
-	const second = time.Second
+const (
+	fairBurst = 200 // messages each millisecond
+	fairSlow  = time.Second
+	fairGoal  = 10 * time.Millisecond
+)
+
+// fair is the feed and the handler, and what they see.
+type fair struct {
+	paced, slow bool
+	log         *memory.Log
+	end         context.CancelFunc // of the second
+	before      *metrics.Float64Histogram
+
+	// Of other keys than the slow one.
+	longest, late, handled atomic.Int64
+}
+
+// begin makes a log that lasts until end is called.
+func (f *fair) begin(end context.CancelFunc) {
+	f.end = end
 	names := make([][]byte, keys)
 	for i := range names {
 		names[i] = fmt.Appendf(nil, "key-%d", i)
 	}
-	log := memory.Generate("fair", 1, 1<<40, func(_ int32, offset int64, m *keystrand.Message) {
+	var due time.Time
+	f.log = memory.Generate("fair", 1, 1<<40, func(_ int32, offset int64, m *keystrand.Message) {
+		if f.paced && offset%fairBurst == 0 {
+			if offset == 0 {
+				due = time.Now()
+			}
+			due = due.Add(time.Millisecond)
+			time.Sleep(time.Until(due)) // real time: a second of it is what is measured
+		}
+		m.Time = due
 		m.Key = names[(uint64(offset)*11400714819323198485>>33)%keys]
 		if offset == 5_000 { // when the others are at work
 			m.Key = []byte("slow")
 		}
 	})
-	ctx, cancel := context.WithCancel(b.Context())
-	defer cancel()
-	var most, handled atomic.Int64
-	p, err := pipeline.From(memory.NewSource(memory.Config{}, log)).
-		Handle(keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error {
-			begun := time.Now()
-			if len(m.Key) == 4 {
-				if slow {
-					time.Sleep(second) // real time: it holds its worker, as a call to another service would
-					cancel()
-				} else {
-					time.AfterFunc(second, cancel)
-				}
-				return nil
-			}
-			wait := int64(begun.Sub(m.Fetched))
-			for seen := most.Load(); wait > seen && !most.CompareAndSwap(seen, wait); seen = most.Load() {
-			}
-			handled.Add(1)
-			for time.Since(begun) < time.Microsecond {
-			}
-			return nil
-		})).
-		Limits(pipeline.Limits{Workers: 16, MaxReplay: 1 << 30}). // else its partition rests at MaxReplay until the next commit
+}
+
+func runnableTimes() *metrics.Float64Histogram {
+	s := []metrics.Sample{{Name: "/sched/latencies:seconds"}}
+	metrics.Read(s)
+	return s[0].Value.Float64Histogram()
+}
+
+// runnable is how long a goroutine was runnable at most, rounded down to the histogram's bucket.
+func (f *fair) runnable() (most time.Duration) {
+	now := runnableTimes()
+	for i, n := range now.Counts {
+		if n > f.before.Counts[i] {
+			most = time.Duration(max(now.Buckets[i], 0) * float64(time.Second))
+		}
+	}
+	return most
+}
+
+// Handle is the handler. It is called from many goroutines.
+func (f *fair) Handle(_ context.Context, m *keystrand.Message) error {
+	begun := time.Now()
+	if len(m.Key) == 4 {
+		if f.slow {
+			time.Sleep(fairSlow) // real time: it holds its worker, as a call to another service would
+			f.end()
+		} else {
+			time.AfterFunc(fairSlow, f.end)
+		}
+		return nil
+	}
+	from := m.Fetched
+	if f.paced {
+		from = m.Time
+	}
+	wait := begun.Sub(from)
+	for seen := f.longest.Load(); int64(wait) > seen && !f.longest.CompareAndSwap(seen, int64(wait)); seen = f.longest.Load() {
+	}
+	if wait > fairGoal {
+		f.late.Add(1)
+	}
+	f.handled.Add(1)
+	for time.Since(begun) < time.Microsecond {
+	}
+	return nil
+}
+
+func runFair(ctx context.Context, b *testing.B, f *fair) {
+	b.Helper()
+	p, err := pipeline.From(memory.NewSource(memory.Config{}, f.log)).
+		Handle(f).
+		// With MaxReplay the partition would rest at times; with FetchMessages a batch is a burst, and no fetch waits for the next.
+		Limits(pipeline.Limits{Workers: 16, MaxReplay: 1 << 30, FetchMessages: fairBurst}).
 		Build()
 	if err != nil {
 		b.Fatal(err)
@@ -71,5 +152,47 @@ func longestWait(b *testing.B, slow bool) (longest time.Duration, messages int64
 	if err := p.Run(ctx); err != nil {
 		b.Fatal(err)
 	}
-	return time.Duration(most.Load()), handled.Load()
+}
+
+func runFairChannels(ctx context.Context, b *testing.B, f *fair) {
+	b.Helper()
+	src := memory.NewSource(memory.Config{}, f.log)
+	p, err := src.Accept(ctx)
+	if err != nil {
+		b.Fatal(err)
+	}
+	seed := maphash.MakeSeed()
+	queues := make([]chan keystrand.Message, 16)
+	var wg sync.WaitGroup
+	for i := range queues {
+		queues[i] = make(chan keystrand.Message, 64) // about as many together as keystrand hands in ahead
+		wg.Go(func() {
+			for m := range queues[i] {
+				_ = f.Handle(ctx, &m)
+			}
+		})
+	}
+	batch := source.Batch{MaxMessages: fairBurst, MaxBytes: 1 << 20}
+	for ctx.Err() == nil {
+		if err := p.Fetch(ctx, &batch); err != nil {
+			break
+		}
+		now := time.Now()
+		for i := range batch.Messages {
+			m := &batch.Messages[i]
+			m.Fetched = now
+			queues[maphash.Bytes(seed, m.Key)%16] <- *m
+		}
+		batch.Messages = batch.Messages[:0]
+	}
+	for _, q := range queues {
+		close(q)
+	}
+	wg.Wait()
+	if err := p.Release(context.WithoutCancel(ctx)); err != nil {
+		b.Fatal(err)
+	}
+	if err := src.Close(); err != nil {
+		b.Fatal(err)
+	}
 }
