@@ -49,7 +49,7 @@ func replay(next scheduler[zipfItem], window int, plan []string) (took, wait tim
 	turns := make([]turn, 0, len(plan))
 	rnd := rand.New(rand.NewPCG(1, 1))
 	submitted, together := 0, 0
-	for ended := 0; ended < len(plan); ended++ {
+	for ended := range plan {
 		for ; submitted < min(ended+window, len(plan)); submitted++ {
 			n := &nodes[submitted]
 			n.item.offset = submitted
