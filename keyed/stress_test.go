@@ -44,6 +44,7 @@ func TestStressInVirtualTime(t *testing.T) {
 	stressRounds(t, 10, func(seed uint64) {
 		synctest.Test(t, func(t *testing.T) {
 			s := newStress(t, seed)
+			s.virtual = true
 			guard := make(chan struct{})
 			go s.guard(guard)
 			s.run()
@@ -77,14 +78,15 @@ func stressRounds(t *testing.T, rounds int, round func(seed uint64)) {
 }
 
 type stress struct {
-	t      *testing.T
-	seed   uint64
-	e      *Executor[*stressed]
-	ids    [stressQueues]stressID
-	steps  atomic.Int64 // any progress
-	epochs int
-	abrupt bool           // Close comes while the last epochs are at work
-	rest   sync.WaitGroup // what nobody waited for before
+	t       *testing.T
+	seed    uint64
+	e       *Executor[*stressed]
+	ids     [stressQueues]stressID
+	steps   atomic.Int64 // any progress
+	epochs  int
+	virtual bool           // time costs nothing but what was slept
+	abrupt  bool           // Close comes while the last epochs are at work
+	rest    sync.WaitGroup // what nobody waited for before
 }
 
 // stressID is a queue id. Its marks outlive epochs (I2).
@@ -171,7 +173,11 @@ func (s *stress) run() {
 		})
 	}
 	queues.Wait()
+	begun := time.Now()
 	closeExecutor(s.t, s.e) // at once: workers may still be on their way home
+	if d := time.Since(begun); s.virtual && d > time.Second {
+		s.t.Errorf("Close took %v: nothing takes so long", d)
+	}
 	close(stop)
 	others.Wait()
 	s.rest.Wait()
