@@ -10,6 +10,7 @@ import (
 func Check(h *History) *Report {
 	c := newChecker(h)
 	for i := range h.Events {
+		c.now = i + 1
 		c.event(&h.Events[i])
 	}
 	c.end()
@@ -25,6 +26,8 @@ type checker struct {
 	evicted map[ownerID]bool // ownerships that are lost somewhere in the history
 	first   int64            // time of the first and the last event
 	last    int64
+	now     int  // number of the event
+	crashed bool // a node of the service was killed, and is not back
 }
 
 type ownerID struct {
@@ -144,6 +147,13 @@ func (c *checker) event(e *Event) {
 		}
 	case Continued:
 		m.paused = false
+	case Crashing:
+		c.crashed = true
+		for _, p := range c.places {
+			p.forget(c.h.Forgets)
+		}
+	case Recovered:
+		c.crashed = false
 	case Accepted:
 		c.accepted(e)
 	default:
@@ -187,6 +197,7 @@ func (c *checker) owned(e *Event, m *member, o *owner) {
 		}
 		if i, known := o.place.at[e.Offset]; known {
 			o.settle(i)
+			o.place.last[i] = c.now
 		}
 	default:
 		c.wrong(ruleNoMessage, "%v: unknown", e)
@@ -223,7 +234,7 @@ func (c *checker) started(e *Event, m *member, o *owner) {
 	switch before := o.place.before[i]; {
 	case o.covered[i]:
 		c.wrong(RuleOrder, "%v: this owner has settled it, or was told that it is settled", e)
-	case before >= 0 && !o.covered[before]:
+	case before >= 0 && !o.covered[before] && !o.withheld(before):
 		c.wrong(RuleOrder, "%v: offset %d of the key is not settled", e, o.place.messages[before].Offset)
 	}
 	switch {
@@ -231,6 +242,9 @@ func (c *checker) started(e *Event, m *member, o *owner) {
 		c.report.Figures.Stale++
 	case o.place.settled[i] && !o.tried[i]:
 		c.report.Figures.Again++
+		if c.h.Withholds {
+			c.again(e, o, i)
+		}
 	}
 	if o.tried[i] {
 		c.report.Figures.Attempts++
@@ -268,6 +282,9 @@ func (c *checker) finished(e *Event, m *member, o *owner) {
 		if o.settle(t.index) {
 			c.report.Figures.Bound++
 		}
+		if now, _ := c.current(o); now {
+			o.place.last[t.index] = c.now
+		}
 	case Cancelled:
 		o.cancelled = true
 		c.report.Figures.Cancelled++
@@ -301,6 +318,11 @@ func (c *checker) end() {
 			if !p.settled[i] && (c.h.Stuck == "" || m.Key != c.h.Stuck) {
 				c.wrong(RuleLost, "%s/%d@%d key %s number %d was never settled", m.Stream, m.Partition, m.Offset, m.Key, m.Number)
 			}
+		}
+	}
+	if c.h.Withholds {
+		for _, p := range c.places {
+			c.inOrder(p)
 		}
 	}
 	for p, stored := range c.h.Committed {

@@ -34,6 +34,8 @@ const (
 	Killed    Kind = 'K' // the process is gone, by SIGKILL
 	Paused    Kind = 'P' // about to be stopped by SIGSTOP
 	Continued Kind = 'V' // goes on, by SIGCONT
+	Crashing  Kind = 'Z' // a node of the service is about to be killed
+	Recovered Kind = 'Y' // it is back
 )
 
 // How a handler returned.

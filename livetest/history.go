@@ -32,6 +32,12 @@ type History struct {
 	// Orderly: nobody was killed or frozen and the service was there all the time, so no partition may be lost and no
 	// turns of a key may overlap anywhere.
 	Orderly bool
+	// Withholds: the service does not tell a new owner what is settled, but keeps it back: what is acknowledged does not
+	// come. Else what an owner is told when it begins is the whole of what it may leave out.
+	Withholds bool
+	// Forgets is how much of what a service has confirmed a crash of it can take with it: what was confirmed in so long a
+	// time before the last that was. Only with Withholds.
+	Forgets time.Duration
 	// DeadLetters may be written.
 	DeadLetters bool
 	// MayFail lets Run return an error.

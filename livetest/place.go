@@ -14,12 +14,16 @@ type place struct {
 	at       map[int64]int // offset → index
 	before   []int         // index of the key's message before, -1 if it is the first
 	settled  []bool        // by anybody
+	last     []int         // the event that settled it last, by who owned the place then
+	acked    []int64       // when a commit that claims it was stored; 0: not yet, or it came again since
+	forgot   []bool        // a crash of the service may have taken that with it
 
-	owners  map[int64]*owner // by epoch
-	newest  *owner
-	tries   []*try             // of all owners; what was restored counts as one
-	stored  *try               // the last one known to be stored
-	running map[string][]*turn // by key
+	owners    map[int64]*owner // by epoch
+	newest    *owner
+	tries     []*try             // of all owners; what was restored counts as one
+	stored    *try               // the last one known to be stored
+	running   map[string][]*turn // by key
+	confirmed int64              // when the last commit was stored
 
 	lastStart int64 // time
 	lastEpoch int64
@@ -33,6 +37,10 @@ type owner struct {
 
 	covered []bool // restored as settled, or settled by this owner
 	tried   []bool // its handler has begun
+	known   []bool // with Withholds: settled by anybody when it began
+	may     []bool // with Withholds: of those, what may come again
+	spare   int    // with Withholds: so many more may, whichever
+	spent   int    // of them: so many have
 	open    map[int]*turn
 
 	restored    *try // what it began with
@@ -76,6 +84,9 @@ func (p *place) index() {
 	slices.SortFunc(p.messages, func(a, b Message) int { return cmp.Compare(a.Offset, b.Offset) })
 	p.before = make([]int, len(p.messages))
 	p.settled = make([]bool, len(p.messages))
+	p.last = make([]int, len(p.messages))
+	p.acked = make([]int64, len(p.messages))
+	p.forgot = make([]bool, len(p.messages))
 	last := map[string]int{}
 	for i, m := range p.messages {
 		p.at[m.Offset] = i

@@ -18,7 +18,9 @@ func (c *checker) accepted(e *Event) {
 		id: idOf(e), place: p, member: e.Member, open: map[int]*turn{},
 		covered: make([]bool, len(p.messages)), tried: make([]bool, len(p.messages)),
 	}
-	c.restored(e, p)
+	if !c.h.Withholds {
+		c.restored(e, p)
+	}
 	o.cover(e.Progress)
 	for i, covered := range o.covered {
 		switch {
@@ -28,7 +30,10 @@ func (c *checker) accepted(e *Event) {
 			o.outstanding++
 		}
 	}
-	if old != nil {
+	switch {
+	case c.h.Withholds:
+		c.begins(old, o)
+	case old != nil:
 		c.replays(e, old, o)
 	}
 	o.checked = p.from(e.Progress.Frontier)
@@ -126,7 +131,7 @@ func (c *checker) trying(e *Event, o *owner) {
 }
 
 func (c *checker) claims(e *Event, o *owner, i int) {
-	if !o.covered[i] {
+	if !o.covered[i] && (o.tried[i] || !o.withheld(i)) {
 		c.wrong(RuleProgress, "%v: claims offset %d (frontier %d), which is not settled", e, o.place.messages[i].Offset, e.Progress.Frontier)
 	}
 }
@@ -141,11 +146,14 @@ func (c *checker) stored(e *Event, o *owner) {
 		return
 	}
 	now, excused := c.current(o)
-	if !now && (!excused || t.number > p.newest.restored.number) {
+	// A service without epochs cannot refuse. What an old owner acknowledges late is settled all the same.
+	fenced := !c.h.Withholds
+	if !now && (!excused || fenced && t.number > p.newest.restored.number) {
 		c.wrong(RuleStale, "%v: stored, and epoch %d owns it", e, p.newest.id.epoch)
 	}
 	t.replays = int(e.Number)
 	o.stored = t
+	p.confirm(t.progress, e.At, c.crashed)
 	if p.stored == nil || p.stored.number < t.number {
 		p.stored = t
 	}
@@ -160,21 +168,25 @@ func (c *checker) final(p *place, stored Progress) {
 		}
 		return
 	}
-	if p.stored != nil && stored.Frontier < p.stored.progress.Frontier {
+	if p.stored != nil && !c.h.Withholds && stored.Frontier < p.stored.progress.Frontier {
 		c.wrong(RuleBack, "%v: the service keeps %d, and %d was stored", p.name, stored.Frontier, p.stored.progress.Frontier)
 	}
 	kept := &owner{place: p, covered: make([]bool, len(p.messages))}
 	kept.cover(stored)
 	missing := 0
+	settled, spare := o.covered, o.stored.replays
+	if c.h.Withholds {
+		settled, spare = p.settled, spare+o.spare-o.spent
+	}
 	for i := range p.messages {
 		switch {
-		case kept.covered[i] && !o.covered[i]:
+		case kept.covered[i] && !settled[i]:
 			c.wrong(RuleFinal, "%v: the service says that offset %d is settled, epoch %d has not", p.name, p.messages[i].Offset, o.id.epoch)
-		case !kept.covered[i] && o.covered[i]:
+		case !kept.covered[i] && settled[i]:
 			missing++
 		}
 	}
-	if missing > o.stored.replays {
-		c.wrong(RuleFinal, "%v: %d settled messages are not in what the service keeps (%d could not be expressed)", p.name, missing, o.stored.replays)
+	if missing > spare {
+		c.wrong(RuleFinal, "%v: %d settled messages are not in what the service keeps (%d could not be expressed)", p.name, missing, spare)
 	}
 }
