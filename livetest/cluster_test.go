@@ -22,6 +22,9 @@ type Cluster interface {
 	// Progress returns what is committed for the group, decoded, partitions without any left out.
 	Progress(ctx context.Context, stream, group string) (map[int32]*commit.Progress, error)
 
+	// Promises says in a history how the service keeps progress.
+	Promises(h *History)
+
 	// Restart ends a node in order, or at once, and starts it again. It returns when the node answers.
 	Restart(ctx context.Context, node int, kill bool) error
 	// Nodes returns how many there are.

@@ -89,6 +89,9 @@ func (k *kafkaCluster) newClient(opts ...kgo.Opt) *kgo.Client {
 	return c
 }
 
+// Promises changes nothing: what is committed is told to the next owner.
+func (k *kafkaCluster) Promises(*History) {}
+
 // Nodes returns how many brokers there are.
 func (k *kafkaCluster) Nodes() int { return len(k.brokers) }
 

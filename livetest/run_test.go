@@ -269,10 +269,12 @@ func (r *run) finish() *Report {
 func (r *run) history() *History {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return &History{
+	h := &History{
 		Produced: r.produced, Events: r.events, Torn: r.torn,
 		Orderly: r.setup.orderly, MayFail: r.setup.mayFail, Workers: r.setup.behaviour.withDefaults().Workers,
 	}
+	r.cluster.Promises(h)
+	return h
 }
 
 // tellBroken says which promises are broken in a run that does not come to its end, that of nothing lost left out.

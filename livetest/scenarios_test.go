@@ -65,6 +65,10 @@ func freeze(name string) func(*run) {
 
 func restart(node int, kill bool) func(*run) {
 	return func(r *run) {
+		if kill {
+			r.record.Write(Event{Kind: Crashing})
+			defer r.record.Write(Event{Kind: Recovered})
+		}
 		if err := r.cluster.Restart(r.t.Context(), node, kill); err != nil {
 			r.t.Fatal(err)
 		}
@@ -206,12 +210,15 @@ var scenarios = []scenario{
 	},
 }
 
-// runScenarios runs those that the service can stand.
-func runScenarios(t *testing.T, c Cluster) {
+// runScenarios runs those that the service can stand, as change makes them.
+func runScenarios(t *testing.T, c Cluster, change ...func(scenario) scenario) {
 	t.Helper()
 	for _, s := range scenarios {
 		if s.nodes != 0 && s.nodes != c.Nodes() {
 			continue
+		}
+		for _, f := range change {
+			s = f(s)
 		}
 		t.Run(s.name, func(t *testing.T) { play(t, c, s) })
 	}

@@ -1,0 +1,345 @@
+//go:build unix
+
+package livetest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/apache/pulsar-client-go/pulsar"
+	plog "github.com/apache/pulsar-client-go/pulsar/log"
+
+	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source"
+	source_pulsar "github.com/keystrand/keystrand/source/pulsar"
+)
+
+// pulsarArgs are those of source/pulsar in a member.
+type pulsarArgs struct {
+	URL                 string
+	Topic, Subscription string
+	BatchIndexAcks      bool
+	CA, TokenFile       string // of a token over TLS; empty: neither
+}
+
+func init() {
+	sources["pulsar"] = func(raw json.RawMessage, log *slog.Logger) (source.Source, error) {
+		var a pulsarArgs
+		if err := json.Unmarshal(raw, &a); err != nil {
+			return nil, err
+		}
+		cfg := source_pulsar.Config{WatchInterval: time.Second, BatchIndexAcks: a.BatchIndexAcks, Logger: log}
+		if a.CA != "" {
+			var err error
+			if cfg.TLS, err = trusting(a.CA); err != nil {
+				return nil, err
+			}
+			token, err := os.ReadFile(a.TokenFile)
+			if err != nil {
+				return nil, err
+			}
+			cfg.Authentication = source_pulsar.Token(strings.TrimSpace(string(token)))
+		}
+		return source_pulsar.New(a.URL, a.Subscription, []string{a.Topic}, cfg)
+	}
+}
+
+// pulsarCluster is Apache Pulsar as tools/services runs it.
+type pulsarCluster struct {
+	t         *testing.T
+	service   string // its name there
+	url       string
+	admin     *pulsarAdmin
+	client    pulsar.Client
+	namespace string // where topics are made
+	index     bool   // the broker numbers messages
+	batch     int    // messages of a batch at most; 0: none
+	byIndex   bool   // members acknowledge inside batches
+	ca, token string // files, of what members show; empty: nothing
+
+	restarting sync.RWMutex // held for writing while the node is restarted: what is sent then can be stored twice
+	mu         sync.Mutex
+	producers  map[Place]pulsar.Producer // guarded by mu
+	logs       map[Place][]stored        // guarded by mu: what was produced, in order
+}
+
+// stored is where a message is in the log of its partition.
+type stored struct {
+	ledger, entry int64
+	offset        int64
+}
+
+var _ Cluster = (*pulsarCluster)(nil)
+
+// newPulsar is the cluster whose URL is in a variable; that of its admin is in one with _ADMIN behind.
+func newPulsar(t *testing.T, variable, service string) *pulsarCluster {
+	t.Helper()
+	url, admin := os.Getenv(variable), os.Getenv(variable+"_ADMIN")
+	if url == "" || admin == "" {
+		t.Skipf("%s and %s_ADMIN are not set: tools/services/services up %s; eval \"$(tools/services/services env)\"; go test -race -run '^TestLivePulsar' ./livetest",
+			variable, variable, service)
+	}
+	p := &pulsarCluster{
+		t: t, service: service, url: url, admin: &pulsarAdmin{url: admin}, namespace: "public/default",
+		index: true, producers: map[Place]pulsar.Producer{}, logs: map[Place][]stored{},
+	}
+	p.client = p.newClient(pulsar.ClientOptions{})
+	return p
+}
+
+func (p *pulsarCluster) newClient(o pulsar.ClientOptions) pulsar.Client {
+	p.t.Helper()
+	o.URL = p.url
+	o.Logger = plog.NewLoggerWithSlog(slog.New(slog.DiscardHandler))
+	c, err := pulsar.NewClient(o)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(c.Close)
+	return c
+}
+
+// Promises says that Pulsar keeps acknowledged messages back. It writes them down once a second; what a kill took with it
+// was never older than 1.7 s before the last.
+func (p *pulsarCluster) Promises(h *History) { h.Withholds, h.Forgets = true, 4*time.Second }
+
+// Nodes returns how many brokers there are.
+func (p *pulsarCluster) Nodes() int { return 1 }
+
+// NewStream makes a topic with partitions.
+func (p *pulsarCluster) NewStream(ctx context.Context, partitions int) (string, error) {
+	stream := fmt.Sprintf("live-%d", time.Now().UnixNano())
+	if p.namespace != "public/default" {
+		stream = "persistent://" + p.namespace + "/" + stream
+	}
+	if err := p.admin.do(ctx, "PUT", p.path(stream)+"/partitions", partitions, nil); err != nil {
+		return "", fmt.Errorf("create topic %s: %w", stream, err)
+	}
+	p.t.Cleanup(func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for place, producer := range p.producers {
+			if place.Stream == stream {
+				producer.Close()
+				delete(p.producers, place)
+			}
+		}
+		_ = p.admin.do(context.WithoutCancel(ctx), "DELETE", p.path(stream)+"/partitions?force=true", nil, nil)
+	})
+	return stream, nil
+}
+
+// full returns the name of a partition as a topic of its own.
+func (p *pulsarCluster) full(place Place) string {
+	stream := place.Stream
+	if !strings.Contains(stream, "://") {
+		stream = "persistent://public/default/" + stream
+	}
+	return fmt.Sprintf("%s-partition-%d", stream, place.Partition)
+}
+
+// path returns where the admin finds a stream.
+func (p *pulsarCluster) path(stream string) string {
+	if !strings.Contains(stream, "://") {
+		stream = "persistent://public/default/" + stream
+	}
+	return strings.Replace(stream, "://", "/", 1)
+}
+
+// Produce writes messages and fills in their offsets.
+func (p *pulsarCluster) Produce(ctx context.Context, ms []Message) error {
+	p.restarting.RLock()
+	defer p.restarting.RUnlock()
+	var wrote sync.WaitGroup
+	failed := make(chan error, len(ms))
+	places := make([]stored, len(ms))
+	used := map[Place]pulsar.Producer{}
+	for i := range ms {
+		producer := used[ms[i].Place]
+		if producer == nil {
+			var err error
+			if producer, err = p.producer(ms[i].Place); err != nil {
+				return err
+			}
+			used[ms[i].Place] = producer
+		}
+		wrote.Add(1)
+		producer.SendAsync(ctx, pulsarMessageOf(&ms[i]), func(id pulsar.MessageID, _ *pulsar.ProducerMessage, err error) {
+			defer wrote.Done()
+			if err != nil {
+				failed <- err
+				return
+			}
+			places[i] = stored{ledger: id.LedgerID(), entry: id.EntryID(), offset: packed(id)}
+		})
+	}
+	for _, producer := range used {
+		if err := producer.FlushWithCtx(ctx); err != nil {
+			return err
+		}
+	}
+	wrote.Wait()
+	close(failed)
+	if err := <-failed; err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range ms {
+		m := &ms[i]
+		if p.index { // one producer, one after the other
+			places[i].offset = int64(len(p.logs[m.Place]))
+		}
+		m.Offset = places[i].offset
+		p.logs[m.Place] = append(p.logs[m.Place], places[i])
+	}
+	return nil
+}
+
+// packed is the offset of a message that the broker does not number.
+func packed(id pulsar.MessageID) int64 {
+	return id.LedgerID()<<36 | id.EntryID()<<12 | int64(max(id.BatchIdx(), 0))
+}
+
+// pulsarMessageOf makes a message of about 100 bytes.
+func pulsarMessageOf(m *Message) *pulsar.ProducerMessage {
+	return &pulsar.ProducerMessage{Key: m.Key, Payload: fmt.Appendf(nil, "%-90d", m.Number)}
+}
+
+func (p *pulsarCluster) producer(place Place) (pulsar.Producer, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if producer := p.producers[place]; producer != nil {
+		return producer, nil
+	}
+	producer, err := p.client.CreateProducer(pulsar.ProducerOptions{
+		Topic: p.full(place), SendTimeout: -1, DisableBatching: p.batch == 0,
+		BatchingMaxMessages: uint(p.batch), BatchingMaxPublishDelay: 5 * time.Millisecond,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("producer of %s: %w", p.full(place), err)
+	}
+	p.producers[place] = producer
+	return producer, nil
+}
+
+// Source returns how a member reads the topic.
+func (p *pulsarCluster) Source(stream, group string) (string, any) {
+	return "pulsar", pulsarArgs{URL: p.url, Topic: stream, Subscription: subscription(group), BatchIndexAcks: p.byIndex, CA: p.ca, TokenFile: p.token}
+}
+
+// subscription is a name without slashes, with which the admin would have trouble.
+func subscription(group string) string { return group[strings.LastIndex(group, "/")+1:] }
+
+// Progress is what the broker's cursors say.
+func (p *pulsarCluster) Progress(ctx context.Context, stream, group string) (map[int32]*commit.Progress, error) {
+	p.mu.Lock()
+	logs := map[int32][]stored{}
+	for place, log := range p.logs {
+		if place.Stream == stream {
+			logs[place.Partition] = log
+		}
+	}
+	p.mu.Unlock()
+	all := map[int32]*commit.Progress{}
+	for n, log := range logs {
+		c, err := p.admin.cursor(ctx, p.path(stream)+"-partition-"+strconv.Itoa(int(n)), subscription(group))
+		if err != nil {
+			return nil, fmt.Errorf("%s/%d: %w", stream, n, err)
+		}
+		if c != nil {
+			all[n] = c.progress(log)
+		}
+	}
+	return all, nil
+}
+
+// Restart ends the broker and starts it again.
+func (p *pulsarCluster) Restart(ctx context.Context, node int, kill bool) error {
+	p.restarting.Lock()
+	defer p.restarting.Unlock()
+	end := "stop"
+	if kill {
+		end = "kill"
+	}
+	return errors.Join(p.control(ctx, end, p.service, strconv.Itoa(node)), p.control(ctx, "start", p.service, strconv.Itoa(node)))
+}
+
+func (p *pulsarCluster) control(ctx context.Context, args ...string) error {
+	program := os.Getenv("KEYSTRAND_PULSAR_CTL")
+	if program == "" {
+		p.t.Skip("KEYSTRAND_PULSAR_CTL is not set: eval \"$(tools/services/services env)\"")
+	}
+	out, err := exec.CommandContext(ctx, program, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// MoveLeaders unloads the partitions of the stream: the broker closes everything that has to do with them, and loads them
+// again for the first who comes.
+func (p *pulsarCluster) MoveLeaders(ctx context.Context, stream string) error {
+	return p.admin.do(ctx, "PUT", p.path(stream)+"/unload", nil, nil)
+}
+
+// fewer makes scenarios of a size for a broker whose every message is an entry of its own, written to disk.
+func fewer(s scenario) scenario {
+	s.messages = 24_000
+	s.keys = 2_000
+	return s
+}
+
+func TestLivePulsar(t *testing.T) {
+	runScenarios(t, newPulsar(t, "KEYSTRAND_PULSAR", "pulsar"), fewer)
+}
+
+// TestLivePulsarBatches: entries of many messages, whose members are settled one by one and acknowledged together.
+func TestLivePulsarBatches(t *testing.T) {
+	p := newPulsar(t, "KEYSTRAND_PULSAR", "pulsar")
+	p.batch = 20
+	runSome(t, p, "MembersJoinAndLeave", "MembersAreKilled", "NodeRestarts", "StuckKey")
+}
+
+// TestLivePulsarBatchesByIndex: the broker keeps what is acknowledged inside a batch, while the topic stays where it is.
+func TestLivePulsarBatchesByIndex(t *testing.T) {
+	p := newPulsar(t, "KEYSTRAND_PULSAR", "pulsar")
+	p.batch, p.byIndex = 20, true
+	runSome(t, p, "MembersJoinAndLeave", "MembersAreKilled")
+}
+
+// TestLivePulsarDefault: a broker as brokers come numbers no messages and forgets acknowledgements inside a batch.
+func TestLivePulsarDefault(t *testing.T) {
+	p := newPulsar(t, "KEYSTRAND_PULSAR_DEFAULT", "pulsar-default")
+	p.index = false
+	runSome(t, p, "MembersJoinAndLeave", "NodeRestarts")
+	p.batch = 20
+	runSome(t, p, "MembersAreKilled")
+}
+
+// runSome plays some of the scenarios, smaller ones.
+func runSome(t *testing.T, c Cluster, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		found := false
+		for _, s := range scenarios {
+			if s.name == name {
+				found = true
+				t.Run(s.name, func(t *testing.T) { play(t, c, fewer(s)) })
+			}
+		}
+		if !found {
+			t.Errorf("there is no scenario %q", name)
+		}
+	}
+}
