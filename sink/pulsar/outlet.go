@@ -47,7 +47,11 @@ func (o *outlet) advance(ctx context.Context, w *writer) bool {
 			return true
 		}
 		if over := context.Cause(p.ctx); over != nil {
-			o.giveUp(w, because(over, o.trouble), heal)
+			over = because(describeOne(o.name, over), o.trouble)
+			if ctx.Err() == nil {
+				o.tell(ctx, over)
+			}
+			o.giveUp(w, over, heal)
 			return false
 		}
 		err = w.describe(o.name, p.began, err)
@@ -65,7 +69,7 @@ func (o *outlet) advance(ctx context.Context, w *writer) bool {
 				return true
 			}
 			if over := p.pause(); over != nil {
-				o.giveUp(w, because(over, err), heal)
+				o.giveUp(w, because(describeOne(o.name, over), err), heal)
 				return false
 			}
 		}

@@ -152,7 +152,7 @@ func (w *writer) lookUp(ctx context.Context, name string) (*topic, error) {
 			return nil, err
 		}
 		if over := p.pause(); over != nil {
-			return nil, because(over, err)
+			return nil, because(describeOne(name, over), err)
 		}
 	}
 }

@@ -1,0 +1,58 @@
+package pulsar
+
+import (
+	"errors"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/apache/pulsar-client-go/pulsar"
+
+	"github.com/keystrand/keystrand"
+)
+
+type native struct{ err error }
+
+func (n native) AppendValue(dst []byte) ([]byte, error) { return append(dst, "native"...), n.err }
+
+func TestMessageCarriesAllThatPulsarHas(t *testing.T) {
+	at := time.Date(1969, 7, 20, 20, 17, 40, 123_456_789, time.UTC)
+	cfg := Config{}.withDefaults()
+	var out pulsar.ProducerMessage
+	m := keystrand.Message{
+		Key: []byte{0xff}, Native: native{}, Time: at,
+		Headers: []keystrand.Header{{Key: "a", Value: []byte{0, 0xfe}}, {Key: "b"}, {Key: "a", Value: []byte{0, 0xfe}}},
+	}
+	if err := fillMessage(&out, &m, &cfg); err != nil {
+		t.Fatal(err)
+	}
+	if out.Key != "\xff" || string(out.Payload) != "native" || out.Properties["a"] != "\x00\xfe" || out.Properties["b"] != "" || len(out.Properties) != 2 {
+		t.Errorf("%+v", out)
+	}
+	if !out.EventTime.Equal(at.Truncate(time.Millisecond)) {
+		t.Errorf("event time %v", out.EventTime)
+	}
+}
+
+func TestMessageThatPulsarCannotCarryIsRefused(t *testing.T) {
+	cfg := Config{MaxMessageBytes: 10_000}.withDefaults()
+	twice := []keystrand.Header{{Key: "a", Value: []byte("1")}, {Key: "a", Value: []byte("2")}}
+	for name, m := range map[string]keystrand.Message{
+		"header twice":       {Headers: twice},
+		"far future":         {Time: time.UnixMilli(math.MaxInt64)},
+		"value":              {Value: make([]byte, 10_000)},
+		"key, it counts two": {Key: make([]byte, 5_000)},
+		"headers, they too":  {Headers: []keystrand.Header{{Key: "h", Value: make([]byte, 5_000)}}},
+		"native":             {Native: native{err: errors.New("broken")}},
+	} {
+		var out pulsar.ProducerMessage
+		if err := fillMessage(&out, &m, &cfg); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	cfg.LastHeaderWins = true
+	var out pulsar.ProducerMessage
+	if err := fillMessage(&out, &keystrand.Message{Headers: twice}, &cfg); err != nil || out.Properties["a"] != "2" {
+		t.Errorf("%v %v", out.Properties, err)
+	}
+}

@@ -1,0 +1,605 @@
+package pulsar
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/apache/pulsar-client-go/pulsar"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/sink"
+	"github.com/keystrand/keystrand/sink/sinktest"
+)
+
+func TestSinkKeepsTheContract(t *testing.T) {
+	for _, c := range sinktest.Cases() {
+		t.Run(c.Name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(map[string]int{"out": 4})
+				f.oneWriter = false
+				faults := []fault{}
+				f.fault = func(string, []keystrand.Message) fault {
+					if len(faults) == 0 {
+						return store
+					}
+					defer func() { faults = faults[1:] }()
+					return faults[0]
+				}
+				f.maxMessage = 2000
+				c.Test(t, &sinktest.Env{
+					// Little time to heal: trouble is to reach the caller.
+					Sink:          f.sink(t, "", Config{HealTimeout: 20 * time.Millisecond}),
+					MaxBytes:      2001,
+					EmptyIsNull:   true,
+					HeadersAreMap: true,
+					Stored:        func(context.Context) ([]keystrand.Message, error) { return f.read(), nil },
+					Trouble:       func() { f.set(func() { faults = []fault{storeCut, fail, failAll, cut, swallow, fail, cut} }) },
+				})
+				f.check(t)
+			})
+		})
+	}
+}
+
+// writeRounds writes ten messages of each of six keys, five at a time, so that faults hit waves of several keys.
+func writeRounds(t *testing.T, w sink.Writer, between func(round int)) {
+	t.Helper()
+	for round := range 10 {
+		var ms []keystrand.Message
+		for n := range 5 {
+			for k := range 6 {
+				ms = append(ms, keyed(fmt.Sprintf("key%d=%d", k, round*5+n))...)
+			}
+		}
+		between(round)
+		if err := w.Write(t.Context(), ms); err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+	}
+}
+
+// checkOrder wants every value once, or again in runs that begin at one that stands there already.
+func checkOrder(t *testing.T, ms []keystrand.Message, again bool) {
+	t.Helper()
+	by := values(ms)
+	if len(by) != 6 {
+		t.Errorf("%d keys are stored, want 6", len(by))
+	}
+	for k, vs := range by {
+		next := 0
+		for v := range strings.FieldsSeq(vs) {
+			var n int
+			if _, err := fmt.Sscan(v, &n); err != nil {
+				t.Fatal(err)
+			}
+			if n > next || n < next && !again {
+				t.Fatalf("%s: %d stands where %d belongs: %s", k, n, next, vs)
+			}
+			next = max(next, n+1)
+		}
+		if next != 50 {
+			t.Errorf("%s ends at %d, want 50: %s", k, next, vs)
+		}
+	}
+}
+
+func TestSinkHealsFaultsInOrder(t *testing.T) {
+	quota := errors.New("server error: ProducerBlockedQuotaExceededException: Cannot create producer on topic with backlog quota exceeded")
+	for name, x := range map[string]struct {
+		faults []fault // one an entry, from the start of each round
+		send   error   // of one SendAsync a round
+		open   []error // of openings
+		again  bool    // the broker has stored what it did not confirm
+	}{
+		"connection lost before the entry":    {faults: []fault{cut, store, cut, cut}},
+		"connection lost behind the entry":    {faults: []fault{storeCut, store, storeCut, storeCut}, again: true},
+		"first entry fails alone":             {faults: []fault{fail}},
+		"entry fails alone between others":    {faults: []fault{store, fail, store, store, fail}},
+		"quota fails what is on its way":      {faults: []fault{store, failAll}, open: []error{quota, quota}},
+		"no answer, for the library's reason": {faults: []fault{store, swallow}},
+		"producer closes in the sender":       {send: errPanic},
+		"producer is closed":                  {send: pulsar.ErrProducerClosed},
+		"batches dropped without a callback":  {faults: []fault{store, dropRest}},
+		"broker away when a producer opens":   {faults: []fault{fail}, open: []error{errors.New("connection error"), errors.New("request timed out")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(map[string]int{"out": 3})
+				w := f.writer(t, "out", Config{MaxBatchBytes: 1000, HealTimeout: time.Minute, RequestTimeout: time.Second})
+				faults, send, opens := []fault{}, error(nil), []error{}
+				f.fault = func(string, []keystrand.Message) fault {
+					if len(faults) == 0 {
+						return store
+					}
+					defer func() { faults = faults[1:] }()
+					return faults[0]
+				}
+				f.sendFault = func(m *pulsar.ProducerMessage) error {
+					if bytes.HasSuffix(m.Payload, []byte("3")) && m.Key == "key3" {
+						defer func() { send = nil }()
+						return send
+					}
+					return nil
+				}
+				f.openFault = func(string) (err error) {
+					f.set(func() {
+						if len(opens) > 0 {
+							err, opens = opens[0], opens[1:]
+						}
+					})
+					return err
+				}
+				if slices.Contains(x.faults, swallow) || slices.Contains(x.faults, dropRest) {
+					writeUntilDurable(t, w, func(int) {
+						f.set(func() { faults, send, opens = slices.Clone(x.faults), x.send, slices.Clone(x.open) })
+					})
+				} else {
+					writeRounds(t, w, func(int) {
+						f.set(func() { faults, send, opens = slices.Clone(x.faults), x.send, slices.Clone(x.open) })
+					})
+				}
+				checkOrder(t, f.read(), x.again)
+			})
+		})
+	}
+}
+
+// writeUntilDurable is writeRounds with what fails written again, as a pipeline does.
+func writeUntilDurable(t *testing.T, w sink.Writer, between func(round int)) {
+	t.Helper()
+	for round := range 10 {
+		var ms []keystrand.Message
+		for n := range 5 {
+			for k := range 6 {
+				ms = append(ms, keyed(fmt.Sprintf("key%d=%d", k, round*5+n))...)
+			}
+		}
+		between(round)
+		for len(ms) > 0 {
+			ms = leftOf(t, w.Write(t.Context(), ms), ms)
+		}
+	}
+}
+
+// leftOf returns what is to be written again.
+func leftOf(t *testing.T, err error, ms []keystrand.Message) []keystrand.Message {
+	t.Helper()
+	if err == nil {
+		return nil
+	}
+	p, ok := errors.AsType[*sink.PartialError](err)
+	if !ok {
+		return ms
+	}
+	var left []keystrand.Message
+	gap := make(map[string]bool)
+	for i, err := range p.Errs {
+		k := string(ms[i].Key)
+		if err == nil && gap[k] {
+			t.Errorf("%s=%s is reported durable behind a gap", k, ms[i].Value)
+		}
+		if o, _ := keystrand.OutcomeOf(err); o == keystrand.Forbidden {
+			t.Errorf("%s=%s is given up: %v", k, ms[i].Value, err)
+		}
+		if err != nil {
+			gap[k] = true
+			left = append(left, ms[i])
+		}
+	}
+	return left
+}
+
+// A Write that was given up must leave nothing behind that is sent later: the partition's next owner may be further.
+func TestGivenUpMessagesAreTakenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(map[string]int{"out": 0})
+		away := true
+		f.fault = func(string, []keystrand.Message) fault {
+			if away {
+				return cut
+			}
+			return store
+		}
+		w := f.writer(t, "out", Config{})
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		start := time.Now()
+		if err := w.Write(ctx, keyed("a=1", "a=2")); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("error: %v", err)
+		}
+		if d := time.Since(start); d != 50*time.Millisecond {
+			t.Errorf("Write returned after %v, want 50ms", d)
+		}
+		time.Sleep(time.Second)
+		f.set(func() { away = false })
+		time.Sleep(time.Hour)
+		if got := f.read(); len(got) > 0 {
+			t.Errorf("what was given up is stored an hour later: %v", values(got))
+		}
+		if err := w.Write(t.Context(), keyed("a=3")); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestSilentPartitionIsReportedAndOthersAreDurable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(map[string]int{"out": 2})
+		silent := "out-partition-1"
+		f.fault = func(topic string, _ []keystrand.Message) fault {
+			if topic == silent {
+				return swallow
+			}
+			return store
+		}
+		var logged bytes.Buffer
+		w := f.writer(t, "out", Config{
+			HealTimeout: 3 * time.Second, Partitioner: func(key []byte, _ int) int { return int(key[0]-'a') % 2 },
+			Log: slog.New(slog.NewTextHandler(&logged, nil)),
+		})
+		start := time.Now()
+		err := w.Write(t.Context(), keyed("a=1", "b=1", "a=2", "b=2"))
+		if d := time.Since(start); d < 3*time.Second || d > 3*time.Second+100*time.Millisecond {
+			t.Errorf("Write returned after %v", d)
+		}
+		p, ok := errors.AsType[*sink.PartialError](err)
+		if !ok || p.Errs[0] != nil || p.Errs[2] != nil || p.Errs[1] == nil || p.Errs[3] == nil || !strings.Contains(p.Errs[1].Error(), silent) {
+			t.Fatalf("error: %v", err)
+		}
+		// Messages without a key go elsewhere meanwhile.
+		ms := make([]keystrand.Message, 4)
+		for i := range ms {
+			ms[i].Value = []byte("x")
+		}
+		for range 4 {
+			if err := w.Write(t.Context(), ms); err != nil {
+				t.Errorf("without a key: %v", err)
+			}
+		}
+		f.set(func() { silent = "" })
+		if err := w.Write(t.Context(), keyed("b=1", "b=2")); err != nil {
+			t.Error(err)
+		}
+		if n := strings.Count(logged.String(), "level=WARN"); n != 1 || strings.Count(logged.String(), "written again") != 1 {
+			t.Errorf("want one line when it begins and one when it ends:\n%s", &logged)
+		}
+	})
+}
+
+func TestQuotaIsBackPressure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(map[string]int{"out": 0})
+		full := true
+		f.openFault = func(string) (err error) {
+			f.set(func() {
+				if full {
+					err = errors.New("server error: ProducerBlockedQuotaExceededError: Cannot create producer on topic with backlog quota exceeded")
+				}
+			})
+			return err
+		}
+		w := f.writer(t, "out", Config{})
+		start := time.Now()
+		err := w.Write(t.Context(), keyed("a=1"))
+		if o, _ := keystrand.OutcomeOf(err); err == nil || o == keystrand.Forbidden || time.Since(start) > 11*time.Second || !strings.Contains(err.Error(), "Quota") {
+			t.Errorf("after %v: %v", time.Since(start), err)
+		}
+		time.AfterFunc(4*time.Second, func() { f.set(func() { full = false }) })
+		if err := w.Write(t.Context(), keyed("a=1")); err != nil {
+			t.Errorf("with room again: %v", err)
+		}
+	})
+}
+
+func TestQueueNeverDeadlocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(map[string]int{"out": 2})
+		w := f.writer(t, "out", Config{})
+		var ms []keystrand.Message
+		for i := range 7000 {
+			ms = append(ms, keyed(fmt.Sprintf("key%d=%d", i%5, i))...)
+		}
+		if err := w.Write(t.Context(), ms); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(f.read()); n != 7000 {
+			t.Errorf("%d stored", n)
+		}
+	})
+}
+
+func TestTerminatedTopicIsPermanent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(map[string]int{"out": 0, "gone": 0})
+		f.fault = func(string, []keystrand.Message) fault { return terminate }
+		w := f.writer(t, "out", Config{})
+		err := w.Write(t.Context(), keyed("a=1", "b=1"))
+		p, ok := errors.AsType[*sink.PartialError](err)
+		if !ok {
+			t.Fatal(err)
+		}
+		for _, err := range p.Errs {
+			if o, _ := keystrand.OutcomeOf(err); o != keystrand.Forbidden || !errors.Is(err, pulsar.ErrTopicTerminated) || !strings.Contains(err.Error(), "out") {
+				t.Errorf("error: %v", err)
+			}
+		}
+	})
+}
+
+func TestErrorsAreReportedByWhatHelps(t *testing.T) {
+	for text, want := range map[string]struct {
+		outcome keystrand.Outcome
+		took    time.Duration // at most
+	}{
+		"server error: AuthorizationError: Client is not authorized":       {keystrand.Forbidden, time.Second},
+		"server error: TopicTerminatedError: Topic was already terminated": {keystrand.Forbidden, time.Second},
+		"TopicNotFound":                        {keystrand.Failed, time.Second},
+		"server error: IncompatibleSchema: no": {keystrand.Failed, time.Second},
+		"server error: ServiceNotReady: Topic is temporarily unavailable": {keystrand.Failed, time.Hour},
+	} {
+		t.Run(text, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(map[string]int{"out": 0})
+				f.openFault = func(string) error { return errors.New(text) }
+				w := f.writer(t, "out", Config{})
+				start := time.Now()
+				err := w.Write(t.Context(), keyed("a=1"))
+				if p, ok := errors.AsType[*sink.PartialError](err); ok {
+					err = p.Errs[0]
+				}
+				if o, _ := keystrand.OutcomeOf(err); o != want.outcome || !strings.Contains(err.Error(), "out") || !strings.Contains(err.Error(), text) {
+					t.Errorf("outcome %v of %v", o, err)
+				}
+				if d := time.Since(start); d > want.took {
+					t.Errorf("told after %v", d)
+				}
+			})
+		})
+	}
+}
+
+func TestTooLargeMessageIsFoundAndAlone(t *testing.T) {
+	for name, limit := range map[string]func(f *fake){
+		"by the library":  func(f *fake) { f.maxMessage = 100 },
+		"by our own size": func(*fake) {},
+		"by the batch": func(f *fake) {
+			f.fault = func(_ string, ms []keystrand.Message) fault {
+				for _, m := range ms {
+					if len(m.Value) > 100 {
+						return dropRest
+					}
+				}
+				return store
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(map[string]int{"out": 0})
+				limit(f)
+				w := f.writer(t, "out", Config{MaxMessageBytes: 2000, MaxBatchBytes: 2000})
+				ms := keyed("a=1", "b=1", "b=2", "a=2", "b=3", "c=1")
+				ms[2].Value = bytes.Repeat([]byte("x"), 1900)
+				if name != "by our own size" {
+					ms[2].Value = ms[2].Value[:200]
+				}
+				err := w.Write(t.Context(), ms)
+				p, ok := errors.AsType[*sink.PartialError](err)
+				if !ok {
+					t.Fatal(err)
+				}
+				for i, err := range p.Errs {
+					o, _ := keystrand.OutcomeOf(err)
+					switch {
+					case i == 2 && o != keystrand.Forbidden, i == 4 && !errors.Is(err, sink.ErrBehind), i != 2 && i != 4 && err != nil:
+						t.Errorf("message %d: %v", i, err)
+					}
+				}
+				if got := values(f.read()); got["a"] != "1 2" || got["b"] != "1" || got["c"] != "1" {
+					t.Errorf("stored %v", got)
+				}
+			})
+		})
+	}
+}
+
+func TestKeysGoWhereTheJavaClientPutsThemAndNullKeysEverywhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(map[string]int{"out": 3})
+		w := f.writer(t, "out", Config{})
+		java := map[string]int32{"hello": 99162322, "test": 3556498, "order-4711": 708276994}
+		var ms []keystrand.Message
+		for k := range java {
+			ms = append(ms, keyed(k+"=x")...)
+		}
+		for range 1000 {
+			ms = append(ms, keystrand.Message{Value: []byte("y")})
+		}
+		if err := w.Write(t.Context(), ms); err != nil {
+			t.Fatal(err)
+		}
+		keyless := make(map[int32]int)
+		for _, m := range f.read() {
+			if m.Key == nil {
+				keyless[m.Partition]++
+			} else if m.Partition != java[string(m.Key)]%3 {
+				t.Errorf("key %s is in partition %d", m.Key, m.Partition)
+			}
+		}
+		for p, n := range keyless {
+			if n < 300 {
+				t.Errorf("partition %d got %d of 1000 messages without a key", p, n)
+			}
+		}
+
+		// The topic grows: from a minute later on, the new partitions are used.
+		f.set(func() { f.partitions["out"] = 8 })
+		time.Sleep(time.Minute + time.Millisecond)
+		if err := w.Write(t.Context(), keyed("test=z")); err != nil {
+			t.Fatal(err)
+		}
+		got := f.read()
+		if !slices.ContainsFunc(got, func(m keystrand.Message) bool { return string(m.Value) == "z" && m.Partition == 3556498%8 }) {
+			t.Error("the new partitions are not used")
+		}
+	})
+}
+
+func TestStreamNamesTheTopicAndBadOnesArePermanent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(map[string]int{"one": 0, "persistent://a/b/two": 2})
+		w := f.writer(t, "", Config{})
+		ms := keyed("a=1", "a=2", "a=3", "a=4", "a=5", "a=6")
+		for i, s := range []string{"one", "persistent://a/b/two", "", "non-persistent://a/b/c", "x/y", "missing"} {
+			ms[i].Stream = s
+		}
+		err := w.Write(t.Context(), ms)
+		p, ok := errors.AsType[*sink.PartialError](err)
+		if !ok {
+			t.Fatal(err)
+		}
+		for i, err := range p.Errs {
+			o, _ := keystrand.OutcomeOf(err)
+			if (err == nil) != (i < 2) || (o == keystrand.Forbidden) != (i > 1 && i < 5) {
+				t.Errorf("stream %q: %v", ms[i].Stream, err)
+			}
+		}
+		if got := values(f.read())["a"]; got != "1 2" {
+			t.Errorf("stored %q", got)
+		}
+	})
+}
+
+func TestMissingTopicIsLookedUpAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(map[string]int{})
+		w := f.writer(t, "out", Config{})
+		err := w.Write(t.Context(), keyed("a=1"))
+		if o, _ := keystrand.OutcomeOf(err); err == nil || o == keystrand.Forbidden || !strings.Contains(err.Error(), "out") {
+			t.Errorf("error: %v", err)
+		}
+		f.set(func() { f.partitions["out"] = 2 })
+		if err := w.Write(t.Context(), keyed("a=1")); err != nil {
+			t.Error(err)
+		}
+		// Deleted and made again without partitions: the producers end with TopicNotFound, then the next Write looks.
+		f.set(func() { f.partitions["out"] = 0 })
+		f.openFault = func(topic string) error {
+			if topic != "out" {
+				return errors.New("server error: TopicNotFound: gone")
+			}
+			return nil
+		}
+		once := true
+		f.fault = func(string, []keystrand.Message) fault {
+			if once {
+				once = false
+				return fail
+			}
+			return store
+		}
+		if err := w.Write(t.Context(), keyed("a=2")); err == nil {
+			t.Error("written to a partition that is gone")
+		}
+		if err := w.Write(t.Context(), keyed("a=2")); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestEndedContextEndsEveryWait(t *testing.T) {
+	hang := func(string) error { time.Sleep(20 * time.Second); return nil }
+	for name, prepare := range map[string]func(f *fake){
+		"looking the topic up": func(f *fake) { f.askFault = func(string) error { f.mu.Unlock(); defer f.mu.Lock(); return hang("") } },
+		"opening a producer":   func(f *fake) { f.openFault = hang },
+		"a silent broker":      func(f *fake) { f.fault = func(string, []keystrand.Message) fault { return swallow } },
+		"a full queue":         func(f *fake) { f.queue = 1 },
+		"a reconnect":          func(f *fake) { f.fault = func(string, []keystrand.Message) fault { return cut } },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(map[string]int{"out": 2})
+				prepare(f)
+				s := f.sink(t, "out", Config{RequestTimeout: 10 * time.Second, HealTimeout: time.Hour})
+				w, err := s.Open()
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errors.New("the drain is over"))
+				defer cancel()
+				start := time.Now()
+				err = w.Write(ctx, keyed("a=1", "a=2", "b=1", "b=2"))
+				if err == nil || !strings.Contains(err.Error(), "the drain is over") || time.Since(start) != time.Second {
+					t.Errorf("after %v: %v", time.Since(start), err)
+				}
+				if err := w.Close(); err != nil {
+					t.Error(err)
+				}
+				if err := s.Close(); err != nil { // the calls under way end within its bound
+					t.Error(err)
+				}
+				f.check(t)
+			})
+		})
+	}
+}
+
+func TestCloseIsBoundedAndLeavesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // its end proves that all goroutines end
+		f := newFake(map[string]int{"out": 2})
+		s := f.sink(t, "out", Config{RequestTimeout: time.Second})
+		w, err := s.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Write(t.Context(), keyed("a=1", "b=1")); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err == nil {
+			t.Error("closed before its writer")
+		}
+		f.set(func() { f.closing = 5 * time.Second })
+		start := time.Now()
+		if err := w.Close(); err != nil || time.Since(start) != 0 {
+			t.Errorf("after %v: %v", time.Since(start), err)
+		}
+		if err := s.Close(); err == nil || time.Since(start) != 2*time.Second {
+			t.Errorf("after %v: %v", time.Since(start), err)
+		}
+		if _, err := s.Open(); err == nil {
+			t.Error("a closed sink opened a writer")
+		}
+		time.Sleep(10 * time.Second)
+		f.check(t)
+	})
+}
+
+func TestConfigurationErrorsComeAllAtOnce(t *testing.T) {
+	_, err := New("kafka://user:secret@x", "a/b", Config{
+		Compression: 9, MaxBatchBytes: -1, MaxMessageBytes: -2, RequestTimeout: -1, HealTimeout: -1, MetadataMaxAge: -1,
+	})
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, want := range []string{"kafka", "a/b", "Compression", "MaxBatchBytes", "MaxMessageBytes", "RequestTimeout", "HealTimeout", "MetadataMaxAge"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in: %v", want, err)
+		}
+	}
+	if strings.Contains(err.Error(), "secret") {
+		t.Errorf("a secret in: %v", err)
+	}
+	for _, bad := range []string{"non-persistent://a/b/c", "x://a/b/c", "persistent://a", "a//b", "/b/c"} {
+		if _, err := New("pulsar://x:1", bad, Config{}); err == nil {
+			t.Errorf("topic %q is accepted", bad)
+		}
+	}
+}
