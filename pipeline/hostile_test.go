@@ -164,7 +164,7 @@ func TestMessagesThatASinkDidNotJudgeAreWrittenAgain(t *testing.T) {
 				emit(keystrand.Message{Key: m.Key, Value: []byte("2")})
 				return nil
 			})).
-			To(sinkFunc(func(_ context.Context, ms []keystrand.Message) error {
+			To(sinkFunc(func(_ context.Context, _ []keystrand.Message) error {
 				if calls++; calls == 1 {
 					return &sink.PartialError{Errs: []error{keystrand.Permanent(errBoom)}}
 				}

@@ -260,7 +260,7 @@ func cancelWhenLost(ctx context.Context, pt *partition, cancel func()) {
 			}
 			if !l.Deadline.IsZero() {
 				t := time.NewTimer(time.Until(l.Deadline))
-				defer t.Stop() //nolint:revive // once: a partition is asked back once
+				defer t.Stop() // once: a partition is asked back once
 				deadline = t.C
 			}
 		}
