@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/keystrand/keystrand/commit"
 )
@@ -25,11 +26,44 @@ func commitCases() []Case {
 }
 
 // restores checks what an ownership begins with.
-func (n *holding) restores(frontier int64, ahead ...commit.Range) error {
+func (n *holding) restores(ctx context.Context, frontier int64, ahead ...commit.Range) error {
+	if n.m.h.env.Withholds {
+		return n.begins(ctx, &commit.Progress{Frontier: frontier, Ahead: ahead})
+	}
 	if r := n.part.Restored(); r.Frontier != frontier || !slices.Equal(r.Ahead, ahead) {
 		return fmt.Errorf("%v: restored are frontier %d and ranges %v, want %d and %v",
 			n.part.ID(), r.Frontier, r.Ahead, frontier, ahead)
 	}
+	return nil
+}
+
+// begins checks by what comes first where the ownership of a log begins that withholds what is settled. What it reads for
+// that comes again in the next read.
+func (n *holding) begins(ctx context.Context, settled *commit.Progress) error {
+	if r := n.part.Restored(); r.Frontier != 0 || len(r.Ahead) > 0 {
+		return fmt.Errorf("%v: restored are frontier %d and ranges %v, although the log itself withholds what is settled",
+			n.part.ID(), r.Frontier, r.Ahead)
+	}
+	n.settled = settled
+	want, known := n.m.h.firstUnsettled(n.part.ID().Partition, settled)
+	reading, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if !known {
+		// Nothing that was seen may come; what was not is free to, if there is any.
+		timer := time.AfterFunc(n.m.h.env.Patience, func() { cancel(errEnough) })
+		defer timer.Stop()
+	}
+	msgs, err := n.read(reading, 1)
+	switch {
+	case err != nil && !known && errors.Is(err, errEnough):
+		return nil
+	case err != nil:
+		return err
+	case settled.Settled(msgs[0].Offset), known && msgs[0].Offset != want:
+		return fmt.Errorf("%v: offset %d comes first, with frontier %d and ranges %v committed", n.part.ID(), msgs[0].Offset,
+			settled.Frontier, settled.Ahead)
+	}
+	n.peeked = append(n.peeked, msgs...)
 	return nil
 }
 
@@ -49,7 +83,7 @@ func restoredIsWhatWasCommitted(ctx context.Context, h *harness) error {
 		if n, err = h.restart(ctx, n); err != nil {
 			return err
 		}
-		if err := n.restores(at(5), ahead...); err != nil {
+		if err := n.restores(ctx, at(5), ahead...); err != nil {
 			return err
 		}
 		if got := n.part.Restored().Log; got != log {
@@ -63,6 +97,9 @@ func restoredIsWhatWasCommitted(ctx context.Context, h *harness) error {
 // the restored ranges cover may be missing: a source is free to skip what the tracker would.
 func (n *holding) replays(ctx context.Context, from, total int) error {
 	partition, restored := n.part.ID().Partition, n.part.Restored()
+	if n.settled != nil {
+		restored = n.settled
+	}
 	for next := from; next < total; {
 		msgs, err := n.read(ctx, 1)
 		if err != nil {
@@ -77,6 +114,9 @@ func (n *holding) replays(ctx context.Context, from, total int) error {
 		}
 		if got < 0 {
 			return sees(msgs, partition, next)
+		}
+		if n.settled != nil && n.settled.Settled(msgs[0].Offset) {
+			return fmt.Errorf("%v: message %d came, which is settled", n.part.ID(), got)
 		}
 		if got > next && len(restored.Ahead) == 0 {
 			return fmt.Errorf("%v: message %d came, want message %d", n.part.ID(), got, next)
@@ -116,7 +156,7 @@ func commitIsSeenByNextOwner(ctx context.Context, h *harness) error {
 		if n, err = h.restart(ctx, n); err != nil {
 			return err
 		}
-		if err := n.restores(position); err != nil {
+		if err := n.restores(ctx, position); err != nil {
 			return err
 		}
 	}
@@ -163,7 +203,7 @@ func commitOfManyPartitionsAtOnce(ctx context.Context, h *harness) error {
 		return err
 	}
 	for p, n := range all {
-		if err := n.restores(want[p]); err != nil {
+		if err := n.restores(ctx, want[p]); err != nil {
 			return err
 		}
 	}
@@ -183,7 +223,7 @@ func commitNeverGoesBack(ctx context.Context, h *harness) error {
 	if n, err = h.restart(ctx, n); err != nil {
 		return err
 	}
-	return n.restores(msgs[8].Offset)
+	return n.restores(ctx, msgs[8].Offset)
 }
 
 func commitAfterReleaseIsFenced(ctx context.Context, h *harness) error {
@@ -203,7 +243,7 @@ func commitAfterReleaseIsFenced(ctx context.Context, h *harness) error {
 	if n, err = h.restart(ctx, n); err != nil {
 		return err
 	}
-	return n.restores(msgs[3].Offset)
+	return n.restores(ctx, msgs[3].Offset)
 }
 
 func epochGrows(ctx context.Context, h *harness) error {
@@ -270,7 +310,7 @@ func recreatedLogIsNotSkipped(ctx context.Context, h *harness) error {
 	if err := n.m.leave(ctx); err != nil {
 		return err
 	}
-	if err := h.env.Recreate(); err != nil {
+	if err := h.recreate(); err != nil {
 		return err
 	}
 	h.sent[0] = 1000 // other messages than those of the old log
@@ -286,7 +326,7 @@ func recreatedLogIsNotSkipped(ctx context.Context, h *harness) error {
 
 // readsNewLog checks that an ownership begins at the begin of a log of 30 messages, numbered from 1000.
 func (n *holding) readsNewLog(ctx context.Context, old string) error {
-	if r := n.part.Restored(); r.Log == old || len(r.Ahead) > 0 {
+	if r := n.part.Restored(); !n.m.h.env.Withholds && r.Log == old || len(r.Ahead) > 0 {
 		return fmt.Errorf("%v: restored are log %q and ranges %v, want another log than %q and none",
 			n.part.ID(), r.Log, r.Ahead, old)
 	}
@@ -311,7 +351,7 @@ func logRecreatedUnderItsOwner(ctx context.Context, h *harness) error {
 	if err := n.commit(ctx, n.position); err != nil {
 		return err
 	}
-	if err := h.env.Recreate(); err != nil {
+	if err := h.recreate(); err != nil {
 		return err
 	}
 	h.sent[0] = 1000

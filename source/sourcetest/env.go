@@ -36,6 +36,12 @@ type Env struct {
 	// Lose takes a partition, or all, from a member that goes on, as when its session expires. Nil: this log cannot.
 	Lose func(src source.Source, id source.ID) error
 
+	// Withholds: the log itself never sends again what is settled, so the progress that a source restores is empty. What
+	// was committed shows in what the next owner fetches.
+	Withholds bool
+	// NoNil: the log does not tell an empty key or value from none. An empty key comes as nil, a nil value as empty.
+	NoNil bool
+
 	// Wait ends a case that hangs. It must be above anything the log needs, sessions that expire included.
 	// Default: 60 s.
 	Wait time.Duration

@@ -78,7 +78,7 @@ func askedBackBeforeLost(ctx context.Context, h *harness) error {
 	if err != nil {
 		return err
 	}
-	return next.restores(n.position)
+	return next.restores(ctx, n.position)
 }
 
 func leavingFetchReturnsErrLeaving(ctx context.Context, h *harness) error {
@@ -267,7 +267,7 @@ func crashReplaysFromCommitted(ctx context.Context, h *harness) error {
 	if n, err = h.only(ctx, 0); err != nil {
 		return err
 	}
-	if err := n.restores(msgs[7].Offset, ahead); err != nil {
+	if err := n.restores(ctx, msgs[7].Offset, ahead); err != nil {
 		return err
 	}
 	return n.replays(ctx, 7, 30)
@@ -337,7 +337,7 @@ func lostCancelsAtOnce(ctx context.Context, h *harness) error {
 	if err != nil {
 		return err
 	}
-	return next.restores(n.position)
+	return next.restores(ctx, n.position)
 }
 
 func oldEpochIsFenced(ctx context.Context, h *harness) error {
@@ -370,5 +370,5 @@ func oldEpochIsFenced(ctx context.Context, h *harness) error {
 	if n, err = h.only(ctx, 0); err != nil {
 		return err
 	}
-	return n.restores(position)
+	return n.restores(ctx, position)
 }

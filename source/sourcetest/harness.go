@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
 )
 
@@ -21,14 +23,15 @@ type harness struct {
 	sent    map[int32]int
 
 	mu       sync.Mutex
-	all      []*holding    // every ownership in the order of Accept, released or not
-	changed  chan struct{} // closed when all grows
-	overlaps [][2]*holding // accepted while another member held it: wrong, unless that one has lost it
+	offsets  map[int32][]int64 // that were fetched, ascending
+	all      []*holding        // every ownership in the order of Accept, released or not
+	changed  chan struct{}     // closed when all grows
+	overlaps [][2]*holding     // accepted while another member held it: wrong, unless that one has lost it
 	wrongs   []error
 }
 
 func newHarness(env Env) *harness {
-	return &harness{env: env, sent: make(map[int32]int), changed: make(chan struct{})}
+	return &harness{env: env, sent: make(map[int32]int), offsets: make(map[int32][]int64), changed: make(chan struct{})}
 }
 
 // join makes a new member that accepts from now on.
@@ -136,6 +139,35 @@ func given(err error) error {
 		return errNothing
 	}
 	return err
+}
+
+// recreate makes the log again: what was seen of the old one is forgotten.
+func (h *harness) recreate() error {
+	h.mu.Lock()
+	clear(h.offsets)
+	h.mu.Unlock()
+	return h.env.Recreate()
+}
+
+// saw notes an offset that was fetched.
+func (h *harness) saw(partition int32, offset int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if i, found := slices.BinarySearch(h.offsets[partition], offset); !found {
+		h.offsets[partition] = slices.Insert(h.offsets[partition], i, offset)
+	}
+}
+
+// firstUnsettled returns the lowest offset that was fetched before and is not settled.
+func (h *harness) firstUnsettled(partition int32, p *commit.Progress) (int64, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, o := range h.offsets[partition] {
+		if !p.Settled(o) {
+			return o, true
+		}
+	}
+	return 0, false
 }
 
 // patience waits for the time in which something wrong may show itself.

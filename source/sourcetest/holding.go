@@ -3,6 +3,7 @@ package sourcetest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/keystrand/keystrand"
@@ -14,10 +15,12 @@ import (
 type holding struct {
 	m        *member
 	part     source.Partition
-	order    int               // among all that were accepted, set by the harness
-	leaves   chan source.Leave // what Leaving has said
-	over     chan struct{}     // closed at Release
-	position int64             // of the case's goroutine
+	order    int                 // among all that were accepted, set by the harness
+	leaves   chan source.Leave   // what Leaving has said
+	over     chan struct{}       // closed at Release
+	position int64               // of the case's goroutine, as are the next two
+	peeked   []keystrand.Message // read by begins, for the next read
+	settled  *commit.Progress    // what was committed before, where the log withholds it
 
 	// Guarded by the harness's mu.
 	gone      bool // lost, or its member has crashed: others may own the partition
@@ -141,7 +144,9 @@ func (n *holding) left(ctx context.Context) (source.Leave, error) {
 
 // read fetches n messages.
 func (n *holding) read(ctx context.Context, count int) ([]keystrand.Message, error) {
-	var all []keystrand.Message
+	from := min(count, len(n.peeked))
+	all := slices.Clone(n.peeked[:from])
+	n.peeked = n.peeked[from:]
 	for len(all) < count {
 		b := source.Batch{MaxMessages: min(64, count-len(all)), MaxBytes: 1 << 20}
 		if err := n.fetch(ctx, &b); err != nil {
@@ -168,6 +173,7 @@ func (n *holding) fetch(ctx context.Context, b *source.Batch) error {
 			return fmt.Errorf("%v: offset %d, want at least %d", id, m.Offset, at)
 		}
 		at = m.Offset + 1
+		n.m.h.saw(m.Partition, m.Offset)
 		bytes += m.Size()
 	}
 	switch {
