@@ -315,8 +315,13 @@ func (c *checker) end() {
 	}
 	for _, p := range c.places {
 		for i, m := range p.messages {
-			if !p.settled[i] && (c.h.Stuck == "" || m.Key != c.h.Stuck) {
+			switch {
+			case c.h.Stuck != "" && m.Key == c.h.Stuck:
+			case !p.settled[i]:
 				c.wrong(RuleLost, "%s/%d@%d key %s number %d was never settled", m.Stream, m.Partition, m.Offset, m.Key, m.Number)
+			case p.last[i] == 0:
+				// A sink that looks at epochs has refused it.
+				c.wrong(RuleLost, "%s/%d@%d key %s number %d was settled only by an owner that was not the newest any more", m.Stream, m.Partition, m.Offset, m.Key, m.Number)
 			}
 		}
 	}

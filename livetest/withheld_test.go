@@ -48,9 +48,11 @@ func TestCheckerFindsEachBrokenRuleWhereSettledMessagesAreWithheld(t *testing.T)
 		})},
 
 		{"a message is never settled", []Rule{RuleLost, RuleProgress, RuleFinal}, begin().accept("a", 1, 0).handle("a", 1, 0, 1, 2).commit("a", 1, 4).release("a", 1).withholding()},
+		{"a message is settled only by an owner whose epoch is old", []Rule{RuleLost}, begin().accept("a", 1, 0).start("a", 1, 0).member(Paused, "a").accept("b", 2, 0).member(Continued, "a").
+			release("b", 2).end("a", 1, 0, Settled).commit("a", 1, 1).release("a", 1).accept("b", 3, 0).handle("b", 3, 1, 2, 3).commit("b", 3, 4).release("b", 3).withholding(disorderly)},
 		{"a later message starts first", []Rule{RuleOrder}, begin().accept("a", 1, 0).handle("a", 1, 2, 0, 1, 3).commit("a", 1, 4).release("a", 1).withholding()},
 		{"a settled message again in one ownership", []Rule{RuleOrder}, begin().accept("a", 1, 0).handle("a", 1, 0, 0, 1, 2, 3).commit("a", 1, 4).release("a", 1).withholding()},
-		{"a later message starts, and only a cut-off owner settled the one before meanwhile", []Rule{RuleOrder, RuleProgress}, begin().accept("a", 1, 0).start("a", 1, 0).member(Paused, "a").
+		{"a later message starts, and only a cut-off owner settled the one before meanwhile", []Rule{RuleLost, RuleOrder, RuleProgress}, begin().accept("a", 1, 0).start("a", 1, 0).member(Paused, "a").
 			accept("b", 2, 0).member(Continued, "a").end("a", 1, 0, Settled).handle("b", 2, 2, 1, 3).commit("b", 2, 4).release("b", 2).withholding(disorderly)},
 		{"an unsettled message is not handed out", []Rule{RuleOrder, RuleProgress}, begin().accept("a", 1, 0).start("a", 1, 0).end("a", 1, 0, Failed).handle("a", 1, 1).commit("a", 1, 0, Range{1, 2}).release("a", 1).
 			accept("b", 2, 0).handle("b", 2, 2, 3).commit("b", 2, 4).release("b", 2).withholding(stuckX)},
