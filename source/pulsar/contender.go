@@ -206,7 +206,7 @@ func (c *contender) attach(ctx context.Context) *Partition {
 	cons, ok := try(ctx, c, "attach to", func() (consumer, error) {
 		return s.client.attach(attachment{
 			topic: c.topic, subscription: s.subscription, name: s.name,
-			latest:    s.cfg.Start.kind == startLatest && !c.late,
+			latest: s.cfg.Start.kind == startLatest && !c.late,
 		})
 	}, consumer.Close)
 	if !ok {

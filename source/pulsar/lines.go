@@ -64,18 +64,19 @@ func (l line) with(fields log.Fields) line {
 	return line{lines: l.lines, fields: all}
 }
 
-func (l line) SubLogger(fields log.Fields) log.Logger       { return l.with(fields) }
-func (l line) WithFields(fields log.Fields) log.Entry       { return l.with(fields) }
-func (l line) WithField(name string, value any) log.Entry   { return l.with(log.Fields{name: value}) }
-func (l line) WithError(err error) log.Entry                { return l.with(log.Fields{"error": err}) }
-func (l line) Debug(...any)                                 {}
-func (l line) Debugf(string, ...any)                        {}
-func (l line) Info(args ...any)                             { l.hear(fmt.Sprint(args...)) }
-func (l line) Infof(format string, args ...any)             { l.hear(fmt.Sprintf(format, args...)) }
-func (l line) Warn(args ...any)                             { l.hear(fmt.Sprint(args...)) }
-func (l line) Warnf(format string, args ...any)             { l.hear(fmt.Sprintf(format, args...)) }
-func (l line) Error(args ...any)                            { l.hear(fmt.Sprint(args...)) }
-func (l line) Errorf(format string, args ...any)            { l.hear(fmt.Sprintf(format, args...)) }
+func (l line) SubLogger(fields log.Fields) log.Logger     { return l.with(fields) }
+func (l line) WithFields(fields log.Fields) log.Entry     { return l.with(fields) }
+func (l line) WithField(name string, value any) log.Entry { return l.with(log.Fields{name: value}) }
+
+func (l line) WithError(err error) log.Entry     { return l.with(log.Fields{"error": err}) }
+func (l line) Debug(...any)                      {}
+func (l line) Debugf(string, ...any)             {}
+func (l line) Info(args ...any)                  { l.hear(fmt.Sprint(args...)) }
+func (l line) Infof(format string, args ...any)  { l.hear(fmt.Sprintf(format, args...)) }
+func (l line) Warn(args ...any)                  { l.hear(fmt.Sprint(args...)) }
+func (l line) Warnf(format string, args ...any)  { l.hear(fmt.Sprintf(format, args...)) }
+func (l line) Error(args ...any)                 { l.hear(fmt.Sprint(args...)) }
+func (l line) Errorf(format string, args ...any) { l.hear(fmt.Sprintf(format, args...)) }
 
 func (l line) hear(text string) {
 	err, _ := l.fields["error"].(error)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/url"
 	"slices"
@@ -173,10 +174,9 @@ func (s *Source) Moves() bool { return !s.cfg.Alone }
 // released are an error; they are lost.
 func (s *Source) Close() error {
 	s.mu.Lock()
-	already, left, cancel, c := s.closed, len(s.held), s.cancel, s.client
-	for p := range s.held {
-		defer p.shut()
-	}
+	already, cancel, c := s.closed, s.cancel, s.client
+	left := slices.Collect(maps.Keys(s.held))
+	left = slices.DeleteFunc(left, func(p *Partition) bool { _, _, released := p.told(); return released })
 	s.closed, s.state = true, Closed
 	s.mu.Unlock()
 	if already {
@@ -184,7 +184,7 @@ func (s *Source) Close() error {
 	}
 	s.begin.Do(func() {}) // a later Accept must not connect
 	s.fail(errClosed)
-	for p := range s.held {
+	for _, p := range left {
 		p.shut()
 	}
 	if cancel != nil {
@@ -206,8 +206,8 @@ func (s *Source) Close() error {
 		c.close()
 	}
 	<-ended
-	if left > 0 {
-		return fmt.Errorf("pulsar: the source was closed with %d partitions that are not released; they are lost", left)
+	if len(left) > 0 {
+		return fmt.Errorf("pulsar: the source was closed with %d partitions that are not released; they are lost", len(left))
 	}
 	return nil
 }

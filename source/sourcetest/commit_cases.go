@@ -45,7 +45,7 @@ func (n *holding) begins(ctx context.Context, settled *commit.Progress) error {
 			n.part.ID(), r.Frontier, r.Ahead)
 	}
 	n.settled = settled
-	want, known := n.m.h.firstUnsettled(n.part.ID().Partition, settled)
+	want, known := n.m.h.firstUnsettled(n.part.ID().Partition, 0, settled)
 	reading, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if !known {
@@ -100,7 +100,13 @@ func (n *holding) replays(ctx context.Context, from, total int) error {
 	if n.settled != nil {
 		restored = n.settled
 	}
+	position := int64(0)
 	for next := from; next < total; {
+		if n.settled != nil {
+			if _, more := n.m.h.firstUnsettled(partition, position, n.settled); !more {
+				return nil // the rest is withheld
+			}
+		}
 		msgs, err := n.read(ctx, 1)
 		if err != nil {
 			return fmt.Errorf("want message %d: %w", next, err)
@@ -124,7 +130,7 @@ func (n *holding) replays(ctx context.Context, from, total int) error {
 		if got > next && !restored.Settled(msgs[0].Offset-1) {
 			return fmt.Errorf("%v: message %d came, but %d was not settled", n.part.ID(), got, got-1)
 		}
-		next = got + 1
+		next, position = got+1, msgs[0].Offset+1
 	}
 	return nil
 }

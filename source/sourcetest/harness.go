@@ -158,12 +158,12 @@ func (h *harness) saw(partition int32, offset int64) {
 	}
 }
 
-// firstUnsettled returns the lowest offset that was fetched before and is not settled.
-func (h *harness) firstUnsettled(partition int32, p *commit.Progress) (int64, bool) {
+// firstUnsettled returns the lowest offset from this one on that was fetched before and is not settled.
+func (h *harness) firstUnsettled(partition int32, from int64, p *commit.Progress) (int64, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, o := range h.offsets[partition] {
-		if !p.Settled(o) {
+		if o >= from && !p.Settled(o) {
 			return o, true
 		}
 	}

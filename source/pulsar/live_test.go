@@ -1,0 +1,229 @@
+package pulsar
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/apache/pulsar-client-go/pulsar"
+	"github.com/apache/pulsar-client-go/pulsar/log"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/sourcetest"
+)
+
+// live is a real broker.
+type live struct {
+	url, admin string
+	token      string
+}
+
+func liveEnv(t *testing.T, name, service string) string {
+	t.Helper()
+	v := os.Getenv(name)
+	if v == "" {
+		t.Skipf("%s is not set: start the broker with \"tools/services/services up %s\", and eval what its env prints", name, service)
+	}
+	return v
+}
+
+// liveBroker is a broker with everything switched on that the source can use.
+func liveBroker(t *testing.T) live {
+	t.Helper()
+	return live{url: liveEnv(t, "KEYSTRAND_PULSAR", "pulsar"), admin: liveEnv(t, "KEYSTRAND_PULSAR_ADMIN", "pulsar")}
+}
+
+// liveDefault is a broker as it comes: it gives no index, and ignores acknowledgements within a batch.
+func liveDefault(t *testing.T) live {
+	t.Helper()
+	return live{url: liveEnv(t, "KEYSTRAND_PULSAR_DEFAULT", "pulsar-default"), admin: liveEnv(t, "KEYSTRAND_PULSAR_DEFAULT_ADMIN", "pulsar-default")}
+}
+
+// call asks the broker's web service; 404 and 412 (not found) are errors like others.
+func (l live) call(ctx context.Context, method, path string, body any) (string, error) {
+	var b []byte
+	if body != nil {
+		var err error
+		if b, err = json.Marshal(body); err != nil {
+			return "", err
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, method, l.admin+"/admin/v2/"+path, bytes.NewReader(b))
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if l.token != "" {
+		req.Header.Set("Authorization", "Bearer "+l.token)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode >= 300 {
+		err = fmt.Errorf("%s %s: %s: %.300s", method, path, resp.Status, text)
+	}
+	return string(text), err
+}
+
+// topic makes a topic of its own for a test, with this many partitions, or none.
+func (l live) topic(t *testing.T, partitions int) string {
+	t.Helper()
+	name := fmt.Sprintf("persistent://public/default/t%d", time.Now().UnixNano())
+	if err := l.create(t.Context(), name, partitions); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.remove(context.Background(), name, partitions) })
+	return name
+}
+
+// path is where the web service keeps a topic.
+func path(topic string) string { return strings.Replace(topic, "://", "/", 1) }
+
+func (l live) create(ctx context.Context, topic string, partitions int) error {
+	var err error
+	if partitions == 0 {
+		_, err = l.call(ctx, http.MethodPut, path(topic), nil)
+	} else {
+		_, err = l.call(ctx, http.MethodPut, path(topic)+"/partitions", partitions)
+	}
+	return err
+}
+
+func (l live) remove(ctx context.Context, topic string, partitions int) error {
+	var err error
+	if partitions == 0 {
+		_, err = l.call(ctx, http.MethodDelete, path(topic)+"?force=true", nil)
+	} else {
+		_, err = l.call(ctx, http.MethodDelete, path(topic)+"/partitions?force=true", nil)
+	}
+	return err
+}
+
+// client is a client for what tests do beside the source.
+func (l live) client(t *testing.T) pulsar.Client {
+	t.Helper()
+	c, err := pulsar.NewClient(pulsar.ClientOptions{URL: l.url, Logger: log.DefaultNopLogger(), OperationTimeout: 10 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// producer writes to one partition, or to a topic without any.
+func (l live) producer(t *testing.T, topic string, change func(*pulsar.ProducerOptions)) pulsar.Producer {
+	t.Helper()
+	o := pulsar.ProducerOptions{Topic: topic, DisableBatching: true}
+	if change != nil {
+		change(&o)
+	}
+	p, err := l.client(t).CreateProducer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
+// send writes messages in order and waits for them.
+func send(ctx context.Context, p pulsar.Producer, msgs ...keystrand.Message) error {
+	errs := make(chan error, len(msgs))
+	for _, m := range msgs {
+		out := &pulsar.ProducerMessage{Key: string(m.Key), Payload: m.Value}
+		for _, h := range m.Headers {
+			if out.Properties == nil {
+				out.Properties = make(map[string]string)
+			}
+			out.Properties[h.Key] = string(h.Value)
+		}
+		p.SendAsync(ctx, out, func(_ pulsar.MessageID, _ *pulsar.ProducerMessage, err error) { errs <- err })
+	}
+	if err := p.Flush(); err != nil {
+		return err
+	}
+	for range msgs {
+		if err := <-errs; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// testLog writes to the log of a test.
+type testLog struct{ t *testing.T }
+
+func (l testLog) Write(b []byte) (int, error) {
+	l.t.Logf("%s", bytes.TrimSpace(b))
+	return len(b), nil
+}
+
+// config is what live tests run with.
+func (l live) config(t *testing.T) Config {
+	t.Helper()
+	cfg := Config{OperationTimeout: 5 * time.Second, WatchInterval: 2 * time.Second, BusyTimeout: 20 * time.Second}
+	if testing.Verbose() {
+		cfg.Logger = slog.New(slog.NewTextHandler(testLog{t}, nil))
+	}
+	return cfg
+}
+
+func (l live) env(t *testing.T, cfg Config) sourcetest.Env {
+	t.Helper()
+	const partitions = 3
+	topic := l.topic(t, partitions)
+	producers := make(map[int32]pulsar.Producer)
+	return sourcetest.Env{
+		Stream:     topic,
+		Partitions: partitions,
+		Join:       func() (source.Source, error) { return New(l.url, "suite", []string{topic}, cfg) },
+		Produce: func(partition int32, msgs ...keystrand.Message) error {
+			if producers[partition] == nil {
+				// In batches of what comes together: the library loses a message without bytes and properties that is not in one.
+				producers[partition] = l.producer(t, fmt.Sprintf("%s-partition-%d", topic, partition), func(o *pulsar.ProducerOptions) {
+					o.DisableBatching = false
+					o.BatchingMaxMessages = 1
+				})
+			}
+			return send(t.Context(), producers[partition], msgs...)
+		},
+		Withholds: true,
+		NoNil:     true,
+		Patience:  2 * time.Second, // an election takes one
+		Wait:      time.Minute,
+	}
+}
+
+func TestLiveSourceContract(t *testing.T) {
+	for _, flavour := range []struct {
+		name   string
+		broker func(*testing.T) live
+		change func(*Config)
+	}{
+		{"everything on", liveBroker, func(c *Config) { c.BatchIndexAcks = true }},
+		{"as brokers come", liveDefault, func(*Config) {}},
+	} {
+		t.Run(flavour.name, func(t *testing.T) {
+			broker := flavour.broker(t)
+			for _, c := range sourcetest.Cases() {
+				t.Run(c.Name, func(t *testing.T) {
+					t.Parallel()
+					cfg := broker.config(t)
+					flavour.change(&cfg)
+					c.Test(t, broker.env(t, cfg))
+				})
+			}
+		})
+	}
+}
