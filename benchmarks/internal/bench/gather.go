@@ -1,0 +1,40 @@
+package bench
+
+import (
+	"context"
+
+	"github.com/keystrand/keystrand/source"
+)
+
+// Gather returns a source that hands out nothing before the first n partitions are there, and calls ready then: to join
+// and to be chosen is not what is measured.
+func Gather(s source.Source, n int, ready func()) source.Source {
+	return &gathered{Source: s, n: n, ready: ready}
+}
+
+type gathered struct {
+	source.Source
+	n       int
+	ready   func()
+	waiting []source.Partition
+}
+
+// Accept implements [source.Source].
+func (g *gathered) Accept(ctx context.Context) (source.Partition, error) {
+	for ; g.n > 0; g.n-- {
+		p, err := g.Source.Accept(ctx)
+		if err != nil {
+			return nil, err // those that wait are never released: the run has failed
+		}
+		g.waiting = append(g.waiting, p)
+		if g.n == 1 {
+			g.ready()
+		}
+	}
+	if len(g.waiting) == 0 {
+		return g.Source.Accept(ctx)
+	}
+	p := g.waiting[0]
+	g.waiting = g.waiting[1:]
+	return p, nil
+}

@@ -1,0 +1,184 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/apache/pulsar-client-go/pulsar"
+	pulsarlog "github.com/apache/pulsar-client-go/pulsar/log"
+	"github.com/apache/pulsar-client-go/pulsaradmin/pkg/admin"
+	"github.com/apache/pulsar-client-go/pulsaradmin/pkg/admin/config"
+	"github.com/apache/pulsar-client-go/pulsaradmin/pkg/utils"
+)
+
+// Pulsar is a cluster to measure on.
+type Pulsar struct {
+	URL    string
+	client pulsar.Client
+	topics admin.Topics
+	made   []string
+}
+
+// NewPulsar makes a client of a cluster and of its web service, which makes and deletes topics. It does not connect.
+func NewPulsar(url, adminURL string) (*Pulsar, error) {
+	client, err := PulsarClient(url)
+	if err != nil {
+		return nil, err
+	}
+	web, err := admin.New(&config.Config{WebServiceURL: adminURL})
+	if err != nil {
+		client.Close()
+		return nil, err
+	}
+	return &Pulsar{URL: url, client: client, topics: web.Topics()}, nil
+}
+
+// PulsarClient returns a client of the library that keeps quiet.
+func PulsarClient(url string) (pulsar.Client, error) {
+	return pulsar.NewClient(pulsar.ClientOptions{URL: url, OperationTimeout: 10 * time.Second, Logger: pulsarlog.DefaultNopLogger(), MemoryLimitBytes: -1})
+}
+
+// PulsarPartition returns the name that the topic of one partition has.
+func PulsarPartition(topic string, n int) string { return fmt.Sprintf("%s-partition-%d", topic, n) }
+
+// Batching says how the messages of a topic are written.
+type Batching struct {
+	// Off: each message is an entry of its own.
+	Off bool
+	// Messages bounds a batch. Default: 0, the library's bounds (1,000 messages, 128 kB, 10 ms).
+	Messages int
+}
+
+// Record says of the i-th message partition, key and value.
+type Record func(i int) (partition int, key, value []byte)
+
+// Fill makes a partitioned topic of n messages and returns its full name.
+func (p *Pulsar) Fill(ctx context.Context, partitions, n int, b Batching, record Record) (string, error) {
+	topic, err := p.Make(ctx, partitions)
+	if err != nil {
+		return "", err
+	}
+	return topic, p.Write(ctx, topic, partitions, 0, n, b, record)
+}
+
+// Make makes a partitioned topic and returns its full name.
+func (p *Pulsar) Make(ctx context.Context, partitions int) (string, error) {
+	topic := fmt.Sprintf("persistent://public/default/bench-%d-%d", time.Now().UnixNano(), len(p.made))
+	name, err := utils.GetTopicName(topic)
+	if err != nil {
+		return "", err
+	}
+	if err := p.topics.CreateWithContext(ctx, *name, partitions); err != nil {
+		return "", fmt.Errorf("create topic %s: %w", topic, err)
+	}
+	p.made = append(p.made, topic)
+	return topic, nil
+}
+
+// Write writes the messages from one number up to another to a topic, and waits until the broker has confirmed them.
+func (p *Pulsar) Write(ctx context.Context, topic string, partitions, from, to int, b Batching, record Record) error {
+	producers := make([]pulsar.Producer, partitions)
+	for i := range producers {
+		o := pulsar.ProducerOptions{Topic: PulsarPartition(topic, i), SendTimeout: -1, MaxPendingMessages: 10_000, DisableBatching: b.Off}
+		if b.Messages > 0 {
+			o.BatchingMaxMessages, o.BatchingMaxPublishDelay = uint(b.Messages), time.Hour
+		}
+		producer, err := p.client.CreateProducer(o)
+		if err != nil {
+			return fmt.Errorf("write topic %s: %w", topic, err)
+		}
+		defer producer.Close()
+		producers[i] = producer
+	}
+	var failed atomic.Pointer[error]
+	for i := from; i < to; i++ {
+		partition, key, value := record(i)
+		producers[partition].SendAsync(ctx, &pulsar.ProducerMessage{Key: string(key), Payload: value},
+			func(_ pulsar.MessageID, _ *pulsar.ProducerMessage, err error) {
+				if err != nil {
+					failed.Store(&err)
+				}
+			})
+	}
+	var flushes sync.WaitGroup
+	for _, producer := range producers {
+		flushes.Go(func() {
+			if err := producer.FlushWithCtx(ctx); err != nil {
+				failed.Store(&err)
+			}
+		})
+	}
+	flushes.Wait()
+	if err := failed.Load(); err != nil {
+		return fmt.Errorf("write topic %s: %w", topic, *err)
+	}
+	return nil
+}
+
+// Cursor is where a subscription stands in one partition, as the broker says.
+type Cursor struct {
+	Read    string // ledger:entry below which everything is acknowledged
+	Last    string // ledger:entry of the last message
+	Ranges  int    // of entries acknowledged above it
+	Backlog int64  // entries that are not acknowledged
+}
+
+// Cursor asks the broker for the cursor of a subscription.
+func (p *Pulsar) Cursor(ctx context.Context, topic string, partition int, subscription string) (Cursor, error) {
+	name, err := utils.GetTopicName(PulsarPartition(topic, partition))
+	if err != nil {
+		return Cursor{}, err
+	}
+	internal, err := p.topics.GetInternalStatsWithContext(ctx, *name)
+	if err != nil {
+		return Cursor{}, err
+	}
+	stats, err := p.topics.GetStatsWithContext(ctx, *name)
+	if err != nil {
+		return Cursor{}, err
+	}
+	c := internal.Cursors[subscription]
+	return Cursor{
+		Read: c.MarkDeletePosition, Last: internal.LastConfirmedEntry, Ranges: c.TotalNonContiguousDeletedMessagesRange,
+		Backlog: stats.Subscriptions[subscription].MsgBacklog,
+	}, nil
+}
+
+// Unload makes the broker close one partition of a topic; it opens it again for whoever asks.
+func (p *Pulsar) Unload(ctx context.Context, topic string, partition int) error {
+	name, err := utils.GetTopicName(PulsarPartition(topic, partition))
+	if err != nil {
+		return err
+	}
+	return p.topics.UnloadWithContext(ctx, *name)
+}
+
+// Forget deletes the topics that were made.
+func (p *Pulsar) Forget(ctx context.Context) error {
+	var errs []error
+	for _, topic := range p.made {
+		name, err := utils.GetTopicName(topic)
+		if err == nil {
+			err = p.topics.DeleteWithContext(ctx, *name, true, false)
+		}
+		errs = append(errs, err)
+	}
+	p.made = nil
+	return errors.Join(errs...)
+}
+
+// Close closes the connections.
+func (p *Pulsar) Close() { p.client.Close() }
+
+// NeedPulsar is the error of a command that needs a broker and was given none.
+func NeedPulsar() error {
+	return errors.New(`a real Pulsar is needed, there is no embedded one: -pulsar pulsar://HOST:6650 -admin http://HOST:8080
+to start one on this machine:
+  PULSAR_HEAP=1g tools/services/services up pulsar
+  eval "$(tools/services/services env)"
+and then: -pulsar $KEYSTRAND_PULSAR -admin $KEYSTRAND_PULSAR_ADMIN`)
+}

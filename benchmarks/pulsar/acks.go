@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/keystrand/keystrand/benchmarks/internal/bench"
+)
+
+type acksRow struct {
+	Part     string  `json:"part"`
+	Settled  string  `json:"settled"`
+	Entries  string  `json:"entries"`
+	Batch    bool    `json:"batch_index_acks"`
+	Held     float64 `json:"answers_held_ms"` // by a proxy before the client gets them
+	Messages int     `json:"messages"`
+	Window   int     `json:"window"`
+	Rate     float64 `json:"per_s"`    // settled
+	Ratio    float64 `json:"ratio"`    // of the rate in order
+	Pause    float64 `json:"pause_ms"` // longest time in which nothing was settled
+	Acked    float64 `json:"acked_ms"` // from the last message settled until all was acknowledged
+	Commits  int     `json:"commits"`
+	Requests int     `json:"requests"` // to the broker, as a proxy counts them
+	Bytes    float64 `json:"bytes_a_message"`
+	Answers  float64 `json:"answer_bytes_a_message"`
+	Ranges   int     `json:"most_ranges"` // settled stretches ahead of the frontier in one commit
+	Goal     string  `json:"goal"`
+}
+
+// acks settles messages in random order within a window, and counts what acknowledging them costs. That no worker waits for
+// an acknowledgement is shown by a proxy that holds back the broker's answers: the rate stays.
+func acks(ctx context.Context, r *run) error {
+	t := bench.NewTable("acknowledgements, one partition, a commit every 100 ms", r.json)
+	n, window := pick(r, 100_000, 10_000), pick(r, 10_000, 1_000)
+	const hold = 500 * time.Millisecond
+	for _, entries := range []struct {
+		name     string
+		batching bench.Batching
+		batch    []bool
+	}{
+		{"one message each", bench.Batching{Off: true}, []bool{false}},
+		{"batches of 100", bench.Batching{Messages: 100}, []bool{false, true}},
+	} {
+		topic, err := r.pulsar.Fill(ctx, 1, n, entries.batching, func(i int) (int, []byte, []byte) {
+			return 0, fmt.Appendf(nil, "key-%d", i), fmt.Appendf(nil, "%0100d", i)
+		})
+		if err != nil {
+			return err
+		}
+		for _, batch := range entries.batch {
+			orders := []struct {
+				name   string
+				random bool
+				hold   time.Duration
+			}{{"in order", false, 0}, {"in random order", true, 0}, {"in random order", true, hold}}
+			rounds := pick(r, 5, 1)
+			results := make([][]settleResult, len(orders))
+			for round := range rounds {
+				for i, order := range orders {
+					res, err := r.settled(ctx, settling{
+						Topic: topic, Subscription: fmt.Sprintf("s-%t-%d-%d", batch, round, i),
+						Messages: n, Window: window, Random: order.random, BatchIndexAcks: batch,
+					}, order.hold)
+					if err != nil {
+						return err
+					}
+					results[i] = append(results[i], res)
+				}
+			}
+			for i, order := range orders {
+				median := func(f func(res, ordered settleResult) float64) float64 {
+					figures := make([]float64, rounds)
+					for round := range figures {
+						figures[round] = f(results[i][round], results[0][round])
+					}
+					return bench.Median(figures)
+				}
+				row := acksRow{
+					Part: "acks", Settled: order.name, Entries: entries.name, Batch: batch, Held: ms(order.hold), Messages: n, Window: window,
+					Rate:     median(func(res, _ settleResult) float64 { return float64(n) / res.Seconds }),
+					Ratio:    median(func(res, ordered settleResult) float64 { return ordered.Seconds / res.Seconds }),
+					Pause:    median(func(res, _ settleResult) float64 { return res.Pause }),
+					Acked:    median(func(res, _ settleResult) float64 { return res.Acked }),
+					Commits:  int(median(func(res, _ settleResult) float64 { return float64(res.Commits) })),
+					Requests: int(median(func(res, _ settleResult) float64 { return float64(res.requests) })),
+					Bytes:    median(func(res, _ settleResult) float64 { return float64(res.bytes) / float64(n) }),
+					Answers:  median(func(res, _ settleResult) float64 { return float64(res.answers) / float64(n) }),
+					Ranges:   int(median(func(res, _ settleResult) float64 { return float64(res.Ranges) })),
+				}
+				if i > 0 {
+					row.Goal = "ratio >= 0.80"
+				}
+				t.Row(row)
+			}
+		}
+	}
+	return nil
+}
+
+// settled runs the work settle behind a proxy, and looks whether the broker knows everything as acknowledged after it.
+func (r *run) settled(ctx context.Context, s settling, hold time.Duration) (settleResult, error) {
+	proxy, err := bench.NewProxy(r.pulsar.URL, hold)
+	if err != nil {
+		return settleResult{}, err
+	}
+	defer proxy.Close()
+	s.URL = proxy.URL()
+	res, err := bench.Run[settleResult](ctx, "settle", s)
+	if err != nil {
+		return res, err
+	}
+	res.requests, res.bytes, res.answers = proxy.Acks.Load(), proxy.AckBytes.Load(), proxy.AnswerBytes.Load()
+	c, err := r.pulsar.Cursor(ctx, s.Topic, 0, s.Subscription)
+	if err == nil && (c.Backlog != 0 || c.Read != c.Last) {
+		err = fmt.Errorf("subscription %s of %s: %d entries are not acknowledged; all was settled", s.Subscription, s.Topic, c.Backlog)
+	}
+	return res, err
+}
+
+func ms(d time.Duration) float64 { return float64(d) / 1e6 }

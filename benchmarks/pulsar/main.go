@@ -1,0 +1,110 @@
+// Command pulsar measures keystrand on a real Pulsar, and beside it the client library's own loop.
+//
+//	go run ./benchmarks/pulsar -pulsar pulsar://localhost:6650 -admin http://localhost:8080
+//	go run ./benchmarks/pulsar -pulsar ... -only acks     # one part
+//	go run ./benchmarks/pulsar -pulsar ... -json          # one object a row
+//	go run ./benchmarks/pulsar -pulsar ... -short         # a minute or two: the figures say less
+//
+// The parts: throughput (an empty handler beside a Receive loop), acks (messages that are settled in random order, and
+// what their acknowledgements cost), restart (what a kill -9 with 5,000 gaps replays). What each figure means stands in
+// docs/benchmarks.md.
+//
+// Everything that is measured runs in a process of its own, which is this program again.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/keystrand/keystrand/benchmarks/internal/bench"
+)
+
+// run is one run of the command.
+type run struct {
+	pulsar *bench.Pulsar
+	json   bool
+	short  bool
+}
+
+type part struct {
+	name string
+	does func(context.Context, *run) error
+}
+
+func main() {
+	bench.ServeWork(map[string]bench.Work{
+		"read":   bench.WorkOf(read),
+		"settle": bench.WorkOf(settle),
+		"member": bench.WorkOf(member),
+	})
+	url := flag.String("pulsar", "", "URL of a real Pulsar; there is no embedded one")
+	admin := flag.String("admin", "", "URL of its web service (default http://HOST:8080)")
+	asJSON := flag.Bool("json", false, "print one JSON object a row")
+	short := flag.Bool("short", false, "a minute or two: the figures say less")
+	only := flag.String("only", "", "parts to run, separated by commas; none: all")
+	flag.Parse()
+	if err := all(*url, *admin, *only, &run{json: *asJSON, short: *short}); err != nil {
+		fmt.Fprintln(os.Stderr, "pulsar:", err)
+		os.Exit(1)
+	}
+}
+
+func all(url, admin, only string, r *run) error {
+	parts := []part{{"throughput", throughput}, {"acks", acks}, {"restart", restart}}
+	chosen := map[string]bool{}
+	for name := range strings.SplitSeq(only, ",") {
+		chosen[name] = name != ""
+	}
+	known := only == ""
+	for _, p := range parts {
+		known = known || chosen[p.name]
+	}
+	if !known {
+		return fmt.Errorf("-only %s: no such part", only)
+	}
+	if url == "" {
+		return bench.NeedPulsar()
+	}
+	if admin == "" {
+		admin = bench.PulsarAdmin(url)
+	}
+	limit := 30 * time.Minute
+	if r.short {
+		limit = 230 * time.Second
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	if !r.json {
+		fmt.Printf("%s, on %s\n", bench.Machine(), url)
+	}
+	var err error
+	if r.pulsar, err = bench.NewPulsar(url, admin); err != nil {
+		return err
+	}
+	defer r.pulsar.Close()
+	for _, p := range parts {
+		if only != "" && !chosen[p.name] {
+			continue
+		}
+		err := p.does(ctx, r)
+		if forgot := r.pulsar.Forget(context.WithoutCancel(ctx)); err == nil {
+			err = forgot
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+	}
+	return nil
+}
+
+// pick returns the first in a full run, the second in a short one.
+func pick[T any](r *run, full, short T) T {
+	if r.short {
+		return short
+	}
+	return full
+}

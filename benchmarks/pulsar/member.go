@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/pipeline"
+	"github.com/keystrand/keystrand/source/pulsar"
+)
+
+// membership orders the work member: to handle a topic, and to tell of each message that its handler ends.
+type membership struct {
+	URL            string
+	Topic          string
+	Subscription   string
+	BatchIndexAcks bool
+	Messages       int
+	Every          int // of so many messages one is not settled; 0: all are
+}
+
+func member(ctx context.Context, s membership) error {
+	src, err := pulsar.New(s.URL, s.Subscription, []string{s.Topic}, pulsar.Config{BatchIndexAcks: s.BatchIndexAcks})
+	if err != nil {
+		return err
+	}
+	p, err := pipeline.From(src).
+		Handle(keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error {
+			n, err := strconv.Atoi(string(m.Value))
+			if err != nil {
+				return err
+			}
+			if s.Every > 0 && n%s.Every == 0 {
+				return keystrand.RetryAfter(time.Hour, nil)
+			}
+			// In one call, so that a killed process has told what it did.
+			_, _ = os.Stdout.Write(fmt.Appendf(nil, "e %d\n", n))
+			return nil
+		})).
+		Limits(pipeline.Limits{InFlight: 2 * s.Messages}).
+		Build()
+	if err != nil {
+		return err
+	}
+	if s.Every > 0 {
+		go tellCommitted(ctx, p, s)
+	}
+	return p.Run(ctx)
+}
+
+// tellCommitted tells, once all that can be settled is, and was committed after that, how many settled messages a crash
+// would replay.
+func tellCommitted(ctx context.Context, p *pipeline.Pipeline, s membership) {
+	can := int64(s.Messages - (s.Messages+s.Every-1)/s.Every)
+	var settled time.Time
+	for ctx.Err() == nil {
+		time.Sleep(50 * time.Millisecond)
+		snapshot := p.Snapshot()
+		if snapshot.Settled == can && settled.IsZero() {
+			settled = time.Now()
+			continue
+		}
+		// A commit a second, and none where nothing has changed.
+		if !settled.IsZero() && time.Since(settled) > 3*time.Second && len(snapshot.Partitions) == 1 && !snapshot.Partitions[0].CommittedAt.IsZero() {
+			_, _ = os.Stdout.Write(fmt.Appendf(nil, "c %d\n", snapshot.Partitions[0].Replays))
+			return
+		}
+	}
+}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/keystrand/keystrand/benchmarks/internal/bench"
+)
+
+type restartRow struct {
+	Part      string `json:"part"`
+	Entries   string `json:"entries"`
+	Batch     bool   `json:"batch_index_acks"`
+	Between   string `json:"between"` // the kill and the start
+	Messages  int    `json:"messages"`
+	Unsettled int    `json:"gaps"`     // messages unsettled at the kill, each with settled ones around it
+	Told      int    `json:"told"`     // settled messages that the snapshot said a crash would replay
+	Replayed  int    `json:"replayed"` // settled messages that were handled again
+	Lost      int    `json:"lost"`
+	Goal      string `json:"goal"`
+}
+
+// restart kills a process (kill -9) whose messages are settled except every sixth, from the first on, once that is
+// committed, starts another, and counts what is handled again.
+func restart(ctx context.Context, r *run) error {
+	t := bench.NewTable("kill -9 with gaps ahead of the frontier, one partition", r.json)
+	n := pick(r, 30_000, 6_000)
+	const every, block = 6, 10 // blocks of the topic, alternating
+	for _, c := range []struct {
+		entries  string
+		batches  int // messages; 0: none
+		batch    bool
+		unloaded bool
+	}{
+		{"one message each", 0, false, false},
+		{"one message each", 0, false, true},
+		{"half in batches of 10", 10, true, false},
+		{"half in batches of 10", 10, true, true},
+		{"half in batches of 10", 10, false, false},
+	} {
+		topic, err := r.pulsar.Make(ctx, 1)
+		if err != nil {
+			return err
+		}
+		for i := range block {
+			b := bench.Batching{Off: true}
+			if i%2 == 1 && c.batches > 0 {
+				b = bench.Batching{Messages: c.batches}
+			}
+			if err := r.pulsar.Write(ctx, topic, 1, i*n/block, (i+1)*n/block, b, func(i int) (int, []byte, []byte) {
+				return 0, fmt.Appendf(nil, "key-%d", i), strconv.AppendInt(nil, int64(i), 10)
+			}); err != nil {
+				return err
+			}
+		}
+		row := restartRow{
+			Part: "restart", Entries: c.entries, Batch: c.batch, Between: "nothing", Messages: n, Unsettled: (n + every - 1) / every,
+			Goal: "replayed <= told",
+		}
+		m := membership{URL: r.pulsar.URL, Topic: topic, Subscription: "s", BatchIndexAcks: c.batch, Every: every, Messages: n}
+		done, told, err := killed(ctx, m)
+		if err != nil {
+			return err
+		}
+		row.Told = told
+		if c.unloaded {
+			row.Between = "topic unloaded"
+			if err := r.pulsar.Unload(ctx, topic, 0); err != nil {
+				return err
+			}
+			if c.batch {
+				row.Goal = "none: brokers forget acknowledgements inside batches"
+			}
+		}
+		m.Every = 0
+		if row.Replayed, row.Lost, err = r.rest(ctx, m, done); err != nil {
+			return err
+		}
+		if !c.batch && c.batches > 0 {
+			row.Goal += ", which is all above the first batch settled in part"
+		}
+		t.Row(row)
+	}
+	return nil
+}
+
+// killed runs a member until everything that it can settle is settled and committed, and kills it.
+func killed(ctx context.Context, m membership) (done []bool, told int, err error) {
+	p, err := bench.Start(ctx, "member", m)
+	if err != nil {
+		return nil, 0, err
+	}
+	done, told = make([]bool, m.Messages), -1
+	listen(p, func(kind byte, n int) {
+		if kind == 'e' {
+			done[n] = true
+		} else if told < 0 {
+			told = n
+			p.Kill()
+		}
+	})
+	_ = p.Wait() // it says that it was killed
+	if told < 0 {
+		return nil, 0, fmt.Errorf("the member ended before it had settled what it can")
+	}
+	return done, told, nil
+}
+
+// rest runs a member until the broker knows everything as acknowledged.
+func (r *run) rest(ctx context.Context, m membership, done []bool) (replayed, lost int, err error) {
+	p, err := bench.Start(ctx, "member", m)
+	if err != nil {
+		return 0, 0, err
+	}
+	asked := make(chan error, 1)
+	go func() {
+		defer p.Ask()
+		for {
+			c, err := r.pulsar.Cursor(ctx, m.Topic, 0, m.Subscription)
+			if err != nil || c.Backlog == 0 {
+				asked <- err
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	}()
+	again := make([]bool, m.Messages)
+	listen(p, func(kind byte, n int) {
+		if kind == 'e' {
+			if done[n] && !again[n] {
+				replayed++
+			}
+			again[n] = true
+		}
+	})
+	if err := p.Wait(); err != nil {
+		return 0, 0, err
+	}
+	for i := range done {
+		if !done[i] && !again[i] {
+			lost++
+		}
+	}
+	return replayed, lost, <-asked
+}
+
+// listen calls see with each line of a member, until it has ended.
+func listen(p *bench.Process, see func(kind byte, n int)) {
+	for lines := bufio.NewScanner(p.Out); lines.Scan(); {
+		kind, number, ok := strings.Cut(lines.Text(), " ")
+		if n, err := strconv.Atoi(number); ok && err == nil {
+			see(kind[0], n)
+		}
+	}
+}

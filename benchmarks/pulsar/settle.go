@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/benchmarks/internal/bench"
+	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/pipeline"
+	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/pulsar"
+)
+
+// settling orders the work settle: messages of a topic, each of a key of its own, are settled in a certain order.
+type settling struct {
+	URL            string
+	Topic          string
+	Subscription   string
+	Messages       int
+	Window         int // messages that are being handled, of which the next to be settled is chosen
+	Random         bool
+	BatchIndexAcks bool
+}
+
+type settleResult struct {
+	Seconds float64 // from the first message settled to the last
+	Pause   float64 // ms
+	Acked   float64 // ms
+	Commits int
+	Ranges  int
+
+	requests, bytes, answers int64 // as the proxy counts
+}
+
+func settle(ctx context.Context, s settling) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	src, err := pulsar.New(s.URL, s.Subscription, []string{s.Topic}, pulsar.Config{BatchIndexAcks: s.BatchIndexAcks})
+	if err != nil {
+		return err
+	}
+	w := &window{size: s.Window, left: s.Messages, random: s.Random, over: cancel}
+	counted := &counting{Source: src}
+	p, err := pipeline.From(counted).
+		Handle(keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error { w.wait(); return nil })).
+		Limits(pipeline.Limits{Workers: s.Window, InFlight: 4 * s.Window}).
+		Timing(pipeline.Timing{CommitInterval: 100 * time.Millisecond}).
+		Build()
+	if err != nil {
+		return err
+	}
+	if err := p.Run(ctx); err != nil {
+		return err
+	}
+	if n := p.Snapshot().Settled; n != int64(s.Messages) {
+		return fmt.Errorf("%d of %d messages are settled", n, s.Messages)
+	}
+	return bench.Answer(settleResult{
+		Seconds: w.last.Sub(w.first).Seconds(), Pause: ms(w.pause), Acked: ms(counted.last.Sub(w.last)),
+		Commits: counted.commits, Ranges: counted.ranges,
+	})
+}
+
+// window lets handlers return in an order of its choice: the one that waits longest, or any, once so many wait.
+type window struct {
+	size   int
+	random bool
+	over   func() // called with the last
+
+	mu          sync.Mutex
+	left        int             // that have not come yet
+	waiting     []chan struct{} // from head on
+	head        int
+	first, last time.Time
+	pause       time.Duration
+}
+
+func (w *window) wait() {
+	turn := make(chan struct{})
+	w.mu.Lock()
+	w.left--
+	w.waiting = append(w.waiting, turn)
+	for n := len(w.waiting) - w.head; n >= w.size || w.left == 0 && n > 0; n = len(w.waiting) - w.head {
+		if w.random {
+			i := w.head + rand.IntN(n)
+			w.waiting[i], w.waiting[w.head] = w.waiting[w.head], w.waiting[i]
+		}
+		close(w.waiting[w.head])
+		w.head++
+		now := time.Now()
+		if w.first.IsZero() {
+			w.first, w.last = now, now
+		}
+		w.pause, w.last = max(w.pause, now.Sub(w.last)), now
+	}
+	if w.head > w.size {
+		w.waiting, w.head = append(w.waiting[:0], w.waiting[w.head:]...), 0
+	}
+	over := w.left == 0
+	w.mu.Unlock()
+	<-turn
+	if over {
+		w.over()
+	}
+}
+
+// counting is a source that counts its commits.
+type counting struct {
+	source.Source
+
+	mu      sync.Mutex
+	commits int
+	ranges  int
+	last    time.Time
+}
+
+func (s *counting) Accept(ctx context.Context) (source.Partition, error) {
+	p, err := s.Source.Accept(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return countingPartition{p, s}, nil
+}
+
+type countingPartition struct {
+	source.Partition
+	s *counting
+}
+
+func (p countingPartition) Commit(ctx context.Context, progress *commit.Progress) (commit.Stored, error) {
+	ranges := len(progress.Ahead)
+	stored, err := p.Partition.Commit(ctx, progress)
+	p.s.mu.Lock()
+	defer p.s.mu.Unlock()
+	p.s.commits++
+	p.s.ranges = max(p.s.ranges, ranges)
+	p.s.last = time.Now()
+	return stored, err
+}
