@@ -126,14 +126,7 @@ func (p *pulsarCluster) NewStream(ctx context.Context, partitions int) (string, 
 		return "", fmt.Errorf("create topic %s: %w", stream, err)
 	}
 	p.t.Cleanup(func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		for place, producer := range p.producers {
-			if place.Stream == stream {
-				producer.Close()
-				delete(p.producers, place)
-			}
-		}
+		p.forget(stream)
 		_ = p.admin.do(context.WithoutCancel(ctx), "DELETE", p.path(stream)+"/partitions?force=true", nil, nil)
 	})
 	return stream, nil

@@ -1,0 +1,183 @@
+//go:build unix
+
+package livetest
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestLivePulsarTopicUnloaded: the broker closes all consumers of the topic, and they come back in any order, while
+// members work. What was in flight comes again and is not handled again.
+func TestLivePulsarTopicUnloaded(t *testing.T) {
+	for _, batch := range []int{0, 20} {
+		t.Run(fmt.Sprintf("EntriesOf%d", max(batch, 1)), func(t *testing.T) {
+			p := newPulsar(t, "KEYSTRAND_PULSAR", "pulsar")
+			p.batch = batch
+			play(t, p, fewer(scenario{
+				orderly: batch == 0, // a batch that is settled in part comes again
+				steps: []step{
+					{0, join("a", "b", "c")},
+					{0.15, moveLeaders},
+					{0.30, moveLeaders},
+					{0.45, leave("b")},
+					{0.50, moveLeaders},
+					{0.70, join("d")},
+					{0.75, moveLeaders},
+				},
+			}))
+		})
+	}
+}
+
+// TestLivePulsarPartitionsAreAdded: partitions that are added are read from their first message on, and the others do not
+// notice.
+func TestLivePulsarPartitionsAreAdded(t *testing.T) {
+	p := newPulsar(t, "KEYSTRAND_PULSAR", "pulsar")
+	r := newRun(t, p, scenario{messages: 10_000, partitions: 4, orderly: true})
+	stop := r.begin()
+	defer stop()
+	r.join("a")
+	r.join("b")
+	r.progress(0.3)
+	if err := p.admin.do(t.Context(), http.MethodPost, p.path(r.stream)+"/partitions", 6, nil); err != nil {
+		t.Fatal(err)
+	}
+	r.setup.partitions = 6
+	more := make([]Message, r.setup.messages)
+	keys := newKeys(r.seed+1, r.setup)
+	for i := range more {
+		more[i] = keys.next(r.stream)
+		more[i].Key = "late-" + more[i].Key
+	}
+	r.until("the rest is there", r.loaded.Load) // one producer a partition
+	if err := p.Produce(t.Context(), more); err != nil {
+		t.Fatal(err)
+	}
+	r.mu.Lock()
+	r.produced = append(r.produced, more...)
+	r.mu.Unlock()
+	r.finish()
+	if len(r.owners) != 6 {
+		t.Errorf("%d partitions were owned, want 6", len(r.owners))
+	}
+}
+
+// strict makes a namespace where nobody but the test makes topics.
+func (p *pulsarCluster) strict(t *testing.T) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	p.namespace = fmt.Sprintf("public/live-%d", time.Now().UnixNano())
+	path := "namespaces/" + p.namespace
+	if err := p.admin.do(ctx, http.MethodPut, path, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.admin.do(ctx, http.MethodDelete, path+"?force=true", nil, nil) })
+	off := map[string]bool{"allowAutoTopicCreation": false}
+	if err := p.admin.do(ctx, http.MethodPost, path+"/autoTopicCreation", off, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestLivePulsarTopicDeletedAndMadeAgain: members whose topic is deleted say so, and go on when it is made again, with its
+// first message.
+func TestLivePulsarTopicDeletedAndMadeAgain(t *testing.T) {
+	p := newPulsar(t, "KEYSTRAND_PULSAR", "pulsar")
+	p.strict(t)
+	r := newRun(t, p, scenario{messages: 4_000, partitions: 4})
+	stop := r.begin()
+	r.join("a")
+	r.join("b")
+	r.progress(1)
+	stop()
+
+	if err := p.admin.do(t.Context(), http.MethodDelete, p.path(r.stream)+"/partitions?force=true", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	r.until("all partitions are lost", func() bool { return len(r.lost()) == 4 })
+	old := len(r.events)
+	for _, name := range []string{"a", "b"} {
+		log, err := os.ReadFile(filepath.Join(r.dir, name+".log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		told := ""
+		for l := range strings.Lines(string(log)) {
+			if strings.Contains(l, r.stream) && strings.Contains(l, "level=WARN") {
+				told += l
+			}
+		}
+		if !strings.Contains(told, "deleted") && !strings.Contains(told, "gone") {
+			t.Errorf("the log of %s does not say that the topic is gone:\n%s", name, told)
+		}
+	}
+
+	p.forget(r.stream)
+	if err := p.admin.do(t.Context(), http.MethodPut, p.path(r.stream)+"/partitions", r.setup.partitions, nil); err != nil {
+		t.Fatal(err)
+	}
+	keys := newKeys(r.seed+1, r.setup)
+	ms := make([]Message, 2*r.setup.messages)
+	for i := range ms {
+		ms[i] = keys.next(r.stream)
+	}
+	if err := p.Produce(t.Context(), ms); err != nil {
+		t.Fatal(err)
+	}
+	r.mu.Lock()
+	r.produced = ms
+	r.mu.Unlock()
+	r.setup.messages, r.count = len(ms), 0
+	clear(r.settled)
+	r.settledNow.Store(0)
+	r.until("the new log is settled", func() bool { return r.count >= len(ms) })
+	r.leave("a", "b")
+	r.read()
+	r.events = ofNewOwners(r.events, old)
+	r.check("")
+}
+
+// lost are the ownerships that were lost.
+func (r *run) lost() map[ownerID]bool {
+	all := map[ownerID]bool{}
+	for i := range r.events {
+		if e := &r.events[i]; e.Kind == Lost {
+			all[idOf(e)] = true
+		}
+	}
+	return all
+}
+
+// ofNewOwners returns the events of those who accepted a partition at from or later, and those of members as a whole.
+func ofNewOwners(all []Event, from int) []Event {
+	accepted := map[ownerID]bool{}
+	var events []Event
+	for _, e := range all[from:] {
+		if e.Kind == Accepted {
+			accepted[idOf(&e)] = true
+		}
+		if e.Stream == "" || accepted[idOf(&e)] {
+			events = append(events, e)
+		}
+	}
+	return events
+}
+
+// forget ends the producers of a stream that is gone.
+func (p *pulsarCluster) forget(stream string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for place, producer := range p.producers {
+		if place.Stream == stream {
+			producer.Close()
+			delete(p.producers, place)
+			delete(p.logs, place)
+		}
+	}
+}
