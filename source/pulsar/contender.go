@@ -29,6 +29,7 @@ type contender struct {
 
 	mu     sync.Mutex
 	active bool // the broker proposes us
+	told   bool // it has said so, or that it does not
 	gone   bool // the topic does not exist
 }
 
@@ -41,10 +42,47 @@ func (c *contender) poke() { poke(c.changed) }
 // proposed is called when the broker has chosen: us, or another. It repeats itself after an unload.
 func (c *contender) proposed(active bool) {
 	c.mu.Lock()
-	c.active = active
+	c.active, c.told = active, true
 	c.mu.Unlock()
 	c.poke()
 }
+
+// unheard notes that the broker may have proposed us without our hearing of it: the library drops what comes before it has
+// the answer that our candidate is there. Where we believe that we are not proposed, that would be for good.
+func (c *contender) unheard() {
+	c.mu.Lock()
+	c.told = c.active
+	c.mu.Unlock()
+	c.poke()
+}
+
+// hears waits for the broker's first word about our candidate, which comes as soon as it has chosen: after a second,
+// unless configured otherwise. It reports false when there was none for too long.
+func (c *contender) hears(ctx context.Context, patience time.Duration) bool {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	for {
+		c.mu.Lock()
+		told := c.told || c.gone || c.s.cfg.Alone
+		c.mu.Unlock()
+		if told {
+			return true
+		}
+		select {
+		case <-c.changed:
+		case <-timer.C:
+			return false
+		case <-ctx.Done():
+			return true
+		}
+	}
+}
+
+// How long to wait for the broker's word before another candidate is made.
+const (
+	firstPatience = 3 * time.Second
+	mostPatience  = time.Minute
+)
 
 // vanished notes that the topic is gone, or is there again.
 func (c *contender) vanished(gone bool) {
@@ -70,8 +108,12 @@ func (c *contender) wait(ctx context.Context) bool {
 	}
 }
 
+// candidates is what the subscription of the election is called behind the name of the real one.
+const candidates = "-owner"
+
 // run contends until ctx ends.
 func (c *contender) run(ctx context.Context) {
+	patience := newBackoff(firstPatience, mostPatience)
 	for ctx.Err() == nil {
 		if _, gone := c.look(); gone || !c.s.wanted() {
 			c.wait(ctx)
@@ -81,10 +123,13 @@ func (c *contender) run(ctx context.Context) {
 		if !ok {
 			continue
 		}
-		c.contend(ctx)
+		if c.hears(ctx, patience.NextBackOff()) {
+			patience.Reset()
+			c.contend(ctx)
+		}
 		if candidate != nil {
 			c.mu.Lock()
-			c.active = false
+			c.active, c.told = false, false
 			c.mu.Unlock()
 			c.s.apart(candidate.Close)
 		}
@@ -108,7 +153,7 @@ func (c *contender) stand(ctx context.Context) (closer, bool) {
 	}
 	candidate, ok := try(ctx, c, "stand for", func() (closer, error) {
 		return c.s.client.candidate(candidacy{
-			topic: c.topic, subscription: c.s.subscription + "-owner", name: c.s.name, changed: changed,
+			topic: c.topic, subscription: c.s.subscription + candidates, name: c.s.name, changed: changed,
 		})
 	}, closer.Close)
 	if !ok {
@@ -133,15 +178,19 @@ func (s *standing) Close() {
 }
 
 // contend takes the partition whenever it is proposed to us. It returns when the candidate is to be closed: ctx has
-// ended, the topic is gone, or the partition was given up and nobody asks for another.
+// ended, the topic is gone, the partition was given up and nobody asks for another, or the broker's word was missed.
 func (c *contender) contend(ctx context.Context) {
 	for ctx.Err() == nil {
 		active, gone := c.look()
 		switch {
 		case gone:
 			return
+		case !active && !c.hears(ctx, firstPatience):
+			return
 		case !active:
-			c.wait(ctx)
+			if active, _ := c.look(); !active {
+				c.wait(ctx)
+			}
 			continue
 		}
 		p := c.attach(ctx)

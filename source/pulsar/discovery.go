@@ -162,6 +162,20 @@ func (s *Source) contend(ctx context.Context, stream string, found []string, lat
 
 var errGone = errors.New("the topic was deleted")
 
+// missed is told by the library's log that a broker's word may not have been heard.
+func (s *Source) missed(topic, subscription string) {
+	if topic != "" && subscription != s.subscription+candidates {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.contenders {
+		if topic == "" || c.topic == topic {
+			c.unheard()
+		}
+	}
+}
+
 // died is told by the library's log that a consumer has given up because its topic was not there.
 func (s *Source) died(topic string) {
 	s.mu.Lock()

@@ -21,6 +21,9 @@ type lines struct {
 	// dead is told of the topic of a consumer that has given up. It is called on goroutines of the library and must not
 	// block.
 	dead func(topic string)
+	// missed is told that the library has dropped a broker's word about a candidate: that of this topic, or of any. It is
+	// called like dead.
+	missed func(topic, subscription string)
 
 	mu        sync.Mutex
 	last      cause
@@ -99,6 +102,12 @@ func (l line) hear(text string) {
 		if topic, ok := l.fields["topic"].(string); ok {
 			l.dead(topic)
 		}
+	case strings.HasPrefix(text, "Consumer not found while active consumer change"):
+		l.missed("", "")
+	case strings.HasPrefix(text, "Reconnected consumer to broker"):
+		topic, _ := l.fields["topic"].(string)
+		subscription, _ := l.fields["subscription"].(string)
+		l.missed(topic, subscription)
 	}
 	ctx := context.Background()
 	if !l.log.Enabled(ctx, slog.LevelDebug) {

@@ -169,12 +169,20 @@ func (l testLog) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// logLevel is debug where the client library is to be heard too.
+func logLevel() slog.Level {
+	if os.Getenv("KEYSTRAND_PULSAR_DEBUG") != "" {
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
+}
+
 // config is what live tests run with.
 func (l live) config(t *testing.T) Config {
 	t.Helper()
 	cfg := Config{OperationTimeout: 5 * time.Second, WatchInterval: 2 * time.Second, BusyTimeout: 20 * time.Second}
 	if testing.Verbose() {
-		cfg.Logger = slog.New(slog.NewTextHandler(testLog{t}, nil))
+		cfg.Logger = slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: logLevel()}))
 	}
 	return cfg
 }
@@ -201,7 +209,7 @@ func (l live) env(t *testing.T, cfg Config) sourcetest.Env {
 		Withholds: true,
 		NoNil:     true,
 		Patience:  2 * time.Second, // an election takes one
-		Wait:      time.Minute,
+		Wait:      30 * time.Second,
 	}
 }
 
