@@ -2,65 +2,49 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"strings"
-	"time"
-
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kgo"
-
-	"github.com/keystrand/keystrand"
-	sink "github.com/keystrand/keystrand/sink/kafka"
 )
 
 const posts = 1_000
 
-// embedded starts a broker within this process: it speaks Kafka's protocol and keeps everything in memory.
-func embedded() (*kfake.Cluster, error) { return kfake.NewCluster(kfake.NumBrokers(1)) }
+// broker is where the comments are: what the show needs beside reading them.
+type broker interface {
+	// fill makes the topic and writes comments. It returns how many the hottest post has.
+	fill(ctx context.Context, topic string, messages int) (hottest int, err error)
+	// committed asks which comments are committed, in a group whose process was killed.
+	committed(ctx context.Context, topic, group string) (func(comment) bool, error)
+	// flags are how a member is told of the broker.
+	flags() []string
+	// freed says when others get the partitions of a process that was killed.
+	freed() string
+	// close ends what was begun.
+	close()
+}
 
-// fill makes the topic and writes comments: of post i as many as (i+1)^-0.4 says, in random order. It returns how many
-// the hottest post has.
-func fill(ctx context.Context, brokers, topic string, messages int) (hottest int, err error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(brokers, ",")...))
-	if err != nil {
-		return 0, err
-	}
-	defer client.Close()
-	if _, err := kadm.NewClient(client).CreateTopic(ctx, partitions, 1, nil, topic); err != nil {
-		return 0, err
-	}
-	s, err := sink.New(strings.Split(brokers, ","), topic, sink.Config{})
-	if err != nil {
-		return 0, err
-	}
-	w, err := s.Open()
-	if err != nil {
-		return 0, err
-	}
+// comment is one message: the n-th comment of a post, from 1, and where it stands in the log.
+type comment struct {
+	post      string
+	n         int
+	partition int64
+	offset    int64
+}
+
+// draw gives comments of posts to write, in random order: of post i as many as (i+1)^-0.4 says. A comment's key is its
+// post, its value its number within the post, which is what the check looks at.
+func draw(messages int, write func(key, value []byte) error) (hottest int, err error) {
 	counts := make([]int, posts)
-	batch := make([]keystrand.Message, 0, 1_000)
 	pick := zipf(0.4)
-	for i := range messages {
+	for range messages {
 		post := pick()
 		counts[post]++
 		hottest = max(hottest, counts[post])
-		batch = append(batch, keystrand.Message{
-			Key:   fmt.Appendf(nil, "post-%d", post),
-			Value: fmt.Append(nil, counts[post]), // the number of the comment within its post: what the check looks at
-			Time:  time.Now(),
-		})
-		if len(batch) == cap(batch) || i == messages-1 {
-			if err := w.Write(ctx, batch); err != nil {
-				return 0, err
-			}
-			batch = batch[:0]
+		if err := write(fmt.Appendf(nil, "post-%d", post), fmt.Append(nil, counts[post])); err != nil {
+			return 0, err
 		}
 	}
-	return hottest, errors.Join(w.Close(), s.Close())
+	return hottest, nil
 }
 
 // zipf returns numbers below posts, i with a probability that goes with (i+1)^-s.

@@ -3,14 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
-
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
-
-	"github.com/keystrand/keystrand/commit"
 )
 
 // check follows what the members tell and holds it against what was promised.
@@ -20,9 +14,9 @@ type check struct {
 
 	mu         sync.Mutex
 	posts      map[string]*post
-	places     map[place]bool // begun by the process that runs; true: settled by it
-	done       map[place]bool // settled by any process
-	handled    int            // settled, again and again
+	begun      map[comment]bool // by the process that runs
+	done       map[comment]bool // settled by any process
+	handled    int              // settled, again and again
 	replayed   int
 	violations int
 	overlaps   int
@@ -38,15 +32,13 @@ type post struct {
 	last    int  // comment that the process that runs began last; 0: none
 }
 
-type place struct{ partition, offset int64 }
-
 type state struct {
 	settled int
 	age     time.Duration
 }
 
 func newCheck(messages int) *check {
-	return &check{messages: messages, posts: map[string]*post{}, done: map[place]bool{}}
+	return &check{messages: messages, posts: map[string]*post{}, begun: map[comment]bool{}, done: map[comment]bool{}}
 }
 
 // process says that a new process is about to begin.
@@ -54,7 +46,7 @@ func (c *check) process() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ran += c.last.Sub(c.first)
-	c.first, c.last, c.places = time.Time{}, time.Time{}, map[place]bool{}
+	c.first, c.last, c.begun = time.Time{}, time.Time{}, map[comment]bool{}
 	for _, p := range c.posts {
 		p.running, p.before, p.last = false, p.settled, 0
 	}
@@ -63,10 +55,8 @@ func (c *check) process() {
 // event takes a line of tell.
 func (c *check) event(line string) {
 	var kind byte
-	var key string
-	var n int
-	var at place
-	if _, err := fmt.Sscanf(line, "%c %s %d %d %d", &kind, &key, &n, &at.partition, &at.offset); err != nil {
+	var m comment
+	if _, err := fmt.Sscanf(line, "%c %s %d %d %d", &kind, &m.post, &m.n, &m.partition, &m.offset); err != nil {
 		return
 	}
 	c.mu.Lock()
@@ -75,64 +65,48 @@ func (c *check) event(line string) {
 	if c.first.IsZero() {
 		c.first = c.last
 	}
-	p := c.posts[key]
+	p := c.posts[m.post]
 	if p == nil {
 		p = &post{}
-		c.posts[key] = p
+		c.posts[m.post] = p
 	}
 	if kind == 's' {
-		c.begins(p, n, at)
+		c.begins(p, m)
 	} else {
-		c.ends(p, n, at)
+		c.ends(p, m)
 	}
 }
 
-func (c *check) begins(p *post, n int, at place) {
+func (c *check) begins(p *post, m comment) {
 	if p.running {
 		c.overlaps++
 	}
-	if n > p.settled+1 || p.last != 0 && n != p.last+1 {
+	if m.n > p.settled+1 || p.last != 0 && m.n != p.last+1 {
 		c.violations++ // one before it is not settled, or it does not follow the one before
 	}
-	if n <= p.before {
+	if m.n <= p.before {
 		c.replayed++
 	}
-	p.running, p.last = true, n
-	c.places[at] = false
+	p.running, p.last = true, m.n
+	c.begun[m] = true
 }
 
-func (c *check) ends(p *post, n int, at place) {
+func (c *check) ends(p *post, m comment) {
 	p.running = false
 	c.handled++
-	p.settled = max(p.settled, n)
-	c.places[at], c.done[at] = true, true
+	p.settled = max(p.settled, m.n)
+	c.done[m] = true
 }
 
-// crashed asks the broker what the killed process had committed: all else that it began may be handled again.
-func (c *check) crashed(ctx context.Context, brokers, topic, group string) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(brokers, ",")...))
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	offsets, err := kadm.NewClient(client).FetchOffsets(ctx, group)
-	if err != nil {
-		return err
-	}
-	progress := map[int64]*commit.Progress{}
-	for p, o := range offsets[topic] {
-		if progress[int64(p)], err = commit.Decode(o.Metadata); err != nil {
-			return fmt.Errorf("committed progress of partition %d: %w", p, err)
-		}
-	}
+// crashed takes what the killed process had committed: all else that it began may be handled again.
+func (c *check) crashed(committed func(comment) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for at := range c.places {
-		if p := progress[at.partition]; p == nil || !p.Settled(at.offset) {
+	for m := range c.begun {
+		if !committed(m) {
 			c.bound++
 		}
 	}
-	return nil
 }
 
 // await shows a line of progress until enough is true.

@@ -1,12 +1,13 @@
 // Command quickstart shows what keystrand does for a service whose handler takes 50 ms a message.
 //
-// It starts an embedded broker, fills a topic with comments of posts (some posts get far more than others), and reads
+// It starts an embedded broker (or takes a real one), fills a topic with comments of posts (some posts get far more than others), and reads
 // it twice: with one ordered consumer a partition, then with keystrand and 100 workers. In the middle of the second
 // reading it kills the process that reads (kill -9, so there is no last commit) and starts another. At the end it
 // prints a table: throughput, and whether anything was lost, out of order, or handled again.
 //
 //	go run ./examples/quickstart                          # needs nothing but Go
 //	go run ./examples/quickstart -brokers localhost:9092  # on a real Kafka
+//	go run ./examples/quickstart -pulsar pulsar://localhost:6650 -admin http://localhost:8080  # on a real Pulsar
 package main
 
 import (
@@ -22,18 +23,24 @@ import (
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/middleware"
 	"github.com/keystrand/keystrand/pipeline"
+	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/kafka"
+	"github.com/keystrand/keystrand/source/pulsar"
 )
 
-// read is the service: the part to copy.
-func read(ctx context.Context, brokers []string, group, topic string, workers int, key keystrand.KeyFunc) error {
-	src, err := kafka.New(brokers, group, []string{topic}, kafka.Config{
+// open picks where the comments come from. All the rest is the same for either.
+func open(at where, group, topic string) (source.Source, error) {
+	if at.pulsar != "" {
+		return pulsar.New(at.pulsar, group, []string{topic}, pulsar.Config{Logger: logger()})
+	}
+	return kafka.New(strings.Split(at.brokers, ","), group, []string{topic}, kafka.Config{
 		SessionTimeout: 6 * time.Second, // so soon the partitions of a killed process go to another
 		Logger:         logger(),
 	})
-	if err != nil {
-		return err
-	}
+}
+
+// read is the service: the part to copy.
+func read(ctx context.Context, src source.Source, workers int, key keystrand.KeyFunc) error {
 	p, err := pipeline.From(src).
 		Use(middleware.Retry(middleware.RetryPolicy{}), middleware.Timeout(5*time.Second)).
 		Handle(keystrand.HandlerFunc(saveComment)).
@@ -61,7 +68,10 @@ func saveComment(ctx context.Context, m *keystrand.Message) error {
 }
 
 func main() {
-	brokers := flag.String("brokers", "", "addresses of a real Kafka, separated by commas; none: an embedded broker")
+	var at where
+	flag.StringVar(&at.brokers, "brokers", "", "addresses of a real Kafka, separated by commas; none: an embedded broker")
+	flag.StringVar(&at.pulsar, "pulsar", "", "URL of a real Pulsar, to show it on that")
+	flag.StringVar(&at.admin, "admin", "", "with -pulsar: URL of its web service (default http://HOST:8080)")
 	asJSON := flag.Bool("json", false, "print the table as one JSON object")
 	messages := flag.Int("messages", 12_000, "comments in the topic")
 	member := flag.String("member", "", "run as a member of this group; the quickstart starts itself so")
@@ -71,7 +81,10 @@ func main() {
 
 	var err error
 	if *member == "" {
-		err = show(*brokers, *messages, *asJSON)
+		var b broker
+		if b, err = at.broker(); err == nil {
+			err = show(b, *messages, *asJSON)
+		}
 	} else {
 		ctx, cancel := context.WithCancel(context.Background())
 		go func() { // standard input ends when the quickstart has seen enough, or has died
@@ -82,12 +95,25 @@ func main() {
 		if *baseline {
 			workers, key = partitions, keystrand.ByPartition
 		}
-		err = read(ctx, strings.Split(*brokers, ","), *member, *topic, workers, key)
+		var src source.Source
+		if src, err = open(at, *member, *topic); err == nil {
+			err = read(ctx, src, workers, key)
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "quickstart:", err)
 		os.Exit(1)
 	}
+}
+
+// where the broker is.
+type where struct{ brokers, pulsar, admin string }
+
+func (at where) broker() (broker, error) {
+	if at.pulsar != "" {
+		return newPulsar(at.pulsar, at.admin)
+	}
+	return newKafka(at.brokers)
 }
 
 // logger tells on standard error what is worth a look.

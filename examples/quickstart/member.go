@@ -23,12 +23,13 @@ type member struct {
 	told  sync.WaitGroup
 }
 
-func start(brokers, topic, group string, baseline bool, c *check) (*member, error) {
+func start(b broker, topic, group string, baseline bool, c *check) (*member, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	m := &member{cmd: exec.Command(self, "-brokers", brokers, "-topic", topic, "-member", group, fmt.Sprintf("-baseline=%t", baseline))}
+	flags := append(b.flags(), "-topic", topic, "-member", group, fmt.Sprintf("-baseline=%t", baseline))
+	m := &member{cmd: exec.Command(self, flags...)}
 	m.cmd.Stderr = os.Stderr
 	if m.input, err = m.cmd.StdinPipe(); err != nil {
 		return nil, err

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 )
 
@@ -27,7 +26,7 @@ type table struct {
 }
 
 // show runs the whole demonstration.
-func show(brokers string, messages int, asJSON bool) error {
+func show(b broker, messages int, asJSON bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
 	say := func(format string, args ...any) {
@@ -35,17 +34,9 @@ func show(brokers string, messages int, asJSON bool) error {
 			fmt.Printf(format, args...)
 		}
 	}
-	if brokers == "" {
-		broker, err := embedded()
-		if err != nil {
-			return err
-		}
-		defer broker.Close()
-		brokers = strings.Join(broker.ListenAddrs(), ",")
-		say("embedded broker on %s\n", brokers)
-	}
+	defer b.close()
 	topic := fmt.Sprintf("quickstart-%d", time.Now().UnixNano())
-	hottest, err := fill(ctx, brokers, topic, messages)
+	hottest, err := b.fill(ctx, topic, messages)
 	if err != nil {
 		return err
 	}
@@ -53,7 +44,7 @@ func show(brokers string, messages int, asJSON bool) error {
 
 	say("one ordered consumer a partition, for %v\n", baselineTime)
 	base := newCheck(messages)
-	m, err := start(brokers, topic, topic+"-baseline", true, base)
+	m, err := start(b, topic, topic+"-baseline", true, base)
 	if err != nil {
 		return err
 	}
@@ -64,16 +55,18 @@ func show(brokers string, messages int, asJSON bool) error {
 
 	say("\nkeystrand, 100 workers\n")
 	c := newCheck(messages)
-	if m, err = start(brokers, topic, topic+"-keystrand", false, c); err != nil {
+	if m, err = start(b, topic, topic+"-keystrand", false, c); err != nil {
 		return err
 	}
 	c.await(ctx, func(s state) bool { return s.settled >= messages/2 }, say)
 	m.kill()
-	if err := c.crashed(ctx, brokers, topic, topic+"-keystrand"); err != nil {
+	committed, err := b.committed(ctx, topic, topic+"-keystrand")
+	if err != nil {
 		return err
 	}
-	say("\nkilled; up to %d messages will be handled again. Its partitions are free when its session of 6 s is over\n", c.bound)
-	if m, err = start(brokers, topic, topic+"-keystrand", false, c); err != nil {
+	c.crashed(committed)
+	say("\nkilled; up to %d messages will be handled again. Others get its partitions %s\n", c.bound, b.freed())
+	if m, err = start(b, topic, topic+"-keystrand", false, c); err != nil {
 		return err
 	}
 	c.await(ctx, func(s state) bool { return s.settled >= messages }, say)
