@@ -2,6 +2,7 @@
 // keys and with skewed ones, each as a share of what is possible.
 //
 //	go run ./benchmarks/workers              # on a log in memory
+//	go run ./benchmarks/workers -pulsar pulsar://localhost:6650 -admin http://localhost:8080  # on a real Pulsar
 //	go run ./benchmarks/workers -json        # one object a row
 //	go run ./benchmarks/workers -short       # a few seconds
 //
@@ -9,6 +10,9 @@
 // as many goroutines in a loop, in the same run: timers fire late, and that is not the framework's. Bound is the time
 // taken divided by the least time possible, which is the larger of all work / workers and the chain of the hottest key,
 // both from the handler times as they were measured.
+//
+// On Pulsar the topic has four partitions, a key is in one of them, and the clock starts when all four are there; it ends,
+// as on the log in memory, with the last message. Rows without keystrand do not read from anywhere.
 package main
 
 import (
@@ -24,11 +28,13 @@ import (
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/benchmarks/internal/bench"
 	"github.com/keystrand/keystrand/pipeline"
+	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/memory"
 )
 
 type row struct {
 	Engine     string  `json:"engine"`
+	Log        string  `json:"log"`
 	Keys       string  `json:"keys"`
 	Workers    int     `json:"workers"`
 	Handler    float64 `json:"handler_ms"`
@@ -43,48 +49,89 @@ type row struct {
 func main() {
 	asJSON := flag.Bool("json", false, "print one JSON object a row")
 	short := flag.Bool("short", false, "a few seconds: the figures say less")
+	url := flag.String("pulsar", "", "URL of a real Pulsar to read from; none: a log in memory")
+	admin := flag.String("admin", "", "with -pulsar: URL of its web service (default http://HOST:8080)")
 	flag.Parse()
-	rounds := 100
-	sweep := []int{1, 10, 100, 1_000, 10_000}
-	zipf, latency := 12_000, 50*time.Millisecond
-	if *short {
-		rounds, sweep, zipf, latency = 10, []int{10, 100}, 1_200, 10*time.Millisecond
+	if err := sweep(*url, *admin, *asJSON, *short); err != nil {
+		fmt.Fprintln(os.Stderr, "workers:", err)
+		os.Exit(1)
 	}
-	if !*asJSON {
+}
+
+func sweep(url, admin string, asJSON, short bool) error {
+	rounds := 100
+	sizes := []int{1, 10, 100, 1_000, 10_000}
+	zipf, latency := 12_000, 50*time.Millisecond
+	if short {
+		rounds, sizes, zipf, latency = 10, []int{10, 100}, 1_200, 10*time.Millisecond
+	}
+	name, run := "memory", runMemory
+	if url != "" {
+		p, err := newOnPulsar(url, admin)
+		if err != nil {
+			return err
+		}
+		defer p.Close()
+		name, run = "Pulsar", p.run
+	}
+	if !asJSON {
 		fmt.Println(bench.Machine())
 	}
-	t := bench.NewTable("uniform keys", *asJSON)
-	for _, w := range sweep {
-		keys := bench.Uniform(100*w, rounds*w)
-		bare := runBare(w, rounds, latency)
-		t.Row(measure("keystrand", runPipeline, keys, w, latency, bare))
-		if w == 100 || *short {
-			t.Row(measure("hash-sharded workers", runHash, keys, w, latency, bare))
+	var failed error
+	var t *bench.Table
+	add := func(engine, log string, run func(*work, int) error, keys *bench.Keys, workers int, latency, bare time.Duration) {
+		if failed != nil {
+			return
+		}
+		var r row
+		if r, failed = measure(engine, run, keys, workers, latency, bare); failed == nil {
+			r.Log = log
+			t.Row(r)
 		}
 	}
-	t = bench.NewTable("skewed keys", *asJSON)
-	for _, w := range sweep {
+	keystrand := func(keys *bench.Keys, workers int, latency, bare time.Duration) {
+		add("keystrand", name, run, keys, workers, latency, bare)
+	}
+	hash := func(keys *bench.Keys, workers int, latency, bare time.Duration) {
+		add("hash-sharded workers", "none", runHash, keys, workers, latency, bare)
+	}
+	t = bench.NewTable("uniform keys", asJSON)
+	for _, w := range sizes {
+		keys := bench.Uniform(100*w, rounds*w)
+		bare := runBare(w, rounds, latency)
+		keystrand(keys, w, latency, bare)
+		if w == 100 || short {
+			hash(keys, w, latency, bare)
+		}
+	}
+	t = bench.NewTable("skewed keys", asJSON)
+	for _, w := range sizes {
 		if n := rounds * w / 4; w >= 10 && w <= 1_000 {
-			t.Row(measure("keystrand", runPipeline, bench.Zipf(10_000, n), w, latency, 0))
+			keystrand(bench.Zipf(10_000, n), w, latency, 0)
 		}
 	}
 	keys := bench.Zipf(10_000, zipf)
-	t.Row(measure("keystrand", runPipeline, keys, 24, 10*time.Millisecond, 0))
-	t.Row(measure("hash-sharded workers", runHash, keys, 24, 10*time.Millisecond, 0))
+	keystrand(keys, 24, 10*time.Millisecond, 0)
+	hash(keys, 24, 10*time.Millisecond, 0)
+	return failed
 }
 
 // work is the handler, and what it measures.
 type work struct {
 	keys    *bench.Keys
 	latency time.Duration
+	start   time.Time // when messages could begin
+	number  func(m *keystrand.Message) int
 	total   atomic.Int64   // ns spent in the handler
 	byKey   []atomic.Int64 // the same for each key
 	left    atomic.Int64
+	took    time.Duration // from start to the last message
 	done    chan struct{} // closed with the last message
 }
 
 func newWork(keys *bench.Keys, latency time.Duration) *work {
 	w := &work{keys: keys, latency: latency, byKey: make([]atomic.Int64, keys.Count()), done: make(chan struct{})}
+	w.start, w.number = time.Now(), func(m *keystrand.Message) int { return int(m.Offset) }
 	w.left.Store(int64(keys.Len()))
 	return w
 }
@@ -94,26 +141,21 @@ func (w *work) handle(_ context.Context, m *keystrand.Message) error {
 	time.Sleep(w.latency)
 	d := int64(time.Since(start))
 	w.total.Add(d)
-	w.byKey[w.keys.Number(int(m.Offset))].Add(d)
+	w.byKey[w.keys.Number(w.number(m))].Add(d)
 	if w.left.Add(-1) == 0 {
+		w.took = time.Since(w.start)
 		close(w.done)
 	}
 	return nil
 }
 
 // measure runs one engine and compares.
-func measure(engine string, run func(*work, int), keys *bench.Keys, workers int, latency, bare time.Duration) row {
+func measure(engine string, run func(*work, int) error, keys *bench.Keys, workers int, latency, bare time.Duration) (row, error) {
 	w := newWork(keys, latency)
-	start := time.Now()
-	var took time.Duration
-	ended := make(chan struct{})
-	go func() {
-		<-w.done
-		took = time.Since(start)
-		close(ended)
-	}()
-	run(w, workers)
-	<-ended
+	if err := run(w, workers); err != nil {
+		return row{}, err
+	}
+	<-w.done
 	chain := int64(0)
 	for i := range w.byKey {
 		chain = max(chain, w.byKey[i].Load())
@@ -121,35 +163,38 @@ func measure(engine string, run func(*work, int), keys *bench.Keys, workers int,
 	ideal := float64(workers) / latency.Seconds()
 	r := row{
 		Engine: engine, Keys: keys.Name, Workers: workers, Handler: float64(latency) / 1e6, Messages: keys.Len(),
-		Seconds: took.Seconds(), Rate: float64(keys.Len()) / took.Seconds(),
-		Bound: float64(took) / float64(max(chain, w.total.Load()/int64(workers))),
+		Seconds: w.took.Seconds(), Rate: float64(keys.Len()) / w.took.Seconds(),
+		Bound: float64(w.took) / float64(max(chain, w.total.Load()/int64(workers))),
 	}
 	r.Efficiency = r.Rate / ideal
 	if bare > 0 {
-		r.Bare = float64(bare) / float64(took)
+		r.Bare = float64(bare) / float64(w.took)
 	}
-	return r
+	return r, nil
 }
 
-func runPipeline(w *work, workers int) {
+func runMemory(w *work, workers int) error {
 	log := memory.Generate("work", 1, int64(w.keys.Len()), func(_ int32, offset int64, m *keystrand.Message) {
 		m.Key = w.keys.At(int(offset))
 	})
-	p, err := pipeline.From(memory.NewSource(memory.Config{}, log)).
+	w.start = time.Now()
+	return runPipeline(context.Background(), memory.NewSource(memory.Config{}, log), w, workers)
+}
+
+func runPipeline(ctx context.Context, src source.Source, w *work, workers int) error {
+	p, err := pipeline.From(src).
 		Handle(keystrand.HandlerFunc(w.handle)).
 		Limits(pipeline.Limits{Workers: workers, InFlight: max(20_000, 4*workers)}).
 		Build()
-	if err == nil {
-		err = p.Run(context.Background())
-	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "workers:", err)
-		os.Exit(1)
+		return err
 	}
+	return p.Run(ctx)
 }
 
 // runHash is what is often written by hand: a key belongs to a worker, which has a channel of 100 messages.
-func runHash(w *work, workers int) {
+func runHash(w *work, workers int) error {
+	w.start = time.Now()
 	seed, queues := maphash.MakeSeed(), make([]chan int64, workers)
 	var wg sync.WaitGroup
 	for i := range queues {
@@ -167,6 +212,7 @@ func runHash(w *work, workers int) {
 		close(q)
 	}
 	wg.Wait()
+	return nil
 }
 
 // runBare calls the handler from as many goroutines, rounds times each, and returns the time it took.
