@@ -34,6 +34,7 @@ type fake struct {
 	opened     int                                              // producers ever
 	violations []string                                         // what the sink must never do
 	ended      bool                                             // the client is closed
+	pieces     bool                                             // each message is an entry of its own, as if the library cut batches
 	oneWriter  bool                                             // a second producer for a partition is a violation
 }
 
@@ -235,7 +236,7 @@ func (p *fakeProducer) FlushWithCtx(ctx context.Context) error {
 	for _, s := range p.batch {
 		k := string(s.m.Key)
 		n, ok := entries[k]
-		if !ok {
+		if !ok || f.pieces {
 			n = len(p.pending)
 			entries[k] = n
 			p.pending = append(p.pending, nil)

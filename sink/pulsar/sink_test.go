@@ -274,6 +274,41 @@ func TestSilentPartitionIsReportedAndOthersAreDurable(t *testing.T) {
 	})
 }
 
+// Should the library ever store a message behind one of its key that failed, it is not called durable: it goes again.
+func TestDurableIsNeverReportedBehindAGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(map[string]int{"out": 0})
+		f.pieces = true
+		faults := []fault{fail}
+		f.fault = func(string, []keystrand.Message) fault {
+			if len(faults) == 0 {
+				return store
+			}
+			defer func() { faults = faults[1:] }()
+			return faults[0]
+		}
+		opened := 0
+		f.openFault = func(string) error {
+			if opened++; opened == 2 {
+				return errors.New("server error: IncompatibleSchema: no") // ends the Write
+			}
+			return nil
+		}
+		w := f.writer(t, "out", Config{})
+		ms := keyed("a=1", "b=1", "a=2")
+		p, ok := errors.AsType[*sink.PartialError](w.Write(t.Context(), ms))
+		if !ok || p.Errs[0] == nil || p.Errs[1] != nil || p.Errs[2] == nil {
+			t.Fatalf("error: %v", p)
+		}
+		if err := w.Write(t.Context(), []keystrand.Message{ms[0], ms[2]}); err != nil {
+			t.Fatal(err)
+		}
+		if got := values(f.read()); got["a"] != "2 1 2" || got["b"] != "1" {
+			t.Errorf("stored %v", got)
+		}
+	})
+}
+
 func TestQuotaIsBackPressure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(map[string]int{"out": 0})
