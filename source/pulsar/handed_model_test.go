@@ -16,7 +16,7 @@ type testID struct {
 	ledger, entry int64
 	batch, size   int32
 	partition     int32
-	tracker       *tracker
+	tracker       *fakeTracker
 }
 
 func (i *testID) Serialize() []byte   { return nil }

@@ -1,0 +1,533 @@
+package pulsar
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/apache/pulsar-client-go/pulsar"
+
+	"github.com/keystrand/keystrand"
+)
+
+// fakeBroker is a broker, and the client library in front of it, as far as the source sees them: with the faults of both
+// that a real broker shows rarely.
+type fakeBroker struct {
+	index     bool          // it numbers messages
+	batchAcks bool          // it keeps acknowledgements of single messages of a batch
+	delay     time.Duration // between a change of candidates and its word
+
+	mu         sync.Mutex
+	changed    chan struct{} // closed at every change
+	partitions map[string]int
+	topics     map[string]*fakeTopic
+	ledger     int64
+	down       bool
+	dropped    int                     // so many of its next words about candidates are lost
+	refuse     func() error            // what a subscription is answered; nil: it is accepted
+	fault      func() ackFault         // of an acknowledgement
+	journal    []map[*fakeEntry][]bool // acknowledgements as they were before each request
+	requests   int
+}
+
+type ackFault uint8
+
+const (
+	noFault ackFault = iota
+	notStored
+	storedUnanswered
+	hangs // until the consumer is closed
+)
+
+type fakeTopic struct {
+	name       string
+	number     int
+	ledger     int64
+	next       int64 // index
+	entries    []*fakeEntry
+	holder     *fakeConsumer
+	candidates []*fakeCandidate
+	round      int // of the election
+}
+
+type fakeEntry struct {
+	ledger, entry int64
+	index         int64
+	msgs          []keystrand.Message
+	sealed        bool
+	acked         []bool
+}
+
+var (
+	errFakeBusy   = errors.New("server error: ConsumerBusy: Exclusive consumer is already connected")
+	errFakeGone   = errors.New("server error: TopicNotFound: Topic does not exist")
+	errFakeDown   = errors.New("connection error")
+	errFakeClosed = errors.New("consumer state is closed")
+)
+
+func newFakeBroker() *fakeBroker {
+	return &fakeBroker{
+		index: true, delay: time.Second, changed: make(chan struct{}),
+		partitions: make(map[string]int), topics: make(map[string]*fakeTopic), ledger: 10,
+	}
+}
+
+// change runs f under the lock and tells everybody who waits.
+func (b *fakeBroker) change(f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f()
+	close(b.changed)
+	b.changed = make(chan struct{})
+}
+
+// create makes a topic with this many partitions, or more of them.
+func (b *fakeBroker) create(topic string, partitions int) {
+	b.change(func() {
+		b.partitions[topic] = partitions
+		for n := range partitions {
+			name := fmt.Sprintf("%s-partition-%d", topic, n)
+			if b.topics[name] == nil {
+				b.ledger++
+				b.topics[name] = &fakeTopic{name: name, number: n, ledger: b.ledger}
+			}
+		}
+	})
+}
+
+// remove deletes a topic; who consumes it hears nothing.
+func (b *fakeBroker) remove(topic string) {
+	b.change(func() {
+		for n := range b.partitions[topic] {
+			delete(b.topics, fmt.Sprintf("%s-partition-%d", topic, n))
+		}
+		delete(b.partitions, topic)
+	})
+}
+
+// recreate deletes the messages of a topic and begins it anew; its consumers stay attached.
+func (b *fakeBroker) recreate(topic string) {
+	b.change(func() {
+		for n := range b.partitions[topic] {
+			t := b.topics[fmt.Sprintf("%s-partition-%d", topic, n)]
+			b.ledger += 2
+			t.ledger, t.next, t.entries = b.ledger, 0, nil
+			if t.holder != nil {
+				t.holder.rewind()
+			}
+		}
+	})
+}
+
+// produce appends one entry: a message, or a batch.
+func (b *fakeBroker) produce(topic string, msgs ...keystrand.Message) *fakeEntry {
+	t := b.topics[topic]
+	e := &fakeEntry{ledger: t.ledger, entry: int64(len(t.entries)), index: t.next, msgs: msgs, acked: make([]bool, len(msgs))}
+	b.change(func() {
+		t.next += int64(len(msgs))
+		t.entries = append(t.entries, e)
+	})
+	return e
+}
+
+// reconnect breaks the connection of a topic's consumer, which the library makes again after d: what is not acknowledged
+// comes again.
+func (b *fakeBroker) reconnect(topic string, d time.Duration) {
+	b.change(func() {
+		if h := b.topics[topic].holder; h != nil {
+			h.offline = true
+			time.AfterFunc(d, func() {
+				b.change(func() {
+					h.offline = false
+					h.rewind()
+				})
+			})
+		}
+	})
+}
+
+// forget takes the last n acknowledgement requests back, as a broker does that is killed.
+func (b *fakeBroker) forget(n int) {
+	b.change(func() {
+		for range min(n, len(b.journal)) {
+			last := b.journal[len(b.journal)-1]
+			b.journal = b.journal[:len(b.journal)-1]
+			for e, acked := range last {
+				e.acked = acked
+			}
+		}
+	})
+}
+
+func (b *fakeBroker) unacked(topic string) (offsets []int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, e := range b.topics[topic].entries {
+		for i := range e.msgs {
+			if !e.acked[i] {
+				offsets = append(offsets, e.index+int64(i))
+			}
+		}
+	}
+	return offsets
+}
+
+// fakeClient is the library in one process.
+type fakeClient struct {
+	b       *fakeBroker
+	byBatch bool
+
+	mu        sync.Mutex
+	dead      bool
+	consumers []*fakeConsumer
+	stood     []*fakeCandidate
+}
+
+func (c *fakeClient) partitions(topic string) ([]string, error) {
+	c.b.mu.Lock()
+	defer c.b.mu.Unlock()
+	n, there := c.b.partitions[topic]
+	switch {
+	case c.b.down:
+		return nil, errFakeDown
+	case !there:
+		return nil, errFakeGone
+	}
+	var all []string
+	for i := range n {
+		all = append(all, fmt.Sprintf("%s-partition-%d", topic, i))
+	}
+	return all, nil
+}
+
+// crash ends everything without a word.
+func (c *fakeClient) crash() {
+	c.mu.Lock()
+	c.dead = true
+	consumers, stood := c.consumers, c.stood
+	c.mu.Unlock()
+	for _, d := range consumers {
+		d.Close()
+	}
+	for _, f := range stood {
+		f.Close()
+	}
+}
+
+func (c *fakeClient) close() { c.crash() }
+
+func (c *fakeClient) admitted(topic string) (*fakeTopic, error) {
+	c.mu.Lock()
+	dead := c.dead
+	c.mu.Unlock()
+	t := c.b.topics[topic]
+	switch {
+	case c.b.down, dead:
+		return nil, errFakeDown
+	case t == nil:
+		return nil, errFakeGone
+	case c.b.refuse != nil:
+		return t, c.b.refuse()
+	}
+	return t, nil
+}
+
+type fakeCandidate struct {
+	b      *fakeBroker
+	t      *fakeTopic
+	o      candidacy
+	once   sync.Once
+	told   bool
+	active bool
+}
+
+func (c *fakeClient) candidate(o candidacy) (closer, error) {
+	f := &fakeCandidate{b: c.b, o: o}
+	var err error
+	c.b.change(func() {
+		if f.t, err = c.admitted(o.topic); err == nil {
+			f.t.candidates = append(f.t.candidates, f)
+			slices.SortFunc(f.t.candidates, func(a, b *fakeCandidate) int { return cmp.Compare(a.o.name, b.o.name) })
+			c.b.elect(f.t)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	c.stood = append(c.stood, f)
+	c.mu.Unlock()
+	return f, nil
+}
+
+// elect chooses among the candidates of a topic, later.
+func (b *fakeBroker) elect(t *fakeTopic) {
+	t.round++
+	round := t.round
+	time.AfterFunc(b.delay, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if t.round != round || len(t.candidates) == 0 {
+			return
+		}
+		chosen := t.candidates[t.number%len(t.candidates)]
+		for _, f := range t.candidates {
+			if active := f == chosen; active != f.active || !f.told {
+				f.active, f.told = active, true
+				if b.dropped > 0 {
+					b.dropped--
+					continue
+				}
+				f.o.changed(active)
+			}
+		}
+	})
+}
+
+func (f *fakeCandidate) Close() {
+	f.once.Do(func() {
+		f.b.change(func() {
+			f.t.candidates = slices.DeleteFunc(f.t.candidates, func(g *fakeCandidate) bool { return g == f })
+			f.b.elect(f.t)
+		})
+	})
+}
+
+type fakeConsumer struct {
+	b       *fakeBroker
+	t       *fakeTopic
+	byBatch bool
+	ch      chan pulsar.ConsumerMessage
+	closed  chan struct{}
+	ended   chan struct{}
+	once    sync.Once
+
+	// Guarded by the broker's mu.
+	offline bool
+	entry   int // next to be sent
+	msg     int
+	turn    int // of the stream: rewinding begins another
+	tracker map[int]*fakeTracker
+}
+
+// fakeTracker is what the library knows of the messages of one delivered batch.
+type fakeTracker struct{ acked []bool }
+
+func (c *fakeClient) attach(o attachment) (consumer, error) {
+	d := &fakeConsumer{
+		b: c.b, byBatch: c.byBatch, ch: make(chan pulsar.ConsumerMessage, 10),
+		closed: make(chan struct{}), ended: make(chan struct{}),
+	}
+	var err error
+	c.b.change(func() {
+		if d.t, err = c.admitted(o.topic); err != nil {
+			return
+		}
+		if d.t.holder != nil {
+			err = errFakeBusy
+			return
+		}
+		d.t.holder = d
+		d.rewind()
+		if o.latest {
+			d.entry = len(d.t.entries)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	c.consumers = append(c.consumers, d)
+	c.mu.Unlock()
+	go d.feed()
+	return d, nil
+}
+
+func (d *fakeConsumer) Chan() <-chan pulsar.ConsumerMessage { return d.ch }
+func (d *fakeConsumer) Seek(pulsar.MessageID) error         { return nil }
+func (d *fakeConsumer) SeekByTime(time.Time) error          { return nil }
+
+// rewind lets everything come again that is not acknowledged; what is in the channel stays there.
+func (d *fakeConsumer) rewind() {
+	d.entry, d.msg, d.tracker = 0, 0, make(map[int]*fakeTracker)
+	d.turn++
+}
+
+// feed sends what is not acknowledged, in order.
+func (d *fakeConsumer) feed() {
+	defer close(d.ended)
+	for {
+		d.b.mu.Lock()
+		m, turn, changed := d.next(), d.turn, d.b.changed
+		d.b.mu.Unlock()
+		ch := d.ch
+		if m == nil {
+			ch = nil
+		}
+		select {
+		case ch <- pulsar.ConsumerMessage{Message: m}:
+			d.b.mu.Lock()
+			if d.turn == turn {
+				d.msg++
+			}
+			d.b.mu.Unlock()
+		case <-changed:
+		case <-d.closed:
+			return
+		}
+	}
+}
+
+func (d *fakeConsumer) next() pulsar.Message {
+	for ; !d.offline && d.entry < len(d.t.entries); d.entry, d.msg = d.entry+1, 0 {
+		e := d.t.entries[d.entry]
+		for ; d.msg < len(e.msgs); d.msg++ {
+			if e.acked[d.msg] {
+				continue
+			}
+			if d.tracker[d.entry] == nil {
+				d.tracker[d.entry] = &fakeTracker{acked: make([]bool, len(e.msgs))}
+			}
+			return &fakeMessage{b: d.b, t: d.t, e: e, i: d.msg, id: &testID{
+				ledger: e.ledger, entry: e.entry, batch: int32(d.msg), size: int32(len(e.msgs)), tracker: d.tracker[d.entry],
+			}}
+		}
+	}
+	return nil
+}
+
+func (d *fakeConsumer) AckIDList(ids []pulsar.MessageID) error {
+	for {
+		d.b.mu.Lock()
+		offline, changed := d.offline, d.b.changed
+		fault := noFault
+		if d.b.fault != nil && !offline {
+			fault = d.b.fault()
+		}
+		select {
+		case <-d.closed:
+			d.b.mu.Unlock()
+			return errFakeClosed
+		default:
+		}
+		if !offline && fault != hangs {
+			defer d.b.mu.Unlock()
+			if fault == notStored {
+				return errFakeDown
+			}
+			d.apply(ids)
+			if fault == storedUnanswered {
+				return errFakeDown
+			}
+			return nil
+		}
+		d.b.mu.Unlock()
+		if fault == hangs {
+			<-d.closed
+			return errFakeClosed
+		}
+
+		select {
+		case <-changed:
+		case <-d.closed:
+			return errFakeClosed
+		}
+	}
+}
+
+func (d *fakeConsumer) apply(ids []pulsar.MessageID) {
+	before := make(map[*fakeEntry][]bool)
+	d.b.requests++
+	for _, id := range ids {
+		for _, e := range d.t.entries {
+			if e.ledger != id.LedgerID() || e.entry != id.EntryID() {
+				continue
+			}
+			if before[e] == nil {
+				before[e] = slices.Clone(e.acked)
+			}
+			whole := id.BatchIdx() < 0
+			if own, ok := id.(*testID); ok && !whole {
+				own.tracker.acked[own.batch] = true
+				whole = !slices.Contains(own.tracker.acked, false)
+				if d.byBatch && d.b.batchAcks {
+					e.acked[own.batch] = true
+				}
+			}
+			for i := range e.acked {
+				e.acked[i] = e.acked[i] || whole
+			}
+		}
+	}
+	d.b.journal = append(d.b.journal, before)
+}
+
+func (d *fakeConsumer) Close() {
+	d.once.Do(func() {
+		close(d.closed)
+		<-d.ended
+		d.b.change(func() {
+			if d.t.holder == d {
+				d.t.holder = nil
+			}
+		})
+	})
+}
+
+// fakeMessage is a message as the library brings it.
+type fakeMessage struct {
+	pulsar.Message
+	b  *fakeBroker
+	t  *fakeTopic
+	e  *fakeEntry
+	i  int
+	id *testID
+}
+
+func (m *fakeMessage) ID() pulsar.MessageID { return m.id }
+func (m *fakeMessage) Key() string          { return string(m.e.msgs[m.i].Key) }
+func (m *fakeMessage) Payload() []byte {
+	if v := m.e.msgs[m.i].Value; v != nil {
+		return v
+	}
+	return []byte{}
+}
+func (m *fakeMessage) EventTime() time.Time   { return time.Unix(0, 0) }
+func (m *fakeMessage) PublishTime() time.Time { return time.Unix(1_700_000_000, 0) }
+
+func (m *fakeMessage) Properties() map[string]string {
+	all := make(map[string]string)
+	for _, h := range m.e.msgs[m.i].Headers {
+		all[h.Key] = string(h.Value)
+	}
+	return all
+}
+
+func (m *fakeMessage) Index() *uint64 {
+	if !m.b.index {
+		return nil
+	}
+	i := uint64(m.e.index) + uint64(m.i)
+	return &i
+}
+
+func (m *fakeMessage) GetEncryptionContext() *pulsar.EncryptionContext {
+	if !m.e.sealed {
+		return nil
+	}
+	return &pulsar.EncryptionContext{Keys: map[string]pulsar.EncryptionKey{"orders-key": {}}}
+}
+
+// source makes a source of this broker.
+func (b *fakeBroker) source(cfg Config, topics ...string) (*Source, *fakeClient, error) {
+	s, err := New("pulsar://fake:6650", "billing", topics, cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	c := &fakeClient{b: b, byBatch: cfg.BatchIndexAcks}
+	s.connect = func() (client, error) { return c, nil }
+	return s, c, nil
+}
