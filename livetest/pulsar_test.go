@@ -67,10 +67,10 @@ type pulsarCluster struct {
 	byIndex   bool   // members acknowledge inside batches
 	ca, token string // files, of what members show; empty: nothing
 
-	restarting sync.RWMutex // held for writing while the node is restarted: what is sent then can be stored twice
-	mu         sync.Mutex
-	producers  map[Place]pulsar.Producer // guarded by mu
-	logs       map[Place][]stored        // guarded by mu: what was produced, in order
+	moving    sync.RWMutex // held for writing while the broker goes, or gives topics away: what is sent then can be stored twice
+	mu        sync.Mutex
+	producers map[Place]pulsar.Producer // guarded by mu
+	logs      map[Place][]stored        // guarded by mu: what was produced, in order
 }
 
 // stored is where a message is in the log of its partition.
@@ -151,8 +151,8 @@ func (p *pulsarCluster) path(stream string) string {
 
 // Produce writes messages and fills in their offsets.
 func (p *pulsarCluster) Produce(ctx context.Context, ms []Message) error {
-	p.restarting.RLock()
-	defer p.restarting.RUnlock()
+	p.moving.RLock()
+	defer p.moving.RUnlock()
 	var wrote sync.WaitGroup
 	failed := make(chan error, len(ms))
 	places := make([]stored, len(ms))
@@ -259,8 +259,8 @@ func (p *pulsarCluster) Progress(ctx context.Context, stream, group string) (map
 
 // Restart ends the broker and starts it again.
 func (p *pulsarCluster) Restart(ctx context.Context, node int, kill bool) error {
-	p.restarting.Lock()
-	defer p.restarting.Unlock()
+	p.moving.Lock()
+	defer p.moving.Unlock()
 	end := "stop"
 	if kill {
 		end = "kill"
@@ -283,6 +283,8 @@ func (p *pulsarCluster) control(ctx context.Context, args ...string) error {
 // MoveLeaders unloads the partitions of the stream: the broker closes everything that has to do with them, and loads them
 // again for the first who comes.
 func (p *pulsarCluster) MoveLeaders(ctx context.Context, stream string) error {
+	p.moving.Lock()
+	defer p.moving.Unlock()
 	return p.admin.do(ctx, "PUT", p.path(stream)+"/unload", nil, nil)
 }
 
