@@ -1,0 +1,456 @@
+package pulsar
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source"
+)
+
+const (
+	topic0 = "orders-partition-0"
+	second = time.Second
+)
+
+// inBubble runs a test with a broker that has the topic orders of one partition.
+func inBubble(t *testing.T, f func(t *testing.T, b *fakeBroker)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		b := newFakeBroker()
+		b.create("orders", 1)
+		f(t, b)
+	})
+}
+
+func TestCommitOutlivesAHangingAcknowledgement(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *fakeBroker) {
+		m := join(t, b, Config{}, "orders")
+		p := m.accept()
+		for _, msg := range numbered(0, 10) {
+			b.produce(topic0, msg)
+		}
+		read(t, p, 10)
+		b.reconnect(topic0, time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*second)
+		defer cancel()
+		_, err := p.Commit(ctx, &commit.Progress{Frontier: 4})
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "outcome is unknown") {
+			t.Fatalf("commit while the connection is down: %v", err)
+		}
+		// The next one waits for that one's answer, and says more.
+		ctx, cancel = context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		if stored, err := p.Commit(ctx, &commit.Progress{Frontier: 6}); err != nil || stored.Frontier != 6 || stored.Replays != 0 {
+			t.Fatalf("commit after the reconnect: %+v, %v", stored, err)
+		}
+		if got := b.unacked(topic0); len(got) != 4 || got[0] != 6 {
+			t.Fatalf("not acknowledged are %v, want 6 to 9", got)
+		}
+		nothing(t, p) // what came again is known
+		if err := p.Release(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestReleaseIsBoundedWhileAnAcknowledgementHangs(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *fakeBroker) {
+		m := join(t, b, Config{}, "orders")
+		p := m.accept()
+		b.produce(topic0, numbered(0, 1)...)
+		read(t, p, 1)
+		b.fault = func() ackFault { return hangs }
+		ctx, cancel := context.WithTimeout(t.Context(), second)
+		defer cancel()
+		if _, err := p.Commit(ctx, &commit.Progress{Frontier: 1}); err == nil {
+			t.Fatal("the commit was confirmed")
+		}
+		begin := time.Now()
+		if err := p.Release(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(begin); d > ackGrace {
+			t.Errorf("Release took %v", d)
+		}
+	})
+}
+
+func TestFailedAcknowledgementsAreToldAndSentAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *fakeBroker) {
+		m := join(t, b, Config{}, "orders")
+		p := m.accept()
+		for _, msg := range numbered(0, 3) {
+			b.produce(topic0, msg)
+		}
+		read(t, p, 3)
+		faults := []ackFault{notStored, storedUnanswered, notStored}
+		b.fault = func() ackFault {
+			if len(faults) == 0 {
+				return noFault
+			}
+			f := faults[0]
+			faults = faults[1:]
+			return f
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		if _, err := p.Commit(ctx, &commit.Progress{Frontier: 2}); !errors.Is(err, errFakeDown) {
+			t.Fatalf("commit = %v, want it to name the last error", err)
+		}
+		if tr := m.s.Report().Trouble; len(tr) != 1 || tr[0].What != "acknowledge orders/0" {
+			t.Fatalf("trouble is %v", tr)
+		}
+		// Nobody commits again: the acker goes on by itself.
+		time.Sleep(time.Minute)
+		if got := b.unacked(topic0); len(got) != 1 || got[0] != 2 {
+			t.Errorf("not acknowledged are %v, want 2", got)
+		}
+		if tr := m.s.Report().Trouble; len(tr) != 0 {
+			t.Errorf("trouble is %v, want none", tr)
+		}
+		_ = p.Release(t.Context())
+	})
+}
+
+func TestRestartAfterBrokerForgotBatchAcksKeepsOrder(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *fakeBroker) {
+		m := join(t, b, Config{}, "orders")
+		p := m.accept()
+		b.produce(topic0, numbered(0, 6)...) // a batch
+		b.produce(topic0, numbered(6, 7)...)
+		read(t, p, 7)
+		// Half of the batch is settled, and so is what is behind it.
+		stored := settle(t, p, 3, commit.Range{From: 6, To: 7})
+		if stored != (commit.Stored{Frontier: 0, Replays: 4}) {
+			t.Errorf("stored %+v, want that 4 settled messages would come again from 0 on", stored)
+		}
+		if got := b.unacked(topic0); len(got) != 7 {
+			t.Errorf("not acknowledged are %v, want all: message 6 is of the key of 0", got)
+		}
+		if stored = settle(t, p, 7); stored != (commit.Stored{Frontier: 7}) {
+			t.Errorf("stored %+v, want everything", stored)
+		}
+		if got := b.unacked(topic0); len(got) != 0 {
+			t.Errorf("not acknowledged are %v", got)
+		}
+		_ = p.Release(t.Context())
+	})
+}
+
+func TestWhatABrokerForgetsIsAcknowledgedAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *fakeBroker) {
+		m := join(t, b, Config{}, "orders")
+		p := m.accept()
+		for _, msg := range numbered(0, 10) {
+			b.produce(topic0, msg)
+		}
+		read(t, p, 10)
+		settle(t, p, 3)
+		settle(t, p, 6)
+		settle(t, p, 8)
+		b.forget(2)
+		b.reconnect(topic0, second)
+		nothing(t, p)
+		nothing(t, p)
+		if got := b.unacked(topic0); len(got) != 2 || got[0] != 8 {
+			t.Errorf("not acknowledged are %v, want 8 and 9", got)
+		}
+		_ = p.Release(t.Context())
+	})
+}
+
+// A message that this owner has never had, below others that it has: nothing is acknowledged, everything comes again.
+func TestStrangeRedeliveryEndsTheOwnershipWithoutLoss(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *fakeBroker) {
+		m := join(t, b, Config{}, "orders")
+		p := m.accept()
+		for _, msg := range numbered(0, 4) {
+			b.produce(topic0, msg)
+		}
+		read(t, p, 4)
+		settle(t, p, 4)
+		if err := p.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		p = m.accept()
+		for _, msg := range numbered(4, 6) {
+			b.produce(topic0, msg)
+		}
+		read(t, p, 2)
+		b.forget(1) // of the owner before
+		b.reconnect(topic0, second)
+		batch := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
+		if err := p.Fetch(t.Context(), &batch); !errors.Is(err, source.ErrLeaving) {
+			t.Fatalf("fetch = %v, %d messages", err, len(batch.Messages))
+		}
+		if l := <-p.Leaving(); !l.Lost {
+			t.Errorf("leaving says %+v, want lost", l)
+		}
+		if _, err := p.Commit(t.Context(), &commit.Progress{Frontier: 6}); !errors.Is(err, commit.ErrFenced) {
+			t.Errorf("commit = %v, want fenced", err)
+		}
+		_ = p.Release(t.Context())
+		p = m.accept()
+		if msgs := read(t, p, 6); string(msgs[0].Value) != "0" {
+			t.Errorf("first comes %s, want 0", msgs[0].Value)
+		}
+		_ = p.Release(t.Context())
+	})
+}
+
+func TestEncryptedMessageIsAnErrorThatNamesItsKey(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *fakeBroker) {
+		m := join(t, b, Config{}, "orders")
+		p := m.accept()
+		b.produce(topic0, numbered(0, 1)...)
+		b.change(func() { b.topics[topic0].entries[0].sealed = true })
+		for range 2 {
+			err := p.Fetch(t.Context(), &source.Batch{MaxMessages: 10, MaxBytes: 1 << 20})
+			if !errors.Is(err, ErrEncrypted) || !strings.Contains(err.Error(), "orders-key") || !strings.Contains(err.Error(), "orders/0") {
+				t.Fatalf("fetch = %v", err)
+			}
+		}
+		if got := b.unacked(topic0); len(got) != 1 {
+			t.Error("it was acknowledged")
+		}
+		_ = p.Release(t.Context())
+	})
+}
+
+func TestWordOfTheBrokerThatWasMissedIsAskedForAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *fakeBroker) {
+		b.dropped = 1
+		m := join(t, b, Config{}, "orders")
+		p := m.accept()
+		_ = p.Release(t.Context())
+	})
+}
+
+func TestBrokersThatStopNumberingEndTheOwnershipInOrder(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *fakeBroker) {
+		m := join(t, b, Config{}, "orders")
+		p := m.accept()
+		b.produce(topic0, numbered(0, 1)...)
+		if msgs := read(t, p, 1); msgs[0].Offset != 0 {
+			t.Fatalf("offset %d, want the index", msgs[0].Offset)
+		}
+		b.index = false
+		b.produce(topic0, numbered(1, 2)...)
+		if err := p.Fetch(t.Context(), &source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}); !errors.Is(err, source.ErrLeaving) {
+			t.Fatal(err)
+		}
+		if l := <-p.Leaving(); l.Lost {
+			t.Error("lost: what is settled could not be committed")
+		}
+		settle(t, p, 1)
+		_ = p.Release(t.Context())
+		p = m.accept()
+		if msgs := read(t, p, 1); string(msgs[0].Value) != "1" || msgs[0].Offset < 1<<36 {
+			t.Errorf("message %s at offset %d, want 1, packed", msgs[0].Value, msgs[0].Offset)
+		}
+		_ = p.Release(t.Context())
+	})
+}
+
+func TestPartitionsThatAreAddedAndDeletedAreNoticed(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *fakeBroker) {
+		m := join(t, b, Config{Start: Latest()}, "orders")
+		p0 := m.accept()
+		b.create("orders", 2)
+		b.produce("orders-partition-1", numbered(0, 1)...)
+		p1 := m.accept()
+		if p1.ID().Partition != 1 {
+			t.Fatalf("accepted %v", p1.ID())
+		}
+		read(t, p1, 1) // a partition that is added is read from its begin
+		b.remove("orders")
+		for _, p := range []*Partition{p0, p1} {
+			if l := <-p.Leaving(); !l.Lost {
+				t.Errorf("%v: leaving says %+v, want lost", p.ID(), l)
+			}
+			_ = p.Release(t.Context())
+		}
+		if tr := m.s.Report().Trouble; len(tr) != 1 || !errors.Is(tr[0].Err, ErrTopicMissing) {
+			t.Errorf("trouble is %v", tr)
+		}
+		b.create("orders", 1)
+		_ = m.accept().Release(t.Context())
+	})
+}
+
+func TestAcceptTellsWhatCannotHeal(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		cfg   Config
+		topic string
+		set   func(b *fakeBroker)
+		want  error
+		says  []string
+	}{
+		{"no topic", Config{}, "absent", func(*fakeBroker) {}, ErrTopicMissing, []string{"absent", "billing", "WatchTopics"}},
+		{"not permitted", Config{}, "orders", func(b *fakeBroker) {
+			b.refuse = func() error {
+				return errors.New("server error: AuthorizationError: Client is not authorized to subscribe")
+			}
+		}, nil, []string{"orders", "billing", "grant"}},
+		{"another type", Config{}, "orders", func(b *fakeBroker) {
+			b.refuse = func() error { return errors.New("server error: ConsumerBusy: Subscription is of different type") }
+		}, nil, []string{"orders", "billing", "another type"}},
+		{"busy", Config{Alone: true}, "orders", func(b *fakeBroker) {
+			b.refuse = func() error { return errFakeBusy }
+		}, ErrBusy, []string{"orders/0", "billing"}},
+		{"down", Config{StartTimeout: 20 * second}, "orders", func(b *fakeBroker) { b.down = true }, ErrStartTimeout, []string{"orders", "pulsar://fake:6650"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, b *fakeBroker) {
+				c.set(b)
+				m := join(t, b, c.cfg, c.topic)
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+				defer cancel()
+				_, err := m.s.Accept(ctx)
+				if err == nil || c.want != nil && !errors.Is(err, c.want) || ctx.Err() != nil {
+					t.Fatalf("accept = %v, want %v", err, c.want)
+				}
+				for _, text := range c.says {
+					if !strings.Contains(err.Error(), text) {
+						t.Errorf("accept = %v, want it to say %q", err, text)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestBrokerThatIsDownAtStartIsWaitedFor(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *fakeBroker) {
+		b.down = true
+		m := join(t, b, Config{}, "orders")
+		time.AfterFunc(10*time.Minute, func() { b.change(func() { b.down = false }) })
+		ctx, cancel := context.WithTimeout(t.Context(), 5*second)
+		defer cancel()
+		if _, err := m.s.Accept(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		if r := m.s.Report(); r.Ready || len(r.Trouble) != 1 || !errors.Is(r.Trouble[0].Err, errFakeDown) {
+			t.Errorf("report %+v", r)
+		}
+		ctx, cancel = context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		p, err := m.s.Accept(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := m.s.Report(); !r.Ready || len(r.Trouble) != 0 {
+			t.Errorf("report %+v", r)
+		}
+		_ = p.Release(t.Context())
+	})
+}
+
+func TestPartitionThatIsGivenUpGoesToSomebodyElse(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *fakeBroker) {
+		first := join(t, b, Config{Name: "a"}, "orders")
+		p := first.accept()
+		// It accepts no more, as a pipeline that stops; the other waits.
+		got := make(chan source.Partition, 1)
+		other := join(t, b, Config{Name: "z"}, "orders")
+		go func() {
+			q, _ := other.s.Accept(t.Context())
+			got <- q
+		}()
+		time.Sleep(10 * second)
+		if len(got) > 0 {
+			t.Fatal("accepted before the release")
+		}
+		_ = p.Release(t.Context())
+		q := <-got
+		if q == nil || q.ID().Epoch <= p.ID().Epoch {
+			t.Fatalf("accepted %v after %v", q, p.ID())
+		}
+		_ = q.Release(t.Context())
+	})
+}
+
+func TestStoreKeepsBatchesExact(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *fakeBroker) {
+		store := newMemStore()
+		m := join(t, b, Config{Store: store}, "orders")
+		p := m.accept()
+		b.produce(topic0, numbered(0, 6)...)
+		b.produce(topic0, numbered(6, 7)...)
+		msgs := read(t, p, 7)
+		stored := settle(t, p, msgs[3].Offset, commit.Range{From: msgs[6].Offset, To: msgs[6].Offset + 1})
+		if stored != (commit.Stored{Frontier: msgs[3].Offset}) {
+			t.Errorf("stored %+v", stored)
+		}
+		_ = p.Release(t.Context())
+		q := m.accept()
+		if r := q.Restored(); r.Frontier != msgs[3].Offset || len(r.Ahead) != 1 || r.Epoch != q.ID().Epoch || r.Epoch <= p.ID().Epoch {
+			t.Fatalf("restored %+v, after %v", r, p.ID())
+		}
+		// The whole batch comes, and what is below the frontier is not handed out.
+		if got := read(t, q, 4); got[0].Offset != msgs[3].Offset {
+			t.Errorf("first comes offset %d, want %d", got[0].Offset, msgs[3].Offset)
+		}
+		// Somebody else claims it.
+		if _, err := store.Claim(t.Context(), "orders", 0, 0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := q.Commit(t.Context(), &commit.Progress{Frontier: msgs[6].Offset + 1}); !errors.Is(err, commit.ErrFenced) {
+			t.Errorf("commit = %v, want fenced", err)
+		}
+		if l := <-q.Leaving(); !l.Lost {
+			t.Errorf("leaving says %+v, want lost", l)
+		}
+		_ = q.Release(t.Context())
+	})
+}
+
+func TestConfigReturnsAllErrorsAtOnce(t *testing.T) {
+	_, err := New("http://x", "", []string{"a", "a", "", "non-persistent://public/default/x"}, Config{
+		BusyTimeout: -1, ReceiverQueueSize: -1, Offsets: 9, Start: At(time.Unix(-1, 0)), AdminURL: "http://x",
+		Authentication: OAuth2(map[string]string{"type": "nonsense"}),
+	})
+	for _, text := range []string{
+		"pulsar://host:6650", "no subscription", `"a" is given twice`, "is empty", "keeps no messages", "BusyTimeout",
+		"ReceiverQueueSize", "Offsets 9", "needs Alone", "before 1970", "AdminURL", "Authentication",
+	} {
+		if err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("New = %v, want it to say %q", err, text)
+		}
+	}
+}
+
+func TestPackedOffsetsAscendAndSayWhatDoesNotFit(t *testing.T) {
+	last := int64(-1)
+	for _, p := range []position{{0, 0, 0}, {0, 0, 1}, {0, 0, 4095}, {0, 1, 0}, {1, 0, 0}, {1<<27 - 1, 1<<24 - 1, 4095}} {
+		o, err := pack(p)
+		if err != nil || o <= last {
+			t.Errorf("pack(%v) = %d, %v; want more than %d", p, o, err, last)
+		}
+		last = o
+	}
+	for _, p := range []position{{1 << 27, 0, 0}, {0, 1 << 24, 0}, {0, 0, 1 << 12}, {-1, 0, 0}} {
+		if _, err := pack(p); err == nil || !strings.Contains(err.Error(), "OffsetsIndex") {
+			t.Errorf("pack(%v) = %v", p, err)
+		}
+	}
+}
+
+func TestLargeBatchIsNotPinnedByOneMessage(t *testing.T) {
+	batch := make([]byte, 200_000)
+	c := converter{stream: "orders"}
+	e := &fakeEntry{ledger: 1, msgs: []keystrand.Message{{Value: batch[:100]}, {Value: batch[199_900:]}}}
+	for i := range e.msgs {
+		m := c.message(&fakeMessage{e: e, i: i, id: &testID{ledger: 1, batch: int32(i), size: 2}}, 0)
+		if len(m.Value) != 100 || cap(m.Value) != 100 || &m.Value[0] == &e.msgs[i].Value[0] {
+			t.Errorf("value %d: %d bytes of %d, of the batch itself", i, len(m.Value), cap(m.Value))
+		}
+	}
+}

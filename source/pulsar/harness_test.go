@@ -1,0 +1,123 @@
+package pulsar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source"
+)
+
+// member is a source of the fake broker that is closed when the test ends.
+type member struct {
+	t *testing.T
+	s *Source
+	c *fakeClient
+}
+
+func join(t *testing.T, b *fakeBroker, cfg Config, topics ...string) *member {
+	t.Helper()
+	s, c, err := b.source(cfg, topics...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &member{t: t, s: s, c: c}
+	t.Cleanup(func() { _ = s.Close() })
+	return m
+}
+
+// accept waits for one partition.
+func (m *member) accept() *Partition {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(m.t.Context(), 5*time.Minute)
+	defer cancel()
+	p, err := m.s.Accept(ctx)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	own, ok := p.(*Partition)
+	if !ok {
+		m.t.Fatalf("accepted a %T", p)
+	}
+	return own
+}
+
+// read fetches n messages.
+func read(t *testing.T, p source.Partition, n int) []keystrand.Message {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var all []keystrand.Message
+	for len(all) < n {
+		b := source.Batch{MaxMessages: n - len(all), MaxBytes: 1 << 20}
+		if err := p.Fetch(ctx, &b); err != nil {
+			t.Fatalf("fetch after %d of %d: %v", len(all), n, err)
+		}
+		all = append(all, b.Messages...)
+	}
+	return all
+}
+
+// nothing checks that no message comes for a while.
+func nothing(t *testing.T, p source.Partition) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	b := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
+	if err := p.Fetch(ctx, &b); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("fetch = %v, %d messages; want none", err, len(b.Messages))
+	}
+}
+
+func settle(t *testing.T, p source.Partition, frontier int64, ahead ...commit.Range) commit.Stored {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	stored, err := p.Commit(ctx, &commit.Progress{Epoch: p.ID().Epoch, Frontier: frontier, Ahead: ahead})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stored
+}
+
+func numbered(from, to int) []keystrand.Message {
+	var all []keystrand.Message
+	for n := from; n < to; n++ {
+		all = append(all, keystrand.Message{Key: fmt.Appendf(nil, "k%d", n%3), Value: fmt.Append(nil, n)})
+	}
+	return all
+}
+
+// memStore keeps progress in memory.
+type memStore struct {
+	mu    sync.Mutex
+	saved map[string]commit.Progress
+}
+
+func newMemStore() *memStore { return &memStore{saved: make(map[string]commit.Progress)} }
+
+func (s *memStore) Claim(_ context.Context, stream string, partition int32, epoch int64) (*commit.Progress, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	name := fmt.Sprintf("%s/%d", stream, partition)
+	p := s.saved[name]
+	p.Epoch = max(p.Epoch+1, epoch)
+	s.saved[name] = p
+	return &p, nil
+}
+
+func (s *memStore) Save(_ context.Context, stream string, partition int32, p *commit.Progress) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	name := fmt.Sprintf("%s/%d", stream, partition)
+	if s.saved[name].Epoch != p.Epoch {
+		return fmt.Errorf("%s: epoch %d: %w", name, p.Epoch, commit.ErrFenced)
+	}
+	s.saved[name] = *p
+	return nil
+}
