@@ -46,7 +46,7 @@ func newLibrary(url string, cfg *Config, troubles *troubles) (client, error) {
 		URL:               url,
 		ConnectionTimeout: cfg.RequestTimeout,
 		OperationTimeout:  cfg.RequestTimeout,
-		KeepAliveInterval: cfg.RequestTimeout, // a silent broker is missed after two
+		KeepAliveInterval: max(cfg.RequestTimeout, time.Second), // a silent broker is missed after two
 		Authentication:    cfg.Authentication,
 		TLSConfig:         cfg.TLS,
 		Logger:            libraryLog{out: cfg.Log, troubles: troubles},

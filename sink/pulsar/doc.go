@@ -54,7 +54,7 @@
 // late ones would be lost, unseen. Even where all is in the order of the partition, the name would have to follow the
 // partition from process to process, with batching off. Consumers that must not see a message twice have to recognize it.
 //
-// Nor that a message is in the log before its consumer's ack timeout, that order holds across a change of a topic's number
-// of partitions (keys then move), or that non-persistent topics can be written to: they are refused, nothing in them is
-// durable.
+// Nor that order holds across a change of a topic's number of partitions: keys then move. Nor that what is stored stays:
+// without a subscription or a retention policy, the broker soon deletes it. Non-persistent topics are refused, since nothing
+// in them is durable.
 package pulsar

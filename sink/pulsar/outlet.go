@@ -47,7 +47,7 @@ func (o *outlet) advance(ctx context.Context, w *writer) bool {
 			return true
 		}
 		if over := context.Cause(p.ctx); over != nil {
-			over = because(describeOne(o.name, over), o.trouble)
+			over = because(w.describe(o.name, p.began, over), o.trouble)
 			if ctx.Err() == nil {
 				o.tell(ctx, over)
 			}
