@@ -7,6 +7,15 @@
 // is an order in which things really happened: of two turns that did not overlap, the later one's line of beginning
 // stands behind the earlier one's line of ending. The page cache outlives a process that is killed, so does the history.
 //
+// Services keep progress in two ways. One tells a new owner what is settled (Kafka): what it is told is compared with what
+// was committed. The other tells nothing and keeps back what was acknowledged (Pulsar): what was settled when the owner
+// began, by anybody, takes the place of what it would have been told. There, only these may come again: what no
+// stored commit covers; as many as the last one said that it could not express (batches that are settled in part,
+// and what lies above them); and after a kill of the broker, what it had confirmed in the last seconds before the last
+// confirmation, because it writes its cursors once a second ([History.Forgets]). Each message that comes again is held
+// against that, not their number alone; and whatever comes again, all later ones of its key that were settled come
+// again behind it.
+//
 // The scenarios are shared by all services that offer what they need, see Cluster in the tests. They run when the
 // variables of a service are set (tools/services/README.md), print their seed, and begin again with the same one by
 // KEYSTRAND_LIVE_SEED. KEYSTRAND_LIVE_DIR keeps histories and the members' logs.

@@ -43,7 +43,7 @@ type History struct {
 	// MayFail lets Run return an error.
 	MayFail bool
 	// Workers is how many turns of a member run at once: so many may have written that they have ended, and not have been
-	// noted as settled, when the process was killed.
+	// noted as settled, when the process was killed. With Withholds it is not needed.
 	Workers int
 	// Stuck is the key whose messages need not be settled.
 	Stuck string

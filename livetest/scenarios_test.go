@@ -15,7 +15,7 @@ type scenario struct {
 	partitions int // default: 8
 	keys       int // default: 5,000
 	behaviour  behaviour
-	orderly    bool // hand-overs are; nothing is handled again
+	orderly    bool // hand-overs are; nothing is handled again, but for batches that were settled in part
 	mayFail    bool // Run may return an error
 	nodes      int  // how many the service must have; 0: any number
 	steps      []step

@@ -88,6 +88,9 @@ pulsar_conf() { # pulsar_conf NAME
 			# A failover consumer that was chosen gets nothing for so long (1000 as brokers come).
 			activeConsumerFailoverDelayTimeMillis=100
 
+			# A client that is frozen is missed after 5 to 10 s (30 to 60 as brokers come).
+			keepAliveIntervalSeconds=5
+
 			# Topics come on demand, unless the namespace's policy says otherwise. They go when a test deletes them, alone or
 			# with their namespace, and not by themselves.
 			allowAutoTopicCreation=true
