@@ -7,7 +7,10 @@ import (
 	"github.com/keystrand/keystrand/benchmarks/internal/bench"
 )
 
-const partitions = 4
+const (
+	partitions = 4
+	batch      = 100 // messages of one entry, as producers send them that are busy; how full they are decides much
+)
 
 type throughputRow struct {
 	Part     string  `json:"part"`
@@ -28,16 +31,16 @@ type throughputRow struct {
 // throughput compares a pipeline whose handler does nothing with a bare Receive loop. Rounds alternate, each ratio is of
 // one round, and of all of them the median counts.
 func throughput(ctx context.Context, r *run) error {
-	t := bench.NewTable("throughput: empty handler, 4 partitions", r.json)
+	t := bench.NewTable("throughput: empty handler, 4 partitions, batches of 100", r.json)
 	rounds := pick(r, 5, 2)
-	for _, size := range []struct{ value, full, short int }{{100, 1_000_000, 150_000}, {1_000, 300_000, 50_000}} {
+	for _, size := range []struct{ value, full, short int }{{100, 600_000, 100_000}, {1_000, 200_000, 30_000}} {
 		keys := bench.Uniform(10_000, pick(r, size.full, size.short))
 		value := make([]byte, size.value)
 		for i := range value {
 			value[i] = byte('a' + i%26)
 		}
 		ends := make([]int, partitions)
-		topic, err := r.pulsar.Fill(ctx, partitions, keys.Len(), bench.Batching{}, func(i int) (int, []byte, []byte) {
+		topic, err := r.pulsar.Fill(ctx, partitions, keys.Len(), bench.Batching{Messages: batch}, func(i int) (int, []byte, []byte) {
 			p := keys.Number(i) % partitions
 			ends[p]++
 			return p, keys.At(i), value
