@@ -577,3 +577,49 @@ func TestLiveDeadLettersGoToPulsar(t *testing.T) {
 		t.Errorf("dead letters: %v", next)
 	}
 }
+
+// A broker that is frozen confirms nothing and refuses nothing: Write and Close are bounded all the same.
+func TestLivePausedBrokerIsReportedAndGoesOn(t *testing.T) {
+	l := newLive(t)
+	ctl := liveVariable(t, "KEYSTRAND_PULSAR_CTL")
+	topic := l.topic(t, l.namespace(t), 3)
+	cfg := Config{MaxBatchBytes: 1000, HealTimeout: 2 * time.Second, RequestTimeout: time.Second}
+	w := liveWriter(t, l.url, topic, cfg)
+	do := func(what string) {
+		if out, err := exec.CommandContext(t.Context(), ctl, what, "pulsar", "1").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	writeUntilDurable(t, w, func(round int) {
+		if round != 4 {
+			return
+		}
+		s, err := New(l.url, topic, cfg) // another sink, given up meanwhile
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := s.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := other.Write(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		do("pause")
+		start := time.Now()
+		err = other.Write(t.Context(), keyed("other=0"))
+		t.Logf("Write returned after %v: %v", time.Since(start), err)
+		if err == nil {
+			t.Error("a paused broker has confirmed")
+		}
+		if err := other.Close(); err != nil {
+			t.Error(err)
+		}
+		start = time.Now()
+		err = s.Close()
+		t.Logf("Close returned after %v: %v", time.Since(start), err)
+		time.AfterFunc(3*time.Second, func() { do("resume") })
+	})
+	ms := slices.DeleteFunc(l.readMust(t, topic), func(m keystrand.Message) bool { return string(m.Key) == "other" })
+	checkOrder(t, ms, true)
+}

@@ -155,6 +155,9 @@ func (o *outlet) offer(ctx context.Context, w *writer, p producer) error {
 // batches without a word.
 func (o *outlet) spoiled() bool {
 	for n := range o.batch {
+		if n >= o.wave.used || o.wave.slots[n].refused { // that was before there was a batch
+			continue
+		}
 		if answered, err := o.wave.outcome(n); answered && err != nil && isExceeded(err) {
 			return true
 		}

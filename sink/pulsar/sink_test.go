@@ -113,6 +113,7 @@ func TestSinkHealsFaultsInOrder(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake(map[string]int{"out": 3})
+				f.closing = 200 * time.Millisecond
 				w := f.writer(t, "out", Config{MaxBatchBytes: 1000, HealTimeout: time.Minute, RequestTimeout: time.Second})
 				faults, send, opens := []fault{}, error(nil), []error{}
 				f.fault = func(string, []keystrand.Message) fault {
@@ -279,7 +280,7 @@ func TestDurableIsNeverReportedBehindAGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(map[string]int{"out": 0})
 		f.pieces = true
-		faults := []fault{fail}
+		faults := []fault{fail, store, fail}
 		f.fault = func(string, []keystrand.Message) fault {
 			if len(faults) == 0 {
 				return store
@@ -295,15 +296,15 @@ func TestDurableIsNeverReportedBehindAGap(t *testing.T) {
 			return nil
 		}
 		w := f.writer(t, "out", Config{})
-		ms := keyed("a=1", "b=1", "a=2")
+		ms := keyed("a=1", "b=1", "c=1", "a=2", "c=2")
 		p, ok := errors.AsType[*sink.PartialError](w.Write(t.Context(), ms))
-		if !ok || p.Errs[0] == nil || p.Errs[1] != nil || p.Errs[2] == nil {
+		if !ok || p.Errs[0] == nil || p.Errs[1] != nil || p.Errs[2] == nil || p.Errs[3] == nil || p.Errs[4] == nil {
 			t.Fatalf("error: %v", p)
 		}
-		if err := w.Write(t.Context(), []keystrand.Message{ms[0], ms[2]}); err != nil {
+		if err := w.Write(t.Context(), []keystrand.Message{ms[0], ms[2], ms[3], ms[4]}); err != nil {
 			t.Fatal(err)
 		}
-		if got := values(f.read()); got["a"] != "2 1 2" || got["b"] != "1" {
+		if got := values(f.read()); got["a"] != "2 1 2" || got["b"] != "1" || got["c"] != "2 1 2" {
 			t.Errorf("stored %v", got)
 		}
 	})
