@@ -180,7 +180,7 @@ func (s *standing) Close() {
 // contend takes the partition whenever it is proposed to us. It returns when the candidate is to be closed: ctx has
 // ended, the topic is gone, the partition was given up and nobody asks for another, or the broker's word was missed.
 func (c *contender) contend(ctx context.Context) {
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !c.s.over() {
 		active, gone := c.look()
 		switch {
 		case gone:
@@ -213,7 +213,7 @@ func (c *contender) own(ctx context.Context, p *Partition) (asked bool) {
 			return leaving || lost
 		}
 		active, gone := c.look()
-		if (ctx.Err() != nil || gone || !active) && c.s.withdraw(p) {
+		if (ctx.Err() != nil || gone || !active || c.s.over()) && c.s.withdraw(p) {
 			p.shut()
 			return true
 		}
@@ -340,7 +340,7 @@ func try[T any](ctx context.Context, c *contender, what string, f func() (T, err
 			}
 			s.health.fails(ctx, what, fmt.Errorf("subscription %q: %w", s.subscription, s.lines.because(err)))
 		}
-		if !sleep(ctx, delay) {
+		if !sleep(ctx, delay) || s.over() {
 			return nothing, false
 		}
 		if active, gone := c.look(); gone || !active && what[0] == 'a' {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"time"
@@ -123,6 +124,8 @@ func (l *lines) because(err error) error {
 	switch {
 	case c.refused != "":
 		return fmt.Errorf("%w: the broker says %q", err, c.refused)
+	case errors.Is(c.err, io.EOF):
+		return fmt.Errorf("%w: %w: the other side has closed the connection at once: is it a port of a broker, for a URL with TLS or without?", err, c.err)
 	case c.err != nil:
 		return fmt.Errorf("%w: %w", err, c.err)
 	}

@@ -249,7 +249,14 @@ func (s *Source) want(accepting bool) {
 func (s *Source) wanted() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.accepting
+	return s.accepting && s.err == nil
+}
+
+// over tells whether Accept will bring nothing more.
+func (s *Source) over() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err != nil
 }
 
 // offer gives a partition to Accept.
@@ -308,6 +315,9 @@ func (s *Source) fail(err error) {
 		s.state = Failed
 	}
 	close(s.failed)
+	for _, c := range s.contenders {
+		c.poke() // what is offered is given back
+	}
 }
 
 // nextEpoch returns a number that is greater than that of every earlier owner, as far as the clocks of the processes

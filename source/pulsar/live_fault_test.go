@@ -1,0 +1,494 @@
+package pulsar
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/apache/pulsar-client-go/pulsar"
+	"github.com/apache/pulsar-client-go/pulsar/crypto"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/source"
+)
+
+// strict makes a namespace of its own in which brokers do not create topics by themselves.
+func (l live) strict(t *testing.T) string {
+	t.Helper()
+	ns := fmt.Sprintf("public/n%d", time.Now().UnixNano())
+	if _, err := l.call(t.Context(), http.MethodPut, "namespaces/"+ns, nil); err != nil {
+		t.Fatal(err)
+	}
+	off := map[string]bool{"allowAutoTopicCreation": false}
+	if _, err := l.call(t.Context(), http.MethodPost, "namespaces/"+ns+"/autoTopicCreation", off); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = l.call(context.Background(), http.MethodDelete, "namespaces/"+ns+"?force=true", nil) })
+	return ns
+}
+
+// reader is a source of a real broker that is closed, with all its partitions, when the test ends.
+type reader struct {
+	t *testing.T
+	s *Source
+}
+
+func (l live) reader(t *testing.T, cfg Config, subscription string, topics ...string) *reader {
+	t.Helper()
+	s, err := New(l.url, subscription, topics, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return &reader{t: t, s: s}
+}
+
+func (r *reader) accept() source.Partition {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), 40*time.Second)
+	defer cancel()
+	p, err := r.s.Accept(ctx)
+	if err != nil {
+		r.t.Fatalf("accept: %v; trouble %v", err, r.s.Report().Trouble)
+	}
+	return p
+}
+
+// refused waits for the error of Accept and checks what it says.
+func (r *reader) refused(within time.Duration, want error, says ...string) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), within)
+	defer cancel()
+	p, err := r.s.Accept(ctx)
+	if err == nil || ctx.Err() != nil || want != nil && !errors.Is(err, want) {
+		r.t.Fatalf("accept = %v, %v, want %v; trouble %v", p, err, want, r.s.Report().Trouble)
+	}
+	for _, text := range says {
+		if !strings.Contains(err.Error(), text) {
+			r.t.Errorf("accept = %v, want it to say %q", err, text)
+		}
+	}
+}
+
+func release(t *testing.T, p source.Partition) {
+	t.Helper()
+	if err := p.Release(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func values(msgs []keystrand.Message) string {
+	var all []string
+	for _, m := range msgs {
+		all = append(all, string(m.Value))
+	}
+	return strings.Join(all, " ")
+}
+
+func TestLiveNobodyAnswers(t *testing.T) {
+	l := liveBroker(t)
+	cfg := l.config(t)
+	cfg.StartTimeout, cfg.OperationTimeout = 3*time.Second, 2*time.Second
+	l.url = "pulsar://127.0.0.1:1"
+	l.reader(t, cfg, "s", "orders").refused(30*time.Second, ErrStartTimeout, "127.0.0.1:1", "orders", "refused")
+}
+
+func TestLiveMissingTopicAndNamespace(t *testing.T) {
+	l := liveBroker(t)
+	ns := l.strict(t)
+	for _, topic := range []string{"persistent://" + ns + "/absent", "persistent://public/nowhere/absent", "persistent://noone/nowhere/absent"} {
+		t.Run(topic, func(t *testing.T) {
+			t.Parallel()
+			l.reader(t, l.config(t), "s", topic).refused(30*time.Second, ErrTopicMissing, topic, `"s"`)
+		})
+	}
+}
+
+func TestLiveTopicThatComesLaterAndGoes(t *testing.T) {
+	t.Parallel()
+	l := liveBroker(t)
+	topic := "persistent://" + l.strict(t) + "/late"
+	cfg := l.config(t)
+	cfg.WatchTopics, cfg.WatchInterval = true, time.Second
+	r := l.reader(t, cfg, "s", topic)
+	time.AfterFunc(2*time.Second, func() { _ = l.create(context.Background(), topic, 2) }) // real time: a broker is asked
+	p, q := r.accept(), r.accept()
+	for _, deleted := range []time.Duration{0, 3 * time.Second} {
+		if err := l.remove(t.Context(), topic, 2); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(deleted) // real time: absent for several looks, or made again before the next one
+		if err := l.create(t.Context(), topic, 2); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range []source.Partition{p, q} {
+			select {
+			case l := <-p.Leaving():
+				if !l.Lost {
+					t.Errorf("leaving says %+v, want lost", l)
+				}
+			case <-time.After(30 * time.Second):
+				t.Fatalf("%v: the topic is gone, and nobody says so", p.ID())
+			}
+			release(t, p)
+		}
+		p, q = r.accept(), r.accept()
+		at := p.ID().Partition
+		if err := send(t.Context(), l.producer(t, fmt.Sprintf("%s-partition-%d", topic, at), nil), numbered(0, 3)...); err != nil {
+			t.Fatal(err)
+		}
+		read(t, p, 3)
+	}
+	release(t, p)
+	release(t, q)
+}
+
+func TestLiveSubscriptionOfSomebodyElse(t *testing.T) {
+	l := liveBroker(t)
+	for _, typ := range []pulsar.SubscriptionType{pulsar.Shared, pulsar.KeyShared, pulsar.Failover} {
+		t.Run(fmt.Sprint("type ", typ), func(t *testing.T) {
+			t.Parallel()
+			topic := l.topic(t, 0)
+			c, err := l.client(t).Subscribe(pulsar.ConsumerOptions{Topic: topic, SubscriptionName: "s", Type: typ})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			l.reader(t, l.config(t), "s", topic).refused(30*time.Second, nil, topic, `"s"`, "another type")
+		})
+	}
+	t.Run("exclusive", func(t *testing.T) {
+		t.Parallel()
+		topic := l.topic(t, 0)
+		c, err := l.client(t).Subscribe(pulsar.ConsumerOptions{Topic: topic, SubscriptionName: "s"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		cfg := l.config(t)
+		cfg.BusyTimeout = 2 * time.Second
+		cfg.Alone = true
+		l.reader(t, cfg, "s", topic).refused(30*time.Second, ErrBusy, topic, `"s"`)
+		cfg.Alone = false
+		r := l.reader(t, cfg, "s", topic)
+		ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+		defer cancel()
+		if _, err := r.s.Accept(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		if tr := r.s.Report().Trouble; len(tr) != 1 || !errors.Is(tr[0].Err, ErrBusy) {
+			t.Errorf("trouble is %v", tr)
+		}
+		c.Close()
+		release(t, r.accept())
+	})
+}
+
+func TestLiveSecurity(t *testing.T) {
+	url := liveEnv(t, "KEYSTRAND_PULSAR_TLS", "pulsar-tls")
+	ns := liveEnv(t, "KEYSTRAND_PULSAR_TLS_NAMESPACE", "pulsar-tls")
+	file := func(name string) string {
+		b, err := os.ReadFile(liveEnv(t, name, "pulsar-tls"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(b))
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM([]byte(file("KEYSTRAND_PULSAR_CA")))
+	good := &tls.Config{RootCAs: pool}
+	alice := Token(file("KEYSTRAND_PULSAR_TOKEN"))
+	for _, c := range []struct {
+		name, url string
+		tls       *tls.Config
+		auth      pulsar.Authentication
+		want      error
+		says      []string // none: it works
+	}{
+		{"token over tls", url, good, alice, nil, nil},
+		{"token of a function", url, good, TokenFrom(func() (string, error) { return file("KEYSTRAND_PULSAR_TOKEN"), nil }), nil, nil},
+		{"wrong token", url, good, Token("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.nonsense"), ErrRefused, []string{"Authentication"}},
+		{"no token", url, good, nil, ErrRefused, []string{"Authentication"}},
+		{"no permission", url, good, Token(file("KEYSTRAND_PULSAR_TOKEN_DENIED")), nil, []string{"not permitted", "grant"}},
+		{"unknown authority", url, &tls.Config{RootCAs: x509.NewCertPool()}, alice, nil, []string{"TLS", "unknown authority"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			l := live{url: c.url}
+			cfg := l.config(t)
+			cfg.TLS, cfg.Authentication = c.tls, c.auth
+			topic := fmt.Sprintf("persistent://%s/t%d", ns, time.Now().UnixNano())
+			r := l.reader(t, cfg, "s", topic)
+			if len(c.says) == 0 {
+				release(t, r.accept())
+				return
+			}
+			r.refused(40*time.Second, c.want, c.says...)
+		})
+	}
+}
+
+func TestLiveWrongPort(t *testing.T) {
+	for _, url := range []string{
+		strings.Replace(liveEnv(t, "KEYSTRAND_PULSAR_TLS", "pulsar-tls"), "pulsar+ssl://", "pulsar://", 1),
+		strings.Replace(liveEnv(t, "KEYSTRAND_PULSAR", "pulsar"), "pulsar://", "pulsar+ssl://", 1),
+		strings.Replace(liveEnv(t, "KEYSTRAND_PULSAR_ADMIN", "pulsar"), "http://", "pulsar://", 1),
+	} {
+		t.Run(url, func(t *testing.T) {
+			t.Parallel()
+			l := live{url: url}
+			cfg := l.config(t)
+			cfg.StartTimeout, cfg.OperationTimeout = 3*time.Second, 2*time.Second
+			l.reader(t, cfg, "s", "orders").refused(40*time.Second, ErrStartTimeout, url)
+		})
+	}
+}
+
+// keys is a pair of keys for messages.
+type keys struct{ public, private []byte }
+
+func newKeys(t *testing.T) *keys {
+	t.Helper()
+	k, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := x509.MarshalPKIXPublicKey(&k.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &keys{
+		public:  pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}),
+		private: pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(k)}),
+	}
+}
+
+func (k *keys) PublicKey(name string, meta map[string]string) (*crypto.EncryptionKeyInfo, error) {
+	return crypto.NewEncryptionKeyInfo(name, k.public, meta), nil
+}
+
+func (k *keys) PrivateKey(name string, meta map[string]string) (*crypto.EncryptionKeyInfo, error) {
+	return crypto.NewEncryptionKeyInfo(name, k.private, meta), nil
+}
+
+func TestLiveMessagesOfAllKinds(t *testing.T) {
+	l := liveBroker(t)
+	k := newKeys(t)
+	encrypted := func(o *pulsar.ProducerOptions) {
+		o.Encryption = &pulsar.ProducerEncryptionInfo{KeyReader: k, Keys: []string{"orders-key"}}
+	}
+	t.Run("encrypted", func(t *testing.T) {
+		t.Parallel()
+		topic := l.topic(t, 0)
+		if err := send(t.Context(), l.producer(t, topic, nil), numbered(0, 1)...); err != nil {
+			t.Fatal(err)
+		}
+		if err := send(t.Context(), l.producer(t, topic, encrypted), numbered(1, 3)...); err != nil {
+			t.Fatal(err)
+		}
+		r := l.reader(t, l.config(t), "s", topic)
+		p := r.accept()
+		read(t, p, 1)
+		err := p.Fetch(t.Context(), &source.Batch{MaxMessages: 10, MaxBytes: 1 << 20})
+		if !errors.Is(err, ErrEncrypted) || !strings.Contains(err.Error(), "orders-key") || !strings.Contains(err.Error(), topic) {
+			t.Errorf("fetch = %v", err)
+		}
+		release(t, p)
+		cfg := l.config(t)
+		cfg.KeyReader = k
+		p = l.reader(t, cfg, "s", topic).accept()
+		if got := values(read(t, p, 3)); got != "0 1 2" {
+			t.Errorf("read %q", got)
+		}
+		release(t, p)
+	})
+	t.Run("chunked", func(t *testing.T) {
+		t.Parallel()
+		topic := l.topic(t, 0)
+		chunked := l.producer(t, topic, func(o *pulsar.ProducerOptions) { o.EnableChunking, o.ChunkMaxMessageSize = true, 1000 })
+		large := strings.Repeat("x", 10_000)
+		for n := range 3 {
+			if err := send(t.Context(), chunked, keystrand.Message{Key: []byte("k"), Value: fmt.Appendf(nil, "%d%s", n, large)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := l.reader(t, l.config(t), "s", topic)
+		p := r.accept()
+		msgs := read(t, p, 3)
+		if len(msgs[1].Value) != 10_001 || msgs[1].Value[0] != '1' {
+			t.Errorf("message 1 is %.10s of %d bytes", msgs[1].Value, len(msgs[1].Value))
+		}
+		settle(t, p, msgs[1].Offset)
+		release(t, p)
+		p = r.accept()
+		if got := read(t, p, 2); got[0].Value[0] != '1' || got[1].Value[0] != '2' {
+			t.Errorf("after the first is settled comes %.1s %.1s", got[0].Value, got[1].Value)
+		}
+		settle(t, p, msgs[2].Offset+1)
+		release(t, p)
+		p = r.accept()
+		nothing(t, p)
+		release(t, p)
+	})
+	t.Run("of a schema", func(t *testing.T) {
+		t.Parallel()
+		topic := l.topic(t, 0)
+		schema := pulsar.NewJSONSchema(`{"type":"record","name":"R","fields":[{"name":"n","type":"int"}]}`, nil)
+		w := l.producer(t, topic, func(o *pulsar.ProducerOptions) { o.Schema = schema })
+		if _, err := w.Send(t.Context(), &pulsar.ProducerMessage{Value: struct{ N int }{7}}); err != nil {
+			t.Fatal(err)
+		}
+		p := l.reader(t, l.config(t), "s", topic).accept()
+		if got := values(read(t, p, 1)); got != `{"N":7}` {
+			t.Errorf("read %q", got)
+		}
+		release(t, p)
+	})
+}
+
+func TestLiveTopicIsUnloadedAndTerminated(t *testing.T) {
+	for name, broker := range map[string]func(*testing.T) live{"everything on": liveBroker, "as brokers come": liveDefault} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := broker(t)
+			topic := l.topic(t, 0)
+			w := l.producer(t, topic, nil)
+			if err := send(t.Context(), w, numbered(0, 50)...); err != nil {
+				t.Fatal(err)
+			}
+			r := l.reader(t, l.config(t), "s", topic)
+			p := r.accept()
+			msgs := read(t, p, 30)
+			settle(t, p, msgs[20].Offset)
+			if _, err := l.call(t.Context(), http.MethodPut, path(topic)+"/unload", nil); err != nil {
+				t.Fatal(err)
+			}
+			if err := send(t.Context(), w, numbered(50, 60)...); err != nil {
+				t.Fatal(err)
+			}
+			more := read(t, p, 30)
+			if more[0].Offset <= msgs[29].Offset || string(more[0].Value) != "30" || string(more[29].Value) != "59" {
+				t.Errorf("after the unload comes %s to %s", more[0].Value, more[29].Value)
+			}
+			settle(t, p, more[29].Offset+1)
+			if _, err := l.call(t.Context(), http.MethodPost, path(topic)+"/terminate", nil); err != nil {
+				t.Fatal(err)
+			}
+			nothing(t, p)
+			release(t, p)
+			p = r.accept()
+			nothing(t, p)
+			release(t, p)
+		})
+	}
+}
+
+func TestLiveSubscriptionIsDeletedUnderItsReader(t *testing.T) {
+	t.Parallel()
+	l := liveBroker(t)
+	topic := l.topic(t, 0)
+	if err := send(t.Context(), l.producer(t, topic, nil), numbered(0, 10)...); err != nil {
+		t.Fatal(err)
+	}
+	r := l.reader(t, l.config(t), "s", topic)
+	p := r.accept()
+	msgs := read(t, p, 10)
+	settle(t, p, msgs[4].Offset)
+	if _, err := l.call(t.Context(), http.MethodDelete, path(topic)+"/subscription/s?force=true", nil); err != nil {
+		t.Fatal(err)
+	}
+	// The library makes it again, and everything comes again: this owner knows it all.
+	nothing(t, p)
+	settle(t, p, msgs[8].Offset)
+	release(t, p)
+	p = r.accept()
+	if got := values(read(t, p, 2)); got != "8 9" {
+		t.Errorf("after it comes %q", got)
+	}
+	release(t, p)
+}
+
+func TestLiveStart(t *testing.T) {
+	t.Parallel()
+	l := liveBroker(t)
+	topic := l.topic(t, 0)
+	w := l.producer(t, topic, nil)
+	if err := send(t.Context(), w, numbered(0, 5)...); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(50 * time.Millisecond) // real time: brokers stamp milliseconds
+	middle := time.Now()
+	id, err := w.Send(t.Context(), &pulsar.ProducerMessage{Payload: []byte("5")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := send(t.Context(), w, numbered(6, 8)...); err != nil {
+		t.Fatal(err)
+	}
+	at := MessageID{Ledger: id.LedgerID(), Entry: id.EntryID()}
+	foreign := MessageID{Ledger: 1 << 40, Entry: 7}
+	past := MessageID{Ledger: 0, Entry: 7}
+	for _, c := range []struct {
+		name  string
+		start Start
+		want  string
+	}{
+		{"earliest", Earliest(), "0 1 2 3 4 5 6 7"},
+		{"latest", Latest(), ""},
+		{"time", At(middle), "5 6 7"},
+		{"behind a message", After(map[string]map[int32]MessageID{topic: {0: at}}), "6 7"},
+		{"an id of another cluster, above all", After(map[string]map[int32]MessageID{topic: {0: foreign}}), ""},
+		{"an id of another cluster, below all", After(map[string]map[int32]MessageID{topic: {0: past}}), "0 1 2 3 4 5 6 7"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			cfg := l.config(t)
+			cfg.Start, cfg.Alone = c.start, true
+			p := l.reader(t, cfg, strings.ReplaceAll(c.name, " ", "-"), topic).accept()
+			defer release(t, p)
+			if n := len(strings.Fields(c.want)); n > 0 {
+				if got := values(read(t, p, n)); got != c.want {
+					t.Errorf("read %q, want %q", got, c.want)
+				}
+			}
+			nothing(t, p)
+		})
+	}
+}
+
+func TestLivePattern(t *testing.T) {
+	t.Parallel()
+	l := liveBroker(t)
+	ns := l.strict(t)
+	make1 := func(name string, partitions int) string {
+		topic := "persistent://" + ns + "/" + name
+		if err := l.create(t.Context(), topic, partitions); err != nil {
+			t.Fatal(err)
+		}
+		return topic
+	}
+	first := make1("orders-a", 2)
+	make1("other", 0)
+	cfg := l.config(t)
+	cfg.Pattern, cfg.Namespace, cfg.AdminURL, cfg.WatchInterval = regexp.MustCompile(`/orders-.$`), ns, l.admin, time.Second
+	r := l.reader(t, cfg, "s")
+	got := map[string]bool{r.accept().ID().Stream: true, r.accept().ID().Stream: true}
+	if !got[first] || len(got) != 1 {
+		t.Fatalf("accepted %v", got)
+	}
+	later := make1("orders-b", 0)
+	if p := r.accept(); p.ID().Stream != later {
+		t.Errorf("accepted %v, want %s", p.ID(), later)
+	}
+}
