@@ -369,6 +369,7 @@ func (p *fakeProducer) next() bool {
 		f.mu.Unlock()
 		return false
 	case terminate:
+		f.openFault = func(string) error { return pulsar.ErrTopicTerminated }
 		f.mu.Unlock()
 		p.close(errors.Join(pulsar.ErrTopicTerminated, errors.New("server error")))
 		return false
