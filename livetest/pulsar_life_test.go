@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -66,6 +67,57 @@ func TestLivePulsarPartitionsAreAdded(t *testing.T) {
 	r.finish()
 	if len(r.owners) != 6 {
 		t.Errorf("%d partitions were owned, want 6", len(r.owners))
+	}
+}
+
+// TestLivePulsarSubscriptionDeleted: what was acknowledged is gone with the subscription, so everything comes again, each
+// key in its order, and nothing is lost.
+func TestLivePulsarSubscriptionDeleted(t *testing.T) {
+	p := newPulsar(t, "KEYSTRAND_PULSAR", "pulsar")
+	p.forgets = time.Hour // all of it
+	play(t, p, scenario{
+		messages: 6_000, partitions: 4, keys: 500,
+		steps: []step{
+			{0, join("a", "b")},
+			{0.5, func(r *run) {
+				r.record.Write(Event{Kind: Crashing})
+				defer r.record.Write(Event{Kind: Recovered})
+				p.each(r, http.MethodDelete, "/subscription/"+r.group+"?force=true")
+			}},
+		},
+	})
+}
+
+// TestLivePulsarTopicTerminated: nothing can be written any more; what is there is handled to its end. The client library
+// (0.19) does not know the command that says so, and closes the connection with everything on it, again and again: so
+// this is a test of connections that are lost in the middle of messages, too.
+func TestLivePulsarTopicTerminated(t *testing.T) {
+	p := newPulsar(t, "KEYSTRAND_PULSAR", "pulsar")
+	play(t, p, scenario{
+		messages: 6_000, partitions: 4, keys: 500,
+		fill: func(r *run) ([]Message, error) {
+			ms := make([]Message, r.setup.messages)
+			keys := newKeys(r.seed, r.setup)
+			for i := range ms {
+				ms[i] = keys.next(r.stream)
+			}
+			return ms, p.Produce(r.t.Context(), ms)
+		},
+		steps: []step{
+			{0, join("a", "b")},
+			{0.3, func(r *run) { p.each(r, http.MethodPost, "/terminate") }},
+			{0.6, leave("b")},
+		},
+	})
+}
+
+// each asks the admin for something with each partition as a topic of its own.
+func (p *pulsarCluster) each(r *run, method, path string) {
+	r.t.Helper()
+	for n := range r.setup.partitions {
+		if err := p.admin.do(r.t.Context(), method, p.path(r.stream)+"-partition-"+strconv.Itoa(n)+path, nil, nil); err != nil {
+			r.t.Fatal(err)
+		}
 	}
 }
 

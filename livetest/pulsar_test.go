@@ -65,6 +65,7 @@ type pulsarCluster struct {
 	index     bool   // the broker numbers messages
 	batch     int    // messages of a batch at most; 0: none
 	byIndex   bool   // members acknowledge inside batches
+	forgets   time.Duration
 	ca, token string // files, of what members show; empty: nothing
 
 	moving    sync.RWMutex // held for writing while the broker goes, or gives topics away: what is sent then can be stored twice
@@ -91,7 +92,7 @@ func newPulsar(t *testing.T, variable, service string) *pulsarCluster {
 	}
 	p := &pulsarCluster{
 		t: t, service: service, url: url, admin: &pulsarAdmin{url: admin}, namespace: "public/default",
-		index: true, producers: map[Place]pulsar.Producer{}, logs: map[Place][]stored{},
+		index: true, forgets: 4 * time.Second, producers: map[Place]pulsar.Producer{}, logs: map[Place][]stored{},
 	}
 	p.client = p.newClient(pulsar.ClientOptions{})
 	return p
@@ -111,7 +112,7 @@ func (p *pulsarCluster) newClient(o pulsar.ClientOptions) pulsar.Client {
 
 // Promises says that Pulsar keeps acknowledged messages back. It writes them down once a second; what a kill took with it
 // was never older than 1.7 s before the last.
-func (p *pulsarCluster) Promises(h *History) { h.Withholds, h.Forgets = true, 4*time.Second }
+func (p *pulsarCluster) Promises(h *History) { h.Withholds, h.Forgets = true, p.forgets }
 
 // Nodes returns how many brokers there are.
 func (p *pulsarCluster) Nodes() int { return 1 }
