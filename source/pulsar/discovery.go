@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 )
@@ -38,7 +39,7 @@ func (s *Source) survey(ctx context.Context, late bool) bool {
 		if !ok {
 			return false
 		}
-		streams = append(streams[:len(streams):len(streams)], more...)
+		streams = append(slices.Clip(streams), more...)
 	}
 	for i, stream := range streams {
 		pattern := i >= len(s.topics)
@@ -187,7 +188,7 @@ func (s *Source) died(topic string) {
 	if c == nil {
 		return
 	}
-	s.cfg.Logger.LogAttrs(context.Background(), slog.LevelWarn, "pulsar: the topic was deleted", slog.String("topic", topic)) //nolint:contextcheck // a callback without ctx
+	s.cfg.Logger.LogAttrs(context.Background(), slog.LevelWarn, "pulsar: the topic was deleted", slog.String("topic", topic))
 	c.vanished(true)
 	poke(s.look)
 }

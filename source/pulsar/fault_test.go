@@ -19,17 +19,23 @@ const (
 )
 
 // inBubble runs a test with a broker that has the topic orders of one partition.
-func inBubble(t *testing.T, f func(t *testing.T, b *fakeBroker)) {
+func inBubble(t *testing.T, f func(w world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b := newFakeBroker()
 		b.create("orders", 1)
-		f(t, b)
+		f(world{t: t, b: b})
 	})
 }
 
+type world struct {
+	t *testing.T
+	b *fakeBroker
+}
+
 func TestCommitOutlivesAHangingAcknowledgement(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *fakeBroker) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
 		m := join(t, b, Config{}, "orders")
 		p := m.accept()
 		for _, msg := range numbered(0, 10) {
@@ -60,7 +66,8 @@ func TestCommitOutlivesAHangingAcknowledgement(t *testing.T) {
 }
 
 func TestReleaseIsBoundedWhileAnAcknowledgementHangs(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *fakeBroker) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
 		m := join(t, b, Config{}, "orders")
 		p := m.accept()
 		b.produce(topic0, numbered(0, 1)...)
@@ -82,7 +89,8 @@ func TestReleaseIsBoundedWhileAnAcknowledgementHangs(t *testing.T) {
 }
 
 func TestFailedAcknowledgementsAreToldAndSentAgain(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *fakeBroker) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
 		m := join(t, b, Config{}, "orders")
 		p := m.accept()
 		for _, msg := range numbered(0, 3) {
@@ -119,7 +127,8 @@ func TestFailedAcknowledgementsAreToldAndSentAgain(t *testing.T) {
 }
 
 func TestRestartAfterBrokerForgotBatchAcksKeepsOrder(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *fakeBroker) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
 		m := join(t, b, Config{}, "orders")
 		p := m.accept()
 		b.produce(topic0, numbered(0, 6)...) // a batch
@@ -144,7 +153,8 @@ func TestRestartAfterBrokerForgotBatchAcksKeepsOrder(t *testing.T) {
 }
 
 func TestWhatABrokerForgetsIsAcknowledgedAgain(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *fakeBroker) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
 		m := join(t, b, Config{}, "orders")
 		p := m.accept()
 		for _, msg := range numbered(0, 10) {
@@ -167,7 +177,8 @@ func TestWhatABrokerForgetsIsAcknowledgedAgain(t *testing.T) {
 
 // A message that this owner has never had, below others that it has: nothing is acknowledged, everything comes again.
 func TestStrangeRedeliveryEndsTheOwnershipWithoutLoss(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *fakeBroker) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
 		m := join(t, b, Config{}, "orders")
 		p := m.accept()
 		for _, msg := range numbered(0, 4) {
@@ -205,7 +216,8 @@ func TestStrangeRedeliveryEndsTheOwnershipWithoutLoss(t *testing.T) {
 }
 
 func TestEncryptedMessageIsAnErrorThatNamesItsKey(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *fakeBroker) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
 		m := join(t, b, Config{}, "orders")
 		p := m.accept()
 		b.produce(topic0, numbered(0, 1)...)
@@ -224,7 +236,8 @@ func TestEncryptedMessageIsAnErrorThatNamesItsKey(t *testing.T) {
 }
 
 func TestWordOfTheBrokerThatWasMissedIsAskedForAgain(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *fakeBroker) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
 		b.dropped = 1
 		m := join(t, b, Config{}, "orders")
 		p := m.accept()
@@ -233,7 +246,8 @@ func TestWordOfTheBrokerThatWasMissedIsAskedForAgain(t *testing.T) {
 }
 
 func TestBrokersThatStopNumberingEndTheOwnershipInOrder(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *fakeBroker) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
 		m := join(t, b, Config{}, "orders")
 		p := m.accept()
 		b.produce(topic0, numbered(0, 1)...)
@@ -259,7 +273,8 @@ func TestBrokersThatStopNumberingEndTheOwnershipInOrder(t *testing.T) {
 }
 
 func TestPartitionsThatAreAddedAndDeletedAreNoticed(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *fakeBroker) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
 		m := join(t, b, Config{Start: Latest()}, "orders")
 		p0 := m.accept()
 		b.create("orders", 2)
@@ -308,7 +323,8 @@ func TestAcceptTellsWhatCannotHeal(t *testing.T) {
 		{"down", Config{StartTimeout: 20 * second}, "orders", func(b *fakeBroker) { b.down = true }, ErrStartTimeout, []string{"orders", "pulsar://fake:6650"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, b *fakeBroker) {
+			inBubble(t, func(w world) {
+				t, b := w.t, w.b
 				c.set(b)
 				m := join(t, b, c.cfg, c.topic)
 				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -328,7 +344,8 @@ func TestAcceptTellsWhatCannotHeal(t *testing.T) {
 }
 
 func TestBrokerThatIsDownAtStartIsWaitedFor(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *fakeBroker) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
 		b.down = true
 		m := join(t, b, Config{}, "orders")
 		time.AfterFunc(10*time.Minute, func() { b.change(func() { b.down = false }) })
@@ -354,7 +371,8 @@ func TestBrokerThatIsDownAtStartIsWaitedFor(t *testing.T) {
 }
 
 func TestPartitionThatIsGivenUpGoesToSomebodyElse(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *fakeBroker) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
 		first := join(t, b, Config{Name: "a"}, "orders")
 		p := first.accept()
 		// It accepts no more, as a pipeline that stops; the other waits.
@@ -378,7 +396,8 @@ func TestPartitionThatIsGivenUpGoesToSomebodyElse(t *testing.T) {
 }
 
 func TestStoreKeepsBatchesExact(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *fakeBroker) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
 		store := newMemStore()
 		m := join(t, b, Config{Store: store}, "orders")
 		p := m.accept()

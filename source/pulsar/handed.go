@@ -99,7 +99,7 @@ func (h *handed) redelivered(id pulsar.MessageID, at position) (v verdict, again
 		s, _ := e.settled(h.settled, &r)
 		return known, s != none
 	}
-	i, found = slices.BinarySearchFunc(h.gone, at, func(s span, p position) int {
+	_, found = slices.BinarySearchFunc(h.gone, at, func(s span, p position) int {
 		switch {
 		case s.ledger != p.ledger:
 			return cmp.Compare(s.ledger, p.ledger)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 
@@ -58,12 +59,8 @@ func (l *lines) logger() log.Logger { return line{lines: l} }
 
 func (l line) with(fields log.Fields) line {
 	all := make(log.Fields, len(l.fields)+len(fields))
-	for k, v := range l.fields {
-		all[k] = v
-	}
-	for k, v := range fields {
-		all[k] = v
-	}
+	maps.Copy(all, l.fields)
+	maps.Copy(all, fields)
 	return line{lines: l.lines, fields: all}
 }
 

@@ -150,7 +150,7 @@ func send(ctx context.Context, p pulsar.Producer, msgs ...keystrand.Message) err
 		}
 		p.SendAsync(ctx, out, func(_ pulsar.MessageID, _ *pulsar.ProducerMessage, err error) { errs <- err })
 	}
-	if err := p.Flush(); err != nil {
+	if err := p.FlushWithCtx(ctx); err != nil {
 		return err
 	}
 	for range msgs {

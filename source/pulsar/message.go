@@ -59,7 +59,7 @@ func (c *converter) value(m pulsar.Message) []byte {
 			return keep(c, b)
 		}
 	}
-	return b[:len(b):len(b)]
+	return slices.Clip(b)
 }
 
 // keep copies b to where it pins at most a chunk.

@@ -37,8 +37,6 @@ type Partition struct {
 	came      int64              // after what has come
 	failed    error              // final
 
-	taken bool // accepted. Guarded by Source.mu
-
 	mu       sync.Mutex
 	asked    bool
 	lost     bool
@@ -154,7 +152,7 @@ func (p *Partition) admit(ctx context.Context, m pulsar.Message) *keystrand.Mess
 	if !ok {
 		return nil
 	}
-	if last, any := p.handed.last(); any && positionOf(id).compare(last) > 0 && offset < p.came {
+	if last, some := p.handed.last(); some && positionOf(id).compare(last) > 0 && offset < p.came {
 		p.lose(ctx, fmt.Sprintf("the topic was made again: message id %v has index %d after index %d", positionOf(id), offset, p.came-1))
 		return nil
 	}
