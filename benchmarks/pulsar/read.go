@@ -27,11 +27,17 @@ type reading struct {
 	Ends         []int // messages of each partition
 }
 
-// readResult is what it took, from when all partitions were there until the last acknowledgement was confirmed.
+// readResult is what it took. The time runs from when all partitions are there and have fetched ahead what they may, until
+// the last acknowledgement is confirmed. CPU and allocations are those of the whole process: what is fetched ahead must not
+// be missing in them.
 type readResult struct {
-	bench.Usage
-	RSS float64
+	Seconds, CPU, Allocs, Bytes, RSS float64
 }
+
+// ahead is how long all engines may fetch ahead before the time begins. Brokers send up to ten thousand messages a
+// partition to a consumer that has not asked for the first one yet, as soon as it is attached: who attaches to the
+// partitions one after the other would have read more of them before it begins.
+const ahead = time.Second
 
 const ackInterval = time.Second // of all engines: the pipeline's default
 
@@ -46,11 +52,14 @@ func read(ctx context.Context, r reading) error {
 	if !ok {
 		return fmt.Errorf("no engine %q", r.Engine)
 	}
-	m := &bench.Meter{}
-	if err := engine(ctx, r, m); err != nil {
+	var whole, m bench.Meter
+	whole.Start()
+	if err := engine(ctx, r, &m); err != nil {
 		return err
 	}
-	return bench.Answer(readResult{m.Usage(), bench.PeakRSS()})
+	whole.Stop()
+	all := whole.Usage()
+	return bench.Answer(readResult{m.Usage().Seconds, all.CPU, all.Allocs, all.Bytes, bench.PeakRSS()})
 }
 
 func (r reading) messages() int {
@@ -67,7 +76,10 @@ func (r reading) source(meter *bench.Meter) (source.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return metered{bench.Gather(s, len(r.Ends), meter.Start), meter}, nil
+	return metered{bench.Gather(s, len(r.Ends), func() {
+		time.Sleep(ahead)
+		meter.Start()
+	}), meter}, nil
 }
 
 // metered is a source that stops the meter when a commit is confirmed: the last one counts.
@@ -143,6 +155,7 @@ func readBare(ctx context.Context, r reading, meter *bench.Meter) error {
 		}
 		defer consumers[i].Close()
 	}
+	time.Sleep(ahead)
 	meter.Start()
 	errs := make([]error, len(consumers))
 	var loops sync.WaitGroup

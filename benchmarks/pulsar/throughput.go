@@ -33,7 +33,7 @@ type throughputRow struct {
 func throughput(ctx context.Context, r *run) error {
 	t := bench.NewTable("throughput: empty handler, 4 partitions, batches of 100", r.json)
 	rounds := pick(r, 5, 2)
-	for _, size := range []struct{ value, full, short int }{{100, 600_000, 100_000}, {1_000, 200_000, 30_000}} {
+	for _, size := range []struct{ value, full, short int }{{100, 1_000_000, 200_000}, {1_000, 300_000, 100_000}} {
 		keys := bench.Uniform(10_000, pick(r, size.full, size.short))
 		value := make([]byte, size.value)
 		for i := range value {
