@@ -54,7 +54,7 @@ func acks(ctx context.Context, r *run) error {
 				random bool
 				hold   time.Duration
 			}{{"in order", false, 0}, {"in random order", true, 0}, {"in random order", true, hold}}
-			rounds := pick(r, 5, 1)
+			rounds := pick(r, 3, 1)
 			results := make([][]settleResult, len(orders))
 			for round := range rounds {
 				for i, order := range orders {

@@ -37,7 +37,7 @@ func TestProxyCountsAcknowledgementsAndStaysInTheWay(t *testing.T) {
 			for in := bufio.NewReader(c); ; {
 				f, err := readFrame(in, nil)
 				if err != nil {
-					return nil //nolint:nilerr // the client has gone
+					return nil // the client has gone
 				}
 				answer := frame(message, "")
 				if command(f) == pulsarAck {
