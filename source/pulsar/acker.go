@@ -105,6 +105,7 @@ func (a *acker) run(ctx context.Context) {
 			a.mu.Lock()
 			a.lastErr = err
 			a.mu.Unlock()
+			a.handed.doubt()
 			a.health.fails(ctx, a.what, err)
 			retry.Reset(bo.NextBackOff())
 			continue

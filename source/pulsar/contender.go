@@ -28,9 +28,10 @@ type contender struct {
 	changed chan struct{} // something below has changed
 
 	mu     sync.Mutex
-	active bool // the broker proposes us
-	told   bool // it has said so, or that it does not
-	gone   bool // the topic does not exist
+	active bool       // the broker proposes us
+	told   bool       // it has said so, or that it does not
+	gone   bool       // the topic does not exist
+	part   *Partition // offered or owned
 }
 
 func newContender(s *Source, topic, stream string, number int32, late bool) *contender {
@@ -45,6 +46,23 @@ func (c *contender) proposed(active bool) {
 	c.active, c.told = active, true
 	c.mu.Unlock()
 	c.poke()
+}
+
+func (c *contender) hold(p *Partition) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.part = p
+}
+
+// reconnected notes that the broker may have been killed meanwhile.
+func (c *contender) reconnected() {
+	c.mu.Lock()
+	p := c.part
+	c.mu.Unlock()
+	if p != nil {
+		p.handed.doubt()
+		poke(p.acker.wake)
+	}
 }
 
 // unheard notes that the broker may have proposed us without our hearing of it: the library drops what comes before it has
@@ -206,6 +224,8 @@ func (c *contender) contend(ctx context.Context) {
 
 // own waits until the partition is over: withdrawn before it was accepted, or released. asked: it was asked back or lost.
 func (c *contender) own(ctx context.Context, p *Partition) (asked bool) {
+	c.hold(p)
+	defer c.hold(nil)
 	for {
 		leaving, lost, released := p.told()
 		if released {

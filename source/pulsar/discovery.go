@@ -166,17 +166,26 @@ func (s *Source) contend(ctx context.Context, stream string, found []string, lat
 
 var errGone = errors.New("the topic was deleted")
 
-// missed is told by the library's log that a broker's word may not have been heard.
-func (s *Source) missed(topic, subscription string) {
-	if topic != "" && subscription != s.subscription+candidates {
-		return
-	}
+// missed is told by the library's log that a broker's word was not heard, it does not say about whom.
+func (s *Source) missed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.contenders {
-		if topic == "" || c.topic == topic {
-			c.unheard()
-		}
+		c.unheard()
+	}
+}
+
+// reconnected is told by the library's log that a candidate or a consumer is attached again.
+func (s *Source) reconnected(topic, subscription string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.contenders[topic]
+	switch {
+	case c == nil:
+	case subscription == s.subscription:
+		c.reconnected()
+	default:
+		c.unheard()
 	}
 }
 

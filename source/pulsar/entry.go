@@ -19,6 +19,7 @@ type entry struct {
 	closed        bool  // nothing more of it will come
 	acked         bool  // confirmed as a whole
 	count         int32 // messages handed out
+	since         int64 // when it was confirmed, in Unix nanoseconds
 	again         int32 // how often something of it came again; an answer to what was sent before counts no more
 	id            pulsar.MessageID
 

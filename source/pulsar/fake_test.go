@@ -26,11 +26,18 @@ type fakeBroker struct {
 	topics     map[string]*fakeTopic
 	ledger     int64
 	down       bool
-	dropped    int                     // so many of its next words about candidates are lost
-	refuse     func() error            // what a subscription is answered; nil: it is accepted
-	fault      func() ackFault         // of an acknowledgement
-	journal    []map[*fakeEntry][]bool // acknowledgements as they were before each request
+	dropped    int             // so many of its next words about candidates are lost
+	refuse     func() error    // what a subscription is answered; nil: it is accepted
+	fault      func() ackFault // of an acknowledgement
+	journal    []fakeRequest   // in the order in which they came
 	requests   int
+}
+
+// fakeRequest is an acknowledgement request that has come.
+type fakeRequest struct {
+	at     time.Time
+	of     *fakeConsumer
+	before map[*fakeEntry][]bool // what was acknowledged before it
 }
 
 type ackFault uint8
@@ -140,6 +147,7 @@ func (b *fakeBroker) reconnect(topic string, d time.Duration) {
 		if h := b.topics[topic].holder; h != nil {
 			h.offline = true
 			time.AfterFunc(d, func() {
+				h.back()
 				b.change(func() {
 					h.offline = false
 					h.rewind()
@@ -149,15 +157,25 @@ func (b *fakeBroker) reconnect(topic string, d time.Duration) {
 	})
 }
 
-// forget takes the last n acknowledgement requests back, as a broker does that is killed.
-func (b *fakeBroker) forget(n int) {
+// forget takes the last n acknowledgement requests back, as a broker does that is killed: its connections fail. With recent,
+// only what present owners have sent since then.
+func (b *fakeBroker) forget(n int, recent time.Duration) {
 	b.change(func() {
-		for range min(n, len(b.journal)) {
-			last := b.journal[len(b.journal)-1]
-			b.journal = b.journal[:len(b.journal)-1]
-			for e, acked := range last {
+		for _, t := range b.topics {
+			if t.holder != nil {
+				t.holder.offline = true
+				t.holder.kills++
+			}
+		}
+		for range n {
+			last := len(b.journal) - 1
+			if last < 0 || recent > 0 && (time.Since(b.journal[last].at) > recent || b.journal[last].of.t.holder != b.journal[last].of) {
+				return
+			}
+			for e, acked := range b.journal[last].before {
 				e.acked = acked
 			}
+			b.journal = b.journal[:last]
 		}
 	})
 }
@@ -178,6 +196,7 @@ func (b *fakeBroker) unacked(topic string) (offsets []int64) {
 // fakeClient is the library in one process.
 type fakeClient struct {
 	b       *fakeBroker
+	s       *Source
 	byBatch bool
 
 	mu        sync.Mutex
@@ -307,6 +326,8 @@ type fakeConsumer struct {
 
 	// Guarded by the broker's mu.
 	offline bool
+	kills   int // of its broker
+	back    func()
 	entry   int // next to be sent
 	msg     int
 	turn    int // of the stream: rewinding begins another
@@ -318,7 +339,7 @@ type fakeTracker struct{ acked []bool }
 
 func (c *fakeClient) attach(o attachment) (consumer, error) {
 	d := &fakeConsumer{
-		b: c.b, byBatch: c.byBatch, ch: make(chan pulsar.ConsumerMessage, 10),
+		b: c.b, byBatch: c.byBatch, back: func() { c.s.reconnected(o.topic, o.subscription) }, ch: make(chan pulsar.ConsumerMessage, 10),
 		closed: make(chan struct{}), ended: make(chan struct{}),
 	}
 	var err error
@@ -400,9 +421,13 @@ func (d *fakeConsumer) next() pulsar.Message {
 }
 
 func (d *fakeConsumer) AckIDList(ids []pulsar.MessageID) error {
+	first, known := true, 0
 	for {
 		d.b.mu.Lock()
-		offline, changed := d.offline, d.b.changed
+		offline, changed, kills := d.offline, d.b.changed, d.kills
+		if first {
+			first, known = false, kills
+		}
 		fault := noFault
 		if d.b.fault != nil && !offline {
 			fault = d.b.fault()
@@ -412,6 +437,10 @@ func (d *fakeConsumer) AckIDList(ids []pulsar.MessageID) error {
 			d.b.mu.Unlock()
 			return errFakeClosed
 		default:
+		}
+		if kills != known {
+			d.b.mu.Unlock()
+			return errFakeDown
 		}
 		if !offline && fault != hangs {
 			defer d.b.mu.Unlock()
@@ -462,7 +491,7 @@ func (d *fakeConsumer) apply(ids []pulsar.MessageID) {
 			}
 		}
 	}
-	d.b.journal = append(d.b.journal, before)
+	d.b.journal = append(d.b.journal, fakeRequest{at: time.Now(), of: d, before: before})
 }
 
 func (d *fakeConsumer) Close() {
@@ -527,7 +556,7 @@ func (b *fakeBroker) source(cfg Config, topics ...string) (*Source, *fakeClient,
 	if err != nil {
 		return nil, nil, err
 	}
-	c := &fakeClient{b: b, byBatch: cfg.BatchIndexAcks}
+	c := &fakeClient{b: b, s: s, byBatch: cfg.BatchIndexAcks}
 	s.connect = func() (client, error) { return c, nil }
 	return s, c, nil
 }

@@ -164,7 +164,7 @@ func TestWhatABrokerForgetsIsAcknowledgedAgain(t *testing.T) {
 		settle(t, p, 3)
 		settle(t, p, 6)
 		settle(t, p, 8)
-		b.forget(2)
+		b.forget(2, 0)
 		b.reconnect(topic0, second)
 		nothing(t, p)
 		nothing(t, p)
@@ -194,7 +194,7 @@ func TestStrangeRedeliveryEndsTheOwnershipWithoutLoss(t *testing.T) {
 			b.produce(topic0, msg)
 		}
 		read(t, p, 2)
-		b.forget(1) // of the owner before
+		b.forget(1, 0) // of the owner before
 		b.reconnect(topic0, second)
 		batch := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
 		if err := p.Fetch(t.Context(), &batch); !errors.Is(err, source.ErrLeaving) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
 
@@ -23,9 +24,14 @@ import (
 // message whose last chunk is not there yet, which would then be lost with it. An entry takes about 20 bytes of a
 // request, and one that ends a gap lets the broker move its cursor just as well.
 //
+// What was confirmed is kept for a while. A broker that is killed forgets the newest second of it; before the messages
+// of that come again, or if nobody fetches them, later ones could be acknowledged above them. So when a connection has failed, everything that was
+// confirmed not long ago is sent again, together with what is new.
+//
 // It is safe for concurrent use: Fetch adds, the acker asks.
 type handed struct {
-	byBatch bool // single messages of a batch are acknowledged
+	byBatch bool          // single messages of a batch are acknowledged
+	hold    time.Duration // how long what was confirmed is kept
 
 	mu      sync.Mutex
 	entries []entry // ascending, from head on
@@ -56,7 +62,22 @@ const (
 )
 
 func newHanded(byBatch bool, restored *commit.Progress) *handed {
-	return &handed{byBatch: byBatch, settled: restored}
+	return &handed{byBatch: byBatch, hold: ackHold, settled: restored}
+}
+
+// ackHold is above what a killed broker has been seen to forget, which is up to 1.7 s, by what an answer may be late.
+const ackHold = 5 * time.Second
+
+// doubt takes back what was confirmed not long ago, because the connection has failed: it will be sent again.
+func (h *handed) doubt() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := h.head; i < len(h.entries); i++ {
+		e := &h.entries[i]
+		e.acked = false
+		e.again++
+		clear(e.got)
+	}
 }
 
 // take notes that a message has come, and says what to do with it. again: something is to be acknowledged once more.
@@ -148,9 +169,12 @@ func (h *handed) plan(p *commit.Progress, limit int) request {
 	r, half := 0, false
 	for i := h.head; i < len(h.entries); i++ {
 		e := &h.entries[i]
+		if e.acked {
+			continue
+		}
 		s, settled := e.settled(p, &r)
 		switch {
-		case s == none, e.acked:
+		case s == none:
 			continue
 		case half:
 			h.unsent(e, settled)
@@ -217,6 +241,7 @@ func (q *request) add(it item, limit int, ids ...pulsar.MessageID) {
 func (h *handed) confirm(q request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	now := time.Now().UnixNano()
 	h.repeat = slices.Delete(h.repeat, 0, q.repeat)
 	for _, it := range q.items {
 		i := h.head + int(it.number-h.first)
@@ -227,7 +252,7 @@ func (h *handed) confirm(q request) {
 		switch {
 		case e.again != it.again:
 		case it.bits == nil:
-			e.acked = true
+			e.acked, e.since = true, now
 		default:
 			for w := range it.bits {
 				e.got[w] |= it.bits[w]
@@ -235,7 +260,7 @@ func (h *handed) confirm(q request) {
 		}
 	}
 	// The last entry stays: more of it may come, and it tells a redelivery from what is new.
-	for h.head < len(h.entries)-1 && h.entries[h.head].acked {
+	for h.head < len(h.entries)-1 && h.entries[h.head].acked && now-h.entries[h.head].since >= int64(h.hold) {
 		h.leave(&h.entries[h.head])
 		h.entries[h.head] = entry{}
 		h.head++

@@ -22,9 +22,11 @@ type lines struct {
 	// dead is told of the topic of a consumer that has given up. It is called on goroutines of the library and must not
 	// block.
 	dead func(topic string)
-	// missed is told that the library has dropped a broker's word about a candidate: that of this topic, or of any. It is
-	// called like dead.
-	missed func(topic, subscription string)
+	// missed is told that the library has dropped a broker's word about a candidate. It is called like dead.
+	missed func()
+	// reconnected is told that a consumer is attached again. It is called like dead, before the consumer sends what
+	// waited.
+	reconnected func(topic, subscription string)
 
 	mu        sync.Mutex
 	last      cause
@@ -100,11 +102,11 @@ func (l line) hear(text string) {
 			l.dead(topic)
 		}
 	case strings.HasPrefix(text, "Consumer not found while active consumer change"):
-		l.missed("", "")
+		l.missed()
 	case strings.HasPrefix(text, "Reconnected consumer to broker"):
 		topic, _ := l.fields["topic"].(string)
 		subscription, _ := l.fields["subscription"].(string)
-		l.missed(topic, subscription)
+		l.reconnected(topic, subscription)
 	}
 	ctx := context.Background()
 	if !l.log.Enabled(ctx, slog.LevelDebug) {

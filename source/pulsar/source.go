@@ -93,7 +93,7 @@ func New(url, subscription string, topics []string, cfg Config) (*Source, error)
 		epochs:       make(map[string]int64),
 		moved:        make(map[string]bool),
 	}
-	s.lines = &lines{log: cfg.Logger, dead: s.died, missed: s.missed}
+	s.lines = &lines{log: cfg.Logger, dead: s.died, missed: s.missed, reconnected: s.reconnected}
 	s.connect = s.dial
 	return s, nil
 }
