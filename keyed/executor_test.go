@@ -329,8 +329,10 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 	for range 60 {
 		round()
 	}
-	if n := testing.AllocsPerRun(50, round); n/float64(len(keys)) > 0.001 {
-		t.Errorf("%v allocations for 1000 items, want none", n)
+	// The runtime allocates too and is counted along, a few times a run whatever the number of items: what the path
+	// itself allocated would come at least once for one kind of item, which is 0.1 an item.
+	if n := testing.AllocsPerRun(500, round) / float64(len(keys)); n > 0.01 {
+		t.Errorf("%v allocations an item, want none", n)
 	}
 }
 
