@@ -27,7 +27,7 @@ type live struct {
 	token      string
 }
 
-func liveEnv(t *testing.T, name, service string) string {
+func liveEnv(t testing.TB, name, service string) string {
 	t.Helper()
 	v := os.Getenv(name)
 	if v == "" {
@@ -112,7 +112,7 @@ func (l live) remove(ctx context.Context, topic string, partitions int) error {
 }
 
 // client is a client for what tests do beside the source.
-func (l live) client(t *testing.T) pulsar.Client {
+func (l live) client(t testing.TB) pulsar.Client {
 	t.Helper()
 	c, err := pulsar.NewClient(pulsar.ClientOptions{URL: l.url, Logger: log.DefaultNopLogger(), OperationTimeout: 10 * time.Second})
 	if err != nil {
@@ -123,7 +123,7 @@ func (l live) client(t *testing.T) pulsar.Client {
 }
 
 // producer writes to one partition, or to a topic without any.
-func (l live) producer(t *testing.T, topic string, change func(*pulsar.ProducerOptions)) pulsar.Producer {
+func (l live) producer(t testing.TB, topic string, change func(*pulsar.ProducerOptions)) pulsar.Producer {
 	t.Helper()
 	o := pulsar.ProducerOptions{Topic: topic, DisableBatching: true}
 	if change != nil {

@@ -1,0 +1,31 @@
+package pulsar_test
+
+import (
+	"fmt"
+
+	"github.com/keystrand/keystrand/source/pulsar"
+)
+
+// A source is given to a pipeline, which accepts partitions from it; the first Accept connects.
+func Example() {
+	src, err := pulsar.New("pulsar://localhost:6650", "billing", []string{"orders"}, pulsar.Config{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(src.Report().State)
+	fmt.Println(src.Close())
+	// Output:
+	// connecting
+	// <nil>
+}
+
+// Everything that is wrong with a configuration is told at once, before a connection is made.
+func ExampleNew() {
+	_, err := pulsar.New("localhost:6650", "", []string{"orders"}, pulsar.Config{ReceiverQueueSize: -1})
+	fmt.Println(err)
+	// Output:
+	// pulsar: "localhost:6650" is not a URL: parse "localhost:6650": first path segment in URL cannot contain colon
+	// pulsar: no subscription is given
+	// pulsar: ReceiverQueueSize is negative: -1
+}
