@@ -32,6 +32,9 @@ func TestCheckerFindsEachBrokenRuleWhereSettledMessagesAreWithheld(t *testing.T)
 		{"part of a batch could not be acknowledged", nil, begin().accept("a", 1, 0).handle("a", 1, 0, 1).try("a", 1, 2).replays("a", 1, 2).release("a", 1).
 			accept("b", 2, 0).member(Killed, "b").
 			accept("c", 3, 0).handle("c", 3, 0, 1, 2, 3).commit("c", 3, 4).release("c", 3).withholding(disorderly)},
+		{"it comes again twice", nil, begin().accept("a", 1, 0).handle("a", 1, 0, 1).try("a", 1, 2).replays("a", 1, 2).release("a", 1).
+			accept("b", 2, 0).handle("b", 2, 0).member(Killed, "b").
+			accept("c", 3, 0).handle("c", 3, 0, 1, 2, 3).commit("c", 3, 4).release("c", 3).withholding(disorderly)},
 		{"the service is killed and forgets what is new", nil, begin().accept("a", 1, 0).handle("a", 1, 0).commit("a", 1, 1).handle("a", 1, 1, 2).commit("a", 1, 3).
 			member(Crashing, "test").member(Recovered, "test").release("a", 1).
 			accept("b", 2, 0).handle("b", 2, 1, 2, 3).commit("b", 2, 4).release("b", 2).withholding(disorderly, func(h *History) { h.Forgets = 5 })},
