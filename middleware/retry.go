@@ -31,12 +31,13 @@ type RetryPolicy struct {
 
 	// MaxAttempts is how often the handler is called for a message in all, the first call included. Default: 10.
 	MaxAttempts int
-	// Forever takes the bound on attempts away: only MaxElapsed, if it is set, ends the retries. Default: false.
+	// Forever takes the bound on attempts away: only MaxWaiting, if it is set, ends the retries. Default: false.
 	Forever bool
-	// MaxElapsed bounds the time a message waits for its tries: it is given up rather than parked if the delays since its
-	// first attempt, jitter left out, would exceed it. The time in the handler and in the queue does not count: a
-	// message is not given up because the workers were busy with others. Default: no bound.
-	MaxElapsed time.Duration
+	// MaxWaiting bounds the sum of the delays before the tries of a message, jitter left out: it is given up rather than
+	// parked if the next delay would exceed it. It does not bound the time since the first try. The time of the handler
+	// itself, and that in the queue, does not count: when a message was first tried is stored nowhere, and with the age
+	// of the message in its place a long queue would use up its retries before the first of them. Default: no bound.
+	MaxWaiting time.Duration
 
 	// Rand returns a number in [0, 1) for the jitter, from any goroutine. Tests set it. Default: math/rand/v2.
 	Rand func() float64
@@ -59,7 +60,7 @@ func (e *GaveUpError) Unwrap() error { return e.Err }
 // Retry turns a failure into [keystrand.RetryAfter], so that the lane is parked for the delay and no worker sleeps. When
 // the bounds of the policy are reached it returns a [*GaveUpError], a plain failure, and the pipeline's failure policy
 // acts. [keystrand.Permanent] passes at once, Skip passes. A handler that returns RetryAfter itself gets its own delay,
-// but the attempt counts, and so does the delay against MaxElapsed while it is the longer one.
+// but the attempt counts, and so does the delay against MaxWaiting while it is the longer one.
 //
 // In a batch the message that a [keystrand.BatchError] names is the one that is tried again; a batch that names none
 // passes as it is, since the pipeline then runs its messages one by one. Once ctx has ended everything passes: leaving
@@ -121,7 +122,7 @@ func (p RetryPolicy) validate() error {
 	bad(p.DisableJitter && p.Jitter != 0, "Jitter is %v and DisableJitter is set", p.Jitter)
 	bad(p.MaxAttempts < 0, "MaxAttempts is negative: %d", p.MaxAttempts)
 	bad(p.Forever && p.MaxAttempts > 0, "MaxAttempts is %d and Forever is set", p.MaxAttempts)
-	bad(p.MaxElapsed < 0, "MaxElapsed is negative: %v", p.MaxElapsed)
+	bad(p.MaxWaiting < 0, "MaxWaiting is negative: %v", p.MaxWaiting)
 	return errors.Join(errs...)
 }
 
@@ -182,7 +183,7 @@ func (r *retrier) exhausted(attempt int, delay time.Duration) bool {
 	if !p.Forever && attempt >= p.MaxAttempts {
 		return true
 	}
-	return p.MaxElapsed > 0 && addDelay(r.waitedBefore(attempt), delay) > p.MaxElapsed
+	return p.MaxWaiting > 0 && addDelay(r.waitedBefore(attempt), delay) > p.MaxWaiting
 }
 
 // delay returns the delay after an attempt, without jitter.

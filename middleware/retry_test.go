@@ -83,7 +83,7 @@ func TestRetryBounds(t *testing.T) {
 		change(&p)
 		return p
 	}
-	elapsed := with(func(p *RetryPolicy) { p.MaxElapsed, p.Forever = 5*time.Second, true })
+	waiting := with(func(p *RetryPolicy) { p.MaxWaiting, p.Forever = 5*time.Second, true })
 	for name, x := range map[string]struct {
 		policy  RetryPolicy
 		attempt int
@@ -97,12 +97,12 @@ func TestRetryBounds(t *testing.T) {
 		"one attempt":                         {with(func(p *RetryPolicy) { p.MaxAttempts = 1 }), 1, errFlaky, keystrand.Failed, 0},
 		"permanent ends at once":              {second, 1, keystrand.Permanent(errFlaky), keystrand.Forbidden, 0},
 		"skip passes":                         {second, 99, keystrand.Skip("old"), keystrand.Skipped, 0},
-		"waited 4 s, and 1 s more is allowed": {elapsed, 5, errFlaky, keystrand.Retry, time.Second},
-		"waited 5 s, and 1 s more is not":     {elapsed, 6, errFlaky, keystrand.Failed, 0},
+		"waited 4 s, and 1 s more is allowed": {waiting, 5, errFlaky, keystrand.Retry, time.Second},
+		"waited 5 s, and 1 s more is not":     {waiting, 6, errFlaky, keystrand.Failed, 0},
 		"own delay":                           {second, 1, own(time.Minute), keystrand.Retry, time.Minute},
 		"own delay, but the attempt counts":   {with(func(p *RetryPolicy) { p.MaxAttempts = 3 }), 3, own(time.Minute), keystrand.Failed, 0},
-		"own delay, beyond what may elapse":   {elapsed, 1, own(6 * time.Second), keystrand.Failed, 0},
-		"own delay of zero counts as one":     {elapsed, 7, own(0), keystrand.Failed, 0},
+		"own delay, more than is allowed":     {waiting, 1, own(6 * time.Second), keystrand.Failed, 0},
+		"own delay of zero counts as one":     {waiting, 7, own(0), keystrand.Failed, 0},
 		"unset attempt is the first":          {second, 0, errFlaky, keystrand.Retry, time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -168,8 +168,8 @@ func TestRetryCountsNothingOnceItsContextHasEnded(t *testing.T) {
 func TestRetryListsEverythingWrong(t *testing.T) {
 	nan := 0.0
 	nan /= nan
-	err := mustPanic(t, Retry(RetryPolicy{Initial: -1, Multiplier: nan, MaxDelay: -1, Jitter: 2, MaxAttempts: -1, MaxElapsed: -1}))
-	for _, want := range []string{"Initial", "Multiplier", "MaxDelay", "Jitter", "MaxAttempts", "MaxElapsed"} {
+	err := mustPanic(t, Retry(RetryPolicy{Initial: -1, Multiplier: nan, MaxDelay: -1, Jitter: 2, MaxAttempts: -1, MaxWaiting: -1}))
+	for _, want := range []string{"Initial", "Multiplier", "MaxDelay", "Jitter", "MaxAttempts", "MaxWaiting"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in %v", want, err)
 		}
