@@ -41,8 +41,8 @@ type Config struct {
 	SASL sasl.Mechanism
 	// Dial opens connections. Default: net.Dialer with a timeout of 3s.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// Log gets a line when a partition begins and ends to be in trouble. Default: none.
-	Log *slog.Logger
+	// Logger gets a line when a partition begins and ends to be in trouble. Default: none.
+	Logger *slog.Logger
 }
 
 func (c Config) withDefaults() Config {
@@ -67,8 +67,8 @@ func (c Config) withDefaults() Config {
 	if c.Dial == nil {
 		c.Dial = (&net.Dialer{Timeout: 3 * time.Second}).DialContext
 	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
 }

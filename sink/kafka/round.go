@@ -69,7 +69,7 @@ func (w *writer) requestTo(leader int32) *request {
 func (w *writer) take(ctx context.Context, s *shard) (healthy bool) {
 	if s.answer == nil {
 		if s.err != nil {
-			w.sink.cfg.Log.LogAttrs(ctx, slog.LevelInfo, "partition is written again", s.attrs()...)
+			w.sink.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "partition is written again", s.attrs()...)
 		}
 		s.advance()
 		return true
@@ -92,7 +92,7 @@ func (w *writer) take(ctx context.Context, s *shard) (healthy bool) {
 // trouble notes what has to be healed, and tells it when it begins.
 func (w *writer) trouble(ctx context.Context, s *shard, err error) {
 	if s.err == nil {
-		w.sink.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "partition cannot be written, trying again",
+		w.sink.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "partition cannot be written, trying again",
 			append(s.attrs(), slog.String("error", err.Error()))...)
 	}
 	s.err = err

@@ -300,7 +300,7 @@ func TestWriteReportsWhatItCouldNotHealInTime(t *testing.T) {
 		f := newFake(t, kfake.SeedTopics(3, "out"))
 		h := f.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Partitions: []int32{1}, Err: kerr.NotEnoughReplicas, Count: -1})
 		var log bytes.Buffer
-		w := f.writer(t, "out", Config{HealTimeout: 2 * time.Second, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		w := f.writer(t, "out", Config{HealTimeout: 2 * time.Second, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		var ms []keystrand.Message
 		for k := range 20 {
 			ms = append(ms, keyed(fmt.Sprintf("key%d=1", k), fmt.Sprintf("key%d=2", k))...)

@@ -49,7 +49,7 @@ func newLibrary(url string, cfg *Config, troubles *troubles) (client, error) {
 		KeepAliveInterval: max(cfg.RequestTimeout, time.Second), // a silent broker is missed after two
 		Authentication:    cfg.Authentication,
 		TLSConfig:         cfg.TLS,
-		Logger:            libraryLog{out: cfg.Log, troubles: troubles},
+		Logger:            libraryLog{out: cfg.Logger, troubles: troubles},
 		MemoryLimitBytes:  -1, // the waves are the bound
 	}
 	if cfg.Client != nil {

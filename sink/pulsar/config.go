@@ -50,9 +50,9 @@ type Config struct {
 	// Client changes what else the client library offers (a listener's name, a registerer of its metrics) before the client
 	// is made; what this Config sets is set already. Default: nil, nothing.
 	Client func(*pulsar.ClientOptions)
-	// Log gets a line when a partition begins and ends to be in trouble, and at level debug what the client library tells.
+	// Logger gets a line when a partition begins and ends to be in trouble, and at level debug what the client library tells.
 	// Default: none.
-	Log *slog.Logger
+	Logger *slog.Logger
 }
 
 func (c Config) withDefaults() Config {
@@ -74,8 +74,8 @@ func (c Config) withDefaults() Config {
 	if c.MetadataMaxAge == 0 {
 		c.MetadataMaxAge = time.Minute
 	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
 }

@@ -41,7 +41,7 @@ func (o *outlet) advance(ctx context.Context, w *writer) bool {
 		err := o.send(p.ctx, w)
 		if err == nil {
 			if o.trouble != nil {
-				o.sink.cfg.Log.LogAttrs(ctx, slog.LevelInfo, "partition is written again", slog.String("topic", o.name))
+				o.sink.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "partition is written again", slog.String("topic", o.name))
 			}
 			o.trouble, o.limit = nil, 0
 			return true
@@ -215,7 +215,7 @@ func (o *outlet) take(w *writer, err error) error {
 // tell notes a trouble, and logs it when it begins.
 func (o *outlet) tell(ctx context.Context, err error) {
 	if o.trouble == nil {
-		o.sink.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "partition cannot be written",
+		o.sink.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "partition cannot be written",
 			slog.String("topic", o.name), slog.String("error", err.Error()))
 	}
 	o.trouble = err

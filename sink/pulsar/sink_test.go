@@ -244,7 +244,7 @@ func TestSilentPartitionIsReportedAndOthersAreDurable(t *testing.T) {
 		var logged bytes.Buffer
 		w := f.writer(t, "out", Config{
 			HealTimeout: 3 * time.Second, Partitioner: func(key []byte, _ int) int { return int(key[0]-'a') % 2 },
-			Log: slog.New(slog.NewTextHandler(&logged, nil)),
+			Logger: slog.New(slog.NewTextHandler(&logged, nil)),
 		})
 		start := time.Now()
 		err := w.Write(t.Context(), keyed("a=1", "b=1", "a=2", "b=2"))
