@@ -106,7 +106,7 @@ func TestKeyBeyondItsSharePausesOnlyItsPartition(t *testing.T) {
 			})).Limits(pipeline.Limits{KeyShare: 50, FetchMessages: 20}).Timing(pipeline.Timing{DrainTimeout: time.Second}))
 		time.Sleep(time.Second) // the executor takes what is behind a stuck handler over within a millisecond
 		hot, other := run.part(t, 0), run.part(t, 1)
-		if hot.Waits != pipeline.WaitKey || hot.Accepted > 50+20 || len(hot.Hot) != 1 || hot.Hot[0].Key != "k0" || hot.Hot[0].Waiting != int(hot.Accepted) {
+		if hot.Waits != pipeline.WaitKey || hot.Accepted > 50+20 || len(hot.HotKeys) != 1 || hot.HotKeys[0].Key != "k0" || hot.HotKeys[0].Waiting != int(hot.Accepted) {
 			t.Errorf("I6: hot partition: %+v", hot)
 		}
 		if other.Frontier != 500 || other.Waits != pipeline.WaitSource {

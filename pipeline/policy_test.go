@@ -76,8 +76,8 @@ func TestBlockHoldsTheKeyUntilResumeAndCountsAttemptsAnew(t *testing.T) {
 		if p.Frontier != 0 || p.Ahead != 2 || p.Parked != 2 || p.Oldest == nil || p.Oldest.Why != pipeline.WhyBlocked || p.Oldest.Key != "bad" || p.Oldest.Waiting != 2 || p.Oldest.Attempt != 3 {
 			t.Errorf("snapshot %+v, oldest %+v: want the bad key blocked, the good one settled", p, p.Oldest)
 		}
-		if len(p.Parked10) != 1 || p.Parked10[0].Key != "bad" {
-			t.Errorf("parked keys %+v", p.Parked10)
+		if len(p.ParkedKeys) != 1 || p.ParkedKeys[0].Key != "bad" {
+			t.Errorf("parked keys %+v", p.ParkedKeys)
 		}
 		if run.Resume("posts", 0, "good") || run.Resume("posts", 1, "bad") || run.Resume("other", 0, "bad") {
 			t.Error("Resume of what is not parked says true")

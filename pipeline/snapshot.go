@@ -67,9 +67,9 @@ type PartitionSnapshot struct {
 	Waits  Wait // what its fetching waits for
 	Paused bool // by an operator
 
-	Oldest   *KeySnapshot  // the oldest unsettled message and its key; nil if there is none in a lane or before the sink
-	Hot      []KeySnapshot // the keys with the most messages waiting, most first; at most 10
-	Parked10 []KeySnapshot // parked keys, the longest waiting first; at most 10
+	Oldest     *KeySnapshot  // the oldest unsettled message and its key; nil if there is none in a lane or before the sink
+	HotKeys    []KeySnapshot // the keys with the most messages waiting, most first; at most 10
+	ParkedKeys []KeySnapshot // parked keys, the longest waiting first; at most 10
 }
 
 // KeySnapshot is one key of a partition at one moment.
@@ -245,10 +245,10 @@ func (pt *partition) keys(s *PartitionSnapshot, now time.Time) {
 			oldest, s.Oldest = k.Offset, &k
 		}
 		if l.Len > 1 {
-			s.Hot = keep(s.Hot, k, most, func(a, b KeySnapshot) int { return cmp.Compare(b.Waiting, a.Waiting) })
+			s.HotKeys = keep(s.HotKeys, k, most, func(a, b KeySnapshot) int { return cmp.Compare(b.Waiting, a.Waiting) })
 		}
 		if l.State == keyed.Parked {
-			s.Parked10 = keep(s.Parked10, k, most, func(a, b KeySnapshot) int { return cmp.Compare(b.Age, a.Age) })
+			s.ParkedKeys = keep(s.ParkedKeys, k, most, func(a, b KeySnapshot) int { return cmp.Compare(b.Age, a.Age) })
 		}
 		return true
 	})
