@@ -82,8 +82,7 @@ type Transform struct{ b *Builder }
 // To sets the sink that takes what the transformer emits. A sink keeps the order of each key of the outputs; to keep that
 // of the inputs' lanes too, two outputs of one lane that differ in their keys, or have none, never stand in one Write. So
 // outputs that have the key of their lane travel in large batches, and a lane whose outputs have other keys costs a Write
-// each. The pipeline opens and closes writers of it; the sink itself
-// is closed by whoever made it.
+// each. The pipeline opens and closes writers of it; the sink itself is closed by whoever made it.
 func (t *Transform) To(s sink.Sink) *Builder {
 	t.b.calls["sink"]++
 	t.b.cfg.sink = s
