@@ -18,6 +18,7 @@ type acksRow struct {
 	Window   int     `json:"window"`
 	Rate     float64 `json:"per_s"`    // settled
 	Ratio    float64 `json:"ratio"`    // of the rate in order
+	CPU      float64 `json:"cpu_us"`   // a message, of the whole process
 	Pause    float64 `json:"pause_ms"` // longest time in which nothing was settled
 	Acked    float64 `json:"acked_ms"` // from the last message settled until all was acknowledged
 	Commits  int     `json:"commits"`
@@ -80,6 +81,7 @@ func acks(ctx context.Context, r *run) error {
 					Part: "acks", Settled: order.name, Entries: entries.name, Batch: batch, Held: ms(order.hold), Messages: n, Window: window,
 					Rate:     median(func(res, _ settleResult) float64 { return float64(n) / res.Seconds }),
 					Ratio:    median(func(res, ordered settleResult) float64 { return ordered.Seconds / res.Seconds }),
+					CPU:      median(func(res, _ settleResult) float64 { return res.CPU * 1e6 / float64(n) }),
 					Pause:    median(func(res, _ settleResult) float64 { return res.Pause }),
 					Acked:    median(func(res, _ settleResult) float64 { return res.Acked }),
 					Commits:  int(median(func(res, _ settleResult) float64 { return float64(res.Commits) })),

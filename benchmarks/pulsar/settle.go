@@ -28,6 +28,7 @@ type settling struct {
 
 type settleResult struct {
 	Seconds float64 // from the first message settled to the last
+	CPU     float64 // seconds
 	Pause   float64 // ms
 	Acked   float64 // ms
 	Commits int
@@ -60,7 +61,7 @@ func settle(ctx context.Context, s settling) error {
 		return fmt.Errorf("%d of %d messages are settled", n, s.Messages)
 	}
 	return bench.Answer(settleResult{
-		Seconds: w.last.Sub(w.first).Seconds(), Pause: ms(w.pause), Acked: ms(counted.last.Sub(w.last)),
+		Seconds: w.last.Sub(w.first).Seconds(), CPU: bench.CPUTime().Seconds(), Pause: ms(w.pause), Acked: ms(counted.last.Sub(w.last)),
 		Commits: counted.commits, Ranges: counted.ranges,
 	})
 }
