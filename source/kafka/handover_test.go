@@ -383,3 +383,79 @@ func TestReleaseWaitsForTheCommitOnItsWay(t *testing.T) {
 		w.close(a, nil)
 	})
 }
+
+// I8: Release whose time is over does not wait for the commit on its way. What the broker answers then, it is not sent
+// again: the partition may have another owner.
+func TestCommitThatOutlivesItsReleaseIsNotSentAgain(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		t := w.t
+		a := w.source("g")
+		ps := w.accept(a, 1)
+		sent := 0 // of the cluster's goroutine, until the end
+		w.cluster.ControlKey(int16(kmsg.OffsetCommit), func(r kmsg.Request) (kmsg.Response, error, bool) {
+			w.cluster.KeepControl()
+			sent++
+			w.cluster.SleepControl(func() { time.Sleep(4 * time.Second) })
+			return refusedCommit(r, kerr.CoordinatorLoadInProgress), nil, true
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := ps[0].Commit(ctx, progress(ps[0], 4)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("commit = %v, want the end of its ctx", err)
+		}
+		began := time.Now()
+		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := ps[0].Release(ctx); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(began); d != time.Second {
+			t.Errorf("released after %v, want the end of its ctx", d)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if sent != 1 {
+			t.Errorf("the commit was sent %d times, once before the release and the others after it", sent)
+		}
+		w.close(a, nil)
+	})
+}
+
+// refusedCommit answers an OffsetCommit with an error for every partition.
+func refusedCommit(r kmsg.Request, why *kerr.Error) kmsg.Response {
+	req, ok := r.(*kmsg.OffsetCommitRequest)
+	if !ok {
+		panic(r)
+	}
+	resp := kmsg.NewPtrOffsetCommitResponse()
+	resp.SetVersion(req.GetVersion())
+	for _, rt := range req.Topics {
+		t := kmsg.NewOffsetCommitResponseTopic()
+		t.Topic = rt.Topic
+		for _, rp := range rt.Partitions {
+			p := kmsg.NewOffsetCommitResponseTopicPartition()
+			p.Partition, p.ErrorCode = rp.Partition, why.Code
+			t.Partitions = append(t.Partitions, p)
+		}
+		resp.Topics = append(resp.Topics, t)
+	}
+	return resp
+}
+
+// A member that closes leaves. Were its generation over before the library hears of it, the library would join again.
+func TestCloseLeavesTheGroupWithoutJoiningAgain(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		t := w.t
+		for i := range 20 { // which of the two the library hears of first is up to the scheduler
+			a := w.source("g")
+			ps := w.accept(a, 1)
+			joins := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.JoinGroup}, Observe: true, Count: -1})
+			w.close(a, ps)
+			time.Sleep(10 * time.Second)
+			if n := joins.Hits(); n != 0 {
+				t.Fatalf("member %d joined %d times after Close", i, n)
+			}
+			joins.Remove()
+		}
+	})
+}
