@@ -12,12 +12,12 @@ const (
 	mostRetry  = 3 * time.Second
 )
 
-// patience is how many operation timeouts a call of the library may take: it looks a topic up in up to three requests,
+// patientCalls is how many operation timeouts a call of the library may take: it looks a topic up in up to three requests,
 // each of which it tries for one.
-const patience = 4
+const patientCalls = 4
 
 // call runs a call of the library apart, since it knows no ctx and may hang. It returns what f returns, or an error when
-// ctx has ended or patience has; what f still brings is then given to discard.
+// ctx has ended or it has taken too long; what f still brings is then given to discard.
 func call[T any](ctx context.Context, s *Source, f func() (T, error), discard func(T)) (T, error) {
 	type result struct {
 		v   T
@@ -28,7 +28,7 @@ func call[T any](ctx context.Context, s *Source, f func() (T, error), discard fu
 		return nothing, context.Cause(ctx)
 	}
 	results := make(chan result)
-	bound := patience * s.cfg.OperationTimeout
+	bound := patientCalls * s.cfg.OperationTimeout
 	ctx, cancel := context.WithTimeoutCause(ctx, bound, fmt.Errorf("no answer from the client library within %v", bound))
 	defer cancel()
 	abandoned := make(chan struct{})

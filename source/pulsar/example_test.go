@@ -25,7 +25,7 @@ func ExampleNew() {
 	_, err := pulsar.New("localhost:6650", "", []string{"orders"}, pulsar.Config{ReceiverQueueSize: -1})
 	fmt.Println(err)
 	// Output:
-	// pulsar: "localhost:6650" is not a URL: parse "localhost:6650": first path segment in URL cannot contain colon
+	// pulsar: URL "localhost:6650": want pulsar://host:6650 or pulsar+ssl://host:6651
 	// pulsar: no subscription is given
 	// pulsar: ReceiverQueueSize is negative: -1
 }

@@ -27,6 +27,7 @@ type fakeBroker struct {
 	ledger     int64
 	down       bool
 	dropped    int             // so many of its next words about candidates are lost
+	hang       chan struct{}   // calls of the library do not return before it is closed; nil: they do
 	refuse     func() error    // what a subscription is answered; nil: it is accepted
 	fault      func() ackFault // of an acknowledgement
 	journal    []fakeRequest   // in the order in which they came
@@ -205,7 +206,18 @@ type fakeClient struct {
 	stood     []*fakeCandidate
 }
 
+// hangs waits as long as calls are to.
+func (c *fakeClient) hangs() {
+	c.b.mu.Lock()
+	hang := c.b.hang
+	c.b.mu.Unlock()
+	if hang != nil {
+		<-hang
+	}
+}
+
 func (c *fakeClient) partitions(topic string) ([]string, error) {
+	c.hangs()
 	c.b.mu.Lock()
 	defer c.b.mu.Unlock()
 	n, there := c.b.partitions[topic]
@@ -264,6 +276,7 @@ type fakeCandidate struct {
 }
 
 func (c *fakeClient) candidate(o candidacy) (closer, error) {
+	c.hangs()
 	f := &fakeCandidate{b: c.b, o: o}
 	var err error
 	c.b.change(func() {
@@ -338,6 +351,7 @@ type fakeConsumer struct {
 type fakeTracker struct{ acked []bool }
 
 func (c *fakeClient) attach(o attachment) (consumer, error) {
+	c.hangs()
 	d := &fakeConsumer{
 		b: c.b, byBatch: c.byBatch, back: func() { c.s.reconnected(o.topic, o.subscription) }, ch: make(chan pulsar.ConsumerMessage, 10),
 		closed: make(chan struct{}), ended: make(chan struct{}),

@@ -343,6 +343,51 @@ func TestAcceptTellsWhatCannotHeal(t *testing.T) {
 	}
 }
 
+func TestCallsOfTheLibraryThatHangAreAbandoned(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		hang := make(chan struct{})
+		b.hang = hang
+		m := join(t, b, Config{}, "orders")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := m.s.Accept(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		tr := m.s.Report().Trouble
+		if len(tr) != 1 || !strings.Contains(tr[0].Err.Error(), "no answer from the client library within 40s") {
+			t.Fatalf("trouble is %v", tr)
+		}
+		b.change(func() { b.hang = nil })
+		p := m.accept()
+		close(hang)
+		_ = p.Release(t.Context())
+	})
+}
+
+func TestCloseIsBoundedWhileTheLibraryHangs(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		s, _, err := b.source(Config{}, "orders")
+		if err != nil {
+			t.Fatal(err)
+		}
+		hang := make(chan struct{})
+		b.hang = hang
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, _ = s.Accept(ctx)
+		begin := time.Now()
+		if err := s.Close(); err == nil || !strings.Contains(err.Error(), "client library") {
+			t.Errorf("close = %v", err)
+		}
+		if d := time.Since(begin); d > time.Minute {
+			t.Errorf("close took %v", d)
+		}
+		close(hang)
+	})
+}
+
 func TestBrokerThatIsDownAtStartIsWaitedFor(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b

@@ -202,10 +202,20 @@ func (s *Source) Close() error {
 	case <-ended:
 	case <-patience.C:
 	}
-	if c != nil {
-		c.close()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		if c != nil {
+			c.close() // may hang as well
+		}
+		<-ended
+	}()
+	patience.Reset(patientCalls * s.cfg.OperationTimeout)
+	select {
+	case <-closed:
+	case <-patience.C:
+		return fmt.Errorf("pulsar: the source is closed, but calls of the client library have not returned within %v", patientCalls*s.cfg.OperationTimeout)
 	}
-	<-ended
 	if len(left) > 0 {
 		return fmt.Errorf("pulsar: the source was closed with %d partitions that are not released; they are lost", len(left))
 	}
