@@ -10,7 +10,14 @@ import (
 // next turn, so neither middleware nor handler may keep it.
 type Call struct {
 	// Messages are the messages of the turn: one, or for a [BatchHandler] one or more of one key, in order.
+	//
+	// They are copies, made where a message is about to be read anyway: who unzips a value, or fills in a whole new
+	// message, changes neither what the next try sees nor what a dead letter says. After an error of the handler they are
+	// as they were before the turn. Their bytes are immutable all the same.
 	Messages []*Message
+
+	origin []*Message // what Messages are copies of
+	copies []Message
 
 	emitted []Message
 	emit    func(Message) // made once a Call, so that a turn allocates nothing
@@ -38,11 +45,38 @@ func Chain(next Next, ms ...Middleware) Next {
 // Emitted returns what a [Transformer] emitted in its last run within this turn. Valid until the turn ends.
 func (c *Call) Emitted() []Message { return c.emitted }
 
-// Reset prepares c for a turn with these messages and drops what an earlier turn left.
+// Reset prepares c for a turn with copies of these messages and drops what an earlier turn left. Until the turn ends
+// nobody may write to the originals. It allocates nothing once c has had a turn of as many messages.
 func (c *Call) Reset(ms ...*Message) {
-	c.Messages = append(c.Messages[:0], ms...)
+	if len(ms) > cap(c.copies) {
+		c.copies = make([]Message, len(ms))
+	}
+	c.copies, c.Messages = c.copies[:len(ms)], c.Messages[:0]
+	c.origin = append(c.origin[:0], ms...)
+	for i, m := range ms {
+		c.copies[i] = *m
+		c.Messages = append(c.Messages, &c.copies[i])
+	}
 	if len(c.emitted) > 0 {
 		c.dropEmitted()
+	}
+}
+
+// Release lets go of the turn's messages, so that a worker that waits for its next turn keeps no payload in memory. What
+// was emitted stays.
+func (c *Call) Release() {
+	clear(c.copies)
+	clear(c.origin)
+	c.copies, c.origin, c.Messages = c.copies[:0], c.origin[:0], c.Messages[:0]
+}
+
+// restore undoes what a handler that has failed did to its messages.
+func (c *Call) restore(err error) {
+	if err == nil {
+		return
+	}
+	for i, m := range c.origin {
+		c.copies[i] = *m
 	}
 }
 
@@ -55,8 +89,10 @@ func (c *Call) dropEmitted() {
 // [*PanicError].
 func HandlerNext(h Handler) Next {
 	return func(ctx context.Context, c *Call) (err error) {
-		defer caught(&err)
-		return h.Handle(ctx, c.Messages[0])
+		defer caught(c, &err)
+		err = h.Handle(ctx, c.Messages[0])
+		c.restore(err)
+		return err
 	}
 }
 
@@ -64,8 +100,10 @@ func HandlerNext(h Handler) Next {
 // [*PanicError].
 func BatchNext(h BatchHandler) Next {
 	return func(ctx context.Context, c *Call) (err error) {
-		defer caught(&err)
-		return h.HandleBatch(ctx, c.Messages)
+		defer caught(c, &err)
+		err = h.HandleBatch(ctx, c.Messages)
+		c.restore(err)
+		return err
 	}
 }
 
@@ -73,12 +111,14 @@ func BatchNext(h BatchHandler) Next {
 // Call. What an earlier try within the same turn emitted is dropped first. A panic of t is returned as a [*PanicError].
 func TransformNext(t Transformer) Next {
 	return func(ctx context.Context, c *Call) (err error) {
-		defer caught(&err)
+		defer caught(c, &err)
 		c.dropEmitted()
 		if c.emit == nil {
 			c.emit = func(m Message) { c.emitted = append(c.emitted, m) }
 		}
-		return t.Transform(ctx, c.Messages[0], c.emit)
+		err = t.Transform(ctx, c.Messages[0], c.emit)
+		c.restore(err)
+		return err
 	}
 }
 
@@ -98,8 +138,9 @@ func (e *PanicError) Unwrap() error {
 }
 
 // caught turns a panic into an error. A runtime.Goexit passes: nothing can stop it, the worker sees to it.
-func caught(err *error) {
+func caught(c *Call, err *error) {
 	if v := recover(); v != nil {
 		*err = &PanicError{Value: v, Stack: debug.Stack()}
+		c.restore(*err)
 	}
 }

@@ -7,6 +7,9 @@ import "context"
 // Handle is called from many goroutines, but never for two messages of one key at once, and for a key in the order of
 // its log. It may block: it holds one worker while it does. What it returns decides, see [OutcomeOf].
 //
+// m is a copy for this call, and valid until it returns: Handle may write to its fields, which changes nothing for the next
+// try, a dead letter or an error. The bytes they point to are immutable. [Message.Clone] keeps a message for longer.
+//
 // ctx carries the values of the context given to Run, but not its cancel: it ends only when the time to drain the
 // partition is over, and [context.Cause] then tells why. After it has ended an error counts neither as success nor as
 // failure: the message stays unsettled and is handled again by the next owner.

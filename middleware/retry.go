@@ -75,11 +75,15 @@ func Retry(policy RetryPolicy) keystrand.Middleware {
 		}
 		r := newRetrier(p)
 		return func(ctx context.Context, c *keystrand.Call) error {
+			var attempt int // looked at before: what is called next may write to the message
+			if len(c.Messages) == 1 {
+				attempt = int(c.Messages[0].Attempt)
+			}
 			err := next(ctx, c)
 			if err == nil {
 				return nil
 			}
-			return r.decide(ctx, c, err)
+			return r.decide(ctx, c, attempt, err)
 		}
 	}
 }
@@ -153,17 +157,20 @@ func newRetrier(p RetryPolicy) *retrier {
 	}
 }
 
-// decide returns what becomes of a turn that returned err.
-func (r *retrier) decide(ctx context.Context, c *keystrand.Call, err error) error {
+// decide returns what becomes of a turn that returned err. attempt is that of its message, if it has one message alone.
+func (r *retrier) decide(ctx context.Context, c *keystrand.Call, attempt int, err error) error {
 	outcome, own := keystrand.OutcomeOf(err)
 	if ctx.Err() != nil || outcome != keystrand.Failed && outcome != keystrand.Retry {
 		return err
 	}
 	m, batch := culprit(c, err)
-	if m == nil {
+	switch {
+	case attempt > 0:
+	case m == nil:
 		return err
+	default:
+		attempt = int(max(m.Attempt, 1))
 	}
-	attempt := int(max(m.Attempt, 1))
 	delay := r.delay(attempt)
 	if outcome == keystrand.Retry {
 		delay = own

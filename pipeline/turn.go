@@ -21,12 +21,9 @@ func (p *Pipeline) turn(t *keyed.Turn[item]) keyed.Result {
 			return r
 		}
 	}
-	c := callOf(t)
-	for _, it := range t.Items {
-		it.Attempt++
-		c.Messages = append(c.Messages, &it.Message)
-	}
+	c := scratchOf(t).callOf(t.Items)
 	err := p.next(pt.ctx, c)
+	c.Release()
 	if err == nil {
 		if p.outputs != nil {
 			return p.write(pt, t, c)
@@ -34,17 +31,6 @@ func (p *Pipeline) turn(t *keyed.Turn[item]) keyed.Result {
 		return keyed.Result{Done: len(t.Items)}
 	}
 	return p.troubled(pt, t, err)
-}
-
-// callOf returns the worker's Call, emptied.
-func callOf(t *keyed.Turn[item]) *keystrand.Call {
-	c, ok := (*t.Scratch).(*keystrand.Call)
-	if !ok {
-		c = &keystrand.Call{}
-		*t.Scratch = c
-	}
-	c.Reset()
-	return c
 }
 
 // marked sees to an item that an earlier turn, or submit, has left a mark on. over: the turn is at its end.
