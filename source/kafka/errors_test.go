@@ -62,6 +62,47 @@ func TestNewReturnsAllErrorsAtOnce(t *testing.T) {
 	}
 }
 
+func TestNewRefusesWhatNoClusterWouldAccept(t *testing.T) {
+	for name, c := range map[string]struct {
+		broker, group, topic string
+		want                 string // empty: accepted
+	}{
+		"the largest port":        {"b:65535", "g", "t", ""},
+		"port too large":          {"127.0.0.1:99999", "g", "t", `port "99999"`},
+		"port 0":                  {"b:0", "g", "t", `port "0"`},
+		"negative port":           {"b:-1", "g", "t", `port "-1"`},
+		"port with a name":        {"b:abc", "g", "t", `broker "b:abc"`},
+		"no port":                 {"b:", "g", "t", `broker "b:"`},
+		"the longest topic":       {"b:9092", "g", strings.Repeat("t", 249), ""},
+		"topic too long":          {"b:9092", "g", strings.Repeat("t", 250), "250 characters"},
+		"all characters":          {"b:9092", "g", "aZ09._-", ""},
+		"character beyond ASCII":  {"b:9092", "g", "größe", `"größe"`},
+		"invalid UTF-8":           {"b:9092", "g", "t\xff", `"t\xff"`},
+		"slash":                   {"b:9092", "g", "a/b", `"a/b"`},
+		"dot":                     {"b:9092", "g", ".", `"."`},
+		"two dots":                {"b:9092", "g", "..", `".."`},
+		"three dots":              {"b:9092", "g", "...", ""},
+		"the longest group":       {"b:9092", strings.Repeat("g", 32767), "t", ""},
+		"group too long to send":  {"b:9092", strings.Repeat("g", 32768), "t", "32768 bytes"},
+		"group that is cut apart": {"b:9092", strings.Repeat("ü", 20000), "t", "40000 bytes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := kafka.New([]string{c.broker}, c.group, []string{c.topic}, kafka.Config{})
+			switch {
+			case c.want == "" && err != nil:
+				t.Errorf("refused: %v", err)
+			case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "kafka: ")):
+				t.Errorf("New = %v, want an error that names %s", err, c.want)
+			}
+			if s != nil {
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
 func TestCredentialsPrintNoSecret(t *testing.T) {
 	for _, m := range []sasl.Mechanism{
 		kafka.Plain("alice", "hunter2"), kafka.SCRAMSHA256("alice", "hunter2"), kafka.SCRAMSHA512("alice", "hunter2"),

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 	"sync"
 
@@ -64,33 +63,11 @@ type Source struct {
 }
 
 // New returns a source that joins the group when Accept is first called. It makes no connection. Brokers are host:port
-// of some brokers of the cluster. All errors of the configuration are returned at once.
+// of some brokers of the cluster. All errors of the configuration are returned at once: what no cluster could accept, like
+// the name of a topic that no broker takes, is one of them.
 func New(brokers []string, group string, topics []string, cfg Config) (*Source, error) {
 	cfg = cfg.withDefaults()
-	var errs []error
-	if len(brokers) == 0 {
-		errs = append(errs, errors.New("kafka: no brokers are given"))
-	}
-	for _, b := range brokers {
-		if _, _, err := net.SplitHostPort(b); err != nil {
-			errs = append(errs, fmt.Errorf("kafka: broker %q is not host:port: %w", b, err))
-		}
-	}
-	if group == "" {
-		errs = append(errs, errors.New("kafka: no group is given"))
-	}
-	if len(topics) == 0 {
-		errs = append(errs, errors.New("kafka: no topics are given"))
-	}
-	for i, t := range topics {
-		if t == "" {
-			errs = append(errs, errors.New("kafka: the name of a topic is empty"))
-		} else if slices.Contains(topics[:i], t) {
-			errs = append(errs, fmt.Errorf("kafka: topic %q is given twice", t))
-		}
-	}
-	errs = append(errs, cfg.validate())
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(checkNames(brokers, group, topics), cfg.validate()); err != nil {
 		return nil, err
 	}
 	s := &Source{
