@@ -27,11 +27,11 @@ type live struct {
 	token      string
 }
 
-func liveEnv(t testing.TB, name, service string) string {
-	t.Helper()
+func liveEnv(tb testing.TB, name, service string) string {
+	tb.Helper()
 	v := os.Getenv(name)
 	if v == "" {
-		t.Skipf("%s is not set: start the broker with \"tools/services/services up %s\", and eval what its env prints", name, service)
+		tb.Skipf("%s is not set: start the broker with \"tools/services/services up %s\", and eval what its env prints", name, service)
 	}
 	return v
 }
@@ -112,28 +112,28 @@ func (l live) remove(ctx context.Context, topic string, partitions int) error {
 }
 
 // client is a client for what tests do beside the source.
-func (l live) client(t testing.TB) pulsar.Client {
-	t.Helper()
+func (l live) client(tb testing.TB) pulsar.Client {
+	tb.Helper()
 	c, err := pulsar.NewClient(pulsar.ClientOptions{URL: l.url, Logger: log.DefaultNopLogger(), OperationTimeout: 10 * time.Second})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(c.Close)
+	tb.Cleanup(c.Close)
 	return c
 }
 
 // producer writes to one partition, or to a topic without any.
-func (l live) producer(t testing.TB, topic string, change func(*pulsar.ProducerOptions)) pulsar.Producer {
-	t.Helper()
+func (l live) producer(tb testing.TB, topic string, change func(*pulsar.ProducerOptions)) pulsar.Producer {
+	tb.Helper()
 	o := pulsar.ProducerOptions{Topic: topic, DisableBatching: true}
 	if change != nil {
 		change(&o)
 	}
-	p, err := l.client(t).CreateProducer(o)
+	p, err := l.client(tb).CreateProducer(o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(p.Close)
+	tb.Cleanup(p.Close)
 	return p
 }
 
