@@ -533,3 +533,46 @@ func TestOperatorsWhoMeddleWhilePartitionsLeaveBreakNothing(t *testing.T) {
 		})
 	}
 }
+
+// A key function that hangs, and a Fetch that does, keep their partition; everything that was settled is committed all the
+// same, other partitions are released, and the log says what is waited for.
+func TestKeyFunctionThatHangsKeepsNothingFromBeingCommitted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 2)
+		log.Append(0, keysOf(50, 7)...)
+		log.Append(1, keysOf(20, 7)...)
+		hang := make(chan struct{})
+		var out buffer
+		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
+			Handle(keystrand.HandlerFunc(nothing)).
+			Key(func(m *keystrand.Message) (keystrand.Key, error) {
+				if m.Partition == 0 && m.Offset == 40 {
+					<-hang
+				}
+				return keystrand.ByKey(m)
+			}).
+			Limits(pipeline.Limits{FetchMessages: 10}).
+			Timing(pipeline.Timing{CommitInterval: time.Hour, DrainTimeout: time.Second, StuckAfter: time.Second}).
+			Logger(out.logger()))
+		time.Sleep(time.Minute)
+		run.cancel(nil)
+		time.Sleep(time.Minute)
+		for n, want := range []int64{40, 20} {
+			if c := log.Group("").Committed(int32(n)); c == nil || c.Frontier != want {
+				t.Errorf("I3: committed %+v of partition %d while a key function hangs, want frontier %d", c, n, want)
+			}
+		}
+		if !out.has("the key function") {
+			t.Error("nobody is told what is waited for")
+		}
+		select {
+		case <-run.over:
+			t.Error("I10: Run returned while a key function ran")
+		default:
+		}
+		close(hang)
+		if err := run.wait(); err != nil {
+			t.Error(err)
+		}
+	})
+}

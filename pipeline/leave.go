@@ -21,6 +21,13 @@ type leaving struct {
 	lost     bool      // somebody else may own it already
 }
 
+// flowing is how the fetching of a partition is told to stop, and when it has: soon, for what it still brings is refused by
+// the fence. Only a Fetch that ignores the end of its ctx, or a key function that does not return, takes longer.
+type flowing struct {
+	stop    context.CancelCauseFunc
+	stopped <-chan struct{}
+}
+
 // await blocks until the partition must be let go, and tells why. fetched brings what flow returned.
 func (p *Pipeline) await(run context.Context, pt *partition, fetched <-chan error) leaving {
 	ctx, cancel := context.WithCancel(run)
@@ -65,14 +72,14 @@ func leavingFor(l source.Leave) leaving {
 
 // leave lets a partition go, in the order that keeps I7 and I8: nothing starts after the fence, no commit follows the
 // release, and only the release lets the source tell others that the partition is free.
-func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, stopFetching func(cause error)) {
+func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, flow flowing) {
 	began := time.Now()
 	pt.log.LogAttrs(ctx, slog.LevelInfo, "partition leaves", slog.Any("why", why.cause))
 	pt.queue.Fence(nil)
+	flow.stop(why.cause)
 	if why.lost { // at once: somebody else may handle the same messages
 		pt.cancel(why.cause)
 	}
-	stopFetching(why.cause)
 	if !why.lost {
 		why = p.drain(ctx, pt, why)
 	}
@@ -87,6 +94,7 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, stopFe
 	pt.over.Store(true)
 	pt.commits.abort()
 	_ = pt.gate.await(base(ctx), pt.commits.idle) // Release comes after the last Commit has returned; its ctx has ended
+	p.awaitStopped(ctx, pt, flow.stopped)         // and after the last Fetch
 	release, cancel := context.WithTimeout(base(ctx), p.cfg.timing.CommitTimeout)
 	defer cancel()
 	if err := pt.source.Release(release); err != nil {
@@ -142,7 +150,21 @@ func (p *Pipeline) awaitCancelled(ctx context.Context, pt *partition, why leavin
 	}
 }
 
-// awaitLate does the same for a partition that was lost and is released already: Run must not return before its
+// awaitStopped waits until fetching has stopped, with an alarm now and then. By now all that was settled is committed.
+func (p *Pipeline) awaitStopped(ctx context.Context, pt *partition, stopped <-chan struct{}) {
+	alarm := time.NewTicker(p.cfg.timing.StuckAfter)
+	defer alarm.Stop()
+	for {
+		select {
+		case <-stopped:
+			return
+		case <-alarm.C:
+			pt.log.LogAttrs(ctx, slog.LevelError, "the key function, or Fetch of the source, does not return: the partition is kept until it does")
+		}
+	}
+}
+
+// awaitLate does for handlers what awaitCancelled does, for a partition that was lost and is released already: Run must not return before its
 // handlers and the Writes of its outputs have, or name the handlers.
 func (p *Pipeline) awaitLate(ctx context.Context, pt *partition) {
 	for {

@@ -70,19 +70,16 @@ func (p *Pipeline) own(ctx, run context.Context, sp source.Partition) {
 		return
 	}
 	fetching, stop := context.WithCancelCause(run)
-	fetched := make(chan error, 1)
-	var flowing sync.WaitGroup
-	flowing.Go(func() {
+	fetched, stopped := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(stopped)
 		err := errFlowExited
 		defer func() { fetched <- err }()
 		err = p.flow(fetching, pt)
-	})
+	}()
 
 	why := p.await(run, pt, fetched)
-	p.leave(ctx, pt, why, func(cause error) {
-		stop(cause)
-		flowing.Wait()
-	})
+	p.leave(ctx, pt, why, flowing{stop, stopped})
 }
 
 var errFlowExited = errors.New("the key function, or Fetch of the source, ended its goroutine (runtime.Goexit): it must return")
