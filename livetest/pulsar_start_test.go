@@ -18,16 +18,16 @@ import (
 
 	"github.com/apache/pulsar-client-go/pulsar"
 
-	source_pulsar "github.com/keystrand/keystrand/source/pulsar"
+	sourcepulsar "github.com/keystrand/keystrand/source/pulsar"
 )
 
 // acceptPulsar makes a source, waits for its first partition or its error, and closes it.
-func acceptPulsar(ctx context.Context, t *testing.T, url, subscription, topic string, cfg source_pulsar.Config) error {
+func acceptPulsar(ctx context.Context, t *testing.T, url, subscription, topic string, cfg sourcepulsar.Config) error {
 	t.Helper()
 	if cfg.StartTimeout == 0 {
 		cfg.StartTimeout = 30 * time.Second
 	}
-	s, err := source_pulsar.New(url, subscription, []string{topic}, cfg)
+	s, err := sourcepulsar.New(url, subscription, []string{topic}, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestLivePulsarUnreachableAtStartIsWaitedFor(t *testing.T) {
 	log := &lines{}
 	accepted := make(chan error, 1)
 	go func() {
-		accepted <- acceptPulsar(ctx, t, "pulsar://"+door.address, topic+"-group", topic, source_pulsar.Config{
+		accepted <- acceptPulsar(ctx, t, "pulsar://"+door.address, topic+"-group", topic, sourcepulsar.Config{
 			OperationTimeout: time.Second, Logger: slog.New(slog.NewTextHandler(log, nil)),
 		})
 	}()
@@ -75,7 +75,7 @@ func TestLivePulsarUnreachableAtStartIsWaitedFor(t *testing.T) {
 // door is an address where nobody listens until it is opened, and that leads to another then.
 type door struct {
 	t       *testing.T
-	ctx     context.Context //nolint:containedctx // of the test
+	ctx     context.Context
 	address string
 	behind  string
 }
@@ -125,8 +125,8 @@ func TestLivePulsarStartTimeoutNamesAddressAndCause(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), guard) // real time: hang guard
 	defer cancel()
 	d := newDoor(ctx, t, "")
-	err := acceptPulsar(ctx, t, "pulsar://"+d.address, "g", "t", source_pulsar.Config{OperationTimeout: time.Second, StartTimeout: 2 * time.Second})
-	wantError(t, err, source_pulsar.ErrStartTimeout, d.address, "refused")
+	err := acceptPulsar(ctx, t, "pulsar://"+d.address, "g", "t", sourcepulsar.Config{OperationTimeout: time.Second, StartTimeout: 2 * time.Second})
+	wantError(t, err, sourcepulsar.ErrStartTimeout, d.address, "refused")
 }
 
 // TestLivePulsarStartErrorsNameTopicAndSubscription: what waiting does not heal.
@@ -136,9 +136,9 @@ func TestLivePulsarStartErrorsNameTopicAndSubscription(t *testing.T) {
 	defer cancel()
 	p.strict(t)
 	missing := "persistent://" + p.namespace + "/missing"
-	wantError(t, acceptPulsar(ctx, t, p.url, "sub", missing, source_pulsar.Config{}), source_pulsar.ErrTopicMissing, missing, "sub")
+	wantError(t, acceptPulsar(ctx, t, p.url, "sub", missing, sourcepulsar.Config{}), sourcepulsar.ErrTopicMissing, missing, "sub")
 	nowhere := "persistent://public/nowhere/missing"
-	wantError(t, acceptPulsar(ctx, t, p.url, "sub", nowhere, source_pulsar.Config{}), source_pulsar.ErrTopicMissing, nowhere, "sub")
+	wantError(t, acceptPulsar(ctx, t, p.url, "sub", nowhere, sourcepulsar.Config{}), sourcepulsar.ErrTopicMissing, nowhere, "sub")
 
 	topic, err := p.NewStream(ctx, 1)
 	if err != nil {
@@ -149,14 +149,14 @@ func TestLivePulsarStartErrorsNameTopicAndSubscription(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer shared.Close()
-	wantError(t, acceptPulsar(ctx, t, p.url, "taken", topic, source_pulsar.Config{}), nil, topic, "taken", "another type")
+	wantError(t, acceptPulsar(ctx, t, p.url, "taken", topic, sourcepulsar.Config{}), nil, topic, "taken", "another type")
 	lock, err := p.client.Subscribe(pulsar.ConsumerOptions{Topic: p.full(Place{Stream: topic}), SubscriptionName: "held", Type: pulsar.Exclusive})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer lock.Close()
-	alone := source_pulsar.Config{Alone: true, BusyTimeout: time.Second}
-	wantError(t, acceptPulsar(ctx, t, p.url, "held", topic, alone), source_pulsar.ErrBusy, topic, "held")
+	alone := sourcepulsar.Config{Alone: true, BusyTimeout: time.Second}
+	wantError(t, acceptPulsar(ctx, t, p.url, "held", topic, alone), sourcepulsar.ErrBusy, topic, "held")
 }
 
 // newPulsarSecured is a cluster that is reached with TLS and a token alone.
@@ -209,22 +209,22 @@ func TestLivePulsarRefusalsNameWhatFailed(t *testing.T) {
 	alice, carol := secret(t, "KEYSTRAND_PULSAR_TOKEN"), secret(t, "KEYSTRAND_PULSAR_TOKEN_DENIED")
 	forged := alice[:len(alice)-6] + "AAAAAA"
 	accept := func(token string, trust *tls.Config) error {
-		cfg := source_pulsar.Config{TLS: trust, OperationTimeout: 5 * time.Second}
+		cfg := sourcepulsar.Config{TLS: trust, OperationTimeout: 5 * time.Second}
 		if token != "" {
-			cfg.Authentication = source_pulsar.Token(token)
+			cfg.Authentication = sourcepulsar.Token(token)
 		}
 		err := acceptPulsar(ctx, t, p.url, "sub", topic, cfg)
 		switch {
 		case err == nil:
-		case errors.Is(err, source_pulsar.ErrStartTimeout):
+		case errors.Is(err, sourcepulsar.ErrStartTimeout):
 			t.Errorf("it was tried again and again: %v", err)
 		case token != "" && strings.Contains(err.Error(), token):
 			t.Errorf("the error tells the token: %v", err)
 		}
 		return err
 	}
-	wantError(t, accept(forged, trust), source_pulsar.ErrRefused, strings.TrimPrefix(p.url, "pulsar+ssl://"), "credentials")
-	wantError(t, accept("", trust), source_pulsar.ErrRefused, "credentials")
+	wantError(t, accept(forged, trust), sourcepulsar.ErrRefused, strings.TrimPrefix(p.url, "pulsar+ssl://"), "credentials")
+	wantError(t, accept("", trust), sourcepulsar.ErrRefused, "credentials")
 	wantError(t, accept(carol, trust), nil, topic, "not permitted")
 	wantError(t, accept(alice, &tls.Config{MinVersion: tls.VersionTLS12}), nil, "TLS", "certificate")
 	if err := accept(alice, trust); err != nil {

@@ -21,7 +21,7 @@ import (
 
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
-	source_pulsar "github.com/keystrand/keystrand/source/pulsar"
+	sourcepulsar "github.com/keystrand/keystrand/source/pulsar"
 )
 
 // pulsarArgs are those of source/pulsar in a member.
@@ -38,7 +38,7 @@ func init() {
 		if err := json.Unmarshal(raw, &a); err != nil {
 			return nil, err
 		}
-		cfg := source_pulsar.Config{WatchInterval: time.Second, BatchIndexAcks: a.BatchIndexAcks, Logger: log}
+		cfg := sourcepulsar.Config{WatchInterval: time.Second, BatchIndexAcks: a.BatchIndexAcks, Logger: log}
 		if a.CA != "" {
 			var err error
 			if cfg.TLS, err = trusting(a.CA); err != nil {
@@ -48,9 +48,9 @@ func init() {
 			if err != nil {
 				return nil, err
 			}
-			cfg.Authentication = source_pulsar.Token(strings.TrimSpace(string(token)))
+			cfg.Authentication = sourcepulsar.Token(strings.TrimSpace(string(token)))
 		}
-		return source_pulsar.New(a.URL, a.Subscription, []string{a.Topic}, cfg)
+		return sourcepulsar.New(a.URL, a.Subscription, []string{a.Topic}, cfg)
 	}
 }
 
