@@ -18,5 +18,8 @@
 // clock of the process that attaches, so it grows as far as the clocks agree. Nor that an acknowledgement which the broker has
 // confirmed outlives it: one that is killed forgets the newest second or so, as a whole, and with
 // Config.BatchIndexAcks an unloaded topic forgets those of single messages. They are sent again when their messages come
-// again, as long as the same owner lives. A value that is absent, and one that is empty, look the same, as do keys.
+// again, as long as the same owner lives. A value that is absent, and one that is empty, look the same, as do keys. And
+// a message without value and properties that was sent outside a batch never comes: pulsar-client-go 0.19 takes it for
+// damaged, and acknowledges it before anybody sees it; producers that send such messages have to batch them, or give them a
+// property.
 package pulsar
