@@ -2,6 +2,7 @@ package keystrand
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -9,11 +10,29 @@ import (
 // [encoding/json.Unmarshal]; it may be called from many goroutines. A value that cannot be read is a [Permanent]
 // failure: another try would read the same bytes.
 func Decode[T any](unmarshal func([]byte, any) error, h func(context.Context, *Message, T) error) Handler {
-	return HandlerFunc(func(ctx context.Context, m *Message) error {
-		var v T
-		if err := unmarshal(m.Value, &v); err != nil {
-			return Permanent(fmt.Errorf("keystrand: decode %s/%d@%d into %T: %w", m.Stream, m.Partition, m.Offset, v, err))
-		}
-		return h(ctx, m, v)
-	})
+	return decoder[T]{unmarshal, h}
+}
+
+type decoder[T any] struct {
+	unmarshal func([]byte, any) error
+	handle    func(context.Context, *Message, T) error
+}
+
+// Handle implements [Handler].
+func (d decoder[T]) Handle(ctx context.Context, m *Message) error {
+	var v T
+	if err := d.unmarshal(m.Value, &v); err != nil {
+		return Permanent(fmt.Errorf("keystrand: decode %s/%d@%d into %T: %w", m.Stream, m.Partition, m.Offset, v, err))
+	}
+	return d.handle(ctx, m, v)
+}
+
+func (d decoder[T]) check() (errs []error) {
+	if d.unmarshal == nil {
+		errs = append(errs, errors.New("Decode has a nil function to unmarshal with"))
+	}
+	if d.handle == nil {
+		errs = append(errs, errors.New("Decode has a nil function to handle with"))
+	}
+	return errs
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"slices"
+	"strings"
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/sink"
@@ -14,16 +15,17 @@ import (
 )
 
 // Builder collects the parts of a pipeline. The order of calls does not matter, and nothing is checked, started or
-// connected before [Builder.Build]. A Builder is not safe for concurrent use.
+// connected before [Builder.Build]. [From] makes one: the zero Builder lacks its source. A Builder is not safe for concurrent use.
 type Builder struct {
 	cfg   config
-	calls map[string]int // how often each stage was set
+	calls map[string]int // how often each stage was set; nil before the first
 }
 
 // config is what a pipeline is built from.
 type config struct {
 	source     source.Source
 	middleware []keystrand.Middleware
+	handler    any            // of whatever shape; nil for none
 	end        keystrand.Next // the handler, as the end of the chain
 	batches    bool           // the handler takes several messages a turn
 	transforms bool           // the handler emits to sink
@@ -39,7 +41,7 @@ type config struct {
 
 // From begins a pipeline that reads src.
 func From(src source.Source) *Builder {
-	return &Builder{cfg: config{source: src}, calls: map[string]int{}}
+	return &Builder{cfg: config{source: src}}
 }
 
 // Use adds middleware. The first is the outermost; several calls add up.
@@ -51,27 +53,27 @@ func (b *Builder) Use(ms ...keystrand.Middleware) *Builder {
 // Handle sets the handler, for one message a turn. It is called as [keystrand.Handler] says: from many goroutines, never
 // twice at once for one key.
 func (b *Builder) Handle(h keystrand.Handler) *Builder {
-	b.calls["handler"]++
+	b.called("handler")
 	if h != nil {
-		b.cfg.end = keystrand.HandlerNext(h)
+		b.cfg.handler, b.cfg.end = h, keystrand.HandlerNext(h)
 	}
 	return b
 }
 
 // HandleBatch sets the handler, for the waiting messages of one key a turn, up to Limits.MaxBatch.
 func (b *Builder) HandleBatch(h keystrand.BatchHandler) *Builder {
-	b.calls["handler"]++
+	b.called("handler")
 	if h != nil {
-		b.cfg.end, b.cfg.batches = keystrand.BatchNext(h), true
+		b.cfg.handler, b.cfg.end, b.cfg.batches = h, keystrand.BatchNext(h), true
 	}
 	return b
 }
 
 // Transform sets the handler to one that emits messages for a sink, which To names.
 func (b *Builder) Transform(t keystrand.Transformer) *Transform {
-	b.calls["handler"]++
+	b.called("handler")
 	if t != nil {
-		b.cfg.end, b.cfg.transforms = keystrand.TransformNext(t), true
+		b.cfg.handler, b.cfg.end, b.cfg.transforms = t, keystrand.TransformNext(t), true
 	}
 	return &Transform{b}
 }
@@ -84,35 +86,35 @@ type Transform struct{ b *Builder }
 // outputs that have the key of their lane travel in large batches, and a lane whose outputs have other keys costs a Write
 // each. The pipeline opens and closes writers of it; the sink itself is closed by whoever made it.
 func (t *Transform) To(s sink.Sink) *Builder {
-	t.b.calls["sink"]++
+	t.b.called("sink")
 	t.b.cfg.sink = s
 	return t.b
 }
 
 // Key sets what messages are ordered by. Default: [keystrand.ByKey].
 func (b *Builder) Key(f keystrand.KeyFunc) *Builder {
-	b.calls["key"]++
+	b.called("key")
 	b.cfg.key = f
 	return b
 }
 
 // OnFailure sets what becomes of a message whose handler failed for good. Default: [Stop].
 func (b *Builder) OnFailure(p Policy) *Builder {
-	b.calls["failure policy"]++
+	b.called("failure policy")
 	b.cfg.policy = p
 	return b
 }
 
 // Limits bounds memory, workers and replays.
 func (b *Builder) Limits(l Limits) *Builder {
-	b.calls["limits"]++
+	b.called("limits")
 	b.cfg.limits = l
 	return b
 }
 
 // Timing sets intervals and timeouts.
 func (b *Builder) Timing(t Timing) *Builder {
-	b.calls["timing"]++
+	b.called("timing")
 	b.cfg.timing = t
 	return b
 }
@@ -121,7 +123,7 @@ func (b *Builder) Timing(t Timing) *Builder {
 // commits and writes that fail, at Warn, handlers that do not return at Error. It never tells values or headers; keys are
 // quoted and cut to 64 bytes. Default: nowhere.
 func (b *Builder) Logger(l *slog.Logger) *Builder {
-	b.calls["logger"]++
+	b.called("logger")
 	b.cfg.log = l
 	return b
 }
@@ -142,6 +144,13 @@ func (b *Builder) AbandonStuck() *Builder {
 	return b
 }
 
+func (b *Builder) called(stage string) {
+	if b.calls == nil {
+		b.calls = make(map[string]int)
+	}
+	b.calls[stage]++
+}
+
 // Build checks everything and returns the pipeline, or one error that lists all that is wrong, a line each. It connects to
 // nothing and starts nothing, so it does not block; each pipeline needs a source of its own, since Run closes it.
 func (b *Builder) Build() (*Pipeline, error) {
@@ -153,6 +162,10 @@ func (b *Builder) Build() (*Pipeline, error) {
 	}
 	if cfg.end == nil {
 		wrong("no handler: call Handle, HandleBatch or Transform with one")
+	} else if err := keystrand.Check(cfg.handler); err != nil {
+		for line := range strings.Lines(err.Error()) {
+			wrong("%s", strings.TrimSuffix(line, "\n"))
+		}
 	}
 	if cfg.transforms && cfg.sink == nil {
 		wrong("no sink: Transform needs To with one")

@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"strings"
@@ -18,15 +19,29 @@ func TestBuildReportsEveryMistakeAtOnce(t *testing.T) {
 	h := keystrand.HandlerFunc(nothing)
 	src := func() *memory.Source { return memory.NewSource(memory.Config{}, memory.NewLog("posts", 1)) }
 	out := sinkmemory.New()
+	handled := keystrand.BatchHandlerFunc(func(context.Context, []*keystrand.Message) error { return nil })
+	var zero pipeline.Builder
 	for name, c := range map[string]struct {
 		b    *pipeline.Builder
 		want []string
 	}{
 		"nothing set":            {pipeline.From(nil), []string{"no source", "no handler"}},
 		"nil handlers":           {pipeline.From(nil).Handle(nil).HandleBatch(nil), []string{"no source", "no handler", "the handler is set 2 times"}},
-		"transform without sink": {pipeline.From(src()).Transform(keystrand.TransformerFunc(nil)).To(nil), []string{"no sink"}},
+		"zero builder":           {zero.Handle(h), []string{"no source: From"}},
+		"nil function":           {pipeline.From(src()).Handle(keystrand.HandlerFunc(nil)), []string{"the handler is a nil keystrand.HandlerFunc"}},
+		"nil batch function":     {pipeline.From(src()).HandleBatch(keystrand.BatchHandlerFunc(nil)), []string{"the handler is a nil keystrand.BatchHandlerFunc"}},
+		"nil transform function": {pipeline.From(src()).Transform(keystrand.TransformerFunc(nil)).To(out), []string{"the handler is a nil keystrand.TransformerFunc"}},
+		"nil in a mux": {
+			pipeline.From(src()).Handle(keystrand.Mux{"s": nil, "t": h, "u": keystrand.HandlerFunc(nil), "v": keystrand.Mux{"w": nil, "x": keystrand.Decode[int](nil, nil)}}),
+			[]string{`stream "s": the handler is nil`, `stream "u": the handler is a nil keystrand.HandlerFunc`, `stream "v": stream "w": the handler is nil`, `stream "v": stream "x": Decode has a nil function to unmarshal`, `stream "v": stream "x": Decode has a nil function to handle`},
+		},
+		"decode with nothing": {
+			pipeline.From(src()).Handle(keystrand.Decode[int](nil, nil)),
+			[]string{"Decode has a nil function to unmarshal with", "Decode has a nil function to handle with"},
+		},
+		"transform without sink": {pipeline.From(src()).Transform(keystrand.TransformerFunc(echo)).To(nil), []string{"no sink"}},
 		"everything twice": {
-			pipeline.From(src()).Handle(h).HandleBatch(keystrand.BatchHandlerFunc(nil)).Key(keystrand.ByKey).Key(keystrand.ByKey).
+			pipeline.From(src()).Handle(h).HandleBatch(handled).Key(keystrand.ByKey).Key(keystrand.ByKey).
 				OnFailure(pipeline.Skip).OnFailure(pipeline.Stop).Limits(pipeline.Limits{}).Limits(pipeline.Limits{}).
 				Timing(pipeline.Timing{}).Timing(pipeline.Timing{}).Logger(slog.New(slog.DiscardHandler)).Logger(slog.New(slog.DiscardHandler)),
 			[]string{"the handler is set 2", "the key is set 2", "the failure policy is set 2", "the limits is set 2", "the timing is set 2", "the logger is set 2"},
@@ -74,7 +89,7 @@ func TestBuildReportsEveryMistakeAtOnce(t *testing.T) {
 }
 
 func sinkTwice(src *memory.Source, out *sinkmemory.Sink) *pipeline.Builder {
-	tr := pipeline.From(src).Transform(keystrand.TransformerFunc(nil))
+	tr := pipeline.From(src).Transform(keystrand.TransformerFunc(echo))
 	tr.To(out)
 	return tr.To(out)
 }
@@ -136,7 +151,7 @@ func TestSinkThatCannotBeOpenedLeavesNothingBehind(t *testing.T) {
 			t.Fatal(err)
 		}
 		src := watch(t, memory.NewSource(memory.Config{}, log), nil)
-		run := start(t, pipeline.From(src).Transform(keystrand.TransformerFunc(nil)).To(badSink{Sink: out}))
+		run := start(t, pipeline.From(src).Transform(keystrand.TransformerFunc(echo)).To(badSink{Sink: out}))
 		if err := run.wait(); err == nil || !strings.Contains(err.Error(), "open the sink") {
 			t.Errorf("Run = %v", err)
 		}
