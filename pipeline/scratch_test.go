@@ -38,8 +38,8 @@ func TestHandlerThatChangesItsMessageChangesNothingElse(t *testing.T) {
 			})).To(sinkmemory.New())
 		},
 		"middleware": func(b *pipeline.Builder, change func(*keystrand.Message)) {
-			b.Use(func(next keystrand.Next) keystrand.Next {
-				return func(ctx context.Context, c *keystrand.Call) error {
+			b.Use(func(keystrand.Next) keystrand.Next {
+				return func(_ context.Context, c *keystrand.Call) error {
 					change(c.Messages[0])
 					c.Messages = c.Messages[:0:0]
 					return errBroken
