@@ -105,7 +105,9 @@ func TestBatchesSinksAndExitsAreRecorded(t *testing.T) {
 	if r.Err != nil || len(r.Calls) != 1 || r.Calls[0].Err == nil || r.Committed != 1 {
 		t.Errorf("err %v, calls %+v", r.Err, r.Calls)
 	}
-	if r := pipelinetest.Run(t, func(b *pipeline.Builder) { b.Handle(keystrand.HandlerFunc(nil)) }); r.Err != nil || len(r.Calls) != 0 {
+	if r := pipelinetest.Run(t, func(b *pipeline.Builder) {
+		b.Handle(keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error { return nil }))
+	}); r.Err != nil || len(r.Calls) != 0 {
 		t.Errorf("no messages: %+v", r)
 	}
 }
