@@ -56,7 +56,9 @@ type Config struct {
 	// Default: Committed().
 	Start Start
 	// StopAtEnd makes the source finite: partitions end where their logs ended when Accept was first called, with
-	// io.EOF, and Accept returns io.EOF when the group has come there. Default: false.
+	// io.EOF, and Accept returns io.EOF when the group has come there. A partition whose end could not be committed comes
+	// again, with all messages behind the last commit that was stored: while none is stored, that goes on until the
+	// context of Run ends. Default: false.
 	StopAtEnd bool
 	// OutOfRange is what to do when the position is no longer, or not yet, in the log. Default: OutOfRangeFail.
 	OutOfRange OutOfRange

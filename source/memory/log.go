@@ -89,7 +89,8 @@ func (l *Log) Identity() string {
 }
 
 // Close makes the log finite: nothing is appended any more, Fetch returns io.EOF at the end of a partition, and Accept
-// returns io.EOF when its group has committed everything. Close may be called more than once.
+// returns io.EOF when its group has committed everything: while no commit is stored its partitions come again and again.
+// Close may be called more than once.
 func (l *Log) Close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
