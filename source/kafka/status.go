@@ -35,7 +35,7 @@ type Status struct {
 	Generation int32
 	MemberID   string
 	// Trouble is what does not work just now and is tried again, by name.
-	Trouble    []Trouble
+	Trouble    []source.Trouble
 	Partitions []PartitionStatus
 }
 
@@ -80,10 +80,7 @@ func (s *Source) Status() Status {
 // Report is Status in the words that all sources share.
 func (s *Source) Report() source.Report {
 	st := s.Status()
-	r := source.Report{State: st.State.String(), Ready: st.State == Member || st.State == HandingOver}
-	for _, t := range st.Trouble {
-		r.Trouble = append(r.Trouble, source.Trouble(t))
-	}
+	r := source.Report{State: st.State.String(), Ready: st.State == Member || st.State == HandingOver, Trouble: st.Trouble}
 	for _, p := range st.Partitions {
 		if p.Stalled {
 			r.Stalled = append(r.Stalled, source.ID{Stream: p.Stream, Partition: p.Partition, Epoch: p.Epoch})
