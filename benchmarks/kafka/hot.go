@@ -55,38 +55,24 @@ func hot(ctx context.Context, r *run) error {
 		name, topic string
 		inFlight    int
 	}{{"the cold keys alone", alone, 2 * n}, {"the budget holds all", both, 2 * n}, {"the default budget", both, fallback}}
-	rounds := pick(r, 5, 1)
-	results := make([][]burnResult, len(runs))
-	for round := range rounds {
-		for i, one := range runs {
-			if i == 2 && round > 0 {
-				continue // it takes as long as the hot key
-			}
-			res, err := bench.Run[burnResult](ctx, "burn", burning{
-				Brokers: r.kafka.Brokers, Topic: one.topic, Group: fmt.Sprintf("%s-%d-%d", one.topic, round, i),
-				Workers: workers, InFlight: one.inFlight, Hold: i == 1, Cold: cold, Handler: handler,
-				Hot: i > 0,
-			})
-			if err != nil {
-				return err
-			}
-			results[i] = append(results[i], res)
-		}
+	once := func(i int) bool { return i == 2 } // it takes as long as the hot key
+	results, err := inTurns(pick(r, 5, 1), len(runs), once, func(round, i int) (burnResult, error) {
+		return bench.Run[burnResult](ctx, "burn", burning{
+			Brokers: r.kafka.Brokers, Topic: runs[i].topic, Group: fmt.Sprintf("%s-%d-%d", runs[i].topic, round, i),
+			Workers: workers, InFlight: runs[i].inFlight, Hold: i == 1, Cold: cold, Handler: handler,
+			Hot: i > 0,
+		})
+	})
+	if err != nil {
+		return err
 	}
 	for i, one := range runs {
-		median := func(f func(res, alone burnResult) float64) float64 {
-			var figures []float64
-			for round, res := range results[i] {
-				figures = append(figures, f(res, results[0][round]))
-			}
-			return bench.Median(figures)
-		}
 		row := hotRow{
 			Part: "hot", Run: one.name, Keys: keys.Name, Messages: n, Workers: workers, Handler: float64(handler) / 1e6, InFlight: one.inFlight,
-			P50:    median(func(res, _ burnResult) float64 { return res.P50 }),
-			P99:    median(func(res, _ burnResult) float64 { return res.P99 }),
-			Ratio:  median(func(res, alone burnResult) float64 { return res.P99 / alone.P99 }),
-			Others: median(func(res, _ burnResult) float64 { return res.Others }),
+			P50:    results.median(i, func(res, _ burnResult) float64 { return res.P50 }),
+			P99:    results.median(i, func(res, _ burnResult) float64 { return res.P99 }),
+			Ratio:  results.median(i, func(res, alone burnResult) float64 { return res.P99 / alone.P99 }),
+			Others: results.median(i, func(res, _ burnResult) float64 { return res.Others }),
 			Binds:  results[i][0].Binds,
 		}
 		switch i {

@@ -60,36 +60,23 @@ func stuck(ctx context.Context, r *run) error {
 		{"with one", true, 20_000, 100_000, 0},
 		{"with one, commits hold the frontier alone", true, 2_000, 3_000, 1}, // no gap fits, and its partition has more messages
 	}
-	rounds := pick(r, 5, 1)
-	results := make([][]blockResult, len(runs))
-	for round := range rounds {
-		for i, one := range runs {
-			if i == 2 && round > 0 {
-				continue // to show what the snapshot says
-			}
-			res, err := bench.Run[blockResult](ctx, "block", blocking{
-				Brokers: r.kafka.Brokers, Topic: topic, Group: fmt.Sprintf("%s-%d-%d", topic, round, i), Workers: workers, Handler: handler,
-				Stuck: one.stuck, InFlight: one.inFlight, MaxReplay: one.maxReplay, Metadata: one.metadata, Others: others, Elsewhere: elsewhere,
-			})
-			if err != nil {
-				return err
-			}
-			results[i] = append(results[i], res)
-		}
+	once := func(i int) bool { return i == 2 } // it is there to show what the snapshot says
+	results, err := inTurns(pick(r, 5, 1), len(runs), once, func(round, i int) (blockResult, error) {
+		one := runs[i]
+		return bench.Run[blockResult](ctx, "block", blocking{
+			Brokers: r.kafka.Brokers, Topic: topic, Group: fmt.Sprintf("%s-%d-%d", topic, round, i), Workers: workers, Handler: handler,
+			Stuck: one.stuck, InFlight: one.inFlight, MaxReplay: one.maxReplay, Metadata: one.metadata, Others: others, Elsewhere: elsewhere,
+		})
+	})
+	if err != nil {
+		return err
 	}
 	for i, one := range runs {
-		median := func(f func(res, without blockResult) float64) float64 {
-			var figures []float64
-			for round, res := range results[i] {
-				figures = append(figures, f(res, results[0][round]))
-			}
-			return bench.Median(figures)
-		}
 		row := stuckRow{
 			Part: "stuck", Run: one.name, Keys: keys.Name, Messages: others, Workers: workers, Handler: float64(handler) / 1e6, InFlight: one.inFlight, MaxReplay: one.maxReplay, Metadata: one.metadata,
-			Rate:      median(func(res, _ blockResult) float64 { return float64(others) / res.Seconds }),
-			Ratio:     median(func(res, without blockResult) float64 { return without.Seconds / res.Seconds }),
-			Elsewhere: median(func(res, without blockResult) float64 { return without.Elsewhere / res.Elsewhere }),
+			Rate:      results.median(i, func(res, _ blockResult) float64 { return float64(others) / res.Seconds }),
+			Ratio:     results.median(i, func(res, without blockResult) float64 { return without.Seconds / res.Seconds }),
+			Elsewhere: results.median(i, func(res, without blockResult) float64 { return without.Elsewhere / res.Elsewhere }),
 			Waited:    results[i][0].Waited, Binds: results[i][0].Binds,
 		}
 		switch i {
