@@ -111,6 +111,65 @@ func TestStickyEvensOutTopics(t *testing.T) {
 	}
 }
 
+// Balance is in messages: a million for four members are 250,000 each. A strategy sees partitions alone, so it comes true
+// where they are equally full. What spoils it, and which strategy helps: nothing helps against a partition that is far
+// fuller than others (keyed traffic, one large topic), or against members without a partition.
+//
+// seeds 28, 39, 40
+func TestBalanceInMessagesIsThatOfPartitionsWhileTheyAreEquallyFull(t *testing.T) {
+	const million = 1_000_000
+	spread := func(topic string, n, messages int) map[assign.Partition]int {
+		all := make(map[assign.Partition]int)
+		for _, p := range partitions(topic, n) {
+			all[p] = messages / n
+		}
+		return all
+	}
+	join := func(topics ...map[assign.Partition]int) map[assign.Partition]int {
+		all := make(map[assign.Partition]int)
+		for _, t := range topics {
+			maps.Copy(all, t)
+		}
+		return all
+	}
+	five := join(spread("a", 5, million/4), spread("b", 5, million/4), spread("c", 5, million/4), spread("d", 5, million/4))
+	hotKey := spread("t", 8, million/5)
+	hotKey[assign.Partition{Topic: "t", Number: 3}] += million * 4 / 5
+	even := map[string]int{"range": million / 4, "roundrobin": million / 4, "sticky": million / 4}
+	for name, c := range map[string]struct {
+		messages map[assign.Partition]int
+		most     map[string]int // messages of the member that has most
+	}{
+		"equally full":                       {spread("t", 8, million), even},
+		"the strategy: a rest in each topic": {five, map[string]int{"range": 400_000, "roundrobin": million / 4, "sticky": million / 4}},
+		"keyed traffic: one key has 80 %":    {hotKey, map[string]int{"range": 850_000, "roundrobin": 850_000, "sticky": 850_000}},
+		"one topic far larger":               {join(spread("large", 1, 900_000), spread("small", 7, 70_000)), map[string]int{"range": 920_000, "roundrobin": 910_000, "sticky": 910_000}},
+		"more members than partitions":       {spread("t", 2, million), map[string]int{"range": million / 2, "roundrobin": million / 2, "sticky": million / 2}},
+	} {
+		for _, s := range []assign.Strategy{assign.Range(), assign.RoundRobin(), assign.Sticky()} {
+			t.Run(name+"/"+s.Name(), func(t *testing.T) {
+				ps := slices.SortedFunc(maps.Keys(c.messages), assign.Partition.Compare)
+				topics := make(map[string]bool)
+				for _, p := range ps {
+					topics[p.Topic] = true
+				}
+				plan := s.Plan(members(slices.Sorted(maps.Keys(topics)), "a", "b", "c", "d"), ps)
+				most := 0
+				for _, mine := range plan {
+					n := 0
+					for _, p := range mine {
+						n += c.messages[p]
+					}
+					most = max(most, n)
+				}
+				if most != c.most[s.Name()] {
+					t.Errorf("one member has %d messages, want %d: %s", most, c.most[s.Name()], text(plan))
+				}
+			})
+		}
+	}
+}
+
 // moved counts the partitions that a member claimed and somebody else got.
 func moved(ms []assign.Member, plan assign.Plan) int {
 	owner := make(map[assign.Partition]string)
