@@ -54,7 +54,7 @@ func TestLaneIsSmall(t *testing.T) {
 }
 
 // A claim of several short turns gets stuck in one of them: what it has not started must go to others (I6).
-func TestOneSlowTurnHoldsUpNoOtherLane(t *testing.T) {
+func TestOneSlowTurnHoldsUpNoOtherLane(t *testing.T) { // seeds 29, 33
 	synctest.Test(t, func(t *testing.T) {
 		type job struct {
 			submitted time.Time
@@ -130,7 +130,7 @@ func TestStuckTurnsWakeOtherWorkers(t *testing.T) {
 }
 
 // A hot lane that is always the longest gets its share, and no more, of one worker.
-func TestHotLaneDoesNotStarveOthers(t *testing.T) {
+func TestHotLaneDoesNotStarveOthers(t *testing.T) { // seed 33
 	synctest.Test(t, func(t *testing.T) {
 		var order []string
 		e := newExecutor(t, Config[string]{Workers: 1, Run: func(t *Turn[string]) Result {

@@ -80,7 +80,7 @@ func TestCrashesAtRandomMomentsLoseNothingAndKeepTheOrder(t *testing.T) {
 
 // I4, I6: one stuck key, a gap at every other message and a commit that can keep nearly nothing. What a crash would
 // replay stays within MaxReplay, only that partition waits, and the snapshot says why.
-func TestReplaysOfACrashStayWithinMaxReplay(t *testing.T) {
+func TestReplaysOfACrashStayWithinMaxReplay(t *testing.T) { // seed 32
 	synctest.Test(t, func(t *testing.T) {
 		const maxReplay, inFlight = 300, 1000
 		l := newLedger(t)

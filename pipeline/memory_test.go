@@ -92,7 +92,7 @@ func TestMessageLargerThanTheBudgetIsLetInAlone(t *testing.T) {
 }
 
 // I5, I6: a key that has used its share pauses its partition alone.
-func TestKeyBeyondItsSharePausesOnlyItsPartition(t *testing.T) {
+func TestKeyBeyondItsSharePausesOnlyItsPartition(t *testing.T) { // seeds 33, 40
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 2)
 		log.Append(0, keysOf(500, 1)...)
@@ -119,7 +119,7 @@ func TestKeyBeyondItsSharePausesOnlyItsPartition(t *testing.T) {
 }
 
 // I6: one stuck key of one partition: all others go on at the same pace.
-func TestStuckKeyDelaysOnlyItself(t *testing.T) {
+func TestStuckKeyDelaysOnlyItself(t *testing.T) { // seed 33
 	elapsed := func(t *testing.T, stuck bool) (d time.Duration) {
 		t.Helper()
 		synctest.Test(t, func(t *testing.T) {

@@ -168,7 +168,7 @@ func TestDeadLetterTellsWhereItComesFromAndWhy(t *testing.T) {
 }
 
 // The key goes on only after the dead letter is durable; a write that fails parks the lane and is tried again.
-func TestKeyGoesOnOnlyAfterItsDeadLetterIsDurable(t *testing.T) {
+func TestKeyGoesOnOnlyAfterItsDeadLetterIsDurable(t *testing.T) { // seed 34: recorded before it is passed over
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keyed("bad"), keyed("bad"), keyed("good"), keyed("good"))

@@ -23,7 +23,7 @@ type crashRow struct {
 }
 
 // crash kills a process (kill -9) that has settled much ahead of what it has not, starts another, and counts what is
-// handled twice. Kills fall into different moments between two commits.
+// handled twice. Kills fall into different moments between two commits. Seed 32.
 func crash(ctx context.Context, r *run) error {
 	t := bench.NewTable("kill -9, commits every second", r.json)
 	const rate = 20_000

@@ -31,7 +31,7 @@ type handoverRow struct {
 }
 
 // handover lets a third member join two that are at work, on messages as they are written: a partition rests for as
-// long as none of its handlers begins or ends.
+// long as none of its handlers begins or ends. Seed 4: the pause, the repeats, and how long messages waited after it.
 //
 // The bound is made of the drain as measured, a heartbeat interval (members hear of the rebalance that much apart), and
 // 200 ms for a dozen requests one after the other: last commit, join, sync, the identity of the log, what is committed,

@@ -32,7 +32,7 @@ type stuckRow struct {
 	Goal      string  `json:"goal"`
 }
 
-// stuck is one key whose handler does not return: how fast are the others?
+// stuck is one key whose handler does not return: how fast are the others? Seed 33.
 func stuck(ctx context.Context, r *run) error {
 	t := bench.NewTable("one stuck key among 10,000", r.json)
 	const workers, handler = 100, time.Millisecond

@@ -9,7 +9,7 @@
 // Efficiency compares with the ideal, workers / handler time. Bare compares with the same calls of the same handler by
 // as many goroutines in a loop, in the same run: timers fire late, and that is not the framework's. Bound is the time
 // taken divided by the least time possible, which is the larger of all work / workers and the chain of the hottest key,
-// both from the handler times as they were measured.
+// both from the handler times as they were measured. Every row names its keys: seeds 29, 30, 35.
 //
 // On Pulsar the topic has four partitions, a key is in one of them, and the clock starts when all four are there; it ends,
 // as on the log in memory, with the last message. Rows without keystrand do not read from anywhere.

@@ -398,7 +398,7 @@ func (c *muteConn) Write(b []byte) (int, error) {
 
 func TestBatchesAreSplitWhereTheBrokerWantsThemSmaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		// The topic's limit is lower than ours: seed 38's neighbours go on, the large one is permanent.
+		// The topic's limit is lower than ours: its neighbours go on, the large one is permanent.
 		f := newFake(t, kfake.SeedTopics(0, "none"))
 		if err := f.CreateTopic("out", 1, map[string]string{"max.message.bytes": "500"}); err != nil {
 			t.Fatal(err)

@@ -178,7 +178,7 @@ func (l *ledger) run(ctx context.Context, p source.Partition, rnd *rand.Rand) {
 
 // Twenty joins and leaves at random, with faults of the coordinator: at every hand-over the new owner knows exactly what
 // the old one had stored, epochs grow, and nobody owns what another one still holds.
-func TestRandomJoinsAndLeavesLoseNothing(t *testing.T) { // seed 4
+func TestRandomJoinsAndLeavesLoseNothing(t *testing.T) { // I3, I7, I8
 	seed := *churnSeed
 	if seed == 0 {
 		seed = rand.Uint64()

@@ -19,7 +19,7 @@ import (
 	"github.com/keystrand/keystrand/source/kafka"
 )
 
-func TestCommitsOfATickTravelTogether(t *testing.T) {
+func TestCommitsOfATickTravelTogether(t *testing.T) { // seed 31
 	inWorld(t, 8, func(w *world) {
 		t := w.t
 		s := w.source("g")

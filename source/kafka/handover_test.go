@@ -25,7 +25,10 @@ func (w *world) join(s *kafka.Source, n int) <-chan map[int32]source.Partition {
 	return got
 }
 
-// I7: the second member gets nothing while the first has not released.
+// I7: the second member gets nothing while the first has not released, and then begins where the first has committed in its
+// drain: nothing comes twice.
+//
+// seeds 4, 6
 func TestPartitionMovesOnlyAfterRelease(t *testing.T) {
 	inWorld(t, 4, func(w *world) {
 		t := w.t

@@ -7,7 +7,7 @@ import (
 	"github.com/keystrand/keystrand/commit"
 )
 
-func TestSourceReadsCommitsAndRestartsExactly(t *testing.T) {
+func TestSourceReadsCommitsAndRestartsExactly(t *testing.T) { // seed 31
 	inWorld(t, 2, func(w *world) {
 		t := w.t
 		w.produce(0, 10)
