@@ -206,8 +206,8 @@ func (c *contender) contend(ctx context.Context) {
 		case !active && !c.hears(ctx, firstPatience):
 			return
 		case !active:
-			if active, _ := c.look(); !active {
-				c.wait(ctx)
+			if active, _ := c.look(); !active && c.orphaned(ctx) {
+				return
 			}
 			continue
 		}
@@ -220,6 +220,33 @@ func (c *contender) contend(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// orphaned waits for a change. It reports true when there was none for long, and nobody holds the partition: a broker can
+// forget to tell the one it has chosen, when candidates come and go at the same moment. Another candidate makes it choose
+// again.
+func (c *contender) orphaned(ctx context.Context) bool {
+	timer := time.NewTimer(c.s.cfg.WatchInterval)
+	defer timer.Stop()
+	select {
+	case <-c.changed:
+		return false
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+	}
+	held, err := call(ctx, c.s, func() (consumer, error) {
+		return c.s.client.attach(attachment{
+			topic: c.topic, subscription: c.s.subscription, name: c.s.name,
+			latest: c.s.cfg.Start.kind == startLatest && !c.late,
+		})
+	}, consumer.Close)
+	if err != nil {
+		return false
+	}
+	c.s.apart(held.Close)
+	active, _ := c.look()
+	return !active
 }
 
 // own waits until the partition is over: withdrawn before it was accepted, or released. asked: it was asked back or lost.

@@ -245,6 +245,42 @@ func TestWordOfTheBrokerThatWasMissedIsAskedForAgain(t *testing.T) {
 	})
 }
 
+// A broker that chooses anew at the very moment in which it tells of its last choice may tell nobody.
+func TestPartitionThatNobodyWasToldOfIsTakenInTheEnd(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		first := join(t, b, Config{Name: "z"}, "orders")
+		p := first.accept()
+		other, _, err := b.source(Config{Name: "a"}, "orders")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make(chan source.Partition, 1)
+		go func() {
+			q, _ := other.Accept(t.Context())
+			got <- q
+		}()
+		<-p.Leaving()
+		_ = p.Release(t.Context())
+		q := <-got
+		again := make(chan source.Partition, 1)
+		go func() {
+			p, _ := first.s.Accept(t.Context())
+			again <- p
+		}()
+		time.Sleep(10 * second)
+		b.change(func() { b.dropped = 1 })
+		_ = q.Release(t.Context())
+		_ = other.Close()
+		select {
+		case p := <-again:
+			_ = p.Release(t.Context())
+		case <-time.After(5 * time.Minute):
+			t.Fatal("nobody owns the partition")
+		}
+	})
+}
+
 func TestBrokersThatStopNumberingEndTheOwnershipInOrder(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
