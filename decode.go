@@ -29,10 +29,10 @@ func (d decoder[T]) Handle(ctx context.Context, m *Message) error {
 
 func (d decoder[T]) check() (errs []error) {
 	if d.unmarshal == nil {
-		errs = append(errs, errors.New("Decode has a nil function to unmarshal with"))
+		errs = append(errs, errors.New("the handler is a Decode with a nil unmarshal function"))
 	}
 	if d.handle == nil {
-		errs = append(errs, errors.New("Decode has a nil function to handle with"))
+		errs = append(errs, errors.New("the handler is a Decode with a nil handler function"))
 	}
 	return errs
 }

@@ -33,11 +33,11 @@ func TestBuildReportsEveryMistakeAtOnce(t *testing.T) {
 		"nil transform function": {pipeline.From(src()).Transform(keystrand.TransformerFunc(nil)).To(out), []string{"the handler is a nil keystrand.TransformerFunc"}},
 		"nil in a mux": {
 			pipeline.From(src()).Handle(keystrand.Mux{"s": nil, "t": h, "u": keystrand.HandlerFunc(nil), "v": keystrand.Mux{"w": nil, "x": keystrand.Decode[int](nil, nil)}}),
-			[]string{`stream "s": the handler is nil`, `stream "u": the handler is a nil keystrand.HandlerFunc`, `stream "v": stream "w": the handler is nil`, `stream "v": stream "x": Decode has a nil function to unmarshal`, `stream "v": stream "x": Decode has a nil function to handle`},
+			[]string{`stream "s": the handler is nil`, `stream "u": the handler is a nil keystrand.HandlerFunc`, `stream "v": stream "w": the handler is nil`, `stream "v": stream "x": the handler is a Decode with a nil unmarshal function`, `stream "v": stream "x": the handler is a Decode with a nil handler function`},
 		},
 		"decode with nothing": {
 			pipeline.From(src()).Handle(keystrand.Decode[int](nil, nil)),
-			[]string{"Decode has a nil function to unmarshal with", "Decode has a nil function to handle with"},
+			[]string{"the handler is a Decode with a nil unmarshal function", "the handler is a Decode with a nil handler function"},
 		},
 		"transform without sink": {pipeline.From(src()).Transform(keystrand.TransformerFunc(echo)).To(nil), []string{"no sink"}},
 		"everything twice": {
