@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand/benchmarks/internal/bench"
+	"github.com/keystrand/keystrand/benchmarks/internal/pulsarbench"
 )
 
 type acksRow struct {
@@ -37,11 +38,11 @@ func acks(ctx context.Context, r *run) error {
 	const hold = 500 * time.Millisecond
 	for _, entries := range []struct {
 		name     string
-		batching bench.Batching
+		batching pulsarbench.Batching
 		batch    []bool
 	}{
-		{"one message each", bench.Batching{Off: true}, []bool{false}},
-		{"batches of 100", bench.Batching{Messages: 100}, []bool{false, true}},
+		{"one message each", pulsarbench.Batching{Off: true}, []bool{false}},
+		{"batches of 100", pulsarbench.Batching{Messages: 100}, []bool{false, true}},
 	} {
 		topic, err := r.pulsar.Fill(ctx, 1, n, entries.batching, func(i int) (int, []byte, []byte) {
 			return 0, fmt.Appendf(nil, "key-%d", i), fmt.Appendf(nil, "%0100d", i)
@@ -102,7 +103,7 @@ func acks(ctx context.Context, r *run) error {
 
 // settled runs the work settle behind a proxy, and looks whether the broker knows everything as acknowledged after it.
 func (r *run) settled(ctx context.Context, s settling, hold time.Duration) (settleResult, error) {
-	proxy, err := bench.NewProxy(r.pulsar.URL, hold)
+	proxy, err := pulsarbench.NewProxy(r.pulsar.URL, hold)
 	if err != nil {
 		return settleResult{}, err
 	}

@@ -21,11 +21,12 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand/benchmarks/internal/bench"
+	"github.com/keystrand/keystrand/benchmarks/internal/pulsarbench"
 )
 
 // run is one run of the command.
 type run struct {
-	pulsar *bench.Pulsar
+	pulsar *pulsarbench.Cluster
 	json   bool
 	short  bool
 }
@@ -67,10 +68,10 @@ func all(url, admin, only string, r *run) error {
 		return fmt.Errorf("-only %s: no such part", only)
 	}
 	if url == "" {
-		return bench.NeedPulsar()
+		return pulsarbench.NeedBroker()
 	}
 	if admin == "" {
-		admin = bench.PulsarAdmin(url)
+		admin = pulsarbench.AdminOf(url)
 	}
 	limit := 30 * time.Minute
 	if r.short {
@@ -82,7 +83,7 @@ func all(url, admin, only string, r *run) error {
 		fmt.Printf("%s, on %s\n", bench.Machine(), url)
 	}
 	var err error
-	if r.pulsar, err = bench.NewPulsar(url, admin); err != nil {
+	if r.pulsar, err = pulsarbench.New(url, admin); err != nil {
 		return err
 	}
 	defer r.pulsar.Close()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/benchmarks/internal/bench"
+	"github.com/keystrand/keystrand/benchmarks/internal/pulsarbench"
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/pipeline"
 	"github.com/keystrand/keystrand/source"
@@ -140,7 +141,7 @@ func readPipeline(ctx context.Context, r reading, meter *bench.Meter) error {
 // readBare is the loop to compare with: what the client library's own documentation shows, with one cumulative
 // acknowledgement a second, which is the cheapest way to acknowledge there is. It looks at each key and value.
 func readBare(ctx context.Context, r reading, meter *bench.Meter) error {
-	c, err := bench.PulsarClient(r.URL)
+	c, err := pulsarbench.Client(r.URL)
 	if err != nil {
 		return err
 	}
@@ -148,7 +149,7 @@ func readBare(ctx context.Context, r reading, meter *bench.Meter) error {
 	consumers := make([]client.Consumer, len(r.Ends))
 	for i := range consumers {
 		if consumers[i], err = c.Subscribe(client.ConsumerOptions{
-			Topic: bench.PulsarPartition(r.Topic, i), SubscriptionName: r.Subscription, Type: client.Exclusive,
+			Topic: pulsarbench.Partition(r.Topic, i), SubscriptionName: r.Subscription, Type: client.Exclusive,
 			SubscriptionInitialPosition: client.SubscriptionPositionEarliest, AckWithResponse: true,
 		}); err != nil {
 			return err

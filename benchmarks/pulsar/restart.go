@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand/benchmarks/internal/bench"
+	"github.com/keystrand/keystrand/benchmarks/internal/pulsarbench"
 )
 
 type restartRow struct {
@@ -47,9 +48,9 @@ func restart(ctx context.Context, r *run) error {
 			return err
 		}
 		for i := range block {
-			b := bench.Batching{Off: true}
+			b := pulsarbench.Batching{Off: true}
 			if i%2 == 1 && c.batches > 0 {
-				b = bench.Batching{Messages: c.batches}
+				b = pulsarbench.Batching{Messages: c.batches}
 			}
 			if err := r.pulsar.Write(ctx, topic, 1, i*n/block, (i+1)*n/block, b, func(i int) (int, []byte, []byte) {
 				return 0, fmt.Appendf(nil, "key-%d", i), strconv.AppendInt(nil, int64(i), 10)

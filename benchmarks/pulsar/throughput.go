@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/keystrand/keystrand/benchmarks/internal/bench"
+	"github.com/keystrand/keystrand/benchmarks/internal/pulsarbench"
 )
 
 const (
@@ -40,7 +41,7 @@ func throughput(ctx context.Context, r *run) error {
 			value[i] = byte('a' + i%26)
 		}
 		ends := make([]int, partitions)
-		topic, err := r.pulsar.Fill(ctx, partitions, keys.Len(), bench.Batching{Messages: batch}, func(i int) (int, []byte, []byte) {
+		topic, err := r.pulsar.Fill(ctx, partitions, keys.Len(), pulsarbench.Batching{Messages: batch}, func(i int) (int, []byte, []byte) {
 			p := keys.Number(i) % partitions
 			ends[p]++
 			return p, keys.At(i), value

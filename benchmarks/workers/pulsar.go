@@ -7,26 +7,27 @@ import (
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/benchmarks/internal/bench"
+	"github.com/keystrand/keystrand/benchmarks/internal/pulsarbench"
 	"github.com/keystrand/keystrand/source/pulsar"
 )
 
 const partitions = 4
 
 // onPulsar runs each work on a topic of its own.
-type onPulsar struct{ *bench.Pulsar }
+type onPulsar struct{ *pulsarbench.Cluster }
 
 func newOnPulsar(url, admin string) (onPulsar, error) {
 	if admin == "" {
-		admin = bench.PulsarAdmin(url)
+		admin = pulsarbench.AdminOf(url)
 	}
-	p, err := bench.NewPulsar(url, admin)
+	p, err := pulsarbench.New(url, admin)
 	return onPulsar{p}, err
 }
 
 func (p onPulsar) run(w *work, workers int) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	topic, err := p.Fill(ctx, partitions, w.keys.Len(), bench.Batching{}, func(i int) (int, []byte, []byte) {
+	topic, err := p.Fill(ctx, partitions, w.keys.Len(), pulsarbench.Batching{}, func(i int) (int, []byte, []byte) {
 		return w.keys.Number(i) % partitions, w.keys.At(i), binary.BigEndian.AppendUint64(nil, uint64(i))
 	})
 	if err != nil {

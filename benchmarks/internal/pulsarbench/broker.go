@@ -1,4 +1,6 @@
-package bench
+// Package pulsarbench is what measurements on Pulsar share: a cluster with topics to fill, and a proxy that counts. It stands
+// apart from bench so that no other measured process carries the client library in its memory.
+package pulsarbench
 
 import (
 	"context"
@@ -15,17 +17,17 @@ import (
 	"github.com/apache/pulsar-client-go/pulsaradmin/pkg/utils"
 )
 
-// Pulsar is a cluster to measure on.
-type Pulsar struct {
+// Cluster is a Pulsar to measure on.
+type Cluster struct {
 	URL    string
 	client pulsar.Client
 	topics admin.Topics
 	made   []string
 }
 
-// NewPulsar makes a client of a cluster and of its web service, which makes and deletes topics. It does not connect.
-func NewPulsar(url, adminURL string) (*Pulsar, error) {
-	client, err := PulsarClient(url)
+// New makes a client of a cluster and of its web service, which makes and deletes topics. It does not connect.
+func New(url, adminURL string) (*Cluster, error) {
+	client, err := Client(url)
 	if err != nil {
 		return nil, err
 	}
@@ -34,16 +36,16 @@ func NewPulsar(url, adminURL string) (*Pulsar, error) {
 		client.Close()
 		return nil, err
 	}
-	return &Pulsar{URL: url, client: client, topics: web.Topics()}, nil
+	return &Cluster{URL: url, client: client, topics: web.Topics()}, nil
 }
 
-// PulsarClient returns a client of the library that keeps quiet.
-func PulsarClient(url string) (pulsar.Client, error) {
+// Client returns a client of the library that keeps quiet.
+func Client(url string) (pulsar.Client, error) {
 	return pulsar.NewClient(pulsar.ClientOptions{URL: url, OperationTimeout: 10 * time.Second, Logger: pulsarlog.DefaultNopLogger(), MemoryLimitBytes: -1})
 }
 
-// PulsarPartition returns the name that the topic of one partition has.
-func PulsarPartition(topic string, n int) string { return fmt.Sprintf("%s-partition-%d", topic, n) }
+// Partition returns the name that the topic of one partition has.
+func Partition(topic string, n int) string { return fmt.Sprintf("%s-partition-%d", topic, n) }
 
 // Batching says how the messages of a topic are written.
 type Batching struct {
@@ -57,7 +59,7 @@ type Batching struct {
 type Record func(i int) (partition int, key, value []byte)
 
 // Fill makes a partitioned topic of n messages and returns its full name.
-func (p *Pulsar) Fill(ctx context.Context, partitions, n int, b Batching, record Record) (string, error) {
+func (p *Cluster) Fill(ctx context.Context, partitions, n int, b Batching, record Record) (string, error) {
 	topic, err := p.Make(ctx, partitions)
 	if err != nil {
 		return "", err
@@ -66,7 +68,7 @@ func (p *Pulsar) Fill(ctx context.Context, partitions, n int, b Batching, record
 }
 
 // Make makes a partitioned topic and returns its full name.
-func (p *Pulsar) Make(ctx context.Context, partitions int) (string, error) {
+func (p *Cluster) Make(ctx context.Context, partitions int) (string, error) {
 	topic := fmt.Sprintf("persistent://public/default/bench-%d-%d", time.Now().UnixNano(), len(p.made))
 	name, err := utils.GetTopicName(topic)
 	if err != nil {
@@ -80,10 +82,10 @@ func (p *Pulsar) Make(ctx context.Context, partitions int) (string, error) {
 }
 
 // Write writes the messages from one number up to another to a topic, and waits until the broker has confirmed them.
-func (p *Pulsar) Write(ctx context.Context, topic string, partitions, from, to int, b Batching, record Record) error {
+func (p *Cluster) Write(ctx context.Context, topic string, partitions, from, to int, b Batching, record Record) error {
 	producers := make([]pulsar.Producer, partitions)
 	for i := range producers {
-		o := pulsar.ProducerOptions{Topic: PulsarPartition(topic, i), SendTimeout: -1, MaxPendingMessages: 10_000, DisableBatching: b.Off}
+		o := pulsar.ProducerOptions{Topic: Partition(topic, i), SendTimeout: -1, MaxPendingMessages: 10_000, DisableBatching: b.Off}
 		if b.Messages > 0 {
 			o.BatchingMaxMessages, o.BatchingMaxPublishDelay = uint(b.Messages), time.Hour
 		}
@@ -128,8 +130,8 @@ type Cursor struct {
 }
 
 // Cursor asks the broker for the cursor of a subscription.
-func (p *Pulsar) Cursor(ctx context.Context, topic string, partition int, subscription string) (Cursor, error) {
-	name, err := utils.GetTopicName(PulsarPartition(topic, partition))
+func (p *Cluster) Cursor(ctx context.Context, topic string, partition int, subscription string) (Cursor, error) {
+	name, err := utils.GetTopicName(Partition(topic, partition))
 	if err != nil {
 		return Cursor{}, err
 	}
@@ -149,8 +151,8 @@ func (p *Pulsar) Cursor(ctx context.Context, topic string, partition int, subscr
 }
 
 // Unload makes the broker close one partition of a topic; it opens it again for whoever asks.
-func (p *Pulsar) Unload(ctx context.Context, topic string, partition int) error {
-	name, err := utils.GetTopicName(PulsarPartition(topic, partition))
+func (p *Cluster) Unload(ctx context.Context, topic string, partition int) error {
+	name, err := utils.GetTopicName(Partition(topic, partition))
 	if err != nil {
 		return err
 	}
@@ -158,7 +160,7 @@ func (p *Pulsar) Unload(ctx context.Context, topic string, partition int) error 
 }
 
 // Forget deletes the topics that were made.
-func (p *Pulsar) Forget(ctx context.Context) error {
+func (p *Cluster) Forget(ctx context.Context) error {
 	var errs []error
 	for _, topic := range p.made {
 		name, err := utils.GetTopicName(topic)
@@ -172,10 +174,10 @@ func (p *Pulsar) Forget(ctx context.Context) error {
 }
 
 // Close closes the connections.
-func (p *Pulsar) Close() { p.client.Close() }
+func (p *Cluster) Close() { p.client.Close() }
 
-// NeedPulsar is the error of a command that needs a broker and was given none.
-func NeedPulsar() error {
+// NeedBroker is the error of a command that needs a broker and was given none.
+func NeedBroker() error {
 	return errors.New(`a real Pulsar is needed, there is no embedded one: -pulsar pulsar://HOST:6650 -admin http://HOST:8080
 to start one on this machine:
   PULSAR_HEAP=1g tools/services/services up pulsar

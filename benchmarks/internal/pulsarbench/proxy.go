@@ -1,4 +1,4 @@
-package bench
+package pulsarbench
 
 import (
 	"bufio"
@@ -210,8 +210,8 @@ func (p *Proxy) Close() {
 	p.running.Wait()
 }
 
-// PulsarAdmin returns the address of a broker's web service where nobody says otherwise: port 8080 of the same host.
-func PulsarAdmin(pulsarURL string) string {
+// AdminOf returns the address of a broker's web service where nobody says otherwise: port 8080 of the same host.
+func AdminOf(pulsarURL string) string {
 	host := strings.TrimPrefix(pulsarURL, "pulsar://")
 	if h, _, err := net.SplitHostPort(strings.Split(host, ",")[0]); err == nil {
 		host = h
