@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -132,10 +133,8 @@ func checkTopic(name string) error {
 	case full && len(parts) < 3, !full && len(parts) == 2, !full && len(parts) > 4:
 		return fmt.Errorf("topic %q: want topic, or tenant/namespace/topic", name)
 	default:
-		for _, p := range parts[:min(len(parts), 3)] {
-			if p == "" {
-				return fmt.Errorf("topic %q: a part of the name is empty", name)
-			}
+		if slices.Contains(parts[:min(len(parts), 3)], "") {
+			return fmt.Errorf("topic %q: a part of the name is empty", name)
 		}
 	}
 	return nil

@@ -38,7 +38,7 @@ func (o *outlet) advance(ctx context.Context, w *writer) bool {
 	defer p.end()
 	for o.fill(w) {
 		before := o.head
-		err := o.send(p.ctx, w)
+		err := o.send(p.ctx, w) //nolint:contextcheck // derived from ctx, by newPatience
 		if err == nil {
 			if o.trouble != nil {
 				o.sink.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "partition is written again", slog.String("topic", o.name))
@@ -46,7 +46,7 @@ func (o *outlet) advance(ctx context.Context, w *writer) bool {
 			o.trouble, o.limit = nil, 0
 			return true
 		}
-		if over := context.Cause(p.ctx); over != nil {
+		if over := context.Cause(p.ctx); over != nil { //nolint:contextcheck // derived from ctx, by newPatience
 			over = because(w.describe(o.name, p.began, over), o.trouble)
 			if ctx.Err() == nil {
 				o.tell(ctx, over)

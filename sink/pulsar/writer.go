@@ -143,7 +143,7 @@ func (w *writer) lookUp(ctx context.Context, name string) (*topic, error) {
 	p := newPatience(ctx, w.sink.cfg.HealTimeout)
 	defer p.end()
 	for {
-		t, err := w.sink.catalog.get(p.ctx, name)
+		t, err := w.sink.catalog.get(p.ctx, name) //nolint:contextcheck // derived from ctx, by newPatience
 		if err == nil {
 			return t, nil
 		}
