@@ -13,8 +13,12 @@ import (
 )
 
 // acker sends the acknowledgements of one ownership, one request at a time, from a goroutine of its own: a request hangs
-// as long as the connection is down, and nobody who fetches or handles messages waits for it. What was not confirmed is
+// as long as the broker does not answer, and nobody who fetches or handles messages waits for it. What was not confirmed is
 // sent again, together with what was settled meanwhile, until it is. An acknowledgement that arrives twice does no harm.
+//
+// When the partition is lost nothing more is sent, and nobody waits for the request under way. A broker confirms what it
+// gets while it closes a topic and forgets it; a later one that is kept would let earlier messages of a key come again
+// without it.
 type acker struct {
 	handed *handed
 	send   func([]pulsar.MessageID) error // may hang until the consumer is closed
@@ -24,6 +28,7 @@ type acker struct {
 
 	wake chan struct{}
 	stop chan struct{} // closed by close
+	dead chan struct{} // closed by abandon
 	done chan struct{} // closed when the goroutine has ended
 
 	mu      sync.Mutex
@@ -43,12 +48,15 @@ const (
 	firstAckRetry = 100 * time.Millisecond
 )
 
-var errStopped = errors.New("the partition is released")
+var (
+	errStopped = errors.New("the partition is released")
+	errLost    = errors.New("the partition is lost")
+)
 
 func newAcker(h *handed, send func([]pulsar.MessageID) error, health *health, what string) *acker {
 	return &acker{
 		handed: h, send: send, health: health, what: what, limit: maxRequest,
-		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+		wake: make(chan struct{}, 1), stop: make(chan struct{}), dead: make(chan struct{}), done: make(chan struct{}),
 	}
 }
 
@@ -63,6 +71,8 @@ func (a *acker) commit(ctx context.Context, p *commit.Progress) (commit.Stored, 
 	select {
 	case <-w.done:
 		return w.stored, nil
+	case <-a.dead:
+		return commit.Stored{}, errLost
 	case <-a.done:
 		return commit.Stored{}, errStopped
 	case <-ctx.Done():
@@ -82,7 +92,7 @@ func (a *acker) settle(p *commit.Progress) {
 	poke(a.wake)
 }
 
-// run sends until close. ctx is for the log alone.
+// run sends until close or abandon. ctx is for the log alone.
 func (a *acker) run(ctx context.Context) {
 	defer close(a.done)
 	defer a.health.forget(a.what)
@@ -93,19 +103,18 @@ func (a *acker) run(ctx context.Context) {
 		select {
 		case <-a.stop:
 			return
+		case <-a.dead:
+			return
 		case <-a.wake:
 		case <-retry.C:
 		}
 		if err := a.flush(); err != nil {
-			select {
-			case <-a.stop:
+			if a.ended() != nil {
 				return
-			default:
 			}
 			a.mu.Lock()
 			a.lastErr = err
 			a.mu.Unlock()
-			a.handed.doubt()
 			a.health.fails(ctx, a.what, err)
 			retry.Reset(bo.NextBackOff())
 			continue
@@ -124,10 +133,8 @@ func (a *acker) flush() error {
 		w = &want{progress: a.handed.progress(), done: make(chan struct{})}
 	}
 	for {
-		select {
-		case <-a.stop:
-			return errStopped
-		default:
+		if err := a.ended(); err != nil {
+			return err
 		}
 		q := a.handed.plan(w.progress, a.limit)
 		if len(q.ids) > 0 {
@@ -152,8 +159,23 @@ func (a *acker) flush() error {
 	return nil
 }
 
-// close ends the goroutine: at once, or when the request under way has its answer.
+// ended returns why nothing more is to be sent, if so.
+func (a *acker) ended() error {
+	select {
+	case <-a.dead:
+		return errLost
+	case <-a.stop:
+		return errStopped
+	default:
+		return nil
+	}
+}
+
+// close ends the goroutine: at once, or when the request under way has its answer. It is called once.
 func (a *acker) close() { close(a.stop) }
+
+// abandon is close for a partition that is lost: nobody waits for an answer any more. It is called once and does not block.
+func (a *acker) abandon() { close(a.dead) }
 
 // brief makes an error of the library readable, which else lists every id that it was given.
 func brief(err error) error {

@@ -218,11 +218,11 @@ func churnOnce(t *testing.T, seed uint64) {
 				members = append(members[:i:i], members[i+1:]...)
 			}
 		case 2:
-			b.reconnect(topic, time.Duration(c.n(5000))*time.Millisecond)
+			b.cut(topic, "")
 		case 3: // a broker is killed, and forgets
 			b.forget(c.n(4), 1700*time.Millisecond)
 			for n := range partitions {
-				b.reconnect(fmt.Sprintf("orders-partition-%d", n), time.Second)
+				b.cut(fmt.Sprintf("orders-partition-%d", n), "")
 			}
 		default:
 			var batch []keystrand.Message

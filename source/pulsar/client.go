@@ -43,7 +43,7 @@ type candidacy struct {
 type attachment struct {
 	topic, subscription, name string
 	latest                    bool // a new subscription begins at the end
-	inclusive                 bool // Seek is to the message itself, not behind it
+	moves                     bool // it is to move the subscription, which costs it its connection; else it ends with that
 }
 
 // library is the client library.
@@ -91,11 +91,21 @@ func (l *library) attach(o attachment) (consumer, error) {
 		MessageChannel:                 make(chan pulsar.ConsumerMessage, channelSize),
 		AckWithResponse:                true,
 		EnableBatchIndexAcknowledgment: l.cfg.BatchIndexAcks,
-		StartMessageIDInclusive:        o.inclusive,
+		MaxReconnectToBroker:           reconnects(o.moves),
 		Decryption:                     decryption(l.cfg.KeyReader),
 		AutoDiscoveryPeriod:            never,
 		MaxPendingChunkedMessage:       -1, // else the oldest is dropped when a hundred are not complete
 	})
+}
+
+// reconnects returns how often a consumer attaches again when its connection has gone. One that brings messages never does: another may
+// have had the lock meanwhile, the broker may have forgotten what it confirmed last, and the library drops what waits while
+// its reader still hands over what comes after it.
+func reconnects(always bool) *uint {
+	if always {
+		return nil
+	}
+	return new(uint)
 }
 
 // decryption lets every message come that cannot be decrypted, told apart by its encryption context. By default the

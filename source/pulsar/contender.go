@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/cenkalti/backoff/v4"
 
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
@@ -25,13 +28,16 @@ type contender struct {
 	number int32
 	late   bool // found after the first look at the topics
 
-	changed chan struct{} // something below has changed
+	changed chan struct{}               // something below has changed
+	weary   *backoff.ExponentialBackOff // between ownerships that end at once; of run
 
 	mu     sync.Mutex
 	active bool       // the broker proposes us
 	told   bool       // it has said so, or that it does not
 	gone   bool       // the topic does not exist
 	part   *Partition // offered or owned
+	breaks int        // how often a connection of it has gone
+	shaken bool       // the candidate's has, and we were not the owner
 }
 
 func newContender(s *Source, topic, stream string, number int32, late bool) *contender {
@@ -48,21 +54,82 @@ func (c *contender) proposed(active bool) {
 	c.poke()
 }
 
-func (c *contender) hold(p *Partition) {
+// hold notes which partition is offered or owned. It reports false when a connection has gone since breaks was asked for.
+func (c *contender) hold(p *Partition, breaks int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.part = p
+	if c.breaks != breaks {
+		return false
+	}
+	c.part, c.shaken = p, false
+	return true
 }
 
-// reconnected notes that the broker may have been killed meanwhile.
-func (c *contender) reconnected() {
+// drop notes that nothing is offered or owned.
+func (c *contender) drop() {
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.part = nil
+}
+
+func (c *contender) broken() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.breaks
+}
+
+// broke is called when the connection of the consumer goes, or its topic is unloaded, before anything follows from it:
+// the lock is gone, and with it the ownership. It must not block.
+func (c *contender) broke() {
+	c.mu.Lock()
+	c.breaks++
 	p := c.part
 	c.mu.Unlock()
 	if p != nil {
-		p.handed.doubt()
-		poke(p.acker.wake)
+		p.lose("its connection has gone, or its topic was unloaded")
 	}
+}
+
+// stumbled notes that what is being attached may have ended already, without a word of its own.
+func (c *contender) stumbled() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.part == nil {
+		c.breaks++
+	}
+}
+
+// shook is called when the connection of the candidate goes, like broke. Where another is the owner, it is losing the
+// partition, too, and has to hear of it before we take it.
+func (c *contender) shook() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.part == nil {
+		c.shaken = true
+		c.breaks++
+	}
+}
+
+// Between a broken connection and the first try to take a partition that another may have had: twice at most.
+const standOff = time.Second
+
+// waits tells whether the connection has gone a short while ago.
+func (c *contender) waits() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.shaken
+}
+
+// settles waits if the connection has gone a short while ago. It reports whether it has.
+func (c *contender) settles(ctx context.Context) bool {
+	c.mu.Lock()
+	shaken := c.shaken
+	c.shaken = false
+	c.mu.Unlock()
+	if shaken {
+		sleep(ctx, standOff+rand.N(standOff))
+	}
+	return shaken
 }
 
 // unheard notes that the broker may have proposed us without our hearing of it: the library drops what comes before it has
@@ -203,6 +270,8 @@ func (c *contender) contend(ctx context.Context) {
 		switch {
 		case gone:
 			return
+		case active && c.settles(ctx):
+			continue
 		case !active && !c.hears(ctx, firstPatience):
 			return
 		case !active:
@@ -216,10 +285,36 @@ func (c *contender) contend(ctx context.Context) {
 			continue
 		}
 		c.s.offer(p)
-		if asked := c.own(ctx, p); !asked && !c.s.wanted() {
+		begin := time.Now()
+		asked := c.own(ctx, p)
+		c.rest(ctx, p, time.Since(begin))
+		if !asked && !c.s.wanted() {
 			return
 		}
 	}
+}
+
+// Between two tries to own a partition that ends its own connection. An ownership that lasts longer was not ended by itself.
+const (
+	firstRest = time.Second
+	mostRest  = 5 * time.Minute
+	quickEnd  = 10 * time.Second
+)
+
+// rest waits before a partition is attached again that seems to be at its end: its topic is terminated and read. The library
+// closes the connection for that, with all that others have on it, each time one attaches. It does not say whose end it was;
+// the one that never lasts nor brings a message is found by and by.
+func (c *contender) rest(ctx context.Context, p *Partition, lasted time.Duration) {
+	_, lost, _ := p.told()
+	if !lost || !c.s.ended() || lasted >= quickEnd || p.handed.brought() {
+		c.weary = nil
+		return
+	}
+	if c.weary == nil {
+		c.weary = newBackoff(firstRest, mostRest)
+		c.weary.Multiplier = 2
+	}
+	sleep(ctx, c.weary.NextBackOff())
 }
 
 // orphaned waits for a change. It reports true when there was none for long, and nobody holds the partition: a broker can
@@ -251,22 +346,28 @@ func (c *contender) orphaned(ctx context.Context) bool {
 
 // own waits until the partition is over: withdrawn before it was accepted, or released. asked: it was asked back or lost.
 func (c *contender) own(ctx context.Context, p *Partition) (asked bool) {
-	c.hold(p)
-	defer c.hold(nil)
+	defer c.drop()
+	told := false
 	for {
 		leaving, lost, released := p.told()
+		if lost && !told {
+			told = true
+			p.detach()
+			c.s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "pulsar: the partition is lost",
+				slog.String("partition", p.id.String()), slog.String("why", p.reason()))
+		}
 		if released {
-			c.s.forget(p)
 			return leaving || lost
 		}
 		active, gone := c.look()
-		if (ctx.Err() != nil || gone || !active || c.s.over()) && c.s.withdraw(p) {
+		if (ctx.Err() != nil || gone || !active || lost || c.s.over()) && c.s.withdraw(p) {
 			p.shut()
 			return true
 		}
 		switch {
+		case lost:
 		case gone:
-			p.lose(ctx, "the topic is gone")
+			p.lose("the topic is gone")
 		case !active:
 			p.ask()
 		}
@@ -296,15 +397,25 @@ const (
 	mostBusyRetry  = 250 * time.Millisecond
 )
 
-// attach takes the lock. It returns nil when we are not proposed any more, the topic is gone, or ctx has ended.
+// attached is a consumer with what the contender's breaks were before it was.
+type attached struct {
+	consumer
+	breaks int
+}
+
+// attach takes the lock. It returns nil when there is reason to look again: we are not proposed any more, the topic is
+// gone, the subscription was moved, the connection has gone at once, or ctx has ended.
 func (c *contender) attach(ctx context.Context) *Partition {
 	s := c.s
-	cons, ok := try(ctx, c, "attach to", func() (consumer, error) {
-		return s.client.attach(attachment{
-			topic: c.topic, subscription: s.subscription, name: s.name,
+	moves := s.cfg.Start.moves() && !s.sought(c.topic)
+	cons, ok := try(ctx, c, "attach to", func() (attached, error) {
+		breaks := c.broken()
+		cons, err := s.client.attach(attachment{
+			topic: c.topic, subscription: s.subscription, name: s.name, moves: moves,
 			latest: s.cfg.Start.kind == startLatest && !c.late,
 		})
-	}, consumer.Close)
+		return attached{consumer: cons, breaks: breaks}, err
+	}, attached.Close)
 	if !ok {
 		return nil
 	}
@@ -312,15 +423,19 @@ func (c *contender) attach(ctx context.Context) *Partition {
 		s.apart(cons.Close)
 		return nil
 	}
-	if s.cfg.Start.moves() && !s.sought(c.topic) {
-		err := s.bounded(ctx, func() error { return s.cfg.Start.seek(cons, c.stream, c.number) })
+	if moves {
+		err := s.bounded(ctx, func() error {
+			defer cons.Close() // another reads on: a consumer that is moved loses its connection
+			return s.cfg.Start.seek(cons, c.stream, c.number)
+		})
 		if err != nil {
 			s.health.fails(ctx, "seek "+c.name(), fmt.Errorf("subscription %q: %w", s.subscription, err))
 			sleep(ctx, mostBusyRetry)
-			return fail()
+			return nil
 		}
 		s.health.works(ctx, "seek "+c.name())
 		s.seeked(c.topic)
+		return nil
 	}
 	epoch := s.nextEpoch(c.topic)
 	restored := &commit.Progress{Epoch: epoch}
@@ -336,8 +451,12 @@ func (c *contender) attach(ctx context.Context) *Partition {
 		s.health.works(ctx, "claim "+c.name())
 		s.claimed(c.topic, restored.Epoch)
 	}
-	p := newPartition(c, source.ID{Stream: c.stream, Partition: c.number, Epoch: restored.Epoch}, cons, restored)
+	p := newPartition(c, source.ID{Stream: c.stream, Partition: c.number, Epoch: restored.Epoch}, cons.consumer, restored)
 	s.running.Go(func() { p.acker.run(ctx) })
+	if !c.hold(p, cons.breaks) {
+		p.shut()
+		return nil
+	}
 	s.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "pulsar: owns", slog.String("partition", p.id.String()))
 	return p
 }
@@ -390,7 +509,7 @@ func try[T any](ctx context.Context, c *contender, what string, f func() (T, err
 		if !sleep(ctx, delay) || s.over() {
 			return nothing, false
 		}
-		if active, gone := c.look(); gone || !active && what[0] == 'a' {
+		if active, gone := c.look(); gone || what[0] == 'a' && (!active || c.waits()) {
 			return nothing, false
 		}
 	}

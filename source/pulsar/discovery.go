@@ -175,25 +175,58 @@ func (s *Source) missed() {
 	}
 }
 
-// reconnected is told by the library's log that a candidate or a consumer is attached again.
+// reconnected is told by the library's log that a candidate is attached again.
 func (s *Source) reconnected(topic, subscription string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c := s.contenders[topic]
-	switch {
-	case c == nil:
-	case subscription == s.subscription:
-		c.reconnected()
-	default:
+	if c := s.contender(topic); c != nil && subscription == s.subscription+candidates {
 		c.unheard()
 	}
 }
 
+// broke is told by the library's log that the connection of a consumer or a candidate goes.
+func (s *Source) broke(topic, subscription string) {
+	c := s.contender(topic)
+	switch {
+	case c == nil:
+	case subscription == s.subscription:
+		c.broke()
+	default:
+		c.shook()
+	}
+}
+
+// unknown is told by the library's log that a consumer has ended which it does not know yet, it does not say whose: one that
+// is being attached.
+func (s *Source) unknown() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.contenders {
+		c.stumbled()
+	}
+}
+
+// ends is told by the library's log that it closes a connection because some topic has ended.
+func (s *Source) ends() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.endAt = time.Now()
+}
+
+// ended tells whether that was lately.
+func (s *Source) ended() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.endAt.IsZero() && time.Since(s.endAt) < quickEnd
+}
+
+func (s *Source) contender(topic string) *contender {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.contenders[topic]
+}
+
 // died is told by the library's log that a consumer has given up because its topic was not there.
 func (s *Source) died(topic string) {
-	s.mu.Lock()
-	c := s.contenders[topic]
-	s.mu.Unlock()
+	c := s.contender(topic)
 	if c == nil {
 		return
 	}

@@ -19,8 +19,6 @@ type entry struct {
 	closed        bool  // nothing more of it will come
 	acked         bool  // confirmed as a whole
 	count         int32 // messages handed out
-	since         int64 // when it was confirmed, in Unix nanoseconds
-	again         int32 // how often something of it came again; an answer to what was sent before counts no more
 	id            pulsar.MessageID
 
 	// Of batches alone, by index.
@@ -71,19 +69,6 @@ func (e *entry) add(i int32, id pulsar.MessageID) {
 // has tells whether the message with index i was handed out.
 func (e *entry) has(i int32) bool {
 	return e.single || i < e.size && e.out[i/64]&(1<<(i%64)) != 0
-}
-
-// came notes that the message with index i has come again: what was confirmed of it counts no more.
-func (e *entry) came(i int32, id pulsar.MessageID) {
-	e.again++
-	e.acked = false
-	e.id = id
-	if e.ids != nil {
-		// The new id belongs to a new tracker of the library, which knows nothing of the acknowledgements so far: they are
-		// all sent again.
-		clear(e.got)
-		e.ids[i] = id
-	}
 }
 
 // whole returns an id that acknowledges all of the entry. It is made anew, without the library's tracker: that one does

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,11 +27,13 @@ type fakeBroker struct {
 	topics     map[string]*fakeTopic
 	ledger     int64
 	down       bool
-	dropped    int             // so many of its next words about candidates are lost
-	hang       chan struct{}   // calls of the library do not return before it is closed; nil: they do
-	refuse     func() error    // what a subscription is answered; nil: it is accepted
-	fault      func() ackFault // of an acknowledgement
-	journal    []fakeRequest   // in the order in which they came
+	dropped    int                // so many of its next words about candidates are lost
+	hang       chan struct{}      // calls of the library do not return before it is closed; nil: they do
+	refuse     func() error       // what a subscription is answered; nil: it is accepted
+	fault      func() ackFault    // of an acknowledgement
+	closing    chan struct{}      // a consumer does not let go before it is closed; nil: it does
+	taken      func(topic string) // called when a consumer is attached, before its caller hears of it
+	journal    []fakeRequest      // in the order in which they came
 	requests   int
 }
 
@@ -48,6 +51,7 @@ const (
 	notStored
 	storedUnanswered
 	hangs // until the consumer is closed
+	late  // for a minute
 )
 
 type fakeTopic struct {
@@ -141,33 +145,48 @@ func (b *fakeBroker) produce(topic string, msgs ...keystrand.Message) *fakeEntry
 	return e
 }
 
-// reconnect breaks the connection of a topic's consumer, which the library makes again after d: what is not acknowledged
-// comes again.
-func (b *fakeBroker) reconnect(topic string, d time.Duration) {
+// cut breaks the connections of a topic's consumers. Candidates come back, those whose names begin with late after a
+// minute; the consumer of the messages does not.
+func (b *fakeBroker) cut(topic, late string) {
+	b.mu.Lock()
+	t := b.topics[topic]
+	holder, candidates := t.holder, slices.Clone(t.candidates)
+	b.mu.Unlock()
+	if holder != nil {
+		holder.s.broke(topic, holder.subscription)
+	}
+	for _, f := range candidates {
+		f.s.broke(topic, f.o.subscription)
+	}
 	b.change(func() {
-		if h := b.topics[topic].holder; h != nil {
-			h.offline = true
-			time.AfterFunc(d, func() {
-				h.back()
-				b.change(func() {
-					h.offline = false
-					h.rewind()
-				})
-			})
+		if holder != nil {
+			holder.cut = true
 		}
-	})
-}
-
-// forget takes the last n acknowledgement requests back, as a broker does that is killed: its connections fail. With recent,
-// only what present owners have sent since then.
-func (b *fakeBroker) forget(n int, recent time.Duration) {
-	b.change(func() {
-		for _, t := range b.topics {
-			if t.holder != nil {
-				t.holder.offline = true
-				t.holder.kills++
+		if t.holder == holder {
+			t.holder = nil
+		}
+		for _, f := range candidates {
+			f.told = false
+			if late != "" && strings.HasPrefix(f.o.name, late) {
+				f.away = true
+				time.AfterFunc(time.Minute, func() {
+					b.change(func() { f.away = false })
+					f.s.reconnected(topic, f.o.subscription)
+					b.change(func() { b.elect(t) })
+				})
 			}
 		}
+		b.elect(t)
+	})
+	for _, f := range candidates {
+		f.s.reconnected(topic, f.o.subscription)
+	}
+}
+
+// forget takes the last n acknowledgement requests back, as a broker does that is killed, or closes a topic while they come.
+// With recent, only what present owners have sent since then.
+func (b *fakeBroker) forget(n int, recent time.Duration) {
+	b.change(func() {
 		for range n {
 			last := len(b.journal) - 1
 			if last < 0 || recent > 0 && (time.Since(b.journal[last].at) > recent || b.journal[last].of.t.holder != b.journal[last].of) {
@@ -268,16 +287,18 @@ func (c *fakeClient) admitted(topic string) (*fakeTopic, error) {
 
 type fakeCandidate struct {
 	b      *fakeBroker
+	s      *Source
 	t      *fakeTopic
 	o      candidacy
 	once   sync.Once
 	told   bool
 	active bool
+	away   bool // its connection is down
 }
 
 func (c *fakeClient) candidate(o candidacy) (closer, error) {
 	c.hangs()
-	f := &fakeCandidate{b: c.b, o: o}
+	f := &fakeCandidate{b: c.b, s: c.s, o: o}
 	var err error
 	c.b.change(func() {
 		if f.t, err = c.admitted(o.topic); err == nil {
@@ -302,11 +323,12 @@ func (b *fakeBroker) elect(t *fakeTopic) {
 	time.AfterFunc(b.delay, func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		if t.round != round || len(t.candidates) == 0 {
+		there := slices.DeleteFunc(slices.Clone(t.candidates), func(f *fakeCandidate) bool { return f.away })
+		if t.round != round || len(there) == 0 {
 			return
 		}
-		chosen := t.candidates[t.number%len(t.candidates)]
-		for _, f := range t.candidates {
+		chosen := there[t.number%len(there)]
+		for _, f := range there {
 			if active := f == chosen; active != f.active || !f.told {
 				f.active, f.told = active, true
 				if b.dropped > 0 {
@@ -329,18 +351,18 @@ func (f *fakeCandidate) Close() {
 }
 
 type fakeConsumer struct {
-	b       *fakeBroker
-	t       *fakeTopic
-	byBatch bool
-	ch      chan pulsar.ConsumerMessage
-	closed  chan struct{}
-	ended   chan struct{}
-	once    sync.Once
+	b            *fakeBroker
+	t            *fakeTopic
+	s            *Source
+	byBatch      bool
+	subscription string
+	ch           chan pulsar.ConsumerMessage
+	closed       chan struct{}
+	ended        chan struct{}
+	once         sync.Once
 
 	// Guarded by the broker's mu.
-	offline bool
-	kills   int // of its broker
-	back    func()
+	cut     bool
 	entry   int // next to be sent
 	msg     int
 	turn    int // of the stream: rewinding begins another
@@ -353,7 +375,7 @@ type fakeTracker struct{ acked []bool }
 func (c *fakeClient) attach(o attachment) (consumer, error) {
 	c.hangs()
 	d := &fakeConsumer{
-		b: c.b, byBatch: c.byBatch, back: func() { c.s.reconnected(o.topic, o.subscription) }, ch: make(chan pulsar.ConsumerMessage, 10),
+		b: c.b, s: c.s, byBatch: c.byBatch, subscription: o.subscription, ch: make(chan pulsar.ConsumerMessage, 10),
 		closed: make(chan struct{}), ended: make(chan struct{}),
 	}
 	var err error
@@ -378,6 +400,12 @@ func (c *fakeClient) attach(o attachment) (consumer, error) {
 	c.consumers = append(c.consumers, d)
 	c.mu.Unlock()
 	go d.feed()
+	c.b.mu.Lock()
+	taken := c.b.taken
+	c.b.mu.Unlock()
+	if taken != nil {
+		taken(o.topic)
+	}
 	return d, nil
 }
 
@@ -417,7 +445,7 @@ func (d *fakeConsumer) feed() {
 }
 
 func (d *fakeConsumer) next() pulsar.Message {
-	for ; !d.offline && d.entry < len(d.t.entries); d.entry, d.msg = d.entry+1, 0 {
+	for ; !d.cut && d.entry < len(d.t.entries); d.entry, d.msg = d.entry+1, 0 {
 		e := d.t.entries[d.entry]
 		for ; d.msg < len(e.msgs); d.msg++ {
 			if e.acked[d.msg] {
@@ -435,15 +463,13 @@ func (d *fakeConsumer) next() pulsar.Message {
 }
 
 func (d *fakeConsumer) AckIDList(ids []pulsar.MessageID) error {
-	first, known := true, 0
-	for {
+	for waited := false; ; waited = true {
 		d.b.mu.Lock()
-		offline, changed, kills := d.offline, d.b.changed, d.kills
-		if first {
-			first, known = false, kills
-		}
 		fault := noFault
-		if d.b.fault != nil && !offline {
+		switch {
+		case d.cut:
+			fault = hangs
+		case d.b.fault != nil && !waited:
 			fault = d.b.fault()
 		}
 		select {
@@ -452,31 +478,28 @@ func (d *fakeConsumer) AckIDList(ids []pulsar.MessageID) error {
 			return errFakeClosed
 		default:
 		}
-		if kills != known {
-			d.b.mu.Unlock()
-			return errFakeDown
-		}
-		if !offline && fault != hangs {
-			defer d.b.mu.Unlock()
-			if fault == notStored {
-				return errFakeDown
-			}
+		switch fault {
+		case noFault, storedUnanswered:
 			d.apply(ids)
+			d.b.mu.Unlock()
 			if fault == storedUnanswered {
 				return errFakeDown
 			}
 			return nil
-		}
-		d.b.mu.Unlock()
-		if fault == hangs {
+		case notStored:
+			d.b.mu.Unlock()
+			return errFakeDown
+		case hangs:
+			d.b.mu.Unlock()
 			<-d.closed
 			return errFakeClosed
-		}
-
-		select {
-		case <-changed:
-		case <-d.closed:
-			return errFakeClosed
+		case late:
+			d.b.mu.Unlock()
+			select {
+			case <-time.After(time.Minute):
+			case <-d.closed:
+				return errFakeClosed
+			}
 		}
 	}
 }
@@ -512,6 +535,12 @@ func (d *fakeConsumer) Close() {
 	d.once.Do(func() {
 		close(d.closed)
 		<-d.ended
+		d.b.mu.Lock()
+		closing := d.b.closing
+		d.b.mu.Unlock()
+		if closing != nil {
+			<-closing
+		}
 		d.b.change(func() {
 			if d.t.holder == d {
 				d.t.holder = nil

@@ -1,11 +1,9 @@
 package pulsar
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
 
@@ -24,135 +22,74 @@ import (
 // message whose last chunk is not there yet, which would then be lost with it. An entry takes about 20 bytes of a
 // request, and one that ends a gap lets the broker move its cursor just as well.
 //
-// What was confirmed is kept for a while. A broker that is killed forgets the newest second of it; before the messages
-// of that come again, or if nobody fetches them, later ones could be acknowledged above them. So when a connection has failed, everything that was
-// confirmed not long ago is sent again, together with what is new.
+// Nothing comes twice in one ownership, since none outlives its connection: what was handed out, and everything at or below
+// it, is unknown when it comes.
 //
 // It is safe for concurrent use: Fetch adds, the acker asks.
 type handed struct {
-	byBatch bool          // single messages of a batch are acknowledged
-	hold    time.Duration // how long what was confirmed is kept
+	byBatch bool // single messages of a batch are acknowledged
 
 	mu      sync.Mutex
 	entries []entry // ascending, from head on
 	head    int
-	first   int64              // number of entries[head]: it grows when one leaves
-	gone    []span             // entries that were handed out, acknowledged and have left, ascending
-	highest position           //
-	any     bool               // there is a highest
-	repeat  []pulsar.MessageID // of entries that have left and came again
-	settled *commit.Progress   // the last one that was committed
-	replays int64              // settled messages that a crash would hand out again
-	unacked int64              // lowest offset of those; valid if replays > 0
+	first   int64            // number of entries[head]: it grows when one leaves
+	highest position         // of what has come
+	next    int64            // offset after it
+	any     bool             // there is a highest
+	settled *commit.Progress // the last one that was committed
+	replays int64            // settled messages that a crash would hand out again
+	unacked int64            // lowest offset of those; valid if replays > 0
 }
-
-// span is a stretch of entries of one ledger.
-type span struct{ ledger, from, to int64 }
-
-// maxSpans bounds gone. What falls out is oldest; if it came again, the ownership would end.
-const maxSpans = 1 << 16
 
 // verdict is what to do with a message that has come.
 type verdict uint8
 
 const (
 	fresh   verdict = iota // hand it out
-	known                  // it was handed out before: drop it
-	strange                // it is below what was handed out, and never was
+	strange                // it is at or below what was handed out
+	remade                 // it is above, and its offset below: the topic was made again
 )
 
 func newHanded(byBatch bool, restored *commit.Progress) *handed {
-	return &handed{byBatch: byBatch, hold: ackHold, settled: restored}
+	return &handed{byBatch: byBatch, settled: restored}
 }
 
-// ackHold is above what a killed broker has been seen to forget, which is up to 1.7 s, by what an answer may be late.
-const ackHold = 5 * time.Second
-
-// doubt takes back what was confirmed not long ago, because the connection has failed: it will be sent again.
-func (h *handed) doubt() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for i := h.head; i < len(h.entries); i++ {
-		e := &h.entries[i]
-		e.acked = false
-		e.again++
-		clear(e.got)
-	}
-}
-
-// take notes that a message has come, and says what to do with it. again: something is to be acknowledged once more.
-func (h *handed) take(id pulsar.MessageID, offset int64) (v verdict, again bool) {
+// take notes that a message has come, and says what to do with it.
+func (h *handed) take(id pulsar.MessageID, offset int64) verdict {
 	at := positionOf(id)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.any && at.compare(h.highest) <= 0 {
-		return h.redelivered(id, at)
+	switch {
+	case h.any && at.compare(h.highest) <= 0:
+		return strange
+	case h.any && offset < h.next:
+		return remade
 	}
-	h.highest, h.any = at, true
+	h.highest, h.next, h.any = at, offset+1, true
 	if n := len(h.entries); n > h.head {
 		last := &h.entries[n-1]
 		if last.ledger == at.ledger && last.entry == at.entry && !last.single {
 			last.add(at.batch, id)
-			return fresh, false
+			return fresh
 		}
 		last.closed = true
 	}
 	e := newEntry(at, id, offset, h.byBatch)
 	e.add(at.batch, id)
 	h.entries = append(h.entries, e)
-	return fresh, false
-}
-
-// redelivered handles what the broker sends again after a reconnect or an unload: everything that it does not know as
-// acknowledged, from the oldest on.
-func (h *handed) redelivered(id pulsar.MessageID, at position) (v verdict, again bool) {
-	live := h.entries[h.head:]
-	i, found := slices.BinarySearchFunc(live, at, func(e entry, p position) int {
-		return cmp.Or(cmp.Compare(e.ledger, p.ledger), cmp.Compare(e.entry, p.entry))
-	})
-	if found {
-		e := &live[i]
-		if !e.has(at.batch) {
-			return strange, false
-		}
-		e.came(at.batch, id)
-		r := 0
-		s, _ := e.settled(h.settled, &r)
-		return known, s != none
-	}
-	_, found = slices.BinarySearchFunc(h.gone, at, func(s span, p position) int {
-		switch {
-		case s.ledger != p.ledger:
-			return cmp.Compare(s.ledger, p.ledger)
-		case s.to < p.entry:
-			return -1
-		case s.from > p.entry:
-			return 1
-		}
-		return 0
-	})
-	if !found {
-		return strange, false
-	}
-	e := newEntry(at, id, 0, false)
-	if n := len(h.repeat); n == 0 || positionOf(h.repeat[n-1]).compare(position{at.ledger, at.entry, 0}) != 0 {
-		h.repeat = append(h.repeat, e.whole())
-	}
-	return known, true
+	return fresh
 }
 
 // request is what one acknowledgement says.
 type request struct {
-	ids    []pulsar.MessageID
-	items  []item
-	repeat int // the first ids are of handed.repeat
-	more   bool
+	ids   []pulsar.MessageID
+	items []item
+	more  bool
 }
 
 // item is what of an entry a request acknowledges: the whole, or single messages.
 type item struct {
 	number int64
-	again  int32
 	bits   []uint64
 }
 
@@ -163,8 +100,6 @@ func (h *handed) plan(p *commit.Progress, limit int) request {
 	defer h.mu.Unlock()
 	h.settled = p
 	var q request
-	n := min(len(h.repeat), limit)
-	q.ids, q.repeat, q.more = append(q.ids, h.repeat[:n]...), n, n < len(h.repeat)
 	h.replays = 0
 	r, half := 0, false
 	for i := h.head; i < len(h.entries); i++ {
@@ -180,11 +115,11 @@ func (h *handed) plan(p *commit.Progress, limit int) request {
 			h.unsent(e, settled)
 			continue
 		case s == all && e.closed:
-			q.add(item{number: h.first + int64(i-h.head), again: e.again}, limit, e.whole())
+			q.add(item{number: h.first + int64(i-h.head)}, limit, e.whole())
 		case h.byBatch && !e.single:
 			bits, ids := e.open(p)
 			if len(ids) > 0 {
-				q.add(item{number: h.first + int64(i-h.head), again: e.again, bits: bits}, limit, ids...)
+				q.add(item{number: h.first + int64(i-h.head), bits: bits}, limit, ids...)
 			}
 		default:
 			half = true
@@ -230,7 +165,7 @@ func (e *entry) open(p *commit.Progress) (bits []uint64, ids []pulsar.MessageID)
 }
 
 func (q *request) add(it item, limit int, ids ...pulsar.MessageID) {
-	if q.more = q.more || len(q.items)+q.repeat >= limit; q.more {
+	if q.more = q.more || len(q.items) >= limit; q.more {
 		return
 	}
 	q.items = append(q.items, it)
@@ -241,27 +176,19 @@ func (q *request) add(it item, limit int, ids ...pulsar.MessageID) {
 func (h *handed) confirm(q request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	now := time.Now().UnixNano()
-	h.repeat = slices.Delete(h.repeat, 0, q.repeat)
 	for _, it := range q.items {
 		i := h.head + int(it.number-h.first)
 		if i < h.head || i >= len(h.entries) {
 			continue
 		}
 		e := &h.entries[i]
-		switch {
-		case e.again != it.again:
-		case it.bits == nil:
-			e.acked, e.since = true, now
-		default:
-			for w := range it.bits {
-				e.got[w] |= it.bits[w]
-			}
+		e.acked = it.bits == nil
+		for w := range it.bits {
+			e.got[w] |= it.bits[w]
 		}
 	}
-	// The last entry stays: more of it may come, and it tells a redelivery from what is new.
-	for h.head < len(h.entries)-1 && h.entries[h.head].acked && now-h.entries[h.head].since >= int64(h.hold) {
-		h.leave(&h.entries[h.head])
+	// The last entry stays: more of it may come.
+	for h.head < len(h.entries)-1 && h.entries[h.head].acked {
 		h.entries[h.head] = entry{}
 		h.head++
 		h.first++
@@ -270,18 +197,6 @@ func (h *handed) confirm(q request) {
 		h.entries = slices.Delete(h.entries, 0, h.head)
 		h.head = 0
 	}
-}
-
-// leave remembers that an entry was handed out and acknowledged.
-func (h *handed) leave(e *entry) {
-	if n := len(h.gone); n > 0 && h.gone[n-1].ledger == e.ledger && h.gone[n-1].to+1 == e.entry {
-		h.gone[n-1].to = e.entry
-		return
-	}
-	if len(h.gone) == maxSpans {
-		h.gone = slices.Delete(h.gone, 0, maxSpans/2)
-	}
-	h.gone = append(h.gone, span{ledger: e.ledger, from: e.entry, to: e.entry})
 }
 
 // stored says what a crash now would hand out again of p, everything planned having been confirmed.
@@ -301,11 +216,11 @@ func (h *handed) progress() *commit.Progress {
 	return h.settled
 }
 
-// last returns the highest position that has come.
-func (h *handed) last() (position, bool) {
+// brought tells whether anything has come.
+func (h *handed) brought() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.highest, h.any
+	return h.any
 }
 
 // String is for the errors of tests.

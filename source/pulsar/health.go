@@ -7,17 +7,9 @@ import (
 	"slices"
 	"sync"
 	"time"
-)
 
-// Trouble is something that does not work just now and is tried again.
-type Trouble struct {
-	// What is being tried: "connect", "acknowledge orders/3", …
-	What string
-	// Err is the last error.
-	Err error
-	// Since is when it began to fail.
-	Since time.Time
-}
+	"github.com/keystrand/keystrand/source"
+)
 
 // health keeps what does not work just now, and tells the log of each change once.
 //
@@ -26,10 +18,12 @@ type health struct {
 	log *slog.Logger
 
 	mu      sync.Mutex
-	trouble map[string]Trouble
+	trouble map[string]source.Trouble
 }
 
-func newHealth(log *slog.Logger) *health { return &health{log: log, trouble: make(map[string]Trouble)} }
+func newHealth(log *slog.Logger) *health {
+	return &health{log: log, trouble: make(map[string]source.Trouble)}
+}
 
 // fails notes an error. The log hears of it when it is new or reads differently from the last.
 func (h *health) fails(ctx context.Context, what string, err error) {
@@ -38,7 +32,7 @@ func (h *health) fails(ctx context.Context, what string, err error) {
 	t, was := h.trouble[what]
 	news := !was || t.Err.Error() != err.Error()
 	if !was {
-		t = Trouble{What: what, Since: now}
+		t = source.Trouble{What: what, Since: now}
 	}
 	t.Err = err
 	h.trouble[what] = t
@@ -68,10 +62,10 @@ func (h *health) forget(what string) {
 }
 
 // all returns what fails now, by name.
-func (h *health) all() []Trouble {
+func (h *health) all() []source.Trouble {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var all []Trouble
+	var all []source.Trouble
 	for _, what := range slices.Sorted(maps.Keys(h.trouble)) {
 		all = append(all, h.trouble[what])
 	}

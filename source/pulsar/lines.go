@@ -16,7 +16,8 @@ import (
 // down), and that a consumer has given up because its topic was deleted.
 //
 // It is safe for concurrent use. What is heard wrong costs a better error, or the time until the next look at the
-// topics; nothing else hangs on the library's wording.
+// topics; but for the one line that says that the connection of a consumer goes, on which every ownership hangs. A test holds
+// it against the library's source.
 type lines struct {
 	log *slog.Logger
 	// dead is told of the topic of a consumer that has given up. It is called on goroutines of the library and must not
@@ -24,8 +25,14 @@ type lines struct {
 	dead func(topic string)
 	// missed is told that the library has dropped a broker's word about a candidate. It is called like dead.
 	missed func()
-	// reconnected is told that a consumer is attached again. It is called like dead, before the consumer sends what
-	// waited.
+	// broke is told that the connection of a consumer goes, or its topic is unloaded: on the goroutine that ends it, before
+	// the consumer itself hears of it. It is called like dead.
+	broke func(topic, subscription string)
+	// unknown is told that the broker has ended a consumer which the library does not know yet. It is called like dead.
+	unknown func()
+	// ends is told that a connection is closed because some topic has ended, before broke is told of its consumers.
+	ends func()
+	// reconnected is told that a candidate is attached again. It is called like dead.
 	reconnected func(topic, subscription string)
 
 	mu        sync.Mutex
@@ -71,7 +78,7 @@ func (l line) WithFields(fields log.Fields) log.Entry     { return l.with(fields
 func (l line) WithField(name string, value any) log.Entry { return l.with(log.Fields{name: value}) }
 
 func (l line) WithError(err error) log.Entry     { return l.with(log.Fields{"error": err}) }
-func (l line) Debug(...any)                      {}
+func (l line) Debug(args ...any)                 { l.broken(args) }
 func (l line) Debugf(string, ...any)             {}
 func (l line) Info(args ...any)                  { l.hear(fmt.Sprint(args...)) }
 func (l line) Infof(format string, args ...any)  { l.hear(fmt.Sprintf(format, args...)) }
@@ -79,6 +86,22 @@ func (l line) Warn(args ...any)                  { l.hear(fmt.Sprint(args...)) }
 func (l line) Warnf(format string, args ...any)  { l.hear(fmt.Sprintf(format, args...)) }
 func (l line) Error(args ...any)                 { l.hear(fmt.Sprint(args...)) }
 func (l line) Errorf(format string, args ...any) { l.hear(fmt.Sprintf(format, args...)) }
+
+// goes is what a consumer says when its connection goes, at level debug.
+const goes = "connection closed and send to connectClosedCh"
+
+// broken hears whether the connection of a consumer goes. The library says so whatever the cause.
+func (l line) broken(args []any) {
+	if len(args) != 1 {
+		return
+	}
+	if text, ok := args[0].(string); !ok || text != goes {
+		return
+	}
+	topic, _ := l.fields["topic"].(string)
+	subscription, _ := l.fields["subscription"].(string)
+	l.broke(topic, subscription)
+}
 
 func (l line) hear(text string) {
 	err, _ := l.fields["error"].(error)
@@ -101,6 +124,10 @@ func (l line) hear(text string) {
 		if topic, ok := l.fields["topic"].(string); ok {
 			l.dead(topic)
 		}
+	case strings.HasPrefix(text, "Consumer with ID not found while closing consumer"):
+		l.unknown()
+	case strings.HasPrefix(text, "Received invalid command type: REACHED_END_OF_TOPIC"):
+		l.ends()
 	case strings.HasPrefix(text, "Consumer not found while active consumer change"):
 		l.missed()
 	case strings.HasPrefix(text, "Reconnected consumer to broker"):

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
@@ -17,7 +18,8 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// Partition is one ownership of one partition. It implements [source.Partition].
+// Partition is one ownership of one partition, as long as one connection. It implements [source.Partition] and
+// [source.Prefetcher].
 type Partition struct {
 	id       source.ID
 	owner    *contender
@@ -28,18 +30,22 @@ type Partition struct {
 	acker    *acker
 	leaving  chan source.Leave
 	left     chan struct{} // closed when the first value is in leaving
+	over     atomic.Bool   // left is closed
+	ending   sync.Once     // of detach
+	closed   chan struct{} // the consumer is closed
 
 	// Of the goroutine in Fetch.
 	converter converter
 	offsets   Offsets
-	kept      *keystrand.Message // did not fit into the last batch
-	position  int64              // after what Fetch has returned
-	came      int64              // after what has come
-	failed    error              // final
+	kept      keystrand.Message // did not fit into the last batch
+	keeps     bool              // there is one
+	position  int64             // after what Fetch has returned
+	failed    error             // final
 
 	mu       sync.Mutex
 	asked    bool
 	lost     bool
+	why      string // it is lost
 	released bool
 	frontier int64 // last committed
 }
@@ -52,6 +58,7 @@ func newPartition(c *contender, id source.ID, cons consumer, restored *commit.Pr
 		acker:     newAcker(h, cons.AckIDList, s.health, fmt.Sprintf("acknowledge %s/%d", id.Stream, id.Partition)),
 		leaving:   make(chan source.Leave, 2),
 		left:      make(chan struct{}),
+		closed:    make(chan struct{}),
 		converter: converter{stream: id.Stream, number: id.Partition},
 		offsets:   s.cfg.Offsets,
 		position:  restored.Frontier,
@@ -67,22 +74,34 @@ func (p *Partition) Restored() *commit.Progress { return p.restored }
 // Leaving implements [source.Partition]. Nobody forces the partition away, so a Leave has no deadline.
 func (p *Partition) Leaving() <-chan source.Leave { return p.leaving }
 
+// maxMessage is the largest message that brokers take as they come (maxMessageSize).
+const maxMessage = 5 << 20
+
+// Prefetch implements [source.Prefetcher]: as many messages as the client library asks for ahead and hands over at once,
+// each as large as brokers allow as they come. What is held is what these messages really have.
+func (p *Partition) Prefetch() int {
+	return (p.owner.s.cfg.ReceiverQueueSize + channelSize) * maxMessage
+}
+
 // Fetch implements [source.Partition].
 func (p *Partition) Fetch(ctx context.Context, b *source.Batch) error {
 	begin, size := len(b.Messages), 0
 	for n := 0; n < b.MaxMessages && size < b.MaxBytes; {
-		m, err := p.next(ctx, n == 0)
-		if err != nil && n == 0 {
-			return err
-		}
-		if err != nil || m == nil {
+		b.Messages = append(b.Messages, keystrand.Message{})
+		m := &b.Messages[len(b.Messages)-1]
+		some, err := p.next(ctx, m, n == 0)
+		if !some || err != nil {
+			b.Messages = b.Messages[:len(b.Messages)-1]
+			if err != nil && n == 0 {
+				return err
+			}
 			break // an error that lasts comes again
 		}
 		if n > 0 && size+m.Size() > b.MaxBytes {
-			p.kept = m
+			p.kept, p.keeps = *m, true
+			b.Messages = b.Messages[:len(b.Messages)-1]
 			break
 		}
-		b.Messages = append(b.Messages, *m)
 		size += m.Size()
 		n++
 	}
@@ -93,23 +112,19 @@ func (p *Partition) Fetch(ctx context.Context, b *source.Batch) error {
 	return nil
 }
 
-// next returns the next message that is to be handed out. If it is not to wait, it may return none.
-func (p *Partition) next(ctx context.Context, wait bool) (*keystrand.Message, error) {
+// next fills m with the next message that is to be handed out. If it is not to wait, there may be none.
+func (p *Partition) next(ctx context.Context, m *keystrand.Message, wait bool) (bool, error) {
 	for {
-		if wait && ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		select {
-		case <-p.left:
-			return nil, source.ErrLeaving
-		default:
-		}
-		if p.failed != nil {
-			return nil, p.failed
-		}
-		if m := p.kept; m != nil {
-			p.kept = nil
-			return m, nil
+		switch {
+		case wait && ctx.Err() != nil:
+			return false, context.Cause(ctx)
+		case p.over.Load():
+			return false, source.ErrLeaving
+		case p.failed != nil:
+			return false, p.failed
+		case p.keeps:
+			*m, p.kept, p.keeps = p.kept, keystrand.Message{}, false
+			return true, nil
 		}
 		var (
 			got  pulsar.ConsumerMessage
@@ -127,57 +142,51 @@ func (p *Partition) next(ctx context.Context, wait bool) (*keystrand.Message, er
 			select {
 			case got, open = <-p.messages:
 			default:
-				return nil, nil //nolint:nilnil // nothing yet
+				return false, nil
 			}
 		}
-		if !open {
-			p.lose(ctx, "the client library has closed its consumer")
+		switch {
+		case p.over.Load():
+			// What comes out of the library when the connection has gone may have a gap before it.
 			continue
-		}
-		if m := p.admit(ctx, got.Message); m != nil {
-			return m, nil
+		case !open:
+			p.lose("the client library has closed its consumer")
+		case p.admit(ctx, got.Message, m):
+			return true, nil
 		}
 	}
 }
 
-// admit decides whether a message is handed out. Where that ends the partition, left is closed or failed is set.
-func (p *Partition) admit(ctx context.Context, m pulsar.Message) *keystrand.Message {
+// admit decides whether a message is handed out, in out. Where that ends the partition, it is over or failed.
+func (p *Partition) admit(ctx context.Context, m pulsar.Message, out *keystrand.Message) bool {
 	id := m.ID()
 	if sealed := m.GetEncryptionContext(); sealed != nil {
 		p.failed = fmt.Errorf("%w: %v, subscription %q, message id %v: it could not be decrypted with any of the keys %q "+
 			"(set Config.KeyReader)", ErrEncrypted, p.id, p.owner.s.subscription, positionOf(id), slices.Sorted(maps.Keys(sealed.Keys)))
-		return nil
+		return false
 	}
 	offset, ok := p.number(ctx, m)
 	if !ok {
-		return nil
+		return false
 	}
-	if last, some := p.handed.last(); some && positionOf(id).compare(last) > 0 && offset < p.came {
-		p.lose(ctx, fmt.Sprintf("the topic was made again: message id %v has index %d after index %d", positionOf(id), offset, p.came-1))
-		return nil
-	}
-	verdict, again := p.handed.take(id, offset)
-	if again {
-		poke(p.acker.wake)
-	}
-	switch verdict {
-	case known:
-		return nil
+	switch p.handed.take(id, offset) {
+	case remade:
+		p.lose(fmt.Sprintf("the topic was made again: message id %v has index %d, which is below one that came before", positionOf(id), offset))
+		return false
 	case strange:
-		// An acknowledgement of an earlier owner was forgotten, or the subscription was deleted or moved, or messages have
-		// overtaken each other in a reconnect. Nobody can tell, so nothing is acknowledged, and everything that is not comes
+		// The library never sends twice, and the broker not over one connection. Somebody has moved the subscription, or an
+		// acknowledgement of an earlier owner was forgotten. Nothing is acknowledged any more, and what is not comes
 		// again in order.
-		p.lose(ctx, fmt.Sprintf("message id %v came, which this owner has never had, below others that it has", positionOf(id)))
-		return nil
+		p.lose(fmt.Sprintf("message id %v came behind later ones", positionOf(id)))
+		return false
 	case fresh:
 	}
-	p.came = offset + 1
 	if offset < p.restored.Frontier {
 		poke(p.acker.wake) // settled, as the store says, but not acknowledged
-		return nil
+		return false
 	}
-	out := p.converter.message(m, offset)
-	return &out
+	*out = p.converter.message(m, offset)
+	return true
 }
 
 // number returns the offset of a message. If there is none, the partition is failed or leaving.
@@ -212,7 +221,7 @@ func (p *Partition) number(ctx context.Context, m pulsar.Message) (int64, bool) 
 }
 
 // Commit implements [source.Partition]. Without a store it is tried until the broker has confirmed every acknowledgement,
-// or ctx ends; what is then not confirmed is sent again. What the broker cannot keep of p (batches that are settled in
+// the partition is lost, or ctx ends; what is then not confirmed is sent again. What the broker cannot keep of p (batches that are settled in
 // part) is in Stored.
 func (p *Partition) Commit(ctx context.Context, progress *commit.Progress) (commit.Stored, error) {
 	if err := p.mayCommit(progress); err != nil {
@@ -223,8 +232,8 @@ func (p *Partition) Commit(ctx context.Context, progress *commit.Progress) (comm
 	}
 	stored, err := p.acker.commit(ctx, progress)
 	switch {
-	case errors.Is(err, errStopped):
-		return stored, fmt.Errorf("pulsar: commit of %v at its release: %w", p.id, commit.ErrFenced)
+	case errors.Is(err, errStopped), errors.Is(err, errLost):
+		return stored, fmt.Errorf("pulsar: commit of %v: %w: %w", p.id, err, commit.ErrFenced)
 	case err != nil:
 		return stored, fmt.Errorf("pulsar: commit of %v at offset %d, subscription %q: %w", p.id, progress.Frontier, p.owner.s.subscription, err)
 	}
@@ -237,7 +246,7 @@ func (p *Partition) save(ctx context.Context, progress *commit.Progress) (commit
 	own.Log, own.Epoch = p.restored.Log, p.id.Epoch
 	err := p.owner.s.cfg.Store.Save(ctx, p.id.Stream, p.id.Partition, &own)
 	if errors.Is(err, commit.ErrFenced) {
-		p.lose(ctx, "the store has a newer owner")
+		p.lose("the store has a newer owner")
 	}
 	if err != nil {
 		return commit.Stored{}, fmt.Errorf("pulsar: save progress of %v at offset %d: %w", p.id, progress.Frontier, err)
@@ -265,70 +274,78 @@ func (p *Partition) mayCommit(progress *commit.Progress) error {
 const ackGrace = time.Second
 
 // Release implements [source.Partition]. It closes the consumer, which is the lock: the next owner can have the partition
-// from then on. When it takes longer than ctx or ReleaseTimeout allow, it goes on behind, and others wait for it.
+// from then on. When that takes longer than ReleaseTimeout it goes on behind, which is told in the log: nobody else gets the
+// partition meanwhile. A lost partition is not waited for.
 func (p *Partition) Release(ctx context.Context) error {
 	p.mu.Lock()
-	already := p.released
+	already, lost := p.released, p.lost
 	p.released = true
 	p.mu.Unlock()
 	if already {
 		return fmt.Errorf("pulsar: %v was released twice", p.id)
 	}
 	s := p.owner.s
-	closed := p.detach()
-	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.ReleaseTimeout, errSlow)
-	defer cancel()
+	p.detach()
+	s.forget(p)
 	defer p.owner.poke()
-	select {
-	case <-closed:
+	if lost {
 		return nil
+	}
+	slow := time.NewTimer(s.cfg.ReleaseTimeout)
+	defer slow.Stop()
+	select {
+	case <-p.closed:
+	case <-slow.C:
+		s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "pulsar: the broker has not let go of a partition yet, nobody else gets it before it has",
+			slog.String("partition", p.id.String()), slog.Duration("after", s.cfg.ReleaseTimeout))
 	case <-ctx.Done():
 		return fmt.Errorf("pulsar: release of %v: the broker has not let go of the subscription %q yet, nobody else gets the partition before it has: %w",
 			p.id, s.subscription, context.Cause(ctx))
 	}
+	return nil
 }
 
-var errSlow = errors.New("ReleaseTimeout has passed")
-
-// detach ends the acknowledgements and closes the consumer, on a goroutine of its own.
-func (p *Partition) detach() <-chan struct{} {
-	closed := make(chan struct{})
-	p.acker.close()
-	p.owner.s.running.Go(func() {
-		defer close(closed)
-		grace := time.NewTimer(ackGrace)
-		defer grace.Stop()
-		select {
-		case <-p.acker.done:
-		case <-grace.C:
-		}
-		p.consumer.Close()
-		<-p.acker.done
+// detach ends the acknowledgements and closes the consumer, on a goroutine of its own. A second call does nothing.
+func (p *Partition) detach() {
+	p.ending.Do(func() {
+		p.acker.close()
+		p.owner.s.apart(func() {
+			defer close(p.closed)
+			grace := time.NewTimer(ackGrace)
+			defer grace.Stop()
+			select {
+			case <-p.acker.done:
+			case <-p.acker.dead:
+			case <-grace.C:
+			}
+			p.consumer.Close()
+		})
 	})
-	return closed
 }
 
 // ask tells the pipeline that the partition is asked back.
-func (p *Partition) ask() { p.leave(source.Leave{}) }
+func (p *Partition) ask() { p.leave(source.Leave{}, "") }
 
-// lose tells the pipeline that the partition is lost.
-func (p *Partition) lose(ctx context.Context, why string) {
-	if p.leave(source.Leave{Lost: true}) {
-		p.owner.s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "pulsar: the partition is lost",
-			slog.String("partition", p.id.String()), slog.String("why", why))
+// lose tells the pipeline that the partition is lost. From then on nothing is handed out or acknowledged any more. It does not
+// block; the contender closes the consumer.
+func (p *Partition) lose(why string) {
+	if p.leave(source.Leave{Lost: true}, why) {
+		p.acker.abandon()
+		p.owner.poke()
 	}
 }
 
-func (p *Partition) leave(l source.Leave) bool {
+func (p *Partition) leave(l source.Leave, why string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.lost || p.released || p.asked && !l.Lost {
 		return false
 	}
 	if !p.asked {
+		p.over.Store(true)
 		close(p.left)
 	}
-	p.asked, p.lost = true, l.Lost
+	p.asked, p.lost, p.why = true, l.Lost, why
 	p.leaving <- l // there is room: each of the two values is sent once
 	return true
 }
@@ -337,4 +354,11 @@ func (p *Partition) told() (leaving, lost, released bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.asked, p.lost, p.released
+}
+
+// reason returns why it is lost.
+func (p *Partition) reason() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.why
 }

@@ -47,6 +47,7 @@ type Source struct {
 	contenders map[string]*contender   // by the topic of the partition
 	epochs     map[string]int64        // the last one, by the topic of the partition
 	moved      map[string]bool         // Start was applied, by the topic of the partition
+	endAt      time.Time               // when the library last closed a connection because a topic had ended
 }
 
 // New returns a source that reads topics with a subscription, which all processes share that divide the partitions among
@@ -93,7 +94,7 @@ func New(url, subscription string, topics []string, cfg Config) (*Source, error)
 		epochs:       make(map[string]int64),
 		moved:        make(map[string]bool),
 	}
-	s.lines = &lines{log: cfg.Logger, dead: s.died, missed: s.missed, reconnected: s.reconnected}
+	s.lines = &lines{log: cfg.Logger, dead: s.died, missed: s.missed, broke: s.broke, unknown: s.unknown, ends: s.ends, reconnected: s.reconnected}
 	s.connect = s.dial
 	return s, nil
 }

@@ -34,7 +34,7 @@ type Status struct {
 	// Name is what the broker's statistics call the consumers of this process.
 	Name string
 	// Trouble is what does not work just now and is tried again, by name.
-	Trouble    []Trouble
+	Trouble    []source.Trouble
 	Partitions []PartitionStatus
 }
 
@@ -75,9 +75,5 @@ func (s *Source) Status() Status {
 // Report is Status in the words that all sources share.
 func (s *Source) Report() source.Report {
 	st := s.Status()
-	r := source.Report{State: st.State.String(), Ready: st.State == Contending || st.State == Member}
-	for _, t := range st.Trouble {
-		r.Trouble = append(r.Trouble, source.Trouble(t))
-	}
-	return r
+	return source.Report{State: st.State.String(), Ready: st.State == Contending || st.State == Member, Trouble: st.Trouble}
 }
