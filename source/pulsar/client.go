@@ -2,6 +2,7 @@ package pulsar
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
@@ -11,7 +12,8 @@ import (
 // client is what the source needs of the client library, in the source's words; tests have a broker of their own behind
 // it. Its calls know no ctx: each may take several operation timeouts, and some hang while a connection is down.
 type client interface {
-	// partitions returns the topics of a topic's partitions, or the topic's full name where it has none.
+	// partitions returns the topics of a topic's partitions, or the topic itself where it has none, by their full names: so
+	// the library's log calls them.
 	partitions(topic string) ([]string, error)
 	// candidate makes this process one of those that the broker chooses the owner of a partition from.
 	candidate(o candidacy) (closer, error)
@@ -52,7 +54,24 @@ type library struct {
 	cfg Config
 }
 
-func (l *library) partitions(topic string) ([]string, error) { return l.TopicPartitions(topic) }
+func (l *library) partitions(topic string) ([]string, error) {
+	found, err := l.TopicPartitions(topic)
+	for i, name := range found {
+		found[i] = full(name)
+	}
+	return found, err
+}
+
+// full returns the name of a topic as brokers have it: persistent://tenant/namespace/topic.
+func full(topic string) string {
+	switch {
+	case strings.Contains(topic, "://"):
+		return topic
+	case strings.Contains(topic, "/"):
+		return "persistent://" + topic
+	}
+	return "persistent://public/default/" + topic
+}
 
 func (l *library) close() { l.Close() }
 

@@ -285,6 +285,18 @@ func TestLinesHearThatAConnectionGoes(t *testing.T) {
 	}
 }
 
+func TestTopicsAreKnownByTheNameInTheLibrarysLog(t *testing.T) {
+	for topic, want := range map[string]string{
+		"orders-partition-3":                 "persistent://public/default/orders-partition-3",
+		"tenant/ns/orders":                   "persistent://tenant/ns/orders",
+		"persistent://public/default/orders": "persistent://public/default/orders",
+	} {
+		if got := full(topic); got != want {
+			t.Errorf("full(%s) = %s, want %s", topic, got, want)
+		}
+	}
+}
+
 // Every ownership hangs on what the library says when a connection goes. This test fails when another version says it otherwise:
 // then look where it does, and that it still comes before the consumer hears of it.
 func TestLibraryStillSaysThatAConnectionGoes(t *testing.T) {
