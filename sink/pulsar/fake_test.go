@@ -1,3 +1,5 @@
+// Virtual time: the tests make it, in sink_test.go and random_test.go.
+
 package pulsar
 
 import (

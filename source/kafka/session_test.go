@@ -1,3 +1,5 @@
+// Virtual time: inWorld makes it, in cluster_test.go.
+
 package kafka_test
 
 import (
