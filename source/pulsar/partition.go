@@ -41,6 +41,8 @@ type Partition struct {
 	keeps     bool              // there is one
 	position  int64             // after what Fetch has returned
 	failed    error             // final
+	skips     bool              // what is at or below after
+	after     position
 
 	mu       sync.Mutex
 	asked    bool
@@ -53,7 +55,9 @@ type Partition struct {
 func newPartition(c *contender, id source.ID, cons consumer, restored *commit.Progress) *Partition {
 	s := c.s
 	h := newHanded(s.cfg.BatchIndexAcks, &commit.Progress{Frontier: restored.Frontier})
+	after, skips := s.cfg.Start.skips(id.Stream, id.Partition)
 	return &Partition{
+		after: after, skips: skips,
 		id: id, owner: c, consumer: cons, messages: cons.Chan(), restored: restored, handed: h,
 		acker:     newAcker(h, cons.AckIDList, s.health, fmt.Sprintf("acknowledge %s/%d", id.Stream, id.Partition)),
 		leaving:   make(chan source.Leave, 2),
@@ -184,6 +188,9 @@ func (p *Partition) admit(ctx context.Context, m pulsar.Message, out *keystrand.
 	if offset < p.restored.Frontier {
 		poke(p.acker.wake) // settled, as the store says, but not acknowledged
 		return false
+	}
+	if p.skips && positionOf(id).compare(p.after) <= 0 {
+		return false // acknowledged when the frontier is above it
 	}
 	*out = p.converter.message(m, offset)
 	return true

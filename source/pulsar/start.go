@@ -66,6 +66,13 @@ func (s Start) validate(alone bool) error {
 	return errors.Join(errs...)
 }
 
+// skips returns the last message of a partition that is not wanted, if Start names one. A broker moves a subscription to a
+// message, not behind it.
+func (s Start) skips(stream string, number int32) (position, bool) {
+	id, named := s.ids[stream][number]
+	return position{ledger: id.Ledger, entry: id.Entry, batch: id.Batch}, named
+}
+
 // seek moves the subscription of a partition, if Start says so.
 func (s Start) seek(c consumer, stream string, number int32) error {
 	switch s.kind {
