@@ -91,7 +91,7 @@ func TestNothingIsHandedOutOnceTheConnectionHasGone(t *testing.T) {
 			behind := &fakeMessage{b: b, t: b.topics[topic0], e: b.topics[topic0].entries[0], id: &testID{ledger: 11, entry: 7, size: 1}}
 			p.owner.broke()
 			select {
-			case p.consumer.(*fakeConsumer).ch <- pulsar.ConsumerMessage{Message: behind}: //nolint:forcetypeassert // of the fake
+			case p.consumer.(*fakeConsumer).ch <- pulsar.ConsumerMessage{Message: behind}: //nolint:errcheck // it is the fake
 			default:
 			}
 			if err := <-fetched; err == nil {
