@@ -286,7 +286,20 @@ func (p *pulsarCluster) control(ctx context.Context, args ...string) error {
 func (p *pulsarCluster) MoveLeaders(ctx context.Context, stream string) error {
 	p.moving.Lock()
 	defer p.moving.Unlock()
+	p.endProducers(stream) // one of the client library that reconnects while it sends has a data race
 	return p.admin.do(ctx, "PUT", p.path(stream)+"/unload", nil, nil)
+}
+
+// endProducers ends those of a stream; what is produced afterwards makes new ones.
+func (p *pulsarCluster) endProducers(stream string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for place, producer := range p.producers {
+		if place.Stream == stream {
+			producer.Close()
+			delete(p.producers, place)
+		}
+	}
 }
 
 // fewer makes scenarios of a size for a broker whose every message is an entry of its own, written to disk.

@@ -12,13 +12,17 @@
 // What comes again after a restart: batches of which not all messages were settled come whole, unless
 // Config.BatchIndexAcks or Config.Store is set, and then also everything settled above them.
 //
+// An ownership ends with its connection. When a topic is unloaded, a broker restarts or a connection breaks, the partition is
+// lost, its handlers are cancelled, and it is attached anew with another epoch: what was settled since the last
+// acknowledgement that the broker has kept is handled again, in order.
+//
 // Not promised: that a process which was paused for more than a few seconds, or cut off, stops handling before another
 // one begins; the broker lets its lock go, it does not know, and its late acknowledgements are accepted, of
 // messages that it has settled. The epoch of its messages lets a store tell; without Config.Store that epoch is the
 // clock of the process that attaches, so it grows as far as the clocks agree. Nor that an acknowledgement which the broker has
-// confirmed outlives it: one that is killed forgets the newest second or so, as a whole, and with
-// Config.BatchIndexAcks an unloaded topic forgets those of single messages. They are sent again when their messages come
-// again, as long as the same owner lives. A value that is absent, and one that is empty, look the same, as do keys. And
+// confirmed outlives it: one that is killed forgets the newest second or so, as a whole, one that
+// unloads a topic what it confirms meanwhile, and with Config.BatchIndexAcks an unloaded topic forgets those of single
+// messages; their messages come again. A value that is absent, and one that is empty, look the same, as do keys. And
 // a message without value and properties that was sent outside a batch never comes: pulsar-client-go 0.19 takes it for
 // damaged, and acknowledges it before anybody sees it; producers that send such messages have to batch them, or give them a
 // property.
