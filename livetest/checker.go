@@ -210,6 +210,14 @@ func (c *checker) current(o *owner) (current, excused bool) {
 	return o.place.newest == o, o.frozen || c.evicted[o.id]
 }
 
+// underWay tells whether a turn that starts although another one was cancelled can have been with its worker before the
+// fence: a partition that is lost has its handlers cancelled at once, those too that are just about to say that they have
+// begun. There are no more of them than workers. Who leaves in order has waited for them before it cancels anything.
+func (c *checker) underWay(o *owner) bool {
+	o.startedLate++
+	return c.evicted[o.id] && o.startedLate <= c.h.Workers
+}
+
 func (c *checker) started(e *Event, m *member, o *owner) {
 	c.report.Figures.Turns++
 	i, known := o.place.at[e.Offset]
@@ -228,7 +236,7 @@ func (c *checker) started(e *Event, m *member, o *owner) {
 		c.wrong(RuleFence, "%v: released before", e)
 	case !now && !excused:
 		c.wrong(RuleOwner, "%v: epoch %d owns it", e, o.place.newest.id.epoch)
-	case o.cancelled:
+	case o.cancelled && !c.underWay(o):
 		c.wrong(RuleFence, "%v: another handler of this epoch was cancelled before", e)
 	}
 	switch before := o.place.before[i]; {

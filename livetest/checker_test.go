@@ -125,6 +125,12 @@ func TestCheckerFindsEachBrokenRule(t *testing.T) {
 			handle("b", 2, 3).commit("b", 2, 4).release("b", 2).history(func(h *History) { h.Workers = 10; h.Orderly = false })},
 		{"a start after the end of the ctx", []Rule{RuleFence}, begin().accept("a", 1, 0).start("a", 1, 0).end("a", 1, 0, Cancelled).handle("a", 1, 1).commit("a", 1, 0, Range{1, 2}).release("a", 1).
 			accept("b", 2, 0, Range{1, 2}).handle("b", 2, 0, 2, 3).commit("b", 2, 4).release("b", 2).history()},
+		{"one start after the end of the ctx of a lost owner too many", []Rule{RuleFence}, begin().accept("a", 1, 0).start("a", 1, 0).at(Lost, "a", 1, 0, "").end("a", 1, 0, Cancelled).
+			handle("a", 1, 1).start("a", 1, 3).end("a", 1, 3, Cancelled).release("a", 1).accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).
+			history(disorderly, func(h *History) { h.Workers = 1 })},
+		{"as many as may have been under way", nil, begin().accept("a", 1, 0).start("a", 1, 0).at(Lost, "a", 1, 0, "").end("a", 1, 0, Cancelled).
+			start("a", 1, 1).end("a", 1, 1, Cancelled).release("a", 1).accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).
+			history(disorderly, func(h *History) { h.Workers = 1 })},
 		{"progress claims too much", []Rule{RuleProgress}, begin().accept("a", 1, 0).handle("a", 1, 0).commit("a", 1, 2).handle("a", 1, 1, 2, 3).commit("a", 1, 4).release("a", 1).history()},
 		{"the highest settled is no frontier", []Rule{RuleProgress}, begin().accept("a", 1, 0).handle("a", 1, 1, 3).commit("a", 1, 4).handle("a", 1, 0, 2).release("a", 1).history()}, // seed 31
 		{"a range claims too much", []Rule{RuleProgress}, begin().accept("a", 1, 0).handle("a", 1, 0).commit("a", 1, 1, Range{2, 3}).handle("a", 1, 1, 2, 3).commit("a", 1, 4).release("a", 1).history()},

@@ -43,7 +43,8 @@ type History struct {
 	// MayFail lets Run return an error.
 	MayFail bool
 	// Workers is how many turns of a member run at once: so many may have written that they have ended, and not have been
-	// noted as settled, when the process was killed. With Withholds it is not needed.
+	// noted as settled, when the process was killed (not with Withholds); and so many may write that they have begun when a
+	// partition is lost and its handlers are cancelled.
 	Workers int
 	// Stuck is the key whose messages need not be settled.
 	Stuck string

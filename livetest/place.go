@@ -54,6 +54,7 @@ type owner struct {
 	lost        bool
 	released    bool
 	cancelled   bool // a handler was told to end
+	startedLate int  // turns that started after that
 }
 
 // try is a commit that was tried, or what was restored.
