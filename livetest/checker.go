@@ -236,7 +236,7 @@ func (c *checker) started(e *Event, m *member, o *owner) {
 		c.wrong(RuleFence, "%v: released before", e)
 	case !now && !excused:
 		c.wrong(RuleOwner, "%v: epoch %d owns it", e, o.place.newest.id.epoch)
-	case o.cancelled && !c.underWay(o):
+	case o.cancelled > 0 && e.At > o.cancelled && !c.underWay(o):
 		c.wrong(RuleFence, "%v: another handler of this epoch was cancelled before", e)
 	}
 	switch before := o.place.before[i]; {
@@ -294,7 +294,9 @@ func (c *checker) finished(e *Event, m *member, o *owner) {
 			o.place.last[t.index] = c.now
 		}
 	case Cancelled:
-		o.cancelled = true
+		if o.cancelled == 0 || e.At < o.cancelled {
+			o.cancelled = e.At
+		}
 		c.report.Figures.Cancelled++
 	case Failed:
 	default:

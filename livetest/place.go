@@ -53,8 +53,8 @@ type owner struct {
 	frozen      bool // its process was stopped while it owned the place
 	lost        bool
 	released    bool
-	cancelled   bool // a handler was told to end
-	startedLate int  // turns that started after that
+	cancelled   int64 // when a handler was seen to have been told to end, by its process's clock; 0: none was
+	startedLate int   // turns that started after that
 }
 
 // try is a commit that was tried, or what was restored.

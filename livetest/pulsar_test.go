@@ -262,6 +262,7 @@ func (p *pulsarCluster) Progress(ctx context.Context, stream, group string) (map
 func (p *pulsarCluster) Restart(ctx context.Context, node int, kill bool) error {
 	p.moving.Lock()
 	defer p.moving.Unlock()
+	p.endProducers("")
 	end := "stop"
 	if kill {
 		end = "kill"
@@ -286,16 +287,17 @@ func (p *pulsarCluster) control(ctx context.Context, args ...string) error {
 func (p *pulsarCluster) MoveLeaders(ctx context.Context, stream string) error {
 	p.moving.Lock()
 	defer p.moving.Unlock()
-	p.endProducers(stream) // one of the client library that reconnects while it sends has a data race
+	p.endProducers(stream)
 	return p.admin.do(ctx, "PUT", p.path(stream)+"/unload", nil, nil)
 }
 
-// endProducers ends those of a stream; what is produced afterwards makes new ones.
+// endProducers ends those of a stream, or all, before they lose their connection: one of the client library that connects
+// again has a data race. What is produced afterwards makes new ones.
 func (p *pulsarCluster) endProducers(stream string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for place, producer := range p.producers {
-		if place.Stream == stream {
+		if stream == "" || place.Stream == stream {
 			producer.Close()
 			delete(p.producers, place)
 		}
