@@ -167,11 +167,11 @@ func (k *committer) run(ctx context.Context) {
 			if err == nil {
 				bo.Reset()
 				if stored {
-					k.g.s.health.works(ctx, "commit")
+					k.g.s.health.Works(ctx, "commit")
 				}
 				continue
 			}
-			k.g.s.health.fails(ctx, "commit", fmt.Errorf("group %q: %w", k.g.s.group, err))
+			k.g.s.health.Fails(ctx, "commit", fmt.Errorf("group %q: %w", k.g.s.group, err))
 			if !k.pause(ctx, bo.NextBackOff()) {
 				return
 			}

@@ -21,7 +21,7 @@ func (s *Source) reach(ctx context.Context) error {
 		for _, addr := range s.brokers {
 			err := s.probe(ctx, addr)
 			if err == nil {
-				s.health.works(ctx, "connect")
+				s.health.Works(ctx, "connect")
 				return nil
 			}
 			if ctx.Err() != nil {
@@ -35,7 +35,7 @@ func (s *Source) reach(ctx context.Context) error {
 			}
 			errs = append(errs, fmt.Errorf("broker %s: %w", addr, err))
 		}
-		s.health.fails(ctx, "connect", errors.Join(errs...))
+		s.health.Fails(ctx, "connect", errors.Join(errs...))
 		if !sleep(ctx, bo.NextBackOff()) {
 			return context.Cause(ctx)
 		}

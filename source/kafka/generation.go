@@ -254,12 +254,12 @@ func (g *generation) heart(ctx context.Context) {
 		switch {
 		case err == nil:
 			g.wasAlive(began)
-			g.s.health.works(ctx, "heartbeat")
+			g.s.health.Works(ctx, "heartbeat")
 		case gone(err):
 			g.lost(ctx, err)
 			return
 		default:
-			g.s.health.fails(ctx, "heartbeat", fmt.Errorf("group %q: %w", g.s.group, err))
+			g.s.health.Fails(ctx, "heartbeat", fmt.Errorf("group %q: %w", g.s.group, err))
 			// Before the session is over, not after: the next look is up to two intervals away.
 			if time.Since(g.lastAlive())+2*interval > g.s.cfg.SessionTimeout {
 				g.lost(ctx, fmt.Errorf("no answer for almost the session timeout of %v: %w", g.s.cfg.SessionTimeout, err))

@@ -61,7 +61,7 @@ func (s *Source) late() {
 		return
 	}
 	var causes []error
-	for _, t := range s.health.all() {
+	for _, t := range s.health.All() {
 		causes = append(causes, fmt.Errorf("%s: %w", t.What, t.Err))
 	}
 	s.fail(fmt.Errorf("%w: group %q, topics %v, brokers %v, StartTimeout %v: %w", ErrStartTimeout, s.group, s.topics,
@@ -84,12 +84,12 @@ func (s *Source) existing(ctx context.Context) ([]string, error) {
 		}
 		switch {
 		case err == nil, missing && s.cfg.WatchTopics && len(found) > 0:
-			s.health.works(ctx, "topics")
+			s.health.Works(ctx, "topics")
 			return slices.Sorted(maps.Keys(found)), nil
 		case missing && !s.cfg.WatchTopics && attempt >= 3: // a topic made a moment ago is not known to all brokers
 			return nil, fmt.Errorf("%w: group %q: %w", ErrTopicMissing, s.group, err)
 		}
-		s.health.fails(ctx, "topics", err)
+		s.health.Fails(ctx, "topics", err)
 		if !sleep(ctx, bo.NextBackOff()) {
 			return nil, context.Cause(ctx)
 		}
@@ -139,7 +139,7 @@ func (s *Source) join(ctx context.Context, topics []string) (again bool, err err
 		switch {
 		case err == nil:
 			bo.Reset()
-			s.health.works(ctx, "join")
+			s.health.Works(ctx, "join")
 			s.generation(gen)
 		case ctx.Err() != nil:
 			return true, nil
@@ -148,7 +148,7 @@ func (s *Source) join(ctx context.Context, topics []string) (again bool, err err
 			if f := s.fatal(err); f != nil {
 				return false, f
 			}
-			s.health.fails(ctx, "join", fmt.Errorf("group %q, brokers %v: %w", s.group, s.brokers, err))
+			s.health.Fails(ctx, "join", fmt.Errorf("group %q, brokers %v: %w", s.group, s.brokers, err))
 			// The library waits too, always equally long. While we wait it can already stand ready with a generation,
 			// which then has its heartbeats, but not yet its partitions.
 			if !sleep(ctx, min(bo.NextBackOff(), 2*time.Second)) {
@@ -334,10 +334,10 @@ func (s *Source) watch(ctx context.Context) {
 			g.rejoin()
 		}
 		if err != nil && (!errors.Is(err, fetch.ErrUnknownTopic) || !s.cfg.WatchTopics) {
-			s.health.fails(ctx, "watch topics", err)
+			s.health.Fails(ctx, "watch topics", err)
 			continue
 		}
-		s.health.works(ctx, "watch topics")
+		s.health.Works(ctx, "watch topics")
 	}
 }
 

@@ -17,7 +17,7 @@ func (s *Source) retry(ctx context.Context, what string, f func(context.Context)
 		err := f(asking)
 		cancel()
 		if err == nil {
-			s.health.works(ctx, what)
+			s.health.Works(ctx, what)
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -29,7 +29,7 @@ func (s *Source) retry(ctx context.Context, what string, f func(context.Context)
 		if f := s.fatal(err); f != nil {
 			return f
 		}
-		s.health.fails(ctx, what, fmt.Errorf("group %q: %w", s.group, err))
+		s.health.Fails(ctx, what, fmt.Errorf("group %q: %w", s.group, err))
 		if !sleep(ctx, bo.NextBackOff()) {
 			return context.Cause(ctx)
 		}

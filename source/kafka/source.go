@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/keystrand/keystrand/source/internal/health"
+
 	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/keystrand/keystrand/source"
@@ -34,7 +36,7 @@ type Source struct {
 	client    *kafkago.Client
 	reading   fetch.Config
 	limit     *metadataLimit
-	health    *health
+	health    *health.Health
 
 	begin   sync.Once
 	cancel  context.CancelFunc // of the goroutines; set by the first Accept, used by Close
@@ -77,7 +79,7 @@ func New(brokers []string, group string, topics []string, cfg Config) (*Source, 
 		topics:     slices.Sorted(slices.Values(topics)),
 		memberName: cfg.ClientID + "-" + rand.Text()[:8],
 		limit:      newMetadataLimit(cfg.MetadataLimit),
-		health:     newHealth(cfg.Logger),
+		health:     health.New(cfg.Logger, "kafka"),
 		closing:    make(chan struct{}),
 		failed:     make(chan struct{}),
 		arrived:    make(chan struct{}, 1),

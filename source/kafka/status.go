@@ -51,7 +51,7 @@ type PartitionStatus struct {
 
 // Status returns how the source is. It does not block and is called from any goroutine.
 func (s *Source) Status() Status {
-	st := Status{Trouble: s.health.all()}
+	st := Status{Trouble: s.health.All()}
 	s.mu.Lock()
 	st.State = s.state
 	if s.current != nil {

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keystrand/keystrand/source/internal/health"
+
 	"github.com/apache/pulsar-client-go/pulsar"
 
 	"github.com/keystrand/keystrand/commit"
@@ -22,7 +24,7 @@ import (
 type acker struct {
 	handed *handed
 	send   func([]pulsar.MessageID) error // may hang until the consumer is closed
-	health *health
+	health *health.Health
 	what   string // for health
 	limit  int    // entries in a request
 
@@ -53,9 +55,9 @@ var (
 	errLost    = errors.New("the partition is lost")
 )
 
-func newAcker(h *handed, send func([]pulsar.MessageID) error, health *health, what string) *acker {
+func newAcker(h *handed, send func([]pulsar.MessageID) error, trouble *health.Health, what string) *acker {
 	return &acker{
-		handed: h, send: send, health: health, what: what, limit: maxRequest,
+		handed: h, send: send, health: trouble, what: what, limit: maxRequest,
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), dead: make(chan struct{}), done: make(chan struct{}),
 	}
 }
@@ -95,7 +97,7 @@ func (a *acker) settle(p *commit.Progress) {
 // run sends until close or abandon. ctx is for the log alone.
 func (a *acker) run(ctx context.Context) {
 	defer close(a.done)
-	defer a.health.forget(a.what)
+	defer a.health.Forget(a.what)
 	bo := newBackoff(firstAckRetry, 30*firstAckRetry)
 	retry := time.NewTimer(0)
 	defer retry.Stop()
@@ -115,12 +117,12 @@ func (a *acker) run(ctx context.Context) {
 			a.mu.Lock()
 			a.lastErr = err
 			a.mu.Unlock()
-			a.health.fails(ctx, a.what, err)
+			a.health.Fails(ctx, a.what, err)
 			retry.Reset(bo.NextBackOff())
 			continue
 		}
 		bo.Reset()
-		a.health.works(ctx, a.what)
+		a.health.Works(ctx, a.what)
 	}
 }
 

@@ -43,10 +43,10 @@ func (s *Source) matching(ctx context.Context) ([]string, bool) {
 			return nil, false
 		}
 		if err == nil {
-			s.health.works(ctx, what)
+			s.health.Works(ctx, what)
 			return s.pattern(all), true
 		}
-		s.health.fails(ctx, what, fmt.Errorf("%s: namespace %q: %w", s.cfg.AdminURL, s.cfg.Namespace, err))
+		s.health.Fails(ctx, what, fmt.Errorf("%s: namespace %q: %w", s.cfg.AdminURL, s.cfg.Namespace, err))
 		if !sleep(ctx, bo.NextBackOff()) {
 			return nil, false
 		}

@@ -429,11 +429,11 @@ func (c *contender) attach(ctx context.Context) *Partition {
 			return s.cfg.Start.seek(cons, c.stream, c.number)
 		})
 		if err != nil {
-			s.health.fails(ctx, "seek "+c.name(), fmt.Errorf("subscription %q: %w", s.subscription, err))
+			s.health.Fails(ctx, "seek "+c.name(), fmt.Errorf("subscription %q: %w", s.subscription, err))
 			sleep(ctx, mostBusyRetry)
 			return nil
 		}
-		s.health.works(ctx, "seek "+c.name())
+		s.health.Works(ctx, "seek "+c.name())
 		s.seeked(c.topic)
 		return nil
 	}
@@ -443,12 +443,12 @@ func (c *contender) attach(ctx context.Context) *Partition {
 		var err error
 		if restored, err = s.cfg.Store.Claim(ctx, c.stream, c.number, epoch); err != nil {
 			if ctx.Err() == nil {
-				s.health.fails(ctx, "claim "+c.name(), err)
+				s.health.Fails(ctx, "claim "+c.name(), err)
 				sleep(ctx, mostBusyRetry)
 			}
 			return fail()
 		}
-		s.health.works(ctx, "claim "+c.name())
+		s.health.Works(ctx, "claim "+c.name())
 		s.claimed(c.topic, restored.Epoch)
 	}
 	p := newPartition(c, source.ID{Stream: c.stream, Partition: c.number, Epoch: restored.Epoch}, cons.consumer, restored)
@@ -469,7 +469,7 @@ func try[T any](ctx context.Context, c *contender, what string, f func() (T, err
 	var nothing T
 	s := c.s
 	what += " " + c.name()
-	defer s.health.forget(what)
+	defer s.health.Forget(what)
 	bo, held := newBackoff(firstRetry, mostRetry), newBackoff(firstBusyRetry, mostBusyRetry)
 	var since time.Time
 	for {
@@ -492,7 +492,7 @@ func try[T any](ctx context.Context, c *contender, what string, f func() (T, err
 				s.fail(fmt.Errorf("%w (another process, or another program; with Alone there may be one only)", err))
 				return nothing, false
 			case held:
-				s.health.fails(ctx, what, err)
+				s.health.Fails(ctx, what, err)
 			}
 			delay = held.NextBackOff()
 		case missing(err):
@@ -504,7 +504,7 @@ func try[T any](ctx context.Context, c *contender, what string, f func() (T, err
 				s.fail(f)
 				return nothing, false
 			}
-			s.health.fails(ctx, what, fmt.Errorf("subscription %q: %w", s.subscription, s.lines.because(err)))
+			s.health.Fails(ctx, what, fmt.Errorf("subscription %q: %w", s.subscription, s.lines.because(err)))
 		}
 		if !sleep(ctx, delay) || s.over() {
 			return nothing, false

@@ -65,7 +65,7 @@ func (s *Source) surveyTopic(ctx context.Context, stream string, late, pattern b
 	case missing(err) && (late || s.cfg.WatchTopics || pattern):
 		found = nil
 		if !pattern {
-			s.health.fails(ctx, "read "+stream, fmt.Errorf("%w: %w", ErrTopicMissing, err))
+			s.health.Fails(ctx, "read "+stream, fmt.Errorf("%w: %w", ErrTopicMissing, err))
 		}
 	case missing(err):
 		s.fail(fmt.Errorf("%w: %q, subscription %q: %w (create it, or set Config.WatchTopics)", ErrTopicMissing, stream, s.subscription, err))
@@ -77,7 +77,7 @@ func (s *Source) surveyTopic(ctx context.Context, stream string, late, pattern b
 		return false
 	}
 	if len(found) > 0 {
-		s.health.forget("read " + stream)
+		s.health.Forget("read " + stream)
 	}
 	s.contend(ctx, stream, found, late)
 	return true
@@ -91,7 +91,7 @@ func (s *Source) partitions(ctx context.Context, stream string, once bool) ([]st
 	for {
 		found, err := call(ctx, s, func() ([]string, error) { return s.client.partitions(stream) }, func([]string) {})
 		if err == nil || missing(err) {
-			s.health.works(ctx, what)
+			s.health.Works(ctx, what)
 			return found, err
 		}
 		if ctx.Err() != nil {
@@ -101,7 +101,7 @@ func (s *Source) partitions(ctx context.Context, stream string, once bool) ([]st
 			return nil, f
 		}
 		err = fmt.Errorf("topic %q: %w", stream, s.lines.because(err))
-		s.health.fails(ctx, what, err)
+		s.health.Fails(ctx, what, err)
 		if once {
 			return nil, err
 		}
@@ -155,7 +155,7 @@ func (s *Source) contend(ctx context.Context, stream string, found []string, lat
 		}
 		if partitioned && len(found) == 1 && !strings.HasSuffix(topic, "-partition-0") {
 			// Brokers that create topics by themselves answer so for a partitioned topic that was deleted.
-			s.health.fails(ctx, "read "+stream, fmt.Errorf("%w: it had partitions, and has none now", errGone))
+			s.health.Fails(ctx, "read "+stream, fmt.Errorf("%w: it had partitions, and has none now", errGone))
 			return
 		}
 		c := newContender(s, topic, stream, int32(i), late)

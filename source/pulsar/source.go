@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keystrand/keystrand/source/internal/health"
+
 	"github.com/apache/pulsar-client-go/pulsar"
 
 	"github.com/keystrand/keystrand/source"
@@ -30,7 +32,7 @@ type Source struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	client  client
-	health  *health
+	health  *health.Health
 	lines   *lines
 
 	failed  chan struct{} // closed when err is set
@@ -85,7 +87,7 @@ func New(url, subscription string, topics []string, cfg Config) (*Source, error)
 		subscription: subscription,
 		topics:       slices.Sorted(slices.Values(topics)),
 		name:         cfg.Name + "-" + randomLetters(),
-		health:       newHealth(cfg.Logger),
+		health:       health.New(cfg.Logger, "pulsar"),
 		failed:       make(chan struct{}),
 		arrived:      make(chan struct{}, 1),
 		look:         make(chan struct{}, 1),

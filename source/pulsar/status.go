@@ -49,7 +49,7 @@ type PartitionStatus struct {
 
 // Status returns how the source is. It does not block and is called from any goroutine.
 func (s *Source) Status() Status {
-	st := Status{Name: s.name, Trouble: s.health.all()}
+	st := Status{Name: s.name, Trouble: s.health.All()}
 	s.mu.Lock()
 	st.State = s.state
 	held := make([]*Partition, 0, len(s.held))
