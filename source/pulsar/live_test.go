@@ -17,8 +17,6 @@ import (
 	"github.com/apache/pulsar-client-go/pulsar/log"
 
 	"github.com/keystrand/keystrand"
-	"github.com/keystrand/keystrand/source"
-	"github.com/keystrand/keystrand/source/sourcetest"
 )
 
 // live is a real broker.
@@ -185,55 +183,4 @@ func (l live) config(t *testing.T) Config {
 		cfg.Logger = slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: logLevel()}))
 	}
 	return cfg
-}
-
-func (l live) env(t *testing.T, cfg Config) sourcetest.Env {
-	t.Helper()
-	const partitions = 3
-	topic := l.topic(t, partitions)
-	producers := make(map[int32]pulsar.Producer)
-	return sourcetest.Env{
-		Stream:     topic,
-		Partitions: partitions,
-		Join:       func() (source.Source, error) { return New(l.url, "suite", []string{topic}, cfg) },
-		Produce: func(partition int32, msgs ...keystrand.Message) error {
-			if producers[partition] == nil {
-				// In batches of what comes together: the library loses a message without bytes and properties that is not in one.
-				producers[partition] = l.producer(t, fmt.Sprintf("%s-partition-%d", topic, partition), func(o *pulsar.ProducerOptions) {
-					o.DisableBatching = false
-					o.BatchingMaxMessages = 1
-				})
-			}
-			return send(t.Context(), producers[partition], msgs...)
-		},
-		Withholds: true,
-		NoNil:     true,
-		Patience:  2 * time.Second, // an election takes one
-		Wait:      30 * time.Second,
-	}
-}
-
-func TestLiveSourceContract(t *testing.T) {
-	for _, flavour := range []struct {
-		name   string
-		broker func(*testing.T) live
-		change func(*Config)
-	}{
-		{"everything on", liveBroker, func(c *Config) { c.BatchIndexAcks = true }},
-		{"as brokers come", liveDefault, func(*Config) {}},
-	} {
-		t.Run(flavour.name, func(t *testing.T) {
-			broker := flavour.broker(t)
-			for _, c := range sourcetest.Cases() {
-				t.Run(c.Name, func(t *testing.T) {
-					if c.Name != "CloseEndsGoroutines" { // which counts those of the whole process
-						t.Parallel()
-					}
-					cfg := broker.config(t)
-					flavour.change(&cfg)
-					c.Test(t, broker.env(t, cfg))
-				})
-			}
-		})
-	}
 }

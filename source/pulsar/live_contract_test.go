@@ -1,0 +1,150 @@
+package pulsar
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"reflect"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/apache/pulsar-client-go/pulsar"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/sourcetest"
+)
+
+// noWay are the cases that Pulsar has no way to bring about.
+func noWay() map[string]string {
+	const skips = "the end of a topic moves with messages only, but for transactions, which the source does not take part in"
+	return map[string]string{
+		"OffsetsAscendAndMaySkip":      skips,
+		"PositionMovesWithoutMessages": skips,
+		"LagReachesZero":               "brokers tell a consumer where a topic ends, but not how many messages that is away",
+		"FiniteEndsWithEOF":            "brokers do not tell a consumer which messages they will withhold, so it cannot know the last one that comes",
+	}
+}
+
+func TestLiveSourceContract(t *testing.T) {
+	for _, flavour := range []struct {
+		name   string
+		broker func(*testing.T) live
+		change func(*Config)
+	}{
+		{"everything on", liveBroker, func(c *Config) { c.BatchIndexAcks = true }},
+		{"as brokers come", liveDefault, func(*Config) {}},
+	} {
+		t.Run(flavour.name, func(t *testing.T) {
+			broker := flavour.broker(t)
+			for _, c := range sourcetest.Cases() {
+				t.Run(c.Name, func(t *testing.T) {
+					if c.Name != "CloseEndsGoroutines" { // which counts those of the whole process
+						t.Parallel()
+					}
+					cfg := broker.config(t)
+					flavour.change(&cfg)
+					env := broker.env(t, cfg)
+					if why, there := noWay()[c.Name]; there {
+						cannot(t, c, env, why)
+						return
+					}
+					c.Test(t, env)
+				})
+			}
+		})
+	}
+}
+
+// cannot holds the list above against the suite: a case leaves it when there is a way.
+func cannot(t *testing.T, c sourcetest.Case, env sourcetest.Env, why string) {
+	t.Helper()
+	err := c.Run(t.Context(), env)
+	if _, missing := errors.AsType[*sourcetest.MissingError](err); !missing {
+		t.Fatalf("the case is said to have no way, and ran: %v", err)
+	}
+	t.Logf("%v: %s", err, why)
+}
+
+func (l live) env(t *testing.T, cfg Config) sourcetest.Env {
+	t.Helper()
+	const partitions = 3
+	topic := l.topic(t, partitions)
+	producers := make(map[int32]pulsar.Producer)
+	joined := 0
+	return sourcetest.Env{
+		Stream:     topic,
+		Partitions: partitions,
+		Join: func() (source.Source, error) {
+			// A broker sorts candidates by name, and the first gets partition 0: so it goes to who joins last.
+			own := cfg
+			own.Name = fmt.Sprintf("member-%03d", 999-joined)
+			joined++
+			return New(l.url, "suite", []string{topic}, own)
+		},
+		Produce: func(partition int32, msgs ...keystrand.Message) error {
+			if producers[partition] == nil {
+				// In batches of what comes together: the library loses a message without bytes and properties that is not in one.
+				producers[partition] = l.producer(t, partitionName(topic, partition), func(o *pulsar.ProducerOptions) {
+					o.DisableBatching = false
+					o.BatchingMaxMessages = 1
+				})
+			}
+			return send(t.Context(), producers[partition], msgs...)
+		},
+		Recreate: func() error {
+			for _, p := range producers {
+				p.Close()
+			}
+			clear(producers)
+			if err := l.remove(t.Context(), topic, partitions); err != nil {
+				return err
+			}
+			return l.create(t.Context(), topic, partitions)
+		},
+		Crash: crash,
+		Lose: func(_ source.Source, id source.ID) error {
+			_, err := l.call(t.Context(), http.MethodPut, path(partitionName(topic, id.Partition))+"/unload", nil)
+			return err
+		},
+		Withholds: true,
+		NoNil:     true,
+		Patience:  2 * time.Second, // an election takes one
+		Wait:      30 * time.Second,
+	}
+}
+
+func partitionName(topic string, number int32) string {
+	return fmt.Sprintf("%s-partition-%d", topic, number)
+}
+
+// crash cuts the connections of a source under its client, before it can say anything to the broker, and closes what is
+// left. The library has no call for that: its Close tells the broker of each consumer first.
+func crash(src source.Source) error {
+	s, ok := src.(*Source)
+	if !ok {
+		return fmt.Errorf("crash of a %T", src)
+	}
+	s.mu.Lock()
+	c := s.client
+	s.mu.Unlock()
+	lib, ok := c.(*library)
+	if !ok {
+		return fmt.Errorf("crash of a source with a %T", c)
+	}
+	pool := reflect.ValueOf(lib.Client).Elem().FieldByName("cnxPool")
+	if !pool.IsValid() {
+		return errors.New("the client library keeps its connections elsewhere now: look for another way to cut them")
+	}
+	pool = reflect.NewAt(pool.Type(), unsafe.Pointer(pool.UnsafeAddr())).Elem() //nolint:gosec // the field is not exported
+	connections := pool.MethodByName("GetConnections").Call(nil)[0]
+	if connections.Len() == 0 {
+		return errors.New("crash of a source without a connection")
+	}
+	for _, name := range connections.MapKeys() {
+		connections.MapIndex(name).MethodByName("Close").Call(nil)
+	}
+	_ = s.Close() // of partitions that were not released, as at a death
+	return nil
+}
