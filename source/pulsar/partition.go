@@ -330,6 +330,17 @@ func (p *Partition) detach() {
 	})
 }
 
+// shut closes a partition that nobody has accepted, or that nobody has released when the source is closed.
+func (p *Partition) shut() {
+	p.mu.Lock()
+	already := p.released
+	p.released = true
+	p.mu.Unlock()
+	if !already {
+		p.detach()
+	}
+}
+
 // ask tells the pipeline that the partition is asked back.
 func (p *Partition) ask() { p.leave(source.Leave{}, "") }
 

@@ -1,0 +1,154 @@
+package pulsar
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source"
+)
+
+// attached is a consumer with what the contender's breaks were before it was.
+type attached struct {
+	consumer
+	breaks int
+}
+
+// attach takes the lock. It returns nil when there is reason to look again: we are not proposed any more, the topic is
+// gone, the subscription was moved, the connection has gone at once, or ctx has ended.
+func (c *contender) attach(ctx context.Context) *Partition {
+	s := c.s
+	moves := s.cfg.Start.moves() && !s.sought(c.topic)
+	cons, ok := try(ctx, c, "attach to", func() (attached, error) {
+		breaks := c.broken()
+		cons, err := s.client.attach(attachment{
+			topic: c.topic, subscription: s.subscription, name: s.name, moves: moves,
+			latest: s.cfg.Start.kind == startLatest && !c.late,
+		})
+		return attached{consumer: cons, breaks: breaks}, err
+	}, attached.Close)
+	if !ok {
+		return nil
+	}
+	fail := func() *Partition {
+		s.apart(cons.Close)
+		return nil
+	}
+	if moves {
+		err := s.bounded(ctx, func() error {
+			defer cons.Close() // another reads on: a consumer that is moved loses its connection
+			return s.cfg.Start.seek(cons, c.stream, c.number)
+		})
+		if err != nil {
+			s.health.Fails(ctx, "seek "+c.name(), fmt.Errorf("subscription %q: %w", s.subscription, err))
+			sleep(ctx, mostBusyRetry)
+			return nil
+		}
+		s.health.Works(ctx, "seek "+c.name())
+		s.seeked(c.topic)
+		return nil
+	}
+	epoch := s.nextEpoch(c.topic)
+	restored := &commit.Progress{Epoch: epoch}
+	if s.cfg.Store != nil {
+		var err error
+		if restored, err = s.cfg.Store.Claim(ctx, c.stream, c.number, epoch); err != nil {
+			if ctx.Err() == nil {
+				s.health.Fails(ctx, "claim "+c.name(), err)
+				sleep(ctx, mostBusyRetry)
+			}
+			return fail()
+		}
+		s.health.Works(ctx, "claim "+c.name())
+		s.claimed(c.topic, restored.Epoch)
+	}
+	p := newPartition(c, source.ID{Stream: c.stream, Partition: c.number, Epoch: restored.Epoch}, cons.consumer, restored)
+	s.running.Go(func() { p.acker.run(ctx) })
+	if !c.hold(p, cons.breaks) {
+		p.shut()
+		return nil
+	}
+	s.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "pulsar: owns", slog.String("partition", p.id.String()))
+	return p
+}
+
+// hold notes which partition is offered or owned. It reports false when a connection has gone since breaks was asked for.
+func (c *contender) hold(p *Partition, breaks int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.breaks != breaks {
+		return false
+	}
+	c.part, c.shaken = p, false
+	return true
+}
+
+// drop notes that nothing is offered or owned.
+func (c *contender) drop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.part = nil
+}
+
+func (c *contender) broken() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.breaks
+}
+
+// broke is called when the connection of the consumer goes, or its topic is unloaded, before anything follows from it:
+// the lock is gone, and with it the ownership. It must not block.
+func (c *contender) broke() {
+	c.mu.Lock()
+	c.breaks++
+	p := c.part
+	c.mu.Unlock()
+	if p != nil {
+		p.lose("its connection has gone, or its topic was unloaded")
+	}
+}
+
+// stumbled notes that what is being attached may have ended already, without a word of its own.
+func (c *contender) stumbled() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.part == nil {
+		c.breaks++
+	}
+}
+
+// shook is called when the connection of the candidate goes, like broke. Where another is the owner, it is losing the
+// partition, too, and has to hear of it before we take it.
+func (c *contender) shook() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.part == nil {
+		c.shaken = true
+		c.breaks++
+	}
+}
+
+// Between a broken connection and the first try to take a partition that another may have had: twice at most.
+const standOff = time.Second
+
+// waits tells whether the connection has gone a short while ago.
+func (c *contender) waits() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.shaken
+}
+
+// settles waits if the connection has gone a short while ago. It reports whether it has.
+func (c *contender) settles(ctx context.Context) bool {
+	c.mu.Lock()
+	shaken := c.shaken
+	c.shaken = false
+	c.mu.Unlock()
+	if shaken {
+		sleep(ctx, standOff+rand.N(standOff))
+	}
+	return shaken
+}
