@@ -7,7 +7,7 @@ import (
 	"reflect"
 	"testing"
 	"time"
-	"unsafe"
+	"unsafe" //nolint:depguard // the connections of the library are in a field that is not exported
 
 	"github.com/apache/pulsar-client-go/pulsar"
 
@@ -137,7 +137,7 @@ func crash(src source.Source) error {
 	if !pool.IsValid() {
 		return errors.New("the client library keeps its connections elsewhere now: look for another way to cut them")
 	}
-	pool = reflect.NewAt(pool.Type(), unsafe.Pointer(pool.UnsafeAddr())).Elem() //nolint:gosec // the field is not exported
+	pool = reflect.NewAt(pool.Type(), unsafe.Pointer(pool.UnsafeAddr())).Elem()
 	connections := pool.MethodByName("GetConnections").Call(nil)[0]
 	if connections.Len() == 0 {
 		return errors.New("crash of a source without a connection")
