@@ -4,16 +4,38 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/cenkalti/backoff/v4"
 )
 
 // candidates is what the subscription of the election is called behind the name of the real one.
 const candidates = "-owner"
 
-// stand makes a candidate. It reports false when the topic is gone or ctx has ended.
-func (c *contender) stand(ctx context.Context) (closer, bool) {
+// campaign keeps a candidate until ctx ends or the source is over, owner or not. In place of one that the broker's word was not
+// heard about for too long it makes another, which the broker says a word about again. What we own is not touched by
+// that: what the word was is not known, and the lock keeps everybody out whom the broker has chosen meanwhile.
+func (c *contender) campaign(ctx context.Context, patience *backoff.ExponentialBackOff) {
 	if c.s.cfg.Alone {
-		return nil, true
+		return
 	}
+	for ctx.Err() == nil && !c.s.over() {
+		if _, gone := c.look(); gone {
+			select {
+			case <-c.news:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		if quit, ok := c.stand(ctx); ok {
+			c.listen(ctx, patience)
+			quit()
+		}
+	}
+}
+
+// stand makes a candidate, and returns what closes it. It reports false when the topic is gone, the source is over, or ctx
+// has ended.
+func (c *contender) stand(ctx context.Context) (quit func(), ok bool) {
 	// What an earlier candidate hears late is not about this one.
 	var mu sync.Mutex
 	over := false
@@ -24,30 +46,25 @@ func (c *contender) stand(ctx context.Context) (closer, bool) {
 			c.proposed(active)
 		}
 	}
+	deafen := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		over = true
+	}
+	c.unheard()
 	candidate, ok := try(ctx, c, "stand for", func() (closer, error) {
 		return c.s.client.candidate(candidacy{
 			topic: c.topic, subscription: c.s.subscription + candidates, name: c.s.name, changed: changed,
 		})
 	}, closer.Close)
 	if !ok {
+		deafen()
 		return nil, false
 	}
-	return &standing{closer: candidate, end: func() {
-		mu.Lock()
-		defer mu.Unlock()
-		over = true
-	}}, true
-}
-
-// standing is a candidate that says nothing more once it is closed.
-type standing struct {
-	closer
-	end func()
-}
-
-func (s *standing) Close() {
-	s.end()
-	s.closer.Close()
+	return func() {
+		deafen()
+		c.s.apart(candidate.Close)
+	}, true
 }
 
 // proposed is called when the broker has chosen: us, or another. It repeats itself after an unload.
@@ -58,13 +75,13 @@ func (c *contender) proposed(active bool) {
 	c.poke()
 }
 
-// unheard notes that the broker may have proposed us without our hearing of it: the library drops what comes before it has
-// the answer that our candidate is there. Where we believe that we are not proposed, that would be for good.
+// unheard notes that the broker says a word about our candidate anew, as it does when one is attached, also again. The library drops
+// what comes before it has the answer that the candidate is there. Until the word is heard, the last one counts.
 func (c *contender) unheard() {
 	c.mu.Lock()
-	c.told = c.active
+	c.told = false
 	c.mu.Unlock()
-	c.poke()
+	poke(c.news)
 }
 
 // How long to wait for the broker's word before another candidate is made.
@@ -73,24 +90,27 @@ const (
 	mostPatience  = time.Minute
 )
 
-// hears waits for the broker's first word about our candidate, which comes as soon as it has chosen: after a second,
-// unless configured otherwise. It reports false when there was none for too long.
-func (c *contender) hears(ctx context.Context, patience time.Duration) bool {
-	timer := time.NewTimer(patience)
+// listen waits until the broker's word about our candidate was missing for too long, the source is over, or ctx ends. The
+// word comes as soon as the broker has chosen: after a second, unless configured otherwise.
+func (c *contender) listen(ctx context.Context, patience *backoff.ExponentialBackOff) {
+	timer := time.NewTimer(mostPatience)
 	defer timer.Stop()
-	for {
-		c.mu.Lock()
-		told := c.told || c.gone || c.s.cfg.Alone
-		c.mu.Unlock()
-		if told {
-			return true
+	var late <-chan time.Time // as long as it is missing
+	for !c.s.over() {
+		switch _, told := c.heard(); {
+		case told:
+			late = nil
+			patience.Reset()
+		case late == nil:
+			timer.Reset(patience.NextBackOff())
+			late = timer.C
 		}
 		select {
-		case <-c.changed:
-		case <-timer.C:
-			return false
+		case <-c.news:
+		case <-late:
+			return
 		case <-ctx.Done():
-			return true
+			return
 		}
 	}
 }
@@ -108,6 +128,9 @@ func (c *contender) orphaned(ctx context.Context) bool {
 		return false
 	case <-timer.C:
 	}
+	if active, told := c.heard(); active || !told {
+		return false
+	}
 	held, err := call(ctx, c.s, func() (consumer, error) {
 		return c.s.client.attach(attachment{
 			topic: c.topic, subscription: c.s.subscription, name: c.s.name,
@@ -118,6 +141,13 @@ func (c *contender) orphaned(ctx context.Context) bool {
 		return false
 	}
 	c.s.apart(held.Close)
-	active, _ := c.look()
+	active, _ := c.heard()
 	return !active
+}
+
+// heard returns the broker's last word, and whether it is about the candidate as it is attached now.
+func (c *contender) heard() (active, told bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.active, c.told
 }

@@ -224,6 +224,14 @@ func churnOnce(t *testing.T, seed uint64) {
 			for n := range partitions {
 				b.cut(fmt.Sprintf("orders-partition-%d", n), "")
 			}
+		case 4: // a candidate alone loses its connection, and words about candidates are not heard
+			b.change(func() { b.dropped = c.n(4) })
+			if all := b.candidatesOf(topic); len(all) > 0 {
+				f := all[c.n(len(all))]
+				b.away(f)
+				time.Sleep(time.Duration(c.n(3000)) * time.Millisecond)
+				b.back(f)
+			}
 		default:
 			var batch []keystrand.Message
 			for range 1 + c.n(4) {

@@ -274,15 +274,18 @@ func TestLinesHearThatAConnectionGoes(t *testing.T) {
 	var heard []string
 	l := &lines{
 		log: slog.New(slog.DiscardHandler), broke: func(topic, subscription string) { heard = append(heard, topic+" "+subscription) },
-		ends: func() { heard = append(heard, "end") }, unknown: func() { heard = append(heard, "unknown") },
+		ends:     func() { heard = append(heard, "end") },
+		attached: func(topic, subscription string) { heard = append(heard, topic+" "+subscription+" attached") },
+		unknown:  func() { heard = append(heard, "unknown") },
 	}
 	consumer := l.logger().SubLogger(map[string]any{"topic": "t", "subscription": "s"})
 	consumer.Debug("connection closed and send to connectClosedCh")
 	consumer.Debug("something else")
+	consumer.Info("Connected consumer")
 	consumer.Debug(1, "connection closed and send to connectClosedCh")
 	l.logger().Errorf("Received invalid command type: %s", "REACHED_END_OF_TOPIC")
 	l.logger().WithField("consumerID", 3).Warnf("Consumer with ID not found while closing consumer")
-	if got := strings.Join(heard, ","); got != "t s,end,unknown" {
+	if got := strings.Join(heard, ","); got != "t s,t s attached,end,unknown" {
 		t.Errorf("heard %q", got)
 	}
 }
@@ -310,6 +313,7 @@ func TestLibraryStillSaysThatAConnectionGoes(t *testing.T) {
 		"consumer_partition.go": {
 			"func (pc *partitionConsumer) ConnectionClosed(closeConsumer *pb.CommandCloseConsumer) {\n" +
 				"\t// Trigger reconnection in the consumer goroutine\n\tpc.log.Debug(\"" + goes + "\")\n",
+			"\tpc.log.Info(\"" + attaches + "\")\n\terr = pc._getConn().AddConsumeHandler(pc.consumerID, pc)\n",
 			"\t\tif maxRetry == 0 {\n\t\t\treturn struct{}{}, nil\n\t\t}\n",
 			"\t\t\"topic\":        options.topic,\n\t\t\"subscription\": options.subscription,\n",
 		},

@@ -24,12 +24,13 @@ type contender struct {
 	number int32
 	late   bool // found after the first look at the topics
 
-	changed chan struct{}               // something below has changed
+	changed chan struct{}               // something below has changed; for run
+	news    chan struct{}               // the same; for campaign
 	weary   *backoff.ExponentialBackOff // between ownerships that end at once; of run
 
 	mu     sync.Mutex
-	active bool       // the broker proposes us
-	told   bool       // it has said so, or that it does not
+	active bool       // the broker proposes us, as last heard
+	told   bool       // it has said so, or that it does not, since the candidate was last attached
 	gone   bool       // the topic does not exist
 	part   *Partition // offered or owned
 	breaks int        // how often a connection of it has gone
@@ -37,10 +38,13 @@ type contender struct {
 }
 
 func newContender(s *Source, topic, stream string, number int32, late bool) *contender {
-	return &contender{s: s, topic: topic, stream: stream, number: number, late: late, changed: make(chan struct{}, 1)}
+	return &contender{s: s, topic: topic, stream: stream, number: number, late: late, changed: make(chan struct{}, 1), news: make(chan struct{}, 1)}
 }
 
-func (c *contender) poke() { poke(c.changed) }
+func (c *contender) poke() {
+	poke(c.changed)
+	poke(c.news)
+}
 
 func (c *contender) name() string { return fmt.Sprintf("%s/%d", c.stream, c.number) }
 
@@ -76,25 +80,23 @@ func (c *contender) run(ctx context.Context) {
 			c.wait(ctx)
 			continue
 		}
-		candidate, ok := c.stand(ctx)
-		if !ok {
-			continue
-		}
-		if c.hears(ctx, patience.NextBackOff()) {
-			patience.Reset()
-			c.contend(ctx)
-		}
-		if candidate != nil {
-			c.mu.Lock()
-			c.active, c.told = false, false
-			c.mu.Unlock()
-			c.s.apart(candidate.Close)
-		}
+		campaign, end := context.WithCancel(ctx)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			c.campaign(campaign, patience)
+		}()
+		c.contend(ctx)
+		end()
+		<-ended
+		c.mu.Lock()
+		c.active = false
+		c.mu.Unlock()
 	}
 }
 
-// contend takes the partition whenever it is proposed to us. It returns when the candidate is to be closed: ctx has
-// ended, the topic is gone, the partition was given up and nobody asks for another, or the broker's word was missed.
+// contend takes the partition whenever it is proposed to us. It returns when there is to be no candidate, or another one:
+// ctx has ended, the topic is gone, the partition was given up and nobody asks for another, or the broker has told nobody.
 func (c *contender) contend(ctx context.Context) {
 	for ctx.Err() == nil && !c.s.over() {
 		active, gone := c.look()
@@ -103,10 +105,8 @@ func (c *contender) contend(ctx context.Context) {
 			return
 		case active && c.settles(ctx):
 			continue
-		case !active && !c.hears(ctx, firstPatience):
-			return
 		case !active:
-			if active, _ := c.look(); !active && c.orphaned(ctx) {
+			if c.orphaned(ctx) {
 				return
 			}
 			continue

@@ -166,17 +166,8 @@ func (s *Source) contend(ctx context.Context, stream string, found []string, lat
 
 var errGone = errors.New("the topic was deleted")
 
-// missed is told by the library's log that a broker's word was not heard, it does not say about whom.
-func (s *Source) missed() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, c := range s.contenders {
-		c.unheard()
-	}
-}
-
-// reconnected is told by the library's log that a candidate is attached again.
-func (s *Source) reconnected(topic, subscription string) {
+// attached is told by the library's log that the broker has attached a consumer or a candidate.
+func (s *Source) attached(topic, subscription string) {
 	if c := s.contender(topic); c != nil && subscription == s.subscription+candidates {
 		c.unheard()
 	}

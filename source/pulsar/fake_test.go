@@ -157,9 +157,6 @@ func (b *fakeBroker) cut(topic, late string) {
 	if holder != nil {
 		holder.s.broke(topic, holder.subscription)
 	}
-	for _, f := range candidates {
-		f.s.broke(topic, f.o.subscription)
-	}
 	b.change(func() {
 		if holder != nil {
 			holder.cut = true
@@ -167,22 +164,43 @@ func (b *fakeBroker) cut(topic, late string) {
 		if t.holder == holder {
 			t.holder = nil
 		}
-		for _, f := range candidates {
-			f.told = false
-			if late != "" && strings.HasPrefix(f.o.name, late) {
-				f.away = true
-				time.AfterFunc(time.Minute, func() {
-					b.change(func() { f.away = false })
-					f.s.reconnected(topic, f.o.subscription)
-					b.change(func() { b.elect(t) })
-				})
-			}
-		}
-		b.elect(t)
 	})
+	var soon []*fakeCandidate
 	for _, f := range candidates {
-		f.s.reconnected(topic, f.o.subscription)
+		b.away(f)
+		if late != "" && strings.HasPrefix(f.o.name, late) {
+			time.AfterFunc(time.Minute, func() { b.back(f) })
+		} else {
+			soon = append(soon, f)
+		}
 	}
+	b.back(soon...)
+}
+
+// away breaks the connection of a candidate, and of nothing else.
+func (b *fakeBroker) away(f *fakeCandidate) {
+	f.s.broke(f.t.name, f.o.subscription)
+	b.change(func() {
+		f.told, f.away = false, true
+		b.elect(f.t)
+	})
+}
+
+// back attaches candidates again.
+func (b *fakeBroker) back(all ...*fakeCandidate) {
+	for _, f := range all {
+		f.s.attached(f.t.name, f.o.subscription)
+		b.change(func() {
+			f.away = false
+			b.elect(f.t)
+		})
+	}
+}
+
+func (b *fakeBroker) candidatesOf(topic string) []*fakeCandidate {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.topics[topic].candidates)
 }
 
 // forget takes the last n acknowledgement requests back, as a broker does that is killed, or closes a topic while they come.

@@ -23,8 +23,6 @@ type lines struct {
 	// dead is told of the topic of a consumer that has given up. It is called on goroutines of the library and must not
 	// block.
 	dead func(topic string)
-	// missed is told that the library has dropped a broker's word about a candidate. It is called like dead.
-	missed func()
 	// broke is told that the connection of a consumer goes, or its topic is unloaded: on the goroutine that ends it, before
 	// the consumer itself hears of it. It is called like dead.
 	broke func(topic, subscription string)
@@ -32,8 +30,9 @@ type lines struct {
 	unknown func()
 	// ends is told that a connection is closed because some topic has ended, before broke is told of its consumers.
 	ends func()
-	// reconnected is told that a candidate is attached again. It is called like dead.
-	reconnected func(topic, subscription string)
+	// attached is told that the broker has attached a consumer or a candidate, for the first time or again, before the library hears
+	// what else the broker says about it. It is called like dead.
+	attached func(topic, subscription string)
 
 	mu        sync.Mutex
 	last      cause
@@ -90,6 +89,9 @@ func (l line) Errorf(format string, args ...any) { l.hear(fmt.Sprintf(format, ar
 // goes is what a consumer says when its connection goes, at level debug.
 const goes = "connection closed and send to connectClosedCh"
 
+// attaches is what a consumer says when the broker has attached it.
+const attaches = "Connected consumer"
+
 // broken hears whether the connection of a consumer goes. The library says so whatever the cause.
 func (l line) broken(args []any) {
 	if len(args) != 1 {
@@ -128,12 +130,10 @@ func (l line) hear(text string) {
 		l.unknown()
 	case strings.HasPrefix(text, "Received invalid command type: REACHED_END_OF_TOPIC"):
 		l.ends()
-	case strings.HasPrefix(text, "Consumer not found while active consumer change"):
-		l.missed()
-	case strings.HasPrefix(text, "Reconnected consumer to broker"):
+	case text == attaches:
 		topic, _ := l.fields["topic"].(string)
 		subscription, _ := l.fields["subscription"].(string)
-		l.reconnected(topic, subscription)
+		l.attached(topic, subscription)
 	}
 	ctx := context.Background()
 	if !l.log.Enabled(ctx, slog.LevelDebug) {

@@ -96,7 +96,7 @@ func New(url, subscription string, topics []string, cfg Config) (*Source, error)
 		epochs:       make(map[string]int64),
 		moved:        make(map[string]bool),
 	}
-	s.lines = &lines{log: cfg.Logger, dead: s.died, missed: s.missed, broke: s.broke, unknown: s.unknown, ends: s.ends, reconnected: s.reconnected}
+	s.lines = &lines{log: cfg.Logger, dead: s.died, broke: s.broke, unknown: s.unknown, ends: s.ends, attached: s.attached}
 	s.connect = s.dial
 	return s, nil
 }

@@ -1,0 +1,140 @@
+// Virtual time: every test here makes a bubble, by the harness.
+
+package pulsar
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/keystrand/keystrand/source"
+)
+
+// accepting returns what a member accepts next.
+func accepting(ctx context.Context, m *member) <-chan source.Partition {
+	got := make(chan source.Partition, 1)
+	go func() {
+		p, _ := m.s.Accept(ctx)
+		got <- p
+	}()
+	return got
+}
+
+// stood returns how many candidates a member has made.
+func (m *member) stood() int {
+	m.c.mu.Lock()
+	defer m.c.mu.Unlock()
+	return len(m.c.stood)
+}
+
+// The library drops the word at a candidate that it attaches again while the owner's other consumer stays: by the broker's
+// choice another waits for the lock, for as long as the owner believes in its own.
+func TestOwnerThatDidNotHearOfAnotherIsAskedBackInTheEnd(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		owner := join(t, b, Config{Name: "m"}, "orders")
+		p := owner.accept()
+		candidate := b.candidatesOf(topic0)[0]
+		b.away(candidate)
+		other := join(t, b, Config{Name: "a"}, "orders")
+		got := accepting(t.Context(), other)
+		time.Sleep(10 * second)
+		b.change(func() { b.dropped = 1 })
+		b.back(candidate)
+		select {
+		case l := <-p.Leaving():
+			if l.Lost {
+				t.Error("lost, want asked back")
+			}
+		case <-time.After(time.Minute):
+			t.Fatal("not asked back")
+		}
+		_ = p.Release(t.Context())
+		_ = (<-got).Release(t.Context())
+	})
+}
+
+// The same after a connection that all consumers had: the owner before attaches at once, as it was proposed last.
+func TestOwnerBeforeThatDidNotHearOfAnotherIsAskedBackInTheEnd(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		owner := join(t, b, Config{Name: "m"}, "orders")
+		p := owner.accept()
+		b.cut(topic0, "m")
+		_ = p.Release(t.Context())
+		p = owner.accept()
+		other := join(t, b, Config{Name: "a"}, "orders")
+		got := accepting(t.Context(), other)
+		time.Sleep(30 * second)
+		b.change(func() { b.dropped = 1 })
+		select {
+		case <-p.Leaving():
+		case <-time.After(2 * time.Minute):
+			t.Fatal("not asked back")
+		}
+		_ = p.Release(t.Context())
+		_ = (<-got).Release(t.Context())
+	})
+}
+
+func TestOwnershipOutlivesAWordThatWasMissed(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		m := join(t, b, Config{}, "orders")
+		p := m.accept()
+		accepting(t.Context(), m)
+		candidate := b.candidatesOf(topic0)[0]
+		b.change(func() { b.dropped = 1 })
+		b.away(candidate)
+		b.back(candidate)
+		time.Sleep(time.Hour)
+		if leaving, _, _ := p.told(); leaving {
+			t.Error("asked back")
+		}
+		if n := m.stood(); n != 2 {
+			t.Errorf("%d candidates were made, want another one and no more", n)
+		}
+		_ = p.Release(t.Context())
+	})
+}
+
+func TestBrokerThatSaysNothingIsAskedEverLessOften(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		m := join(t, b, Config{}, "orders")
+		p := m.accept()
+		accepting(t.Context(), m)
+		candidate := b.candidatesOf(topic0)[0]
+		b.change(func() { b.dropped = 1 << 30 })
+		b.away(candidate)
+		b.back(candidate)
+		time.Sleep(time.Hour)
+		if leaving, _, _ := p.told(); leaving {
+			t.Error("asked back")
+		}
+		if n := m.stood(); n > 120 {
+			t.Errorf("%d candidates were made in an hour", n)
+		}
+		_ = p.Release(t.Context())
+	})
+}
+
+// A failover delay may be longer than the time after which we look whether nobody holds the partition.
+func TestBrokerThatChoosesSlowlyIsWaitedFor(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		b.delay = 50 * second
+		attached := 0
+		b.taken = func(string) { attached++ }
+		m := join(t, b, Config{}, "orders")
+		select {
+		case p := <-accepting(t.Context(), m):
+			if attached != 1 {
+				t.Errorf("attached %d times, want once, when the broker has chosen", attached)
+			}
+			_ = p.Release(t.Context())
+		case <-time.After(time.Hour):
+			t.Fatalf("no partition, after %d candidates", m.stood())
+		}
+	})
+}
