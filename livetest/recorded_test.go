@@ -35,6 +35,13 @@ func (s *recordedSource) Moves() bool {
 	return ok && m.Moves()
 }
 
+// Stop is that of the source.
+func (s *recordedSource) Stop() {
+	if stopper, ok := s.Source.(source.Stopper); ok {
+		stopper.Stop()
+	}
+}
+
 type recordedPartition struct {
 	source.Partition
 	record  *Recorder

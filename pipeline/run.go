@@ -53,6 +53,9 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		owners.Go(func() { p.own(ctx, run, sp) })
 	}
 	p.enterState(Stopping) // while the partitions that are left drain, or come to the end of a finite source
+	if s, ok := p.cfg.source.(source.Stopper); ok && run.Err() != nil {
+		s.Stop() // here and not at the end of ctx, after which the contract allows another Accept
+	}
 	owners.Wait()
 	p.releaseTurnedAway(ctx)
 	stopCommits()

@@ -116,6 +116,16 @@ type Mover interface {
 	Moves() bool
 }
 
+// Stopper is implemented by sources that can have the next owner chosen while the one before drains.
+type Stopper interface {
+	// Stop says that the process stops: what was accepted drains and is released as ever, then Close is called. What was
+	// not accepted may go to others at once; what was stays owned until its Release, but the source may let others be chosen for
+	// it and wait, and does not ask it back because of that. It is called once at most, after the last Accept has
+	// returned and from the same goroutine, and not where the source itself has come to its end (io.EOF). It does not
+	// block.
+	Stop()
+}
+
 // Prefetcher is implemented by sources that hold fetched messages back beside what Fetch has returned.
 type Prefetcher interface {
 	// Prefetch returns how many bytes at most the source holds for one partition. It is a constant.

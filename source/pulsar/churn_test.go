@@ -77,6 +77,7 @@ func (c *churn) join() *churner {
 				if w.ctx.Err() == nil {
 					c.t.Errorf("accept: %v", err)
 				}
+				s.Stop()
 				return
 			}
 			w.owning.Go(func() { w.own(p) })

@@ -4,6 +4,7 @@ package pulsar
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -135,6 +136,91 @@ func TestBrokerThatChoosesSlowlyIsWaitedFor(t *testing.T) {
 			_ = p.Release(t.Context())
 		case <-time.After(time.Hour):
 			t.Fatalf("no partition, after %d candidates", m.stood())
+		}
+	})
+}
+
+func TestNextOwnerIsChosenWhileTheOneBeforeDrains(t *testing.T) {
+	for name, stop := range map[string]func(*Source){
+		"the process stops":     (*Source).Stop,
+		"the source has failed": func(s *Source) { s.fail(errFakeGone) },
+	} {
+		t.Run(name, func(t *testing.T) { chosenWhileDraining(t, stop) })
+	}
+}
+
+func chosenWhileDraining(t *testing.T, stop func(*Source)) {
+	t.Helper()
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		first, next := join(t, b, Config{Name: "a"}, "orders"), join(t, b, Config{Name: "z"}, "orders")
+		p := first.accept()
+		for _, msg := range numbered(0, 9) {
+			b.produce(topic0, msg)
+		}
+		read(t, p, 9)
+		got := accepting(t.Context(), next)
+		time.Sleep(10 * second)
+		stop(first.s)
+		time.Sleep(20 * second)
+		if leaving, _, _ := p.told(); leaving {
+			t.Error("asked back by our own stop")
+		}
+		settle(t, p, 7)
+		if len(got) > 0 {
+			t.Fatal("accepted before the release")
+		}
+		_ = p.Release(t.Context())
+		begin := time.Now()
+		q := <-got
+		if d := time.Since(begin); d > 2*mostBusyRetry {
+			t.Errorf("accepted %v after the release, want the next try for the lock", d)
+		}
+		if msgs := read(t, q, 2); string(msgs[0].Value) != "7" {
+			t.Errorf("goes on with %s, want 7", msgs[0].Value)
+		}
+		_ = q.Release(t.Context())
+	})
+}
+
+func TestOfferedPartitionGoesToOthersWhenTheProcessStops(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		first, next := join(t, b, Config{Name: "a"}, "orders"), join(t, b, Config{Name: "z"}, "orders")
+		ctx, cancel := context.WithTimeout(t.Context(), second/2)
+		defer cancel()
+		<-accepting(ctx, first) // too early
+		got := accepting(t.Context(), next)
+		time.Sleep(10 * second)
+		if len(got) > 0 {
+			t.Fatal("accepted, want it to be offered to the other")
+		}
+		first.s.Stop()
+		select {
+		case q := <-got:
+			_ = q.Release(t.Context())
+		case <-time.After(10 * second):
+			t.Fatal("nobody has it")
+		}
+		if _, err := first.s.Accept(t.Context()); !errors.Is(err, errNoMore) {
+			t.Errorf("accept after Stop = %v", err)
+		}
+	})
+}
+
+// Between two calls of Accept nobody waits.
+func TestCandidatesStayBetweenTwoCallsOfAccept(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		b.create("orders", 2)
+		m := join(t, b, Config{}, "orders")
+		for range 2 {
+			p := m.accept()
+			defer func() { _ = p.Release(t.Context()) }()
+			time.Sleep(time.Minute)
+		}
+		if n := m.stood(); n != 2 {
+			t.Errorf("%d candidates were made for 2 partitions", n)
 		}
 	})
 }

@@ -43,6 +43,7 @@ type Source struct {
 	state      State
 	err        error
 	closed     bool
+	stopped    bool // there is no Accept any more
 	accepting  bool
 	queue      []*Partition            // offered
 	held       map[*Partition]struct{} // accepted and not released
@@ -173,6 +174,18 @@ func (s *Source) Accept(ctx context.Context) (source.Partition, error) {
 // Moves implements [source.Mover]: partitions go from process to process, unless there is one alone.
 func (s *Source) Moves() bool { return !s.cfg.Alone }
 
+// Stop implements [source.Stopper]: it takes back all candidates, so that the broker chooses others, and what was offered and not
+// accepted. Those who are chosen wait for the locks of what is accepted and have each as soon as it is released. The end of
+// Accept's ctx would not do as a sign of that: another call may follow, which is to lose nothing.
+func (s *Source) Stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopped = true
+	for _, c := range s.contenders {
+		c.poke()
+	}
+}
+
 // Close implements [source.Source]: it takes back all candidates and closes all connections. Partitions that were not
 // released are an error; they are lost.
 func (s *Source) Close() error {
@@ -227,6 +240,8 @@ func (s *Source) Close() error {
 
 var errClosed = errors.New("pulsar: the source is closed")
 
+var errNoMore = errors.New("pulsar: Accept was called after Stop")
+
 // start begins to run in the background; ctx carries the values of Accept's, not its end: what is owned outlives any one
 // call.
 func (s *Source) start(ctx context.Context) {
@@ -269,7 +284,7 @@ func (s *Source) wanted() bool {
 func (s *Source) over() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.err != nil
+	return s.err != nil || s.stopped
 }
 
 // offer gives a partition to Accept.
@@ -285,8 +300,11 @@ func (s *Source) offer(p *Partition) {
 func (s *Source) take() (source.Partition, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.err != nil {
+	switch {
+	case s.err != nil:
 		return nil, s.err
+	case s.stopped:
+		return nil, errNoMore
 	}
 	if len(s.queue) == 0 {
 		return nil, nil //nolint:nilnil // nothing yet

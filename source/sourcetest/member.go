@@ -111,7 +111,7 @@ func (m *member) stopAccepting(ctx context.Context) error {
 	}
 }
 
-// leave stops accepting, releases what is held and closes. A second call does nothing.
+// leave stops accepting, says so, releases what is held and closes. A second call does nothing.
 func (m *member) leave(ctx context.Context) error {
 	m.mu.Lock()
 	already := m.left
@@ -122,6 +122,9 @@ func (m *member) leave(ctx context.Context) error {
 	}
 	if err := m.stopAccepting(ctx); err != nil {
 		return err
+	}
+	if s, ok := m.src.(source.Stopper); ok {
+		s.Stop()
 	}
 	var errs []error
 	for _, n := range m.held() {
