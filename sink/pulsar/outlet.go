@@ -181,17 +181,18 @@ func (o *outlet) take(w *writer, err error) error {
 			}
 		}
 		m := &w.ms[i]
-		switch key := m.Stream + "\x00" + string(m.Key); {
-		case answered && aerr == nil && (len(failed) == 0 || m.Key == nil || !failed[key]):
+		key := func() string { return m.Stream + "\x00" + string(m.Key) } // made when something has failed, not for every message
+		switch {
+		case answered && aerr == nil && (len(failed) == 0 || m.Key == nil || !failed[key()]):
 			continue
 		case answered && aerr != nil && cureFor(aerr) == split && len(o.batch) == 1:
 			w.failAll([]int{i}, describeOne(o.name, aerr), forbid)
 			continue
 		case aerr != nil && (err == nil || cureFor(aerr) != heal):
 			err = aerr
-			failed[key] = true
+			failed[key()] = true
 		default:
-			failed[key] = true
+			failed[key()] = true
 		}
 		again = append(again, i)
 	}

@@ -77,6 +77,8 @@ func (s *Source) fatal(topic string, err error) error {
 		return nil
 	case cause.refused != "":
 		return fmt.Errorf("%w: %s: the broker says %q (check Config.Authentication)", ErrRefused, s.url, cause.refused)
+	case says(cause.err, "invalid_client", "unauthorized_client", "invalid_grant"): // RFC 6749, section 5.2
+		return fmt.Errorf("%w: %s: the authorization server says %w (check the parameters of OAuth2)", ErrRefused, s.url, cause.err)
 	case certificate(cause.err):
 		return fmt.Errorf("pulsar: TLS to %s: %w (check Config.TLS: root certificates, server name, client certificate)", s.url, cause.err)
 	case plain(cause.err):

@@ -6,11 +6,14 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -234,6 +237,8 @@ func TestLiveSecurity(t *testing.T) {
 	}{
 		{"token over tls", url, good, alice, nil, nil},
 		{"token of a function", url, good, TokenFrom(func() (string, error) { return file("KEYSTRAND_PULSAR_TOKEN"), nil }), nil, nil},
+		{"token of an authorization server", url, good, oauth2Of(t, file("KEYSTRAND_PULSAR_TOKEN"), "secret"), nil, nil},
+		{"refused by an authorization server", url, good, oauth2Of(t, file("KEYSTRAND_PULSAR_TOKEN"), "guessed"), ErrRefused, []string{"invalid_client"}},
 		{"wrong token", url, good, Token("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.nonsense"), ErrRefused, []string{"Authentication"}},
 		{"no token", url, good, nil, ErrRefused, []string{"Authentication"}},
 		{"no permission", url, good, Token(file("KEYSTRAND_PULSAR_TOKEN_DENIED")), nil, []string{"not permitted", "grant"}},
@@ -253,6 +258,41 @@ func TestLiveSecurity(t *testing.T) {
 			r.refused(40*time.Second, c.want, c.says...)
 		})
 	}
+}
+
+// oauth2Of authenticates as "billing" with this secret at a server that gives the token to who says "secret".
+func oauth2Of(t *testing.T, token, secret string) pulsar.Authentication {
+	t.Helper()
+	mux := http.NewServeMux()
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	answer := func(w http.ResponseWriter, status int, v map[string]any) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(v)
+	}
+	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, map[string]any{"issuer": server.URL, "token_endpoint": server.URL + "/token"})
+	})
+	mux.HandleFunc("POST /token", func(w http.ResponseWriter, r *http.Request) {
+		id, password, ok := r.BasicAuth()
+		if !ok {
+			id, password = r.FormValue("client_id"), r.FormValue("client_secret")
+		}
+		if r.FormValue("grant_type") != "client_credentials" || r.FormValue("audience") != "urn:brokers" || id != "billing" || password != "secret" {
+			answer(w, http.StatusUnauthorized, map[string]any{"error": "invalid_client"})
+			return
+		}
+		answer(w, http.StatusOK, map[string]any{"access_token": token, "token_type": "Bearer", "expires_in": 3600})
+	})
+	key := filepath.Join(t.TempDir(), "key.json")
+	text := fmt.Sprintf(`{"type":"client_credentials","client_id":"billing","client_secret":%q,"issuer_url":%q}`, secret, server.URL)
+	if err := os.WriteFile(key, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return OAuth2(map[string]string{
+		"type": "client_credentials", "issuerUrl": server.URL, "audience": "urn:brokers", "privateKey": "file://" + key,
+	})
 }
 
 func TestLiveWrongPort(t *testing.T) {
