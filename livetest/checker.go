@@ -3,6 +3,7 @@ package livetest
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -24,6 +25,7 @@ type checker struct {
 	places  map[Place]*place
 	members map[string]*member
 	evicted map[ownerID]bool // ownerships that are lost somewhere in the history
+	words   map[string]int   // numbers of the last events that processes have written themselves
 	first   int64            // time of the first and the last event
 	last    int64
 	now     int  // number of the event
@@ -37,9 +39,10 @@ type ownerID struct {
 
 // member is a process.
 type member struct {
-	killed, paused, ended bool
-	pausedOnce            bool
-	open                  map[turnID]*turn
+	dying, killed bool
+	paused, ended bool
+	pausedOnce    bool
+	open          map[turnID]*turn
 }
 
 type turnID struct {
@@ -61,6 +64,7 @@ func newChecker(h *History) *checker {
 		places:  map[Place]*place{},
 		members: map[string]*member{},
 		evicted: map[ownerID]bool{},
+		words:   map[string]int{},
 	}
 	c.report.Figures.Messages = len(h.Produced)
 	for _, m := range h.Produced {
@@ -70,8 +74,12 @@ func newChecker(h *History) *checker {
 		p.index()
 	}
 	for i := range h.Events {
-		if e := &h.Events[i]; e.Kind == Lost {
+		e := &h.Events[i]
+		if e.Kind == Lost {
 			c.evicted[idOf(e)] = true
+		}
+		if !strings.ContainsRune(byTest, rune(e.Kind)) {
+			c.words[e.Member] = i + 1
 		}
 	}
 	if h.Torn > 0 && !slices.ContainsFunc(h.Events, func(e Event) bool { return e.Kind == Killed }) {
@@ -116,10 +124,27 @@ func (c *checker) event(e *Event) {
 	}
 	c.last = max(c.last, e.At)
 	m := c.member(e.Member)
-	if m.killed {
+	if m.killed && e.Kind != Killed {
 		c.wrong(RuleMember, "%v: the process had been killed", e)
 		return
 	}
+	c.happened(e, m)
+	if m.dying && !m.killed && c.now >= c.words[e.Member] {
+		c.die(m)
+	}
+}
+
+// die ends a process behind its last word: the line that says that it is gone is written some time after that, and
+// others may own what it had before.
+func (c *checker) die(m *member) {
+	m.killed = true
+	for _, t := range m.open {
+		c.close(t)
+	}
+	clear(m.open)
+}
+
+func (c *checker) happened(e *Event, m *member) {
 	switch e.Kind {
 	case Begun:
 	case Ended:
@@ -132,12 +157,10 @@ func (c *checker) event(e *Event) {
 		}
 	case Broken:
 		c.wrong(RuleConserve, "%s: %s", e.Member, e.Text)
+	case Dying:
+		m.dying = true
 	case Killed:
-		m.killed = true
-		for _, t := range m.open {
-			c.close(t)
-		}
-		clear(m.open)
+		c.die(m)
 	case Paused:
 		m.paused, m.pausedOnce = true, true
 		for _, p := range c.places {

@@ -94,6 +94,10 @@ func TestCheckerFindsEachBrokenRule(t *testing.T) {
 		{"another attempt", nil, begin().accept("a", 1, 0).start("a", 1, 0).end("a", 1, 0, Failed).handle("a", 1, 0, 1, 2, 3).commit("a", 1, 4).release("a", 1).history()},
 		{"killed, and the rest again", nil, begin().accept("a", 1, 0).handle("a", 1, 0).commit("a", 1, 1).handle("a", 1, 1, 2).start("a", 1, 3).member(Killed, "a").
 			accept("b", 2, 1).handle("b", 2, 1, 2, 3).commit("b", 2, 4).release("b", 2).history(disorderly)},
+		{"killed, and another owns it before the test says so", nil, begin().accept("a", 1, 0).handle("a", 1, 0).commit("a", 1, 1).member(Dying, "a").handle("a", 1, 1).start("a", 1, 2).
+			accept("b", 2, 1).handle("b", 2, 1).member(Killed, "a").handle("b", 2, 2, 3).commit("b", 2, 4).release("b", 2).history(disorderly)},
+		{"another owns it before the process is dead", []Rule{RuleOwner}, begin().accept("a", 1, 0).handle("a", 1, 0).commit("a", 1, 1).member(Dying, "a").accept("b", 2, 1).
+			handle("a", 1, 1).member(Killed, "a").handle("b", 2, 1, 2, 3).commit("b", 2, 4).release("b", 2).history(disorderly)},
 		{"a frozen owner overlaps", nil, begin().accept("a", 1, 0).start("a", 1, 0).member(Paused, "a").accept("b", 2, 0).start("b", 2, 0).member(Continued, "a").
 			end("a", 1, 0, Settled).end("b", 2, 0, Settled).handle("b", 2, 1, 2, 3).commit("b", 2, 4).release("b", 2).at(Lost, "a", 1, 0, "").release("a", 1).history(disorderly)},
 		{"an answer that a frozen owner gets late", nil, begin().accept("a", 1, 0).handle("a", 1, 0).try("a", 1, 1).member(Paused, "a").accept("b", 2, 1).

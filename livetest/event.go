@@ -29,9 +29,12 @@ const (
 	Broken   Kind = '!' // the member itself saw something wrong; Text
 )
 
-// What the test writes.
+// byTest are the kinds that the test writes, and no process of its own.
+const byTest = "kKPVZY"
+
 const (
-	Killed    Kind = 'K' // the process is gone, by SIGKILL
+	Dying     Kind = 'k' // the process is about to be killed, by SIGKILL
+	Killed    Kind = 'K' // it is gone
 	Paused    Kind = 'P' // about to be stopped by SIGSTOP
 	Continued Kind = 'V' // goes on, by SIGCONT
 	Crashing  Kind = 'Z' // a node of the service is about to be killed

@@ -80,6 +80,7 @@ func (r *run) leave(names ...string) {
 func (r *run) kill(name string) {
 	r.t.Helper()
 	m := r.members[name]
+	r.record.Write(Event{Kind: Dying, Member: name})
 	if err := m.cmd.Process.Kill(); err != nil {
 		r.t.Errorf("%s: %v", name, err)
 	}
