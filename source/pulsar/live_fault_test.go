@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -439,17 +440,39 @@ func TestLiveTopicIsUnloadedAndTerminated(t *testing.T) {
 			if q.ID().Epoch <= p.ID().Epoch {
 				t.Errorf("epoch %d after %d", q.ID().Epoch, p.ID().Epoch)
 			}
-			more := read(t, q, 40)
-			if more[0].Offset != msgs[20].Offset || string(more[0].Value) != "20" || string(more[39].Value) != "59" {
-				t.Errorf("after the unload comes %s to %s, want 20 to 59", more[0].Value, more[39].Value)
+			// The broker may have forgotten in the unload what it had confirmed just before; nothing else comes again or is missing.
+			more := read(t, q, 1)
+			first, err := strconv.Atoi(string(more[0].Value))
+			if err != nil || first > 20 {
+				t.Fatalf("after the unload comes %s first, want 20 or what is settled before it", more[0].Value)
 			}
-			settle(t, q, more[39].Offset+1)
+			more = append(more, read(t, q, 59-first)...)
+			for i, m := range more {
+				if string(m.Value) != strconv.Itoa(first+i) {
+					t.Fatalf("after the unload comes %s as number %d behind %d", m.Value, i, first)
+				}
+			}
+			settle(t, q, more[59-first].Offset+1)
 			if _, err := l.call(t.Context(), http.MethodPost, path(topic)+"/terminate", nil); err != nil {
 				t.Fatal(err)
 			}
-			// The library closes the connection at the end of a topic, and again when a consumer attaches there.
-			lost(t, q)
-			lost(t, r.accept())
+			// At the end of a topic the library closes the connection, and again when a consumer attaches there, unless the broker
+			// misses to say so: an ownership may end or not, and nothing comes.
+			for range 3 {
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+				b := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
+				err := q.Fetch(ctx, &b)
+				cancel()
+				if len(b.Messages) > 0 {
+					t.Fatalf("%q comes from a terminated topic of which all is settled", b.Messages[0].Value)
+				}
+				if !errors.Is(err, source.ErrLeaving) {
+					break
+				}
+				lost(t, q)
+				q = r.accept()
+			}
+			release(t, q)
 		})
 	}
 }
