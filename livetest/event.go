@@ -29,9 +29,7 @@ const (
 	Broken   Kind = '!' // the member itself saw something wrong; Text
 )
 
-// byTest are the kinds that the test writes, and no process of its own.
-const byTest = "kKPVZY"
-
+// What the test writes.
 const (
 	Dying     Kind = 'k' // the process is about to be killed, by SIGKILL
 	Killed    Kind = 'K' // it is gone
@@ -40,6 +38,9 @@ const (
 	Crashing  Kind = 'Z' // a node of the service is about to be killed
 	Recovered Kind = 'Y' // it is back
 )
+
+// byTest are those.
+const byTest = "kKPVZY"
 
 // How a handler returned.
 const (
