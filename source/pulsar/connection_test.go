@@ -10,14 +10,17 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
 
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/internal/health"
 )
 
 var _ source.Prefetcher = (*Partition)(nil)
@@ -34,8 +37,10 @@ func TestOwnershipEndsWithItsConnection(t *testing.T) {
 		settle(t, p, 6)
 		b.fault = func() ackFault { return hangs }
 		committed := make(chan error)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
 		go func() {
-			_, err := p.Commit(t.Context(), &commit.Progress{Frontier: 8})
+			_, err := p.Commit(ctx, &commit.Progress{Frontier: 8})
 			committed <- err
 		}()
 		time.Sleep(second)
@@ -45,17 +50,21 @@ func TestOwnershipEndsWithItsConnection(t *testing.T) {
 			t.Errorf("the commit under way = %v, want fenced", err)
 		}
 		b.change(func() { b.fault = nil })
-		if l := <-p.Leaving(); !l.Lost {
+		if l := left(t, p); !l.Lost {
 			t.Errorf("leaving says %+v, want lost", l)
 		}
 		batch := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
-		if err := p.Fetch(t.Context(), &batch); !errors.Is(err, source.ErrLeaving) || len(batch.Messages) > 0 {
+		if err := p.Fetch(ctx, &batch); !errors.Is(err, source.ErrLeaving) || len(batch.Messages) > 0 {
 			t.Errorf("fetch = %v with %d messages, want none and that it is leaving", err, len(batch.Messages))
 		}
-		if _, err := p.Commit(t.Context(), &commit.Progress{Frontier: 9}); !errors.Is(err, commit.ErrFenced) {
+		if _, err := p.Commit(ctx, &commit.Progress{Frontier: 9}); !errors.Is(err, commit.ErrFenced) {
 			t.Errorf("commit = %v, want fenced", err)
 		}
-		<-p.closed // before the release
+		select {
+		case <-p.closed: // before the release
+		case <-ctx.Done():
+			t.Error("the consumer is not closed")
+		}
 		if err := p.Release(t.Context()); err != nil {
 			t.Error(err)
 		}
@@ -76,36 +85,105 @@ func TestOwnershipEndsWithItsConnection(t *testing.T) {
 	})
 }
 
-// The library can bring a message behind a gap when the connection has gone.
+// What follows from a connection that goes may follow at once, on other goroutines: the sign has been obeyed when the line of
+// the log is written.
+func TestSignOfALostConnectionIsObeyedWhenItIsGiven(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		m := join(t, b, Config{}, "orders")
+		p := m.accept()
+		m.s.lines.logger().SubLogger(map[string]any{"topic": topic0, "subscription": "billing"}).Debug(goes)
+		if !p.over.Load() {
+			t.Error("Fetch may still hand out what comes")
+		}
+		if err := p.acker.ended(); !errors.Is(err, errLost) {
+			t.Errorf("the acker may still send: it has ended with %v", err)
+		}
+		if err := p.mayCommit(&commit.Progress{}); !errors.Is(err, commit.ErrFenced) {
+			t.Errorf("a commit = %v, want fenced", err)
+		}
+		_ = p.Release(t.Context())
+	})
+}
+
+// between is a context that is asked for its end when Fetch begins to wait: what runs then comes after Fetch has looked whether
+// its partition is over, and before it takes a message.
+type between struct {
+	context.Context //nolint:containedctx // it is one
+	then            func()
+}
+
+func (c between) Done() <-chan struct{} {
+	c.then()
+	return c.Context.Done()
+}
+
+// The library can bring a message behind a gap when the connection has gone. Of the two that Fetch then can take, the message
+// and the end, it takes any: hence the many rounds.
 func TestNothingIsHandedOutOnceTheConnectionHasGone(t *testing.T) {
 	for range 50 {
 		inBubble(t, func(w world) {
 			t, b := w.t, w.b
 			m := join(t, b, Config{}, "orders")
 			p := m.accept()
-			fetched := make(chan error)
+			behind := &fakeMessage{
+				b: b, t: b.topics[topic0], e: &fakeEntry{ledger: 11, entry: 7, index: 7, msgs: numbered(7, 8)},
+				id: &testID{ledger: 11, entry: 7, size: 1},
+			}
+			ctx := between{t.Context(), sync.OnceFunc(func() {
+				p.owner.broke()
+				p.consumer.(*fakeConsumer).ch <- pulsar.ConsumerMessage{Message: behind} //nolint:errcheck // it is the fake
+			})}
 			batch := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
-			go func() { fetched <- p.Fetch(t.Context(), &batch) }()
-			time.Sleep(second)
-			b.produce(topic0, numbered(0, 1)...)
-			behind := &fakeMessage{b: b, t: b.topics[topic0], e: b.topics[topic0].entries[0], id: &testID{ledger: 11, entry: 7, size: 1}}
-			p.owner.broke()
-			select {
-			case p.consumer.(*fakeConsumer).ch <- pulsar.ConsumerMessage{Message: behind}: //nolint:errcheck // it is the fake
-			default:
-			}
-			if err := <-fetched; err == nil {
-				for _, got := range batch.Messages {
-					if got.Offset != 0 {
-						t.Errorf("offset %d was handed out", got.Offset)
-					}
-				}
-			}
-			batch = source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
-			if err := p.Fetch(t.Context(), &batch); !errors.Is(err, source.ErrLeaving) {
-				t.Errorf("fetch = %v, %d messages", err, len(batch.Messages))
+			if err := p.Fetch(ctx, &batch); !errors.Is(err, source.ErrLeaving) || len(batch.Messages) > 0 {
+				t.Errorf("fetch = %v with %d messages, want none and that it is leaving", err, len(batch.Messages))
 			}
 			_ = p.Release(t.Context())
+		})
+	}
+}
+
+// A broker confirms what reaches it while it closes a topic, and forgets it. A later acknowledgement that it keeps would break
+// the order of a key at the next owner.
+func TestNothingIsAcknowledgedOnceTheConnectionHasGone(t *testing.T) {
+	for name, answer := range map[string]error{"the request under way is confirmed": nil, "the request under way fails": errFakeDown} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHanded(false, &commit.Progress{})
+				for n := range int64(5) {
+					h.take(&testID{ledger: 11, entry: n, size: 1}, n)
+				}
+				var told strings.Builder
+				var a *acker
+				sent := 0
+				a = newAcker(h, func([]pulsar.MessageID) error {
+					if sent++; sent == 1 {
+						a.abandon()
+					}
+					return answer
+				}, health.New(slog.New(slog.NewTextHandler(&told, nil)), "pulsar"), "acknowledge orders/0")
+				a.limit = 1 // so that what is settled takes five requests
+				go a.run(t.Context())
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				if _, err := a.commit(ctx, &commit.Progress{Frontier: 5}); !errors.Is(err, errLost) {
+					t.Errorf("commit = %v, want that it is lost", err)
+				}
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if sent != 1 {
+					t.Errorf("%d requests were sent, %d of them after the partition was lost", sent, sent-1)
+				}
+				if told.Len() > 0 {
+					t.Errorf("the log tells of what is not tried again: %s", told.String())
+				}
+				select {
+				case <-a.done:
+				default:
+					t.Error("its goroutine goes on")
+					a.close()
+				}
+			})
 		})
 	}
 }
@@ -183,11 +261,7 @@ func TestCandidateThatWasNotTheOwnerStandsOffAfterABrokenConnection(t *testing.T
 		owner := join(t, b, Config{Name: "a"}, "orders")
 		p := owner.accept()
 		other := join(t, b, Config{Name: "z"}, "orders")
-		got := make(chan source.Partition, 1)
-		go func() {
-			q, _ := other.s.Accept(t.Context())
-			got <- q
-		}()
+		got := other.accepting()
 		time.Sleep(10 * second)
 		if leaving, _, _ := p.told(); leaving {
 			t.Fatal("asked back before the connection broke")
@@ -195,11 +269,80 @@ func TestCandidateThatWasNotTheOwnerStandsOffAfterABrokenConnection(t *testing.T
 		begin := time.Now()
 		b.cut(topic0, "a")
 		q := <-got
+		if q == nil {
+			return
+		}
 		if d := time.Since(begin); d < b.delay+standOff || d > b.delay+2*standOff+second {
 			t.Errorf("attached after %v, want the broker's word after %v and then %v to %v", d, b.delay, standOff, 2*standOff)
 		}
 		_ = p.Release(t.Context())
 		_ = q.Release(t.Context())
+	})
+}
+
+// The lock was asked for before the connection broke, so the owner before may not have heard yet either.
+func TestCandidateStandsOffFromWhatItWasAttachingWhenItsConnectionBroke(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		var m *member
+		var broke time.Time
+		b.taken = func(topic string) {
+			if broke.IsZero() {
+				broke = time.Now()
+				m.s.broke(topic, "billing"+candidates)
+			}
+		}
+		m = join(t, b, Config{}, "orders")
+		p := m.accept()
+		if d := time.Since(broke); d < standOff || d > 2*standOff {
+			t.Errorf("attached %v after the connection broke, want %v to %v", d, standOff, 2*standOff)
+		}
+		_ = p.Release(t.Context())
+	})
+}
+
+// It knocks at the lock of an owner who drains. When the connections break, that owner has to hear of it first.
+func TestCandidateThatWaitsForTheLockStandsOffAfterABrokenConnection(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		p := join(t, b, Config{Name: "z"}, "orders").accept()
+		next := join(t, b, Config{Name: "a"}, "orders")
+		got := next.accepting()
+		if l := left(t, p); l.Lost {
+			t.Fatal("lost before the connection broke")
+		}
+		time.Sleep(second) // it drains
+		broke := time.Now()
+		b.cut(topic0, "")
+		q := <-got
+		if q == nil {
+			return
+		}
+		if d := time.Since(broke); d < standOff {
+			t.Errorf("attached %v after the connection broke, want at least %v", d, standOff)
+		}
+		_ = p.Release(t.Context())
+		_ = q.Release(t.Context())
+	})
+}
+
+// A broker can end a consumer before the library knows it: then nothing but one line says so, and not whose it was.
+func TestConsumerThatEndedBeforeTheLibraryKnewItIsNotOwned(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		var m *member
+		tries := 0
+		b.taken = func(string) {
+			if tries++; tries == 1 {
+				m.s.lines.logger().WithField("consumerID", 3).Warnf("Consumer with ID not found while closing consumer")
+			}
+		}
+		m = join(t, b, Config{}, "orders")
+		p := m.accept()
+		if tries != 2 {
+			t.Errorf("attached %d times, want another time after the first had ended", tries)
+		}
+		_ = p.Release(t.Context())
 	})
 }
 

@@ -173,13 +173,13 @@ func TestStrangeRedeliveryEndsTheOwnershipWithoutLoss(t *testing.T) {
 		b.forget(1, 0) // of the owner before
 		b.change(b.topics[topic0].holder.rewind)
 		batch := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
-		if err := p.Fetch(t.Context(), &batch); !errors.Is(err, source.ErrLeaving) {
+		if err := p.Fetch(soon(t), &batch); !errors.Is(err, source.ErrLeaving) {
 			t.Fatalf("fetch = %v, %d messages", err, len(batch.Messages))
 		}
-		if l := <-p.Leaving(); !l.Lost {
+		if l := left(t, p); !l.Lost {
 			t.Errorf("leaving says %+v, want lost", l)
 		}
-		if _, err := p.Commit(t.Context(), &commit.Progress{Frontier: 6}); !errors.Is(err, commit.ErrFenced) {
+		if _, err := p.Commit(soon(t), &commit.Progress{Frontier: 6}); !errors.Is(err, commit.ErrFenced) {
 			t.Errorf("commit = %v, want fenced", err)
 		}
 		_ = p.Release(t.Context())
@@ -199,7 +199,7 @@ func TestEncryptedMessageIsAnErrorThatNamesItsKey(t *testing.T) {
 		b.produce(topic0, numbered(0, 1)...)
 		b.change(func() { b.topics[topic0].entries[0].sealed = true })
 		for range 2 {
-			err := p.Fetch(t.Context(), &source.Batch{MaxMessages: 10, MaxBytes: 1 << 20})
+			err := p.Fetch(soon(t), &source.Batch{MaxMessages: 10, MaxBytes: 1 << 20})
 			if !errors.Is(err, ErrEncrypted) || !strings.Contains(err.Error(), "orders-key") || !strings.Contains(err.Error(), "orders/0") {
 				t.Fatalf("fetch = %v", err)
 			}
@@ -231,14 +231,13 @@ func TestPartitionThatNobodyWasToldOfIsTakenInTheEnd(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := make(chan source.Partition, 1)
-		go func() {
-			q, _ := other.Accept(t.Context())
-			got <- q
-		}()
-		<-p.Leaving()
+		got := (&member{t: t, s: other}).accepting()
+		left(t, p)
 		_ = p.Release(t.Context())
 		q := <-got
+		if q == nil {
+			return
+		}
 		again := make(chan source.Partition, 1)
 		go func() {
 			p, _ := first.s.Accept(t.Context())
@@ -268,10 +267,10 @@ func TestBrokersThatStopNumberingEndTheOwnershipInOrder(t *testing.T) {
 		}
 		b.index = false
 		b.produce(topic0, numbered(1, 2)...)
-		if err := p.Fetch(t.Context(), &source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}); !errors.Is(err, source.ErrLeaving) {
+		if err := p.Fetch(soon(t), &source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}); !errors.Is(err, source.ErrLeaving) {
 			t.Fatal(err)
 		}
-		if l := <-p.Leaving(); l.Lost {
+		if l := left(t, p); l.Lost {
 			t.Error("lost: what is settled could not be committed")
 		}
 		settle(t, p, 1)
@@ -298,7 +297,7 @@ func TestPartitionsThatAreAddedAndDeletedAreNoticed(t *testing.T) {
 		read(t, p1, 1) // a partition that is added is read from its begin
 		b.remove("orders")
 		for _, p := range []*Partition{p0, p1} {
-			if l := <-p.Leaving(); !l.Lost {
+			if l := left(t, p); !l.Lost {
 				t.Errorf("%v: leaving says %+v, want lost", p.ID(), l)
 			}
 			_ = p.Release(t.Context())
@@ -433,12 +432,7 @@ func TestPartitionThatIsGivenUpGoesToSomebodyElse(t *testing.T) {
 		first := join(t, b, Config{Name: "a"}, "orders")
 		p := first.accept()
 		// It accepts no more, as a pipeline that stops; the other waits.
-		got := make(chan source.Partition, 1)
-		other := join(t, b, Config{Name: "z"}, "orders")
-		go func() {
-			q, _ := other.s.Accept(t.Context())
-			got <- q
-		}()
+		got := join(t, b, Config{Name: "z"}, "orders").accepting()
 		time.Sleep(10 * second)
 		if len(got) > 0 {
 			t.Fatal("accepted before the release")
@@ -478,10 +472,10 @@ func TestStoreKeepsBatchesExact(t *testing.T) {
 		if _, err := store.Claim(t.Context(), "orders", 0, 0); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := q.Commit(t.Context(), &commit.Progress{Frontier: msgs[6].Offset + 1}); !errors.Is(err, commit.ErrFenced) {
+		if _, err := q.Commit(soon(t), &commit.Progress{Frontier: msgs[6].Offset + 1}); !errors.Is(err, commit.ErrFenced) {
 			t.Errorf("commit = %v, want fenced", err)
 		}
-		if l := <-q.Leaving(); !l.Lost {
+		if l := left(t, q); !l.Lost {
 			t.Errorf("leaving says %+v, want lost", l)
 		}
 		_ = q.Release(t.Context())

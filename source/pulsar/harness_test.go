@@ -34,9 +34,7 @@ func join(t *testing.T, b *fakeBroker, cfg Config, topics ...string) *member {
 // accept waits for one partition.
 func (m *member) accept() *Partition {
 	m.t.Helper()
-	ctx, cancel := context.WithTimeout(m.t.Context(), 5*time.Minute)
-	defer cancel()
-	p, err := m.s.Accept(ctx)
+	p, err := m.s.Accept(soon(m.t))
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -61,6 +59,40 @@ func read(t *testing.T, p source.Partition, n int) []keystrand.Message {
 		all = append(all, b.Messages...)
 	}
 	return all
+}
+
+// soon ends a call that hangs, so that its test says what is wrong instead of hanging too.
+func soon(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// accepting is accept beside the test: nil comes when nothing does.
+func (m *member) accepting() <-chan source.Partition {
+	m.t.Helper()
+	got, ctx := make(chan source.Partition, 1), soon(m.t)
+	go func() {
+		p, err := m.s.Accept(ctx)
+		if err != nil {
+			m.t.Errorf("accept = %v", err)
+		}
+		got <- p
+	}()
+	return got
+}
+
+// left waits for the word that a partition is to be given back.
+func left(t *testing.T, p source.Partition) source.Leave {
+	t.Helper()
+	select {
+	case l := <-p.Leaving():
+		return l
+	case <-time.After(time.Minute):
+		t.Fatalf("%v is still owned after a minute", p.ID())
+		return source.Leave{}
+	}
 }
 
 // nothing checks that no message comes for a while.
