@@ -116,3 +116,29 @@ func TestCandidateIsChosenAndGetsNoMessages(t *testing.T) {
 		t.Errorf("heard %v, want that it is active, and then not", heard)
 	}
 }
+
+// Nothing but the library's log says that a connection goes.
+func TestClientWritesItsLogToTheSource(t *testing.T) {
+	var got pulsar.ClientOptions
+	s, err := New("pulsar://127.0.0.1:1", "billing", []string{"orders"}, Config{Client: func(o *pulsar.ClientOptions) { got = *o }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var heard []string
+	s.lines.broke = func(topic, subscription string) { heard = append(heard, topic+" "+subscription) }
+	c, err := s.dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.close()
+	if got.Logger == nil {
+		t.Fatal("the library has a log of its own")
+	}
+	got.Logger.SubLogger(map[string]any{"topic": topic0, "subscription": "billing"}).Debug(goes)
+	if len(heard) != 1 || heard[0] != topic0+" billing" {
+		t.Errorf("heard %q, want %s of billing", heard, topic0)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
