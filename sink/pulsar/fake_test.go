@@ -199,6 +199,9 @@ func (p *fakeProducer) SendAsync(ctx context.Context, pm *pulsar.ProducerMessage
 		return
 	}
 	defer f.mu.Unlock()
+	if pm.SequenceID != nil {
+		f.violateLocked("%s=%s is sent with the sequence id %d: a broker that deduplicates drops what comes behind a higher one", pm.Key, pm.Payload, *pm.SequenceID)
+	}
 	m := keystrand.Message{Value: pm.Payload, Time: pm.EventTime}
 	m.Stream, m.Partition = splitTopic(p.topic)
 	if pm.Key != "" {

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"math"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/sink"
 )
 
 type native struct{ err error }
@@ -55,4 +57,30 @@ func TestMessageThatPulsarCannotCarryIsRefused(t *testing.T) {
 	if err := fillMessage(&out, &keystrand.Message{Headers: twice}, &cfg); err != nil || out.Properties["a"] != "2" {
 		t.Errorf("%v %v", out.Properties, err)
 	}
+}
+
+// Of two that can never be written the second is not refused before the first is settled: the failure policy would be asked about
+// it, and could settle it, while the first still waits.
+func TestRefusedMessageBehindAnotherOfItsKeyIsNotJudgedYet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(map[string]int{"out": 0})
+		w := f.writer(t, "out", Config{})
+		ms := keyed("a=1", "a=2", "b=1")
+		for i := range 2 {
+			ms[i].Headers = []keystrand.Header{{Key: "h", Value: []byte("1")}, {Key: "h", Value: []byte("2")}}
+		}
+		p, ok := errors.AsType[*sink.PartialError](w.Write(t.Context(), ms))
+		if !ok {
+			t.Fatal("everything is durable")
+		}
+		if o, _ := keystrand.OutcomeOf(p.Errs[0]); o != keystrand.Forbidden {
+			t.Errorf("first: %v, want a permanent refusal", p.Errs[0])
+		}
+		if o, _ := keystrand.OutcomeOf(p.Errs[1]); o == keystrand.Forbidden || !errors.Is(p.Errs[1], sink.ErrBehind) {
+			t.Errorf("second: %v, want that it stands behind the first", p.Errs[1])
+		}
+		if p.Errs[2] != nil {
+			t.Errorf("of another key: %v", p.Errs[2])
+		}
+	})
 }

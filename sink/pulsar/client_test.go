@@ -1,0 +1,75 @@
+package pulsar
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/apache/pulsar-client-go/pulsar"
+)
+
+// optionsClient notes what the library is asked for, and makes nothing.
+type optionsClient struct {
+	pulsar.Client
+	got pulsar.ProducerOptions
+}
+
+func (c *optionsClient) CreateProducer(o pulsar.ProducerOptions) (pulsar.Producer, error) {
+	c.got = o
+	return nil, nil //nolint:nilnil // the options are what is looked at
+}
+
+// The fakes stand in front of these options: a library that sends by its own clock, gives up by it, or mixes keys in a batch, would
+// pass every other test.
+func TestProducerSendsOnlyWhatIsFlushedAndGivesUpNothing(t *testing.T) {
+	for mix, want := range map[bool]pulsar.BatcherBuilderType{false: pulsar.KeyBasedBatchBuilder, true: pulsar.DefaultBatchBuilder} {
+		c := &optionsClient{}
+		cfg := Config{MixKeys: mix, Compression: pulsar.LZ4}.withDefaults()
+		l := &library{Client: c, cfg: &cfg}
+		if _, err := l.Produce("out"); err != nil {
+			t.Fatal(err)
+		}
+		o := c.got
+		if o.BatcherBuilderType != want {
+			t.Errorf("MixKeys %t: batches are built by %v, want %v", mix, o.BatcherBuilderType, want)
+		}
+		if o.SendTimeout != -1 {
+			t.Errorf("SendTimeout is %v, want -1: a message it gives up may be stored later, behind later ones of its key", o.SendTimeout)
+		}
+		if o.Name != "" {
+			t.Errorf("the producer has the name %s: a broker that deduplicates takes its messages for those of the one before it", o.Name)
+		}
+		if o.DisableBatching {
+			t.Error("batching is off: a flush sends nothing together")
+		}
+		if o.DisableBlockIfQueueFull {
+			t.Error("a full queue is an error")
+		}
+		if o.MaxPendingMessages < maxWave || o.BatchingMaxMessages < maxWave {
+			t.Errorf("the queue has room for %d messages and a batch for %d, a wave has up to %d", o.MaxPendingMessages, o.BatchingMaxMessages, maxWave)
+		}
+		if o.BatchingMaxSize < math.MaxInt32 || o.BatchingMaxPublishDelay < 24*time.Hour {
+			t.Errorf("a batch is cut at %d bytes or after %v: the first half of a key's messages could fail and the second be stored",
+				o.BatchingMaxSize, o.BatchingMaxPublishDelay)
+		}
+		if o.Topic != "out" || o.CompressionType != pulsar.LZ4 || o.EnableChunking {
+			t.Errorf("topic %s, compression %v, chunks %t", o.Topic, o.CompressionType, o.EnableChunking)
+		}
+	}
+}
+
+// The waves are the bound of what is unconfirmed. The library's own would be shared by all writers, and one that waits for a silent
+// partition would keep the others from sending.
+func TestLibraryHasNoMemoryLimitOfItsOwn(t *testing.T) {
+	var got pulsar.ClientOptions
+	s, err := New("pulsar://127.0.0.1:1", "out", Config{Client: func(o *pulsar.ClientOptions) { got = *o }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.MemoryLimitBytes != -1 {
+		t.Errorf("MemoryLimitBytes is %d, want -1", got.MemoryLimitBytes)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
