@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -60,6 +61,8 @@ func TestKeyOfAnEarlierEpochsHandlerWaitsForIt(t *testing.T) {
 					l.put(0, log.Append(0, keyed(key))-1, key)
 				}
 				let := make(chan struct{})
+				letGo := sync.OnceFunc(func() { close(let) })
+				defer letGo() // a test that fails has to end, too
 				var first atomic.Bool
 				mem := memory.NewSource(memory.Config{}, log)
 				b := pipeline.From(watch(t, mem, l)).Handle(l.handler(deaf(let, &first))).
@@ -88,7 +91,7 @@ func TestKeyOfAnEarlierEpochsHandlerWaitsForIt(t *testing.T) {
 				if p.Frontier != 0 {
 					t.Errorf("frontier %d, want 0", p.Frontier)
 				}
-				close(let)
+				letGo()
 				time.Sleep(2 * time.Second)
 				if p := run.part(t, 0); p.Frontier != 4 || p.Oldest != nil {
 					t.Errorf("frontier %d, oldest %+v: want all settled", p.Frontier, p.Oldest)
@@ -274,5 +277,75 @@ func TestNothingStartsAfterTheFence(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// atLine is a log that calls then for each line that begins with a text, on the goroutine that writes it.
+type atLine struct {
+	slog.Handler
+	begins string
+	then   func()
+}
+
+func (h atLine) Enabled(context.Context, slog.Level) bool { return true }
+func (h atLine) WithAttrs([]slog.Attr) slog.Handler       { return h }
+func (h atLine) WithGroup(string) slog.Handler            { return h }
+
+func (h atLine) Handle(_ context.Context, r slog.Record) error {
+	if strings.HasPrefix(r.Message, h.begins) {
+		h.then()
+	}
+	return nil
+}
+
+// I7: a fence drops what waits in pieces. Workers that look for something to run meanwhile, just freed, must leave alone what it
+// has not come to: they would start it when the fence is through. What is lost has its ctx ended right after the fence; one turn a
+// worker may be entering its handler at that moment.
+func TestWorkersLeaveAloneWhatIsBeingFenced(t *testing.T) {
+	const workers, waiting = 4, 10_000
+	for range 5 {
+		synctest.Test(t, func(t *testing.T) {
+			var block atomic.Bool
+			var late atomic.Int32
+			free := make(chan struct{})
+			freeAll := sync.OnceFunc(func() { close(free) })
+			defer freeAll()
+			log := memory.NewLog("posts", 1)
+			mem := memory.NewSource(memory.Config{}, log)
+			run := start(t, pipeline.From(watch(t, mem, nil)).
+				Handle(keystrand.HandlerFunc(func(ctx context.Context, m *keystrand.Message) error {
+					if m.Epoch > 1 {
+						return nil
+					}
+					if ctx.Err() != nil {
+						late.Add(1)
+					}
+					if block.Load() {
+						<-free
+					}
+					for range 100 { // in virtual time it is a short turn all the same
+						runtime.Gosched()
+					}
+					return nil
+				})).
+				Limits(pipeline.Limits{Workers: workers, FetchMessages: waiting, InFlight: 2 * waiting}).
+				Logger(slog.New(atLine{begins: "partition leaves", then: freeAll})))
+			log.Append(0, keysOf(1000, 50)...) // so that it knows that turns are short
+			synctest.Wait()
+			block.Store(true)
+			log.Append(0, keysOf(waiting, waiting)...)
+			synctest.Wait()
+			if p := run.part(t, 0); p.Ready < waiting/2 {
+				t.Fatalf("%d messages are ready, want nearly all of %d: the test is void", p.Ready, waiting)
+			}
+			mem.Lose("posts", 0)
+			synctest.Wait()
+			if err := run.stop(); err != nil {
+				t.Fatal(err)
+			}
+			if n := late.Load(); n > workers {
+				t.Errorf("I7: %d handlers started after the fence", n)
+			}
+		})
 	}
 }
