@@ -336,6 +336,7 @@ func (l *ledger) started(partition int32, offset int64) int {
 // running is a pipeline whose Run is under way.
 type running struct {
 	*pipeline.Pipeline
+	t      *testing.T
 	cancel context.CancelCauseFunc
 	over   chan struct{}
 	err    error // what Run returned; after over
@@ -355,7 +356,7 @@ func startWith(t *testing.T, ctx context.Context, b *pipeline.Builder) *running 
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	patience := time.AfterFunc(forever, func() { cancel(errHung) })
-	r := &running{Pipeline: p, cancel: cancel, over: make(chan struct{})}
+	r := &running{Pipeline: p, t: t, cancel: cancel, over: make(chan struct{})}
 	go func() {
 		defer close(r.over)
 		defer patience.Stop()
@@ -380,8 +381,14 @@ func (r *running) stop() error {
 	return r.wait()
 }
 
+// wait waits for Run. One that does not return although it was told to stop would go on in virtual time until the time limit of
+// all tests: nothing but a panic ends its bubble, and names the test.
 func (r *running) wait() error {
-	<-r.over
+	select {
+	case <-r.over:
+	case <-time.After(2 * forever):
+		panic(fmt.Sprintf("I10: %s: Run has not returned %v after it was told to stop: %+v", r.t.Name(), forever, r.Snapshot().Partitions))
+	}
 	r.cancel(nil)
 	return r.err
 }

@@ -1,0 +1,108 @@
+package pipeline_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/pipeline"
+	sinkmemory "github.com/keystrand/keystrand/sink/memory"
+	"github.com/keystrand/keystrand/source/memory"
+)
+
+// deafFirst ignores the end of its ctx at offset 0, for an hour: so that the partition can be looked at after the drain.
+func deafFirst(m *keystrand.Message) {
+	if m.Offset == 0 {
+		time.Sleep(time.Hour)
+	}
+}
+
+// untilTold is a sink that stores nothing.
+func untilTold(ctx context.Context, _ []keystrand.Message) error { <-ctx.Done(); return ctx.Err() }
+
+// drained stops a pipeline and returns what its only partition looks like after the drain.
+func drained(t *testing.T, run *running) pipeline.PartitionSnapshot {
+	t.Helper()
+	run.cancel(nil)
+	time.Sleep(time.Minute)
+	s := run.Snapshot()
+	conserve(t, s)
+	if len(s.Partitions) != 1 {
+		t.Fatalf("%d partitions are owned, want the one whose handler does not return", len(s.Partitions))
+	}
+	return s.Partitions[0]
+}
+
+// I9: what waits behind the Write under way is dropped like what is in it.
+func TestOutputsThatWaitForAWriteCountAsDroppedWhenTheyAreCut(t *testing.T) {
+	for name, letters := range map[string]bool{"outputs": false, "dead letters": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := memory.NewLog("posts", 1)
+				b := pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
+					Limits(pipeline.Limits{Writers: 1}).Timing(pipeline.Timing{DrainTimeout: time.Second})
+				if letters {
+					b.Handle(keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error {
+						deafFirst(m)
+						return errBoom
+					})).OnFailure(pipeline.DeadLetter(sinkFunc(untilTold)))
+				} else {
+					b.Transform(keystrand.TransformerFunc(func(_ context.Context, m *keystrand.Message, emit func(keystrand.Message)) error {
+						deafFirst(m)
+						emit(*m)
+						return nil
+					})).To(sinkFunc(untilTold))
+				}
+				run := start(t, b)
+				for i := range 10 { // the first goes into a Write, the others wait
+					log.Append(0, keyed(fmt.Sprint("k", i)))
+					time.Sleep(time.Minute)
+				}
+				if p := run.part(t, 0); p.Sinking+p.Parked != 9 || p.Dropped != 0 {
+					t.Errorf("I9: %d sinking or parked, %d dropped; want 9 and 0", p.Sinking+p.Parked, p.Dropped)
+				}
+				if p := drained(t, run); p.Sinking != 0 || p.Dropped != 9 || p.Running != 1 {
+					t.Errorf("I9: %d sinking, %d dropped, %d running after the drain; want 0, 9 and 1", p.Sinking, p.Dropped, p.Running)
+				}
+				if err := run.wait(); err != nil {
+					t.Fatal(err)
+				}
+			})
+		})
+	}
+}
+
+// I9: a policy that takes its time sends an output to the dead letters when those of its partition are cut.
+func TestRefusedOutputThatComesTooLateForTheDeadLettersCountsAsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 1)
+		log.Append(0, keyed("deaf"), keyed("refused"))
+		dlq := sinkmemory.New()
+		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
+			Transform(keystrand.TransformerFunc(func(_ context.Context, m *keystrand.Message, emit func(keystrand.Message)) error {
+				deafFirst(m)
+				emit(*m)
+				return nil
+			})).
+			To(sinkFunc(func(context.Context, []keystrand.Message) error { return keystrand.Permanent(errors.New("too large")) })).
+			OnFailure(func(f pipeline.Failure) pipeline.Action {
+				time.Sleep(10 * time.Second)
+				return pipeline.DeadLetter(dlq)(f)
+			}).
+			Timing(pipeline.Timing{DrainTimeout: time.Second}))
+		time.Sleep(time.Second) // the policy is being asked
+		if p := drained(t, run); p.Sinking != 0 || p.Dropped != 1 {
+			t.Errorf("I9: %d sinking, %d dropped after the drain; want 0 and 1", p.Sinking, p.Dropped)
+		}
+		if n := len(dlq.Messages()); n != 0 {
+			t.Errorf("I8: %d dead letters were written after the drain", n)
+		}
+		if err := run.wait(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
