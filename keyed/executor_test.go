@@ -76,12 +76,12 @@ func TestOneSlowTurnHoldsUpNoOtherLane(t *testing.T) { // seeds 29, 33
 		}})
 		q := e.Open(ID{}, nil)
 		for i := range 2000 {
+			if i == 100 || i == 1000 { // before the others, so that they are behind it in its claim
+				q.Batch().Add(fmt.Sprint("slow", i)).slow = true
+			}
 			for k := range 20 {
 				j := q.Batch().Add(fmt.Sprint("key", k))
 				j.submitted = time.Now()
-			}
-			if i == 100 || i == 1000 {
-				q.Batch().Add(fmt.Sprint("slow", i)).slow = true
 			}
 			submit(t, q)
 			time.Sleep(time.Millisecond)
