@@ -225,3 +225,29 @@ func heap() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc) //nolint:gosec // it fits
 }
+
+// I6: of short turns a worker takes several at once. When one of them does not return, those behind it are for others.
+func TestWhatIsBehindAStuckTurnIsTakenOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 1)
+		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
+			Handle(keystrand.HandlerFunc(func(ctx context.Context, m *keystrand.Message) error {
+				if string(m.Key) == "stuck" {
+					<-ctx.Done()
+					return ctx.Err()
+				}
+				return nil
+			})).Limits(pipeline.Limits{Workers: 2}).Timing(pipeline.Timing{DrainTimeout: time.Second}))
+		log.Append(0, keysOf(1000, 50)...) // so that it knows that turns are short
+		synctest.Wait()
+		log.Append(0, append([]keystrand.Message{keyed("stuck")}, keysOf(200, 200)...)...)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if p := run.part(t, 0); p.Settled != 1200 || p.Running != 1 {
+			t.Errorf("I6: %d settled and %d running beside a stuck key, want 1200 and 1", p.Settled, p.Running)
+		}
+		if err := run.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
