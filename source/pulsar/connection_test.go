@@ -109,8 +109,8 @@ func TestSignOfALostConnectionIsObeyedWhenItIsGiven(t *testing.T) {
 // between is a context that is asked for its end when Fetch begins to wait: what runs then comes after Fetch has looked whether
 // its partition is over, and before it takes a message.
 type between struct {
-	context.Context //nolint:containedctx // it is one
-	then            func()
+	context.Context
+	then func()
 }
 
 func (c between) Done() <-chan struct{} {
