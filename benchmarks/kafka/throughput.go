@@ -41,30 +41,17 @@ func throughput(ctx context.Context, r *run) error {
 			ends[keys.Number(i)%partitions]++
 		}
 		engines := []string{"raw loop", "keystrand", "kafka-go Conn.ReadBatch", "franz-go PollFetches"}
-		all := make([][]readResult, len(engines))
-		for round := range rounds {
-			for i := range engines {
-				if round%2 == 1 && i < 2 {
-					i = 1 - i // A B, B A
-				}
-				res, err := bench.Run[readResult](ctx, "read", reading{
-					Brokers: r.kafka.Brokers, Topic: topic, Group: fmt.Sprintf("%s-%d-%d", topic, round, i), Engine: engines[i], Ends: ends,
-				})
-				if err != nil {
-					return err
-				}
-				all[i] = append(all[i], res)
-			}
+		all, err := bench.Alternate(rounds, len(engines), func(round, i int) (readResult, error) {
+			return bench.Run[readResult](ctx, "read", reading{
+				Brokers: r.kafka.Brokers, Topic: topic, Group: fmt.Sprintf("%s-%d-%d", topic, round, i), Engine: engines[i], Ends: ends,
+			})
+		})
+		if err != nil {
+			return err
 		}
 		n := float64(keys.Len())
 		for i, engine := range engines {
-			median := func(f func(res, raw readResult) float64) float64 {
-				figures := make([]float64, rounds)
-				for round := range figures {
-					figures[round] = f(all[i][round], all[0][round])
-				}
-				return bench.Median(figures)
-			}
+			median := func(figure func(res, raw readResult) float64) float64 { return all.Median(i, figure) }
 			row := throughputRow{
 				Part: "throughput", Engine: engine, Keys: keys.Name, Value: size.value, Messages: keys.Len(),
 				Rate:       median(func(res, _ readResult) float64 { return n / res.Seconds }),
