@@ -1,3 +1,5 @@
+// Virtual time: the tests that use it make it.
+
 package pipeline_test
 
 import (

@@ -1,3 +1,5 @@
+// Virtual time: the tests that use it make it.
+
 package fetch
 
 import (
@@ -6,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"sync"
 	"testing"
 	"time"
 
@@ -64,6 +67,17 @@ func produce(t *testing.T, cl *kgo.Client, n int) {
 	if err := cl.ProduceSync(t.Context(), rs...).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// later runs f after a while. What it returns waits for f and is to be deferred: a reader can have a record before the one
+// who produces it has the answer.
+func later(d time.Duration, f func()) (wait func()) {
+	var running sync.WaitGroup
+	running.Go(func() {
+		time.Sleep(d)
+		f()
+	})
+	return running.Wait
 }
 
 func newReader(t *testing.T, cfg Config, start int64) *Reader {

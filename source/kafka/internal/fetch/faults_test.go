@@ -285,10 +285,7 @@ func TestReaderTellsAPositionOutOfRange(t *testing.T) {
 					}
 					return
 				}
-				go func() {
-					time.Sleep(time.Second)
-					produce(t, cl, 1)
-				}()
+				defer later(time.Second, func() { produce(t, cl, 1) })()
 				got, err := readTo(t, r, 101)
 				if err != nil || got[0].Offset != c.to || len(got) != int(101-c.to) {
 					t.Errorf("offsets %v, %v", offsetsOf(got), err)
@@ -562,11 +559,10 @@ func TestReaderReconnectsAfterTheBrokerWasAway(t *testing.T) {
 			k.KeepControl()
 			return nil, errors.New("away"), true // the connection is closed
 		})
-		go func() {
-			time.Sleep(30 * time.Second)
+		defer later(30*time.Second, func() {
 			lost.Store(false)
 			produce(t, k.client(t), 10)
-		}()
+		})()
 		begun := time.Now()
 		if got, err := readTo(t, r, 20); err != nil || len(got) != 10 {
 			t.Errorf("%d messages, %v", len(got), err)

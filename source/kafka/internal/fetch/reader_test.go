@@ -78,10 +78,7 @@ func TestReaderWaitsForNewRecordsAndKnowsTheEnd(t *testing.T) {
 		if _, known := r.End(); known {
 			t.Error("the end is known before the first request")
 		}
-		go func() {
-			time.Sleep(90 * time.Second)
-			produce(t, cl, 10)
-		}()
+		defer later(90*time.Second, func() { produce(t, cl, 10) })()
 		b := source.Batch{MaxMessages: 100, MaxBytes: 1 << 20}
 		begun := time.Now()
 		if err := r.Read(t.Context(), &b); err != nil || len(b.Messages) != 10 {
