@@ -260,6 +260,7 @@ func TestLiveKafkaTopicDeletedAndMadeAgain(t *testing.T) {
 	r.join("a")
 	r.join("b")
 	r.progress(1)
+	r.until("who produces has all answers", r.loaded.Load)
 	stop()
 	k.reachEnd(r)
 

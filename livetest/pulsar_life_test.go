@@ -154,6 +154,7 @@ func TestLivePulsarTopicDeletedAndMadeAgain(t *testing.T) {
 	r.join("a")
 	r.join("b")
 	r.progress(1)
+	r.until("who produces has all answers", r.loaded.Load)
 	stop()
 
 	if err := p.admin.do(t.Context(), http.MethodDelete, p.path(r.stream)+"/partitions?force=true", nil, nil); err != nil {
