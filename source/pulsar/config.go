@@ -24,8 +24,9 @@ type Config struct {
 	Authentication pulsar.Authentication
 	// Name names this program in the broker's statistics; a few random letters are put behind it. Default: keystrand.
 	Name string
-	// Client changes what else the client library offers (listener names, metrics) before the client is made. URL,
-	// Logger and the fields above are set already. Default: nothing.
+	// Client changes what else the client library offers (listener names, metrics) before the client is made. URL and the
+	// fields above are set already. Logger is set behind it, whatever it says: the source hears from it that a connection
+	// goes; what the library writes goes to the Logger below. Default: nothing.
 	Client func(*pulsar.ClientOptions)
 
 	// Alone: there is one process only. Partitions are taken at once, without an election; a partition that somebody

@@ -12,11 +12,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/keystrand/keystrand/source/internal/health"
-
 	"github.com/apache/pulsar-client-go/pulsar"
 
 	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/internal/health"
 )
 
 // Source is a member of those who share a subscription. It implements [source.Source].
@@ -71,8 +70,8 @@ func New(url, subscription string, topics []string, cfg Config) (*Source, error)
 	for i, t := range topics {
 		if t == "" {
 			errs = append(errs, errors.New("pulsar: the name of a topic is empty"))
-		} else if slices.Contains(topics[:i], t) {
-			errs = append(errs, fmt.Errorf("pulsar: topic %q is given twice", t))
+		} else if j := slices.IndexFunc(topics[:i], sameAs(t)); j >= 0 {
+			errs = append(errs, fmt.Errorf("pulsar: topic %q is given twice, also as %q", t, topics[j]))
 		}
 		if strings.HasPrefix(t, "non-persistent:") {
 			errs = append(errs, fmt.Errorf("pulsar: topic %q keeps no messages: what is not settled at a restart would be lost", t))
@@ -102,6 +101,11 @@ func New(url, subscription string, topics []string, cfg Config) (*Source, error)
 	return s, nil
 }
 
+// sameAs tells which names mean the same topic as this one: brokers know each by its full name.
+func sameAs(topic string) func(string) bool {
+	return func(other string) bool { return full(other) == full(topic) }
+}
+
 // checkURL looks at what the library would only say at the first connection.
 func checkURL(text string) error {
 	u, err := url.Parse(strings.Split(text, ",")[0])
@@ -128,6 +132,16 @@ func randomLetters() string {
 
 // dial makes the client. It connects when it is first asked something.
 func (s *Source) dial() (client, error) {
+	c, err := pulsar.NewClient(s.options())
+	if err != nil {
+		return nil, fmt.Errorf("pulsar: client for %s: %w", s.url, err)
+	}
+	return &library{Client: c, cfg: s.cfg}, nil
+}
+
+// options returns what the client is made of. The logger is ours whatever Config.Client says: what the library writes is
+// the only notice that a connection goes, and with it an ownership.
+func (s *Source) options() pulsar.ClientOptions {
 	options := pulsar.ClientOptions{
 		URL:                 s.url,
 		Authentication:      s.cfg.Authentication,
@@ -135,16 +149,12 @@ func (s *Source) dial() (client, error) {
 		TLSValidateHostname: true,
 		ConnectionTimeout:   s.cfg.OperationTimeout,
 		OperationTimeout:    s.cfg.OperationTimeout,
-		Logger:              s.lines.logger(),
 	}
 	if s.cfg.Client != nil {
 		s.cfg.Client(&options)
 	}
-	c, err := pulsar.NewClient(options)
-	if err != nil {
-		return nil, fmt.Errorf("pulsar: client for %s: %w", s.url, err)
-	}
-	return &library{Client: c, cfg: s.cfg}, nil
+	options.Logger = s.lines.logger()
+	return options
 }
 
 // Accept implements [source.Source]. The first call connects. Its errors are final: a topic does not exist, the
@@ -190,7 +200,7 @@ func (s *Source) Stop() {
 // released are an error; they are lost.
 func (s *Source) Close() error {
 	s.mu.Lock()
-	already, cancel, c := s.closed, s.cancel, s.client
+	already := s.closed
 	left := slices.Collect(maps.Keys(s.held))
 	left = slices.DeleteFunc(left, func(p *Partition) bool { _, _, released := p.told(); return released })
 	s.closed, s.state = true, Closed
@@ -198,8 +208,11 @@ func (s *Source) Close() error {
 	if already {
 		return errors.New("pulsar: the source was closed twice")
 	}
-	s.begin.Do(func() {}) // a later Accept must not connect
 	s.fail(errClosed)
+	s.begin.Do(func() {}) // a later Accept must not connect; one that connects just now has done so when this returns
+	s.mu.Lock()
+	cancel, c := s.cancel, s.client
+	s.mu.Unlock()
 	for _, p := range left {
 		p.shut()
 	}
