@@ -16,8 +16,8 @@ import (
 
 // Config is everything that is not required. The zero value is a good configuration.
 type Config struct {
-	// TLS is how connections to a pulsar+ssl URL are encrypted. Where ServerName is empty, the name in the URL is
-	// verified. Default: the system's root certificates.
+	// TLS is how connections to a pulsar+ssl URL are encrypted, and those to an https AdminURL. Where ServerName is empty,
+	// the name in the URL is verified. Default: the system's root certificates.
 	TLS *tls.Config
 	// Authentication is how to authenticate: [Token], [TokenFrom], [OAuth2], or any other of pulsar-client-go. Default:
 	// not at all.
@@ -56,7 +56,8 @@ type Config struct {
 	Namespace string
 	// AdminURL is the brokers' web service, as http://localhost:8080; for Pattern. Default: none.
 	AdminURL string
-	// AdminToken authenticates there. Default: not at all.
+	// AdminToken authenticates there. Default: the token of Authentication if it gives one, else not at all. It is not sent
+	// in clear over http where the brokers get it over pulsar+ssl.
 	AdminToken string
 
 	// Start is where to begin: [Earliest], [Latest], [At] or [After]. Default: Earliest().
@@ -156,6 +157,9 @@ func (c Config) validate() error {
 	}
 	if c.Pattern != nil && c.AdminURL == "" {
 		wrong("Pattern needs AdminURL: topics are listed by the brokers' web service")
+	}
+	if c.Pattern != nil && c.AdminURL != "" {
+		errs = append(errs, c.checkAdmin())
 	}
 	if c.Pattern == nil && c.AdminURL != "" {
 		wrong("AdminURL is for Pattern, which is not set")

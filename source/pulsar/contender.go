@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,7 +23,11 @@ type contender struct {
 	topic  string // of the partition alone
 	stream string
 	number int32
-	late   bool // found after the first look at the topics
+	late   bool          // found after the first look at the topics
+	before *contender    // of the same partition, of a topic that is gone; nil: none
+	ended  chan struct{} // closed when run has returned
+
+	passing bool // it ends with its topic; guarded by the mu of the source
 
 	changed chan struct{}               // something below has changed; for run
 	news    chan struct{}               // the same; for campaign
@@ -38,7 +43,10 @@ type contender struct {
 }
 
 func newContender(s *Source, topic, stream string, number int32, late bool) *contender {
-	return &contender{s: s, topic: topic, stream: stream, number: number, late: late, changed: make(chan struct{}, 1), news: make(chan struct{}, 1)}
+	return &contender{
+		s: s, topic: topic, stream: stream, number: number, late: late,
+		changed: make(chan struct{}, 1), news: make(chan struct{}, 1), ended: make(chan struct{}),
+	}
 }
 
 func (c *contender) poke() {
@@ -47,6 +55,11 @@ func (c *contender) poke() {
 }
 
 func (c *contender) name() string { return fmt.Sprintf("%s/%d", c.stream, c.number) }
+
+// isPartition tells whether the topic is one of several of its stream, or may be.
+func (c *contender) isPartition() bool {
+	return strings.HasSuffix(c.topic, fmt.Sprintf("-partition-%d", c.number))
+}
 
 // vanished notes that the topic is gone, or is there again.
 func (c *contender) vanished(gone bool) {
@@ -72,10 +85,22 @@ func (c *contender) wait(ctx context.Context) bool {
 	}
 }
 
-// run contends until ctx ends.
+// run contends until ctx ends, or the topic is gone for good.
 func (c *contender) run(ctx context.Context) {
+	defer close(c.ended)
+	if c.before != nil {
+		select {
+		case <-c.before.ended:
+		case <-ctx.Done():
+			return
+		}
+		c.before = nil
+	}
 	patience := newBackoff(firstPatience, mostPatience)
 	for ctx.Err() == nil {
+		if c.s.retire(c) {
+			return
+		}
 		if _, gone := c.look(); gone || !c.s.wanted() {
 			c.wait(ctx)
 			continue

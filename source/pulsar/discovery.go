@@ -15,13 +15,13 @@ import (
 func (s *Source) discover(ctx context.Context) {
 	timer := time.NewTimer(s.cfg.WatchInterval)
 	defer timer.Stop()
-	late := false
-	for {
-		if !s.survey(ctx, late) {
+	known := &catalogue{pause: newBackoff(firstRetry, mostRetry)}
+	for late := false; ; late = true {
+		again, ok := s.survey(ctx, late, known)
+		if !ok {
 			return
 		}
-		late = true
-		timer.Reset(s.cfg.WatchInterval)
+		timer.Reset(again)
 		select {
 		case <-timer.C:
 		case <-s.look:
@@ -31,20 +31,23 @@ func (s *Source) discover(ctx context.Context) {
 	}
 }
 
-// survey looks at all topics once. It reports false when there is no use in going on.
-func (s *Source) survey(ctx context.Context, late bool) bool {
-	streams := s.topics
-	if s.cfg.Pattern != nil {
-		more, ok := s.matching(ctx)
-		if !ok {
-			return false
+// survey looks at all topics once. It returns when to look again, and false when there is no use in going on.
+func (s *Source) survey(ctx context.Context, late bool, known *catalogue) (again time.Duration, ok bool) {
+	for _, stream := range s.topics {
+		if !s.surveyTopic(ctx, stream, late, false) {
+			return 0, false
 		}
-		streams = append(slices.Clip(streams), more...)
 	}
-	for i, stream := range streams {
-		pattern := i >= len(s.topics)
-		if !s.surveyTopic(ctx, stream, late || pattern, pattern) {
-			return false
+	again = s.cfg.WatchInterval
+	if s.cfg.Pattern != nil {
+		if known.begin.IsZero() {
+			known.begin = time.Now()
+		}
+		if again, ok = s.surveyPattern(ctx, known); !ok {
+			return 0, false
+		}
+		if !known.listed {
+			return again, true
 		}
 	}
 	s.mu.Lock()
@@ -52,18 +55,18 @@ func (s *Source) survey(ctx context.Context, late bool) bool {
 		s.state = Contending
 	}
 	s.mu.Unlock()
-	return true
+	return again, true
 }
 
 // surveyTopic looks at the partitions of one topic. late: it is not the first look.
 func (s *Source) surveyTopic(ctx context.Context, stream string, late, pattern bool) bool {
-	found, err := s.partitions(ctx, stream, late)
+	topics, err := s.partitions(ctx, stream, late)
 	switch {
 	case ctx.Err() != nil:
 		return false
 	case err == nil:
 	case missing(err) && (late || s.cfg.WatchTopics || pattern):
-		found = nil
+		topics = nil
 		if !pattern {
 			s.health.Fails(ctx, "read "+stream, fmt.Errorf("%w: %w", ErrTopicMissing, err))
 		}
@@ -76,28 +79,34 @@ func (s *Source) surveyTopic(ctx context.Context, stream string, late, pattern b
 		s.fail(err)
 		return false
 	}
-	if len(found) > 0 {
+	if len(topics) > 0 {
 		s.health.Forget("read " + stream)
 	}
-	s.contend(ctx, stream, found, late)
+	s.contend(ctx, found{stream: stream, topics: topics, late: late, pattern: pattern})
 	return true
 }
 
-// partitions asks for the partitions of a topic, until there is an answer; a later look is tried once.
+// partitions asks for the partitions of a topic, until there is an answer; a later look is tried once. What fails is told: one
+// that is refused by its name, for it alone may be, and all others as one, for it is the brokers that cannot be reached.
 func (s *Source) partitions(ctx context.Context, stream string, once bool) ([]string, error) {
 	const what = "look up topics"
+	refused := "look up " + stream
 	bo := newBackoff(firstRetry, mostRetry)
 	begin := time.Now()
 	for {
-		found, err := call(ctx, s, func() ([]string, error) { return s.client.partitions(stream) }, func([]string) {})
+		topics, err := call(ctx, s, func() ([]string, error) { return s.client.partitions(stream) }, func([]string) {})
 		if err == nil || missing(err) {
 			s.health.Works(ctx, what)
-			return found, err
+			s.health.Works(ctx, refused)
+			return topics, err
 		}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 		if f := s.fatal(stream, err); f != nil {
+			if once {
+				s.health.Fails(ctx, refused, f)
+			}
 			return nil, f
 		}
 		err = fmt.Errorf("topic %q: %w", stream, s.lines.because(err))
@@ -133,35 +142,78 @@ func (l *lines) because(err error) error {
 	return err
 }
 
+// found is what a look at a topic has brought.
+type found struct {
+	stream  string
+	topics  []string // of its partitions; none: it is gone
+	late    bool     // it was not the first look
+	pattern bool     // the topic is not named, but matches
+}
+
 // contend starts contenders for what is new of a topic, and tells those whose partition is gone, or there again.
-func (s *Source) contend(ctx context.Context, stream string, found []string, late bool) {
-	there := make(map[string]bool, len(found))
-	for _, topic := range found {
-		there[topic] = true
-	}
+func (s *Source) contend(ctx context.Context, f found) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	partitioned := false
+	before := make(map[int32]*contender) // whose topic is gone, by the number of the partition
+	for _, c := range s.contenders {
+		if c.stream != f.stream {
+			continue
+		}
+		partitioned = partitioned || c.isPartition()
+		there := slices.Contains(f.topics, c.topic)
+		if !there {
+			before[c.number] = c
+		}
+		c.vanished(!there)
+	}
+	for i, topic := range f.topics {
+		if s.contenders[topic] != nil {
+			continue
+		}
+		if partitioned && len(f.topics) == 1 && !strings.HasSuffix(topic, "-partition-0") {
+			// Brokers that create topics by themselves answer so for a partitioned topic that was deleted.
+			s.health.Fails(ctx, "read "+f.stream, fmt.Errorf("%w: it had partitions, and has none now", errGone))
+			return
+		}
+		c := newContender(s, topic, f.stream, int32(i), f.late)
+		c.passing = f.pattern
+		if b := before[c.number]; b != nil {
+			// A topic that had no partitions was made again with some. Until the one before has let go it is not ours to accept.
+			b.passing, c.before = true, b
+		}
+		s.contenders[topic] = c
+		s.running.Go(func() { c.run(ctx) })
+	}
+}
+
+// retire reports whether a contender is to end for good: its topic is gone, and only the list, or a topic that has taken its
+// place, could say that there is another. One whose topic is named waits for it.
+func (s *Source) retire(c *contender) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, gone := c.look(); !gone || !c.passing {
+		return false
+	}
+	delete(s.contenders, c.topic)
+	return true
+}
+
+// isGone tells whether a partition of a topic is gone, or all have been for a while.
+func (s *Source) isGone(stream string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	there := false
 	for _, c := range s.contenders {
 		if c.stream != stream {
 			continue
 		}
-		partitioned = partitioned || strings.HasSuffix(c.topic, fmt.Sprintf("-partition-%d", c.number))
-		c.vanished(!there[c.topic])
-	}
-	for i, topic := range found {
-		if s.contenders[topic] != nil {
-			continue
+		if _, gone := c.look(); gone {
+			return true
 		}
-		if partitioned && len(found) == 1 && !strings.HasSuffix(topic, "-partition-0") {
-			// Brokers that create topics by themselves answer so for a partitioned topic that was deleted.
-			s.health.Fails(ctx, "read "+stream, fmt.Errorf("%w: it had partitions, and has none now", errGone))
-			return
-		}
-		c := newContender(s, topic, stream, int32(i), late)
-		s.contenders[topic] = c
-		s.running.Go(func() { c.run(ctx) })
+		there = true
 	}
+	return !there
 }
 
 var errGone = errors.New("the topic was deleted")

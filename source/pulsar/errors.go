@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"strings"
 
 	"github.com/apache/pulsar-client-go/pulsar"
@@ -18,7 +19,7 @@ var (
 	ErrTopicMissing = errors.New("pulsar: the topic does not exist")
 	// ErrBusy is what Accept returns with Config.Alone when somebody else holds the subscription of a partition.
 	ErrBusy = errors.New("pulsar: the subscription is held by somebody else")
-	// ErrRefused is what Accept returns when the brokers refuse the credentials.
+	// ErrRefused is what Accept returns when the brokers, or their web service, refuse the credentials.
 	ErrRefused = errors.New("pulsar: the brokers refuse the credentials")
 	// ErrEncrypted is in the error of a Fetch that met a message that cannot be decrypted.
 	ErrEncrypted = errors.New("pulsar: the message is encrypted")
@@ -83,6 +84,32 @@ func (s *Source) fatal(topic string, err error) error {
 		return fmt.Errorf("pulsar: TLS to %s: %w (check Config.TLS: root certificates, server name, client certificate)", s.url, cause.err)
 	case plain(cause.err):
 		return fmt.Errorf("pulsar: %s does not speak TLS: %w (use a pulsar:// URL, or another port)", s.url, cause.err)
+	}
+	return nil
+}
+
+// webError is an answer of the brokers' web service that is not what was asked for.
+type webError struct {
+	status string
+	code   int
+	text   string
+}
+
+func (e *webError) Error() string {
+	if e.text == "" {
+		return "the web service answers " + e.status
+	}
+	return "the web service answers " + e.status + ": " + e.text
+}
+
+// fatalOfWeb is fatal for the brokers' web service. It holds until there was an answer: later tokens are renewed.
+func fatalOfWeb(err error) error {
+	e, refused := errors.AsType[*webError](err)
+	switch {
+	case refused && (e.code == http.StatusUnauthorized || e.code == http.StatusForbidden):
+		return fmt.Errorf("%w: %w (check Config.AdminToken, and that its role may list the topics of the namespace)", ErrRefused, err)
+	case certificate(err):
+		return fmt.Errorf("pulsar: TLS to the web service: %w (check Config.TLS: root certificates, server name, client certificate)", err)
 	}
 	return nil
 }

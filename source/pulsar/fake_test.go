@@ -29,13 +29,15 @@ type fakeBroker struct {
 	topics     map[string]*fakeTopic
 	ledger     int64
 	down       bool
-	dropped    int                // so many of its next words about candidates are lost
-	hang       chan struct{}      // calls of the library do not return before it is closed; nil: they do
-	refuse     func() error       // what a subscription is answered; nil: it is accepted
-	fault      func() ackFault    // of an acknowledgement
-	closing    chan struct{}      // a consumer does not let go before it is closed; nil: it does
-	taken      func(topic string) // called when a consumer is attached, before its caller hears of it
-	journal    []fakeRequest      // in the order in which they came
+	dropped    int                      // so many of its next words about candidates are lost
+	hang       chan struct{}            // calls of the library do not return before it is closed; nil: they do
+	refuse     func() error             // what a subscription is answered; nil: it is accepted
+	lookup     func(topic string) error // what a look-up is answered; nil: what there is
+	creates    bool                     // it makes a topic that is asked for
+	fault      func() ackFault          // of an acknowledgement
+	closing    chan struct{}            // a consumer does not let go before it is closed; nil: it does
+	taken      func(topic string)       // called when a consumer is attached, before its caller hears of it
+	journal    []fakeRequest            // in the order in which they came
 	requests   int
 }
 
@@ -98,10 +100,14 @@ func (b *fakeBroker) change(f func()) {
 	b.changed = make(chan struct{})
 }
 
-// create makes a topic with this many partitions, or more of them.
+// create makes a topic with this many partitions, or more of them, or with 0 one that has none.
 func (b *fakeBroker) create(topic string, partitions int) {
 	b.change(func() {
 		b.partitions[topic] = partitions
+		if partitions == 0 {
+			b.ledger++
+			b.topics[topic] = &fakeTopic{name: topic, ledger: b.ledger}
+		}
 		for n := range partitions {
 			name := fmt.Sprintf("%s-partition-%d", topic, n)
 			if b.topics[name] == nil {
@@ -119,6 +125,7 @@ func (b *fakeBroker) remove(topic string) {
 			delete(b.topics, fmt.Sprintf("%s-partition-%d", topic, n))
 		}
 		delete(b.partitions, topic)
+		delete(b.topics, topic)
 	})
 }
 
@@ -258,13 +265,27 @@ func (c *fakeClient) hangs() {
 func (c *fakeClient) partitions(topic string) ([]string, error) {
 	c.hangs()
 	c.b.mu.Lock()
+	_, there := c.b.partitions[topic]
+	creates, lookup := c.b.creates && !there, c.b.lookup
+	c.b.mu.Unlock()
+	if creates {
+		c.b.create(topic, 0)
+	}
+	c.b.mu.Lock()
 	defer c.b.mu.Unlock()
+	if lookup != nil {
+		if err := lookup(topic); err != nil {
+			return nil, err
+		}
+	}
 	n, there := c.b.partitions[topic]
 	switch {
 	case c.b.down:
 		return nil, errFakeDown
 	case !there:
 		return nil, errFakeGone
+	case n == 0:
+		return []string{topic}, nil
 	}
 	var all []string
 	for i := range n {

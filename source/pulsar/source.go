@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -26,6 +27,7 @@ type Source struct {
 	topics       []string // sorted
 	name         string   // of this process, the same for all partitions: so the broker spreads them
 	connect      func() (client, error)
+	web          *http.Client // for Pattern
 
 	begin   sync.Once
 	cancel  context.CancelFunc
@@ -87,6 +89,7 @@ func New(url, subscription string, topics []string, cfg Config) (*Source, error)
 		subscription: subscription,
 		topics:       slices.Sorted(slices.Values(topics)),
 		name:         cfg.Name + "-" + randomLetters(),
+		web:          webClient(cfg),
 		health:       health.New(cfg.Logger, "pulsar"),
 		failed:       make(chan struct{}),
 		arrived:      make(chan struct{}, 1),
@@ -238,6 +241,7 @@ func (s *Source) Close() error {
 			c.close() // may hang as well
 		}
 		<-ended
+		s.web.CloseIdleConnections()
 	}()
 	patience.Reset(patientCalls * s.cfg.OperationTimeout)
 	select {

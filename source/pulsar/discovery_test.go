@@ -1,0 +1,273 @@
+// Virtual time: every test here makes a bubble, by the harness.
+
+package pulsar
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+var errFakeForbidden = errors.New("server error: AuthorizationError: Client is not authorized to get partition metadata")
+
+// matched is a topic that the pattern of these tests is for.
+const matched = "persistent://public/default/orders-a"
+
+func matching() Config { return Config{Pattern: regexp.MustCompile("/orders-.$")} }
+
+// idle checks that nothing is accepted for a while.
+func (m *member) idle(d time.Duration) {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(m.t.Context(), d)
+	defer cancel()
+	if p, err := m.s.Accept(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		m.t.Fatalf("accept = %v, %v; want nothing", p, err)
+	}
+}
+
+// troubled returns the trouble of this name, nil for none.
+func (m *member) troubled(what string) error {
+	for _, tr := range m.s.Report().Trouble {
+		if tr.What == what {
+			return tr.Err
+		}
+	}
+	return nil
+}
+
+func TestLookUpThatIsRefusedLaterIsTold(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		b.create("bills", 1)
+		m := join(t, b, Config{}, "orders", "bills")
+		p, q := m.accept(), m.accept()
+		b.change(func() {
+			b.lookup = func(topic string) error {
+				if topic == "orders" {
+					return errFakeForbidden
+				}
+				return nil
+			}
+		})
+		time.Sleep(5 * time.Minute)
+		err := m.troubled("look up orders")
+		if !errors.Is(err, errFakeForbidden) || !strings.Contains(err.Error(), "grant") {
+			t.Errorf("trouble is %v", m.s.Report().Trouble)
+		}
+		b.change(func() { b.lookup = nil })
+		time.Sleep(time.Minute)
+		if tr := m.s.Report().Trouble; len(tr) > 0 {
+			t.Errorf("trouble is %v, want none", tr)
+		}
+		_ = p.Release(t.Context())
+		_ = q.Release(t.Context())
+	})
+}
+
+func TestMatchingTopicsComeAndGo(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		b.create("persistent://public/default/others", 1)
+		b.create(matched, 2)
+		m, _ := joinWeb(t, b, matching())
+		first := []*Partition{m.accept(), m.accept()}
+		for _, p := range first {
+			if p.ID().Stream != matched {
+				t.Errorf("accepted %v", p.ID())
+			}
+		}
+		b.remove(matched)
+		for _, p := range first {
+			if l := <-p.Leaving(); !l.Lost {
+				t.Errorf("%v: leaving says %+v, want lost", p.ID(), l)
+			}
+			_ = p.Release(t.Context())
+		}
+		m.idle(2 * time.Minute)
+		m.s.mu.Lock()
+		if n := len(m.s.contenders); n > 0 {
+			t.Errorf("%d contenders wait for a topic that is not listed any more", n)
+		}
+		m.s.mu.Unlock()
+		b.create(matched, 0)
+		p := m.accept()
+		if p.ID().Epoch <= first[0].ID().Epoch {
+			t.Errorf("epoch %d after %d", p.ID().Epoch, first[0].ID().Epoch)
+		}
+		_ = p.Release(t.Context())
+	})
+}
+
+// Who asks a broker that creates topics by itself for a topic, makes it.
+func TestDeletedTopicThatMatchedIsNotMadeAgain(t *testing.T) {
+	for _, away := range []bool{false, true} {
+		inBubble(t, func(w world) {
+			t, b := w.t, w.b
+			b.create(matched, 0)
+			m, web := joinWeb(t, b, matching())
+			p := m.accept()
+			web.set(func() {
+				if away {
+					web.err = io.ErrUnexpectedEOF
+				}
+			})
+			b.remove(matched)
+			b.creates = true
+			m.s.died(matched)
+			<-p.Leaving()
+			_ = p.Release(t.Context())
+			m.idle(5 * time.Minute)
+			b.mu.Lock()
+			if _, there := b.topics[matched]; there {
+				t.Errorf("the topic was made again; the web service is away: %t", away)
+			}
+			b.mu.Unlock()
+		})
+	}
+}
+
+func TestTopicThatMatchesAndIsNamedIsReadOnce(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		b.create(matched, 0)
+		b.create("orders-a", 0) // the same, by the name that New was given
+		m, _ := joinWeb(t, b, matching(), "orders-a")
+		p := m.accept()
+		if p.ID().Stream != "orders-a" {
+			t.Errorf("accepted %v", p.ID())
+		}
+		m.idle(2 * time.Minute)
+		_ = p.Release(t.Context())
+	})
+}
+
+func TestWebServiceThatIsAwayKeepsNamedTopicsFromNothing(t *testing.T) {
+	for name, set := range map[string]func(*fakeWeb){
+		"it is down":         func(w *fakeWeb) { w.err = io.ErrUnexpectedEOF },
+		"it does not answer": func(w *fakeWeb) { w.hang = true },
+		"it has a fault":     func(w *fakeWeb) { w.status = http.StatusInternalServerError },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(w world) {
+				t, b := w.t, w.b
+				b.create(matched, 1)
+				m, web := joinWeb(t, b, matching(), "orders")
+				web.set(func() { set(web) })
+				p := m.accept()
+				if p.ID().Stream != "orders" {
+					t.Errorf("accepted %v", p.ID())
+				}
+				b.create("orders", 2)
+				q := m.accept() // what is added is noticed
+				if m.troubled("list topics") == nil {
+					t.Error("it is not told")
+				}
+				web.set(func() { web.err, web.hang, web.status = nil, false, 0 })
+				r := m.accept()
+				if r.ID().Stream != matched {
+					t.Errorf("accepted %v", r.ID())
+				}
+				if err := m.troubled("list topics"); err != nil {
+					t.Errorf("trouble is %v, want none", err)
+				}
+				// Later, too, what it knew goes on being looked at.
+				web.set(func() { set(web) })
+				b.create(matched, 2)
+				s := m.accept()
+				b.remove("orders")
+				for _, lost := range []*Partition{p, q} {
+					<-lost.Leaving()
+				}
+				for _, all := range []*Partition{p, q, r, s} {
+					_ = all.Release(t.Context())
+				}
+			})
+		})
+	}
+}
+
+func TestAcceptTellsWhatTheWebServiceRefuses(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		set  func(*fakeWeb)
+		cfg  Config
+		want error
+		says []string
+	}{
+		{"no token", func(w *fakeWeb) { w.status = http.StatusUnauthorized }, Config{}, ErrRefused, []string{"AdminToken", "http://fake:8080", "public/default"}},
+		{"no permission", func(w *fakeWeb) { w.status = http.StatusForbidden }, Config{}, ErrRefused, []string{"AdminToken"}},
+		{"away", func(w *fakeWeb) { w.err = io.ErrUnexpectedEOF }, Config{StartTimeout: 20 * second}, ErrStartTimeout, []string{"http://fake:8080", "unexpected EOF"}},
+		{"hangs", func(w *fakeWeb) { w.hang = true }, Config{StartTimeout: 20 * second}, ErrStartTimeout, []string{"http://fake:8080"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inBubble(t, func(w world) {
+				t, b := w.t, w.b
+				c.cfg.Pattern = regexp.MustCompile("none")
+				m, web := joinWeb(t, b, c.cfg)
+				web.set(func() { c.set(web) })
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				_, err := m.s.Accept(ctx)
+				if !errors.Is(err, c.want) {
+					t.Fatalf("accept = %v, want %v", err, c.want)
+				}
+				for _, text := range c.says {
+					if !strings.Contains(err.Error(), text) {
+						t.Errorf("accept = %v, want it to say %q", err, text)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A token that has worked is renewed some day.
+func TestWebServiceThatRefusesLaterIsTroubleOnly(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		b.create(matched, 1)
+		m, web := joinWeb(t, b, matching())
+		p := m.accept()
+		web.set(func() { web.status = http.StatusUnauthorized })
+		m.idle(5 * time.Minute)
+		if err := m.troubled("list topics"); err == nil || !strings.Contains(err.Error(), "Unauthorized") {
+			t.Errorf("trouble is %v", m.s.Report().Trouble)
+		}
+		if leaving, _, _ := p.told(); leaving {
+			t.Error("the partition is leaving")
+		}
+		_ = p.Release(t.Context())
+	})
+}
+
+// Its partition 0 is another topic than it was, but the same partition to who accepts it.
+func TestTopicMadeAgainWithPartitionsWaitsForTheRelease(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		b.create("bills", 0)
+		m := join(t, b, Config{}, "bills")
+		p := m.accept()
+		b.remove("bills")
+		b.create("bills", 2)
+		if l := <-p.Leaving(); !l.Lost {
+			t.Errorf("leaving says %+v, want lost", l)
+		}
+		q := m.accept()
+		if q.ID().Partition != 1 {
+			t.Fatalf("accepted %v before %v was released", q.ID(), p.ID())
+		}
+		m.idle(5 * time.Minute)
+		_ = p.Release(t.Context())
+		r := m.accept()
+		if r.ID().Partition != 0 || r.ID().Epoch <= p.ID().Epoch {
+			t.Errorf("accepted %v after %v", r.ID(), p.ID())
+		}
+		_ = q.Release(t.Context())
+		_ = r.Release(t.Context())
+	})
+}
