@@ -148,6 +148,16 @@ type Report struct {
 	Trouble []Trouble
 	// Stalled are the partitions that stand below the end of their logs although nothing holds them back here.
 	Stalled []ID
+	// Losses are the ownerships that were lost since the start; zero for a source that does not count them.
+	Losses Losses
+}
+
+// Losses are ownerships that ended before they were given back: others could have their partitions at once.
+type Losses struct {
+	Count int64
+	Last  ID        // the latest of them
+	At    time.Time // when that was
+	Why   string
 }
 
 // Trouble is something that does not work just now and is tried again.

@@ -63,6 +63,7 @@ func (c *contender) stand(ctx context.Context) (quit func(), ok bool) {
 	}
 	return func() {
 		deafen()
+		c.together()
 		c.s.apart(candidate.Close)
 	}, true
 }
@@ -79,9 +80,32 @@ func (c *contender) proposed(active bool) {
 // what comes before it has the answer that the candidate is there. Until the word is heard, the last one counts.
 func (c *contender) unheard() {
 	c.mu.Lock()
-	c.told = false
+	c.told, c.apart = false, time.Time{}
 	c.mu.Unlock()
 	poke(c.news)
+}
+
+// parted notes that the connection of our candidate has gone.
+func (c *contender) parted() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.apart.IsZero() {
+		c.apart = time.Now()
+	}
+}
+
+// together notes that no candidate of ours is without a connection.
+func (c *contender) together() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.apart = time.Time{}
+}
+
+// apartSince returns when the connection of our candidate went, zero if it has one.
+func (c *contender) apartSince() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.apart
 }
 
 // How long to wait for the broker's word before another candidate is made.

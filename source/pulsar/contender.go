@@ -40,6 +40,7 @@ type contender struct {
 	part   *Partition // offered or owned
 	breaks int        // how often a connection of it has gone
 	shaken bool       // the candidate's has, and we were not the owner
+	apart  time.Time  // when the candidate's has; zero while it is attached, and where there is none
 }
 
 func newContender(s *Source, topic, stream string, number int32, late bool) *contender {
@@ -182,6 +183,7 @@ func (c *contender) own(ctx context.Context, p *Partition) (asked bool) {
 		if lost && !told {
 			told = true
 			p.detach()
+			c.s.lost(p)
 			c.s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "pulsar: the partition is lost",
 				slog.String("partition", p.id.String()), slog.String("why", p.reason()))
 		}

@@ -233,6 +233,7 @@ func (s *Source) broke(topic, subscription string) {
 	case subscription == s.subscription:
 		c.broke()
 	default:
+		c.parted()
 		c.shook()
 	}
 }

@@ -51,7 +51,8 @@ type Source struct {
 	contenders map[string]*contender   // by the topic of the partition
 	epochs     map[string]int64        // the last one, by the topic of the partition
 	moved      map[string]bool         // Start was applied, by the topic of the partition
-	endAt      time.Time               // when the library last closed a connection because a topic had ended
+	losses     source.Losses
+	endAt      time.Time // when the library last closed a connection because a topic had ended
 }
 
 // New returns a source that reads topics with a subscription, which all processes share that divide the partitions among

@@ -2,7 +2,9 @@ package pulsar
 
 import (
 	"cmp"
+	"errors"
 	"slices"
+	"time"
 
 	"github.com/keystrand/keystrand/source"
 )
@@ -36,6 +38,8 @@ type Status struct {
 	// Trouble is what does not work just now and is tried again, by name.
 	Trouble    []source.Trouble
 	Partitions []PartitionStatus
+	// Losses are the ownerships that were lost since the start.
+	Losses source.Losses
 }
 
 // PartitionStatus is a partition that is accepted and not released.
@@ -51,12 +55,14 @@ type PartitionStatus struct {
 func (s *Source) Status() Status {
 	st := Status{Name: s.name, Trouble: s.health.All()}
 	s.mu.Lock()
-	st.State = s.state
+	st.State, st.Losses = s.state, s.losses
+	st.Trouble = append(st.Trouble, s.apartLocked()...)
 	held := make([]*Partition, 0, len(s.held))
 	for p := range s.held {
 		held = append(held, p)
 	}
 	s.mu.Unlock()
+	slices.SortFunc(st.Trouble, func(a, b source.Trouble) int { return cmp.Compare(a.What, b.What) })
 	slices.SortFunc(held, func(p, q *Partition) int {
 		return cmp.Or(cmp.Compare(p.id.Stream, q.id.Stream), cmp.Compare(p.id.Partition, q.id.Partition))
 	})
@@ -75,5 +81,28 @@ func (s *Source) Status() Status {
 // Report is Status in the words that all sources share.
 func (s *Source) Report() source.Report {
 	st := s.Status()
-	return source.Report{State: st.State.String(), Ready: st.State == Contending || st.State == Member, Trouble: st.Trouble}
+	return source.Report{
+		State: st.State.String(), Ready: st.State == Contending || st.State == Member, Trouble: st.Trouble, Losses: st.Losses,
+	}
+}
+
+var errApart = errors.New("the candidate's connection has gone: the broker does not choose us before it is attached again")
+
+// apartLocked returns the candidates that are not attached just now. The log hears of their partitions, or of nothing: a
+// connection takes hundreds of them with it.
+func (s *Source) apartLocked() (all []source.Trouble) {
+	for _, c := range s.contenders {
+		if since := c.apartSince(); !since.IsZero() {
+			all = append(all, source.Trouble{What: "be a candidate for " + c.name(), Err: errApart, Since: since})
+		}
+	}
+	return all
+}
+
+// lost counts an ownership that was lost.
+func (s *Source) lost(p *Partition) {
+	why, now := p.reason(), time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.losses = source.Losses{Count: s.losses.Count + 1, Last: p.id, At: now, Why: why}
 }

@@ -1,0 +1,69 @@
+// Virtual time: every test here makes a bubble, by the harness.
+
+package pulsar
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestLossesAreCounted(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		m := join(t, b, Config{}, "orders")
+		p := m.accept()
+		if l := m.s.Report().Losses; l.Count != 0 {
+			t.Errorf("losses %+v before any", l)
+		}
+		for range 2 {
+			time.Sleep(time.Minute)
+			b.cut(topic0, "")
+			_ = p.Release(t.Context())
+			p = m.accept()
+		}
+		at := time.Now()
+		time.Sleep(time.Minute)
+		l := m.s.Report().Losses
+		if l.Count != 2 || l.Last.Stream != "orders" || l.Last.Epoch >= p.ID().Epoch || !strings.Contains(l.Why, "connection") {
+			t.Errorf("losses %+v", l)
+		}
+		if !l.At.Equal(at) {
+			t.Errorf("the last at %v, want %v", l.At, at)
+		}
+		_ = p.Release(t.Context())
+		synctest.Wait()
+		if l := m.s.Report().Losses; l.Count != 2 {
+			t.Errorf("losses %+v, counted a release", l)
+		}
+	})
+}
+
+func TestCandidateWithoutAConnectionIsTrouble(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		m := join(t, b, Config{}, "orders")
+		p := m.accept()
+		candidate := b.candidatesOf(topic0)[0]
+		b.away(candidate)
+		went := time.Now()
+		time.Sleep(10 * second)
+		if tr := m.s.Report().Trouble; len(tr) != 1 || tr[0].What != "be a candidate for orders/0" || !tr[0].Since.Equal(went) {
+			t.Errorf("trouble is %v", tr)
+		}
+		b.back(candidate)
+		if tr := m.s.Report().Trouble; len(tr) != 0 {
+			t.Errorf("trouble is %v, want none", tr)
+		}
+		// One that is given up has none either.
+		b.away(b.candidatesOf(topic0)[0])
+		b.remove("orders")
+		m.s.died(topic0)
+		_ = p.Release(t.Context())
+		synctest.Wait()
+		if err := m.troubled("be a candidate for orders/0"); err != nil {
+			t.Errorf("trouble is %v, want none of a candidate", err)
+		}
+	})
+}
