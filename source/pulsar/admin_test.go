@@ -3,6 +3,7 @@ package pulsar
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -27,6 +28,7 @@ func webService(t *testing.T, token string, secure bool) (s *httptest.Server, ro
 			w.WriteHeader(http.StatusNotFound)
 		}
 	}))
+	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // a handshake that fails is wanted
 	t.Cleanup(s.Close)
 	if !secure {
 		s.Start()
