@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"reflect"
 	"testing"
 	"time"
@@ -110,10 +109,8 @@ func (l live) env(t *testing.T, cfg Config) sourcetest.Env {
 			return l.create(t.Context(), topic, partitions)
 		},
 		Crash: crash,
-		Lose: func(_ source.Source, id source.ID) error {
-			_, err := l.call(t.Context(), http.MethodPut, path(partitionName(topic, id.Partition))+"/unload", nil)
-			return err
-		},
+		// Not by an unload: the broker may forget in that what it has just confirmed.
+		Lose:      func(src source.Source, _ source.ID) error { return cut(src) },
 		Withholds: true,
 		NoNil:     true,
 		Patience:  2 * time.Second, // an election takes one
@@ -125,19 +122,28 @@ func partitionName(topic string, number int32) string {
 	return fmt.Sprintf("%s-partition-%d", topic, number)
 }
 
-// crash cuts the connections of a source under its client, before it can say anything to the broker, and closes what is
-// left. The library has no call for that: its Close tells the broker of each consumer first.
+// crash cuts the connections of a source, before it can say anything to the broker, and closes what is left.
 func crash(src source.Source) error {
+	if err := cut(src); err != nil {
+		return err
+	}
+	_ = src.Close() // of partitions that were not released, as at a death
+	return nil
+}
+
+// cut closes the connections of a source under its client. The library has no call for that: its Close tells the broker of
+// each consumer first.
+func cut(src source.Source) error {
 	s, ok := src.(*Source)
 	if !ok {
-		return fmt.Errorf("crash of a %T", src)
+		return fmt.Errorf("cut off a %T", src)
 	}
 	s.mu.Lock()
 	c := s.client
 	s.mu.Unlock()
 	lib, ok := c.(*library)
 	if !ok {
-		return fmt.Errorf("crash of a source with a %T", c)
+		return fmt.Errorf("cut off a source with a %T", c)
 	}
 	pool := reflect.ValueOf(lib.Client).Elem().FieldByName("cnxPool")
 	if !pool.IsValid() {
@@ -146,11 +152,10 @@ func crash(src source.Source) error {
 	pool = reflect.NewAt(pool.Type(), unsafe.Pointer(pool.UnsafeAddr())).Elem()
 	connections := pool.MethodByName("GetConnections").Call(nil)[0]
 	if connections.Len() == 0 {
-		return errors.New("crash of a source without a connection")
+		return errors.New("cut off a source without a connection")
 	}
 	for _, name := range connections.MapKeys() {
 		connections.MapIndex(name).MethodByName("Close").Call(nil)
 	}
-	_ = s.Close() // of partitions that were not released, as at a death
 	return nil
 }
