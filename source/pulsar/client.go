@@ -114,12 +114,13 @@ func (l *library) attach(o attachment) (consumer, error) {
 		Decryption:                     decryption(l.cfg.KeyReader),
 		AutoDiscoveryPeriod:            never,
 		MaxPendingChunkedMessage:       -1, // else the oldest is dropped when a hundred are not complete
+		ExpireTimeOfIncompleteChunk:    l.cfg.ChunkTimeout,
 	})
 }
 
-// reconnects returns how often a consumer attaches again when its connection has gone. One that brings messages never does: another may
-// have had the lock meanwhile, the broker may have forgotten what it confirmed last, and the library drops what waits while
-// its reader still hands over what comes after it.
+// reconnects returns how often a consumer attaches again when its connection has gone. One that brings messages never
+// does: another may have had the lock meanwhile, the broker may have forgotten what it confirmed last, and the library drops
+// what waits while its reader still hands over what comes after it.
 func reconnects(always bool) *uint {
 	if always {
 		return nil

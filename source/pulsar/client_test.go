@@ -137,3 +137,17 @@ func TestClientWritesItsLogToTheSource(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The library drops and acknowledges chunks by itself when a message is not complete in time, whatever its options say.
+func TestChunksAreNotAcknowledgedByTheLibraryBeforeTheirTime(t *testing.T) {
+	for want, cfg := range map[time.Duration]Config{6 * time.Hour: {}, time.Minute: {ChunkTimeout: time.Minute}} {
+		c := &optionsClient{}
+		l := &library{Client: c, cfg: cfg.withDefaults()}
+		if _, err := l.attach(attachment{topic: topic0, subscription: "billing"}); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.got.ExpireTimeOfIncompleteChunk; got != want || c.got.AutoAckIncompleteChunk {
+			t.Errorf("chunks are dropped and acknowledged after %v, want %v", got, want)
+		}
+	}
+}

@@ -78,6 +78,11 @@ type Config struct {
 	// ReceiverQueueSize is how many messages the client library asks for ahead, for each partition; a batch that was
 	// begun comes whole. Default: 1000.
 	ReceiverQueueSize int
+	// ChunkTimeout is how long a message in chunks may take from its first chunk to its last, a pause of its partition
+	// included. Then the client library drops the chunks that are there and acknowledges them: what is left of a producer that
+	// died meanwhile, but a message that was only late is lost. For each message in chunks the library keeps a goroutine, about
+	// 3 kB, for as long as this, also when the message is complete and the partition released. Default: 6 h.
+	ChunkTimeout time.Duration
 
 	// Logger gets each change of state once. What the client library writes comes at level debug. Default: nothing is
 	// logged.
@@ -119,6 +124,9 @@ func (c Config) withDefaults() Config {
 	if c.ReceiverQueueSize == 0 {
 		c.ReceiverQueueSize = 1000
 	}
+	if c.ChunkTimeout == 0 {
+		c.ChunkTimeout = 6 * time.Hour
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -141,6 +149,7 @@ func (c Config) validate() error {
 		{"OperationTimeout", c.OperationTimeout},
 		{"ReleaseTimeout", c.ReleaseTimeout},
 		{"WatchInterval", c.WatchInterval},
+		{"ChunkTimeout", c.ChunkTimeout},
 	} {
 		if d.d < 0 {
 			wrong("%s is negative: %v", d.name, d.d)

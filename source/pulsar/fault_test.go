@@ -484,11 +484,11 @@ func TestStoreKeepsBatchesExact(t *testing.T) {
 
 func TestConfigReturnsAllErrorsAtOnce(t *testing.T) {
 	_, err := New("http://x", "", []string{"a", "a", "", "non-persistent://public/default/x"}, Config{
-		BusyTimeout: -1, ReceiverQueueSize: -1, Offsets: 9, Start: At(time.Unix(-1, 0)), AdminURL: "http://x",
+		BusyTimeout: -1, ChunkTimeout: -1, ReceiverQueueSize: -1, Offsets: 9, Start: At(time.Unix(-1, 0)), AdminURL: "http://x",
 		Authentication: OAuth2(map[string]string{"type": "nonsense"}),
 	})
 	for _, text := range []string{
-		"pulsar://host:6650", "no subscription", `"a" is given twice`, "is empty", "keeps no messages", "BusyTimeout",
+		"pulsar://host:6650", "no subscription", `"a" is given twice`, "is empty", "keeps no messages", "BusyTimeout", "ChunkTimeout",
 		"ReceiverQueueSize", "Offsets 9", "needs Alone", "before 1970", "AdminURL", "Authentication",
 	} {
 		if err == nil || !strings.Contains(err.Error(), text) {
