@@ -94,7 +94,7 @@ type item struct {
 }
 
 // plan returns what of p is to be acknowledged now, at most limit entries, in ascending order. What is returned is not
-// noted as confirmed.
+// noted as confirmed. It walks the entries and the ranges ahead once: Fetch waits for it.
 func (h *handed) plan(p *commit.Progress, limit int) request {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -107,6 +107,7 @@ func (h *handed) plan(p *commit.Progress, limit int) request {
 		if e.acked {
 			continue
 		}
+		before := r
 		s, settled := e.settled(p, &r)
 		switch {
 		case s == none:
@@ -117,7 +118,7 @@ func (h *handed) plan(p *commit.Progress, limit int) request {
 		case s == all && e.closed:
 			q.add(item{number: h.first + int64(i-h.head)}, limit, e.whole())
 		case h.byBatch && !e.single:
-			bits, ids := e.open(p)
+			bits, ids := e.open(p, before)
 			if len(ids) > 0 {
 				q.add(item{number: h.first + int64(i-h.head), bits: bits}, limit, ids...)
 			}
@@ -150,13 +151,14 @@ func (e *entry) lowest() int64 {
 	return e.base
 }
 
-// open returns the messages of a batch that p settles and that are not confirmed.
-func (e *entry) open(p *commit.Progress) (bits []uint64, ids []pulsar.MessageID) {
-	r := 0
-	bits = make([]uint64, len(e.out))
+// open returns the messages of a batch that p settles and that are not confirmed. r is as settled wants it.
+func (e *entry) open(p *commit.Progress, r int) (bits []uint64, ids []pulsar.MessageID) {
 	for i := range e.size {
 		if !e.has(i) || e.got[i/64]&(1<<(i%64)) != 0 || !below(p, &r, e.base+int64(i)) {
 			continue
+		}
+		if bits == nil {
+			bits = make([]uint64, len(e.out))
 		}
 		bits[i/64] |= 1 << (i % 64)
 		ids = append(ids, e.ids[i])
