@@ -7,11 +7,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/keystrand/keystrand/source/internal/health"
-
 	"github.com/apache/pulsar-client-go/pulsar"
 
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source/internal/health"
 )
 
 // acker sends the acknowledgements of one ownership, one request at a time, from a goroutine of its own: a request hangs

@@ -22,14 +22,14 @@ type attached struct {
 func (c *contender) attach(ctx context.Context) *Partition {
 	s := c.s
 	moves := s.cfg.Start.moves() && !s.sought(c.topic)
-	cons, ok := try(ctx, c, "attach to", func() (attached, error) {
+	cons, ok := try(ctx, c, aim[attached]{what: "attach to", proposed: true, discard: attached.Close, get: func() (attached, error) {
 		breaks := c.broken()
 		cons, err := s.client.attach(attachment{
 			topic: c.topic, subscription: s.subscription, name: s.name, moves: moves,
 			latest: s.cfg.Start.kind == startLatest && !c.late,
 		})
 		return attached{consumer: cons, breaks: breaks}, err
-	}, attached.Close)
+	}})
 	if !ok {
 		return nil
 	}

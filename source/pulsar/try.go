@@ -12,45 +12,53 @@ const (
 	mostBusyRetry  = 250 * time.Millisecond
 )
 
-// try calls f until it succeeds. It reports false when there is no use in going on: ctx has ended, the topic is gone, we
-// are not proposed, or the source has failed.
-func try[T any](ctx context.Context, c *contender, what string, f func() (T, error), discard func(T)) (T, bool) {
+// aim is what try is to get.
+type aim[T any] struct {
+	what     string // for the log
+	proposed bool   // it is of use only to the one who is proposed
+	get      func() (T, error)
+	discard  func(T) // takes what comes too late
+}
+
+// try tries to get something until it has it. It reports false when there is no use in going on: ctx has ended, the topic is
+// gone, another is proposed, or the source has failed.
+func try[T any](ctx context.Context, c *contender, a aim[T]) (T, bool) {
 	var nothing T
 	s := c.s
-	what += " " + c.name()
+	what := a.what + " " + c.name()
 	defer s.health.Forget(what)
-	bo, held := newBackoff(firstRetry, mostRetry), newBackoff(firstBusyRetry, mostBusyRetry)
-	var since time.Time
+	down, taken := newBackoff(firstRetry, mostRetry), newBackoff(firstBusyRetry, mostBusyRetry)
+	var since time.Time // it is busy
 	for {
-		v, err := call(ctx, s, f, discard)
+		v, err := call(ctx, s, a.get, a.discard)
 		if err == nil {
 			return v, true
 		}
 		if ctx.Err() != nil {
 			return nothing, false
 		}
-		delay := bo.NextBackOff()
+		delay := down.NextBackOff()
 		switch {
 		case busy(err):
 			if since.IsZero() {
 				since = time.Now()
 			}
 			err = fmt.Errorf("%w: %s, subscription %q: %w", ErrBusy, c.name(), s.subscription, err)
-			switch held := time.Since(since) >= s.cfg.BusyTimeout; {
-			case held && s.cfg.Alone:
+			switch tooLong := time.Since(since) >= s.cfg.BusyTimeout; {
+			case tooLong && s.cfg.Alone:
 				s.fail(fmt.Errorf("%w (another process, or another program; with Alone there may be one only)", err))
 				return nothing, false
-			case held:
+			case tooLong:
 				s.health.Fails(ctx, what, err)
 			}
-			delay = held.NextBackOff()
+			delay = taken.NextBackOff()
 		case missing(err):
 			c.vanished(true)
 			poke(s.look)
 			return nothing, false
 		default:
-			if f := s.fatal(c.topic, err); f != nil {
-				s.fail(f)
+			if final := s.fatal(c.topic, err); final != nil {
+				s.fail(final)
 				return nothing, false
 			}
 			s.health.Fails(ctx, what, fmt.Errorf("subscription %q: %w", s.subscription, s.lines.because(err)))
@@ -58,7 +66,7 @@ func try[T any](ctx context.Context, c *contender, what string, f func() (T, err
 		if !sleep(ctx, delay) || s.over() {
 			return nothing, false
 		}
-		if active, gone := c.look(); gone || what[0] == 'a' && (!active || c.waits()) {
+		if active, gone := c.look(); gone || a.proposed && (!active || c.waits()) {
 			return nothing, false
 		}
 	}
