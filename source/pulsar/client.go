@@ -29,6 +29,8 @@ type consumer interface {
 	Chan() <-chan pulsar.ConsumerMessage
 	// AckIDList returns when the broker has confirmed, and not before the connection is back or the consumer is closed.
 	AckIDList(ids []pulsar.MessageID) error
+	// GetLastMessageIDs returns one id, of the last message of the log; its ledger is negative where the log is empty.
+	GetLastMessageIDs() ([]pulsar.TopicMessageID, error)
 	Seek(id pulsar.MessageID) error
 	SeekByTime(t time.Time) error
 	Close()

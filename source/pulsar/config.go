@@ -33,11 +33,12 @@ type Config struct {
 	// else has for longer than BusyTimeout is an error. Default: false.
 	Alone bool
 	// BusyTimeout is how long the subscription of a partition may be held by somebody else before it is told, and with
-	// Alone before it is an error. A broker misses a consumer that has crashed after some seconds. Default: 30 s.
+	// Alone before it is an error. A broker misses a consumer that has crashed at once, one that is frozen 5 s after somebody
+	// has tried. Default: 30 s.
 	BusyTimeout time.Duration
 	// StartTimeout bounds the first wait for the brokers; after it Accept returns an error. Default: 0, wait for ever.
 	StartTimeout time.Duration
-	// OperationTimeout is how long the broker may take to answer one request. Default: 10 s.
+	// OperationTimeout is how long the broker may take to answer one request, and Store to answer a claim. Default: 10 s.
 	OperationTimeout time.Duration
 	// ReleaseTimeout bounds how long Release waits for the broker to let a partition go; what lasts longer goes on
 	// behind it. Default: 5 s.
@@ -71,8 +72,12 @@ type Config struct {
 	// nothing above a batch that is settled in part.
 	BatchIndexAcks bool
 	// Store keeps the progress beside the brokers: exact whatever the batches, and fenced by epochs, which the brokers
-	// have not. Default: nil, the subscription's acknowledgements are the progress.
+	// have not. It is of one cluster, see Cluster. Default: nil, the subscription's acknowledgements are the progress.
 	Store commit.Store
+	// Cluster names the brokers in what Store keeps: progress of a cluster of another name is not used, the partition begins
+	// where its subscription stands. All processes give the same, and another one when the brokers have lost their data.
+	// Default: the hosts and ports of the URL.
+	Cluster string
 	// KeyReader decrypts messages. Default: nil, an encrypted message is an error of its partition.
 	KeyReader crypto.KeyReader
 	// ReceiverQueueSize is how many messages the client library asks for ahead, for each partition; a batch that was

@@ -32,6 +32,7 @@ type contender struct {
 	changed chan struct{}               // something below has changed; for run
 	news    chan struct{}               // the same; for campaign
 	weary   *backoff.ExponentialBackOff // between ownerships that end at once; of run
+	faults  *backoff.ExponentialBackOff // between tries to begin one, with the lock taken; of run
 
 	mu     sync.Mutex
 	active bool       // the broker proposes us, as last heard
@@ -47,6 +48,7 @@ func newContender(s *Source, topic, stream string, number int32, late bool) *con
 	return &contender{
 		s: s, topic: topic, stream: stream, number: number, late: late,
 		changed: make(chan struct{}, 1), news: make(chan struct{}, 1), ended: make(chan struct{}),
+		faults: newBackoff(firstRetry, mostRetry),
 	}
 }
 
@@ -124,6 +126,7 @@ func (c *contender) run(ctx context.Context) {
 // contend takes the partition whenever it is proposed to us. It returns when there is to be no candidate, or another one:
 // ctx has ended, the topic is gone, the partition was given up and nobody asks for another, or the broker has told nobody.
 func (c *contender) contend(ctx context.Context) {
+	defer c.untroubled()
 	for ctx.Err() == nil && !c.s.over() {
 		active, gone := c.look()
 		switch {
@@ -132,6 +135,7 @@ func (c *contender) contend(ctx context.Context) {
 		case active && c.settles(ctx):
 			continue
 		case !active:
+			c.untroubled()
 			if c.orphaned(ctx) {
 				return
 			}

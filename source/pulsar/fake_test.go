@@ -31,6 +31,7 @@ type fakeBroker struct {
 	down       bool
 	dropped    int                      // so many of its next words about candidates are lost
 	hang       chan struct{}            // calls of the library do not return before it is closed; nil: they do
+	only       fakeCall                 // which hang; zero: all
 	refuse     func() error             // what a subscription is answered; nil: it is accepted
 	lookup     func(topic string) error // what a look-up is answered; nil: what there is
 	creates    bool                     // it makes a topic that is asked for
@@ -40,6 +41,18 @@ type fakeBroker struct {
 	journal    []fakeRequest            // in the order in which they came
 	requests   int
 }
+
+// fakeCall is a kind of calls of the library.
+type fakeCall string
+
+const (
+	callPartitions fakeCall = "partitions"
+	callCandidate  fakeCall = "candidate"
+	callAttach     fakeCall = "attach"
+	callLast       fakeCall = "last message"
+	callSeek       fakeCall = "seek"
+	callClose      fakeCall = "close"
+)
 
 // fakeRequest is an acknowledgement request that has come.
 type fakeRequest struct {
@@ -72,6 +85,7 @@ type fakeTopic struct {
 type fakeEntry struct {
 	ledger, entry int64
 	index         int64
+	at            time.Time
 	msgs          []keystrand.Message
 	sealed        bool
 	acked         []bool
@@ -146,7 +160,7 @@ func (b *fakeBroker) recreate(topic string) {
 // produce appends one entry: a message, or a batch.
 func (b *fakeBroker) produce(topic string, msgs ...keystrand.Message) *fakeEntry {
 	t := b.topics[topic]
-	e := &fakeEntry{ledger: t.ledger, entry: int64(len(t.entries)), index: t.next, msgs: msgs, acked: make([]bool, len(msgs))}
+	e := &fakeEntry{ledger: t.ledger, entry: int64(len(t.entries)), index: t.next, at: time.Now(), msgs: msgs, acked: make([]bool, len(msgs))}
 	b.change(func() {
 		t.next += int64(len(msgs))
 		t.entries = append(t.entries, e)
@@ -252,18 +266,22 @@ type fakeClient struct {
 	stood     []*fakeCandidate
 }
 
-// hangs waits as long as calls are to.
-func (c *fakeClient) hangs() {
-	c.b.mu.Lock()
-	hang := c.b.hang
-	c.b.mu.Unlock()
-	if hang != nil {
-		<-hang
+// hangs waits as long as calls of a kind are to, or until its consumer is closed.
+func (b *fakeBroker) hangs(call fakeCall, closed <-chan struct{}) {
+	b.mu.Lock()
+	hang, only := b.hang, b.only
+	b.mu.Unlock()
+	if hang == nil || only != "" && only != call {
+		return
+	}
+	select {
+	case <-hang:
+	case <-closed:
 	}
 }
 
 func (c *fakeClient) partitions(topic string) ([]string, error) {
-	c.hangs()
+	c.b.hangs(callPartitions, nil)
 	c.b.mu.Lock()
 	_, there := c.b.partitions[topic]
 	creates, lookup := c.b.creates && !there, c.b.lookup
@@ -308,7 +326,10 @@ func (c *fakeClient) crash() {
 	}
 }
 
-func (c *fakeClient) close() { c.crash() }
+func (c *fakeClient) close() {
+	c.b.hangs(callClose, nil)
+	c.crash()
+}
 
 func (c *fakeClient) admitted(topic string) (*fakeTopic, error) {
 	c.mu.Lock()
@@ -338,7 +359,7 @@ type fakeCandidate struct {
 }
 
 func (c *fakeClient) candidate(o candidacy) (closer, error) {
-	c.hangs()
+	c.b.hangs(callCandidate, nil)
 	f := &fakeCandidate{b: c.b, s: c.s, o: o}
 	var err error
 	c.b.change(func() {
@@ -414,7 +435,7 @@ type fakeConsumer struct {
 type fakeTracker struct{ acked []bool }
 
 func (c *fakeClient) attach(o attachment) (consumer, error) {
-	c.hangs()
+	c.b.hangs(callAttach, nil)
 	d := &fakeConsumer{
 		b: c.b, s: c.s, byBatch: c.byBatch, subscription: o.subscription, ch: make(chan pulsar.ConsumerMessage, 10),
 		closed: make(chan struct{}), ended: make(chan struct{}),
@@ -451,8 +472,58 @@ func (c *fakeClient) attach(o attachment) (consumer, error) {
 }
 
 func (d *fakeConsumer) Chan() <-chan pulsar.ConsumerMessage { return d.ch }
-func (d *fakeConsumer) Seek(pulsar.MessageID) error         { return nil }
-func (d *fakeConsumer) SeekByTime(time.Time) error          { return nil }
+
+// fakeTopicID is the id of a topic's last message.
+type fakeTopicID struct {
+	pulsar.MessageID
+	topic string
+}
+
+func (i fakeTopicID) Topic() string { return i.topic }
+
+func (d *fakeConsumer) GetLastMessageIDs() ([]pulsar.TopicMessageID, error) {
+	d.b.hangs(callLast, d.closed)
+	d.b.mu.Lock()
+	defer d.b.mu.Unlock()
+	if d.cut || d.b.down {
+		return nil, errFakeDown
+	}
+	last := &testID{ledger: -1, entry: -1, batch: -1}
+	if n := len(d.t.entries); n > 0 {
+		e := d.t.entries[n-1]
+		last = &testID{ledger: e.ledger, entry: e.entry, batch: int32(len(e.msgs)) - 1}
+	}
+	return []pulsar.TopicMessageID{fakeTopicID{last, d.t.name}}, nil
+}
+
+// Seek moves the subscription to an entry, not behind it.
+func (d *fakeConsumer) Seek(id pulsar.MessageID) error {
+	to := position{ledger: id.LedgerID(), entry: id.EntryID()}
+	return d.move(func(e *fakeEntry) bool { return position{ledger: e.ledger, entry: e.entry}.compare(to) < 0 })
+}
+
+func (d *fakeConsumer) SeekByTime(t time.Time) error {
+	return d.move(func(e *fakeEntry) bool { return e.at.Before(t) })
+}
+
+// move makes the broker take what is behind it for acknowledged, and nothing else.
+func (d *fakeConsumer) move(behind func(e *fakeEntry) bool) error {
+	d.b.hangs(callSeek, d.closed)
+	select {
+	case <-d.closed:
+		return errFakeClosed
+	default:
+	}
+	d.b.change(func() {
+		for _, e := range d.t.entries {
+			for i := range e.acked {
+				e.acked[i] = behind(e)
+			}
+		}
+		d.rewind()
+	})
+	return nil
+}
 
 // rewind lets everything come again that is not acknowledged; what is in the channel stays there.
 func (d *fakeConsumer) rewind() {

@@ -130,12 +130,21 @@ func numbered(from, to int) []keystrand.Message {
 // memStore keeps progress in memory.
 type memStore struct {
 	mu    sync.Mutex
+	claim func(ctx context.Context) error // called before a claim, without the lock; nil: it works
 	saved map[string]commit.Progress
 }
 
 func newMemStore() *memStore { return &memStore{saved: make(map[string]commit.Progress)} }
 
-func (s *memStore) Claim(_ context.Context, stream string, partition int32, epoch int64) (*commit.Progress, error) {
+func (s *memStore) Claim(ctx context.Context, stream string, partition int32, epoch int64) (*commit.Progress, error) {
+	s.mu.Lock()
+	claim := s.claim
+	s.mu.Unlock()
+	if claim != nil {
+		if err := claim(ctx); err != nil {
+			return nil, err
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	name := fmt.Sprintf("%s/%d", stream, partition)
@@ -143,6 +152,19 @@ func (s *memStore) Claim(_ context.Context, stream string, partition int32, epoc
 	p.Epoch = max(p.Epoch+1, epoch)
 	s.saved[name] = p
 	return &p, nil
+}
+
+// claims sets what is called before a claim.
+func (s *memStore) claims(f func(ctx context.Context) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.claim = f
+}
+
+func (s *memStore) at(stream string, partition int32) commit.Progress {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.saved[fmt.Sprintf("%s/%d", stream, partition)]
 }
 
 func (s *memStore) Save(_ context.Context, stream string, partition int32, p *commit.Progress) error {

@@ -2,12 +2,10 @@ package pulsar
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"time"
 
-	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
 )
 
@@ -33,37 +31,14 @@ func (c *contender) attach(ctx context.Context) *Partition {
 	if !ok {
 		return nil
 	}
-	fail := func() *Partition {
+	if moves {
+		c.move(ctx, cons.consumer)
+		return nil
+	}
+	restored := c.claim(ctx, cons.consumer)
+	if restored == nil {
 		s.apart(cons.Close)
 		return nil
-	}
-	if moves {
-		err := s.bounded(ctx, func() error {
-			defer cons.Close() // another reads on: a consumer that is moved loses its connection
-			return s.cfg.Start.seek(cons, c.stream, c.number)
-		})
-		if err != nil {
-			s.health.Fails(ctx, "seek "+c.name(), fmt.Errorf("subscription %q: %w", s.subscription, err))
-			sleep(ctx, mostBusyRetry)
-			return nil
-		}
-		s.health.Works(ctx, "seek "+c.name())
-		s.seeked(c.topic)
-		return nil
-	}
-	epoch := s.nextEpoch(c.topic)
-	restored := &commit.Progress{Epoch: epoch}
-	if s.cfg.Store != nil {
-		var err error
-		if restored, err = s.cfg.Store.Claim(ctx, c.stream, c.number, epoch); err != nil {
-			if ctx.Err() == nil {
-				s.health.Fails(ctx, "claim "+c.name(), err)
-				sleep(ctx, mostBusyRetry)
-			}
-			return fail()
-		}
-		s.health.Works(ctx, "claim "+c.name())
-		s.claimed(c.topic, restored.Epoch)
 	}
 	p := newPartition(c, source.ID{Stream: c.stream, Partition: c.number, Epoch: restored.Epoch}, cons.consumer, restored)
 	s.running.Go(func() { p.acker.run(ctx) })
@@ -73,6 +48,27 @@ func (c *contender) attach(ctx context.Context) *Partition {
 	}
 	s.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "pulsar: owns", slog.String("partition", p.id.String()))
 	return p
+}
+
+// move moves the subscription as Start says, and closes the consumer: moving costs it its connection, another reads on.
+func (c *contender) move(ctx context.Context, cons consumer) {
+	s := c.s
+	var err error
+	if s.cfg.Store != nil && s.cfg.Start.names(c.stream, c.number) {
+		err = c.restart(ctx)
+	}
+	if err == nil {
+		err = s.bounded(ctx, func() error {
+			defer cons.Close()
+			return s.cfg.Start.seek(cons, c.stream, c.number)
+		})
+	}
+	if err != nil {
+		s.apart(cons.Close) // which ends a call that hangs: it must not keep the lock
+	}
+	if c.begun(ctx, seeking, err) {
+		s.seeked(c.topic)
+	}
 }
 
 // hold notes which partition is offered or owned. It reports false when a connection has gone since breaks was asked for.

@@ -38,12 +38,13 @@ func Earliest() Start { return Start{} }
 func Latest() Start { return Start{kind: startLatest} }
 
 // At moves the subscription, each time the process starts, to the first message published at t or later: what is settled
-// comes again, what is not is skipped. It needs Config.Alone, for others must not have a subscription moved under them.
+// comes again, what is not is skipped, and what Config.Store has of the partition is dropped. It needs Config.Alone, for
+// others must not have a subscription moved under them.
 func At(t time.Time) Start { return Start{kind: startAt, at: t} }
 
 // After moves the subscription, each time the process starts, behind these messages, by topic as given to New and
-// partition; what is not named stays where it is. A broker takes an id that is not in its log for
-// the nearest that is; one of another cluster means nothing. It needs Config.Alone.
+// partition, as At does; what is not named stays where it is. A broker takes an id that is not in its log for the nearest
+// that is; one of another cluster means nothing. It needs Config.Alone.
 func After(ids map[string]map[int32]MessageID) Start { return Start{kind: startAfter, ids: ids} }
 
 func (s Start) moves() bool { return s.kind == startAt || s.kind == startAfter }
@@ -64,6 +65,12 @@ func (s Start) validate(alone bool) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// names tells whether Start moves the subscription of a partition.
+func (s Start) names(stream string, number int32) bool {
+	_, named := s.ids[stream][number]
+	return s.kind == startAt || named
 }
 
 // skips returns the last message of a partition that is not wanted, if Start names one. A broker moves a subscription to a

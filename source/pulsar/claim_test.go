@@ -1,0 +1,290 @@
+// Virtual time: every test here makes a bubble, by the harness.
+
+package pulsar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/keystrand/keystrand/commit"
+)
+
+// offset returns the packed offset of a message of the fake's first topic.
+func offset(t *testing.T, entry int64, batch int32) int64 {
+	t.Helper()
+	o, err := pack(position{ledger: 11, entry: entry, batch: batch})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+func TestProgressInTheStoreIsUsedForItsOwnLogAlone(t *testing.T) {
+	const old = int64(5000) << (entryBits + batchBits) // of a cluster with more ledgers
+	for _, c := range []struct {
+		name   string
+		cfg    Config
+		stored commit.Progress
+		late   bool // the log is empty when the partition is attached
+		first  string
+		says   []string
+	}{
+		{name: "ours", stored: commit.Progress{Log: "fake:6650", Frontier: offset(t, 2, 0)}, first: "2"},
+		{name: "without a name", stored: commit.Progress{Frontier: offset(t, 2, 0)}, first: "2"},
+		{name: "of the cluster that is named", cfg: Config{Cluster: "west"}, stored: commit.Progress{Log: "west", Frontier: offset(t, 2, 0)}, first: "2"},
+		{name: "to the last message", stored: commit.Progress{Log: "fake:6650", Frontier: offset(t, 3, 2) + 1}},
+		{
+			name: "of another cluster", stored: commit.Progress{Log: "elsewhere:6650", Frontier: offset(t, 2, 0)}, first: "0",
+			says: []string{"stream=orders", "partition=0", "subscription=billing", "stored_cluster=elsewhere:6650", " cluster=fake:6650"},
+		},
+		{
+			name: "of another cluster, with a name", cfg: Config{Cluster: "west"}, stored: commit.Progress{Log: "fake:6650", Frontier: offset(t, 2, 0)},
+			first: "0", says: []string{"stored_cluster=fake:6650", " cluster=west"},
+		},
+		{
+			name: "behind the last message", stored: commit.Progress{Log: "fake:6650", Frontier: old}, first: "0",
+			says: []string{"stream=orders", "behind the last message"},
+		},
+		{
+			name: "ahead behind the last message", stored: commit.Progress{Frontier: offset(t, 2, 0), Ahead: []commit.Range{{From: old, To: old + 1}}},
+			first: "0", says: []string{"behind the last message"},
+		},
+		{name: "of a log that was not empty", late: true, stored: commit.Progress{Frontier: old}, first: "0"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inBubble(t, func(w world) {
+				t, b := w.t, w.b
+				var told strings.Builder
+				store := newMemStore()
+				c.stored.Epoch = 7
+				store.saved["orders/0"] = c.stored
+				cfg := c.cfg
+				cfg.Store, cfg.Logger = store, slog.New(slog.NewTextHandler(&told, nil))
+				fill := func() {
+					for _, msg := range numbered(0, 3) {
+						b.produce(topic0, msg)
+					}
+					b.produce(topic0, numbered(3, 6)...)
+				}
+				if !c.late {
+					fill()
+				}
+				m := join(t, b, cfg, "orders")
+				p := m.accept()
+				if c.late {
+					fill()
+				}
+				r := p.Restored()
+				if used := r.Frontier != 0; used != (c.first != "0") || r.Log != m.s.cluster() || r.Epoch <= 7 || !used && len(r.Ahead) > 0 {
+					t.Errorf("restored %+v", r)
+				}
+				elsewhere := c.stored.Log != "" && c.stored.Log != m.s.cluster()
+				if kept := store.at("orders", 0).Frontier != 0; kept != (c.first != "0" || elsewhere) {
+					t.Errorf("stored is %+v", store.at("orders", 0))
+				}
+				var next, left int64 = 6, 0
+				if c.first == "" {
+					nothing(t, p)
+				} else {
+					msgs := read(t, p, 1)
+					if string(msgs[0].Value) != c.first {
+						t.Errorf("first comes %s, want %s", msgs[0].Value, c.first)
+					}
+					next = int64(c.first[0] - '0')
+					left = 6 - next
+				}
+				// What it settles is acknowledged, should the broker have forgotten; nothing else is.
+				time.Sleep(second)
+				if got := b.unacked(topic0); int64(len(got)) != left || left > 0 && got[0] != next {
+					t.Errorf("not acknowledged are %v, want from %d on", got, next)
+				}
+				warned := strings.Contains(told.String(), "not of this log")
+				if warned != (len(c.says) > 0) {
+					t.Errorf("the log says %s", told.String())
+				}
+				for _, text := range c.says {
+					if !strings.Contains(told.String(), text) {
+						t.Errorf("the log says %s, want %q", told.String(), text)
+					}
+				}
+				end := offset(t, 3, 2) + 1
+				if _, err := p.Commit(t.Context(), &commit.Progress{Frontier: end}); err != nil {
+					t.Fatal(err)
+				}
+				if got := store.at("orders", 0); got.Log != m.s.cluster() || got.Epoch != p.ID().Epoch || got.Frontier != end {
+					t.Errorf("stored %+v by %v", got, p.ID())
+				}
+				_ = p.Release(t.Context())
+			})
+		})
+	}
+}
+
+// A store's progress names the cluster, not the topic: that a cluster numbers no two ledgers alike keeps them apart.
+func TestTopicThatIsMadeAgainIsNotSkippedByItsOldProgress(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		m := join(t, b, Config{Store: newMemStore()}, "orders")
+		p := m.accept()
+		for _, msg := range numbered(0, 5) {
+			b.produce(topic0, msg)
+		}
+		msgs := read(t, p, 5)
+		settle(t, p, msgs[1].Offset, commit.Range{From: msgs[3].Offset, To: msgs[4].Offset})
+		_ = p.Release(t.Context())
+		b.recreate("orders")
+		for _, msg := range numbered(100, 105) {
+			b.produce(topic0, msg)
+		}
+		q := m.accept()
+		for i, msg := range read(t, q, 5) {
+			if want := fmt.Sprint(100 + i); string(msg.Value) != want || q.Restored().Settled(msg.Offset) {
+				t.Errorf("message %s at offset %d comes, want %s, not settled", msg.Value, msg.Offset, want)
+			}
+		}
+		time.Sleep(second)
+		if got := b.unacked(topic0); len(got) != 5 {
+			t.Errorf("not acknowledged are %v, want all", got)
+		}
+		_ = q.Release(t.Context())
+	})
+}
+
+func TestClusterIsNamedByTheHostsOfItsURL(t *testing.T) {
+	for url, want := range map[string]string{
+		"pulsar://b:6650,A:6650": "a:6650,b:6650",
+		"pulsar+ssl://a:6651/":   "a:6651",
+	} {
+		s, err := New(url, "billing", []string{"orders"}, Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.cluster(); got != want {
+			t.Errorf("cluster of %s = %s, want %s", url, got, want)
+		}
+	}
+}
+
+func TestCommitDoesNotGoBack(t *testing.T) {
+	for _, store := range []commit.Store{nil, newMemStore()} {
+		inBubble(t, func(w world) {
+			t, b := w.t, w.b
+			m := join(t, b, Config{Store: store}, "orders")
+			p := m.accept()
+			for _, msg := range numbered(0, 3) {
+				b.produce(topic0, msg)
+			}
+			msgs := read(t, p, 3)
+			settle(t, p, msgs[2].Offset)
+			if _, err := p.Commit(t.Context(), &commit.Progress{Frontier: msgs[1].Offset}); err == nil || !strings.Contains(err.Error(), "committed before") {
+				t.Errorf("commit of an earlier frontier = %v", err)
+			}
+			settle(t, p, msgs[2].Offset)
+			_ = p.Release(t.Context())
+		})
+	}
+}
+
+func TestStoreThatFailsIsToldAndAskedAgainAtAPace(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		store := newMemStore()
+		down := errors.New("no space left")
+		var asked atomic.Int64
+		store.claims(func(context.Context) error {
+			asked.Add(1)
+			return down
+		})
+		m := join(t, b, Config{Store: store, Name: "m"}, "orders")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := m.s.Accept(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		tr := m.s.Report().Trouble
+		if len(tr) != 1 || tr[0].What != "claim orders/0" || !errors.Is(tr[0].Err, down) || !strings.Contains(tr[0].Err.Error(), "billing") {
+			t.Errorf("trouble is %v", tr)
+		}
+		if n := asked.Load(); n < 10 || n > 60 {
+			t.Errorf("asked %d times in a minute", n)
+		}
+		// Who is not proposed any more has no trouble with it.
+		got := accepting(t.Context(), m)
+		other := join(t, b, Config{Store: newMemStore(), Name: "a"}, "orders")
+		p := other.accept()
+		time.Sleep(10 * second)
+		if tr := m.s.Report().Trouble; len(tr) != 0 {
+			t.Errorf("trouble is %v, want none", tr)
+		}
+		store.claims(nil)
+		_ = p.Release(t.Context())
+		_ = other.s.Close()
+		_ = (<-got).Release(t.Context())
+	})
+}
+
+func TestStoreThatHangsIsBoundedAndTold(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		store := newMemStore()
+		var claims atomic.Int64
+		store.claims(func(ctx context.Context) error {
+			begin := time.Now()
+			<-ctx.Done()
+			if d := time.Since(begin); d > 10*second {
+				t.Errorf("a claim went on for %v, want it to end after OperationTimeout", d)
+			}
+			claims.Add(1)
+			return context.Cause(ctx)
+		})
+		m := join(t, b, Config{Store: store}, "orders")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := m.s.Accept(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		if tr := m.s.Report().Trouble; len(tr) != 1 || tr[0].What != "claim orders/0" || !strings.Contains(tr[0].Err.Error(), "no answer within 10s") {
+			t.Errorf("trouble is %v", tr)
+		}
+		if n := claims.Load(); n < 3 {
+			t.Errorf("%d claims have ended in a minute", n)
+		}
+		store.claims(nil)
+		_ = m.accept().Release(t.Context())
+	})
+}
+
+func TestLockIsNotKeptFromTheNextOwnerWhileTheStoreHangs(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		store, hanging := newMemStore(), newMemStore()
+		hanging.claims(func(ctx context.Context) error {
+			<-ctx.Done()
+			return context.Cause(ctx)
+		})
+		var told strings.Builder
+		log := slog.New(slog.NewTextHandler(&told, nil))
+		m := join(t, b, Config{Store: hanging, Name: "m", OperationTimeout: time.Hour, Logger: log}, "orders")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := m.s.Accept(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		other := join(t, b, Config{Store: store, Name: "a"}, "orders")
+		begin := time.Now()
+		p := other.accept()
+		if d := time.Since(begin); d > 5*second {
+			t.Errorf("accepted after %v", d)
+		}
+		if strings.Contains(told.String(), "trying again") {
+			t.Errorf("the store was not given the time to answer, and the log says %s", told.String())
+		}
+		_ = p.Release(t.Context())
+	})
+}

@@ -1,0 +1,116 @@
+// Virtual time: every test here makes a bubble, by the harness.
+
+package pulsar
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/keystrand/keystrand/commit"
+)
+
+// Message 5 is the third of a batch.
+func TestAfterBeginsBehindTheMessageThatIsNamed(t *testing.T) {
+	for id, first := range map[MessageID]int{{Ledger: 11, Entry: 1}: 2, {Ledger: 11, Entry: 3, Batch: 1}: 5} {
+		for _, store := range []commit.Store{nil, newMemStore()} {
+			inBubble(t, func(w world) {
+				t, b := w.t, w.b
+				for _, msg := range numbered(0, 3) {
+					b.produce(topic0, msg)
+				}
+				b.produce(topic0, numbered(3, 8)...)
+				m := join(t, b, Config{Alone: true, Store: store, Start: After(map[string]map[int32]MessageID{"orders": {0: id}})}, "orders")
+				p := m.accept()
+				msgs := read(t, p, 8-first)
+				if string(msgs[0].Value) != fmt.Sprint(first) {
+					t.Errorf("after %v comes %s first, want %d", id, msgs[0].Value, first)
+				}
+				nothing(t, p)
+				settle(t, p, msgs[len(msgs)-1].Offset+1)
+				time.Sleep(second)
+				if got := b.unacked(topic0); len(got) != 0 {
+					t.Errorf("not acknowledged are %v", got)
+				}
+				_ = p.Release(t.Context())
+			})
+		}
+	}
+}
+
+// stored lets a first process store the progress of a log of 6 messages: that 3 and 5 are not settled.
+func stored(t *testing.T, b *fakeBroker, store *memStore) *Partition {
+	t.Helper()
+	m := join(t, b, Config{Alone: true, Store: store}, "orders")
+	p := m.accept()
+	for _, msg := range numbered(0, 6) {
+		b.produce(topic0, msg)
+		time.Sleep(second)
+	}
+	msgs := read(t, p, 6)
+	settle(t, p, msgs[3].Offset, commit.Range{From: msgs[4].Offset, To: msgs[4].Offset + 1})
+	time.Sleep(second)
+	_ = p.Release(t.Context())
+	_ = m.s.Close()
+	return p
+}
+
+// What the store has is about the log before the subscription was moved, in either direction.
+func TestStartThatMovesMakesTheStoreForget(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		for name, c := range map[string]struct {
+			start func() Start
+			first string
+			kept  bool
+		}{
+			"back by id":       {func() Start { return After(map[string]map[int32]MessageID{"orders": {0: {Ledger: 11}}}) }, "1", false},
+			"back by time":     {func() Start { return At(time.Unix(1, 0)) }, "0", false},
+			"on by time":       {func() Start { return At(b.topics[topic0].entries[5].at) }, "5", false},
+			"another is named": {func() Start { return After(map[string]map[int32]MessageID{"orders": {7: {Ledger: 11}}}) }, "3", true},
+		} {
+			b.remove("orders")
+			b.ledger = 10
+			b.create("orders", 1)
+			store := newMemStore()
+			before := stored(t, b, store)
+			m := join(t, b, Config{Alone: true, Store: store, Start: c.start()}, "orders")
+			p := m.accept()
+			r := p.Restored()
+			if kept := r.Frontier != 0 || len(r.Ahead) > 0; kept != c.kept || r.Epoch != p.ID().Epoch || r.Epoch <= before.ID().Epoch {
+				t.Errorf("%s: restored %+v, after %v", name, r, before.ID())
+			}
+			if msgs := read(t, p, 1); string(msgs[0].Value) != c.first {
+				t.Errorf("%s: first comes %s, want %s", name, msgs[0].Value, c.first)
+			}
+			_ = p.Release(t.Context())
+			_ = m.s.Close()
+		}
+	})
+}
+
+func TestStartMovesOnceAProcess(t *testing.T) {
+	for _, store := range []*memStore{nil, newMemStore()} {
+		inBubble(t, func(w world) {
+			t, b := w.t, w.b
+			cfg := Config{Alone: true, Start: At(time.Unix(1, 0))}
+			if store != nil {
+				cfg.Store = store
+			}
+			for _, msg := range numbered(0, 6) {
+				b.produce(topic0, msg)
+			}
+			m := join(t, b, cfg, "orders")
+			p := m.accept()
+			settle(t, p, read(t, p, 6)[2].Offset)
+			time.Sleep(second)
+			b.cut(topic0, "")
+			_ = p.Release(t.Context())
+			q := m.accept()
+			if msgs := read(t, q, 4); string(msgs[0].Value) != "2" {
+				t.Errorf("after a broken connection comes %s first, want 2", msgs[0].Value)
+			}
+			_ = q.Release(t.Context())
+		})
+	}
+}
