@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -92,13 +93,20 @@ func (w *churner) own(p source.Partition) {
 		settled []int64
 		next    int64
 	)
-	asked := false
+	restored, asked := p.Restored(), false
 	for w.dead.Err() == nil {
 		if !asked && w.ctx.Err() == nil {
 			ctx, cancel := context.WithTimeout(w.ctx, 300*time.Millisecond)
 			b := source.Batch{MaxMessages: 1 + w.c.n(6), MaxBytes: 1 << 20}
 			if err := p.Fetch(ctx, &b); err == nil {
-				open, next = append(open, b.Messages...), b.Next
+				next = b.Next
+				for _, m := range b.Messages {
+					if restored.Settled(m.Offset) {
+						settled = append(settled, m.Offset)
+					} else {
+						open = append(open, m)
+					}
+				}
 			} else if !errors.Is(err, source.ErrLeaving) && ctx.Err() == nil {
 				w.c.t.Errorf("fetch: %v", err)
 			}
@@ -150,19 +158,14 @@ func progress(p source.Partition, open []keystrand.Message, settled []int64, nex
 	for i := range open {
 		pr.Frontier = min(pr.Frontier, open[i].Offset)
 	}
-	above := make(map[int64]bool)
+	settled = slices.Clone(settled)
+	slices.Sort(settled)
 	for _, o := range settled {
-		if o >= pr.Frontier {
-			above[o] = true
-		}
-	}
-	for o := pr.Frontier; o < next; o++ {
-		if !above[o] {
-			continue
-		}
-		if n := len(pr.Ahead); n > 0 && pr.Ahead[n-1].To == o {
+		switch n := len(pr.Ahead); {
+		case o < pr.Frontier:
+		case n > 0 && pr.Ahead[n-1].To == o:
 			pr.Ahead[n-1].To++
-		} else {
+		default:
 			pr.Ahead = append(pr.Ahead, commit.Range{From: o, To: o + 1})
 		}
 	}
@@ -182,20 +185,25 @@ func (w *churner) leave(crash bool) {
 }
 
 func TestChurnKeepsOrderAndLosesNothing(t *testing.T) {
-	for seed := range uint64(40) {
-		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { churnOnce(t, seed) })
-		})
+	for _, stored := range []bool{false, true} {
+		for seed := range uint64(40) {
+			t.Run(fmt.Sprintf("stored=%t/seed=%d", stored, seed), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { churnOnce(t, seed, stored) })
+			})
+		}
 	}
 }
 
-func churnOnce(t *testing.T, seed uint64) {
+func churnOnce(t *testing.T, seed uint64, stored bool) {
 	t.Helper()
 	const partitions, keys, total = 2, 4, 150
 	b := newFakeBroker()
 	b.batchAcks = seed%4 == 3
 	b.create("orders", partitions)
 	c := &churn{t: t, b: b, cfg: Config{BatchIndexAcks: b.batchAcks}, rand: rand.New(rand.NewPCG(seed, 1)), events: make(map[string][]int)}
+	if stored {
+		c.cfg.Store = newMemStore()
+	}
 	faulty := true // guarded by the broker's mu
 	b.fault = func() ackFault {
 		if !faulty || c.n(4) > 0 {
