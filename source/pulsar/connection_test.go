@@ -208,6 +208,36 @@ func TestConnectionThatGoesWhileAttachingCostsAnotherTry(t *testing.T) {
 	})
 }
 
+// The library does not say of which consumer the broker told it while it was being attached.
+func TestConsumerThatTheBrokerEndsWhileAttachingCostsAnotherTry(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		var m *member
+		tries := 0
+		b.taken = func(topic string) {
+			if tries++; tries > 1 {
+				return
+			}
+			b.change(func() {
+				b.topics[topic].holder.cut = true
+				b.topics[topic].holder = nil
+			})
+			m.s.unknown()
+		}
+		m = join(t, b, Config{}, "orders")
+		p := m.accept()
+		b.produce(topic0, numbered(0, 1)...)
+		read(t, p, 1)
+		// What is owned is not meant.
+		m.s.unknown()
+		time.Sleep(second)
+		if leaving, _, _ := p.told(); leaving || tries != 2 {
+			t.Errorf("attached %d times, leaving %t; want 2, and that it stays", tries, leaving)
+		}
+		_ = p.Release(t.Context())
+	})
+}
+
 func TestSlowReleaseIsNoErrorAndGoesOnBehind(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b

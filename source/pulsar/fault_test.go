@@ -310,6 +310,30 @@ func TestPartitionsThatAreAddedAndDeletedAreNoticed(t *testing.T) {
 	})
 }
 
+func TestTopicThatIsDeletedIsNotTakenForTheOneThatLookingForItMakes(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		m := join(t, b, Config{}, "orders")
+		p := m.accept()
+		b.change(func() { b.creates = true })
+		b.remove("orders")
+		if l := <-p.Leaving(); !l.Lost {
+			t.Errorf("leaving says %+v, want lost", l)
+		}
+		_ = p.Release(t.Context())
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		defer cancel()
+		if q, err := m.s.Accept(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("accepted %v, %v", q, err)
+		}
+		if tr := m.s.Report().Trouble; len(tr) != 1 || !errors.Is(tr[0].Err, errGone) {
+			t.Errorf("trouble is %v", tr)
+		}
+		b.create("orders", 1)
+		_ = m.accept().Release(t.Context())
+	})
+}
+
 func TestAcceptTellsWhatCannotHeal(t *testing.T) {
 	for _, c := range []struct {
 		name  string
