@@ -148,7 +148,7 @@ type Report struct {
 	Trouble []Trouble
 	// Stalled are the partitions that stand below the end of their logs although nothing holds them back here.
 	Stalled []ID
-	// Losses are the ownerships that were lost since the start; zero for a source that does not count them.
+	// Losses are the ownerships that were lost since the start.
 	Losses Losses
 }
 

@@ -192,6 +192,7 @@ func (g *generation) handOver(ctx context.Context) {
 	defer stop()
 	beating.Go(func() { g.heart(hearts) })
 	for {
+		why := "the source was closed"
 		select {
 		case <-g.wake:
 			if len(g.living()) == 0 {
@@ -199,13 +200,15 @@ func (g *generation) handOver(ctx context.Context) {
 			}
 			continue
 		case <-g.fenced:
+			why = "the group has gone on without this member"
 		case <-hearts.Done():
+			why = "it was not released before the rebalance timeout"
 			s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "kafka: partitions were not released in time, they are lost",
 				slog.String("group", s.group), slog.Int("partitions", len(g.living())), slog.Duration("rebalance_timeout", s.cfg.RebalanceTimeout))
 		case <-s.closing:
 		}
 		for _, p := range g.living() {
-			p.lose()
+			p.lose(why)
 		}
 		return
 	}

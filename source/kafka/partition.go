@@ -129,7 +129,7 @@ func (p *Partition) replaced(ctx context.Context, err error) bool {
 		p.gen.forced[p.name] = fetch.Query{Latest: s.cfg.OutOfRange == OutOfRangeLatest}
 	}
 	s.mu.Unlock()
-	p.lose()
+	p.lose(err.Error())
 	s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "kafka: the log was replaced, the partition begins anew",
 		slog.String("partition", p.id.String()), slog.Any("error", err))
 	return true
@@ -214,7 +214,7 @@ func (p *Partition) ask(l source.Leave) {
 }
 
 // lose tells the pipeline that the partition is lost.
-func (p *Partition) lose() {
+func (p *Partition) lose(why string) {
 	p.mu.Lock()
 	if p.lost || p.released {
 		p.mu.Unlock()
@@ -223,6 +223,7 @@ func (p *Partition) lose() {
 	p.lost = true
 	interrupt := p.interrupt
 	p.mu.Unlock()
+	p.gen.s.lost(p.id, why)
 	p.leaving <- source.Leave{Lost: true} // there is room: each of the two values is sent once
 	if interrupt != nil {
 		interrupt(source.ErrLeaving)

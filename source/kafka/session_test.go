@@ -141,6 +141,11 @@ func TestMemberThatIsCutOffLosesItsPartitionsBeforeOthersGetThem(t *testing.T) {
 			t.Errorf("others have the partitions %v after the cut, the session is 6s", d)
 		}
 		working.Wait()
+		losses := a.Report().Losses
+		if losses.Count != 4 || as[losses.Last.Partition] == nil || losses.At.After(taken) || losses.At.Before(cut) ||
+			losses.Why != "the group has gone on without this member" {
+			t.Errorf("told are the losses %+v, want 4, and the last with its time and reason", losses)
+		}
 		for n, k := range workers {
 			if !k.lost.Before(taken) {
 				t.Errorf("partition %d: told after %v that it is lost, others have it after %v", n, k.lost.Sub(cut), taken.Sub(cut))

@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/keystrand/keystrand/source/internal/health"
 
@@ -58,6 +59,7 @@ type Source struct {
 	ends    map[partitionName]int64      // where a finite source stops
 	done    map[partitionName]bool       // has come there
 	base    *baseline                    // what an overriding Start looks at
+	losses  source.Losses                // of partitions, since the start
 	current *generation                  // nil between generations
 	joined  bool                         // once
 	claims  assign.Claims
@@ -205,6 +207,14 @@ func (s *Source) fail(err error) {
 		s.state = Failed
 	}
 	close(s.failed)
+}
+
+// lost counts an ownership that was lost.
+func (s *Source) lost(id source.ID, why string) {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.losses = source.Losses{Count: s.losses.Count + 1, Last: id, At: now, Why: why}
 }
 
 // release takes a partition back from the pipeline and lets the generation look what is free now.

@@ -37,6 +37,8 @@ type Status struct {
 	// Trouble is what does not work just now and is tried again, by name.
 	Trouble    []source.Trouble
 	Partitions []PartitionStatus
+	// Losses are the ownerships that were lost since the start.
+	Losses source.Losses
 }
 
 // PartitionStatus is a partition that is not released.
@@ -53,7 +55,7 @@ type PartitionStatus struct {
 func (s *Source) Status() Status {
 	st := Status{Trouble: s.health.All()}
 	s.mu.Lock()
-	st.State = s.state
+	st.State, st.Losses = s.state, s.losses
 	if s.current != nil {
 		st.Generation, st.MemberID = s.current.id, s.current.member
 	}
@@ -80,7 +82,9 @@ func (s *Source) Status() Status {
 // Report is Status in the words that all sources share.
 func (s *Source) Report() source.Report {
 	st := s.Status()
-	r := source.Report{State: st.State.String(), Ready: st.State == Member || st.State == HandingOver, Trouble: st.Trouble}
+	r := source.Report{
+		State: st.State.String(), Ready: st.State == Member || st.State == HandingOver, Trouble: st.Trouble, Losses: st.Losses,
+	}
 	for _, p := range st.Partitions {
 		if p.Stalled {
 			r.Stalled = append(r.Stalled, source.ID{Stream: p.Stream, Partition: p.Partition, Epoch: p.Epoch})
