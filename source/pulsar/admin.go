@@ -38,7 +38,7 @@ func (s *Source) surveyPattern(ctx context.Context, known *catalogue) (again tim
 		for _, topic := range known.names {
 			if !slices.Contains(names, topic) {
 				s.health.Forget("look up " + topic)
-				s.contend(ctx, found{stream: topic, late: true, pattern: true})
+				_ = s.contend(ctx, found{stream: topic, late: true, pattern: true}) // none was found that could be another
 			}
 		}
 		known.names, known.listed = names, true

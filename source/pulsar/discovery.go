@@ -79,10 +79,13 @@ func (s *Source) surveyTopic(ctx context.Context, stream string, late, pattern b
 		s.fail(err)
 		return false
 	}
-	if len(topics) > 0 {
+	err = s.contend(ctx, found{stream: stream, topics: topics, late: late, pattern: pattern})
+	switch {
+	case err != nil:
+		s.health.Fails(ctx, "read "+stream, err)
+	case len(topics) > 0:
 		s.health.Forget("read " + stream)
 	}
-	s.contend(ctx, found{stream: stream, topics: topics, late: late, pattern: pattern})
 	return true
 }
 
@@ -150,8 +153,9 @@ type found struct {
 	pattern bool     // the topic is not named, but matches
 }
 
-// contend starts contenders for what is new of a topic, and tells those whose partition is gone, or there again.
-func (s *Source) contend(ctx context.Context, f found) {
+// contend starts contenders for what is new of a topic, and tells those whose partition is gone, or there again. Its error
+// says that what was found is not the topic that was read.
+func (s *Source) contend(ctx context.Context, f found) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	partitioned := false
@@ -173,8 +177,7 @@ func (s *Source) contend(ctx context.Context, f found) {
 		}
 		if partitioned && len(f.topics) == 1 && !strings.HasSuffix(topic, "-partition-0") {
 			// Brokers that create topics by themselves answer so for a partitioned topic that was deleted.
-			s.health.Fails(ctx, "read "+f.stream, fmt.Errorf("%w: it had partitions, and has none now", errGone))
-			return
+			return fmt.Errorf("%w: it had partitions, and has none now", errGone)
 		}
 		c := newContender(s, topic, f.stream, int32(i), f.late)
 		c.passing = f.pattern
@@ -185,6 +188,7 @@ func (s *Source) contend(ctx context.Context, f found) {
 		s.contenders[topic] = c
 		s.running.Go(func() { c.run(ctx) })
 	}
+	return nil
 }
 
 // retire reports whether a contender is to end for good: its topic is gone, and only the list, or a topic that has taken its

@@ -1,8 +1,10 @@
 package pulsar
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -313,7 +315,8 @@ func TestPartitionsThatAreAddedAndDeletedAreNoticed(t *testing.T) {
 func TestTopicThatIsDeletedIsNotTakenForTheOneThatLookingForItMakes(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
-		m := join(t, b, Config{}, "orders")
+		var told bytes.Buffer
+		m := join(t, b, Config{Logger: slog.New(slog.NewTextHandler(&told, nil))}, "orders")
 		p := m.accept()
 		b.change(func() { b.creates = true })
 		b.remove("orders")
@@ -328,6 +331,9 @@ func TestTopicThatIsDeletedIsNotTakenForTheOneThatLookingForItMakes(t *testing.T
 		}
 		if tr := m.s.Report().Trouble; len(tr) != 1 || !errors.Is(tr[0].Err, errGone) {
 			t.Errorf("trouble is %v", tr)
+		}
+		if n := strings.Count(told.String(), errGone.Error()); n != 1 {
+			t.Errorf("the log was told %d times in ten looks:\n%s", n, &told)
 		}
 		b.create("orders", 1)
 		_ = m.accept().Release(t.Context())
