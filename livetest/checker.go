@@ -30,6 +30,7 @@ type checker struct {
 	last    int64
 	now     int  // number of the event
 	crashed bool // a node of the service was killed, and is not back
+	crashes int
 }
 
 type ownerID struct {
@@ -172,6 +173,7 @@ func (c *checker) happened(e *Event, m *member) {
 		m.paused = false
 	case Crashing:
 		c.crashed = true
+		c.crashes++
 		for _, p := range c.places {
 			p.forget(c.h.Forgets)
 		}

@@ -51,6 +51,7 @@ type owner struct {
 	late        int  // messages an older owner has settled meanwhile: this one hands them out, and need not know
 	checked     int  // index of the first message at or above the highest frontier tried
 	frozen      bool // its process was stopped while it owned the place
+	crashes     int  // of the service, that were over when it began
 	lost        bool
 	released    bool
 	cancelled   int64 // when a handler was seen to have been told to end, by its process's clock; 0: none was

@@ -39,6 +39,9 @@ func (c *checker) accepted(e *Event) {
 	o.checked = p.from(e.Progress.Frontier)
 	o.restored = o.tries(e.Progress)
 	o.try, o.stored = o.restored, o.restored
+	if o.crashes = c.crashes; c.crashed {
+		o.crashes--
+	}
 	p.owners[e.Epoch], p.newest = o, o
 }
 
@@ -153,7 +156,8 @@ func (c *checker) stored(e *Event, o *owner) {
 	}
 	t.replays = int(e.Number)
 	o.stored = t
-	p.confirm(t.progress, e.At, c.crashed)
+	// What an owner whom a crash has cut off writes after it, it was told before it, or meanwhile.
+	p.confirm(t.progress, e.At, c.crashed || c.evicted[o.id] && o.crashes < c.crashes)
 	if p.stored == nil || p.stored.number < t.number {
 		p.stored = t
 	}

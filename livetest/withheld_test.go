@@ -40,6 +40,13 @@ func TestCheckerFindsEachBrokenRuleWhereSettledMessagesAreWithheld(t *testing.T)
 			accept("b", 2, 0).handle("b", 2, 1, 2, 3).commit("b", 2, 4).release("b", 2).withholding(disorderly, func(h *History) { h.Forgets = 5 })},
 		{"it forgets what it confirms while it is being killed", nil, begin().accept("a", 1, 0).handle("a", 1, 0).member(Crashing, "test").commit("a", 1, 1).
 			member(Recovered, "test").member(Killed, "a").accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).withholding(disorderly)},
+		{"what it confirmed while it was being killed is written late", nil, begin().accept("a", 1, 0).handle("a", 1, 0).try("a", 1, 1).member(Crashing, "test").
+			member(Recovered, "test").stored("a", 1).at(Lost, "a", 1, 0, "").release("a", 1).accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).
+			withholding(disorderly)},
+		{"who began while it was being killed is cut off, too", nil, begin().member(Crashing, "test").accept("a", 1, 0).handle("a", 1, 0).member(Recovered, "test").commit("a", 1, 1).
+			at(Lost, "a", 1, 0, "").release("a", 1).accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).withholding(disorderly)},
+		{"who began after it keeps what was confirmed", []Rule{RuleReplay}, begin().member(Crashing, "test").member(Recovered, "test").accept("a", 1, 0).handle("a", 1, 0).commit("a", 1, 1).
+			at(Lost, "a", 1, 0, "").release("a", 1).accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).withholding(disorderly)},
 		{"a frozen owner overlaps, and its late acknowledgements count", nil, begin().accept("a", 1, 0).start("a", 1, 0).member(Paused, "a").accept("b", 2, 0).start("b", 2, 0).
 			member(Continued, "a").end("a", 1, 0, Settled).end("b", 2, 0, Settled).commit("b", 2, 1).release("b", 2).commit("a", 1, 1).release("a", 1).
 			accept("b", 3, 0).handle("b", 3, 1, 2, 3).commit("b", 3, 4).release("b", 3).withholding(disorderly)},
