@@ -27,6 +27,8 @@ type acker struct {
 	what   string // for health
 	limit  int    // entries in a request
 
+	opened time.Time // when the first request was answered; of run
+
 	wake chan struct{}
 	stop chan struct{} // closed by close
 	dead chan struct{} // closed by abandon
@@ -47,6 +49,8 @@ type want struct {
 const (
 	maxRequest    = 10_000
 	firstAckRetry = 100 * time.Millisecond
+	// growsUp is how long a broker gets to make the ledger of a cursor, which takes it some milliseconds.
+	growsUp = 2 * time.Second
 )
 
 var (
@@ -98,7 +102,7 @@ func (a *acker) run(ctx context.Context) {
 	defer close(a.done)
 	defer a.health.Forget(a.what)
 	bo := newBackoff(firstAckRetry, 30*firstAckRetry)
-	retry := time.NewTimer(0)
+	retry := time.AfterFunc(0, func() { poke(a.wake) })
 	defer retry.Stop()
 	for {
 		select {
@@ -107,9 +111,9 @@ func (a *acker) run(ctx context.Context) {
 		case <-a.dead:
 			return
 		case <-a.wake:
-		case <-retry.C:
 		}
-		if err := a.flush(); err != nil {
+		wait, err := a.flush()
+		if err != nil {
 			if a.ended() != nil {
 				return
 			}
@@ -122,11 +126,15 @@ func (a *acker) run(ctx context.Context) {
 		}
 		bo.Reset()
 		a.health.Works(ctx, a.what)
+		if wait > 0 {
+			retry.Reset(wait)
+		}
 	}
 }
 
-// flush sends what is settled and not confirmed, in ascending order, and ends at the first error.
-func (a *acker) flush() error {
+// flush sends what is settled and not confirmed, in ascending order, and ends at the first error. It returns how long what it
+// has held back is to wait.
+func (a *acker) flush() (time.Duration, error) {
 	a.mu.Lock()
 	w := a.want
 	a.mu.Unlock()
@@ -135,16 +143,24 @@ func (a *acker) flush() error {
 	}
 	for {
 		if err := a.ended(); err != nil {
-			return err
+			return 0, err
 		}
-		q := a.handed.plan(w.progress, a.limit)
+		young := a.opened.IsZero() || time.Since(a.opened) < growsUp
+		q := a.handed.plan(w.progress, a.limit, young)
 		if len(q.ids) > 0 {
-			if err := a.send(q.ids); err != nil {
-				return brief(err)
+			err := a.send(q.ids)
+			if a.opened.IsZero() {
+				a.opened = time.Now()
+			}
+			if err != nil {
+				return 0, brief(err)
 			}
 			a.handed.confirm(q)
 		}
 		if !q.more {
+			if q.held {
+				return max(growsUp-time.Since(a.opened), time.Millisecond), nil
+			}
 			break
 		}
 	}
@@ -157,7 +173,7 @@ func (a *acker) flush() error {
 		w.stored = a.handed.stored(w.progress)
 		close(w.done)
 	}
-	return nil
+	return 0, nil
 }
 
 // ended returns why nothing more is to be sent, if so.

@@ -91,9 +91,9 @@ func (w *churner) own(p source.Partition) {
 	var (
 		open    []keystrand.Message // fetched, not settled
 		settled []int64
-		next    int64
 	)
 	restored, asked := p.Restored(), false
+	next := restored.Frontier
 	for w.dead.Err() == nil {
 		if !asked && w.ctx.Err() == nil {
 			ctx, cancel := context.WithTimeout(w.ctx, 300*time.Millisecond)

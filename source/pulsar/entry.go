@@ -81,6 +81,14 @@ func (e *entry) whole() pulsar.MessageID {
 	return pulsar.NewMessageID(e.ledger, e.entry, -1, e.id.PartitionIdx())
 }
 
+// complete tells whether all of its messages have come.
+func (e *entry) complete() bool { return e.single || e.count == e.size }
+
+// adjoins tells whether next is the entry behind it, with nothing between.
+func (e *entry) adjoins(next *entry) bool {
+	return e.ledger == next.ledger && e.entry+1 == next.entry && !next.chunked
+}
+
 // settled tells how much of it is settled by p, and how many messages. r is the first range of p.Ahead that ends above
 // e's offsets or within them, and is advanced.
 func (e *entry) settled(p *commit.Progress, r *int) (settledness, int32) {

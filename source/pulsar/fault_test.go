@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -172,7 +174,7 @@ func TestStrangeRedeliveryEndsTheOwnershipWithoutLoss(t *testing.T) {
 			b.produce(topic0, msg)
 		}
 		read(t, p, 2)
-		b.forget(1, 0) // of the owner before
+		b.forget(2, 0) // of the owner before
 		b.change(b.topics[topic0].holder.rewind)
 		batch := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
 		if err := p.Fetch(soon(t), &batch); !errors.Is(err, source.ErrLeaving) {
@@ -191,6 +193,45 @@ func TestStrangeRedeliveryEndsTheOwnershipWithoutLoss(t *testing.T) {
 		}
 		_ = p.Release(t.Context())
 	})
+}
+
+// Until a broker has a ledger for the cursor it may forget how far that has moved, and keep what is acknowledged above.
+func TestFirstAcknowledgementsMoveTheCursorOrStandAboveIt(t *testing.T) {
+	ahead := []commit.Range{{From: 5, To: 7}}
+	for name, c := range map[string]struct {
+		frontiers   []int64
+		first, last []int64 // not acknowledged
+	}{
+		"moves":                   {[]int64{4}, []int64{4, 5, 6, 7}, []int64{4, 7}},
+		"stands, and moves later": {[]int64{0, 4}, []int64{0, 1, 2, 3, 4, 7}, []int64{4, 7}},
+		// 7 stays back: behind it may be what an earlier owner has acknowledged.
+		"moves as far as is known": {[]int64{8}, []int64{7}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(w world) {
+				t, b := w.t, w.b
+				p := join(t, b, Config{}, "orders").accept()
+				for n := range 8 {
+					b.produce(topic0, numbered(n, n+1)...)
+				}
+				read(t, p, 8)
+				var committing sync.WaitGroup
+				for _, frontier := range c.frontiers {
+					committing.Go(func() { settle(t, p, frontier, ahead...) })
+					synctest.Wait()
+					time.Sleep(time.Millisecond)
+				}
+				if got := b.unacked(topic0); !slices.Equal(got, c.first) {
+					t.Errorf("at first not acknowledged are %v, want %v", got, c.first)
+				}
+				committing.Wait()
+				if got := b.unacked(topic0); !slices.Equal(got, c.last) {
+					t.Errorf("when the commit is stored, not acknowledged are %v, want %v", got, c.last)
+				}
+				_ = p.Release(t.Context())
+			})
+		})
+	}
 }
 
 func TestEncryptedMessageIsAnErrorThatNamesItsKey(t *testing.T) {

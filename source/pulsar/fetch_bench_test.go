@@ -63,7 +63,7 @@ func BenchmarkFetch(b *testing.B) {
 			b.Fatal(err, len(batch.Messages))
 		}
 		b.StopTimer()
-		q := p.handed.plan(&commit.Progress{Frontier: batch.Next}, maxRequest)
+		q := p.handed.plan(&commit.Progress{Frontier: batch.Next}, maxRequest, false)
 		p.handed.confirm(q)
 		b.StartTimer()
 	}

@@ -30,6 +30,7 @@ type handed struct {
 	byBatch bool // single messages of a batch are acknowledged
 
 	mu      sync.Mutex
+	opener  opener
 	entries []entry // ascending, from head on
 	head    int
 	first   int64            // number of entries[head]: it grows when one leaves
@@ -40,6 +41,19 @@ type handed struct {
 	replays int64            // settled messages that a crash would hand out again
 	unacked int64            // lowest offset of those; valid if replays > 0
 }
+
+// opener is what the first requests of an ownership are about. A broker that has loaded a topic makes the ledger of a cursor
+// when the first acknowledgement comes. When it unloads the topic before that is there, it can forget how far the cursor has
+// moved, and with that all that was acknowledged up to there, and keep what was acknowledged above: earlier messages of a
+// key come again without later ones. So these requests move the cursor, or acknowledge above it, and not both, nor do they
+// move it over what an earlier owner has acknowledged.
+type opener uint8
+
+const (
+	undecided opener = iota
+	moves            // what is settled from the first entry on; the first entry is
+	ahead            // what is settled above the first entry, which is not
+)
 
 // verdict is what to do with a message that has come.
 type verdict uint8
@@ -84,7 +98,8 @@ func (h *handed) take(id pulsar.MessageID, offset int64) verdict {
 type request struct {
 	ids   []pulsar.MessageID
 	items []item
-	more  bool
+	more  bool // did not fit
+	held  bool // is for later: the ownership is too young
 }
 
 // item is what of an entry a request acknowledges: the whole, or single messages.
@@ -94,14 +109,16 @@ type item struct {
 }
 
 // plan returns what of p is to be acknowledged now, at most limit entries, in ascending order. What is returned is not
-// noted as confirmed. It walks the entries and the ranges ahead once: Fetch waits for it.
-func (h *handed) plan(p *commit.Progress, limit int) request {
+// noted as confirmed. young: the broker may not have a ledger for the cursor yet. It walks the entries and the ranges ahead
+// once: Fetch waits for it.
+func (h *handed) plan(p *commit.Progress, limit int, young bool) request {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.settled = p
 	var q request
 	h.replays = 0
-	r, half := 0, false
+	r, first, half, held := 0, true, false, false
+	opener := h.opener
 	for i := h.head; i < len(h.entries); i++ {
 		e := &h.entries[i]
 		if e.acked {
@@ -109,23 +126,47 @@ func (h *handed) plan(p *commit.Progress, limit int) request {
 		}
 		before := r
 		s, settled := e.settled(p, &r)
+		full := s == all
+		whole := full && e.closed
+		if young && first {
+			if opener == undecided && full {
+				opener = moves
+			} else if opener == undecided {
+				opener = ahead
+			}
+			held = opener == ahead && full
+		}
+		first = false
+		// Behind the last entry of a stretch, or within one that has come in part, may be what an earlier owner has acknowledged.
+		// Such a one opens where nothing else can.
+		last := young && opener == moves && (!whole || !e.complete() || i+1 == len(h.entries) || !e.adjoins(&h.entries[i+1]))
+		opens := full && h.opener == undecided && len(q.items) == 0
+		held = held || last && !opens
 		switch {
 		case s == none:
 			continue
 		case half:
 			h.unsent(e, settled)
 			continue
-		case s == all && e.closed:
+		case held && (whole || h.byBatch && !e.single):
+			q.held = true
+			h.unsent(e, settled)
+		case whole:
 			q.add(item{number: h.first + int64(i-h.head)}, limit, e.whole())
+			held = held || last
 		case h.byBatch && !e.single:
 			bits, ids := e.open(p, before)
 			if len(ids) > 0 {
 				q.add(item{number: h.first + int64(i-h.head), bits: bits}, limit, ids...)
+				held = held || last
 			}
 		default:
 			half = true
 			h.unsent(e, settled)
 		}
+	}
+	if len(q.items) > 0 {
+		h.opener = opener // even if its answer never comes
 	}
 	return q
 }

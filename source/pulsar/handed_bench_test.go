@@ -16,7 +16,7 @@ func halfBatches(n int) (*handed, *commit.Progress) {
 		}
 		p.Ahead = append(p.Ahead, commit.Range{From: int64(2*i + 1), To: int64(2*i + 2)})
 	}
-	h.confirm(h.plan(p, 1<<30))
+	h.confirm(h.plan(p, 1<<30, false))
 	return h, p
 }
 
@@ -27,7 +27,7 @@ func BenchmarkPlanHalfBatches(b *testing.B) {
 			h, p := halfBatches(n)
 			b.ReportAllocs()
 			for b.Loop() {
-				h.plan(p, maxRequest)
+				h.plan(p, maxRequest, false)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/batch")
 		})

@@ -66,6 +66,7 @@ func newPartition(c *contender, id source.ID, cons consumer, restored *commit.Pr
 		converter: converter{stream: id.Stream, number: id.Partition},
 		offsets:   s.cfg.Offsets,
 		position:  restored.Frontier,
+		frontier:  restored.Frontier,
 	}
 }
 
