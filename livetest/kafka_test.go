@@ -186,9 +186,30 @@ func (k *kafkaCluster) control(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// MoveLeaders makes another replica the preferred leader of each partition and elects it.
+// inSync waits until every replica of a stream has all of its log.
+func (k *kafkaCluster) inSync(ctx context.Context, stream string) (kadm.TopicDetails, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute) // real time: hang guard
+	defer cancel()
+	for {
+		topics, err := k.admin.ListTopics(ctx, stream)
+		if err != nil {
+			return nil, fmt.Errorf("replicas of %s are not in sync: %w", stream, err)
+		}
+		behind := false
+		for _, p := range topics[stream].Partitions {
+			behind = behind || len(p.ISR) < len(p.Replicas)
+		}
+		if !behind {
+			return topics, nil
+		}
+		time.Sleep(100 * time.Millisecond) // real time: a node catches up
+	}
+}
+
+// MoveLeaders makes another replica the preferred leader of each partition and elects it, once all are in sync: a node that
+// is back from a restart is not at first, and cannot be elected.
 func (k *kafkaCluster) MoveLeaders(ctx context.Context, stream string) error {
-	topics, err := k.admin.ListTopics(ctx, stream)
+	topics, err := k.inSync(ctx, stream)
 	if err != nil {
 		return err
 	}
@@ -202,6 +223,9 @@ func (k *kafkaCluster) MoveLeaders(ctx context.Context, stream string) error {
 	}
 	if err != nil {
 		return fmt.Errorf("order of replicas: %w", err)
+	}
+	if _, err := k.inSync(ctx, stream); err != nil {
+		return err
 	}
 	elected, err := k.admin.ElectLeaders(ctx, kadm.ElectPreferredReplica, topics.TopicsSet())
 	if err != nil {
