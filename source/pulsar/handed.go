@@ -137,9 +137,10 @@ func (h *handed) plan(p *commit.Progress, limit int, young bool) request {
 			held = opener == ahead && full
 		}
 		first = false
-		// Behind the last entry of a stretch, or within one that has come in part, may be what an earlier owner has acknowledged.
-		// Such a one opens where nothing else can.
-		last := young && opener == moves && (!whole || !e.complete() || i+1 == len(h.entries) || !e.adjoins(&h.entries[i+1]))
+		// In a gap behind an entry, or within one that has come in part, is what an earlier owner has acknowledged. Such a one opens
+		// where nothing else can. (Behind the last that has come may be such, too; but waiting for it would delay every hand-over.)
+		gap := i+1 < len(h.entries) && !e.adjoins(&h.entries[i+1])
+		last := young && opener == moves && (!whole || !e.complete() || gap)
 		opens := full && h.opener == undecided && len(q.items) == 0
 		held = held || last && !opens
 		switch {

@@ -49,7 +49,7 @@ type handedModel struct {
 	young    bool // the broker has no ledger for the cursor yet
 	opened   bool // it has heard of this owner
 	requests int  // of this owner that it has heard of
-	astray   bool // the first one had but one entry, before or with what an earlier owner has acknowledged
+	astray   bool // the cursor has moved over what an earlier owner has acknowledged, by the only entry there was, or the last that had come
 }
 
 func newHandedModel(t *rapid.T, byBatch bool) *handedModel {
@@ -157,7 +157,7 @@ func (m *handedModel) acknowledge(t *rapid.T) {
 		m.apply(q.ids)
 		m.requests++
 		now := m.cursor(m.whole)
-		m.astray = m.astray || m.requests == 1 && len(q.items) == 1 && (now > old+1 || now > old && begun)
+		m.astray = m.astray || m.requests == 1 && len(q.items) == 1 && (now > old+1 || now > old && begun) || now > m.sent[0]+1
 	}
 	if arrives && answers {
 		m.h.confirm(q)
