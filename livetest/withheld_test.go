@@ -89,6 +89,10 @@ func TestCheckerFindsEachBrokenRuleWhereSettledMessagesAreWithheld(t *testing.T)
 		{"a commit goes back", []Rule{RuleBack}, begin().accept("a", 1, 0).handle("a", 1, 0, 1, 2, 3).commit("a", 1, 4).try("a", 1, 3).release("a", 1).withholding()},
 		{"an owner that can know acknowledges late", []Rule{RuleStale}, begin().accept("a", 1, 0).handle("a", 1, 0).commit("a", 1, 1).release("a", 1).accept("b", 2, 0).try("a", 1, 1).
 			handle("b", 2, 1, 2, 3).commit("b", 2, 4).release("b", 2).withholding()},
+		{"the last owner was cut off before it acknowledged all", nil, begin().accept("a", 1, 0).handle("a", 1, 0, 1, 2).commit("a", 1, 3).handle("a", 1, 3).
+			at(Lost, "a", 1, 0, "").release("a", 1).withholding(disorderly, func(h *History) { h.Committed[Place{Stream: "t"}] = Progress{Frontier: 3} })},
+		{"it was cut off, and what it had acknowledged is gone", []Rule{RuleFinal}, begin().accept("a", 1, 0).handle("a", 1, 0, 1, 2).commit("a", 1, 3).handle("a", 1, 3).
+			at(Lost, "a", 1, 0, "").release("a", 1).withholding(disorderly, func(h *History) { h.Committed[Place{Stream: "t"}] = Progress{Frontier: 2} })},
 		{"the service keeps less than was settled", []Rule{RuleFinal}, begin().accept("a", 1, 0).handle("a", 1, 0, 1, 2, 3).commit("a", 1, 4).release("a", 1).
 			withholding(func(h *History) { h.Committed[Place{Stream: "t"}] = Progress{Frontier: 3} })},
 		{"the service keeps more than was settled", []Rule{RuleLost, RuleFinal}, begin().accept("a", 1, 0).handle("a", 1, 0, 1, 2).commit("a", 1, 3).release("a", 1).withholding()},
