@@ -93,6 +93,39 @@ func TestOneSlowTurnHoldsUpNoOtherLane(t *testing.T) { // seeds 29, 33
 	})
 }
 
+// Two claims of several lanes, each with a stuck turn in front, and no other lane is ready: what is behind them is taken
+// over all the same.
+func TestStuckClaimsAreTakenOverThoughNothingElseIsReady(t *testing.T) { // seeds 29, 33
+	synctest.Test(t, func(t *testing.T) {
+		stuck := make(chan struct{})
+		var ran atomic.Int64
+		e := newExecutor(t, Config[bool]{Workers: 3, Run: func(t *Turn[bool]) Result {
+			if *t.Items[0] {
+				<-stuck
+			} else {
+				ran.Add(1)
+			}
+			return Result{Done: 1}
+		}})
+		q := e.Open(ID{}, nil)
+		for i := range 2 {
+			time.Sleep(time.Duration(tick) / 2)
+			*q.Batch().Add(fmt.Sprint("stuck", i)) = true
+			for k := range 100 {
+				q.Batch().Add(fmt.Sprint(i, "behind", k))
+			}
+			submit(t, q)
+		}
+		time.Sleep(10 * time.Duration(tick))
+		synctest.Wait()
+		if n := ran.Load(); n != 200 {
+			t.Errorf("%d turns ran beside two stuck ones, want 200: %+v", n, e.Stats())
+		}
+		close(stuck)
+		closeExecutor(t, e)
+	})
+}
+
 // All workers but one are stuck, each in a turn that began as a short one.
 func TestStuckTurnsWakeOtherWorkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
