@@ -157,8 +157,7 @@ func (c *contender) orphaned(ctx context.Context) bool {
 	}
 	held, err := call(ctx, c.s, func() (consumer, error) {
 		return c.s.client.attach(attachment{
-			topic: c.topic, subscription: c.s.subscription, name: c.s.name,
-			latest: c.s.cfg.Start.kind == startLatest && !c.late,
+			topic: c.topic, subscription: c.s.subscription, name: c.s.name, latest: c.latest(),
 		})
 	}, consumer.Close)
 	if err != nil {

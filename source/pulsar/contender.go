@@ -23,7 +23,6 @@ type contender struct {
 	topic  string // of the partition alone
 	stream string
 	number int32
-	late   bool          // found after the first look at the topics
 	before *contender    // of the same partition, of a topic that is gone; nil: none
 	ended  chan struct{} // closed when run has returned
 
@@ -38,6 +37,7 @@ type contender struct {
 	active bool       // the broker proposes us, as last heard
 	told   bool       // it has said so, or that it does not, since the candidate was last attached
 	gone   bool       // the topic does not exist
+	late   bool       // it was found after the first look at the topic, was gone once, or has been owned: Latest is over
 	part   *Partition // offered or owned
 	breaks int        // how often a connection of it has gone
 	shaken bool       // the candidate's has, and we were not the owner
@@ -64,12 +64,20 @@ func (c *contender) isPartition() bool {
 	return strings.HasSuffix(c.topic, fmt.Sprintf("-partition-%d", c.number))
 }
 
-// vanished notes that the topic is gone, or is there again.
+// vanished notes that the topic is gone, or is there again: then as another one, to be read from its first message.
 func (c *contender) vanished(gone bool) {
 	c.mu.Lock()
-	c.gone = gone
+	c.gone, c.late = gone, c.late || gone
 	c.mu.Unlock()
 	c.poke()
+}
+
+// latest tells whether the subscription, if there is none, is to begin at the end of the log. One that somebody has deleted, or that
+// of a topic that was made again, would skip there what nobody has handled.
+func (c *contender) latest() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.s.cfg.Start.kind == startLatest && !c.late
 }
 
 func (c *contender) look() (active, gone bool) {

@@ -77,6 +77,7 @@ type fakeTopic struct {
 	ledger     int64
 	next       int64 // index
 	entries    []*fakeEntry
+	subscribed bool // there is the subscription: where a new one would begin says nothing
 	holder     *fakeConsumer
 	candidates []*fakeCandidate
 	round      int // of the election
@@ -155,6 +156,18 @@ func (b *fakeBroker) recreate(topic string) {
 			}
 		}
 	})
+}
+
+// unsubscribe deletes the subscription under its reader, and with it what was acknowledged.
+func (b *fakeBroker) unsubscribe(topic string) {
+	b.change(func() {
+		t := b.topics[topic]
+		t.subscribed = false
+		for _, e := range t.entries {
+			clear(e.acked)
+		}
+	})
+	b.cut(topic, "")
 }
 
 // produce appends one entry: a message, or a batch.
@@ -450,10 +463,15 @@ func (c *fakeClient) attach(o attachment) (consumer, error) {
 			return
 		}
 		d.t.holder = d
-		d.rewind()
-		if o.latest {
-			d.entry = len(d.t.entries)
+		if o.latest && !d.t.subscribed {
+			for _, e := range d.t.entries {
+				for i := range e.acked {
+					e.acked[i] = true
+				}
+			}
 		}
+		d.t.subscribed = true
+		d.rewind()
 	})
 	if err != nil {
 		return nil, err

@@ -23,8 +23,7 @@ func (c *contender) attach(ctx context.Context) *Partition {
 	cons, ok := try(ctx, c, aim[attached]{what: "attach to", proposed: true, discard: attached.Close, get: func() (attached, error) {
 		breaks := c.broken()
 		cons, err := s.client.attach(attachment{
-			topic: c.topic, subscription: s.subscription, name: s.name, moves: moves,
-			latest: s.cfg.Start.kind == startLatest && !c.late,
+			topic: c.topic, subscription: s.subscription, name: s.name, moves: moves, latest: c.latest(),
 		})
 		return attached{consumer: cons, breaks: breaks}, err
 	}})
@@ -78,7 +77,7 @@ func (c *contender) hold(p *Partition, breaks int) bool {
 	if c.breaks != breaks {
 		return false
 	}
-	c.part, c.shaken = p, false
+	c.part, c.shaken, c.late = p, false, true
 	return true
 }
 

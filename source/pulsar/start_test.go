@@ -114,3 +114,70 @@ func TestStartMovesOnceAProcess(t *testing.T) {
 		})
 	}
 }
+
+// Latest is about the log as it was when it was first seen.
+func TestLatestSkipsNothingOfATopicThatIsMadeAgain(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		b.produce(topic0, numbered(0, 1)...)
+		m := join(t, b, Config{Start: Latest()}, "orders")
+		p := m.accept()
+		nothing(t, p)
+		b.remove("orders")
+		if l := left(t, p); !l.Lost {
+			t.Errorf("leaving says %+v, want lost", l)
+		}
+		_ = p.Release(t.Context())
+		b.create("orders", 1)
+		b.produce(topic0, numbered(1, 3)...)
+		q := m.accept()
+		if msgs := read(t, q, 2); string(msgs[0].Value) != "1" {
+			t.Errorf("first comes %s, want 1", msgs[0].Value)
+		}
+		_ = q.Release(t.Context())
+	})
+}
+
+// Who has never owned the partition reads it from its first message, too, when it is there again.
+func TestLatestSkipsNothingOfATopicThatIsMadeAgainForAnother(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		first := join(t, b, Config{Name: "a", Start: Latest()}, "orders")
+		p := first.accept()
+		got := join(t, b, Config{Name: "z", Start: Latest()}, "orders").accepting()
+		time.Sleep(10 * second)
+		b.remove("orders")
+		left(t, p)
+		_ = p.Release(t.Context())
+		time.Sleep(2 * time.Minute)
+		_ = first.s.Close()
+		b.create("orders", 1)
+		b.produce(topic0, numbered(0, 2)...)
+		if q := <-got; q != nil {
+			read(t, q, 2)
+			_ = q.Release(t.Context())
+		}
+	})
+}
+
+func TestLatestSkipsNothingThatIsUnsettledWhenTheSubscriptionIsDeleted(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		m := join(t, b, Config{Start: Latest()}, "orders")
+		p := m.accept()
+		b.produce(topic0, numbered(0, 1)...)
+		b.produce(topic0, numbered(1, 2)...)
+		read(t, p, 2)
+		settle(t, p, 1)
+		b.unsubscribe(topic0)
+		if l := left(t, p); !l.Lost {
+			t.Errorf("leaving says %+v, want lost", l)
+		}
+		_ = p.Release(t.Context())
+		q := m.accept()
+		if msgs := read(t, q, 2); string(msgs[1].Value) != "1" {
+			t.Errorf("then comes %s, want 1, which is not settled", msgs[1].Value)
+		}
+		_ = q.Release(t.Context())
+	})
+}
