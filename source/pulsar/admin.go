@@ -11,17 +11,7 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/cenkalti/backoff/v4"
 )
-
-// catalogue is what the web service has said of the topics that match. Only discover uses it.
-type catalogue struct {
-	begin  time.Time                   // of the first try
-	pause  *backoff.ExponentialBackOff // between tries before the first answer
-	listed bool                        // there was an answer
-	names  []string                    // the last one
-}
 
 // surveyPattern looks at all topics that match. It returns when to look again, and false when there is no use in going on.
 // A web service that does not answer delays nothing but the topics that it alone knows.
@@ -55,7 +45,7 @@ func (s *Source) surveyPattern(ctx context.Context, known *catalogue) (again tim
 		if err != nil && s.isGone(topic) {
 			continue
 		}
-		if !s.surveyTopic(ctx, topic, true, true) {
+		if !s.surveyTopic(ctx, topic, known, true) {
 			return 0, false
 		}
 	}

@@ -9,15 +9,36 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/cenkalti/backoff/v4"
 )
+
+// catalogue is what is known of the topics to read. Only discover uses it.
+type catalogue struct {
+	begin  time.Time                   // of the first look
+	pause  *backoff.ExponentialBackOff // between looks before everything is known
+	seen   map[string]bool             // topics that are named and were found
+	last   map[string]error            // why others were not, by topic
+	listed bool                        // the web service has answered
+	names  []string                    // topics that match, as it said last
+
+	// Of one look.
+	unseen bool // a topic is left that was not found yet
+	failed bool // a topic could not be looked up
+}
+
+func newCatalogue() *catalogue {
+	return &catalogue{
+		begin: time.Now(), pause: newBackoff(firstRetry, mostRetry), seen: make(map[string]bool), last: make(map[string]error),
+	}
+}
 
 // discover looks for partitions until ctx ends, and lets a contender run for each.
 func (s *Source) discover(ctx context.Context) {
 	timer := time.NewTimer(s.cfg.WatchInterval)
 	defer timer.Stop()
-	known := &catalogue{pause: newBackoff(firstRetry, mostRetry)}
-	for late := false; ; late = true {
-		again, ok := s.survey(ctx, late, known)
+	for known := newCatalogue(); ; {
+		again, ok := s.survey(ctx, known)
 		if !ok {
 			return
 		}
@@ -31,41 +52,51 @@ func (s *Source) discover(ctx context.Context) {
 	}
 }
 
+// lookUps is what looking topics up is called in the health of the source.
+const lookUps = "look up topics"
+
 // survey looks at all topics once. It returns when to look again, and false when there is no use in going on.
-func (s *Source) survey(ctx context.Context, late bool, known *catalogue) (again time.Duration, ok bool) {
+func (s *Source) survey(ctx context.Context, known *catalogue) (again time.Duration, ok bool) {
+	known.unseen, known.failed = false, false
 	for _, stream := range s.topics {
-		if !s.surveyTopic(ctx, stream, late, false) {
+		if !s.surveyTopic(ctx, stream, known, false) {
 			return 0, false
 		}
 	}
 	again = s.cfg.WatchInterval
 	if s.cfg.Pattern != nil {
-		if known.begin.IsZero() {
-			known.begin = time.Now()
-		}
 		if again, ok = s.surveyPattern(ctx, known); !ok {
 			return 0, false
 		}
-		if !known.listed {
-			return again, true
+	}
+	if !known.failed {
+		s.health.Works(ctx, lookUps)
+	}
+	switch {
+	case known.unseen:
+		again = min(again, known.pause.NextBackOff())
+		if s.cfg.StartTimeout > 0 {
+			again = min(again, s.cfg.StartTimeout-time.Since(known.begin))
 		}
+	case s.cfg.Pattern == nil || known.listed:
+		s.mu.Lock()
+		if s.state == Connecting {
+			s.state = Contending
+		}
+		s.mu.Unlock()
 	}
-	s.mu.Lock()
-	if s.state == Connecting {
-		s.state = Contending
-	}
-	s.mu.Unlock()
 	return again, true
 }
 
-// surveyTopic looks at the partitions of one topic. late: it is not the first look.
-func (s *Source) surveyTopic(ctx context.Context, stream string, late, pattern bool) bool {
-	topics, err := s.partitions(ctx, stream, late)
+// surveyTopic looks at the partitions of one topic: of one that is named, or matches.
+func (s *Source) surveyTopic(ctx context.Context, stream string, known *catalogue, pattern bool) bool {
+	late := pattern || known.seen[stream]
+	topics, err := s.partitions(ctx, stream, known, late)
 	switch {
 	case ctx.Err() != nil:
 		return false
 	case err == nil:
-	case missing(err) && (late || s.cfg.WatchTopics || pattern):
+	case missing(err) && (late || s.cfg.WatchTopics):
 		topics = nil
 		if !pattern {
 			s.health.Fails(ctx, "read "+stream, fmt.Errorf("%w: %w", ErrTopicMissing, err))
@@ -75,10 +106,15 @@ func (s *Source) surveyTopic(ctx context.Context, stream string, late, pattern b
 		return false
 	case late:
 		return true // told; the next look comes
+	case errors.Is(err, errLater):
+		known.unseen = true
+		return true // told as well
 	default:
 		s.fail(err)
 		return false
 	}
+	known.seen[stream] = known.seen[stream] || !pattern
+	delete(known.last, stream)
 	err = s.contend(ctx, found{stream: stream, topics: topics, late: late, pattern: pattern})
 	switch {
 	case err != nil:
@@ -89,46 +125,51 @@ func (s *Source) surveyTopic(ctx context.Context, stream string, late, pattern b
 	return true
 }
 
-// partitions asks for the partitions of a topic, until there is an answer; a later look is tried once. What fails is told: one
-// that is refused by its name, for it alone may be, and all others as one, for it is the brokers that cannot be reached.
-func (s *Source) partitions(ctx context.Context, stream string, once bool) ([]string, error) {
-	const what = "look up topics"
+// errLater is why a topic is not known yet.
+var errLater = errors.New("it is looked up again")
+
+// partitions asks once for the partitions of a topic. What fails is told: one that is refused by its name, for it alone may be, and
+// of all others the first, for it is the brokers that cannot be reached. late: it was found before. One that was not is waited
+// for until StartTimeout; then, and if it is refused, the error is final.
+func (s *Source) partitions(ctx context.Context, stream string, known *catalogue, late bool) ([]string, error) {
 	refused := "look up " + stream
-	bo := newBackoff(firstRetry, mostRetry)
-	begin := time.Now()
-	for {
-		topics, err := call(ctx, s, func() ([]string, error) { return s.client.partitions(stream) }, func([]string) {})
-		if err == nil || missing(err) {
-			s.health.Works(ctx, what)
-			s.health.Works(ctx, refused)
-			return topics, err
-		}
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		if f := s.fatal(stream, err); f != nil {
-			if once {
-				s.health.Fails(ctx, refused, f)
-			}
-			return nil, f
-		}
-		err = fmt.Errorf("topic %q: %w", stream, s.lines.because(err))
-		s.health.Fails(ctx, what, err)
-		if once {
-			return nil, err
-		}
-		left := s.cfg.StartTimeout - time.Since(begin)
-		if s.cfg.StartTimeout > 0 && left <= 0 {
-			return nil, fmt.Errorf("%w: %s: %w", ErrStartTimeout, s.url, err)
-		}
-		delay := bo.NextBackOff()
-		if s.cfg.StartTimeout > 0 {
-			delay = min(delay, left)
-		}
-		if !sleep(ctx, delay) {
-			return nil, context.Cause(ctx)
-		}
+	bounded := ctx
+	if s.cfg.StartTimeout > 0 && !late {
+		deadline := known.begin.Add(s.cfg.StartTimeout)
+		var cancel context.CancelFunc
+		bounded, cancel = context.WithDeadlineCause(ctx, deadline, errors.New("no answer yet"))
+		defer cancel()
 	}
+	topics, err := call(bounded, s, func() ([]string, error) { return s.client.partitions(stream) }, func([]string) {})
+	if err == nil || missing(err) {
+		s.health.Works(ctx, refused)
+		return topics, err
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if f := s.fatal(stream, err); f != nil {
+		if late {
+			s.health.Fails(ctx, refused, f)
+		}
+		return nil, f
+	}
+	err = fmt.Errorf("topic %q: %w", stream, s.lines.because(err))
+	if last := known.last[stream]; last != nil && bounded.Err() != nil {
+		err = last // says more than that the time is over
+	}
+	known.last[stream] = err
+	if !known.failed {
+		s.health.Fails(ctx, lookUps, err)
+	}
+	known.failed = true
+	switch {
+	case late:
+		return nil, err
+	case s.cfg.StartTimeout > 0 && time.Since(known.begin) >= s.cfg.StartTimeout:
+		return nil, fmt.Errorf("%w: %s: %w", ErrStartTimeout, s.url, err)
+	}
+	return nil, fmt.Errorf("%w: %w", errLater, err)
 }
 
 // because adds to an error of the library why there is no connection.
@@ -201,6 +242,13 @@ func (s *Source) retire(c *contender) bool {
 	}
 	delete(s.contenders, c.topic)
 	return true
+}
+
+// matched tells whether a contender's topic is not named, but matches: what is refused of it ends nothing else.
+func (s *Source) matched(c *contender) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return c.passing
 }
 
 // isGone tells whether a partition of a topic is gone, or all have been for a while.

@@ -3,9 +3,11 @@
 package pulsar
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"regexp"
 	"strings"
@@ -273,5 +275,117 @@ func TestTopicMadeAgainWithPartitionsWaitsForTheRelease(t *testing.T) {
 		}
 		_ = q.Release(t.Context())
 		_ = r.Release(t.Context())
+	})
+}
+
+var errFakeNotReady = errors.New("server error: ServiceNotReady: the bundle is being unloaded")
+
+// notReady lets look-ups of a topic fail with what may pass.
+func (b *fakeBroker) notReady(name string) {
+	b.change(func() {
+		b.lookup = func(topic string) error {
+			if topic == name {
+				return errFakeNotReady
+			}
+			return nil
+		}
+	})
+}
+
+func TestTopicThatCannotBeLookedUpKeepsNoOtherFromBeingRead(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		b.create("bills", 1)
+		b.notReady("bills")
+		b.produce(topic0, numbered(0, 1)...)
+		b.produce("bills-partition-0", numbered(0, 1)...)
+		m := join(t, b, Config{Start: Latest()}, "bills", "orders")
+		p := m.accept()
+		if p.ID().Stream != "orders" {
+			t.Fatalf("accepted %v", p.ID())
+		}
+		time.Sleep(10 * time.Minute)
+		if err := m.troubled("look up topics"); !errors.Is(err, errFakeNotReady) || !strings.Contains(err.Error(), "bills") {
+			t.Errorf("trouble is %v", m.s.Report().Trouble)
+		}
+		b.change(func() { b.lookup = nil })
+		q := m.accept()
+		if q.ID().Stream != "bills" {
+			t.Fatalf("accepted %v", q.ID())
+		}
+		nothing(t, q) // it was there at the start
+		if tr := m.s.Report().Trouble; len(tr) > 0 {
+			t.Errorf("trouble is %v, want none", tr)
+		}
+		_ = p.Release(t.Context())
+		_ = q.Release(t.Context())
+	})
+}
+
+func TestLookUpThatFailsIsNotHiddenByOneThatWorks(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		b.create("bills", 1)
+		var told bytes.Buffer
+		m := join(t, b, Config{Logger: slog.New(slog.NewTextHandler(&told, nil))}, "bills", "orders")
+		p, q := m.accept(), m.accept()
+		b.notReady("bills")
+		time.Sleep(10*time.Minute + second)
+		if err := m.troubled("look up topics"); !errors.Is(err, errFakeNotReady) || !strings.Contains(err.Error(), "bills") {
+			t.Errorf("trouble is %v", m.s.Report().Trouble)
+		}
+		b.change(func() { b.lookup = nil })
+		time.Sleep(time.Minute)
+		if tr := m.s.Report().Trouble; len(tr) > 0 {
+			t.Errorf("trouble is %v, want none", tr)
+		}
+		_ = p.Release(t.Context())
+		_ = q.Release(t.Context())
+		_ = m.s.Close()
+		if n, over := strings.Count(told.String(), "trying again"), strings.Count(told.String(), "works again"); n != 1 || over != 1 {
+			t.Errorf("it is told %d times that it fails, and %d times that it works:\n%s", n, over, &told)
+		}
+	})
+}
+
+func TestStartTimeoutEndsACallThatHangs(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		hang := make(chan struct{})
+		defer close(hang)
+		b.hang = hang
+		m := join(t, b, Config{StartTimeout: 3 * second}, "orders")
+		begin := time.Now()
+		if _, err := m.s.Accept(soon(t)); !errors.Is(err, ErrStartTimeout) {
+			t.Fatalf("accept = %v", err)
+		}
+		if d := time.Since(begin); d != 3*second {
+			t.Errorf("told after %v, StartTimeout is 3s", d)
+		}
+	})
+}
+
+// What else is read does not depend on who made a topic whose name matches.
+func TestTopicThatMatchesAndIsRefusedEndsNothingElse(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		m, _ := joinWeb(t, b, matching(), "orders")
+		p := m.accept()
+		b.create(matched, 0)
+		b.change(func() { b.refuse = func() error { return errFakeForbidden } })
+		m.idle(5 * time.Minute)
+		if err := m.troubled("stand for " + matched + "/0"); err == nil || !strings.Contains(err.Error(), "grant") || !strings.Contains(err.Error(), "billing") {
+			t.Errorf("trouble is %v", m.s.Report().Trouble)
+		}
+		if leaving, _, _ := p.told(); leaving {
+			t.Error("the other partition is leaving")
+		}
+		b.change(func() { b.refuse = nil })
+		q := m.accept()
+		if tr := m.s.Report().Trouble; len(tr) > 0 {
+			t.Errorf("trouble is %v, want none", tr)
+		}
+		_ = p.Release(t.Context())
+		_ = q.Release(t.Context())
 	})
 }

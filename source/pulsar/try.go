@@ -57,11 +57,16 @@ func try[T any](ctx context.Context, c *contender, a aim[T]) (T, bool) {
 			poke(s.look)
 			return nothing, false
 		default:
-			if final := s.fatal(c.topic, err); final != nil {
+			final := s.fatal(c.topic, err)
+			switch {
+			case final == nil:
+				s.health.Fails(ctx, what, fmt.Errorf("subscription %q: %w", s.subscription, s.lines.because(err)))
+			case s.matched(c):
+				s.health.Fails(ctx, what, final)
+			default:
 				s.fail(final)
 				return nothing, false
 			}
-			s.health.Fails(ctx, what, fmt.Errorf("subscription %q: %w", s.subscription, s.lines.because(err)))
 		}
 		if !sleep(ctx, delay) || s.over() {
 			return nothing, false
