@@ -33,7 +33,7 @@ func (s *Source) surveyPattern(ctx context.Context, known *catalogue) (again tim
 		}
 		known.names, known.listed = names, true
 	} else {
-		err = fmt.Errorf("%s: namespace %q: %w", s.cfg.AdminURL, s.cfg.Namespace, err)
+		err = fmt.Errorf("%s: namespace %q: %w", withoutPassword(s.cfg.AdminURL), s.cfg.Namespace, err)
 		s.health.Fails(ctx, what, err)
 		if !known.listed {
 			return s.unlisted(known, err)
@@ -172,7 +172,10 @@ func webClient(cfg Config) *http.Client {
 			if len(via) > 5 {
 				return errors.New("the web service sends us on in circles")
 			}
-			if token := via[0].Header.Get("Authorization"); token != "" && r.URL.Scheme == via[0].URL.Scheme {
+			switch token := via[0].Header.Get("Authorization"); {
+			case via[0].URL.Scheme == "https" && r.URL.Scheme != "https":
+				r.Header.Del("Authorization") // net/http has taken it along where the host is the same
+			case token != "" && r.URL.Scheme == via[0].URL.Scheme:
 				r.Header.Set("Authorization", token)
 			}
 			return nil
@@ -184,7 +187,7 @@ func webClient(cfg Config) *http.Client {
 func (c Config) checkAdmin() error {
 	var errs []error
 	if u, err := url.Parse(c.AdminURL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
-		errs = append(errs, fmt.Errorf("pulsar: AdminURL %q: want http://host:8080 or https://host:8443", c.AdminURL))
+		errs = append(errs, fmt.Errorf("pulsar: AdminURL %q: want http://host:8080 or https://host:8443", withoutPassword(c.AdminURL)))
 	}
 	if parts := strings.Split(c.Namespace, "/"); len(parts) < 2 || slices.Contains(parts, "") {
 		errs = append(errs, fmt.Errorf("pulsar: Namespace %q: want tenant/namespace", c.Namespace))

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/apache/pulsar-client-go/pulsar"
@@ -84,5 +85,52 @@ func TestWebServiceOfAStrangeAuthorityIsFatal(t *testing.T) {
 	}
 	if _, err := s.list(t.Context()); fatalOfWeb(err) == nil {
 		t.Errorf("list = %v", err)
+	}
+}
+
+// net/http itself takes headers along to the same host, whatever its scheme.
+func TestTokenIsNotTakenAlongFromTLSInClear(t *testing.T) {
+	got := make(chan string, 1)
+	open := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got <- r.Header.Get("Authorization")
+		_, _ = w.Write([]byte("[]"))
+	}))
+	defer open.Close()
+	secure := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, open.URL+r.URL.Path, http.StatusTemporaryRedirect)
+	}))
+	defer secure.Close()
+	roots := &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
+	roots.RootCAs.AddCert(secure.Certificate())
+	s, err := New("pulsar+ssl://fake", "billing", nil, Config{
+		Pattern: regexp.MustCompile("."), AdminURL: secure.URL, TLS: roots, Authentication: Token("secret"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.web.CloseIdleConnections()
+	if _, err := s.get(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if token := <-got; token != "" {
+		t.Errorf("%q was sent in clear", token)
+	}
+}
+
+func TestPasswordOfTheWebServiceIsNotTold(t *testing.T) {
+	s, err := New("pulsar://fake:6650", "billing", nil, Config{Pattern: regexp.MustCompile("."), AdminURL: "http://admin:secret@127.0.0.1:1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := s.surveyPattern(t.Context(), newCatalogue()); !ok {
+		t.Fatal("it is not tried again")
+	}
+	tr := s.Report().Trouble
+	if len(tr) != 1 || strings.Contains(tr[0].Err.Error(), "secret") || !strings.Contains(tr[0].Err.Error(), "127.0.0.1:1") {
+		t.Errorf("trouble is %v", tr)
+	}
+	_, err = New("pulsar://fake:6650", "billing", nil, Config{Pattern: regexp.MustCompile("."), AdminURL: "ftp://admin:secret@host"})
+	if err == nil || strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), "ftp://host") {
+		t.Errorf("New = %v", err)
 	}
 }

@@ -1,6 +1,12 @@
 package pulsar
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+
+	"github.com/apache/pulsar-client-go/oauth2"
 	"github.com/apache/pulsar-client-go/pulsar"
 	"github.com/apache/pulsar-client-go/pulsar/auth"
 )
@@ -19,10 +25,34 @@ func TokenFrom(f func() (string, error)) pulsar.Authentication {
 // wrong with them.
 func OAuth2(params map[string]string) pulsar.Authentication {
 	a, err := auth.NewAuthenticationOAuth2WithParams(params)
+	if err == nil {
+		err = checkOAuth2(params[auth.ConfigParamIssuerURL], params[auth.ConfigParamKeyFile])
+	}
 	if err != nil {
 		return &unusable{err}
 	}
 	return a
+}
+
+// checkOAuth2 looks at what the library would read for the first connection, where what is wrong with it is waited for.
+func checkOAuth2(issuer, privateKey string) error {
+	key, err := oauth2.NewClientCredentialsProviderFromKeyFile(privateKey).GetClientCredentials()
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		err = path.Err // without the path: it may be the key itself, given as text
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("OAuth2: privateKey: want the URL of a key file: %w", err)
+	case key.ClientID == "" || key.ClientSecret == "":
+		return errors.New("OAuth2: the file of privateKey has no client_id, or no client_secret")
+	case issuer == "":
+		issuer = key.IssuerURL
+	}
+	u, err := url.Parse(issuer)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+		return fmt.Errorf("OAuth2: issuerUrl %q: want the URL of an authorization server", withoutPassword(issuer))
+	}
+	return nil
 }
 
 // unusable is an authentication that cannot be made.

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -64,23 +63,16 @@ type Source struct {
 func New(url, subscription string, topics []string, cfg Config) (*Source, error) {
 	cfg = cfg.withDefaults()
 	errs := []error{checkURL(url)}
+	if cfg.TLS != nil && strings.HasPrefix(url, "pulsar://") && !strings.HasPrefix(cfg.AdminURL, "https://") {
+		errs = append(errs, errors.New("pulsar: there is Config.TLS, and nothing is encrypted with it: want a URL of the form pulsar+ssl://host:6651"))
+	}
 	if subscription == "" {
 		errs = append(errs, errors.New("pulsar: no subscription is given"))
 	}
 	if len(topics) == 0 && cfg.Pattern == nil {
 		errs = append(errs, errors.New("pulsar: no topics are given, and no Pattern"))
 	}
-	for i, t := range topics {
-		if t == "" {
-			errs = append(errs, errors.New("pulsar: the name of a topic is empty"))
-		} else if j := slices.IndexFunc(topics[:i], sameAs(t)); j >= 0 {
-			errs = append(errs, fmt.Errorf("pulsar: topic %q is given twice, also as %q", t, topics[j]))
-		}
-		if strings.HasPrefix(t, "non-persistent:") {
-			errs = append(errs, fmt.Errorf("pulsar: topic %q keeps no messages: what is not settled at a restart would be lost", t))
-		}
-	}
-	errs = append(errs, cfg.validate())
+	errs = append(errs, checkTopics(topics), cfg.validate(), cfg.Start.among(topics, cfg.Pattern))
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -103,25 +95,6 @@ func New(url, subscription string, topics []string, cfg Config) (*Source, error)
 	s.lines = &lines{log: cfg.Logger, dead: s.died, broke: s.broke, unknown: s.unknown, ends: s.ends, attached: s.attached}
 	s.connect = s.dial
 	return s, nil
-}
-
-// sameAs tells which names mean the same topic as this one: brokers know each by its full name.
-func sameAs(topic string) func(string) bool {
-	return func(other string) bool { return full(other) == full(topic) }
-}
-
-// checkURL looks at what the library would only say at the first connection.
-func checkURL(text string) error {
-	u, err := url.Parse(strings.Split(text, ",")[0])
-	switch {
-	case err != nil:
-		return fmt.Errorf("pulsar: %q is not a URL: %w", text, err)
-	case u.Scheme != "pulsar" && u.Scheme != "pulsar+ssl":
-		return fmt.Errorf("pulsar: URL %q: want pulsar://host:6650 or pulsar+ssl://host:6651", text)
-	case u.Hostname() == "":
-		return fmt.Errorf("pulsar: URL %q names no host", text)
-	}
-	return nil
 }
 
 // randomLetters tells processes apart.

@@ -1,8 +1,12 @@
 package pulsar
 
 import (
+	"crypto/tls"
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -75,4 +79,66 @@ func TestCloseClosesTheClientThatIsBeingMade(t *testing.T) {
 		}
 		c.mu.Unlock()
 	})
+}
+
+func TestConfigurationThatCannotWorkIsToldBeforeTheStart(t *testing.T) {
+	const url = "pulsar://fake:6650"
+	key := func(text string) string {
+		name := filepath.Join(t.TempDir(), "key.json")
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return "file://" + name
+	}
+	oauth := func(issuer, privateKey string) Config {
+		return Config{Authentication: OAuth2(map[string]string{"type": "client_credentials", "issuerUrl": issuer, "privateKey": privateKey})}
+	}
+	after := Config{Alone: true, Start: After(map[string]map[int32]MessageID{"order": {0: {}}})}
+	for name, c := range map[string]struct {
+		url    string
+		topics []string
+		cfg    Config
+		says   string // none: it is good
+	}{
+		"several hosts":                      {"pulsar://a:6650,b:6650,[::1]:6650,c", []string{"orders"}, Config{}, ""},
+		"a second host that is none":         {"pulsar://a:6650,b:6650:1", []string{"orders"}, Config{}, "b:6650:1"},
+		"a URL for each host":                {"pulsar://a:6650,pulsar://b:6650", []string{"orders"}, Config{}, "pulsar:"},
+		"a host that is empty":               {"pulsar://a:6650,", []string{"orders"}, Config{}, "names no host"},
+		"a password in the URL":              {"pulsar://me:secret@fake:6650", []string{"orders"}, Config{}, "Config.Authentication"},
+		"a password in what is no URL":       {"http://me:secret@fake:6650", []string{"orders"}, Config{}, "pulsar://host:6650"},
+		"a password with a colon":            {"pulsar://fake:secret:@x", []string{"orders"}, Config{}, "Config.Authentication"},
+		"TLS without TLS":                    {url, []string{"orders"}, Config{TLS: &tls.Config{}}, "pulsar+ssl"},
+		"TLS for the web service alone":      {url, nil, Config{TLS: &tls.Config{}, Pattern: regexp.MustCompile("."), AdminURL: "https://fake"}, ""},
+		"half a name":                        {url, []string{"a/b"}, Config{}, "tenant/namespace/topic"},
+		"half a full name":                   {url, []string{"persistent://a/b"}, Config{}, "tenant/namespace/topic"},
+		"no part of a name":                  {url, []string{"a//b"}, Config{}, "empty"},
+		"another domain":                     {url, []string{"topic://a/b/c"}, Config{}, "persistent://"},
+		"a name of old":                      {url, []string{"a/cluster/b/c", "persistent://a/cluster/b/c/d"}, Config{}, ""},
+		"what the library takes for another": {url, []string{"all-partition-keys"}, Config{}, "-partition-"},
+		"a partition":                        {url, []string{"orders-partition-0", "orders-partition-1"}, Config{}, ""},
+		"a partition beside its topic":       {url, []string{"public/default/orders-partition-12", "orders"}, Config{}, "is a partition of"},
+		"a start behind an unknown topic":    {url, []string{"orders"}, after, `"order"`},
+		"a start behind a topic that may be": {url, nil, Config{
+			Alone: true, Start: after.Start, Pattern: regexp.MustCompile("ord"), AdminURL: "http://fake",
+		}, ""},
+		"OAuth2":                    {url, []string{"orders"}, oauth("", key(`{"client_id":"a","client_secret":"s","issuer_url":"https://x"}`)), ""},
+		"OAuth2 without a key":      {url, []string{"orders"}, oauth("https://x", ""), "privateKey"},
+		"OAuth2 with a key as file": {url, []string{"orders"}, oauth("https://x", `{"client_secret":"secret"}`), "privateKey"},
+		"OAuth2 with a strange key": {url, []string{"orders"}, oauth("https://x", key("secret")), "privateKey"},
+		"OAuth2 with half a key":    {url, []string{"orders"}, oauth("https://x", key(`{"client_id":"a"}`)), "client_secret"},
+		"OAuth2 without a server":   {url, []string{"orders"}, oauth("", key(`{"client_id":"a","client_secret":"s"}`)), "issuerUrl"},
+		"OAuth2 with a strange one": {url, []string{"orders"}, oauth("x", key(`{"client_id":"a","client_secret":"s"}`)), "issuerUrl"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := New(c.url, "billing", c.topics, c.cfg)
+			switch {
+			case c.says == "" && err != nil:
+				t.Errorf("New = %v", err)
+			case c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)):
+				t.Errorf("New = %v, want it to say %q", err, c.says)
+			case err != nil && strings.Contains(err.Error(), "secret\"") || err != nil && strings.Contains(err.Error(), ":secret"):
+				t.Errorf("New = %v, which tells a secret", err)
+			}
+		})
+	}
 }
