@@ -3,9 +3,11 @@
 package pulsar
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"go/build"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -409,7 +411,8 @@ func TestPartitionThatEndsItsConnectionIsLeftAloneByAndBy(t *testing.T) {
 				b.cut(ended, "")
 			})
 		}
-		m = join(t, b, Config{}, "orders")
+		var told bytes.Buffer
+		m = join(t, b, Config{Logger: slog.New(slog.NewTextHandler(&told, nil))}, "orders")
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		var accepted [2]atomic.Int64
@@ -440,6 +443,16 @@ func TestPartitionThatEndsItsConnectionIsLeftAloneByAndBy(t *testing.T) {
 		if n := len(m.s.Status().Partitions); n == 0 {
 			t.Error("the other partition is not owned")
 		}
+		synctest.Wait()
+		n := 0
+		for l := range strings.Lines(told.String()) {
+			if strings.Contains(l, "may be terminated") && strings.Contains(l, "orders/1#") && strings.Contains(l, "billing") {
+				n++
+			}
+		}
+		if n != 1 {
+			t.Errorf("that it is at its end is told %d times, want once", n)
+		}
 	})
 }
 
@@ -460,6 +473,17 @@ func TestLinesHearThatAConnectionGoes(t *testing.T) {
 	l.logger().WithField("consumerID", 3).Warnf("Consumer with ID not found while closing consumer")
 	if got := strings.Join(heard, ","); got != "t s,t s attached,end,unknown" {
 		t.Errorf("heard %q", got)
+	}
+}
+
+// A wrong port is told apart from a broker that is down.
+func TestConnectionThatIsClosedAtOnceIsExplained(t *testing.T) {
+	l := &lines{log: slog.New(slog.DiscardHandler)}
+	// So the library writes it: without the error itself.
+	l.logger().WithError(errors.New("unable to read frame size: " + io.EOF.Error())).Warn("Failed to perform initial handshake")
+	err := l.because(errFakeDown)
+	if !errors.Is(err, errFakeDown) || !strings.Contains(err.Error(), "closed the connection at once") {
+		t.Errorf("it says %v", err)
 	}
 }
 
@@ -490,6 +514,7 @@ func TestLibraryStillSaysThatAConnectionGoes(t *testing.T) {
 			"\t\tif maxRetry == 0 {\n\t\t\treturn struct{}{}, nil\n\t\t}\n",
 			"\t\t\"topic\":        options.topic,\n\t\t\"subscription\": options.subscription,\n",
 		},
+		filepath.Join("internal", "connection_reader.go"): {"fmt.Errorf(\"unable to read frame size: %+v\", err)"},
 		filepath.Join("internal", "connection.go"): {
 			"Warnf(\"Consumer with ID not found while closing consumer\")",
 			"Errorf(\"Received invalid command type: %s\", cmd.Type)",

@@ -31,6 +31,7 @@ type contender struct {
 	changed chan struct{}               // something below has changed; for run
 	news    chan struct{}               // the same; for campaign
 	weary   *backoff.ExponentialBackOff // between ownerships that end at once; of run
+	atEnd   bool                        // told that its topic may have ended; of run
 	faults  *backoff.ExponentialBackOff // between tries to begin one, with the lock taken; of run
 
 	mu     sync.Mutex
@@ -168,6 +169,7 @@ const (
 	firstRest = time.Second
 	mostRest  = 5 * time.Minute
 	quickEnd  = 10 * time.Second
+	tellsEnd  = time.Minute
 )
 
 // rest waits before a partition is attached again that seems to be at its end: its topic is terminated and read. The library
@@ -176,14 +178,20 @@ const (
 func (c *contender) rest(ctx context.Context, p *Partition, lasted time.Duration) {
 	_, lost, _ := p.told()
 	if !lost || !c.s.ended() || lasted >= quickEnd || p.handed.brought() {
-		c.weary = nil
+		c.weary, c.atEnd = nil, false
 		return
 	}
 	if c.weary == nil {
 		c.weary = newBackoff(firstRest, mostRest)
 		c.weary.Multiplier = 2
 	}
-	sleep(ctx, c.weary.NextBackOff())
+	pause := c.weary.NextBackOff()
+	if pause >= tellsEnd && !c.atEnd { // others that ended with it have lasted by then, or nearly all
+		c.atEnd = true
+		c.s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "pulsar: the topic may be terminated and read to its end, it is attached ever less often",
+			slog.String("partition", p.id.String()), slog.String("subscription", c.s.subscription))
+	}
+	sleep(ctx, pause)
 }
 
 // own waits until the partition is over: withdrawn before it was accepted, or released. asked: it was asked back or lost.

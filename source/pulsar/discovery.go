@@ -178,7 +178,7 @@ func (l *lines) because(err error) error {
 	switch {
 	case c.refused != "":
 		return fmt.Errorf("%w: the broker says %q", err, c.refused)
-	case errors.Is(c.err, io.EOF):
+	case errors.Is(c.err, io.EOF), says(c.err, "unable to read frame size: EOF"): // the library keeps its text alone
 		return fmt.Errorf("%w: %w: the other side has closed the connection at once: is it a port of a broker, for a URL with TLS or without?", err, c.err)
 	case c.err != nil:
 		return fmt.Errorf("%w: %w", err, c.err)

@@ -71,11 +71,11 @@ func (s *Source) fatal(topic string, err error) error {
 		return fmt.Errorf("pulsar: topic %q is not a name that brokers accept: %w", topic, err)
 	case says(err, "IncompatibleSchema"):
 		return fmt.Errorf("pulsar: topic %q, subscription %q: the topic's schema is refused: %w", topic, s.subscription, err)
-	case says(err, "AuthenticationError"):
-		return fmt.Errorf("%w: %w (check Config.Authentication)", ErrRefused, err)
 	case s.lines.everConnected():
 		// What follows are faults of connections. One that has worked will work again: a broker restarts, a token is renewed.
 		return nil
+	case says(err, "AuthenticationError"):
+		return fmt.Errorf("%w: %w (check Config.Authentication)", ErrRefused, err)
 	case cause.refused != "":
 		return fmt.Errorf("%w: %s: the broker says %q (check Config.Authentication)", ErrRefused, s.url, cause.refused)
 	case says(cause.err, "invalid_client", "unauthorized_client", "invalid_grant"): // RFC 6749, section 5.2

@@ -398,6 +398,14 @@ func TestAcceptTellsWhatCannotHeal(t *testing.T) {
 		{"another type", Config{}, "orders", func(b *fakeBroker) {
 			b.refuse = func() error { return errors.New("server error: ConsumerBusy: Subscription is of different type") }
 		}, nil, []string{"orders", "billing", "another type"}},
+		{"of a schema that is not ours", Config{}, "orders", func(b *fakeBroker) {
+			b.refuse = func() error {
+				return errors.New("server error: IncompatibleSchema: Topic does not have schema to check")
+			}
+		}, nil, []string{"orders", "billing", "schema is refused"}},
+		{"no name for brokers", Config{}, "or ders", func(b *fakeBroker) {
+			b.lookup = func(string) error { return errors.New("InvalidTopicName") }
+		}, nil, []string{"or ders", "not a name"}},
 		{"busy", Config{Alone: true}, "orders", func(b *fakeBroker) {
 			b.refuse = func() error { return errFakeBusy }
 		}, ErrBusy, []string{"orders/0", "billing"}},
@@ -422,6 +430,28 @@ func TestAcceptTellsWhatCannotHeal(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The token of a program that runs for long is renewed some day.
+func TestCredentialsThatAreRefusedLaterAreWaitedFor(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		m := join(t, b, Config{}, "orders")
+		m.s.lines.logger().Info("Connection is ready")
+		p := m.accept()
+		b.change(func() {
+			b.refuse = func() error { return errors.New("server error: AuthenticationError: the token has expired") }
+		})
+		b.cut(topic0, "")
+		left(t, p)
+		_ = p.Release(t.Context())
+		m.idle(5 * time.Minute)
+		if err := m.troubled("attach to orders/0"); err == nil || !strings.Contains(err.Error(), "expired") {
+			t.Errorf("trouble is %v", m.s.Report().Trouble)
+		}
+		b.change(func() { b.refuse = nil })
+		_ = m.accept().Release(t.Context())
+	})
 }
 
 func TestCallsOfTheLibraryThatHangAreAbandoned(t *testing.T) {

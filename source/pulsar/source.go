@@ -282,7 +282,9 @@ func (s *Source) over() bool {
 func (s *Source) offer(p *Partition) {
 	s.mu.Lock()
 	s.queue = append(s.queue, p)
-	s.state = Member
+	if s.err == nil { // else it is taken back: what was attached late makes nothing work again
+		s.state = Member
+	}
 	s.mu.Unlock()
 	poke(s.arrived)
 }

@@ -3,6 +3,8 @@
 package pulsar
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -64,6 +66,26 @@ func TestCandidateWithoutAConnectionIsTrouble(t *testing.T) {
 		synctest.Wait()
 		if err := m.troubled("be a candidate for orders/0"); err != nil {
 			t.Errorf("trouble is %v, want none of a candidate", err)
+		}
+	})
+}
+
+func TestSourceThatHasFailedIsNotReadyWhateverIsAttachedLate(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		hang := make(chan struct{})
+		b.hang, b.only = hang, callAttach
+		m := join(t, b, Config{Alone: true}, "orders")
+		ctx, cancel := context.WithTimeout(t.Context(), second)
+		defer cancel()
+		if _, err := m.s.Accept(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		m.s.fail(errFakeForbidden)
+		close(hang)
+		synctest.Wait()
+		if r := m.s.Report(); r.Ready || r.State != "failed" {
+			t.Errorf("report %+v", r)
 		}
 	})
 }
