@@ -7,6 +7,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -30,12 +31,12 @@ func New(log *slog.Logger, name string) *Health {
 	return &Health{log: log, name: name, trouble: make(map[string]source.Trouble)}
 }
 
-// Fails notes an error. The log hears of it when it is new or reads differently from the last.
+// Fails notes an error. The log hears of it when it is new or reads differently from the last, but for the port of our side.
 func (h *Health) Fails(ctx context.Context, what string, err error) {
 	now := time.Now()
 	h.mu.Lock()
 	t, was := h.trouble[what]
-	news := !was || t.Err.Error() != err.Error()
+	news := !was || said(t.Err) != said(err)
 	if !was {
 		t = source.Trouble{What: what, Since: now}
 	}
@@ -46,6 +47,12 @@ func (h *Health) Fails(ctx context.Context, what string, err error) {
 		h.log.LogAttrs(ctx, slog.LevelWarn, h.name+": trying again", slog.String("what", what), slog.Any("error", err)) //nolint:sloglint // one of two names
 	}
 }
+
+// ourSide is the address in front of an arrow in errors of connections: each has another port.
+var ourSide = regexp.MustCompile(`[^ ]+:\d+->`)
+
+// said returns what an error says, but for what differs from one try to the next.
+func said(err error) string { return ourSide.ReplaceAllString(err.Error(), "") }
 
 // Works notes that it works again.
 func (h *Health) Works(ctx context.Context, what string) {
