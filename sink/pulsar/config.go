@@ -83,15 +83,7 @@ func (c Config) withDefaults() Config {
 
 func (c Config) validate(serviceURL, topic string) error {
 	var errs []error
-	u, err := url.Parse(serviceURL)
-	switch {
-	case err != nil:
-		errs = append(errs, errors.New("the URL cannot be read: want pulsar://host:port or pulsar+ssl://host:port")) // it may hold a password
-	case u.Scheme != "pulsar" && u.Scheme != "pulsar+ssl" || u.Host == "":
-		errs = append(errs, fmt.Errorf("URL with scheme %q and host %q: want pulsar://host:port or pulsar+ssl://host:port", u.Scheme, u.Host))
-	case c.TLS != nil && u.Scheme != "pulsar+ssl":
-		errs = append(errs, fmt.Errorf("there is a TLS configuration and the URL's scheme is %s: want pulsar+ssl", u.Scheme))
-	}
+	errs = append(errs, checkURL(serviceURL, c.TLS != nil))
 	if topic != "" {
 		if err := checkTopic(topic); err != nil {
 			errs = append(errs, err)
@@ -120,6 +112,30 @@ func (c Config) validate(serviceURL, topic string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// checkURL tells what is wrong with a URL, which may name several hosts. It may hold a password.
+func checkURL(serviceURL string, secured bool) error {
+	scheme, rest, _ := strings.Cut(serviceURL, "://")
+	hosts, _, _ := strings.Cut(rest, "/")
+	for host := range strings.SplitSeq(hosts, ",") {
+		one := serviceURL
+		if rest != "" {
+			one = scheme + "://" + host
+		}
+		u, err := url.Parse(one)
+		switch {
+		case err != nil, strings.HasSuffix(host, ":"), strings.Count(host, ":") > 1 && !strings.ContainsAny(host, "[@"):
+			return errors.New("the URL cannot be read: want pulsar://host:port or pulsar+ssl://host:port; several hosts are separated by commas")
+		case u.Scheme != "pulsar" && u.Scheme != "pulsar+ssl" || u.Host == "":
+			return fmt.Errorf("URL with scheme %q and host %q: want pulsar://host:port or pulsar+ssl://host:port", u.Scheme, u.Host)
+		case u.User != nil:
+			return errors.New("the URL has a name or a password, of which brokers hear nothing: use Authentication")
+		case secured && u.Scheme != "pulsar+ssl":
+			return fmt.Errorf("there is a TLS configuration and the URL's scheme is %s: want pulsar+ssl", u.Scheme)
+		}
+	}
+	return nil
 }
 
 // checkTopic tells what is wrong with a topic's name: topic, tenant/namespace/topic, or either after persistent://.

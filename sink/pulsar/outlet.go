@@ -2,6 +2,7 @@ package pulsar
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 )
@@ -47,11 +48,15 @@ func (o *outlet) advance(ctx context.Context, w *writer) bool {
 			return true
 		}
 		if over := context.Cause(p.ctx); over != nil { //nolint:contextcheck // derived from ctx, by newPatience
-			over = because(w.describe(o.name, p.began, over), o.trouble)
-			if ctx.Err() == nil {
+			if errors.Is(err, over) {
+				over = err // and what was waited for
+			}
+			last := o.trouble
+			over = w.describe(o.name, p.began, over)
+			if ctx.Err() == nil && last == nil { // else the error would grow with each Write
 				o.tell(ctx, over)
 			}
-			o.giveUp(w, over, heal)
+			o.giveUp(w, because(over, last), heal)
 			return false
 		}
 		err = w.describe(o.name, p.began, err)

@@ -29,7 +29,7 @@ type Sink struct {
 var _ sink.Sink = (*Sink)(nil)
 
 // New returns a sink for a topic (topic, tenant/namespace/topic, or either after persistent://) of the cluster behind a
-// URL such as pulsar://host:6650 or pulsar+ssl://host:6651. With an empty topic, each message goes to the topic that its
+// URL such as pulsar://host:6650 or pulsar+ssl://host:6651; several hosts are separated by commas. With an empty topic, each message goes to the topic that its
 // Stream names. It connects when the first message is written.
 func New(url, topic string, cfg Config) (*Sink, error) {
 	cfg = cfg.withDefaults()

@@ -275,6 +275,71 @@ func TestSilentPartitionIsReportedAndOthersAreDurable(t *testing.T) {
 	})
 }
 
+// What fails for a day is written again every few seconds.
+func TestErrorsDoNotGrowWithTheTries(t *testing.T) {
+	for name, c := range map[string]struct {
+		prepare func(f *fake)
+		says    string
+	}{
+		"a silent broker":                 {func(f *fake) { f.fault = func(string, []keystrand.Message) fault { return swallow } }, "not healed"},
+		"a producer that does not close":  {func(f *fake) { f.closing, f.fault = time.Hour, func(string, []keystrand.Message) fault { return fail } }, "close the producer before"},
+		"a producer that is never opened": {func(f *fake) { f.openFault = func(string) error { time.Sleep(time.Hour); return nil } }, "open a producer"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(map[string]int{"out": 0})
+				c.prepare(f)
+				s := f.sink(t, "out", Config{})
+				w, err := s.Open()
+				if err != nil {
+					t.Fatal(err)
+				}
+				var size int
+				for i := range 20 {
+					err = w.Write(t.Context(), keyed("a=1"))
+					if err == nil {
+						t.Fatal("written")
+					}
+					if i == 3 {
+						size = len(err.Error())
+					}
+				}
+				if n := len(err.Error()); n > size || !strings.Contains(err.Error(), c.says) {
+					t.Errorf("after 20 tries it has %d bytes, after 4 %d, and says %v", n, size, err)
+				}
+				_ = w.Close()
+				_ = s.Close()
+				time.Sleep(24 * time.Hour)
+			})
+		})
+	}
+}
+
+// A topic that is made again with fewer partitions keeps no producers for those that are gone: where brokers create topics by
+// themselves, each that connects again would make one.
+func TestProducersOfPartitionsThatAreGoneAreClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(map[string]int{"out": 3})
+		w := f.writer(t, "out", Config{Partitioner: func(key []byte, n int) int { return int(key[0]-'a') % n }})
+		if err := w.Write(t.Context(), keyed("a=1", "b=1", "c=1")); err != nil {
+			t.Fatal(err)
+		}
+		f.set(func() { f.partitions["out"] = 1 })
+		time.Sleep(time.Minute + time.Millisecond)
+		if err := w.Write(t.Context(), keyed("a=2", "b=2")); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		f.set(func() {
+			for name, n := range f.open {
+				if n > 0 && name != "out-partition-0" {
+					t.Errorf("%d producers of %s are open", n, name)
+				}
+			}
+		})
+	})
+}
+
 // Should the library ever store a message behind one of its key that failed, it is not called durable: it goes again.
 func TestDurableIsNeverReportedBehindAGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -632,6 +697,20 @@ func TestConfigurationErrorsComeAllAtOnce(t *testing.T) {
 	}
 	if strings.Contains(err.Error(), "secret") {
 		t.Errorf("a secret in: %v", err)
+	}
+	for url, good := range map[string]bool{
+		"pulsar://a:6650": true, "pulsar://a:6650,b:6650,[::1]:6650,c": true, "pulsar+ssl://a:6651,b:6651": true,
+		"pulsar://a:6650,b:6650:1": false, "pulsar://a:6650,pulsar://b:6650": false, "pulsar://a:6650,": false, "pulsar://me:secret@a": false,
+	} {
+		s, err := New(url, "out", Config{})
+		if good != (err == nil) {
+			t.Errorf("New with %s = %v", url, err)
+		}
+		if err == nil {
+			_ = s.Close()
+		} else if strings.Contains(err.Error(), "secret") {
+			t.Errorf("a secret in: %v", err)
+		}
 	}
 	for _, bad := range []string{"non-persistent://a/b/c", "x://a/b/c", "persistent://a", "a//b", "/b/c"} {
 		if _, err := New("pulsar://x:1", bad, Config{}); err == nil {

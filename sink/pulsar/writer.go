@@ -169,6 +169,12 @@ func (w *writer) spread(t *topic, batch []int) (active []*outlet) {
 	for len(b.outlets) < len(t.partitions) {
 		b.outlets = append(b.outlets, nil)
 	}
+	for _, o := range b.outlets[len(t.partitions):] { // a topic made again may have fewer
+		if o != nil {
+			o.shut()
+		}
+	}
+	b.outlets = b.outlets[:len(t.partitions)]
 	for _, i := range batch {
 		p, err := w.partitionLocked(t, b, w.ms[i].Key)
 		if err != nil {
