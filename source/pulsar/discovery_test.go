@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/keystrand/keystrand/source"
 )
 
 var errFakeForbidden = errors.New("server error: AuthorizationError: Client is not authorized to get partition metadata")
@@ -348,21 +350,38 @@ func TestLookUpThatFailsIsNotHiddenByOneThatWorks(t *testing.T) {
 	})
 }
 
-func TestStartTimeoutEndsACallThatHangs(t *testing.T) {
-	inBubble(t, func(w world) {
-		t, b := w.t, w.b
-		hang := make(chan struct{})
-		defer close(hang)
-		b.hang = hang
-		m := join(t, b, Config{StartTimeout: 3 * second}, "orders")
-		begin := time.Now()
-		if _, err := m.s.Accept(soon(t)); !errors.Is(err, ErrStartTimeout) {
-			t.Fatalf("accept = %v", err)
-		}
-		if d := time.Since(begin); d != 3*second {
-			t.Errorf("told after %v, StartTimeout is 3s", d)
-		}
-	})
+func TestStartTimeoutIsKeptAndNamesTheLastFault(t *testing.T) {
+	for name, c := range map[string]struct {
+		set  func(b *fakeBroker)
+		says string
+	}{
+		"a call that hangs":      {func(b *fakeBroker) { b.hang = make(chan struct{}) }, "no answer"},
+		"calls that fail":        {func(b *fakeBroker) { b.notReady("orders") }, "ServiceNotReady"},
+		"one topic of two fails": {func(b *fakeBroker) { b.notReady("bills") }, "ServiceNotReady"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(w world) {
+				t, b := w.t, w.b
+				b.create("bills", 1)
+				c.set(b)
+				m := join(t, b, Config{StartTimeout: 13 * second}, "orders", "bills")
+				begin := time.Now()
+				var err error
+				for err == nil {
+					var p source.Partition
+					if p, err = m.s.Accept(soon(t)); err == nil {
+						defer func() { _ = p.Release(t.Context()) }()
+					}
+				}
+				if d := time.Since(begin); d != 13*second || !errors.Is(err, ErrStartTimeout) || !strings.Contains(err.Error(), c.says) {
+					t.Errorf("after %v accept = %v, want it after 13s to say %q", d, err, c.says)
+				}
+				if b.hang != nil {
+					close(b.hang)
+				}
+			})
+		})
+	}
 }
 
 // What else is read does not depend on who made a topic whose name matches.

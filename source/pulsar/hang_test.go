@@ -25,6 +25,7 @@ func TestEveryCallOfTheLibraryThatHangsIsAbandonedToldAndMadeAgain(t *testing.T)
 		{callAttach, Config{Alone: true}, "attach to orders/0"},
 		{callLast, Config{Store: newMemStore()}, "claim orders/0"},
 		{callSeek, Config{Alone: true, Start: At(time.Unix(0, 0))}, "seek orders/0"},
+		{callSeek, Config{Alone: true, Start: After(map[string]map[int32]MessageID{"orders": {0: {}}})}, "seek orders/0"},
 	} {
 		t.Run(string(c.call), func(t *testing.T) {
 			inBubble(t, func(w world) {
