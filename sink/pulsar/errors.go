@@ -29,8 +29,6 @@ var (
 func cureFor(err error) cure {
 	var refused *refusal
 	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return heal // ours, looked at by who waits
 	case errors.Is(err, pulsar.ErrMessageTooLarge), errors.Is(err, pulsar.ErrMetaTooLarge), isExceeded(err):
 		return split
 	case errors.Is(err, pulsar.ErrTopicTerminated):
@@ -43,6 +41,9 @@ func cureFor(err error) cure {
 	}
 	if _, bad := errors.AsType[tls.RecordHeaderError](err); bad {
 		return report // the port speaks no TLS
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return heal // ours, looked at by who waits; or the library's, which gives it beside what is told above
 	}
 	text := err.Error()
 	for _, row := range []struct {

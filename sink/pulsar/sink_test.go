@@ -3,6 +3,8 @@ package pulsar
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -462,6 +464,45 @@ func TestErrorsAreReportedByWhatHelps(t *testing.T) {
 				if d := time.Since(start); d > want.took {
 					t.Errorf("told after %v", d)
 				}
+			})
+		})
+	}
+}
+
+// The library (v0.19.0) says of a look-up that it has given up that its own deadline is over, whatever the cause was.
+func TestRefusalIsToldWhenTheLookUpHasEnded(t *testing.T) {
+	for name, writes := range map[string]func(s *troubles){
+		"refused token": func(s *troubles) { s.note("Failed to establish connection with broker: 'no such token'", nil) },
+		"unknown authority": func(s *troubles) {
+			s.note("Failed to connect to broker.", &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}})
+		},
+		"no TLS there": func(s *troubles) { s.note("Failed to connect to broker.", tls.RecordHeaderError{Msg: "no such token"}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(map[string]int{"out": 0})
+				s := f.sink(t, "out", Config{RequestTimeout: time.Second, HealTimeout: time.Minute})
+				f.askFault = func(string) error {
+					f.mu.Unlock()
+					defer f.mu.Lock()
+					time.Sleep(time.Second)
+					writes(s.troubles)
+					return errors.Join(context.DeadlineExceeded, errors.New("connection error"))
+				}
+				w, err := s.Open()
+				if err != nil {
+					t.Fatal(err)
+				}
+				start := time.Now()
+				err = w.Write(t.Context(), keyed("a=1"))
+				if d := time.Since(start); d != time.Second+time.Millisecond {
+					t.Errorf("told after %v, the look-up took 1s", d)
+				}
+				if o, _ := keystrand.OutcomeOf(err); o == keystrand.Forbidden || err == nil || !strings.Contains(err.Error(), "out") {
+					t.Errorf("error: %v", err)
+				}
+				_ = w.Close()
+				_ = s.Close()
 			})
 		})
 	}
