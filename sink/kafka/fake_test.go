@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -70,8 +71,10 @@ func (f *fake) read(t *testing.T, topics ...string) []keystrand.Message {
 	return ms
 }
 
-// readAll returns all that the topics hold now, in order for each partition.
+// readAll returns all that the topics hold now, in order for each partition. They have lost none.
 func readAll(ctx context.Context, addrs, topics []string, opts ...kgo.Opt) ([]keystrand.Message, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute) // real time: hang guard
+	defer cancel()
 	cl, err := kgo.NewClient(append(opts, kgo.SeedBrokers(addrs...), kgo.ConsumeTopics(topics...))...)
 	if err != nil {
 		return nil, err

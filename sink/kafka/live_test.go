@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"strings"
@@ -31,7 +32,8 @@ func liveBrokers(t *testing.T, variable string) []string {
 	return strings.Split(v, ",")
 }
 
-// liveTopic creates a topic of its own and deletes it at the end.
+// liveTopic creates a topic of its own and deletes it at the end. It keeps messages whatever their time says: the broker
+// looks for old ones every second.
 func liveTopic(t *testing.T, brokers []string, partitions int32, config map[string]*string, opts ...kgo.Opt) string {
 	t.Helper()
 	cl, err := kgo.NewClient(append(opts, kgo.SeedBrokers(brokers...))...)
@@ -39,6 +41,12 @@ func liveTopic(t *testing.T, brokers []string, partitions int32, config map[stri
 		t.Fatal(err)
 	}
 	adm := kadm.NewClient(cl)
+	config = maps.Clone(config)
+	if config == nil {
+		config = map[string]*string{}
+	}
+	forever := "-1"
+	config["retention.ms"] = &forever
 	name := fmt.Sprintf("sink-%s-%d", strings.ReplaceAll(strings.ToLower(t.Name()), "/", "-"), time.Now().UnixNano())
 	if _, err := adm.CreateTopic(t.Context(), partitions, 1, config, name); err != nil {
 		t.Fatal(err)
