@@ -2,7 +2,6 @@ package pulsar
 
 import (
 	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/apache/pulsar-client-go/pulsar"
@@ -31,9 +30,8 @@ type handed struct {
 
 	mu      sync.Mutex
 	opener  opener
-	entries []entry // ascending, from head on
-	head    int
-	first   int64            // number of entries[head]: it grows when one leaves
+	entries []entry          // ascending
+	spent   int              // of them are acknowledged
 	highest position         // of what has come
 	next    int64            // offset after it
 	any     bool             // there is a highest
@@ -80,7 +78,7 @@ func (h *handed) take(id pulsar.MessageID, offset int64) verdict {
 		return remade
 	}
 	h.highest, h.next, h.any = at, offset+1, true
-	if n := len(h.entries); n > h.head {
+	if n := len(h.entries); n > 0 {
 		last := &h.entries[n-1]
 		if last.ledger == at.ledger && last.entry == at.entry && !last.single {
 			last.add(at.batch, id)
@@ -104,13 +102,13 @@ type request struct {
 
 // item is what of an entry a request acknowledges: the whole, or single messages.
 type item struct {
-	number int64
-	bits   []uint64
+	index int // of the entry, until one is confirmed
+	bits  []uint64
 }
 
 // plan returns what of p is to be acknowledged now, at most limit entries, in ascending order. What is returned is not
 // noted as confirmed. young: the broker may not have a ledger for the cursor yet. It walks the entries and the ranges ahead
-// once: Fetch waits for it.
+// once, and ends when the request is full: Fetch waits for it.
 func (h *handed) plan(p *commit.Progress, limit int, young bool) request {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -119,7 +117,7 @@ func (h *handed) plan(p *commit.Progress, limit int, young bool) request {
 	h.replays = 0
 	r, first, half, held := 0, true, false, false
 	opener := h.opener
-	for i := h.head; i < len(h.entries); i++ {
+	for i := 0; i < len(h.entries) && !q.more; i++ {
 		e := &h.entries[i]
 		if e.acked {
 			continue
@@ -153,12 +151,12 @@ func (h *handed) plan(p *commit.Progress, limit int, young bool) request {
 			q.held = true
 			h.unsent(e, settled)
 		case whole:
-			q.add(item{number: h.first + int64(i-h.head)}, limit, e.whole())
+			q.add(item{index: i}, limit, e.whole())
 			held = held || last
 		case h.byBatch && !e.single:
 			bits, ids := e.open(p, before)
 			if len(ids) > 0 {
-				q.add(item{number: h.first + int64(i-h.head), bits: bits}, limit, ids...)
+				q.add(item{index: i, bits: bits}, limit, ids...)
 				held = held || last
 			}
 		default:
@@ -209,38 +207,44 @@ func (e *entry) open(p *commit.Progress, r int) (bits []uint64, ids []pulsar.Mes
 }
 
 func (q *request) add(it item, limit int, ids ...pulsar.MessageID) {
-	if q.more = q.more || len(q.items) >= limit; q.more {
+	if q.more = len(q.items) >= limit; q.more {
 		return
 	}
 	q.items = append(q.items, it)
 	q.ids = append(q.ids, ids...)
 }
 
-// confirm notes that the broker has confirmed a request, and forgets what is acknowledged from below.
+// confirm notes that the broker has confirmed a request, and forgets what is acknowledged, also between what is not: a blocked
+// key must not make everything behind it stay. It looks at all entries only when half of them go.
 func (h *handed) confirm(q request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, it := range q.items {
-		i := h.head + int(it.number-h.first)
-		if i < h.head || i >= len(h.entries) {
-			continue
+		e := &h.entries[it.index]
+		if it.bits == nil {
+			e.acked = true
+			h.spent++
 		}
-		e := &h.entries[i]
-		e.acked = it.bits == nil
 		for w := range it.bits {
 			e.got[w] |= it.bits[w]
 		}
 	}
-	// The last entry stays: more of it may come.
-	for h.head < len(h.entries)-1 && h.entries[h.head].acked {
-		h.entries[h.head] = entry{}
-		h.head++
-		h.first++
+	if 2*h.spent < len(h.entries) {
+		return
 	}
-	if h.head > 64 && h.head > len(h.entries)/2 {
-		h.entries = slices.Delete(h.entries, 0, h.head)
-		h.head = 0
+	kept, last := h.entries[:0], len(h.entries)-1
+	h.spent = 0
+	for i, e := range h.entries {
+		if e.acked && i < last {
+			continue
+		}
+		kept = append(kept, e) // the last one stays: more of it may come
+		if e.acked {
+			h.spent++
+		}
 	}
+	clear(h.entries[len(kept):])
+	h.entries = kept
 }
 
 // stored says what a crash now would hand out again of p, everything planned having been confirmed.
