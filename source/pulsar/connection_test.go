@@ -270,6 +270,38 @@ func TestSlowReleaseIsNoErrorAndGoesOnBehind(t *testing.T) {
 	})
 }
 
+// The broker can let go long before it says so.
+func TestPartitionIsNotAcceptedAgainBeforeItsReleaseHasReturned(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		m := join(t, b, Config{}, "orders")
+		p := m.accept()
+		answer := make(chan struct{})
+		b.change(func() { b.answer = answer })
+		var released atomic.Bool
+		go func() {
+			_ = p.Release(t.Context())
+			released.Store(true)
+		}()
+		synctest.Wait()
+		got := m.accepting() // which makes the contender look
+		time.Sleep(second)
+		if released.Load() {
+			t.Error("the release has returned, before the broker has answered")
+		}
+		if len(got) > 0 {
+			t.Error("accepted again, and the release of the one before has not returned")
+		}
+		b.change(func() { b.answer = nil })
+		close(answer)
+		q := <-got
+		if q == nil {
+			return
+		}
+		_ = q.Release(t.Context())
+	})
+}
+
 func TestReleaseEndsWithItsContext(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b

@@ -199,7 +199,7 @@ func (c *contender) own(ctx context.Context, p *Partition) (asked bool) {
 	defer c.drop()
 	told := false
 	for {
-		leaving, lost, released := p.told()
+		leaving, lost, _ := p.told()
 		if lost && !told {
 			told = true
 			p.detach()
@@ -207,7 +207,7 @@ func (c *contender) own(ctx context.Context, p *Partition) (asked bool) {
 			c.s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "pulsar: the partition is lost",
 				slog.String("partition", p.id.String()), slog.String("why", p.reason()))
 		}
-		if released {
+		if p.isFree() {
 			return leaving || lost
 		}
 		active, gone := c.look()

@@ -37,6 +37,7 @@ type fakeBroker struct {
 	creates    bool                     // it makes a topic that is asked for
 	fault      func() ackFault          // of an acknowledgement
 	closing    chan struct{}            // a consumer does not let go before it is closed; nil: it does
+	answer     chan struct{}            // it lets go, and its Close does not return before it is closed; nil: it does
 	taken      func(topic string)       // called when a consumer is attached, before its caller hears of it
 	journal    []fakeRequest            // in the order in which they came
 	requests   int
@@ -677,6 +678,12 @@ func (d *fakeConsumer) Close() {
 				d.t.holder = nil
 			}
 		})
+		d.b.mu.Lock()
+		answer := d.b.answer
+		d.b.mu.Unlock()
+		if answer != nil {
+			<-answer
+		}
 	})
 }
 

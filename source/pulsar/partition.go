@@ -49,6 +49,7 @@ type Partition struct {
 	lost     bool
 	why      string // it is lost
 	released bool
+	free     bool  // Release has returned: it may be accepted again
 	frontier int64 // last committed
 }
 
@@ -295,7 +296,7 @@ func (p *Partition) Release(ctx context.Context) error {
 	s := p.owner.s
 	p.detach()
 	s.forget(p)
-	defer p.owner.poke()
+	defer p.returned()
 	if lost {
 		return nil
 	}
@@ -311,6 +312,21 @@ func (p *Partition) Release(ctx context.Context) error {
 			p.id, s.subscription, context.Cause(ctx))
 	}
 	return nil
+}
+
+// returned lets the contender own the partition anew.
+func (p *Partition) returned() {
+	p.mu.Lock()
+	p.free = true
+	p.mu.Unlock()
+	p.owner.poke()
+}
+
+// isFree tells whether Release has returned.
+func (p *Partition) isFree() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.free
 }
 
 // detach ends the acknowledgements and closes the consumer, on a goroutine of its own. A second call does nothing.
