@@ -67,11 +67,15 @@ func TestOwnershipEndsWithItsConnection(t *testing.T) {
 		case <-ctx.Done():
 			t.Error("the consumer is not closed")
 		}
+		if d := time.Since(begin); d > ackGrace {
+			t.Errorf("the consumer was closed after %v", d)
+		}
+		begin = time.Now()
 		if err := p.Release(t.Context()); err != nil {
 			t.Error(err)
 		}
 		if d := time.Since(begin); d > 0 {
-			t.Errorf("it took %v", d)
+			t.Errorf("the release took %v", d)
 		}
 		q := m.accept()
 		if q.ID().Epoch <= p.ID().Epoch {
@@ -188,6 +192,35 @@ func TestNothingIsAcknowledgedOnceTheConnectionHasGone(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The library never answers an acknowledgement that it takes when its consumer is already being closed.
+func TestConsumerIsNotClosedWhileAnAcknowledgementIsOnItsWayIntoTheLibrary(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		m := join(t, b, Config{}, "orders")
+		p := m.accept()
+		b.produce(topic0, numbered(0, 1)...)
+		read(t, p, 1)
+		b.lost = make(chan struct{})
+		defer close(b.lost)
+		b.fault = func() ackFault { return crossed }
+		go func() { _, _ = p.Commit(t.Context(), &commit.Progress{Frontier: 1}) }()
+		synctest.Wait()
+		b.cut(topic0, "")
+		time.Sleep(second)
+		select {
+		case <-p.acker.done:
+		default:
+			t.Error("the acker waits for an answer that never comes")
+		}
+		select {
+		case <-p.closed:
+		default:
+			t.Error("the consumer is not closed")
+		}
+		_ = p.Release(t.Context())
+	})
 }
 
 func TestConnectionThatGoesWhileAttachingCostsAnotherTry(t *testing.T) {

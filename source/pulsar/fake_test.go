@@ -36,6 +36,7 @@ type fakeBroker struct {
 	lookup     func(topic string) error // what a look-up is answered; nil: what there is
 	creates    bool                     // it makes a topic that is asked for
 	fault      func() ackFault          // of an acknowledgement
+	lost       chan struct{}            // see crossed
 	closing    chan struct{}            // a consumer does not let go before it is closed; nil: it does
 	answer     chan struct{}            // it lets go, and its Close does not return before it is closed; nil: it does
 	taken      func(topic string)       // called when a consumer is attached, before its caller hears of it
@@ -68,8 +69,9 @@ const (
 	noFault ackFault = iota
 	notStored
 	storedUnanswered
-	hangs // until the consumer is closed
-	late  // for a minute
+	hangs   // until the consumer is closed
+	late    // for a minute
+	crossed // for a moment, and for ever (until lost is closed) if the consumer is closed within it: the library has lost it
 )
 
 type fakeTopic struct {
@@ -624,6 +626,16 @@ func (d *fakeConsumer) AckIDList(ids []pulsar.MessageID) error {
 			d.b.mu.Unlock()
 			<-d.closed
 			return errFakeClosed
+		case crossed:
+			lost := d.b.lost
+			d.b.mu.Unlock()
+			time.Sleep(time.Millisecond)
+			select {
+			case <-d.closed:
+				<-lost
+			default:
+			}
+			return errFakeDown
 		case late:
 			d.b.mu.Unlock()
 			select {

@@ -279,7 +279,8 @@ func (p *Partition) mayCommit(progress *commit.Progress) error {
 	return nil
 }
 
-// ackGrace is how long Release waits for a request under way before it closes the consumer, which ends one that hangs.
+// ackGrace is how long the consumer is not closed for a request under way, lost or not. To close it ends one that hangs, but
+// not one that is just on its way into the library (v0.19.0): that one would never be answered.
 const ackGrace = time.Second
 
 // Release implements [source.Partition]. It closes the consumer, which is the lock: the next owner can have the partition
@@ -339,7 +340,6 @@ func (p *Partition) detach() {
 			defer grace.Stop()
 			select {
 			case <-p.acker.done:
-			case <-p.acker.dead:
 			case <-grace.C:
 			}
 			p.consumer.Close()
