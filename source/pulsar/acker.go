@@ -194,14 +194,15 @@ func (a *acker) close() { close(a.stop) }
 // abandon is close for a partition that is lost: nobody waits for an answer any more. It is called once and does not block.
 func (a *acker) abandon() { close(a.dead) }
 
-// brief makes an error of the library readable, which else lists every id that it was given.
+// brief makes an error of the library readable, which else lists every id that it was given. How many they were is left out: it
+// is another number at each try, and each would be told as news.
 func brief(err error) error {
 	failed, ok := errors.AsType[pulsar.AckError](err)
 	if !ok {
 		return err
 	}
 	for _, cause := range failed {
-		return fmt.Errorf("%d acknowledgements: %w", len(failed), cause)
+		return cause
 	}
 	return errors.New("an acknowledgement was not sent")
 }
