@@ -25,23 +25,19 @@ func (s *Source) cluster() string {
 	return strings.Join(all, ",")
 }
 
-// claim makes us the owner of the partition in the store, and returns the progress to begin with. It returns nil when there
-// is reason to look again; an error is told. Without a store there is nothing but an epoch.
-func (c *contender) claim(ctx context.Context, cons consumer) *commit.Progress {
+// claim makes us the owner of the partition in the store, and returns the progress to begin with. Without a store there is
+// nothing but an epoch.
+func (c *contender) claim(ctx context.Context, cons consumer) (*commit.Progress, error) {
 	if c.s.cfg.Store == nil {
-		return &commit.Progress{Epoch: c.s.nextEpoch(c.topic)}
+		return &commit.Progress{Epoch: c.s.nextEpoch(c.topic)}, nil
 	}
-	restored, err := whileProposed(ctx, c, func(ctx context.Context) (*commit.Progress, error) {
+	return whileProposed(ctx, c, func(ctx context.Context) (*commit.Progress, error) {
 		claimed, err := c.claimStored(ctx)
 		if err != nil {
 			return nil, err
 		}
 		return c.trusted(ctx, cons, claimed)
 	})
-	if !c.begun(ctx, claiming, err) {
-		return nil
-	}
-	return restored
 }
 
 func (c *contender) claimStored(ctx context.Context) (*commit.Progress, error) {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/keystrand/keystrand/commit"
@@ -257,6 +258,42 @@ func TestStoreThatHangsIsBoundedAndTold(t *testing.T) {
 		}
 		store.claims(nil)
 		_ = m.accept().Release(t.Context())
+	})
+}
+
+func TestLockIsNotKeptBetweenTwoTriesOfAStoreThatFails(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		b.delay = 100 * time.Millisecond
+		store := newMemStore()
+		var asked atomic.Int64
+		late := make(chan struct{}) // by then the tries are seconds apart
+		store.claims(func(context.Context) error {
+			if asked.Add(1) == 30 {
+				close(late)
+			}
+			return errors.New("no space left")
+		})
+		m := join(t, b, Config{Store: store, Name: "m"}, "orders")
+		got := accepting(soon(t), m)
+		<-late
+		synctest.Wait()
+		b.mu.Lock()
+		held := b.topics[topic0].holder != nil
+		b.mu.Unlock()
+		if held {
+			t.Error("the lock is held until the next try")
+		}
+		begin := time.Now()
+		other := join(t, b, Config{Store: newMemStore(), Name: "a"}, "orders")
+		p := other.accept()
+		if d := time.Since(begin); d > second {
+			t.Errorf("another process accepted after %v", d)
+		}
+		store.claims(nil)
+		_ = p.Release(t.Context())
+		_ = other.s.Close()
+		_ = (<-got).Release(t.Context())
 	})
 }
 

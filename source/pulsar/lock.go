@@ -34,9 +34,11 @@ func (c *contender) attach(ctx context.Context) *Partition {
 		c.move(ctx, cons.consumer)
 		return nil
 	}
-	restored := c.claim(ctx, cons.consumer)
-	if restored == nil {
-		s.apart(cons.Close)
+	restored, err := c.claim(ctx, cons.consumer)
+	if err != nil {
+		s.apart(cons.Close) // at once: it must not keep the lock until the next try
+	}
+	if !c.begun(ctx, claiming, err) {
 		return nil
 	}
 	p := newPartition(c, source.ID{Stream: c.stream, Partition: c.number, Epoch: restored.Epoch}, cons.consumer, restored)
