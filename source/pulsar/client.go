@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
+	"github.com/apache/pulsar-client-go/pulsar/backoff"
 	"github.com/apache/pulsar-client-go/pulsar/crypto"
 )
 
@@ -113,6 +114,7 @@ func (l *library) attach(o attachment) (consumer, error) {
 		AckWithResponse:                true,
 		EnableBatchIndexAcknowledgment: l.cfg.BatchIndexAcks,
 		MaxReconnectToBroker:           reconnects(o.moves),
+		BackOffPolicyFunc:              pauses(o.moves),
 		Decryption:                     decryption(l.cfg.KeyReader),
 		AutoDiscoveryPeriod:            never,
 		MaxPendingChunkedMessage:       -1, // else the oldest is dropped when a hundred are not complete
@@ -129,6 +131,25 @@ func reconnects(always bool) *uint {
 	}
 	return new(uint)
 }
+
+// pauses returns how long a consumer waits before it tries something again. One that brings messages never does: beside its
+// connection that is GetLastMessageIDs alone, which would wait for ever (v0.19.0) if the consumer were closed between two tries.
+// It returns when its operation timeout ends.
+func pauses(always bool) func() backoff.Policy {
+	if always {
+		return nil
+	}
+	return func() backoff.Policy { return endless{} }
+}
+
+// endless is a pause that never ends.
+type endless struct{}
+
+func (endless) Next() time.Duration { return never }
+
+func (endless) IsMaxBackoffReached() bool { return true }
+
+func (endless) Reset() {}
 
 // decryption lets every message come that cannot be decrypted, told apart by its encryption context. By default the
 // library keeps it back and rewinds the subscription a minute later: later messages would come before it.

@@ -32,6 +32,9 @@ func TestConsumerOfTheMessagesEndsWithItsConnection(t *testing.T) {
 		if o.MaxReconnectToBroker == nil || *o.MaxReconnectToBroker != 0 {
 			t.Errorf("MaxReconnectToBroker is %v, want 0: another may have had the lock meanwhile", o.MaxReconnectToBroker)
 		}
+		if o.BackOffPolicyFunc == nil || o.BackOffPolicyFunc().Next() < 24*time.Hour {
+			t.Error("GetLastMessageIDs is tried again, which never returns when the consumer was closed meanwhile")
+		}
 		if o.Type != pulsar.Exclusive {
 			t.Errorf("Type is %v, want Exclusive: it is the lock", o.Type)
 		}
@@ -66,8 +69,8 @@ func TestConsumerThatMovesTheSubscriptionAttachesAgain(t *testing.T) {
 	if _, err := l.attach(attachment{topic: topic0, subscription: "billing", moves: true}); err != nil {
 		t.Fatal(err)
 	}
-	if n := c.got.MaxReconnectToBroker; n != nil {
-		t.Errorf("MaxReconnectToBroker is %d, want the library's own", *n)
+	if n := c.got.MaxReconnectToBroker; n != nil || c.got.BackOffPolicyFunc != nil {
+		t.Errorf("MaxReconnectToBroker is %v, with a pause of ours %t; want both to be the library's own", n, c.got.BackOffPolicyFunc != nil)
 	}
 }
 
