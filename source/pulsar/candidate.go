@@ -80,7 +80,7 @@ func (c *contender) proposed(active bool) {
 // what comes before it has the answer that the candidate is there. Until the word is heard, the last one counts.
 func (c *contender) unheard() {
 	c.mu.Lock()
-	c.told, c.apart = false, time.Time{}
+	c.told, c.apart, c.dead = false, time.Time{}, false
 	c.mu.Unlock()
 	poke(c.news)
 }
@@ -114,13 +114,13 @@ const (
 	mostPatience  = time.Minute
 )
 
-// listen waits until the broker's word about our candidate was missing for too long, the source is over, or ctx ends. The
-// word comes as soon as the broker has chosen: after a second, unless configured otherwise.
+// listen waits until the broker's word about our candidate was missing for too long, the library has given the candidate up, the
+// source is over, or ctx ends. The word comes as soon as the broker has chosen: after a second, unless configured otherwise.
 func (c *contender) listen(ctx context.Context, patience *backoff.ExponentialBackOff) {
 	timer := time.NewTimer(mostPatience)
 	defer timer.Stop()
 	var late <-chan time.Time // as long as it is missing
-	for !c.s.over() {
+	for !c.s.over() && !c.isDead() {
 		switch _, told := c.heard(); {
 		case told:
 			late = nil
@@ -166,6 +166,13 @@ func (c *contender) orphaned(ctx context.Context) bool {
 	c.s.apart(held.Close)
 	active, _ := c.heard()
 	return !active
+}
+
+// isDead tells whether the library has given up our candidate.
+func (c *contender) isDead() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dead
 }
 
 // heard returns the broker's last word, and whether it is about the candidate as it is attached now.

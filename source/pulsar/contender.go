@@ -43,6 +43,7 @@ type contender struct {
 	breaks int        // how often a connection of it has gone
 	shaken bool       // the candidate's has, and we were not the owner
 	apart  time.Time  // when the candidate's has; zero while it is attached, and where there is none
+	dead   bool       // the library has given the candidate up
 }
 
 func newContender(s *Source, topic, stream string, number int32, late bool) *contender {
@@ -79,6 +80,15 @@ func (c *contender) latest() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.s.cfg.Start.kind == startLatest && !c.late
+}
+
+// died notes that the topic is gone, and that the library has given up the candidate because of that: it does not come back when
+// the topic does.
+func (c *contender) died() {
+	c.mu.Lock()
+	c.gone, c.dead, c.late = true, true, true
+	c.mu.Unlock()
+	c.poke()
 }
 
 func (c *contender) look() (active, gone bool) {

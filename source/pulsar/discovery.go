@@ -327,6 +327,6 @@ func (s *Source) died(topic string) {
 		return
 	}
 	s.cfg.Logger.LogAttrs(context.Background(), slog.LevelWarn, "pulsar: the topic was deleted", slog.String("topic", topic))
-	c.vanished(true)
+	c.died()
 	poke(s.look)
 }

@@ -224,3 +224,30 @@ func TestCandidatesStayBetweenTwoCallsOfAccept(t *testing.T) {
 		}
 	})
 }
+
+// The library says that a topic is not there when it gives a candidate up for good. The next look can find it before the contender
+// has seen that it was gone.
+func TestCandidateThatTheLibraryGaveUpIsReplacedThoughItsTopicIsThereAgain(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		m := join(t, b, Config{}, "orders")
+		hang := make(chan struct{})
+		b.change(func() { b.hang, b.only = hang, callAttach })
+		got := m.accepting()
+		time.Sleep(10 * second) // chosen, and on the way to the lock
+		b.away(b.candidatesOf(topic0)[0])
+		m.s.died(topic0)
+		time.Sleep(second)
+		b.change(func() { b.hang = nil })
+		close(hang)
+		p := <-got
+		if p == nil {
+			return
+		}
+		time.Sleep(time.Minute)
+		if n := m.stood(); n != 2 {
+			t.Errorf("%d candidates were made, want another after the first was given up", n)
+		}
+		_ = p.Release(t.Context())
+	})
+}
