@@ -398,6 +398,19 @@ func TestCandidateStandsOffFromWhatItWasAttachingWhenItsConnectionBroke(t *testi
 	})
 }
 
+// The connection breaks after the contender has looked whether it did, and before it asks for the lock.
+func TestWhatIsAttachedIsNotOwnedBeforeTheStandOff(t *testing.T) {
+	s, err := New("pulsar://fake:6650", "billing", []string{"orders"}, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newContender(s, topic0, "orders", 0, false)
+	c.shook()
+	if c.hold(&Partition{}, c.broken()) || !c.waits() {
+		t.Error("owned, and the owner before may not have heard of its loss")
+	}
+}
+
 // It knocks at the lock of an owner who drains. When the connections break, that owner has to hear of it first.
 func TestCandidateThatWaitsForTheLockStandsOffAfterABrokenConnection(t *testing.T) {
 	inBubble(t, func(w world) {

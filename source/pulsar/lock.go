@@ -72,14 +72,15 @@ func (c *contender) move(ctx context.Context, cons consumer) {
 	}
 }
 
-// hold notes which partition is offered or owned. It reports false when a connection has gone since breaks was asked for.
+// hold notes which partition is offered or owned. It reports false when a connection has gone since breaks was asked for, or
+// that of the candidate a short while before.
 func (c *contender) hold(p *Partition, breaks int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.breaks != breaks {
+	if c.breaks != breaks || c.shaken {
 		return false
 	}
-	c.part, c.shaken, c.late = p, false, true
+	c.part, c.late = p, true
 	return true
 }
 
@@ -124,7 +125,6 @@ func (c *contender) shook() {
 	defer c.mu.Unlock()
 	if c.part == nil {
 		c.shaken = true
-		c.breaks++
 	}
 }
 
