@@ -42,3 +42,29 @@ func TestTroubleWithAcknowledgementsIsToldOnceHoweverManyThereAre(t *testing.T) 
 		}
 	})
 }
+
+// An owner is young for a while, not for as long as it goes on acknowledging.
+func TestWhatIsHeldBackAtFirstGoesOutAlthoughOtherAcknowledgementsGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHanded(false, &commit.Progress{})
+		singles(h, 0, 100)
+		sent := make(map[int64]time.Time)
+		a := newAcker(h, func(ids []pulsar.MessageID) error {
+			for _, id := range ids {
+				sent[id.EntryID()] = time.Now()
+			}
+			return nil
+		}, health.New(slog.New(slog.DiscardHandler), "pulsar"), "acknowledge orders/0")
+		go a.run(t.Context())
+		begin := time.Now()
+		for n := range int64(20) {
+			a.settle(&commit.Progress{Frontier: n + 1, Ahead: []commit.Range{{From: 50, To: 60}}})
+			time.Sleep(second / 2)
+		}
+		a.close()
+		<-a.done
+		if d := sent[50].Sub(begin); d < growsUp || d > growsUp+second {
+			t.Errorf("what is ahead was acknowledged after %v, want after %v", d, growsUp)
+		}
+	})
+}

@@ -377,6 +377,35 @@ func TestCandidateThatWasNotTheOwnerStandsOffAfterABrokenConnection(t *testing.T
 	})
 }
 
+// It was the owner once, and is not any more: it knows no better than others when the owner has heard.
+func TestOwnerOfLongAgoStandsOffAfterABrokenConnection(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		once := join(t, b, Config{Name: "m"}, "orders")
+		p := once.accept()
+		got := join(t, b, Config{Name: "a"}, "orders").accepting()
+		left(t, p)
+		_ = p.Release(t.Context())
+		owned := <-got
+		if owned == nil {
+			return
+		}
+		again := once.accepting()
+		time.Sleep(10 * second)
+		begin := time.Now()
+		b.cut(topic0, "a")
+		q := <-again
+		if q == nil {
+			return
+		}
+		if d := time.Since(begin); d < b.delay+standOff {
+			t.Errorf("attached after %v, want the broker's word after %v and then at least %v", d, b.delay, standOff)
+		}
+		_ = owned.Release(t.Context())
+		_ = q.Release(t.Context())
+	})
+}
+
 // The lock was asked for before the connection broke, so the owner before may not have heard yet either.
 func TestCandidateStandsOffFromWhatItWasAttachingWhenItsConnectionBroke(t *testing.T) {
 	inBubble(t, func(w world) {

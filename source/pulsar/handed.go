@@ -157,7 +157,6 @@ func (h *handed) plan(p *commit.Progress, limit int, young bool) request {
 			bits, ids := e.open(p, before)
 			if len(ids) > 0 {
 				q.add(item{index: i, bits: bits}, limit, ids...)
-				held = held || last
 			}
 		default:
 			half = true

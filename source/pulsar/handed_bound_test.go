@@ -41,3 +41,38 @@ func TestRequestCostsWhatItSays(t *testing.T) {
 		t.Errorf("a request of 10 entries, with 5,000 settled, takes %v allocations", n)
 	}
 }
+
+// Between entries that do not adjoin is what an earlier owner has acknowledged. To move the cursor over it could lose that, too.
+func TestFirstRequestsDoNotMoveTheCursorOverAGap(t *testing.T) {
+	h := newHanded(false, &commit.Progress{})
+	singles(h, 0, 2)
+	singles(h, 3, 2)
+	p := &commit.Progress{Frontier: 5}
+	q := h.plan(p, maxRequest, true)
+	if len(q.ids) != 1 || q.ids[0].EntryID() != 0 || !q.held {
+		t.Errorf("first acknowledged are %v, held %t; want 0, and what is behind held back: behind 1 is a gap", q, q.held)
+	}
+	h.confirm(q)
+	if q := h.plan(p, maxRequest, true); len(q.ids) != 0 || !q.held {
+		t.Errorf("then acknowledged are %v, held %t; want none", q, q.held)
+	}
+	if q := h.plan(p, maxRequest, false); len(q.ids) != 3 || q.held {
+		t.Errorf("in the end acknowledged are %v, held %t; want 1, 3 and 4", q, q.held)
+	}
+}
+
+// The same within a batch of which messages are missing.
+func TestFirstRequestsDoNotMoveTheCursorOverABatchThatAnEarlierOwnerBegan(t *testing.T) {
+	for _, byBatch := range []bool{false, true} {
+		h := newHanded(byBatch, &commit.Progress{})
+		singles(h, 0, 1)
+		for i := range int32(2) {
+			h.take(&testID{ledger: 1, entry: 1, batch: 1 + i, size: 3}, 2+int64(i))
+		}
+		h.take(&testID{ledger: 1, entry: 2, size: 1}, 4)
+		p := &commit.Progress{Frontier: 5}
+		if q := h.plan(p, maxRequest, true); len(q.ids) != 1 || q.ids[0].EntryID() != 0 || !q.held {
+			t.Errorf("byBatch=%t: first acknowledged are %v, held %t; want 0, and what is behind held back", byBatch, q, q.held)
+		}
+	}
+}
