@@ -102,8 +102,9 @@ func (a *acker) run(ctx context.Context) {
 	defer close(a.done)
 	defer a.health.Forget(a.what)
 	bo := newBackoff(firstAckRetry, 30*firstAckRetry)
-	retry := time.AfterFunc(0, func() { poke(a.wake) })
+	retry := time.NewTimer(never)
 	defer retry.Stop()
+	poke(a.wake)
 	for {
 		select {
 		case <-a.stop:
@@ -111,6 +112,7 @@ func (a *acker) run(ctx context.Context) {
 		case <-a.dead:
 			return
 		case <-a.wake:
+		case <-retry.C:
 		}
 		wait, err := a.flush()
 		if err != nil {
