@@ -102,7 +102,7 @@ func (a *acker) run(ctx context.Context) {
 	defer close(a.done)
 	defer a.health.Forget(a.what)
 	bo := newBackoff(firstAckRetry, 30*firstAckRetry)
-	retry := time.NewTimer(never)
+	retry := time.AfterFunc(never, func() { poke(a.wake) })
 	defer retry.Stop()
 	poke(a.wake)
 	for {
@@ -112,7 +112,6 @@ func (a *acker) run(ctx context.Context) {
 		case <-a.dead:
 			return
 		case <-a.wake:
-		case <-retry.C:
 		}
 		wait, err := a.flush()
 		if err != nil {
