@@ -65,7 +65,7 @@ func (c *contender) move(ctx context.Context, cons consumer) {
 		})
 	}
 	if err != nil {
-		s.apart(cons.Close) // which ends a call that hangs: it must not keep the lock
+		s.apart(cons.Close) // it must not keep the lock; with a call that hangs it does until the connection ends
 	}
 	if c.begun(ctx, seeking, err) {
 		s.seeked(c.topic)
