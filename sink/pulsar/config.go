@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
+
+	"github.com/keystrand/keystrand/internal/pulsarname"
 )
 
 // Config has what New does not require. The zero value is the default.
@@ -83,9 +82,13 @@ func (c Config) withDefaults() Config {
 
 func (c Config) validate(serviceURL, topic string) error {
 	var errs []error
-	errs = append(errs, checkURL(serviceURL, c.TLS != nil))
+	if err := pulsarname.CheckURL(serviceURL); err != nil {
+		errs = append(errs, err)
+	} else if c.TLS != nil && !pulsarname.Encrypts(serviceURL) {
+		errs = append(errs, errors.New("there is Config.TLS, and nothing is encrypted with it: want a URL of the form pulsar+ssl://host:6651"))
+	}
 	if topic != "" {
-		if err := checkTopic(topic); err != nil {
+		if err := pulsarname.CheckTopic(topic); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -112,46 +115,4 @@ func (c Config) validate(serviceURL, topic string) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// checkURL tells what is wrong with a URL, which may name several hosts. It may hold a password.
-func checkURL(serviceURL string, secured bool) error {
-	scheme, rest, _ := strings.Cut(serviceURL, "://")
-	hosts, _, _ := strings.Cut(rest, "/")
-	for host := range strings.SplitSeq(hosts, ",") {
-		one := serviceURL
-		if rest != "" {
-			one = scheme + "://" + host
-		}
-		u, err := url.Parse(one)
-		switch {
-		case err != nil, strings.HasSuffix(host, ":"), strings.Count(host, ":") > 1 && !strings.ContainsAny(host, "[@"):
-			return errors.New("the URL cannot be read: want pulsar://host:port or pulsar+ssl://host:port; several hosts are separated by commas")
-		case u.Scheme != "pulsar" && u.Scheme != "pulsar+ssl" || u.Host == "":
-			return fmt.Errorf("URL with scheme %q and host %q: want pulsar://host:port or pulsar+ssl://host:port", u.Scheme, u.Host)
-		case u.User != nil:
-			return errors.New("the URL has a name or a password, of which brokers hear nothing: use Authentication")
-		case secured && u.Scheme != "pulsar+ssl":
-			return fmt.Errorf("there is a TLS configuration and the URL's scheme is %s: want pulsar+ssl", u.Scheme)
-		}
-	}
-	return nil
-}
-
-// checkTopic tells what is wrong with a topic's name: topic, tenant/namespace/topic, or either after persistent://.
-func checkTopic(name string) error {
-	rest, full := strings.CutPrefix(name, "persistent://")
-	switch parts := strings.Split(rest, "/"); {
-	case !full && strings.HasPrefix(name, "non-persistent://"):
-		return fmt.Errorf("topic %q: nothing in a non-persistent topic is durable", name)
-	case !full && strings.Contains(name, "://"):
-		return fmt.Errorf("topic %q: unknown domain, want persistent://", name)
-	case full && len(parts) < 3, !full && len(parts) == 2, !full && len(parts) > 4:
-		return fmt.Errorf("topic %q: want topic, or tenant/namespace/topic", name)
-	default:
-		if slices.Contains(parts[:min(len(parts), 3)], "") {
-			return fmt.Errorf("topic %q: a part of the name is empty", name)
-		}
-	}
-	return nil
 }

@@ -31,7 +31,7 @@ func Example() {
 	// <nil>
 	// alice is in partition 0, as the Java client would have it
 	// bob is in partition 1, as the Java client would have it
-	// pulsar: sink for topic "non-persistent://shop/prod/totals": URL with scheme "pulsar.example" and host "": want pulsar://host:port or pulsar+ssl://host:port
-	// topic "non-persistent://shop/prod/totals": nothing in a non-persistent topic is durable
+	// pulsar: sink for topic "non-persistent://shop/prod/totals": URL "pulsar.example:6650": want pulsar://host:6650 or pulsar+ssl://host:6651
+	// topic "non-persistent://shop/prod/totals" keeps no messages: nothing in it outlives a restart
 	// HealTimeout is negative: -1ns
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/apache/pulsar-client-go/pulsar"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/internal/pulsarname"
 	"github.com/keystrand/keystrand/sink"
 )
 
@@ -105,7 +106,7 @@ func (w *writer) admit(i int, topic string) error {
 		if topic == "" {
 			return errors.New("its Stream names none, and the sink has none of its own")
 		}
-		if err := checkTopic(topic); err != nil {
+		if err := pulsarname.CheckTopic(topic); err != nil {
 			return err
 		}
 	}

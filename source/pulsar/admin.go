@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/keystrand/keystrand/internal/pulsarname"
 )
 
 // surveyPattern looks at all topics that match. It returns when to look again, and false when there is no use in going on.
@@ -33,7 +35,7 @@ func (s *Source) surveyPattern(ctx context.Context, known *catalogue) (again tim
 		}
 		known.names, known.listed = names, true
 	} else {
-		err = fmt.Errorf("%s: namespace %q: %w", withoutPassword(s.cfg.AdminURL), s.cfg.Namespace, err)
+		err = fmt.Errorf("%s: namespace %q: %w", pulsarname.WithoutPassword(s.cfg.AdminURL), s.cfg.Namespace, err)
 		s.health.Fails(ctx, what, err)
 		if !known.listed {
 			return s.unlisted(known, err)
@@ -187,7 +189,7 @@ func webClient(cfg Config) *http.Client {
 func (c Config) checkAdmin() error {
 	var errs []error
 	if u, err := url.Parse(c.AdminURL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
-		errs = append(errs, fmt.Errorf("pulsar: AdminURL %q: want http://host:8080 or https://host:8443", withoutPassword(c.AdminURL)))
+		errs = append(errs, fmt.Errorf("pulsar: AdminURL %q: want http://host:8080 or https://host:8443", pulsarname.WithoutPassword(c.AdminURL)))
 	}
 	if parts := strings.Split(c.Namespace, "/"); len(parts) < 2 || slices.Contains(parts, "") {
 		errs = append(errs, fmt.Errorf("pulsar: Namespace %q: want tenant/namespace", c.Namespace))

@@ -9,6 +9,8 @@ import (
 	"github.com/apache/pulsar-client-go/oauth2"
 	"github.com/apache/pulsar-client-go/pulsar"
 	"github.com/apache/pulsar-client-go/pulsar/auth"
+
+	"github.com/keystrand/keystrand/internal/pulsarname"
 )
 
 // Token authenticates with a JSON web token.
@@ -50,7 +52,7 @@ func checkOAuth2(issuer, privateKey string) error {
 	}
 	u, err := url.Parse(issuer)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
-		return fmt.Errorf("OAuth2: issuerUrl %q: want the URL of an authorization server", withoutPassword(issuer))
+		return fmt.Errorf("OAuth2: issuerUrl %q: want the URL of an authorization server", pulsarname.WithoutPassword(issuer))
 	}
 	return nil
 }

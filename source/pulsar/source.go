@@ -14,6 +14,7 @@ import (
 
 	"github.com/apache/pulsar-client-go/pulsar"
 
+	"github.com/keystrand/keystrand/internal/pulsarname"
 	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/internal/health"
 )
@@ -62,8 +63,10 @@ type Source struct {
 // the brokers get one of the name subscription-owner, which holds nothing and vanishes with the last process.
 func New(url, subscription string, topics []string, cfg Config) (*Source, error) {
 	cfg = cfg.withDefaults()
-	errs := []error{checkURL(url)}
-	if cfg.TLS != nil && strings.HasPrefix(url, "pulsar://") && !strings.HasPrefix(cfg.AdminURL, "https://") {
+	var errs []error
+	if err := pulsarname.CheckURL(url); err != nil {
+		errs = append(errs, fmt.Errorf("pulsar: %w", err))
+	} else if cfg.TLS != nil && !pulsarname.Encrypts(url) && !strings.HasPrefix(cfg.AdminURL, "https://") {
 		errs = append(errs, errors.New("pulsar: there is Config.TLS, and nothing is encrypted with it: want a URL of the form pulsar+ssl://host:6651"))
 	}
 	if subscription == "" {
