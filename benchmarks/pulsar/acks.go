@@ -31,31 +31,39 @@ type acksRow struct {
 }
 
 // acks settles messages in random order within a window, and counts what acknowledging them costs. That no worker waits for
-// an acknowledgement is shown by a proxy that holds back the broker's answers: the rate stays.
+// an acknowledgement is shown by a proxy that holds back the broker's answers: the rate stays. What the order costs without
+// any acknowledgement is shown by a log in memory.
 func acks(ctx context.Context, r *run) error {
 	t := bench.NewTable("acknowledgements, one partition, a commit every 100 ms", r.json)
 	n, window := pick(r, 100_000, 10_000), pick(r, 10_000, 1_000)
 	const hold = 500 * time.Millisecond
 	for _, entries := range []struct {
 		name     string
-		batching pulsarbench.Batching
+		batching *pulsarbench.Batching
 		batch    []bool
 	}{
-		{"one message each", pulsarbench.Batching{Off: true}, []bool{false}},
-		{"batches of 100", pulsarbench.Batching{Messages: 100}, []bool{false, true}},
+		{"none: in memory", nil, []bool{false}},
+		{"one message each", &pulsarbench.Batching{Off: true}, []bool{false}},
+		{"batches of 100", &pulsarbench.Batching{Messages: 100}, []bool{false, true}},
 	} {
-		topic, err := r.pulsar.Fill(ctx, 1, n, entries.batching, func(i int) (int, []byte, []byte) {
-			return 0, fmt.Appendf(nil, "key-%d", i), fmt.Appendf(nil, "%0100d", i)
-		})
-		if err != nil {
-			return err
+		topic := ""
+		if entries.batching != nil {
+			var err error
+			topic, err = r.pulsar.Fill(ctx, 1, n, *entries.batching, func(i int) (int, []byte, []byte) { return 0, keyOf(i), valueOf(i) })
+			if err != nil {
+				return err
+			}
 		}
 		for _, batch := range entries.batch {
-			orders := []struct {
+			type order struct {
 				name   string
 				random bool
 				hold   time.Duration
-			}{{"in order", false, 0}, {"in random order", true, 0}, {"in random order", true, hold}}
+			}
+			orders := []order{{"in order", false, 0}, {"in random order", true, 0}}
+			if topic != "" {
+				orders = append(orders, order{"in random order", true, hold})
+			}
 			rounds := pick(r, 3, 1)
 			results := make([][]settleResult, len(orders))
 			for round := range rounds {
@@ -91,7 +99,7 @@ func acks(ctx context.Context, r *run) error {
 					Answers:  median(func(res, _ settleResult) float64 { return float64(res.answers) / float64(n) }),
 					Ranges:   int(median(func(res, _ settleResult) float64 { return float64(res.Ranges) })),
 				}
-				if i > 0 {
+				if i > 0 && topic != "" {
 					row.Goal = "ratio >= 0.80"
 				}
 				t.Row(row)
@@ -103,6 +111,9 @@ func acks(ctx context.Context, r *run) error {
 
 // settled runs the work settle behind a proxy, and looks whether the broker knows everything as acknowledged after it.
 func (r *run) settled(ctx context.Context, s settling, hold time.Duration) (settleResult, error) {
+	if s.Topic == "" {
+		return bench.Run[settleResult](ctx, "settle", s)
+	}
 	proxy, err := pulsarbench.NewProxy(r.pulsar.URL, hold)
 	if err != nil {
 		return settleResult{}, err

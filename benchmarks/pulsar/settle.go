@@ -12,13 +12,14 @@ import (
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/pipeline"
 	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/memory"
 	"github.com/keystrand/keystrand/source/pulsar"
 )
 
 // settling orders the work settle: messages of a topic, each of a key of its own, are settled in a certain order.
 type settling struct {
 	URL            string
-	Topic          string
+	Topic          string // empty: as many messages in memory, which nobody acknowledges
 	Subscription   string
 	Messages       int
 	Window         int // messages that are being handled, of which the next to be settled is chosen
@@ -40,7 +41,7 @@ type settleResult struct {
 func settle(ctx context.Context, s settling) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	src, err := pulsar.New(s.URL, s.Subscription, []string{s.Topic}, pulsar.Config{BatchIndexAcks: s.BatchIndexAcks})
+	src, err := s.source()
 	if err != nil {
 		return err
 	}
@@ -65,6 +66,18 @@ func settle(ctx context.Context, s settling) error {
 		Commits: counted.commits, Ranges: counted.ranges,
 	})
 }
+
+func (s settling) source() (source.Source, error) {
+	if s.Topic == "" {
+		return memory.NewSource(memory.Config{}, memory.Generate("memory", 1, int64(s.Messages), func(_ int32, offset int64, m *keystrand.Message) {
+			m.Key, m.Value = keyOf(int(offset)), valueOf(int(offset))
+		})), nil
+	}
+	return pulsar.New(s.URL, s.Subscription, []string{s.Topic}, pulsar.Config{BatchIndexAcks: s.BatchIndexAcks})
+}
+
+func keyOf(i int) []byte   { return fmt.Appendf(nil, "key-%d", i) }
+func valueOf(i int) []byte { return fmt.Appendf(nil, "%0100d", i) }
 
 // window lets handlers return in an order of its choice: the one that waits longest, or any, once so many wait.
 type window struct {
