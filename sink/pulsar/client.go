@@ -41,6 +41,32 @@ type library struct {
 // maxWave is the most messages of a wave. The library's queue has room for them, so that it never blocks.
 const maxWave = 1000
 
+// connect makes the client. That connects to nothing, but asks for the first token, which can hang.
+func connect(url string, cfg *Config, troubles *troubles) (client, error) {
+	type result struct {
+		c   client
+		err error
+	}
+	made := make(chan result, 1)
+	go func() {
+		c, err := newLibrary(url, cfg, troubles)
+		made <- result{c, err}
+	}()
+	timer := time.NewTimer(cfg.RequestTimeout)
+	defer timer.Stop()
+	select {
+	case r := <-made:
+		return r.c, r.err
+	case <-timer.C:
+		go func() {
+			if r := <-made; r.err == nil {
+				r.c.Close()
+			}
+		}()
+		return nil, fmt.Errorf("client library: no answer within %v: does Config.Authentication answer?", cfg.RequestTimeout)
+	}
+}
+
 func newLibrary(url string, cfg *Config, troubles *troubles) (client, error) {
 	options := pulsar.ClientOptions{
 		URL:               url,

@@ -2,7 +2,9 @@ package pulsar
 
 import (
 	"math"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
@@ -72,4 +74,20 @@ func TestLibraryHasNoMemoryLimitOfItsOwn(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// New has no ctx, and the token comes from a function of the user's.
+func TestNewIsBoundedWhileNoTokenComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hang := make(chan struct{})
+		begin := time.Now()
+		_, err := New("pulsar://127.0.0.1:1", "out", Config{
+			Authentication: pulsar.NewAuthenticationTokenFromSupplier(func() (string, error) { <-hang; return "late", nil }),
+			RequestTimeout: 3 * time.Second,
+		})
+		if d := time.Since(begin); d != 3*time.Second || err == nil || !strings.Contains(err.Error(), "Authentication") {
+			t.Errorf("after %v New = %v, want it after 3s to say who does not answer", d, err)
+		}
+		close(hang) // the bubble ends only when the client that comes after all is closed
+	})
 }

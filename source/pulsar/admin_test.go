@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
 )
@@ -122,7 +123,7 @@ func TestPasswordOfTheWebServiceIsNotTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := s.surveyPattern(t.Context(), newCatalogue()); !ok {
+	if _, ok := s.surveyPattern(t.Context(), newCatalogue(time.Now())); !ok {
 		t.Fatal("it is not tried again")
 	}
 	tr := s.Report().Trouble

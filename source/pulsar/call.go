@@ -2,6 +2,7 @@ package pulsar
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -16,6 +17,9 @@ const (
 // each of which it tries for one.
 const patientCalls = 4
 
+// errNoAnswer is why a call is abandoned.
+var errNoAnswer = errors.New("no answer")
+
 // call runs a call of the library apart, since it knows no ctx and may hang. It returns what f returns, or an error when
 // ctx has ended or it has taken too long; what f still brings is then given to discard.
 func call[T any](ctx context.Context, s *Source, f func() (T, error), discard func(T)) (T, error) {
@@ -29,7 +33,7 @@ func call[T any](ctx context.Context, s *Source, f func() (T, error), discard fu
 	}
 	results := make(chan result)
 	bound := patientCalls * s.cfg.OperationTimeout
-	ctx, cancel := context.WithTimeoutCause(ctx, bound, fmt.Errorf("no answer from the client library within %v", bound))
+	ctx, cancel := context.WithTimeoutCause(ctx, bound, fmt.Errorf("%w from the client library within %v", errNoAnswer, bound))
 	defer cancel()
 	abandoned := make(chan struct{})
 	s.running.Go(func() {

@@ -15,7 +15,7 @@ import (
 
 // catalogue is what is known of the topics to read. Only discover uses it.
 type catalogue struct {
-	begin  time.Time                   // of the first look
+	begin  time.Time                   // of the source
 	pause  *backoff.ExponentialBackOff // between looks before everything is known
 	seen   map[string]bool             // topics that are named and were found
 	last   map[string]error            // why others were not, by topic
@@ -27,17 +27,17 @@ type catalogue struct {
 	failed bool // a topic could not be looked up
 }
 
-func newCatalogue() *catalogue {
+func newCatalogue(begin time.Time) *catalogue {
 	return &catalogue{
-		begin: time.Now(), pause: newBackoff(firstRetry, mostRetry), seen: make(map[string]bool), last: make(map[string]error),
+		begin: begin, pause: newBackoff(firstRetry, mostRetry), seen: make(map[string]bool), last: make(map[string]error),
 	}
 }
 
-// discover looks for partitions until ctx ends, and lets a contender run for each.
-func (s *Source) discover(ctx context.Context) {
+// discover looks for partitions until ctx ends, and lets a contender run for each. begin is when the source began to connect.
+func (s *Source) discover(ctx context.Context, begin time.Time) {
 	timer := time.NewTimer(s.cfg.WatchInterval)
 	defer timer.Stop()
-	for known := newCatalogue(); ; {
+	for known := newCatalogue(begin); ; {
 		again, ok := s.survey(ctx, known)
 		if !ok {
 			return
@@ -134,10 +134,9 @@ var errLater = errors.New("it is looked up again")
 func (s *Source) partitions(ctx context.Context, stream string, known *catalogue, late bool) ([]string, error) {
 	refused := "look up " + stream
 	bounded := ctx
-	if s.cfg.StartTimeout > 0 && !late {
-		deadline := known.begin.Add(s.cfg.StartTimeout)
+	if !late {
 		var cancel context.CancelFunc
-		bounded, cancel = context.WithDeadlineCause(ctx, deadline, errors.New("no answer yet"))
+		bounded, cancel = s.starting(ctx, known.begin)
 		defer cancel()
 	}
 	topics, err := call(bounded, s, func() ([]string, error) { return s.client.partitions(stream) }, func([]string) {})

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -70,6 +71,82 @@ func TestEveryCallOfTheLibraryThatHangsIsAbandonedToldAndMadeAgain(t *testing.T)
 			})
 		})
 	}
+}
+
+// To make a client asks for a token, of a function of the user's.
+func TestClientThatIsNotMadeIsTriedAgain(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		m := join(t, b, Config{}, "orders")
+		hang, connect := make(chan struct{}), m.s.connect
+		var mended atomic.Bool
+		var late atomic.Pointer[fakeClient]
+		m.s.connect = func() (client, error) {
+			if mended.Load() {
+				return connect()
+			}
+			<-hang
+			c := &fakeClient{b: b, s: m.s}
+			late.Store(c)
+			return c, nil
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Second)
+		defer cancel()
+		if _, err := m.s.Accept(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		tr := m.s.Report().Trouble
+		if len(tr) != 1 || tr[0].What != "make the client" || !strings.Contains(tr[0].Err.Error(), "no answer") || !strings.Contains(tr[0].Err.Error(), "Authentication") {
+			t.Errorf("trouble is %v, want that no client is made", tr)
+		}
+		mended.Store(true)
+		p := m.accept()
+		if tr := m.s.Report().Trouble; len(tr) != 0 {
+			t.Errorf("trouble is %v, want none", tr)
+		}
+		close(hang)
+		synctest.Wait()
+		if c := late.Load(); c == nil || !c.dead {
+			t.Error("a client that comes after all is not closed")
+		}
+		_ = p.Release(t.Context())
+	})
+}
+
+func TestStartTimeoutEndsAClientThatIsNotMade(t *testing.T) {
+	inBubble(t, func(w world) {
+		t := w.t
+		m := join(t, w.b, Config{StartTimeout: 13 * second}, "orders")
+		hang := make(chan struct{})
+		defer close(hang)
+		m.s.connect = func() (client, error) { <-hang; return nil, errFakeDown }
+		begin := time.Now()
+		_, err := m.s.Accept(soon(t))
+		if d := time.Since(begin); d != 13*second || !errors.Is(err, ErrStartTimeout) || !strings.Contains(err.Error(), "no answer yet") {
+			t.Errorf("after %v accept = %v, want it after 13s to say that there was no answer", d, err)
+		}
+	})
+}
+
+func TestCloseIsBoundedWhileNoClientIsMade(t *testing.T) {
+	inBubble(t, func(w world) {
+		t := w.t
+		s, _, err := w.b.source(Config{}, "orders")
+		if err != nil {
+			t.Fatal(err)
+		}
+		hang := make(chan struct{})
+		s.connect = func() (client, error) { <-hang; return nil, errFakeDown }
+		ctx, cancel := context.WithTimeout(t.Context(), second)
+		defer cancel()
+		if _, err := s.Accept(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err == nil || !strings.Contains(err.Error(), "client library") {
+			t.Errorf("close = %v", err)
+		}
+		close(hang)
+	})
 }
 
 func TestCloseIsBoundedWhileTheClientDoesNotClose(t *testing.T) {

@@ -12,8 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/apache/pulsar-client-go/pulsar"
-
 	"github.com/keystrand/keystrand/internal/pulsarname"
 	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/internal/health"
@@ -110,33 +108,6 @@ func randomLetters() string {
 	return string(b)
 }
 
-// dial makes the client. It connects when it is first asked something.
-func (s *Source) dial() (client, error) {
-	c, err := pulsar.NewClient(s.options())
-	if err != nil {
-		return nil, fmt.Errorf("pulsar: client for %s: %w", s.url, err)
-	}
-	return &library{Client: c, cfg: s.cfg}, nil
-}
-
-// options returns what the client is made of. The logger is ours whatever Config.Client says: what the library writes is
-// the only notice that a connection goes, and with it an ownership.
-func (s *Source) options() pulsar.ClientOptions {
-	options := pulsar.ClientOptions{
-		URL:                 s.url,
-		Authentication:      s.cfg.Authentication,
-		TLSConfig:           s.cfg.TLS,
-		TLSValidateHostname: true,
-		ConnectionTimeout:   s.cfg.OperationTimeout,
-		OperationTimeout:    s.cfg.OperationTimeout,
-	}
-	if s.cfg.Client != nil {
-		s.cfg.Client(&options)
-	}
-	options.Logger = s.lines.logger()
-	return options
-}
-
 // Accept implements [source.Source]. The first call connects. Its errors are final: a topic does not exist, the
 // credentials are refused, StartTimeout has passed, and so on; they name topic and subscription.
 func (s *Source) Accept(ctx context.Context) (source.Partition, error) {
@@ -189,7 +160,7 @@ func (s *Source) Close() error {
 		return errors.New("pulsar: the source was closed twice")
 	}
 	s.fail(errClosed)
-	s.begin.Do(func() {}) // a later Accept must not connect; one that connects just now has done so when this returns
+	s.begin.Do(func() {}) // a later Accept must not connect
 	s.mu.Lock()
 	cancel, c := s.cancel, s.client
 	s.mu.Unlock()
@@ -235,25 +206,6 @@ func (s *Source) Close() error {
 var errClosed = errors.New("pulsar: the source is closed")
 
 var errNoMore = errors.New("pulsar: Accept was called after Stop")
-
-// start begins to run in the background; ctx carries the values of Accept's, not its end: what is owned outlives any one
-// call.
-func (s *Source) start(ctx context.Context) {
-	ctx, cancel := context.WithCancel(ctx)
-	c, err := s.connect()
-	s.mu.Lock()
-	s.cancel, s.client = cancel, c
-	closed := s.closed
-	s.mu.Unlock()
-	switch {
-	case closed:
-		cancel()
-	case err != nil:
-		s.fail(err)
-	default:
-		s.running.Go(func() { s.discover(ctx) })
-	}
-}
 
 // want notes whether somebody waits in Accept. Contenders that have given up begin anew when somebody does.
 func (s *Source) want(accepting bool) {
