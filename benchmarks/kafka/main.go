@@ -62,16 +62,9 @@ func main() {
 
 func all(brokers, only string, r *run) error {
 	parts := []part{{"throughput", throughput}, {"cost", cost}, {"hot", hot}, {"stuck", stuck}, {"crash", crash}, {"handover", handover}}
-	chosen := map[string]bool{}
-	for name := range strings.SplitSeq(only, ",") {
-		chosen[name] = name != ""
-	}
-	known := only == ""
-	for _, p := range parts {
-		known = known || chosen[p.name]
-	}
-	if !known {
-		return fmt.Errorf("-only %s: no such part", only)
+	parts, err := bench.Chosen(only, parts, func(p part) string { return p.name })
+	if err != nil {
+		return err
 	}
 	limit := 40 * time.Minute
 	if r.short {
@@ -97,15 +90,11 @@ func all(brokers, only string, r *run) error {
 	if !r.json {
 		fmt.Printf("%s, on %s\n", bench.Machine(), where)
 	}
-	var err error
 	if r.kafka, err = bench.NewKafka(addresses); err != nil {
 		return err
 	}
 	defer r.kafka.Close()
 	for _, p := range parts {
-		if only != "" && !chosen[p.name] {
-			continue
-		}
 		err := p.does(ctx, r)
 		if forgot := r.kafka.Forget(context.WithoutCancel(ctx)); err == nil {
 			err = forgot

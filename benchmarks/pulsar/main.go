@@ -17,7 +17,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/keystrand/keystrand/benchmarks/internal/bench"
@@ -56,16 +55,9 @@ func main() {
 
 func all(url, admin, only string, r *run) error {
 	parts := []part{{"throughput", throughput}, {"acks", acks}, {"restart", restart}}
-	chosen := map[string]bool{}
-	for name := range strings.SplitSeq(only, ",") {
-		chosen[name] = name != ""
-	}
-	known := only == ""
-	for _, p := range parts {
-		known = known || chosen[p.name]
-	}
-	if !known {
-		return fmt.Errorf("-only %s: no such part", only)
+	parts, err := bench.Chosen(only, parts, func(p part) string { return p.name })
+	if err != nil {
+		return err
 	}
 	if url == "" {
 		return pulsarbench.NeedBroker()
@@ -82,15 +74,11 @@ func all(url, admin, only string, r *run) error {
 	if !r.json {
 		fmt.Printf("%s, on %s\n", bench.Machine(), url)
 	}
-	var err error
 	if r.pulsar, err = pulsarbench.New(url, admin); err != nil {
 		return err
 	}
 	defer r.pulsar.Close()
 	for _, p := range parts {
-		if only != "" && !chosen[p.name] {
-			continue
-		}
 		err := p.does(ctx, r)
 		if forgot := r.pulsar.Forget(context.WithoutCancel(ctx)); err == nil {
 			err = forgot

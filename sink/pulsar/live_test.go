@@ -409,6 +409,33 @@ func TestLiveTerminatedTopicIsPermanent(t *testing.T) {
 	}
 }
 
+// Bytes go into a topic with a schema as they are, unless its namespace wants a schema of producers, too.
+func TestLiveTopicWithASchema(t *testing.T) {
+	l := newLive(t)
+	ns := l.namespace(t)
+	topic := l.topic(t, ns, 0)
+	const schema = `{"type":"STRING","schema":"","properties":{}}`
+	l.must(t, http.MethodPost, "schemas/"+strings.TrimPrefix(topic, "persistent://")+"/schema", schema)
+	w := liveWriter(t, l.url, topic, Config{})
+	if err := w.Write(t.Context(), keyed("a=1")); err != nil {
+		t.Fatal(err)
+	}
+	if got := values(l.readMust(t, topic)); got["a"] != "1" {
+		t.Errorf("stored are %v", got)
+	}
+
+	l.must(t, http.MethodPost, "namespaces/"+ns+"/schemaValidationEnforced", "true")
+	strict := l.topic(t, ns, 0)
+	l.must(t, http.MethodPost, "schemas/"+strings.TrimPrefix(strict, "persistent://")+"/schema", schema)
+	err := liveWriter(t, l.url, strict, Config{}).Write(t.Context(), keyed("a=1"))
+	if p, ok := errors.AsType[*sink.PartialError](err); ok {
+		err = p.Errs[0]
+	}
+	if text := fmt.Sprint(err); !strings.Contains(text, "IncompatibleSchema") || !strings.Contains(text, strict) {
+		t.Errorf("error: %v", err)
+	}
+}
+
 func TestLiveQuotaIsBackPressure(t *testing.T) {
 	l := newLive(t)
 	ns := l.namespace(t)
