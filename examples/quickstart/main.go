@@ -12,6 +12,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -110,7 +111,10 @@ func main() {
 type where struct{ brokers, pulsar, admin string }
 
 func (at where) broker() (broker, error) {
-	if at.pulsar != "" {
+	switch {
+	case at.pulsar != "" && at.brokers != "":
+		return nil, errors.New("-brokers and -pulsar: want one of them")
+	case at.pulsar != "":
 		return newPulsar(at.pulsar, at.admin)
 	}
 	return newKafka(at.brokers)
