@@ -1,6 +1,7 @@
 package pulsar
 
 import (
+	"cmp"
 	"errors"
 	"strings"
 	"time"
@@ -117,8 +118,8 @@ func (l *library) attach(o attachment) (consumer, error) {
 		BackOffPolicyFunc:              pauses(o.moves),
 		Decryption:                     decryption(l.cfg.KeyReader),
 		AutoDiscoveryPeriod:            never,
-		MaxPendingChunkedMessage:       -1, // else the oldest is dropped when a hundred are not complete
-		ExpireTimeOfIncompleteChunk:    l.cfg.ChunkTimeout,
+		MaxPendingChunkedMessage:       -1,                                      // else the oldest is dropped when a hundred are not complete
+		ExpireTimeOfIncompleteChunk:    cmp.Or(l.cfg.ChunkTimeout, time.Minute), // the library's own; a goroutine waits for it: see lines.hear
 	})
 }
 

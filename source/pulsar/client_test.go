@@ -141,16 +141,16 @@ func TestClientWritesItsLogToTheSource(t *testing.T) {
 	}
 }
 
-// The library drops and acknowledges chunks by itself when a message is not complete in time, whatever its options say.
-func TestChunksAreNotAcknowledgedByTheLibraryBeforeTheirTime(t *testing.T) {
-	for want, cfg := range map[time.Duration]Config{6 * time.Hour: {}, time.Minute: {ChunkTimeout: time.Minute}} {
+// The library has a goroutine for each message in chunks, until its time is over; then it does what lines.hear forbids, or is told to.
+func TestMessagesInChunksKeepNoGoroutineForLong(t *testing.T) {
+	for want, cfg := range map[time.Duration]Config{time.Minute: {}, 6 * time.Hour: {ChunkTimeout: 6 * time.Hour}} {
 		c := &optionsClient{}
 		l := &library{Client: c, cfg: cfg.withDefaults()}
 		if _, err := l.attach(attachment{topic: topic0, subscription: "billing"}); err != nil {
 			t.Fatal(err)
 		}
 		if got := c.got.ExpireTimeOfIncompleteChunk; got != want || c.got.AutoAckIncompleteChunk {
-			t.Errorf("chunks are dropped and acknowledged after %v, want %v", got, want)
+			t.Errorf("the time of a message in chunks is over after %v, want %v", got, want)
 		}
 	}
 }

@@ -84,9 +84,8 @@ type Config struct {
 	// begun comes whole. Default: 1000.
 	ReceiverQueueSize int
 	// ChunkTimeout is how long a message in chunks may take from its first chunk to its last, a pause of its partition
-	// included. Then the client library drops the chunks that are there and acknowledges them: what is left of a producer that
-	// died meanwhile, but a message that was only late is lost. For each message in chunks the library keeps a goroutine, about
-	// 3 kB, for as long as this, also when the message is complete and the partition released. Default: 6 h.
+	// included. Then the chunks that are there are dropped and acknowledged, with a line in the log at level warn: it is what is left
+	// of a producer that died, but a message that was only late is lost. Default: 0, for ever; such chunks stay in the backlog.
 	ChunkTimeout time.Duration
 
 	// Logger gets each change of state once. What the client library writes comes at level debug. Default: nothing is
@@ -128,9 +127,6 @@ func (c Config) withDefaults() Config {
 	}
 	if c.ReceiverQueueSize == 0 {
 		c.ReceiverQueueSize = 1000
-	}
-	if c.ChunkTimeout == 0 {
-		c.ChunkTimeout = 6 * time.Hour
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -583,6 +583,36 @@ func TestLinesHearThatAConnectionGoes(t *testing.T) {
 	}
 }
 
+// The library would acknowledge the chunks of a message that takes longer than a minute: it says so first, on a goroutine that does
+// nothing else.
+func TestChunksOfALateMessageAreNotAcknowledged(t *testing.T) {
+	for timeout, want := range map[time.Duration]string{0: "", time.Hour: "acknowledged"} {
+		var told strings.Builder
+		s, err := New("pulsar://fake", "billing", []string{"orders"}, Config{ChunkTimeout: timeout, Logger: slog.New(slog.NewTextHandler(&told, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		consumer := s.lines.logger().SubLogger(map[string]any{"topic": topic0, "subscription": "billing"})
+		got := ""
+		var mu sync.Mutex
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			mu.Lock()
+			defer mu.Unlock()
+			consumer.Info("Removing chunk message-id", "1:2:-1")
+			got = "acknowledged"
+		}()
+		<-done
+		if got != want || !mu.TryLock() {
+			t.Errorf("with a ChunkTimeout of %v the chunk is %q, want %q, and no lock taken", timeout, got, want)
+		}
+		if is := strings.Contains(told.String(), "is lost") && strings.Contains(told.String(), topic0) && strings.Contains(told.String(), "1:2:-1"); is != (timeout > 0) {
+			t.Errorf("with a ChunkTimeout of %v told is %q", timeout, told.String())
+		}
+	}
+}
+
 // A wrong port is told apart from a broker that is down.
 func TestConnectionThatIsClosedAtOnceIsExplained(t *testing.T) {
 	l := &lines{log: slog.New(slog.DiscardHandler)}
@@ -619,6 +649,11 @@ func TestLibraryStillSaysThatAConnectionGoes(t *testing.T) {
 				"\t// Trigger reconnection in the consumer goroutine\n\tpc.log.Debug(\"" + goes + "\")\n",
 			"\tpc.log.Info(\"" + attaches + "\")\n\terr = pc._getConn().AddConsumeHandler(pc.consumerID, pc)\n",
 			"\t\tif maxRetry == 0 {\n\t\t\treturn struct{}{}, nil\n\t\t}\n",
+			"\t\tgo c.discardChunkIfExpire(uuid, true, c.pc.options.expireTimeOfIncompleteChunk)\n",
+			"\t<-timer.C\n\tc.discardChunkMessage(uuid, autoAck)\n",
+			"func (c *chunkedMsgCtxMap) discardChunkMessage(uuid string, autoAck bool) {\n\tc.mu.Lock()\n\tdefer c.mu.Unlock()\n",
+			"func (c *chunkedMsgCtx) discard(pc *partitionConsumer) {\n\tc.mu.Lock()\n\tdefer c.mu.Unlock()\n",
+			"\t\tpc.log.Info(\"" + drops + "\", mid.String())\n\t\ttmid := toTrackingMessageID(mid)\n\t\tpc.AckID(tmid)\n",
 			"\t\t\"topic\":        options.topic,\n\t\t\"subscription\": options.subscription,\n",
 		},
 		filepath.Join("internal", "connection_reader.go"): {"fmt.Errorf(\"unable to read frame size: %+v\", err)"},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"runtime"
 	"strings"
 	"sync"
 
@@ -33,6 +34,9 @@ type lines struct {
 	// attached is told that the broker has attached a consumer or a candidate, for the first time or again, before the library hears
 	// what else the broker says about it. It is called like dead.
 	attached func(topic, subscription string)
+	// dropped is told that a consumer gives up a message in chunks and is about to acknowledge one of them. nil: it must not, and
+	// does not.
+	dropped func(topic, subscription, line string)
 
 	mu        sync.Mutex
 	last      cause
@@ -92,6 +96,9 @@ const goes = "connection closed and send to connectClosedCh"
 // attaches is what a consumer says when the broker has attached it.
 const attaches = "Connected consumer"
 
+// drops is how a consumer begins to say that it is about to acknowledge a chunk of a message that is not complete yet.
+const drops = "Removing chunk message-id"
+
 // broken hears whether the connection of a consumer goes. The library says so whatever the cause.
 func (l line) broken(args []any) {
 	if len(args) != 1 {
@@ -130,6 +137,15 @@ func (l line) hear(text string) {
 		l.unknown()
 	case strings.HasPrefix(text, "Received invalid command type: REACHED_END_OF_TOPIC"):
 		l.ends()
+	case strings.HasPrefix(text, drops):
+		if l.dropped == nil {
+			// Each message in chunks has a goroutine of the library that only waits, for at least a minute, and then does this: there
+			// is no other way to keep it from doing so, and the message from being lost. Its locks are released by defer.
+			runtime.Goexit()
+		}
+		topic, _ := l.fields["topic"].(string)
+		subscription, _ := l.fields["subscription"].(string)
+		l.dropped(topic, subscription, text)
 	case text == attaches:
 		topic, _ := l.fields["topic"].(string)
 		subscription, _ := l.fields["subscription"].(string)

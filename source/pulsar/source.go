@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"net/http"
@@ -94,6 +95,9 @@ func New(url, subscription string, topics []string, cfg Config) (*Source, error)
 		moved:        make(map[string]bool),
 	}
 	s.lines = &lines{log: cfg.Logger, dead: s.died, broke: s.broke, unknown: s.unknown, ends: s.ends, attached: s.attached}
+	if cfg.ChunkTimeout > 0 {
+		s.lines.dropped = s.dropped
+	}
 	s.connect = s.dial
 	return s, nil
 }
@@ -206,6 +210,12 @@ func (s *Source) Close() error {
 var errClosed = errors.New("pulsar: the source is closed")
 
 var errNoMore = errors.New("pulsar: Accept was called after Stop")
+
+// dropped is told by the library's log that a message in chunks is given up.
+func (s *Source) dropped(topic, subscription, line string) {
+	s.cfg.Logger.LogAttrs(context.Background(), slog.LevelWarn, "pulsar: a message in chunks was not complete within ChunkTimeout, and is lost",
+		slog.String("topic", topic), slog.String("subscription", subscription), slog.String("line", line))
+}
 
 // want notes whether somebody waits in Accept. Contenders that have given up begin anew when somebody does.
 func (s *Source) want(accepting bool) {
