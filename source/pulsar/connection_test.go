@@ -570,6 +570,7 @@ func TestLinesHearThatAConnectionGoes(t *testing.T) {
 		ends:     func() { heard = append(heard, "end") },
 		attached: func(topic, subscription string) { heard = append(heard, topic+" "+subscription+" attached") },
 		unknown:  func() { heard = append(heard, "unknown") },
+		dead:     func(topic string) { heard = append(heard, topic+" dead") },
 	}
 	consumer := l.logger().SubLogger(map[string]any{"topic": "t", "subscription": "s"})
 	consumer.Debug("connection closed and send to connectClosedCh")
@@ -578,7 +579,9 @@ func TestLinesHearThatAConnectionGoes(t *testing.T) {
 	consumer.Debug(1, "connection closed and send to connectClosedCh")
 	l.logger().Errorf("Received invalid command type: %s", "REACHED_END_OF_TOPIC")
 	l.logger().WithField("consumerID", 3).Warnf("Consumer with ID not found while closing consumer")
-	if got := strings.Join(heard, ","); got != "t s,t s attached,end,unknown" {
+	consumer.Warn("Topic Not Found.")
+	l.logger().Warn("Topic Not Found.")
+	if got := strings.Join(heard, ","); got != "t s,t s attached,end,unknown,t dead" {
 		t.Errorf("heard %q", got)
 	}
 }
