@@ -102,7 +102,7 @@ func (s *Source) list(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	plain = slices.DeleteFunc(plain, func(topic string) bool {
-		i := strings.LastIndex(topic, "-partition-")
+		i := strings.LastIndex(topic, pulsarname.PartitionSuffix)
 		return i >= 0 && slices.Contains(partitioned, topic[:i])
 	})
 	return slices.Concat(partitioned, plain), nil

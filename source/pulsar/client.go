@@ -118,10 +118,14 @@ func (l *library) attach(o attachment) (consumer, error) {
 		BackOffPolicyFunc:              pauses(o.moves),
 		Decryption:                     decryption(l.cfg.KeyReader),
 		AutoDiscoveryPeriod:            never,
-		MaxPendingChunkedMessage:       -1,                                      // else the oldest is dropped when a hundred are not complete
-		ExpireTimeOfIncompleteChunk:    cmp.Or(l.cfg.ChunkTimeout, time.Minute), // the library's own; a goroutine waits for it: see lines.hear
+		MaxPendingChunkedMessage:       -1, // else the oldest is dropped when a hundred are not complete
+		ExpireTimeOfIncompleteChunk:    chunkTime(l.cfg.ChunkTimeout),
 	})
 }
+
+// chunkTime is how long a goroutine of the library waits with each message in chunks. When that is no timeout of ours, it is ended
+// then, and nothing else happens: see lines.
+func chunkTime(timeout time.Duration) time.Duration { return cmp.Or(timeout, time.Minute) }
 
 // reconnects returns how often a consumer attaches again when its connection has gone. One that brings messages never
 // does: another may have had the lock meanwhile, the broker may have forgotten what it confirmed last, and the library drops

@@ -84,8 +84,9 @@ type Config struct {
 	// begun comes whole. Default: 1000.
 	ReceiverQueueSize int
 	// ChunkTimeout is how long a message in chunks may take from its first chunk to its last, a pause of its partition
-	// included. Then the chunks that are there are dropped and acknowledged, with a line in the log at level warn: it is what is left
-	// of a producer that died, but a message that was only late is lost. Default: 0, for ever; such chunks stay in the backlog.
+	// included. Then the chunks that are there are dropped and acknowledged, with a line in the log at level warn for each: it
+	// is what is left of a producer that died, but a message that was only late is lost. Default: 0, for ever; such chunks
+	// stay in the backlog.
 	ChunkTimeout time.Duration
 
 	// Logger gets each change of state once. What the client library writes comes at level debug. Default: nothing is

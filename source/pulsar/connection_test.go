@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
+	"github.com/apache/pulsar-client-go/pulsar/log"
 
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
@@ -586,8 +587,36 @@ func TestLinesHearThatAConnectionGoes(t *testing.T) {
 	}
 }
 
-// The library would acknowledge the chunks of a message that takes longer than a minute: it says so first, on a goroutine that does
-// nothing else.
+// chunks stands for the library's.
+type chunks struct{ of log.Logger }
+
+// discardChunkIfExpire has the name of what runs on the goroutine that waits for the time of a message in chunks.
+func (c chunks) discardChunkIfExpire(acknowledge func()) {
+	c.of.Info("Removing chunk message-id", "1:2:-1")
+	acknowledge()
+}
+
+// The goroutine that reads a connection gives up chunks as well, when their producer has sent the message anew.
+func TestChunksOfAMessageSentAnewEndNoGoroutine(t *testing.T) {
+	for _, timeout := range []time.Duration{0, time.Hour} {
+		var told strings.Builder
+		s, err := New("pulsar://fake", "billing", []string{"orders"}, Config{ChunkTimeout: timeout, Logger: slog.New(slog.NewTextHandler(&told, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		on := make(chan bool, 1)
+		go func() {
+			defer close(on)
+			s.lines.logger().Info("Removing chunk message-id", "1:2:-1")
+			on <- true
+		}()
+		if !<-on || told.Len() > 0 {
+			t.Errorf("with a ChunkTimeout of %v it is told that %q, want that nothing is and that the goroutine goes on", timeout, told.String())
+		}
+	}
+}
+
+// The library would acknowledge the chunks of a message that takes longer than a minute: it says so first.
 func TestChunksOfALateMessageAreNotAcknowledged(t *testing.T) {
 	for timeout, want := range map[time.Duration]string{0: "", time.Hour: "acknowledged"} {
 		var told strings.Builder
@@ -603,8 +632,7 @@ func TestChunksOfALateMessageAreNotAcknowledged(t *testing.T) {
 			defer close(done)
 			mu.Lock()
 			defer mu.Unlock()
-			consumer.Info("Removing chunk message-id", "1:2:-1")
-			got = "acknowledged"
+			chunks{consumer}.discardChunkIfExpire(func() { got = "acknowledged" })
 		}()
 		<-done
 		if got != want || !mu.TryLock() {
@@ -653,7 +681,8 @@ func TestLibraryStillSaysThatAConnectionGoes(t *testing.T) {
 			"\tpc.log.Info(\"" + attaches + "\")\n\terr = pc._getConn().AddConsumeHandler(pc.consumerID, pc)\n",
 			"\t\tif maxRetry == 0 {\n\t\t\treturn struct{}{}, nil\n\t\t}\n",
 			"\t\tgo c.discardChunkIfExpire(uuid, true, c.pc.options.expireTimeOfIncompleteChunk)\n",
-			"\t<-timer.C\n\tc.discardChunkMessage(uuid, autoAck)\n",
+			"func (c *chunkedMsgCtxMap) discardChunkIfExpire(uuid string, autoAck bool, expire time.Duration) {\n\ttimer := time.NewTimer(expire)\n" +
+				"\t<-timer.C\n\tc.discardChunkMessage(uuid, autoAck)\n}\n",
 			"func (c *chunkedMsgCtxMap) discardChunkMessage(uuid string, autoAck bool) {\n\tc.mu.Lock()\n\tdefer c.mu.Unlock()\n",
 			"func (c *chunkedMsgCtx) discard(pc *partitionConsumer) {\n\tc.mu.Lock()\n\tdefer c.mu.Unlock()\n",
 			"\t\tpc.log.Info(\"" + drops + "\", mid.String())\n\t\ttmid := toTrackingMessageID(mid)\n\t\tpc.AckID(tmid)\n",

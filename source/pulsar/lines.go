@@ -99,6 +99,25 @@ const attaches = "Connected consumer"
 // drops is how a consumer begins to say that it is about to acknowledge a chunk of a message that is not complete yet.
 const drops = "Removing chunk message-id"
 
+// expires tells whether this is the goroutine of a message in chunks that waits until its time is over. Chunks are given up by
+// the one that reads the connection, too, when a producer has sent the message anew: it must go on, and the new one comes whole.
+func expires() bool {
+	callers := make([]uintptr, 32)
+	frames := runtime.CallersFrames(callers[:runtime.Callers(2, callers)])
+	for {
+		f, more := frames.Next()
+		if strings.HasSuffix(f.Function, expiry) {
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
+}
+
+// expiry is the library's function on that goroutine.
+const expiry = ".discardChunkIfExpire"
+
 // broken hears whether the connection of a consumer goes. The library says so whatever the cause.
 func (l line) broken(args []any) {
 	if len(args) != 1 {
@@ -137,10 +156,10 @@ func (l line) hear(text string) {
 		l.unknown()
 	case strings.HasPrefix(text, "Received invalid command type: REACHED_END_OF_TOPIC"):
 		l.ends()
-	case strings.HasPrefix(text, drops):
+	case strings.HasPrefix(text, drops) && expires():
 		if l.dropped == nil {
-			// Each message in chunks has a goroutine of the library that only waits, for at least a minute, and then does this: there
-			// is no other way to keep it from doing so, and the message from being lost. Its locks are released by defer.
+			// There is no other way to keep the message from being lost. This goroutine was to do nothing else, and its locks are
+			// released by defer.
 			runtime.Goexit()
 		}
 		topic, _ := l.fields["topic"].(string)

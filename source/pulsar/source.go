@@ -213,7 +213,7 @@ var errNoMore = errors.New("pulsar: Accept was called after Stop")
 
 // dropped is told by the library's log that a message in chunks is given up.
 func (s *Source) dropped(topic, subscription, line string) {
-	s.cfg.Logger.LogAttrs(context.Background(), slog.LevelWarn, "pulsar: a message in chunks was not complete within ChunkTimeout, and is lost",
+	s.cfg.Logger.LogAttrs(context.Background(), slog.LevelWarn, "pulsar: a chunk is dropped, for its message was not complete within ChunkTimeout: it is lost",
 		slog.String("topic", topic), slog.String("subscription", subscription), slog.String("line", line))
 }
 

@@ -35,7 +35,8 @@ func Earliest() Start { return Start{} }
 
 // Latest begins where the subscription stands, a new one behind the last message there is when a partition is first
 // owned. Partitions that are added while the source runs are read from their first message, as are those of a topic that is
-// made again meanwhile, and those that were owned when somebody deleted the subscription: else messages would be skipped.
+// made again meanwhile, and those that were owned when somebody deleted the subscription: else messages would be skipped. That
+// is, as far as the process that takes them has owned them before, or has seen that they were gone.
 func Latest() Start { return Start{kind: startLatest} }
 
 // At moves the subscription, each time the process starts, to the first message published at t or later: what is settled
