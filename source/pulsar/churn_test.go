@@ -112,14 +112,18 @@ func (w *churner) own(p source.Partition) {
 			}
 			cancel()
 		}
-		select {
-		case l := <-p.Leaving():
-			if l.Lost {
-				_ = p.Release(context.Background())
-				return
+		// That it is asked back and that it is lost can both be there: it could be with the next owner for a while already.
+		for heard := true; heard; {
+			select {
+			case l := <-p.Leaving():
+				if l.Lost {
+					_ = p.Release(context.Background())
+					return
+				}
+				asked = true
+			default:
+				heard = false
 			}
-			asked = true
-		default:
 		}
 		// Settle a few, each the first of its key.
 		for range w.c.n(5) {
