@@ -77,7 +77,7 @@ func (l live) env(t *testing.T, cfg Config) sourcetest.Env {
 	t.Helper()
 	const partitions = 3
 	// Not where brokers make topics by themselves: between its end and its begin, the source would have one made by asking.
-	topic := "persistent://" + l.strict(t) + "/t"
+	topic := fmt.Sprintf("persistent://%s/t%d", l.strict(t), time.Now().UnixNano())
 	if err := l.create(t.Context(), topic, partitions); err != nil {
 		t.Fatal(err)
 	}

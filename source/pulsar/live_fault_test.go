@@ -17,6 +17,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,9 +29,23 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// strict makes a namespace of its own in which brokers do not create topics by themselves.
+// namespaces are those that strict has made, by the URL of the broker.
+var namespaces struct {
+	sync.Mutex
+
+	made map[string]string
+}
+
+// strict is a namespace in which brokers do not create topics by themselves. It is one for all tests, which give their
+// topics names of their own, and it stays: while a namespace goes, the broker (4.0.8) cuts the connection over which it
+// reads the policies of all namespaces, and answers who attaches to any topic meanwhile with UnknownError.
 func (l live) strict(t *testing.T) string {
 	t.Helper()
+	namespaces.Lock()
+	defer namespaces.Unlock()
+	if ns := namespaces.made[l.admin]; ns != "" {
+		return ns
+	}
 	ns := fmt.Sprintf("public/n%d", time.Now().UnixNano())
 	if _, err := l.call(t.Context(), http.MethodPut, "namespaces/"+ns, nil); err != nil {
 		t.Fatal(err)
@@ -39,7 +54,10 @@ func (l live) strict(t *testing.T) string {
 	if _, err := l.call(t.Context(), http.MethodPost, "namespaces/"+ns+"/autoTopicCreation", off); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _, _ = l.call(context.Background(), http.MethodDelete, "namespaces/"+ns+"?force=true", nil) })
+	if namespaces.made == nil {
+		namespaces.made = make(map[string]string)
+	}
+	namespaces.made[l.admin] = ns
 	return ns
 }
 
@@ -124,6 +142,7 @@ func TestLiveTopicThatComesLaterAndGoes(t *testing.T) {
 	t.Parallel()
 	l := liveBroker(t)
 	topic := "persistent://" + l.strict(t) + "/late"
+	t.Cleanup(func() { _ = l.remove(context.Background(), topic, 2) })
 	cfg := l.config(t)
 	cfg.WatchTopics, cfg.WatchInterval = true, time.Second
 	r := l.reader(t, cfg, "s", topic)
@@ -573,6 +592,7 @@ func TestLivePattern(t *testing.T) {
 		if err := l.create(t.Context(), topic, partitions); err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() { _ = l.remove(context.Background(), topic, partitions) })
 		return topic
 	}
 	first := make1("orders-a", 2)
