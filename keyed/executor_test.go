@@ -93,20 +93,27 @@ func TestOneSlowTurnHoldsUpNoOtherLane(t *testing.T) { // seeds 29, 33
 	})
 }
 
+// newSticky is an executor whose items that are true stick in the handler until free is called; ran counts the others.
+func newSticky(t *testing.T, workers int) (e *Executor[bool], ran *atomic.Int64, free func()) {
+	t.Helper()
+	stuck := make(chan struct{})
+	ran = new(atomic.Int64)
+	e = newExecutor(t, Config[bool]{Workers: workers, Run: func(t *Turn[bool]) Result {
+		if *t.Items[0] {
+			<-stuck
+		} else {
+			ran.Add(1)
+		}
+		return Result{Done: 1}
+	}})
+	return e, ran, func() { close(stuck) }
+}
+
 // Two claims of several lanes, each with a stuck turn in front, and no other lane is ready: what is behind them is taken
 // over all the same.
 func TestStuckClaimsAreTakenOverThoughNothingElseIsReady(t *testing.T) { // seeds 29, 33
 	synctest.Test(t, func(t *testing.T) {
-		stuck := make(chan struct{})
-		var ran atomic.Int64
-		e := newExecutor(t, Config[bool]{Workers: 3, Run: func(t *Turn[bool]) Result {
-			if *t.Items[0] {
-				<-stuck
-			} else {
-				ran.Add(1)
-			}
-			return Result{Done: 1}
-		}})
+		e, ran, free := newSticky(t, 3)
 		q := e.Open(ID{}, nil)
 		for i := range 2 {
 			time.Sleep(time.Duration(tick) / 2)
@@ -121,7 +128,7 @@ func TestStuckClaimsAreTakenOverThoughNothingElseIsReady(t *testing.T) { // seed
 		if n := ran.Load(); n != 200 {
 			t.Errorf("%d turns ran beside two stuck ones, want 200: %+v", n, e.Stats())
 		}
-		close(stuck)
+		free()
 		closeExecutor(t, e)
 	})
 }
@@ -129,16 +136,7 @@ func TestStuckClaimsAreTakenOverThoughNothingElseIsReady(t *testing.T) { // seed
 // All workers but one are stuck, each in a turn that began as a short one.
 func TestStuckTurnsWakeOtherWorkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		stuck := make(chan struct{})
-		var ran atomic.Int64
-		e := newExecutor(t, Config[bool]{Workers: 16, Run: func(t *Turn[bool]) Result {
-			if *t.Items[0] {
-				<-stuck
-			} else {
-				ran.Add(1)
-			}
-			return Result{Done: 1}
-		}})
+		e, ran, free := newSticky(t, 16)
 		q := e.Open(ID{}, nil)
 		for i := range 1000 { // short turns, and in virtual time: none at all
 			q.Batch().Add(fmt.Sprint(i))
@@ -157,7 +155,7 @@ func TestStuckTurnsWakeOtherWorkers(t *testing.T) {
 		if n := ran.Load(); n != 2000 {
 			t.Errorf("%d short turns ran beside 15 stuck ones, want 2000: %+v", n, e.Stats())
 		}
-		close(stuck)
+		free()
 		closeExecutor(t, e)
 	})
 }
