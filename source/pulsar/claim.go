@@ -27,16 +27,16 @@ func (s *Source) cluster() string {
 
 // claim makes us the owner of the partition in the store, and returns the progress to begin with. Without a store there is
 // nothing but an epoch.
-func (c *contender) claim(ctx context.Context, cons consumer) (*commit.Progress, error) {
+func (c *contender) claim(ctx context.Context, cons attached) (*commit.Progress, error) {
 	if c.s.cfg.Store == nil {
 		return &commit.Progress{Epoch: c.s.nextEpoch(c.topic)}, nil
 	}
-	return whileProposed(ctx, c, func(ctx context.Context) (*commit.Progress, error) {
+	return whileLocked(ctx, c, cons.breaks, func(ctx context.Context) (*commit.Progress, error) {
 		claimed, err := c.claimStored(ctx)
 		if err != nil {
 			return nil, err
 		}
-		return c.trusted(ctx, cons, claimed)
+		return c.trusted(ctx, cons.consumer, claimed)
 	})
 }
 
@@ -52,8 +52,8 @@ func (c *contender) claimStored(ctx context.Context) (*commit.Progress, error) {
 
 // restart makes the progress in the store say nothing about the log, before the subscription is moved in it: what is below
 // the frontier is to come again, or what is above is not. Should we end in between, the subscription's acknowledgements count.
-func (c *contender) restart(ctx context.Context) error {
-	_, err := whileProposed(ctx, c, func(ctx context.Context) (struct{}, error) {
+func (c *contender) restart(ctx context.Context, breaks int) error {
+	_, err := whileLocked(ctx, c, breaks, func(ctx context.Context) (struct{}, error) {
 		claimed, err := c.claimStored(ctx)
 		if err == nil {
 			_, err = c.forget(ctx, claimed.Epoch)
@@ -86,7 +86,7 @@ func (c *contender) begun(ctx context.Context, step string, err error) bool {
 		c.faults.Reset()
 		s.health.Works(ctx, what)
 		return true
-	case ctx.Err() == nil && !errors.Is(err, errNotProposed):
+	case ctx.Err() == nil && !errors.Is(err, errNotOurs):
 		s.health.Fails(ctx, what, fmt.Errorf("subscription %q: %w", s.subscription, err))
 		sleep(ctx, c.faults.NextBackOff())
 	}
@@ -163,12 +163,13 @@ func endBehind(last pulsar.MessageID) int64 {
 	return end
 }
 
-// errNotProposed is why whileProposed ends a call.
-var errNotProposed = errors.New("not proposed any more")
+// errNotOurs is why whileLocked ends a call.
+var errNotOurs = errors.New("not proposed any more, or the connection has gone")
 
-// whileProposed runs f apart, with a ctx that ends after OperationTimeout, and as soon as the partition is not ours to take
-// any more: who holds the lock meanwhile keeps the next owner waiting.
-func whileProposed[T any](ctx context.Context, c *contender, f func(ctx context.Context) (T, error)) (T, error) {
+// whileLocked runs f apart, with a ctx that ends after OperationTimeout, and as soon as the partition is not ours to take
+// any more: who holds the lock meanwhile keeps the next owner waiting. It is not held since a connection has gone, which
+// breaks tells.
+func whileLocked[T any](ctx context.Context, c *contender, breaks int, f func(ctx context.Context) (T, error)) (T, error) {
 	bound := c.s.cfg.OperationTimeout
 	ctx, cancel := context.WithTimeoutCause(ctx, bound, fmt.Errorf("no answer within %v (Config.OperationTimeout)", bound))
 	defer cancel()
@@ -176,9 +177,12 @@ func whileProposed[T any](ctx context.Context, c *contender, f func(ctx context.
 	listening := make(chan struct{})
 	go func() {
 		defer close(listening)
-		for c.wait(ctx) {
-			if active, gone := c.look(); gone || !active || c.s.over() {
-				end(errNotProposed)
+		for {
+			if active, gone := c.look(); gone || !active || c.broken() != breaks || c.s.over() {
+				end(errNotOurs)
+			}
+			if !c.wait(ctx) {
+				return
 			}
 		}
 	}()

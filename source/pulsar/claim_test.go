@@ -325,3 +325,26 @@ func TestLockIsNotKeptFromTheNextOwnerWhileTheStoreHangs(t *testing.T) {
 		_ = p.Release(t.Context())
 	})
 }
+
+func TestClaimEndsWithTheConnectionOfItsLock(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		store, asked := newMemStore(), make(chan struct{}, 1)
+		store.claims(func(ctx context.Context) error {
+			asked <- struct{}{}
+			<-ctx.Done()
+			return context.Cause(ctx)
+		})
+		m := join(t, b, Config{Store: store, Alone: true, OperationTimeout: time.Hour}, "orders")
+		got := m.accepting()
+		<-asked
+		store.claims(nil)
+		begin := time.Now()
+		b.cut(topic0, "")
+		p := <-got
+		if d := time.Since(begin); p == nil || d > second {
+			t.Fatalf("accepted %v after %v, want the claim to end at once: another may have the lock", p, d)
+		}
+		_ = p.Release(t.Context())
+	})
+}

@@ -33,6 +33,9 @@ func (s *Source) open(ctx context.Context, begin time.Time) bool {
 		bounded, cancel := s.starting(ctx, begin)
 		c, err := call(bounded, s, s.connect, client.close)
 		cancel()
+		if errors.Is(err, errNoAnswer) {
+			err = fmt.Errorf("%w (does Config.Authentication answer?)", err)
+		}
 		switch {
 		case err == nil:
 			return s.opened(ctx, c, what)
@@ -42,10 +45,10 @@ func (s *Source) open(ctx context.Context, begin time.Time) bool {
 			s.fail(err)
 			return false
 		case s.cfg.StartTimeout > 0 && time.Since(begin) >= s.cfg.StartTimeout:
-			s.fail(fmt.Errorf("%w: %s: %s: %w (does Config.Authentication answer?)", ErrStartTimeout, s.url, what, err))
+			s.fail(fmt.Errorf("%w: %s: %s: %w", ErrStartTimeout, s.url, what, err))
 			return false
 		}
-		s.health.Fails(ctx, what, fmt.Errorf("%w (does Config.Authentication answer?)", err))
+		s.health.Fails(ctx, what, err)
 		if !sleep(ctx, pause.NextBackOff()) {
 			return false
 		}

@@ -31,10 +31,10 @@ func (c *contender) attach(ctx context.Context) *Partition {
 		return nil
 	}
 	if moves {
-		c.move(ctx, cons.consumer)
+		c.move(ctx, cons)
 		return nil
 	}
-	restored, err := c.claim(ctx, cons.consumer)
+	restored, err := c.claim(ctx, cons)
 	if err != nil {
 		s.apart(cons.Close) // at once: it must not keep the lock until the next try
 	}
@@ -52,16 +52,16 @@ func (c *contender) attach(ctx context.Context) *Partition {
 }
 
 // move moves the subscription as Start says, and closes the consumer: moving costs it its connection, another reads on.
-func (c *contender) move(ctx context.Context, cons consumer) {
+func (c *contender) move(ctx context.Context, cons attached) {
 	s := c.s
 	var err error
 	if s.cfg.Store != nil && s.cfg.Start.names(c.stream, c.number) {
-		err = c.restart(ctx)
+		err = c.restart(ctx, cons.breaks)
 	}
 	if err == nil {
 		err = s.bounded(ctx, func() error {
 			defer cons.Close()
-			return s.cfg.Start.seek(cons, c.stream, c.number)
+			return s.cfg.Start.seek(cons.consumer, c.stream, c.number)
 		})
 	}
 	if err != nil {
@@ -104,9 +104,11 @@ func (c *contender) broke() {
 	c.breaks++
 	p := c.part
 	c.mu.Unlock()
-	if p != nil {
-		p.lose("its connection has gone, or its topic was unloaded")
+	if p == nil {
+		c.poke()
+		return
 	}
+	p.lose("its connection has gone, or its topic was unloaded")
 }
 
 // stumbled notes that what is being attached may have ended already, without a word of its own.
@@ -115,6 +117,7 @@ func (c *contender) stumbled() {
 	defer c.mu.Unlock()
 	if c.part == nil {
 		c.breaks++
+		c.poke()
 	}
 }
 

@@ -3,7 +3,6 @@ package pulsar
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -30,17 +29,6 @@ func checkTopics(topics []string) error {
 			if n, of := strings.CutPrefix(full(t), full(whole)+pulsarname.PartitionSuffix); of && pulsarname.IsNumber(n) {
 				errs = append(errs, fmt.Errorf("pulsar: topic %q is a partition of %q, which is given, too, and read with all of them", t, whole))
 			}
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// among tells which topics of an After are not read.
-func (s Start) among(topics []string, pattern *regexp.Regexp) error {
-	var errs []error
-	for topic := range s.ids {
-		if !slices.Contains(topics, topic) && (pattern == nil || !pattern.MatchString(topic)) {
-			errs = append(errs, fmt.Errorf("pulsar: Start is After messages of %q, which is not read: want a topic as it is given to New", topic))
 		}
 	}
 	return errors.Join(errs...)

@@ -230,8 +230,8 @@ func (p *Partition) number(ctx context.Context, m pulsar.Message) (int64, bool) 
 }
 
 // Commit implements [source.Partition]. Without a store it is tried until the broker has confirmed every acknowledgement,
-// the partition is lost, or ctx ends; what is then not confirmed is sent again. What the broker cannot keep of p (batches that are settled in
-// part) is in Stored.
+// the partition is lost, or ctx ends; what is then not confirmed is sent again. What the broker cannot keep of p (batches
+// that are settled in part) is in Stored.
 func (p *Partition) Commit(ctx context.Context, progress *commit.Progress) (commit.Stored, error) {
 	if err := p.mayCommit(progress); err != nil {
 		return commit.Stored{}, err

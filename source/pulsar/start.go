@@ -3,6 +3,8 @@ package pulsar
 import (
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
@@ -64,6 +66,17 @@ func (s Start) validate(alone bool) error {
 			if n < 0 || id.Ledger < 0 || id.Entry < -1 || id.Batch < 0 {
 				errs = append(errs, fmt.Errorf("pulsar: Start is After %+v of %s/%d: not an id of a message", id, topic, n))
 			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// among tells which topics of an After are not read.
+func (s Start) among(topics []string, pattern *regexp.Regexp) error {
+	var errs []error
+	for topic := range s.ids {
+		if !slices.Contains(topics, topic) && (pattern == nil || !pattern.MatchString(topic)) {
+			errs = append(errs, fmt.Errorf("pulsar: Start is After messages of %q, which is not read: want a topic as it is given to New", topic))
 		}
 	}
 	return errors.Join(errs...)
