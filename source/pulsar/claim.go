@@ -86,7 +86,7 @@ func (c *contender) begun(ctx context.Context, step string, err error) bool {
 		c.faults.Reset()
 		s.health.Works(ctx, what)
 		return true
-	case ctx.Err() == nil && !errors.Is(err, errNotOurs):
+	case ctx.Err() == nil && !errors.Is(err, errNotOurs) && !s.over():
 		s.health.Fails(ctx, what, fmt.Errorf("subscription %q: %w", s.subscription, err))
 		sleep(ctx, c.faults.NextBackOff())
 	}
@@ -140,16 +140,25 @@ func (c *contender) trusted(ctx context.Context, cons consumer, stored *commit.P
 	return &ours, nil
 }
 
-// endOf returns an offset that is above all packed ones of a log, and at most at the next entry's. It is 0 where the log is empty.
-func endOf(cons consumer) (int64, error) {
+// lastOf asks the broker for the last message of a log. Its ledger, or its entry, is below 0 where the log is empty.
+func lastOf(cons consumer) (pulsar.MessageID, error) {
 	ids, err := cons.GetLastMessageIDs()
 	if err == nil && len(ids) != 1 {
 		err = fmt.Errorf("%d ids of one topic", len(ids))
 	}
 	if err != nil {
-		return 0, fmt.Errorf("ask for the last message: %w", err)
+		return nil, fmt.Errorf("ask for the last message: %w", err)
 	}
-	return endBehind(ids[0]), nil
+	return ids[0], nil
+}
+
+// endOf returns an offset that is above all packed ones of a log, and at most at the next entry's. It is 0 where the log is empty.
+func endOf(cons consumer) (int64, error) {
+	last, err := lastOf(cons)
+	if err != nil {
+		return 0, err
+	}
+	return endBehind(last), nil
 }
 
 func endBehind(last pulsar.MessageID) int64 {

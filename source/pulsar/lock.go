@@ -2,6 +2,8 @@ package pulsar
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"time"
@@ -54,8 +56,12 @@ func (c *contender) attach(ctx context.Context) *Partition {
 // move moves the subscription as Start says, and closes the consumer: moving costs it its connection, another reads on.
 func (c *contender) move(ctx context.Context, cons attached) {
 	s := c.s
-	var err error
-	if s.cfg.Store != nil && s.cfg.Start.names(c.stream, c.number) {
+	err := s.bounded(ctx, func() error { return s.cfg.Start.check(cons.consumer, c.stream, c.number) })
+	if errors.Is(err, errForeign) {
+		s.fail(fmt.Errorf("pulsar: topic %q, subscription %q: Config.Start is After: %w (take an id that a message of this topic had)",
+			c.topic, s.subscription, err))
+	}
+	if err == nil && s.cfg.Store != nil && s.cfg.Start.names(c.stream, c.number) {
 		err = c.restart(ctx, cons.breaks)
 	}
 	if err == nil {

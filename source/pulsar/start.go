@@ -48,7 +48,8 @@ func At(t time.Time) Start { return Start{kind: startAt, at: t} }
 
 // After moves the subscription, each time the process starts, behind these messages, by topic as given to New and
 // partition, as At does; what is not named stays where it is. A broker takes an id that is not in its log for the nearest
-// that is; one of another cluster means nothing. It needs Config.Alone.
+// that is. One behind the last message is of another cluster or another topic: Accept fails, since all that is ever written
+// here could be below it. One of those that is not behind cannot be told. It needs Config.Alone.
 func After(ids map[string]map[int32]MessageID) Start { return Start{kind: startAfter, ids: ids} }
 
 func (s Start) moves() bool { return s.kind == startAt || s.kind == startAfter }
@@ -94,6 +95,27 @@ func (s Start) skips(stream string, number int32) (position, bool) {
 	id, named := s.ids[stream][number]
 	return position{ledger: id.Ledger, entry: id.Entry, batch: id.Batch}, named
 }
+
+// check refuses the id of a partition if the log has not come as far.
+func (s Start) check(c consumer, stream string, number int32) error {
+	id, named := s.ids[stream][number]
+	if !named {
+		return nil
+	}
+	last, err := lastOf(c)
+	if err != nil {
+		return err
+	}
+	there, _ := s.skips(stream, number)
+	end := position{ledger: last.LedgerID(), entry: last.EntryID(), batch: id.Batch}
+	if there.compare(end) > 0 {
+		return fmt.Errorf("%w: %v is behind the last message, which is %v", errForeign, there, positionOf(last))
+	}
+	return nil
+}
+
+// errForeign is why an id of Start cannot be of the log.
+var errForeign = errors.New("the message id is not one of this log")
 
 // seek moves the subscription of a partition, if Start says so.
 func (s Start) seek(c consumer, stream string, number int32) error {

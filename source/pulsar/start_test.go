@@ -3,7 +3,10 @@
 package pulsar
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -35,6 +38,35 @@ func TestAfterBeginsBehindTheMessageThatIsNamed(t *testing.T) {
 				_ = p.Release(t.Context())
 			})
 		}
+	}
+}
+
+// An id of another cluster, or of another topic, would let all that is written here be skipped.
+func TestAfterAMessageThatTheLogDoesNotHaveYetIsRefused(t *testing.T) {
+	for id, written := range map[MessageID]int{{Ledger: 12}: 3, {Ledger: 11, Entry: 4}: 3, {Ledger: 0, Entry: 0}: 0} {
+		inBubble(t, func(w world) {
+			t, b := w.t, w.b
+			for _, msg := range numbered(0, written) {
+				b.produce(topic0, msg)
+			}
+			var told strings.Builder
+			m := join(t, b, Config{
+				Alone: true, Start: After(map[string]map[int32]MessageID{"orders": {0: id}}),
+				Logger: slog.New(slog.NewTextHandler(&told, nil)),
+			}, "orders")
+			_, err := m.s.Accept(soon(t))
+			for _, want := range []string{topic0, `"billing"`, fmt.Sprintf("%d:%d:%d", id.Ledger, id.Entry, id.Batch), "Config.Start"} {
+				if !errors.Is(err, errForeign) || !strings.Contains(err.Error(), want) {
+					t.Errorf("accept = %v, want it to name %s", err, want)
+				}
+			}
+			if told.Len() > 0 {
+				t.Errorf("returned and logged: %s", told.String())
+			}
+			if got := b.unacked(topic0); len(got) != written {
+				t.Errorf("not acknowledged are %v of %d messages", got, written)
+			}
+		})
 	}
 }
 
