@@ -61,12 +61,12 @@ func (s *Source) unlisted(known *catalogue, err error) (again time.Duration, ok 
 	if s.cfg.StartTimeout > 0 {
 		left := s.cfg.StartTimeout - time.Since(known.begin)
 		if left <= 0 {
-			s.fail(fmt.Errorf("%w: the web service: %w", ErrStartTimeout, err))
+			s.fail(fmt.Errorf("%w: subscription %q: the web service: %w", ErrStartTimeout, s.subscription, err))
 			return 0, false
 		}
 		again = min(again, left)
 	}
-	if f := fatalOfWeb(err); f != nil {
+	if f := s.fatalOfWeb(err); f != nil {
 		s.fail(f)
 		return 0, false
 	}

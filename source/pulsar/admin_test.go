@@ -71,7 +71,7 @@ func TestWebServiceIsAskedAsTheBrokersAre(t *testing.T) {
 			switch {
 			case c.ok && (err != nil || !slices.Equal(topics, want)):
 				t.Errorf("list = %v, %v", topics, err)
-			case !c.ok && fatalOfWeb(err) == nil:
+			case !c.ok && s.fatalOfWeb(err) == nil:
 				t.Errorf("list = %v, %v; want that it is refused", topics, err)
 			}
 		})
@@ -84,7 +84,7 @@ func TestWebServiceOfAStrangeAuthorityIsFatal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.list(t.Context()); fatalOfWeb(err) == nil {
+	if _, err := s.list(t.Context()); s.fatalOfWeb(err) == nil {
 		t.Errorf("list = %v", err)
 	}
 }

@@ -52,7 +52,7 @@ func (c *contender) stand(ctx context.Context) (quit func(), ok bool) {
 		over = true
 	}
 	c.unheard()
-	candidate, ok := try(ctx, c, aim[closer]{what: "stand for", discard: closer.Close, get: func() (closer, error) {
+	candidate, ok := try(ctx, c, aim[closer]{what: "stand for", subscription: c.s.subscription + candidates, discard: closer.Close, get: func() (closer, error) {
 		return c.s.client.candidate(candidacy{
 			topic: c.topic, subscription: c.s.subscription + candidates, name: c.s.name, changed: changed,
 		})

@@ -114,7 +114,7 @@ func (c *contender) trusted(ctx context.Context, cons consumer, stored *commit.P
 	refused := func(why string, attrs ...slog.Attr) {
 		s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "pulsar: the progress in the store is not of this log and not used, "+
 			"the partition begins where its subscription stands", append([]slog.Attr{
-			slog.String("stream", c.stream), slog.Int("partition", int(c.number)), slog.String("subscription", s.subscription),
+			slog.String("stream", c.stream), slog.Int("partition", int(c.number)),
 			slog.String("stored_cluster", stored.Log), slog.String("cluster", own), slog.String("why", why),
 		}, attrs...)...)
 	}

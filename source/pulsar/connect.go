@@ -45,7 +45,7 @@ func (s *Source) open(ctx context.Context, begin time.Time) bool {
 			s.fail(err)
 			return false
 		case s.cfg.StartTimeout > 0 && time.Since(begin) >= s.cfg.StartTimeout:
-			s.fail(fmt.Errorf("%w: %s: %s: %w", ErrStartTimeout, s.url, what, err))
+			s.fail(fmt.Errorf("%w: %s: subscription %q, topics %q: %s: %w", ErrStartTimeout, s.url, s.subscription, s.topics, what, err))
 			return false
 		}
 		s.health.Fails(ctx, what, err)

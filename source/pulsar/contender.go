@@ -199,7 +199,7 @@ func (c *contender) rest(ctx context.Context, p *Partition, lasted time.Duration
 	if pause >= tellsEnd && !c.atEnd { // others that ended with it have lasted by then, or nearly all
 		c.atEnd = true
 		c.s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "pulsar: the topic may be terminated and read to its end, it is attached ever less often",
-			slog.String("partition", p.id.String()), slog.String("subscription", c.s.subscription))
+			slog.String("partition", p.id.String()))
 	}
 	sleep(ctx, pause)
 }

@@ -147,7 +147,7 @@ func (s *Source) partitions(ctx context.Context, stream string, known *catalogue
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if f := s.fatal(stream, err); f != nil {
+	if f := s.fatal(stream, s.subscription, err); f != nil {
 		if late {
 			s.health.Fails(ctx, refused, f)
 		}
@@ -166,7 +166,7 @@ func (s *Source) partitions(ctx context.Context, stream string, known *catalogue
 	case late:
 		return nil, err
 	case s.cfg.StartTimeout > 0 && time.Since(known.begin) >= s.cfg.StartTimeout:
-		return nil, fmt.Errorf("%w: %s: %w", ErrStartTimeout, s.url, err)
+		return nil, fmt.Errorf("%w: %s: subscription %q, %w", ErrStartTimeout, s.url, s.subscription, err)
 	}
 	return nil, fmt.Errorf("%w: %w", errLater, err)
 }

@@ -391,7 +391,7 @@ func TestTopicThatMatchesAndIsRefusedEndsNothingElse(t *testing.T) {
 		m, _ := joinWeb(t, b, matching(), "orders")
 		p := m.accept()
 		b.create(matched, 0)
-		b.change(func() { b.refuse = func() error { return errFakeForbidden } })
+		b.change(func() { b.refuse = func(string) error { return errFakeForbidden } })
 		m.idle(5 * time.Minute)
 		if err := m.troubled("stand for " + matched + "/0"); err == nil || !strings.Contains(err.Error(), "grant") || !strings.Contains(err.Error(), "billing") {
 			t.Errorf("trouble is %v", m.s.Report().Trouble)

@@ -55,35 +55,34 @@ func missing(err error) bool {
 
 // fatal returns an error for the user if waiting cannot heal err, nil if it can. What is not in this table is waited
 // for: an error that is told in the log and in Status while the program tries again does less harm than a program that
-// has ended at night because of a broker's new error.
-func (s *Source) fatal(topic string, err error) error {
-	cause := s.lines.cause()
+// has ended at night because of a broker's new error. The subscription is that of the messages, or the candidates'.
+func (s *Source) fatal(topic, subscription string, err error) error {
+	cause, of := s.lines.cause(), fmt.Sprintf("topic %q, subscription %q", topic, subscription)
 	switch {
 	case err == nil:
 		return nil
 	case says(err, "AuthorizationError", "not authorized"):
-		return fmt.Errorf("pulsar: topic %q, subscription %q: not permitted: %w (grant the action consume on the topic or namespace)",
-			topic, s.subscription, err)
+		return fmt.Errorf("pulsar: %s: not permitted: %w (grant the action consume on the topic or namespace)", of, err)
 	case otherType(err):
-		return fmt.Errorf("pulsar: topic %q: the subscription %q is of another type and has live consumers: %w "+
-			"(stop them all, or use another subscription)", topic, s.subscription, err)
+		return fmt.Errorf("pulsar: %s: the subscription is of another type and has live consumers: %w "+
+			"(stop them all, or use another subscription)", of, err)
 	case says(err, "InvalidTopicName", "Invalid topic name"):
-		return fmt.Errorf("pulsar: topic %q is not a name that brokers accept: %w", topic, err)
+		return fmt.Errorf("pulsar: %s: the topic's name is not one that brokers accept: %w", of, err)
 	case says(err, "IncompatibleSchema"):
-		return fmt.Errorf("pulsar: topic %q, subscription %q: the topic's schema is refused: %w", topic, s.subscription, err)
+		return fmt.Errorf("pulsar: %s: the topic's schema is refused: %w", of, err)
 	case s.lines.everConnected():
 		// What follows are faults of connections. One that has worked will work again: a broker restarts, a token is renewed.
 		return nil
 	case says(err, "AuthenticationError"):
-		return fmt.Errorf("%w: %w (check Config.Authentication)", ErrRefused, err)
+		return fmt.Errorf("%w: %s: %w (check Config.Authentication)", ErrRefused, of, err)
 	case cause.refused != "":
-		return fmt.Errorf("%w: %s: the broker says %q (check Config.Authentication)", ErrRefused, s.url, cause.refused)
+		return fmt.Errorf("%w: %s: %s: the broker says %q (check Config.Authentication)", ErrRefused, of, s.url, cause.refused)
 	case says(cause.err, "invalid_client", "unauthorized_client", "invalid_grant"): // RFC 6749, section 5.2
-		return fmt.Errorf("%w: %s: the authorization server says %w (check the parameters of OAuth2)", ErrRefused, s.url, cause.err)
+		return fmt.Errorf("%w: %s: %s: the authorization server says %w (check the parameters of OAuth2)", ErrRefused, of, s.url, cause.err)
 	case certificate(cause.err):
-		return fmt.Errorf("pulsar: TLS to %s: %w (check Config.TLS: root certificates, server name, client certificate)", s.url, cause.err)
+		return fmt.Errorf("pulsar: %s: TLS to %s: %w (check Config.TLS: root certificates, server name, client certificate)", of, s.url, cause.err)
 	case plain(cause.err):
-		return fmt.Errorf("pulsar: %s does not speak TLS: %w (use a pulsar:// URL, or another port)", s.url, cause.err)
+		return fmt.Errorf("pulsar: %s: %s does not speak TLS: %w (use a pulsar:// URL, or another port)", of, s.url, cause.err)
 	}
 	return nil
 }
@@ -103,13 +102,14 @@ func (e *webError) Error() string {
 }
 
 // fatalOfWeb is fatal for the brokers' web service. It holds until there was an answer: later tokens are renewed.
-func fatalOfWeb(err error) error {
+func (s *Source) fatalOfWeb(err error) error {
 	e, refused := errors.AsType[*webError](err)
 	switch {
 	case refused && (e.code == http.StatusUnauthorized || e.code == http.StatusForbidden):
-		return fmt.Errorf("%w: %w (check Config.AdminToken, and that its role may list the topics of the namespace)", ErrRefused, err)
+		return fmt.Errorf("%w: subscription %q: %w (check Config.AdminToken, and that its role may list the topics of the namespace)", ErrRefused, s.subscription, err)
 	case certificate(err):
-		return fmt.Errorf("pulsar: TLS to the web service: %w (check Config.TLS: root certificates, server name, client certificate)", err)
+		return fmt.Errorf("pulsar: subscription %q: TLS to the web service: %w (check Config.TLS: root certificates, server name, client certificate)",
+			s.subscription, err)
 	}
 	return nil
 }

@@ -49,11 +49,11 @@ func TestFaultsOfTheFirstConnectionAreFinalWhereWaitingDoesNotHealThem(t *testin
 			}
 			l := s.lines.logger()
 			c.writes(l)
-			final := s.fatal("orders", errFakeDown)
+			final := s.fatal("orders", "billing", errFakeDown)
 			if (final == nil) != (c.says == nil) || c.want != nil && !errors.Is(final, c.want) {
 				t.Errorf("it is %v, want %v", final, c.want)
 			}
-			for _, text := range c.says {
+			for _, text := range append(c.says, `"orders"`, `"billing"`) {
 				if final != nil && !strings.Contains(final.Error(), text) {
 					t.Errorf("it is %v, want it to say %q", final, text)
 				}
@@ -61,7 +61,7 @@ func TestFaultsOfTheFirstConnectionAreFinalWhereWaitingDoesNotHealThem(t *testin
 			// One that has worked will work again: a token is renewed, a certificate replaced.
 			l.Info("Connection is ready")
 			c.writes(l)
-			if final := s.fatal("orders", errFakeDown); final != nil {
+			if final := s.fatal("orders", "billing", errFakeDown); final != nil {
 				t.Errorf("after a connection it is %v, want that it is waited for", final)
 			}
 		})

@@ -32,7 +32,7 @@ type fakeBroker struct {
 	dropped    int                      // so many of its next words about candidates are lost
 	hang       chan struct{}            // calls of the library do not return before it is closed; nil: they do
 	only       fakeCall                 // which hang; zero: all
-	refuse     func() error             // what a subscription is answered; nil: it is accepted
+	refuse     func(string) error       // what a subscription is answered; nil: it is accepted
 	lookup     func(topic string) error // what a look-up is answered; nil: what there is
 	creates    bool                     // it makes a topic that is asked for
 	fault      func() ackFault          // of an acknowledgement
@@ -347,7 +347,7 @@ func (c *fakeClient) close() {
 	c.crash()
 }
 
-func (c *fakeClient) admitted(topic string) (*fakeTopic, error) {
+func (c *fakeClient) admitted(topic, subscription string) (*fakeTopic, error) {
 	c.mu.Lock()
 	dead := c.dead
 	c.mu.Unlock()
@@ -358,7 +358,7 @@ func (c *fakeClient) admitted(topic string) (*fakeTopic, error) {
 	case t == nil:
 		return nil, errFakeGone
 	case c.b.refuse != nil:
-		return t, c.b.refuse()
+		return t, c.b.refuse(subscription)
 	}
 	return t, nil
 }
@@ -379,7 +379,7 @@ func (c *fakeClient) candidate(o candidacy) (closer, error) {
 	f := &fakeCandidate{b: c.b, s: c.s, o: o}
 	var err error
 	c.b.change(func() {
-		if f.t, err = c.admitted(o.topic); err == nil {
+		if f.t, err = c.admitted(o.topic, o.subscription); err == nil {
 			f.t.candidates = append(f.t.candidates, f)
 			slices.SortFunc(f.t.candidates, func(a, b *fakeCandidate) int { return cmp.Compare(a.o.name, b.o.name) })
 			c.b.elect(f.t)
@@ -458,7 +458,7 @@ func (c *fakeClient) attach(o attachment) (consumer, error) {
 	}
 	var err error
 	c.b.change(func() {
-		if d.t, err = c.admitted(o.topic); err != nil {
+		if d.t, err = c.admitted(o.topic, o.subscription); err != nil {
 			return
 		}
 		if d.t.holder != nil {

@@ -391,25 +391,33 @@ func TestAcceptTellsWhatCannotHeal(t *testing.T) {
 	}{
 		{"no topic", Config{}, "absent", func(*fakeBroker) {}, ErrTopicMissing, []string{"absent", "billing", "WatchTopics"}},
 		{"not permitted", Config{}, "orders", func(b *fakeBroker) {
-			b.refuse = func() error {
+			b.refuse = func(string) error {
 				return errors.New("server error: AuthorizationError: Client is not authorized to subscribe")
 			}
 		}, nil, []string{"orders", "billing", "grant"}},
+		{"not permitted to stand", Config{}, "orders", func(b *fakeBroker) {
+			b.refuse = func(subscription string) error {
+				if subscription == "billing" {
+					return nil
+				}
+				return errors.New("server error: AuthorizationError: Client is not authorized to subscribe")
+			}
+		}, nil, []string{"orders", `"billing-owner"`, "grant"}},
 		{"another type", Config{}, "orders", func(b *fakeBroker) {
-			b.refuse = func() error { return errors.New("server error: ConsumerBusy: Subscription is of different type") }
+			b.refuse = func(string) error { return errors.New("server error: ConsumerBusy: Subscription is of different type") }
 		}, nil, []string{"orders", "billing", "another type"}},
 		{"of a schema that is not ours", Config{}, "orders", func(b *fakeBroker) {
-			b.refuse = func() error {
+			b.refuse = func(string) error {
 				return errors.New("server error: IncompatibleSchema: Topic does not have schema to check")
 			}
 		}, nil, []string{"orders", "billing", "schema is refused"}},
 		{"no name for brokers", Config{}, "or ders", func(b *fakeBroker) {
 			b.lookup = func(string) error { return errors.New("InvalidTopicName") }
-		}, nil, []string{"or ders", "not a name"}},
+		}, nil, []string{"or ders", "billing", "not one that brokers accept"}},
 		{"busy", Config{Alone: true}, "orders", func(b *fakeBroker) {
-			b.refuse = func() error { return errFakeBusy }
-		}, ErrBusy, []string{"orders/0", "billing"}},
-		{"down", Config{StartTimeout: 20 * second}, "orders", func(b *fakeBroker) { b.down = true }, ErrStartTimeout, []string{"orders", "pulsar://fake:6650"}},
+			b.refuse = func(string) error { return errFakeBusy }
+		}, ErrBusy, []string{"orders/0", `"billing"`}},
+		{"down", Config{StartTimeout: 20 * second}, "orders", func(b *fakeBroker) { b.down = true }, ErrStartTimeout, []string{"orders", "billing", "pulsar://fake:6650"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			inBubble(t, func(w world) {
@@ -440,7 +448,7 @@ func TestCredentialsThatAreRefusedLaterAreWaitedFor(t *testing.T) {
 		m.s.lines.logger().Info("Connection is ready")
 		p := m.accept()
 		b.change(func() {
-			b.refuse = func() error { return errors.New("server error: AuthenticationError: the token has expired") }
+			b.refuse = func(string) error { return errors.New("server error: AuthenticationError: the token has expired") }
 		})
 		b.cut(topic0, "")
 		left(t, p)

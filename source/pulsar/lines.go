@@ -36,7 +36,7 @@ type lines struct {
 	attached func(topic, subscription string)
 	// dropped is told that a consumer gives up a message in chunks and is about to acknowledge one of them. nil: it must not, and
 	// does not.
-	dropped func(topic, subscription, line string)
+	dropped func(topic, line string)
 
 	mu        sync.Mutex
 	last      cause
@@ -163,8 +163,7 @@ func (l line) hear(text string) {
 			runtime.Goexit()
 		}
 		topic, _ := l.fields["topic"].(string)
-		subscription, _ := l.fields["subscription"].(string)
-		l.dropped(topic, subscription, text)
+		l.dropped(topic, text)
 	case text == attaches:
 		topic, _ := l.fields["topic"].(string)
 		subscription, _ := l.fields["subscription"].(string)

@@ -39,7 +39,7 @@ func TestLiveLateChunks(t *testing.T) {
 				cfg.ReceiverQueueSize, cfg.ChunkTimeout = 4, time.Second
 				r := l.reader(t, cfg, "s", topic)
 				if r.s.lines.dropped = nil; !keeps {
-					r.s.lines.dropped = func(topic, subscription, line string) { r.s.dropped(topic, subscription, line); told.Add(1) }
+					r.s.lines.dropped = func(topic, line string) { r.s.dropped(topic, line); told.Add(1) }
 				}
 				p := r.accept()
 				defer release(t, p)

@@ -124,7 +124,7 @@ func TestLiveNobodyAnswers(t *testing.T) {
 	cfg := l.config(t)
 	cfg.StartTimeout, cfg.OperationTimeout = 3*time.Second, 2*time.Second
 	l.url = "pulsar://127.0.0.1:1"
-	l.reader(t, cfg, "s", "orders").refused(30*time.Second, ErrStartTimeout, "127.0.0.1:1", "orders", "refused")
+	l.reader(t, cfg, "s", "orders").refused(30*time.Second, ErrStartTimeout, "127.0.0.1:1", "orders", `"s"`, "refused")
 }
 
 func TestLiveMissingTopicAndNamespace(t *testing.T) {
@@ -207,6 +207,16 @@ func TestLiveSubscriptionOfSomebodyElse(t *testing.T) {
 			l.reader(t, l.config(t), "s", topic).refused(30*time.Second, nil, topic, `"s"`, "another type")
 		})
 	}
+	t.Run("that of the candidates", func(t *testing.T) {
+		t.Parallel()
+		topic := l.topic(t, 0)
+		c, err := l.client(t).Subscribe(pulsar.ConsumerOptions{Topic: topic, SubscriptionName: "s-owner", Type: pulsar.Shared})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		l.reader(t, l.config(t), "s", topic).refused(30*time.Second, nil, topic, `"s-owner"`, "another type")
+	})
 	t.Run("exclusive", func(t *testing.T) {
 		t.Parallel()
 		topic := l.topic(t, 0)
@@ -275,7 +285,7 @@ func TestLiveSecurity(t *testing.T) {
 				release(t, r.accept())
 				return
 			}
-			r.refused(40*time.Second, c.want, c.says...)
+			r.refused(40*time.Second, c.want, append(c.says, topic, `"s"`)...)
 		})
 	}
 }
@@ -326,7 +336,7 @@ func TestLiveWrongPort(t *testing.T) {
 			l := live{url: url}
 			cfg := l.config(t)
 			cfg.StartTimeout, cfg.OperationTimeout = 3*time.Second, 2*time.Second
-			l.reader(t, cfg, "s", "orders").refused(40*time.Second, ErrStartTimeout, url)
+			l.reader(t, cfg, "s", "orders").refused(40*time.Second, ErrStartTimeout, url, "orders", `"s"`)
 		})
 	}
 }

@@ -22,7 +22,7 @@ type attached struct {
 func (c *contender) attach(ctx context.Context) *Partition {
 	s := c.s
 	moves := s.cfg.Start.moves() && !s.sought(c.topic)
-	cons, ok := try(ctx, c, aim[attached]{what: "attach to", proposed: true, discard: attached.Close, get: func() (attached, error) {
+	cons, ok := try(ctx, c, aim[attached]{what: "attach to", subscription: s.subscription, proposed: true, discard: attached.Close, get: func() (attached, error) {
 		breaks := c.broken()
 		cons, err := s.client.attach(attachment{
 			topic: c.topic, subscription: s.subscription, name: s.name, moves: moves, latest: c.latest(),

@@ -78,6 +78,8 @@ func New(url, subscription string, topics []string, cfg Config) (*Source, error)
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
+	plain := cfg.Logger // for the library's lines, which name the subscription themselves
+	cfg.Logger = plain.With(slog.String("subscription", subscription))
 	s := &Source{
 		cfg:          cfg,
 		url:          url,
@@ -94,7 +96,7 @@ func New(url, subscription string, topics []string, cfg Config) (*Source, error)
 		epochs:       make(map[string]int64),
 		moved:        make(map[string]bool),
 	}
-	s.lines = &lines{log: cfg.Logger, dead: s.died, broke: s.broke, unknown: s.unknown, ends: s.ends, attached: s.attached}
+	s.lines = &lines{log: plain, dead: s.died, broke: s.broke, unknown: s.unknown, ends: s.ends, attached: s.attached}
 	if cfg.ChunkTimeout > 0 {
 		s.lines.dropped = s.dropped
 	}
@@ -212,9 +214,9 @@ var errClosed = errors.New("pulsar: the source is closed")
 var errNoMore = errors.New("pulsar: Accept was called after Stop")
 
 // dropped is told by the library's log that a message in chunks is given up.
-func (s *Source) dropped(topic, subscription, line string) {
+func (s *Source) dropped(topic, line string) {
 	s.cfg.Logger.LogAttrs(context.Background(), slog.LevelWarn, "pulsar: a chunk is dropped, for its message was not complete within ChunkTimeout: it is lost",
-		slog.String("topic", topic), slog.String("subscription", subscription), slog.String("line", line))
+		slog.String("topic", topic), slog.String("line", line))
 }
 
 // want notes whether somebody waits in Accept. Contenders that have given up begin anew when somebody does.

@@ -3,8 +3,12 @@
 package pulsar
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -14,8 +18,10 @@ import (
 func TestLossesAreCounted(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
-		m := join(t, b, Config{}, "orders")
+		var told bytes.Buffer
+		m := join(t, b, Config{Logger: slog.New(slog.NewJSONHandler(&told, nil))}, "orders")
 		p := m.accept()
+		first := p.ID()
 		if l := m.s.Report().Losses; l.Count != 0 {
 			t.Errorf("losses %+v before any", l)
 		}
@@ -30,6 +36,13 @@ func TestLossesAreCounted(t *testing.T) {
 		l := m.s.Report().Losses
 		if l.Count != 2 || l.Last.Stream != "orders" || l.Last.Epoch >= p.ID().Epoch || !strings.Contains(l.Why, "connection") {
 			t.Errorf("losses %+v", l)
+		}
+		lines := strings.Split(told.String(), "\n")
+		tells := slices.IndexFunc(lines, func(line string) bool { return strings.Contains(line, "pulsar: the partition is lost") })
+		for _, want := range []string{fmt.Sprintf("%q", first), `"subscription":"billing"`, "connection has gone", `"level":"WARN"`} {
+			if tells < 0 || !strings.Contains(lines[tells], want) {
+				t.Errorf("the log does not tell of the first loss with %s: %s", want, told.String())
+			}
 		}
 		if !l.At.Equal(at) {
 			t.Errorf("the last at %v, want %v", l.At, at)

@@ -14,10 +14,11 @@ const (
 
 // aim is what try is to get.
 type aim[T any] struct {
-	what     string // for the log
-	proposed bool   // it is of use only to the one who is proposed
-	get      func() (T, error)
-	discard  func(T) // takes what comes too late
+	what         string // for the log
+	subscription string // for errors
+	proposed     bool   // it is of use only to the one who is proposed
+	get          func() (T, error)
+	discard      func(T) // takes what comes too late
 }
 
 // try tries to get something until it has it. It reports false when there is no use in going on: ctx has ended, the topic is
@@ -43,7 +44,7 @@ func try[T any](ctx context.Context, c *contender, a aim[T]) (T, bool) {
 			if since.IsZero() {
 				since = time.Now()
 			}
-			err = fmt.Errorf("%w: %s, subscription %q: %w", ErrBusy, c.name(), s.subscription, err)
+			err = fmt.Errorf("%w: %s, subscription %q: %w", ErrBusy, c.name(), a.subscription, err)
 			switch tooLong := time.Since(since) >= s.cfg.BusyTimeout; {
 			case tooLong && s.cfg.Alone:
 				s.fail(fmt.Errorf("%w (another process, or another program; with Alone there may be one only)", err))
@@ -57,10 +58,10 @@ func try[T any](ctx context.Context, c *contender, a aim[T]) (T, bool) {
 			poke(s.look)
 			return nothing, false
 		default:
-			final := s.fatal(c.topic, err)
+			final := s.fatal(c.topic, a.subscription, err)
 			switch {
 			case final == nil:
-				s.health.Fails(ctx, what, fmt.Errorf("subscription %q: %w", s.subscription, s.lines.because(err)))
+				s.health.Fails(ctx, what, fmt.Errorf("subscription %q: %w", a.subscription, s.lines.because(err)))
 			case s.matched(c):
 				s.health.Fails(ctx, what, final)
 			default:
