@@ -153,7 +153,7 @@ func TestLivePulsarTopicDeletedAndMadeAgain(t *testing.T) {
 	stop := r.begin()
 	r.join("a")
 	r.join("b")
-	r.progress(1)
+	r.progress(0.4)
 	r.until("who produces has all answers", r.loaded.Load)
 	stop()
 
@@ -161,22 +161,11 @@ func TestLivePulsarTopicDeletedAndMadeAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.until("all partitions are lost", func() bool { return len(r.lost()) == 4 })
-	old := len(r.events)
 	for _, name := range []string{"a", "b"} {
-		log, err := os.ReadFile(filepath.Join(r.dir, name+".log"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		told := ""
-		for l := range strings.Lines(string(log)) {
-			if strings.Contains(l, r.stream) && strings.Contains(l, "level=WARN") {
-				told += l
-			}
-		}
-		if !strings.Contains(told, "deleted") && !strings.Contains(told, "gone") {
-			t.Errorf("the log of %s does not say that the topic is gone:\n%s", name, told)
-		}
+		r.until("the log of "+name+" says that the topic is gone", func() bool { return r.toldOfItsEnd(name) })
 	}
+	old := len(r.events)
+	r.tellBroken()
 
 	p.forget(r.stream)
 	if err := p.admin.do(t.Context(), http.MethodPut, p.path(r.stream)+"/partitions", r.setup.partitions, nil); err != nil {
@@ -197,10 +186,27 @@ func TestLivePulsarTopicDeletedAndMadeAgain(t *testing.T) {
 	clear(r.settled)
 	r.settledNow.Store(0)
 	r.until("the new log is settled", func() bool { return r.count >= len(ms) })
+	r.waitKept()
 	r.leave("a", "b")
 	r.read()
 	r.events = ofNewOwners(r.events, old)
 	r.check("")
+}
+
+// toldOfItsEnd tells whether a member has said that the topic does not exist, or that it was deleted.
+func (r *run) toldOfItsEnd(name string) bool {
+	r.t.Helper()
+	log, err := os.ReadFile(filepath.Join(r.dir, name+".log"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for l := range strings.Lines(string(log)) {
+		ends := strings.Contains(l, "the topic was deleted") || strings.Contains(l, "the topic does not exist")
+		if ends && strings.Contains(l, r.stream) && strings.Contains(l, "level=WARN") {
+			return true
+		}
+	}
+	return false
 }
 
 // lost are the ownerships that were lost.

@@ -465,6 +465,9 @@ func TestLiveTopicIsUnloadedAndTerminated(t *testing.T) {
 				t.Fatal(err)
 			}
 			lost(t, p)
+			if l := r.s.Report().Losses; l.Count == 0 || l.Last != p.ID() || !strings.Contains(l.Why, "unloaded") {
+				t.Errorf("losses %+v, want that of %v", l, p.ID())
+			}
 			q := r.accept()
 			if q.ID().Epoch <= p.ID().Epoch {
 				t.Errorf("epoch %d after %d", q.ID().Epoch, p.ID().Epoch)
@@ -538,6 +541,9 @@ func TestLiveSubscriptionIsDeletedUnderItsReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	lost(t, p)
+	if l := r.s.Report().Losses; l.Count != 1 || l.Last != p.ID() {
+		t.Errorf("losses %+v, want that of %v", l, p.ID())
+	}
 	p = r.accept() // which makes it again
 	if got := values(read(t, p, 10)); got != "0 1 2 3 4 5 6 7 8 9" {
 		t.Errorf("after it comes %q", got)
