@@ -66,6 +66,9 @@ func (s *Source) fatal(topic, subscription string, err error) error {
 	case otherType(err):
 		return fmt.Errorf("pulsar: %s: the subscription is of another type and has live consumers: %w "+
 			"(stop them all, or use another subscription)", of, err)
+	case says(err, "Durable subscription with the same name"): // only the candidates' is not durable
+		return fmt.Errorf("pulsar: %s: somebody has made that subscription, which the election needs for itself: %w "+
+			"(delete it, or use another subscription)", of, err)
 	case says(err, "InvalidTopicName", "Invalid topic name"):
 		return fmt.Errorf("pulsar: %s: the topic's name is not one that brokers accept: %w", of, err)
 	case says(err, "IncompatibleSchema"):

@@ -403,6 +403,14 @@ func TestAcceptTellsWhatCannotHeal(t *testing.T) {
 				return errors.New("server error: AuthorizationError: Client is not authorized to subscribe")
 			}
 		}, nil, []string{"orders", `"billing-owner"`, "grant"}},
+		{"candidates' subscription of somebody else", Config{}, "orders", func(b *fakeBroker) {
+			b.refuse = func(subscription string) error {
+				if subscription == "billing" {
+					return nil
+				}
+				return errors.New("server error: NotAllowedError: Durable subscription with the same name already exists.")
+			}
+		}, nil, []string{"orders", `"billing-owner"`, "delete it"}},
 		{"another type", Config{}, "orders", func(b *fakeBroker) {
 			b.refuse = func(string) error { return errors.New("server error: ConsumerBusy: Subscription is of different type") }
 		}, nil, []string{"orders", "billing", "another type"}},

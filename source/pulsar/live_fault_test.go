@@ -215,7 +215,7 @@ func TestLiveSubscriptionOfSomebodyElse(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		l.reader(t, l.config(t), "s", topic).refused(30*time.Second, nil, topic, `"s-owner"`, "another type")
+		l.reader(t, l.config(t), "s", topic).refused(30*time.Second, nil, topic, `"s-owner"`, "delete it")
 	})
 	t.Run("exclusive", func(t *testing.T) {
 		t.Parallel()
