@@ -147,21 +147,46 @@ func TestLiveTopicThatComesLaterAndGoes(t *testing.T) {
 	cfg.WatchTopics, cfg.WatchInterval = true, time.Second
 	r := l.reader(t, cfg, "s", topic)
 	time.AfterFunc(2*time.Second, func() { _ = l.create(context.Background(), topic, 2) }) // real time: a broker is asked
+	l.goes(t, r, topic, func() error { return l.remove(t.Context(), topic, 2) }, func() error { return l.create(t.Context(), topic, 2) })
+}
+
+// Whoever attaches to a partition makes it there: the source's candidate, which comes back at once, and producers. What was
+// deleted is another log all the same, and the broker refuses to make the whole topic again: it sees some of its partitions.
+func TestLiveTopicGoesWhereBrokersMakeTopics(t *testing.T) {
+	t.Parallel()
+	l := liveDefault(t)
+	topic := l.topic(t, 2)
+	cfg := l.config(t)
+	cfg.WatchInterval = time.Second
+	r := l.reader(t, cfg, "s", topic)
+	l.goes(t, r, topic, func() error {
+		var errs []error
+		for n := range int32(2) {
+			_, err := l.call(t.Context(), http.MethodDelete, path(partitionName(topic, n))+"?force=true", nil)
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
+	}, func() error { return nil })
+}
+
+// goes deletes a topic of two partitions under its reader and makes it again, twice.
+func (l live) goes(t *testing.T, r *reader, topic string, remove, create func() error) {
+	t.Helper()
 	held := map[int32]source.Partition{}
 	for range 2 {
 		p := r.accept()
 		held[p.ID().Partition] = p
 	}
 	for _, deleted := range []time.Duration{0, 3 * time.Second} {
-		if err := l.remove(t.Context(), topic, 2); err != nil {
+		if err := remove(); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(deleted) // real time: absent for several looks, or made again before the next one
-		if err := l.create(t.Context(), topic, 2); err != nil {
+		if err := create(); err != nil {
 			t.Fatal(err)
 		}
 		for n := range int32(2) {
-			if err := send(t.Context(), l.producer(t, fmt.Sprintf("%s-partition-%d", topic, n), nil), numbered(0, 3)...); err != nil {
+			if err := send(t.Context(), l.producer(t, partitionName(topic, n), nil), numbered(0, 3)...); err != nil {
 				t.Fatal(err)
 			}
 		}
