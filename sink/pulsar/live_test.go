@@ -542,6 +542,26 @@ func TestLiveRefusals(t *testing.T) {
 	}
 }
 
+// Whoever has not made it yet may make it: it is told at once, and nothing is refused for good.
+func TestLiveMissingTopicAndNamespace(t *testing.T) {
+	l := newLive(t)
+	ns := l.namespace(t)
+	l.must(t, http.MethodPost, "namespaces/"+ns+"/autoTopicCreation", `{"allowAutoTopicCreation":false}`)
+	for _, topic := range []string{"persistent://" + ns + "/absent", "persistent://public/nowhere/absent", "persistent://noone/nowhere/absent"} {
+		t.Run(topic, func(t *testing.T) {
+			start := time.Now()
+			err := liveWriter(t, l.url, topic, Config{HealTimeout: time.Hour}).Write(t.Context(), keyed("a=1"))
+			t.Logf("after %v: %v", time.Since(start), err)
+			if p, ok := errors.AsType[*sink.PartialError](err); ok {
+				err = p.Errs[0]
+			}
+			if o, _ := keystrand.OutcomeOf(err); err == nil || o != keystrand.Failed || !strings.Contains(err.Error(), topic) {
+				t.Errorf("error: %v", err)
+			}
+		})
+	}
+}
+
 func TestLiveBrokerThatIsDown(t *testing.T) {
 	liveVariable(t, "KEYSTRAND_PULSAR")
 	w := liveWriter(t, "pulsar://127.0.0.1:1", "any", Config{RequestTimeout: time.Second, HealTimeout: 2 * time.Second})
