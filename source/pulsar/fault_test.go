@@ -408,7 +408,7 @@ func TestAcceptTellsWhatCannotHeal(t *testing.T) {
 				if subscription == "billing" {
 					return nil
 				}
-				return errors.New("server error: NotAllowedError: Durable subscription with the same name already exists.")
+				return errors.New("server error: NotAllowedError: Durable subscription with the same name already exists")
 			}
 		}, nil, []string{"orders", `"billing-owner"`, "delete it"}},
 		{"another type", Config{}, "orders", func(b *fakeBroker) {
