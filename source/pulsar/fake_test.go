@@ -54,6 +54,7 @@ const (
 	callLast       fakeCall = "last message"
 	callSeek       fakeCall = "seek"
 	callClose      fakeCall = "close"
+	callResign     fakeCall = "close a candidate"
 )
 
 // fakeRequest is an acknowledgement request that has come.
@@ -420,6 +421,7 @@ func (b *fakeBroker) elect(t *fakeTopic) {
 }
 
 func (f *fakeCandidate) Close() {
+	f.b.hangs(callResign, nil)
 	f.once.Do(func() {
 		f.b.change(func() {
 			f.t.candidates = slices.DeleteFunc(f.t.candidates, func(g *fakeCandidate) bool { return g == f })

@@ -173,3 +173,55 @@ func TestCloseIsBoundedWhileTheClientDoesNotClose(t *testing.T) {
 		close(hang)
 	})
 }
+
+func TestCandidateThatDoesNotCloseHoldsNothingUp(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		m := join(t, b, Config{}, "orders")
+		p := m.accept()
+		hang := make(chan struct{})
+		b.change(func() { b.hang, b.only = hang, callResign })
+		b.remove("orders")
+		if l := left(t, p); !l.Lost {
+			t.Errorf("leaving says %+v, want lost", l)
+		}
+		_ = p.Release(t.Context())
+		b.create("orders", 1)
+		_ = m.accept().Release(t.Context())
+		begin := time.Now()
+		if err := m.s.Close(); err == nil || !strings.Contains(err.Error(), "client library") {
+			t.Errorf("close = %v", err)
+		}
+		if d := time.Since(begin); d > time.Minute {
+			t.Errorf("close took %v", d)
+		}
+		close(hang)
+	})
+}
+
+// Who is not chosen looks now and then whether anybody holds the partition.
+func TestLookForAnOwnerThatHangsHoldsTheNextOneUpForSoLongOnly(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		first := join(t, b, Config{Name: "a"}, "orders")
+		p := first.accept()
+		got := join(t, b, Config{Name: "z", WatchInterval: second}, "orders").accepting()
+		hang := make(chan struct{})
+		b.change(func() { b.hang, b.only = hang, callAttach })
+		time.Sleep(10 * second)
+		b.change(func() { b.hang = nil })
+		_ = p.Release(t.Context())
+		_ = first.s.Close()
+		begin := time.Now()
+		q := <-got
+		if d := time.Since(begin); q == nil || d > time.Minute {
+			t.Fatalf("accepted %v after %v", q, d)
+		}
+		close(hang)
+		synctest.Wait()
+		if leaving, _, _ := q.(*Partition).told(); leaving {
+			t.Error("the partition is asked back by what came too late")
+		}
+		_ = q.Release(t.Context())
+	})
+}
