@@ -216,6 +216,8 @@ func (c *checker) owned(e *Event, m *member, o *owner) {
 		c.started(e, m, o)
 	case Finished:
 		c.finished(e, m, o)
+	case Written:
+		c.written(e, o)
 	case Lettered:
 		if !c.h.DeadLetters {
 			c.wrong(RuleLetter, "%v: a dead letter: %s", e, e.Text)
@@ -265,9 +267,9 @@ func (c *checker) started(e *Event, m *member, o *owner) {
 		c.wrong(RuleFence, "%v: another handler of this epoch was cancelled before", e)
 	}
 	switch before := o.place.before[i]; {
-	case o.covered[i]:
+	case o.covered[i] || o.handled[i]:
 		c.wrong(RuleOrder, "%v: this owner has settled it, or was told that it is settled", e)
-	case before >= 0 && !o.covered[before] && !o.withheld(before):
+	case before >= 0 && !o.covered[before] && !o.handled[before] && !o.withheld(before):
 		c.wrong(RuleOrder, "%v: offset %d of the key is not settled", e, o.place.messages[before].Offset)
 	}
 	switch {
@@ -312,11 +314,10 @@ func (c *checker) finished(e *Event, m *member, o *owner) {
 	c.close(t)
 	switch e.Text {
 	case Settled:
-		if o.settle(t.index) {
-			c.report.Figures.Bound++
-		}
-		if now, _ := c.current(o); now {
-			o.place.last[t.index] = c.now
+		if c.h.Outputs {
+			o.handled[t.index] = true
+		} else {
+			c.settle(o, t.index)
 		}
 	case Cancelled:
 		if o.cancelled == 0 || e.At < o.cancelled {
@@ -326,6 +327,37 @@ func (c *checker) finished(e *Event, m *member, o *owner) {
 	case Failed:
 	default:
 		c.wrong(ruleNoMessage, "%v: outcome %q", e, e.Text)
+	}
+}
+
+// written is an output that is durable, which settles its message. The release of a partition waits for the Writes that
+// are under way, also when it is lost: what became durable later could stand behind the outputs of another owner.
+func (c *checker) written(e *Event, o *owner) {
+	i, known := o.place.at[e.Offset]
+	if !known || !o.handled[i] {
+		c.wrong(RuleConserve, "%v: its output is durable, and its handler has not returned", e)
+		return
+	}
+	if o.covered[i] {
+		c.wrong(RuleOrder, "%v: its output is written again by the same owner, who was told that it is durable", e)
+	}
+	if before := o.place.before[i]; before >= 0 && !o.covered[before] && !o.withheld(before) {
+		c.wrong(RuleOrder, "%v: its output is durable, and that of offset %d of the key is not", e, o.place.messages[before].Offset)
+	}
+	if o.released {
+		c.wrong(RuleFence, "%v: its output became durable after the release", e)
+	}
+	o.largest = max(o.largest, int(e.Number))
+	c.settle(o, i)
+}
+
+// settle is a message that the owner has settled.
+func (c *checker) settle(o *owner, i int) {
+	if o.settle(i) {
+		c.report.Figures.Bound++
+	}
+	if now, _ := c.current(o); now {
+		o.place.last[i] = c.now
 	}
 }
 

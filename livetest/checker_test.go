@@ -60,6 +60,15 @@ func (s *tale) handle(name string, epoch int64, offsets ...int64) *tale {
 	return s
 }
 
+// write makes outputs durable, each in a Write of its own.
+func (s *tale) write(name string, epoch int64, offsets ...int64) *tale {
+	for _, o := range offsets {
+		s.at(Written, name, epoch, o, "")
+		s.events[len(s.events)-1].Number = 1
+	}
+	return s
+}
+
 func (s *tale) release(name string, epoch int64) *tale { return s.at(Released, name, epoch, 0, "") }
 
 func (s *tale) history(change ...func(*History)) *History {

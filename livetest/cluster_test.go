@@ -18,6 +18,7 @@ type Cluster interface {
 	Produce(ctx context.Context, ms []Message) error
 	// Source returns the name of the source (a key of sources) and the arguments with which a member reads the stream.
 	// Its session is short: an owner that says nothing is missed after some seconds.
+	// With the same arguments, the sink of that name (a key of sinks) writes to the stream.
 	Source(stream, group string) (name string, args any)
 	// Progress returns what is committed for the group, decoded, partitions without any left out.
 	Progress(ctx context.Context, stream, group string) (map[int32]*commit.Progress, error)

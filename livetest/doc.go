@@ -16,6 +16,9 @@
 // against that, not their number alone; and whatever comes again, all later ones of its key that were settled come
 // again behind it.
 //
+// Where handlers emit ([History.Outputs]), a message is settled when its output is durable and not before: that is told by
+// the sink of each process. What stands in the stream of the outputs in the end is read too, see [CheckOutputs].
+//
 // The scenarios are shared by all services that offer what they need, see Cluster in the tests. They run when the
 // variables of a service are set (tools/services/README.md), print their seed, and begin again with the same one by
 // KEYSTRAND_LIVE_SEED. KEYSTRAND_LIVE_DIR keeps histories and the members' logs.

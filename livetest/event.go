@@ -23,8 +23,9 @@ const (
 	Released Kind = 'R' // Release begins
 	Trying   Kind = 'c' // a commit begins; Progress
 	Stored   Kind = 'C' // the commit under way is stored; Number: what a crash right after it would replay
-	Started  Kind = 'S' // a handler begins
+	Started  Kind = 'S' // a handler begins; Text: empty or Behind
 	Finished Kind = 'F' // a handler returns; Text: Settled, Failed or Cancelled
+	Written  Kind = 'W' // the output of a message is durable; Number: how many messages the Write had
 	Lettered Kind = 'D' // a dead letter was written
 	Broken   Kind = '!' // the member itself saw something wrong; Text
 )
@@ -49,6 +50,9 @@ const (
 	Cancelled = "cancelled" // an error because its ctx has ended
 )
 
+// Behind is the Text of Started for a message that is not the first of its call.
+const Behind = "behind"
+
 // Event is one line of a history.
 type Event struct {
 	Kind      Kind
@@ -59,7 +63,7 @@ type Event struct {
 	Epoch     int64
 	Offset    int64
 	Key       string
-	Number    int64 // of the message within its key, as produced; of Stored: Replays
+	Number    int64 // of the message within its key, as produced; of Stored and Written: see there
 	Attempt   int
 	Text      string
 	Progress  Progress

@@ -38,6 +38,8 @@ type History struct {
 	// Forgets is how much of what a service has confirmed a crash of it can take with it: what was confirmed in so long a
 	// time before the last that was. Only with Withholds.
 	Forgets time.Duration
+	// Outputs: handlers emit, one output a message, and a message is settled when that is durable.
+	Outputs bool
 	// DeadLetters may be written.
 	DeadLetters bool
 	// MayFail lets Run return an error.
@@ -46,6 +48,9 @@ type History struct {
 	// noted as settled, when the process was killed (not with Withholds); and so many may write that they have begun when a
 	// partition is lost and its handlers are cancelled.
 	Workers int
+	// Writers is how many Writes of a member are under way at once: with Outputs, all that they have made durable may not
+	// have been noted as settled when the process was killed.
+	Writers int
 	// Stuck is the key whose messages need not be settled.
 	Stuck string
 }

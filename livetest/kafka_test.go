@@ -20,6 +20,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/sink"
+	sinkkafka "github.com/keystrand/keystrand/sink/kafka"
 	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/kafka"
 )
@@ -48,6 +50,13 @@ func init() {
 			cfg.SASL = kafka.SCRAMSHA512(a.User, a.Password)
 		}
 		return kafka.New(a.Brokers, a.Group, []string{a.Topic}, cfg)
+	}
+	sinks["kafka"] = func(raw json.RawMessage) (sink.Sink, error) {
+		var a kafkaArgs
+		if err := json.Unmarshal(raw, &a); err != nil {
+			return nil, err
+		}
+		return sinkkafka.New(a.Brokers, a.Topic, sinkkafka.Config{})
 	}
 }
 

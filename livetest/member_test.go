@@ -43,11 +43,18 @@ type memberSpec struct {
 	History   string
 	Source    string          // a key of sources
 	Args      json.RawMessage // of the source
+	Outputs   json.RawMessage `json:",omitempty"` // of the sink of the same name; nil: handlers emit nothing
 	Behaviour behaviour
 }
 
 // sources makes the source of each service from the arguments its Cluster gave.
 var sources = map[string]func(args json.RawMessage, log *slog.Logger) (source.Source, error){}
+
+// sinks makes the sink of each service from the arguments with which a source would read the stream.
+var sinks = map[string]func(args json.RawMessage) (sink.Sink, error){}
+
+// writers is how many a member has.
+const writers = 4
 
 // behaviour is how members handle messages. What happens to a message follows from the seed and its offset.
 type behaviour struct {
@@ -61,6 +68,7 @@ type behaviour struct {
 	Drain          time.Duration // default: 10 s
 	CommitInterval time.Duration // default: 250 ms
 	DeadLetter     bool          // instead of retries
+	Batches        bool          // handlers take what waits of a key
 }
 
 func (b behaviour) withDefaults() behaviour {
@@ -102,10 +110,13 @@ func runMember(text string) error {
 	}
 	b := spec.Behaviour.withDefaults()
 	build := pipeline.From(&recordedSource{Source: inner, record: record}).
-		Handle(&handler{behaviour: b, record: record}).
-		Limits(pipeline.Limits{Workers: b.Workers}).
+		Limits(pipeline.Limits{Workers: b.Workers, Writers: writers}).
 		Timing(pipeline.Timing{CommitInterval: b.CommitInterval, DrainTimeout: b.Drain}).
 		Logger(log)
+	closeSink, err := handleWith(build, &handler{behaviour: b, record: record}, &spec)
+	if err != nil {
+		return err
+	}
 	if b.DeadLetter {
 		build.OnFailure(pipeline.DeadLetter(letterBox{record}))
 	} else {
@@ -130,7 +141,26 @@ func runMember(text string) error {
 		e.Text = err.Error()
 	}
 	record.Write(e)
-	return errors.Join(err, record.Close())
+	return errors.Join(err, closeSink(), record.Close())
+}
+
+// handleWith sets the handler of the shape that is asked for.
+func handleWith(build *pipeline.Builder, h *handler, spec *memberSpec) (closeSink func() error, err error) {
+	closeSink = func() error { return nil }
+	switch {
+	case spec.Outputs != nil:
+		s, err := sinks[spec.Source](spec.Outputs)
+		if err != nil {
+			return nil, err
+		}
+		build.Transform(h).To(recordedSink{s, h.record})
+		closeSink = s.Close
+	case h.Batches:
+		build.HandleBatch(h)
+	default:
+		build.Handle(h)
+	}
+	return closeSink, nil
 }
 
 // watchConservation looks at what a pipeline says of itself, again and again.
@@ -164,7 +194,29 @@ type handler struct {
 var errOnPurpose = errors.New("failed on purpose")
 
 func (h *handler) Handle(ctx context.Context, m *keystrand.Message) error {
-	e := Event{Kind: Started, Stream: m.Stream, Partition: m.Partition, Epoch: m.Epoch, Offset: m.Offset, Key: string(m.Key), Attempt: int(m.Attempt)}
+	return h.handle(ctx, m, "")
+}
+
+// HandleBatch handles one after the other.
+func (h *handler) HandleBatch(ctx context.Context, ms []*keystrand.Message) error {
+	text := ""
+	for i, m := range ms {
+		if err := h.handle(ctx, m, text); err != nil {
+			return &keystrand.BatchError{Settled: i, Err: err}
+		}
+		text = Behind
+	}
+	return nil
+}
+
+// Transform emits the message before it handles it: if that fails, the output must not be written.
+func (h *handler) Transform(ctx context.Context, m *keystrand.Message, emit func(keystrand.Message)) error {
+	emit(*m)
+	return h.handle(ctx, m, "")
+}
+
+func (h *handler) handle(ctx context.Context, m *keystrand.Message, text string) error {
+	e := Event{Kind: Started, Text: text, Stream: m.Stream, Partition: m.Partition, Epoch: m.Epoch, Offset: m.Offset, Key: string(m.Key), Attempt: int(m.Attempt)}
 	e.Number, _ = strconv.ParseInt(strings.TrimRight(string(m.Value), " "), 10, 64)
 	h.record.Write(e)
 	e.Kind = Finished

@@ -37,6 +37,7 @@ type owner struct {
 
 	covered []bool // restored as settled, or settled by this owner
 	tried   []bool // its handler has begun
+	handled []bool // with Outputs: its handler has returned, its output need not be durable
 	known   []bool // with Withholds: settled by anybody when it began
 	may     []bool // with Withholds: of those, what may come again
 	spare   int    // with Withholds: so many more may, whichever
@@ -48,6 +49,7 @@ type owner struct {
 	stored      *try // the last one known to be stored, or restored
 	outstanding int  // settled by somebody, not covered here: they are handled again
 	count       int  // messages this owner has settled
+	largest     int  // messages that its largest Write had, so far
 	late        int  // messages an older owner has settled meanwhile: this one hands them out, and need not know
 	checked     int  // index of the first message at or above the highest frontier tried
 	frozen      bool // its process was stopped while it owned the place

@@ -29,7 +29,14 @@ func (r *run) joinAs(name string, b behaviour) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	text, err := json.Marshal(memberSpec{Name: name, History: filepath.Join(r.dir, "history"), Source: source, Args: raw, Behaviour: b})
+	spec := memberSpec{Name: name, History: filepath.Join(r.dir, "history"), Source: source, Args: raw, Behaviour: b}
+	if r.outputs != "" {
+		_, args := r.cluster.Source(r.outputs, "")
+		if spec.Outputs, err = json.Marshal(args); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	text, err := json.Marshal(spec)
 	if err != nil {
 		r.t.Fatal(err)
 	}

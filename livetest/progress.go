@@ -16,7 +16,7 @@ func (c *checker) accepted(e *Event) {
 	}
 	o := &owner{
 		id: idOf(e), place: p, member: e.Member, open: map[int]*turn{},
-		covered: make([]bool, len(p.messages)), tried: make([]bool, len(p.messages)),
+		covered: make([]bool, len(p.messages)), tried: make([]bool, len(p.messages)), handled: make([]bool, len(p.messages)),
 	}
 	if !c.h.Withholds {
 		c.restored(e, p)
@@ -99,7 +99,7 @@ func (o *owner) cover(progress Progress) {
 // one could not express. An owner that gave the partition back in order has committed all.
 func (c *checker) replays(e *Event, old, o *owner) {
 	last, why := old.stored, "was cut off"
-	bound := last.outstanding + last.replays + old.late - last.late + old.count - last.count + c.h.Workers
+	bound := last.outstanding + last.replays + old.late - last.late + old.count - last.count + c.unnoted(old)
 	if old.inOrder() {
 		bound, why = last.outstanding+last.replays+old.late-last.late, "gave it back in order"
 	}
@@ -108,6 +108,14 @@ func (c *checker) replays(e *Event, old, o *owner) {
 		c.wrong(RuleReplay, "%v: %d messages are settled and handed out again, at most %d may be: epoch %d %s",
 			e, o.outstanding, bound, old.id.epoch, why)
 	}
+}
+
+// unnoted is how many messages the owner may have settled that its pipeline had not noted when it took the last commit.
+func (c *checker) unnoted(o *owner) int {
+	if c.h.Outputs {
+		return c.h.Writers * o.largest
+	}
+	return c.h.Workers
 }
 
 // inOrder tells whether the owner gave the place back, and its last commit was stored.

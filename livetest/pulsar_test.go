@@ -20,6 +20,8 @@ import (
 	plog "github.com/apache/pulsar-client-go/pulsar/log"
 
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/sink"
+	sinkpulsar "github.com/keystrand/keystrand/sink/pulsar"
 	"github.com/keystrand/keystrand/source"
 	sourcepulsar "github.com/keystrand/keystrand/source/pulsar"
 )
@@ -51,6 +53,13 @@ func init() {
 			cfg.Authentication = sourcepulsar.Token(strings.TrimSpace(string(token)))
 		}
 		return sourcepulsar.New(a.URL, a.Subscription, []string{a.Topic}, cfg)
+	}
+	sinks["pulsar"] = func(raw json.RawMessage) (sink.Sink, error) {
+		var a pulsarArgs
+		if err := json.Unmarshal(raw, &a); err != nil {
+			return nil, err
+		}
+		return sinkpulsar.New(a.URL, a.Topic, sinkpulsar.Config{})
 	}
 }
 
@@ -304,9 +313,14 @@ func (p *pulsarCluster) endProducers(stream string) {
 	}
 }
 
-// fewer makes scenarios of a size for a broker whose every message is an entry of its own, written to disk.
+// fewer makes scenarios of a size for a broker whose every message is an entry of its own, written to disk; and with
+// outputs, two.
 func fewer(s scenario) scenario {
-	s.messages = 24_000
+	most := 24_000
+	if s.outputs {
+		most = 10_000
+	}
+	s.messages = min(s.withDefaults().messages, most)
 	s.keys = 2_000
 	return s
 }

@@ -27,6 +27,7 @@ type run struct {
 	seed    uint64
 	stream  string
 	group   string
+	outputs string // the stream that members write to; empty: none
 	dir     string
 	record  *Recorder // of the test itself
 
@@ -61,6 +62,11 @@ func newRun(t *testing.T, c Cluster, s scenario) *run {
 		t.Fatal(err)
 	}
 	r.stream, r.group = stream, stream+"-group"
+	if s.outputs {
+		if r.outputs, err = c.NewStream(t.Context(), s.partitions); err != nil {
+			t.Fatal(err)
+		}
+	}
 	path := filepath.Join(r.dir, "history")
 	if r.record, err = NewRecorder(path, "test"); err != nil {
 		t.Fatal(err)
@@ -203,7 +209,7 @@ func (r *run) read() {
 			r.begun[e.Member] = true
 		case e.Kind == Accepted:
 			r.owners[place] = e.Member
-		case e.Kind == Finished && e.Text == Settled || e.Kind == Lettered:
+		case e.Kind == Finished && e.Text == Settled && r.outputs == "", e.Kind == Written, e.Kind == Lettered:
 			if r.settled[place] == nil {
 				r.settled[place] = map[int64]bool{}
 			}
@@ -296,6 +302,7 @@ func (r *run) history() *History {
 	h := &History{
 		Produced: r.produced, Events: r.events, Torn: r.torn,
 		Orderly: r.setup.orderly, MayFail: r.setup.mayFail, Workers: r.setup.behaviour.withDefaults().Workers,
+		Outputs: r.outputs != "", Writers: writers,
 	}
 	r.cluster.Promises(h)
 	return h

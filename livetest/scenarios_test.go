@@ -17,6 +17,7 @@ type scenario struct {
 	behaviour  behaviour
 	orderly    bool // hand-overs are; nothing is handled again, but for batches that were settled in part
 	mayFail    bool // Run may return an error
+	outputs    bool // handlers emit, and a sink of the same service writes to another stream
 	nodes      int  // how many the service must have; 0: any number
 	steps      []step
 	fill       func(r *run) ([]Message, error) // fills the stream before anybody reads; nil: messages come while members work
@@ -52,6 +53,32 @@ func join(names ...string) func(*run) {
 }
 func leave(names ...string) func(*run) { return func(r *run) { r.leave(names...) } }
 func kill(name string) func(*run)      { return func(r *run) { r.kill(name) } }
+
+// killAtWork kills a member when each has its partitions and this one has handled messages: one that is killed between
+// two ownerships leaves nothing behind.
+func killAtWork(name string) func(*run) {
+	return func(r *run) {
+		r.until("all members own something", func() bool {
+			for member := range r.members {
+				if r.ownNothing(member) {
+					return r.count >= r.setup.messages
+				}
+			}
+			return true
+		})
+		from := len(r.events)
+		r.until(name+" is at work", func() bool {
+			handled := 0
+			for _, e := range r.events[from:] {
+				if e.Kind == Finished && e.Member == name {
+					handled++
+				}
+			}
+			return handled >= 100 || r.count >= r.setup.messages
+		})
+		r.kill(name)
+	}
+}
 
 // freeze stops a member until others own all it had: as long as its session lasts.
 func freeze(name string) func(*run) {
@@ -110,6 +137,45 @@ var scenarios = []scenario{
 			{0.75, leave("d")},
 			{0.85, leave("e")},
 		},
+	},
+	{
+		// Handlers that take what waits of a key, while their partitions come and go.
+		name:      "MembersWithBatchesJoinAndLeave",
+		messages:  12_000,
+		orderly:   true,
+		behaviour: behaviour{Batches: true},
+		steps: []step{
+			{0, join("a", "b")},
+			{0.30, join("c")},
+			{0.60, leave("a")},
+		},
+		ends: func(r *run, _ *Report) {
+			behind := 0
+			for i := range r.events {
+				if r.events[i].Kind == Started && r.events[i].Text == Behind {
+					behind++
+				}
+			}
+			if behind == 0 {
+				r.t.Error("no call had more than one message, so this shows nothing")
+			}
+			r.t.Logf("%d messages came behind another one in the same call", behind)
+		},
+	},
+	{
+		// The whole path, with a sink: what is settled is durable there, and what stands there is in order.
+		name:      "OutputsOfMembersThatComeAndGo",
+		messages:  20_000,
+		outputs:   true,
+		behaviour: behaviour{Handling: time.Millisecond, FailOne: 50},
+		steps: []step{
+			{0, join("a", "b")},
+			{0.20, killAtWork("a")},
+			{0.25, join("c")},
+			{0.55, leave("b")},
+			{0.70, join("d")},
+		},
+		ends: func(r *run, _ *Report) { r.checkOutputs() },
 	},
 	{
 		// Seed 32: a crash costs repeats, within the bound, and nothing else.
