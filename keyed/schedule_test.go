@@ -122,6 +122,75 @@ func TestScheduleKeepsCloseToTheZipfBound(t *testing.T) { // seeds 29, 30, 35
 	}
 }
 
+// The bound on a wait that classes promises: with a hot lane, many long ones, each of which always has more, and a short
+// one that comes again and again, no ready lane waits for more than four turns of each lane that was ready before it. The
+// longest backlog first, alone, would leave the short lane to the end, behind all of the hot one.
+func TestReadyLaneWaitsForFourTurnsOfEachLaneBeforeItAtMost(t *testing.T) { // seed 33
+	for _, c := range []struct{ long, workers int }{{0, 1}, {1, 1}, {10, 1}, {100, 1}, {100, 4}} {
+		t.Run(fmt.Sprintf("long=%d/workers=%d", c.long, c.workers), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const rounds = 8
+				bound := 4 * (1 + c.long)
+				var mu sync.Mutex
+				started := 0                 // turns
+				ready := map[string]int{}    // turns that had started when the lane became ready
+				longest := map[string]int{}  // that started while it was
+				again := make(chan struct{}) // the short lane has run
+				e := newExecutor(t, Config[string]{Workers: c.workers, Run: func(t *Turn[string]) Result {
+					key := *t.Items[0]
+					mu.Lock()
+					longest[key] = max(longest[key], started-ready[key])
+					started++
+					mu.Unlock()
+					time.Sleep(10 * time.Millisecond)
+					mu.Lock()
+					ready[key] = started
+					mu.Unlock()
+					if key == "short" {
+						again <- struct{}{}
+					}
+					return Result{Done: 1}
+				}})
+				q := e.Open(ID{}, nil)
+				for i := range (rounds + 1) * (bound + 4) { // none of them ends before the last round
+					*q.Batch().Add("hot") = "hot"
+					for k := range c.long {
+						if key := fmt.Sprint("long", k); i < 4*(rounds+1) {
+							*q.Batch().Add(key) = key
+						}
+					}
+				}
+				submit(t, q)
+				for range rounds {
+					time.Sleep(25 * time.Millisecond)
+					mu.Lock()
+					ready["short"] = started
+					mu.Unlock()
+					*q.Batch().Add("short") = "short"
+					submit(t, q)
+					<-again
+				}
+				mu.Lock()
+				if len(longest) != c.long+2 {
+					t.Errorf("%d lanes have run, want %d", len(longest), c.long+2)
+				}
+				worst := ""
+				for key, n := range longest {
+					if worst == "" || n > longest[worst] {
+						worst = key
+					}
+				}
+				t.Logf("the short lane waited for %d turns at most, %s for %d, of %d", longest["short"], worst, longest[worst], bound)
+				if longest[worst] > bound {
+					t.Errorf("I6: lane %q was ready while %d turns started, want at most %d", worst, longest[worst], bound)
+				}
+				mu.Unlock()
+				closeExecutor(t, e)
+			})
+		})
+	}
+}
+
 const (
 	zipfMessages = 12_000
 	zipfWorkers  = 24
