@@ -23,17 +23,32 @@ import (
 // behind: a goroutine that is left fails the bubble.
 func TestRunEndsInTimeWheneverItsContextDoes(t *testing.T) {
 	const drain, stuckAfter, commitTimeout = 3 * time.Second, 2 * time.Second, 4 * time.Second
-	untilCancel := func(ctx context.Context, _ *keystrand.Message) error {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(forever):
+	// Of the first messages all but the last settle at once, and the last so late in the drain that only the last commit
+	// can tell; the rest never.
+	const settles = 6
+	slow := func(late time.Duration) func(context.Context, *keystrand.Message) error {
+		return func(ctx context.Context, m *keystrand.Message) error {
+			switch {
+			case m.Offset >= settles:
+				return hold(ctx, m)
+			case m.Offset == settles-1:
+				time.Sleep(late)
+			}
 			return nil
 		}
 	}
-	hang := func(ctx context.Context, _ source.ID, _ *commit.Progress) error {
-		<-ctx.Done()
-		return ctx.Err()
+	parks := func(_ context.Context, m *keystrand.Message) error {
+		if m.Offset >= settles {
+			return keystrand.RetryAfter(time.Hour, nil)
+		}
+		return nil
+	}
+	// One message settles between the first commit, which is stored, and the second, which hangs.
+	late := func(_ context.Context, m *keystrand.Message) error {
+		if m.Offset == settles {
+			time.Sleep(1200 * time.Millisecond)
+		}
+		return nil
 	}
 	for _, c := range []struct {
 		name     string
@@ -42,37 +57,70 @@ func TestRunEndsInTimeWheneverItsContextDoes(t *testing.T) {
 		cfg      memory.Config
 		when     time.Duration
 		within   time.Duration
-		leave    bool // the partitions are asked back just before
-		takenAll bool // another member has them all, so Accept blocks
-		want     int64
+		leave    bool          // the partitions are asked back just before
+		taken    bool          // another member has them all, so Accept blocks
+		hangs    bool          // all commits but the first
+		waits    pipeline.Wait // what fetching waits for then
+		settled  int           // messages
+		stored   int           // of them: are committed in the end
 	}{
 		{name: "before it starts", messages: 10, handle: nothing, when: -1, within: 0},
-		{name: "accept blocks", handle: nothing, takenAll: true, when: time.Second, within: 0},
-		{name: "fetch blocks", messages: 10, handle: nothing, when: time.Second, within: 0, want: 10},
-		{name: "handlers run until the drain ends", messages: 10, handle: untilCancel, when: time.Second, within: drain, want: 0},
-		{name: "lanes are parked", messages: 10, handle: func(context.Context, *keystrand.Message) error { return keystrand.RetryAfter(time.Hour, nil) }, when: time.Second, within: 0},
-		{name: "commit hangs", messages: 10, handle: nothing, cfg: memory.Config{BeforeCommit: hang}, when: 1500 * time.Millisecond, within: commitTimeout},
-		{name: "hand-over", messages: 10, handle: untilCancel, when: time.Second, within: drain, leave: true},
-		{name: "hand-over with a deadline", messages: 10, handle: untilCancel, cfg: memory.Config{LeaveTimeout: 2 * time.Second}, when: time.Second, within: drain, leave: true},
-		{name: "the budget is used up", messages: 5000, handle: untilCancel, when: time.Second, within: drain},
+		{name: "accept blocks", messages: 10, handle: nothing, taken: true, when: time.Second, within: 0},
+		{name: "fetch blocks", messages: 10, handle: nothing, when: 500 * time.Millisecond, within: 0, waits: pipeline.WaitSource, settled: 10, stored: 10},
+		{name: "handlers run until the drain ends", messages: 10, handle: slow(3200 * time.Millisecond), when: 500 * time.Millisecond, within: drain, waits: pipeline.WaitSource, settled: settles, stored: settles},
+		{name: "lanes are parked", messages: 10, handle: parks, when: 500 * time.Millisecond, within: 0, waits: pipeline.WaitSource, settled: settles, stored: settles},
+		{name: "commit hangs", messages: 10, handle: late, hangs: true, when: 2500 * time.Millisecond, within: commitTimeout, waits: pipeline.WaitSource, settled: 10, stored: 9},
+		{name: "hand-over", messages: 10, handle: slow(3200 * time.Millisecond), when: 500 * time.Millisecond, within: drain, leave: true, waits: pipeline.WaitSource, settled: settles, stored: settles},
+		{name: "hand-over with a deadline", messages: 10, handle: slow(1300 * time.Millisecond), cfg: memory.Config{LeaveTimeout: 1800 * time.Millisecond}, when: 500 * time.Millisecond, within: drain, leave: true, waits: pipeline.WaitSource, settled: settles, stored: settles},
+		{name: "the budget is used up", messages: 5000, handle: slow(3200 * time.Millisecond), when: 500 * time.Millisecond, within: drain, waits: pipeline.WaitBudget, settled: settles, stored: settles},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				log := memory.NewLog("posts", 1)
-				log.Append(0, keysOf(c.messages, 7)...)
-				mem := memory.NewSource(c.cfg, log)
-				if c.takenAll {
-					mem = memory.NewSource(c.cfg, log)
+				log.Append(0, keysOf(c.messages, 8)...)
+				if c.taken {
+					other := memory.NewSource(c.cfg, log)
+					if _, err := other.Accept(t.Context()); err != nil {
+						t.Fatal(err)
+					}
 				}
+				var commits atomic.Int32
+				if c.hangs {
+					c.cfg.BeforeCommit = func(ctx context.Context, _ source.ID, _ *commit.Progress) error {
+						if commits.Add(1) > 1 {
+							<-ctx.Done()
+						}
+						return ctx.Err()
+					}
+				}
+				mem := memory.NewSource(c.cfg, log)
 				ctx, cancel := context.WithCancel(t.Context())
 				if c.when < 0 {
 					cancel()
 				}
-				run := startWith(t, ctx, pipeline.From(watch(t, mem, nil)).Handle(keystrand.HandlerFunc(c.handle)).
+				var settled sync.Map // offset
+				run := startWith(t, ctx, pipeline.From(watch(t, mem, nil)).
+					Handle(keystrand.HandlerFunc(func(ctx context.Context, m *keystrand.Message) error {
+						err := c.handle(ctx, m)
+						if err == nil {
+							settled.Store(m.Offset, true)
+						}
+						return err
+					})).
 					Limits(pipeline.Limits{InFlight: 1000, KeyShare: 1000}).
 					Timing(pipeline.Timing{DrainTimeout: drain, StuckAfter: stuckAfter, CommitTimeout: commitTimeout}))
 				time.Sleep(max(c.when, 0))
 				synctest.Wait()
+				switch owned := len(run.Snapshot().Partitions); {
+				case c.when < 0 || c.taken:
+					if owned != 0 {
+						t.Errorf("it owns %d partitions, want none", owned)
+					}
+				default:
+					if p := run.part(t, 0); p.Waits != c.waits {
+						t.Errorf("fetching waits for %v, want %v", p.Waits, c.waits)
+					}
+				}
 				if c.leave {
 					mem.AskBack("posts", 0)
 					synctest.Wait()
@@ -85,8 +133,20 @@ func TestRunEndsInTimeWheneverItsContextDoes(t *testing.T) {
 				if d := time.Since(began); d > c.within {
 					t.Errorf("I10: Run returned after %v, want at most %v", d, c.within)
 				}
-				if p := log.Group("").Committed(0); c.want > 0 && (p == nil || p.Frontier != c.want) {
-					t.Errorf("committed %+v, want %d", p, c.want)
+				p, handled, stored := log.Group("").Committed(0), 0, 0
+				for o := range int64(c.messages) {
+					_, ok := settled.Load(o)
+					if ok {
+						handled++
+					}
+					if p != nil && p.Settled(o) {
+						if stored++; !ok {
+							t.Errorf("I3: offset %d is committed and not settled", o)
+						}
+					}
+				}
+				if handled != c.settled || stored != c.stored {
+					t.Errorf("%d messages are settled, %d committed; want %d, %d: %+v", handled, stored, c.settled, c.stored, p)
 				}
 			})
 		})
