@@ -9,8 +9,9 @@ import (
 
 // check follows what the members tell and holds it against what was promised.
 type check struct {
-	messages int
-	bound    int
+	messages  int
+	committed int // of what the killed process had begun
+	bound     int
 
 	mu         sync.Mutex
 	posts      map[string]*post
@@ -103,7 +104,9 @@ func (c *check) crashed(committed func(comment) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for m := range c.begun {
-		if !committed(m) {
+		if committed(m) {
+			c.committed++
+		} else {
 			c.bound++
 		}
 	}
@@ -143,5 +146,5 @@ func (c *check) table() table {
 	rate := c.rate()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return table{Keystrand: rate, Violations: c.violations, Overlaps: c.overlaps, Lost: c.messages - len(c.done), Replayed: c.replayed, Bound: c.bound}
+	return table{Keystrand: rate, Violations: c.violations, Overlaps: c.overlaps, Lost: c.messages - len(c.done), Replayed: c.replayed, Committed: c.committed, Bound: c.bound}
 }

@@ -22,6 +22,7 @@ type table struct {
 	Overlaps   int     `json:"overlaps"`         // two messages of a post at once
 	Lost       int     `json:"lost"`             // never settled
 	Replayed   int     `json:"replayed"`         // handled by both processes
+	Committed  int     `json:"committed"`        // of the messages that the killed process had begun
 	Bound      int     `json:"replay_bound"`     // what the crash could replay: begun, and not in the last commit
 }
 
@@ -65,7 +66,7 @@ func show(b broker, messages int, asJSON bool) error {
 		return err
 	}
 	c.crashed(committed)
-	say("\nkilled; up to %d messages will be handled again. Others get its partitions %s\n", c.bound, b.freed())
+	say("\nkilled; %d messages are committed, up to %d will be handled again. Others get its partitions %s\n", c.committed, c.bound, b.freed())
 	if m, err = start(b, topic, topic+"-keystrand", false, c); err != nil {
 		return err
 	}
