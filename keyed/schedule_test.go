@@ -191,6 +191,49 @@ func TestReadyLaneWaitsForFourTurnsOfEachLaneBeforeItAtMost(t *testing.T) { // s
 	}
 }
 
+// A lane whose backlog doubles while it waits goes behind those that have as much: it counts anew what is ready then.
+func TestLaneThatGrowsWaitsForFourTurnsOfEachLaneThatIsReadyThenAtMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const others = 100
+		started, waited := 0, -1
+		begin := make(chan struct{})
+		e := newExecutor(t, Config[string]{Workers: 1, Run: func(t *Turn[string]) Result {
+			switch key := *t.Items[0]; {
+			case key == "first":
+				<-begin
+				return Result{Done: 1}
+			case key == "grows" && waited < 0:
+				waited = started
+			}
+			started++
+			time.Sleep(10 * time.Millisecond)
+			return Result{Done: 1}
+		}})
+		q := e.Open(ID{}, nil)
+		add := func(key string, items int) {
+			for range items {
+				*q.Batch().Add(key) = key
+			}
+			submit(t, q)
+			time.Sleep(5 * time.Millisecond)
+		}
+		add("first", 1) // keeps the only worker until all the rest is there
+		add("hot", 1000)
+		add("older", 2)
+		add("grows", 1)
+		for i := range others {
+			add(fmt.Sprint("newer", i), 2)
+		}
+		add("grows", 1)
+		close(begin)
+		time.Sleep(time.Minute)
+		closeExecutor(t, e)
+		if most := 4 * (others + 2); waited < 0 || waited > most {
+			t.Errorf("I6: the lane that grew was ready while %d turns started, want at most %d", waited, most)
+		}
+	})
+}
+
 const (
 	zipfMessages = 12_000
 	zipfWorkers  = 24
