@@ -23,7 +23,8 @@ type crashRow struct {
 }
 
 // crash kills a process (kill -9) that has settled much ahead of what it has not, starts another, and counts what is
-// handled twice. Kills fall into different moments between two commits. Seed 32.
+// handled twice. Kills fall into different moments between two commits. It ends with an error after a row in which something
+// is lost. Seed 32.
 func crash(ctx context.Context, r *run) error {
 	t := bench.NewTable("kill -9, commits every second", r.json)
 	const rate = 20_000
@@ -69,6 +70,9 @@ func crash(ctx context.Context, r *run) error {
 			row.Rate = max(row.Rate, one.rate)
 		}
 		t.Row(row)
+		if row.Lost > 0 {
+			return fmt.Errorf("%s, %d partitions: %d messages were handled by nobody", row.Gaps, row.Partitions, row.Lost)
+		}
 	}
 	return nil
 }

@@ -27,11 +27,13 @@ type handoverRow struct {
 	Moved     int     `json:"moved"`           // partitions that changed their member
 	Must      int     `json:"must_move"`
 	Twice     int     `json:"handled_twice"`
+	Lost      int     `json:"lost"`
 	Goal      string  `json:"goal"`
 }
 
 // handover lets a third member join two that are at work, on messages as they are written: a partition rests for as
-// long as none of its handlers begins or ends. Seed 4: the pause, the repeats, and how long messages waited after it.
+// long as none of its handlers begins or ends. Seed 4: the pause, the repeats, and how long messages waited after it. At the
+// end another member reads on to the end of the topic; messages that nobody has handled by then are an error.
 //
 // The bound is made of the drain as measured, a heartbeat interval (members hear of the rebalance that much apart), and
 // 200 ms for a dozen requests one after the other: last commit, join, sync, the identity of the log, what is committed,
@@ -49,20 +51,26 @@ func handover(ctx context.Context, r *run) error {
 			return err
 		}
 		feeding, stop := context.WithCancel(ctx)
+		var written int
 		fed := make(chan error, 1)
 		go func() {
-			_, err := r.kafka.Feed(feeding, topic, rate, func(i int) (int32, []byte, []byte) {
+			var err error
+			written, err = r.kafka.Feed(feeding, topic, rate, func(i int) (int32, []byte, []byte) {
 				i %= keys.Len()
 				return int32(keys.Number(i) % partitions), keys.At(i), keys.At(i)
 			})
 			fed <- err
 		}()
-		row, err := joinThird(ctx, membership{
+		m := membership{
 			Brokers: r.kafka.Brokers, Topic: topic, Group: topic, Session: max(6*time.Second, 3*heartbeat), Heartbeat: heartbeat,
 			Workers: 100, Handler: handler, Begins: true,
-		}, calm)
+		}
+		row, h, err := joinThird(ctx, m, calm)
 		stop()
 		if err := errors.Join(err, <-fed); err != nil {
+			return err
+		}
+		if row.Lost, err = h.lost(ctx, m, written); err != nil {
 			return err
 		}
 		row.Rate = rate
@@ -71,6 +79,9 @@ func handover(ctx context.Context, r *run) error {
 		row.Must = partitions - 2*((partitions+2)/3)
 		row.Goal = "pause_ms <= bound_ms, moved = must_move"
 		t.Row(row)
+		if row.Lost > 0 {
+			return fmt.Errorf("heartbeat %v: %d messages were handled by nobody", heartbeat, row.Lost)
+		}
 	}
 	return nil
 }
@@ -100,7 +111,7 @@ func (h *history) see(member int, e event) {
 }
 
 // joinThird runs two members for a while, lets a third join, and looks at what they told.
-func joinThird(ctx context.Context, s membership, calm time.Duration) (handoverRow, error) {
+func joinThird(ctx context.Context, s membership, calm time.Duration) (handoverRow, *history, error) {
 	h := &history{members: map[int]bool{}, first: make(chan int, 3)}
 	var listening sync.WaitGroup
 	var ps []*bench.Process
@@ -124,11 +135,11 @@ func joinThird(ctx context.Context, s membership, calm time.Duration) (handoverR
 		return nil
 	}
 	if err := start(2); err != nil {
-		return handoverRow{}, err
+		return handoverRow{}, nil, err
 	}
 	joins := time.Now()
 	if err := start(3); err != nil {
-		return handoverRow{}, err
+		return handoverRow{}, nil, err
 	}
 	stops := time.Now()
 	for _, p := range ps {
@@ -137,10 +148,28 @@ func joinThird(ctx context.Context, s membership, calm time.Duration) (handoverR
 	listening.Wait()
 	for _, p := range ps {
 		if err := p.Wait(); err != nil {
-			return handoverRow{}, err
+			return handoverRow{}, nil, err
 		}
 	}
-	return h.row(joins.Add(-calm*3/4), joins, stops)
+	row, err := h.row(joins.Add(-calm*3/4), joins, stops)
+	return row, h, err
+}
+
+// lost lets a member handle what is left of the topic, and returns how many of the messages written were handled by nobody.
+func (h *history) lost(ctx context.Context, s membership, written int) (int, error) {
+	handled := make(map[place]bool, written)
+	for _, e := range h.events {
+		if e.kind == 'e' {
+			handled[place{e.partition, e.offset}] = true
+		}
+	}
+	s.Finite, s.Handler, s.Begins = true, 0, false
+	p, err := bench.Start(ctx, "member", s)
+	if err != nil {
+		return 0, err
+	}
+	listen(p.Out, func(e event) { handled[place{e.partition, e.offset}] = true })
+	return written - len(handled), p.Wait()
 }
 
 // row looks at the events of a calm time before the third joined, and at those from then on.
