@@ -35,9 +35,9 @@ type readResult struct {
 	Seconds, CPU, Allocs, Bytes, RSS float64
 }
 
-// ahead is how long all engines may fetch ahead before the time begins. Brokers send up to ten thousand messages a
-// partition to a consumer that has not asked for the first one yet, as soon as it is attached: who attaches to the
-// partitions one after the other would have read more of them before it begins.
+// ahead is how long all engines may fetch ahead before the time begins. Brokers read up to 100 entries at once for a consumer
+// that is attached, whatever is in them: here ten thousand messages a partition, of which it has asked for a thousand. Who
+// attaches to the partitions one after the other would have read more of them before it begins.
 const ahead = time.Second
 
 const ackInterval = time.Second // of all engines: the pipeline's default

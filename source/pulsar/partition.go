@@ -83,8 +83,9 @@ func (p *Partition) Leaving() <-chan source.Leave { return p.leaving }
 // maxMessage is the largest message that brokers take as they come (maxMessageSize).
 const maxMessage = 5 << 20
 
-// Prefetch implements [source.Prefetcher]: as many messages as the client library asks for ahead and hands over at once,
-// each as large as brokers allow as they come. What is held is what these messages really have.
+// Prefetch implements [source.Prefetcher]: as many entries as the client library asks for messages ahead and hands over at
+// once, each as large as brokers allow as they come. The messages can be more: a broker reads as many entries as it may send
+// messages, 100 at most at once, and batches come whole. What is held is what they really have, unpacked.
 func (p *Partition) Prefetch() int {
 	return (p.owner.s.cfg.ReceiverQueueSize + channelSize) * maxMessage
 }
