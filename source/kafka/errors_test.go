@@ -26,7 +26,6 @@ import (
 
 	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/kafka"
-	"github.com/keystrand/keystrand/source/kafka/assign"
 )
 
 func TestNewReturnsAllErrorsAtOnce(t *testing.T) {
@@ -576,44 +575,6 @@ func certificate(t *testing.T) (*tls.Config, *x509.CertPool) {
 	pool := x509.NewCertPool()
 	pool.AddCert(cert)
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, pool
-}
-
-type badStrategy struct {
-	plan func([]assign.Member, []assign.Partition) assign.Plan
-}
-
-func (badStrategy) Name() string { return "bad" }
-func (b badStrategy) Plan(m []assign.Member, p []assign.Partition) assign.Plan {
-	return b.plan(m, p)
-}
-
-func TestStrategyThatBreaksTheRulesIsNamed(t *testing.T) { // seed 39
-	for name, plan := range map[string]func([]assign.Member, []assign.Partition) assign.Plan{
-		"forgets a partition": func([]assign.Member, []assign.Partition) assign.Plan { return nil },
-		"panics":              func([]assign.Member, []assign.Partition) assign.Plan { panic("no plan") },
-	} {
-		t.Run(name, func(t *testing.T) {
-			inWorld(t, 1, func(w *world) {
-				s := w.source("g", func(c *kafka.Config) { c.Strategy = badStrategy{plan} })
-				w.wantsErr(s, "strategy bad")
-			})
-		})
-	}
-}
-
-// A group changes its strategy member by member.
-func TestMembersWithDifferentStrategiesAgree(t *testing.T) { // seed 39
-	inWorld(t, 4, func(w *world) {
-		a := w.source("g", func(c *kafka.Config) { c.Strategy = assign.Range() })
-		b := w.source("g", func(c *kafka.Config) { c.Strategy = assign.RoundRobin() })
-		ps := w.accept(a, 4)
-		got := w.join(b, 2)
-		w.follow(ps)
-		as := w.accept(a, 2)
-		bs := <-got
-		w.close(a, as)
-		w.close(b, bs)
-	})
 }
 
 // Close must not wait for others: neither for their drain, nor for an answer to our join.

@@ -3,8 +3,6 @@ package kafka_test
 import (
 	"context"
 	"errors"
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -68,63 +66,6 @@ func TestPartitionMovesOnlyAfterRelease(t *testing.T) {
 		w.close(a, as)
 		w.close(b, bs)
 	})
-}
-
-// A join takes from a member only what balance makes it give, a leave takes nothing: whatever a member keeps is its own.
-func TestStickyMemberKeepsWhatBalanceLets(t *testing.T) { // seed 39
-	inWorld(t, 12, func(w *world) {
-		a, b, c := w.source("g"), w.source("g"), w.source("g")
-		ps := w.accept(a, 12)
-		got := w.join(b, 6)
-		w.follow(ps)
-		as, bs := w.accept(a, 6), <-got
-		w.sharedOut(as, bs)
-
-		got = w.join(c, 4)
-		w.follow(as)
-		w.follow(bs)
-		as2, bs2, cs := w.accept(a, 4), w.accept(b, 4), <-got
-		w.sharedOut(as2, bs2, cs)
-		w.wantsKept(as, as2, 4)
-		w.wantsKept(bs, bs2, 4)
-
-		w.close(c, cs)
-		w.follow(as2)
-		w.follow(bs2)
-		as3, bs3 := w.accept(a, 6), w.accept(b, 6)
-		w.sharedOut(as3, bs3)
-		w.wantsKept(as2, as3, 4)
-		w.wantsKept(bs2, bs3, 4)
-		w.close(a, as3)
-		w.close(b, bs3)
-	})
-}
-
-// sharedOut checks that each of the 12 partitions has one owner.
-func (w *world) sharedOut(members ...map[int32]source.Partition) {
-	w.t.Helper()
-	all := make(map[int32]source.Partition)
-	for _, ps := range members {
-		maps.Copy(all, ps)
-	}
-	if len(all) != 12 {
-		w.t.Errorf("the members have partitions %v, want each of 12 once", slices.Sorted(maps.Keys(all)))
-	}
-}
-
-// wantsKept checks how many of its own partitions a member has after a rebalance.
-func (w *world) wantsKept(before, after map[int32]source.Partition, want int) {
-	w.t.Helper()
-	kept := 0
-	for n := range after {
-		if before[n] != nil {
-			kept++
-		}
-	}
-	if kept != want {
-		w.t.Errorf("of its partitions %v a member has %d among %v, want %d", slices.Sorted(maps.Keys(before)), kept,
-			slices.Sorted(maps.Keys(after)), want)
-	}
 }
 
 // A drain longer than the session timeout: kafka-go has stopped its heartbeats, ours keep the membership.
