@@ -26,7 +26,8 @@ type world struct {
 	cluster *kfake.Cluster
 	brokers []string
 	topic   string
-	open    atomic.Int64 // connections of the sources
+	wait    time.Duration // bounds every wait, so that a test that fails does not hang
+	open    atomic.Int64  // connections of the sources
 }
 
 // dial counts connections.
@@ -54,7 +55,7 @@ func (c *counted) Close() error {
 func inWorld(t *testing.T, partitions int32, f func(w *world), opts ...kfake.Opt) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, net: &kfake.VirtualNetwork{}, topic: "t"}
+		w := &world{t: t, net: &kfake.VirtualNetwork{}, topic: "t", wait: 10 * time.Minute}
 		opts = append([]kfake.Opt{
 			kfake.NumBrokers(1), kfake.SeedTopics(partitions, w.topic), kfake.ListenFn(w.net.Listen), kfake.Ports(9092),
 		}, opts...)
@@ -147,7 +148,7 @@ func (w *world) source(group string, change ...func(*kafka.Config)) *kafka.Sourc
 // accept returns the next n partitions, by number.
 func (w *world) accept(s *kafka.Source, n int) map[int32]source.Partition {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(w.t.Context(), w.wait)
 	defer cancel()
 	ps := make(map[int32]source.Partition, n)
 	for range n {
@@ -163,7 +164,7 @@ func (w *world) accept(s *kafka.Source, n int) map[int32]source.Partition {
 // fetch reads at least n messages and returns their offsets.
 func (w *world) fetch(p source.Partition, n int) []int64 {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(w.t.Context(), w.wait)
 	defer cancel()
 	var offsets []int64
 	b := &source.Batch{MaxMessages: 1000, MaxBytes: 1 << 20}
