@@ -275,35 +275,6 @@ func (g *generation) heart(ctx context.Context) {
 	}
 }
 
-// beat sends one heartbeat. A rebalance under way is a good answer: it is why we hand over, and it resets the session's
-// clock as any answer does.
-func (g *generation) beat(ctx context.Context, timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	resp, err := g.s.client.Heartbeat(ctx, &kafkago.HeartbeatRequest{GroupID: g.s.group, GenerationID: g.id, MemberID: g.member})
-	if err != nil {
-		return err
-	}
-	err = heartbeatError(resp)
-	if errors.Is(err, kafkago.RebalanceInProgress) {
-		return nil
-	}
-	return err
-}
-
-// heartbeatError finds the error of a heartbeat, which kafka-go hides: its response codec reads error code and throttle
-// time in the wrong order, so an error of 27 arrives as a throttle time of 27 ms, and never as an error. The real throttle time is
-// in the upper 16 bits.
-func heartbeatError(resp *kafkago.HeartbeatResponse) error {
-	if code := kafkago.Error(int16(resp.Throttle / time.Millisecond)); code != 0 {
-		return code
-	}
-	if resp.Throttle == 0 {
-		return resp.Error // version 0, which has no throttle time
-	}
-	return nil
-}
-
 // gone tells whether the broker says that we are no member of this generation.
 func gone(err error) bool {
 	return errors.Is(err, kafkago.UnknownMemberId) || errors.Is(err, kafkago.IllegalGeneration) ||

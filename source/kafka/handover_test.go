@@ -3,6 +3,7 @@ package kafka_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -68,31 +69,42 @@ func TestPartitionMovesOnlyAfterRelease(t *testing.T) {
 	})
 }
 
-// A drain longer than the session timeout: kafka-go has stopped its heartbeats, ours keep the membership.
+// A drain longer than the session timeout: kafka-go has stopped its heartbeats, ours keep the membership. They have to find
+// the coordinator: the brokers that are configured need not be it.
 func TestDrainLongerThanTheSessionKeepsTheMembership(t *testing.T) {
-	inWorld(t, 2, func(w *world) {
-		t := w.t
-		short := func(c *kafka.Config) { c.SessionTimeout = 6 * time.Second }
-		a, b := w.source("g", short), w.source("g", short)
-		ps := w.accept(a, 2)
-		member := a.Status().MemberID
-		got := w.join(b, 1)
-		<-ps[0].Leaving()
-		<-ps[1].Leaving()
-		time.Sleep(40 * time.Second)
-		w.commit(ps[0], 5)
-		w.release(ps[0], ps[1])
-		as := w.accept(a, 1)
-		if now := a.Status().MemberID; now != member {
-			t.Errorf("member %s became %s: it was evicted", member, now)
-		}
-		if len(ps[0].Leaving())+len(ps[1].Leaving()) > 0 {
-			t.Error("a partition was lost in an orderly drain")
-		}
-		bs := <-got
-		w.close(a, as)
-		w.close(b, bs)
-	})
+	for name, opts := range map[string][]kfake.Opt{
+		"one broker":    nil,
+		"three brokers": {kfake.NumBrokers(3), kfake.Ports(9092, 9093, 9094)},
+	} {
+		t.Run(name, func(t *testing.T) { inWorld(t, 2, drainLongerThanTheSession, opts...) })
+	}
+}
+
+func drainLongerThanTheSession(w *world) {
+	t := w.t
+	if len(w.brokers) > 1 {
+		w.brokers = slices.Delete(w.brokers, int(w.cluster.CoordinatorFor("g")), int(w.cluster.CoordinatorFor("g"))+1)
+	}
+	short := func(c *kafka.Config) { c.SessionTimeout = 6 * time.Second }
+	a, b := w.source("g", short), w.source("g", short)
+	ps := w.accept(a, 2)
+	member := a.Status().MemberID
+	got := w.join(b, 1)
+	<-ps[0].Leaving()
+	<-ps[1].Leaving()
+	time.Sleep(40 * time.Second)
+	w.commit(ps[0], 5)
+	w.release(ps[0], ps[1])
+	as := w.accept(a, 1)
+	if now := a.Status().MemberID; now != member {
+		t.Errorf("member %s became %s: it was evicted", member, now)
+	}
+	if len(ps[0].Leaving())+len(ps[1].Leaving()) > 0 {
+		t.Error("a partition was lost in an orderly drain")
+	}
+	bs := <-got
+	w.close(a, as)
+	w.close(b, bs)
 }
 
 func TestMemberThatCannotDrainLetsGoBeforeTheRebalanceTimeout(t *testing.T) {
