@@ -3,8 +3,11 @@ package kafka_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -27,6 +30,7 @@ type world struct {
 	brokers []string
 	topic   string
 	wait    time.Duration // bounds every wait, so that a test that fails does not hang
+	told    *told         // what the sources log
 	open    atomic.Int64  // connections of the sources
 }
 
@@ -55,7 +59,7 @@ func (c *counted) Close() error {
 func inWorld(t *testing.T, partitions int32, f func(w *world), opts ...kfake.Opt) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, net: &kfake.VirtualNetwork{}, topic: "t", wait: 10 * time.Minute}
+		w := &world{t: t, net: &kfake.VirtualNetwork{}, topic: "t", wait: 10 * time.Minute, told: &told{}}
 		opts = append([]kfake.Opt{
 			kfake.NumBrokers(1), kfake.SeedTopics(partitions, w.topic), kfake.ListenFn(w.net.Listen), kfake.Ports(9092),
 		}, opts...)
@@ -112,7 +116,8 @@ func (w *world) stored(group string, partition int32) (offset int64, metadata st
 }
 
 func (w *world) config() kafka.Config {
-	return kafka.Config{Dial: w.dial, Logger: slog.New(slog.NewTextHandler(testLog{w.t}, &slog.HandlerOptions{Level: slog.LevelInfo}))}
+	out := io.MultiWriter(testLog{w.t}, w.told)
+	return kafka.Config{Dial: w.dial, Logger: slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelInfo}))}
 }
 
 // inWorldWith is inWorld with one partition and options of the cluster.
@@ -129,6 +134,32 @@ func (l testLog) Write(b []byte) (int, error) {
 		l.t.Logf("%s", b[:len(b)-1])
 	}
 	return len(b), nil
+}
+
+// told keeps the lines of a log.
+type told struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *told) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, string(b))
+	return len(b), nil
+}
+
+// times returns how many lines have all the parts in them.
+func (l *told) times(parts ...string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for _, line := range l.lines {
+		if !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(line, part) }) {
+			n++
+		}
+	}
+	return n
 }
 
 func (w *world) source(group string, change ...func(*kafka.Config)) *kafka.Source {

@@ -77,6 +77,14 @@ func (s *Source) fatalCode(code kafkago.Error) error {
 	return nil
 }
 
+// worded adds the words that kafka-go does not have for an error code that passes.
+func worded(err error) error {
+	if errors.Is(err, kafkago.GroupMaxSizeReached) {
+		return fmt.Errorf("%w the group has as many members as the brokers allow (group.max.size)", err)
+	}
+	return err
+}
+
 func (s *Source) mechanism() string {
 	if s.cfg.SASL == nil {
 		return "(none)"

@@ -140,6 +140,7 @@ func (s *Source) join(ctx context.Context, topics []string) (again bool, err err
 		case err == nil:
 			bo.Reset()
 			s.health.Works(ctx, "join")
+			s.health.Works(ctx, "heartbeat") // of a hand-over that ended before one was answered: we are a member
 			s.generation(gen)
 		case ctx.Err() != nil:
 			return true, nil
@@ -148,7 +149,7 @@ func (s *Source) join(ctx context.Context, topics []string) (again bool, err err
 			if f := s.fatal(err); f != nil {
 				return false, f
 			}
-			s.health.Fails(ctx, "join", fmt.Errorf("group %q, brokers %v: %w", s.group, s.brokers, err))
+			s.health.Fails(ctx, "join", fmt.Errorf("group %q, brokers %v: %w", s.group, s.brokers, worded(err)))
 			// The library waits too, always equally long. While we wait it can already stand ready with a generation,
 			// which then has its heartbeats, but not yet its partitions.
 			if !sleep(ctx, min(bo.NextBackOff(), 2*time.Second)) {
@@ -246,6 +247,9 @@ func (s *Source) generation(gen *kafkago.Generation) {
 		}
 	}
 	slices.SortFunc(assigned, partitionName.Compare)
+	if len(assigned) == 0 {
+		s.health.Forget("commit") // there is nothing to commit
+	}
 	g := newGeneration(s, gen.ID, gen.MemberID, assigned)
 	s.mu.Lock()
 	s.current = g

@@ -21,6 +21,7 @@ func (s *Source) retry(ctx context.Context, what string, f func(context.Context)
 			return nil
 		}
 		if ctx.Err() != nil {
+			s.health.Forget(what) // the next generation may have no reason to try it
 			return context.Cause(ctx)
 		}
 		if end, ok := errors.AsType[final](err); ok {
@@ -31,6 +32,7 @@ func (s *Source) retry(ctx context.Context, what string, f func(context.Context)
 		}
 		s.health.Fails(ctx, what, fmt.Errorf("group %q: %w", s.group, err))
 		if !sleep(ctx, bo.NextBackOff()) {
+			s.health.Forget(what)
 			return context.Cause(ctx)
 		}
 	}
