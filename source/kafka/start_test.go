@@ -3,6 +3,7 @@ package kafka_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -82,6 +83,14 @@ func TestForeignProgressIsNeverASkip(t *testing.T) {
 				r := ps[0].Restored()
 				if r.Frontier != c.frontier || (len(r.Ahead) > 0) != c.believed {
 					t.Errorf("restored = %+v, want frontier %d, ahead %v", r, c.frontier, c.believed)
+				}
+				want := 1
+				if c.believed {
+					want = 0
+				}
+				if n := w.told.times("level=WARN", "committed progress is not believed in full", "group=g ", "stream=t ", "partition=0 ",
+					"offset=5 ", fmt.Sprintf("offset_believed=%v ", c.frontier == 5), "error="); n != want {
+					t.Errorf("the log tells %d times that progress is not believed, of which partition and why, want %d", n, want)
 				}
 				if got := w.fetch(ps[0], 10-int(c.frontier)); got[0] != c.frontier {
 					t.Errorf("the first message is %d, want %d", got[0], c.frontier)
