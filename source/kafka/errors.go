@@ -30,6 +30,9 @@ func (s *Source) fatal(err error) error {
 	if err == nil {
 		return nil
 	}
+	if errors.Is(err, kafkago.UnsupportedVersion) || strings.Contains(err.Error(), noVersion) {
+		return fmt.Errorf("kafka: group %q, brokers %v: a broker is too old or too new: %w", s.group, s.brokers, err)
+	}
 	if code, ok := errors.AsType[kafkago.Error](err); ok {
 		if f := s.fatalCode(code); f != nil {
 			return f
@@ -43,6 +46,9 @@ func (s *Source) fatal(err error) error {
 	}
 	return nil
 }
+
+// noVersion is what kafka-go says, without a type, when it shares no version of a request with a broker.
+const noVersion = "no matching versions were found between the client and the broker"
 
 func (s *Source) fatalCode(code kafkago.Error) error {
 	switch code { //nolint:exhaustive // everything else is waited for
@@ -72,7 +78,7 @@ func (s *Source) fatalCode(code kafkago.Error) error {
 	case kafkago.InvalidRequest, kafkago.UnsupportedForMessageFormat, kafkago.SecurityDisabled:
 		return fmt.Errorf("kafka: group %q: the broker refuses a request and would refuse it again: %w", s.group, code)
 	case kafkago.UnsupportedVersion:
-		return fmt.Errorf("kafka: the broker is too old or too new for a request: %w", code)
+		return fmt.Errorf("kafka: group %q: a broker is too old or too new for a request: %w", s.group, code)
 	}
 	return nil
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/kafka"
@@ -338,6 +339,31 @@ func TestFatalErrorsOfTheGroupAreNamed(t *testing.T) {
 				h.Remove()
 				w.close(s, nil)
 			})
+		})
+	}
+}
+
+func TestBrokerThatIsTooOldIsNamedAtOnce(t *testing.T) {
+	for _, c := range []struct {
+		key  kmsg.Key
+		most int16 // version that the brokers speak
+		want []string
+	}{
+		{kmsg.Metadata, 3, []string{"Metadata up to version 3", "Kafka 2.0 or newer"}},
+		{kmsg.ListOffsets, 1, []string{"ListOffsets up to version 1", "Kafka 2.0 or newer"}},
+		{kmsg.JoinGroup, 0, []string{"API key 11"}},
+	} {
+		t.Run(c.key.Name(), func(t *testing.T) {
+			old := kversion.Stable()
+			old.SetMaxKeyVersion(int16(c.key), c.most)
+			inWorld(t, 1, func(w *world) {
+				t := w.t
+				s := w.source("g")
+				w.wantsErr(s, append(c.want, `group "g"`, "too old or too new", w.brokers[0])...)
+				if n := w.told.times("trying again"); n != 0 {
+					t.Errorf("it was tried again: the log tells of %d troubles", n)
+				}
+			}, kfake.MaxVersions(old))
 		})
 	}
 }

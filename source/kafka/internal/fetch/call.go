@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
 )
 
 // do sends x and waits for its response, at most timeout.
@@ -50,8 +51,8 @@ func (c *Config) askVersions(ctx context.Context, broker int32) (versions, error
 // choose returns the version of a request to use, at most ours, at least the oldest we can write.
 func (v versions) choose(key, least, ours int16) (int16, error) {
 	if v[key] < least {
-		return 0, fmt.Errorf("kafka: the broker speaks request %d up to version %d only, %d is needed (Kafka 2.0 or newer): %w",
-			key, v[key], least, kafka.UnsupportedVersion)
+		return 0, fmt.Errorf("kafka: the broker speaks %v up to version %d only, %d is needed (Kafka 2.0 or newer): %w",
+			protocol.ApiKey(key), v[key], least, kafka.UnsupportedVersion)
 	}
 	return min(v[key], ours), nil
 }
