@@ -36,7 +36,7 @@ func TestSourceContract(t *testing.T) {
 }
 
 func TestLiveSourceContract(t *testing.T) {
-	brokers := liveBrokers(t)
+	brokers := liveBrokers(t, "KEYSTRAND_KAFKA")
 	for _, c := range sourcetest.Cases() {
 		t.Run(c.Name, func(t *testing.T) {
 			dial := (&net.Dialer{Timeout: 5 * time.Second}).DialContext
@@ -61,11 +61,11 @@ func TestLiveSourceContract(t *testing.T) {
 }
 
 // liveBrokers returns the addresses of a real Kafka.
-func liveBrokers(t *testing.T) []string {
+func liveBrokers(t *testing.T, variable string) []string {
 	t.Helper()
-	addresses := os.Getenv("KEYSTRAND_KAFKA")
+	addresses := os.Getenv(variable)
 	if addresses == "" {
-		t.Skip("KEYSTRAND_KAFKA is not set: start a broker with tools/services/services, and set it to its host:port")
+		t.Skipf("%s is not set: start the brokers with tools/services/services, and eval what its env prints", variable)
 	}
 	return strings.Split(addresses, ",")
 }

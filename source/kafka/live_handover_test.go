@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -27,13 +29,13 @@ type liveGroup struct {
 	id     kadm.TopicID
 }
 
-func newLiveGroup(t *testing.T, name string) *liveGroup {
+func newLiveGroup(t *testing.T, variable, name string) *liveGroup {
 	t.Helper()
-	brokers := liveBrokers(t)
+	brokers := liveBrokers(t, variable)
 	cl := newClient(t, brokers, (&net.Dialer{Timeout: 5 * time.Second}).DialContext)
 	w := &world{t: t, brokers: brokers, topic: fmt.Sprintf("%s-%d", name, time.Now().UnixNano()), wait: time.Minute}
 	adm := kadm.NewClient(cl)
-	created, err := adm.CreateTopic(t.Context(), 2, 1, nil, w.topic)
+	created, err := adm.CreateTopic(t.Context(), 2, -1, nil, w.topic)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,10 +98,44 @@ func (g *liveGroup) committed(partition int32) int64 {
 	return o.At
 }
 
-// Two and a half sessions of draining, without any commit in between: only the heartbeats of the hand-over keep the membership.
+// knowsNotTheCoordinator takes the coordinator of the group out of the brokers that members are told of.
+func (g *liveGroup) knowsNotTheCoordinator() {
+	g.t.Helper()
+	ctx, cancel := context.WithTimeout(g.t.Context(), g.wait)
+	defer cancel()
+	for {
+		c := kadm.NewClient(g.client).FindGroupCoordinators(ctx, g.topic)[g.topic]
+		if c.Err == nil {
+			address := net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port)))
+			g.brokers = slices.DeleteFunc(g.brokers, func(b string) bool { return b == address })
+			return
+		}
+		if ctx.Err() != nil {
+			g.t.Fatal(c.Err)
+		}
+		time.Sleep(100 * time.Millisecond) // real time: the first group of a cluster waits for its coordinator
+	}
+}
+
+// Two and a half sessions of draining, without any commit in between: only the heartbeats of the hand-over keep the
+// membership, and they have to find the coordinator.
 func TestLiveDrainLongerThanTheSessionKeepsTheMembership(t *testing.T) {
-	g := newLiveGroup(t, "drain")
 	t.Parallel()
+	t.Run("one broker", func(t *testing.T) {
+		g := newLiveGroup(t, "KEYSTRAND_KAFKA", "drain")
+		t.Parallel()
+		g.drainLongerThanTheSession()
+	})
+	t.Run("three brokers", func(t *testing.T) {
+		g := newLiveGroup(t, "KEYSTRAND_KAFKA3", "drain")
+		t.Parallel()
+		g.knowsNotTheCoordinator()
+		g.drainLongerThanTheSession()
+	})
+}
+
+func (g *liveGroup) drainLongerThanTheSession() {
+	t := g.t
 	session := func(c *kafka.Config) { c.SessionTimeout, c.HeartbeatInterval = 4*time.Second, 500*time.Millisecond }
 	a, b := g.member(session), g.member(session)
 	ps := g.accept(a, 2)
@@ -149,7 +185,7 @@ func TestLiveDrainLongerThanTheSessionKeepsTheMembership(t *testing.T) {
 // A member that does not drain loses its partitions in time, whether it lets go or not: before another one gets any, so
 // before the broker goes on without it. What it commits late is refused here and, were it sent, by the broker.
 func TestLiveMemberThatNeverDrainsLosesItsPartitions(t *testing.T) {
-	g := newLiveGroup(t, "stuck")
+	g := newLiveGroup(t, "KEYSTRAND_KAFKA", "stuck")
 	t.Parallel()
 	timeout := func(c *kafka.Config) { c.RebalanceTimeout, c.HeartbeatInterval = 12*time.Second, time.Second }
 	a, b := g.member(timeout), g.member(timeout)
