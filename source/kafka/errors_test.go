@@ -11,11 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math/big"
-	"net"
-	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -30,7 +26,6 @@ import (
 
 	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/kafka"
-	"github.com/keystrand/keystrand/source/kafka/assign"
 )
 
 func TestNewReturnsAllErrorsAtOnce(t *testing.T) {
@@ -366,162 +361,6 @@ func TestBrokerThatIsTooOldIsNamedAtOnce(t *testing.T) {
 			}, kfake.MaxVersions(old))
 		})
 	}
-}
-
-func TestPassingErrorsAreWaitedForAndTold(t *testing.T) {
-	for _, c := range []struct {
-		err         *kerr.Error
-		key         kmsg.Key
-		what, cause string // in the log
-	}{
-		{kerr.CoordinatorNotAvailable, kmsg.FindCoordinator, "join", "Group Coordinator Not Available"},
-		{kerr.NotCoordinator, kmsg.JoinGroup, "join", "Not Coordinator For Group"},
-		{kerr.CoordinatorLoadInProgress, kmsg.JoinGroup, "join", "Group Load In Progress"},
-		{kerr.GroupMaxSizeReached, kmsg.JoinGroup, "join", "group.max.size"},
-		{kerr.UnknownServerError, kmsg.SyncGroup, "join", "an unexpected server error occurred"},
-		{kerr.CoordinatorLoadInProgress, kmsg.OffsetFetch, `"read committed progress"`, "Group Load In Progress"},
-		{kerr.NotCoordinator, kmsg.OffsetCommit, "commit", "Not Coordinator For Group"},
-	} {
-		t.Run(c.err.Message+" of "+c.key.Name(), func(t *testing.T) {
-			inWorld(t, 1, func(w *world) {
-				t := w.t
-				h := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{c.key}, Err: c.err, Count: -1, TopLevel: c.key == kmsg.OffsetFetch})
-				s := w.source("g")
-				got := w.join(s, 1)
-				time.Sleep(20 * time.Second)
-				if r := s.Report(); len(r.Trouble) == 0 || r.Trouble[0].Err == nil {
-					t.Errorf("while it fails, the report is %+v", r)
-				}
-				if st := s.Status(); len(st.Trouble) == 0 || st.Trouble[0].Since.IsZero() {
-					t.Errorf("status = %+v, want the trouble in it", st)
-				}
-				if n := w.told.times("level=WARN", "trying again", "what="+c.what, `group \"g\"`, c.cause); n != 1 {
-					t.Errorf("the log tells %d times that %s fails and why, want once however often it was tried", n, c.what)
-				}
-				if n := w.told.times("works again"); n != 0 {
-					t.Errorf("the log tells %d times that something works again, and nothing does", n)
-				}
-				h.Remove()
-				ps := <-got
-				synctest.Wait()
-				if n := w.told.times("works again", "what="+c.what); n != 1 {
-					t.Errorf("the log tells %d times that %s works again, want once", n, c.what)
-				}
-				if n := w.told.times("trying again"); n != 1 {
-					t.Errorf("the log tells of %d troubles, want one", n)
-				}
-				if r := s.Report(); len(r.Trouble) != 0 || !r.Ready || r.State != "member" {
-					t.Errorf("when it works again, the report is %+v", r)
-				}
-				if st := s.Status(); len(st.Trouble) != 0 || st.State != kafka.Member || st.MemberID == "" || len(st.Partitions) != 1 {
-					t.Errorf("status = %+v, want a member without trouble", st)
-				}
-				w.close(s, ps)
-			})
-		})
-	}
-}
-
-// What a member cannot do for a partition is no trouble of it any more when another member gets the partition.
-func TestTroubleGoesWithThePartition(t *testing.T) {
-	for key, what := range map[kmsg.Key]string{kmsg.OffsetFetch: "read committed progress", kmsg.OffsetCommit: "commit"} {
-		t.Run(what, func(t *testing.T) {
-			inWorld(t, 1, func(w *world) {
-				t := w.t
-				w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{key}, Err: kerr.CoordinatorLoadInProgress, Count: -1, TopLevel: key == kmsg.OffsetFetch})
-				toTheNewcomer := func(c *kafka.Config) {
-					c.Strategy = ownStrategy{func(ms []assign.Member, ps []assign.Partition) assign.Plan {
-						newest := slices.MinFunc(ms, func(a, b assign.Member) int { return len(a.Claims.Owned) - len(b.Claims.Owned) })
-						return assign.Plan{newest.ID: ps}
-					}}
-				}
-				a, b := w.source("g", toTheNewcomer), w.source("g", toTheNewcomer)
-				for _, s := range []*kafka.Source{a, b} {
-					go func() { _, _ = s.Accept(t.Context()) }() // waits until Close
-					time.Sleep(30 * time.Second)
-					if all := s.Status().Trouble; len(all) != 1 || all[0].What != what {
-						t.Errorf("the owner's trouble is %v, want %q", all, what)
-					}
-				}
-				if all := a.Status().Trouble; len(all) != 0 {
-					t.Errorf("the trouble of a member without partitions is %v", all)
-				}
-				w.close(a, nil)
-				w.close(b, nil)
-			})
-		})
-	}
-}
-
-// The coordinator moves under a member, and for a while the brokers send clients to the old one. Both are told in the log, and
-// the member stays the same one.
-func TestMovedCoordinatorIsFollowed(t *testing.T) {
-	inWorld(t, 2, func(w *world) {
-		t := w.t
-		s := w.source("g")
-		ps := w.accept(s, 2)
-		member := s.Status().MemberID
-		for i := 1; i <= 3; i++ {
-			old, now := w.moveCoordinator("g", 20*time.Second)
-			reached := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Nodes: []int32{now}, Observe: true, Count: -1})
-			began := time.Now()
-			for n, p := range ps {
-				w.commit(p, p.Restored().Frontier)
-				if l := <-p.Leaving(); l.Lost {
-					t.Errorf("partition %d is lost, want asked back", n)
-				}
-			}
-			if d := time.Since(began); d < 20*time.Second {
-				t.Errorf("a commit was stored after %v by a broker that is not the coordinator", d)
-			}
-			if reached.Hits() == 0 {
-				t.Errorf("the coordinator moved from %d to %d, which got no commit", old, now)
-			}
-			w.release(slices.Collect(maps.Values(ps))...)
-			ps = w.accept(s, 2)
-			for _, what := range []string{"commit", "heartbeat"} {
-				fails := w.told.times("level=WARN", "trying again", "what="+what, `group \"g\"`, "Not Coordinator For Group")
-				works := w.told.times("works again", "what="+what)
-				if fails != i || works != i {
-					t.Errorf("after %d moves the log tells %d times that %s fails, and %d times that it works again", i, fails, what, works)
-				}
-			}
-			if st := s.Status(); len(st.Trouble) != 0 || st.State != kafka.Member || st.MemberID != member {
-				t.Errorf("status = %+v, want the member %s without trouble", st, member)
-			}
-			reached.Remove()
-		}
-		w.close(s, ps)
-	}, kfake.NumBrokers(3), kfake.Ports(9092, 9093, 9094))
-}
-
-// moveCoordinator gives a group another coordinator. Whoever asks for it is sent to the old one for some time yet.
-func (w *world) moveCoordinator(group string, unheard time.Duration) (old, now int32) {
-	w.t.Helper()
-	old = w.cluster.CoordinatorFor(group)
-	for now = old; now == old; now = w.cluster.CoordinatorFor(group) {
-		w.cluster.RehashCoordinators()
-	}
-	host, port, err := net.SplitHostPort(w.brokers[old])
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	number, err := strconv.Atoi(port)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	heard := time.Now().Add(unheard)
-	w.cluster.ControlKey(int16(kmsg.FindCoordinator), func(r kmsg.Request) (kmsg.Response, error, bool) {
-		if !time.Now().Before(heard) {
-			return nil, nil, false
-		}
-		w.cluster.KeepControl()
-		resp := kmsg.NewPtrFindCoordinatorResponse()
-		resp.SetVersion(r.GetVersion())
-		resp.NodeID, resp.Host, resp.Port = old, host, int32(number)
-		return resp, nil, true
-	})
-	return old, now
 }
 
 func TestUnreachableBrokerIsWaitedForUpToStartTimeout(t *testing.T) {
