@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/exec"
 	"strconv"
@@ -31,7 +32,8 @@ type pulsarArgs struct {
 	URL                 string
 	Topic, Subscription string
 	BatchIndexAcks      bool
-	CA, TokenFile       string // of a token over TLS; empty: neither
+	Store               remoteStore // empty: none
+	CA, TokenFile       string      // of a token over TLS; empty: neither
 }
 
 func init() {
@@ -41,6 +43,9 @@ func init() {
 			return nil, err
 		}
 		cfg := sourcepulsar.Config{WatchInterval: time.Second, BatchIndexAcks: a.BatchIndexAcks, Logger: log}
+		if a.Store != "" {
+			cfg.Store = a.Store
+		}
 		if a.CA != "" {
 			var err error
 			if cfg.TLS, err = trusting(a.CA); err != nil {
@@ -70,10 +75,11 @@ type pulsarCluster struct {
 	url       string
 	admin     *pulsarAdmin
 	client    pulsar.Client
-	namespace string // where topics are made
-	index     bool   // the broker numbers messages
-	batch     int    // messages of a batch at most; 0: none
-	byIndex   bool   // members acknowledge inside batches
+	namespace string       // where topics are made
+	index     bool         // the broker numbers messages
+	batch     int          // messages of a batch at most; 0: none
+	byIndex   bool         // members acknowledge inside batches
+	store     *storeServer // of the members' progress; nil: none
 	forgets   time.Duration
 	ca, token string // files, of what members show; empty: nothing
 
@@ -121,7 +127,12 @@ func (p *pulsarCluster) newClient(o pulsar.ClientOptions) pulsar.Client {
 
 // Promises says that Pulsar keeps acknowledged messages back. It writes them down once a second; what a kill took with it
 // was never older than 1.7 s before the last.
-func (p *pulsarCluster) Promises(h *History) { h.Withholds, h.Forgets = true, p.forgets }
+// A store tells the next owner all.
+func (p *pulsarCluster) Promises(h *History) {
+	if p.store == nil {
+		h.Withholds, h.Forgets = true, p.forgets
+	}
+}
 
 // Nodes returns how many brokers there are.
 func (p *pulsarCluster) Nodes() int { return 1 }
@@ -238,14 +249,21 @@ func (p *pulsarCluster) producer(place Place) (pulsar.Producer, error) {
 
 // Source returns how a member reads the topic.
 func (p *pulsarCluster) Source(stream, group string) (string, any) {
-	return "pulsar", pulsarArgs{URL: p.url, Topic: stream, Subscription: subscription(group), BatchIndexAcks: p.byIndex, CA: p.ca, TokenFile: p.token}
+	args := pulsarArgs{URL: p.url, Topic: stream, Subscription: subscription(group), BatchIndexAcks: p.byIndex, CA: p.ca, TokenFile: p.token}
+	if p.store != nil {
+		args.Store = remoteStore(p.store.URL)
+	}
+	return "pulsar", args
 }
 
 // subscription is a name without slashes, with which the admin would have trouble.
 func subscription(group string) string { return group[strings.LastIndex(group, "/")+1:] }
 
-// Progress is what the broker's cursors say.
+// Progress is what the store has, or else what the broker's cursors say.
 func (p *pulsarCluster) Progress(ctx context.Context, stream, group string) (map[int32]*commit.Progress, error) {
+	if p.store != nil {
+		return p.store.progress(stream), nil
+	}
 	p.mu.Lock()
 	logs := map[int32][]stored{}
 	for place, log := range p.logs {
@@ -341,6 +359,21 @@ func TestLivePulsarBatchesByIndex(t *testing.T) {
 	p := newPulsar(t, "KEYSTRAND_PULSAR", "pulsar")
 	p.batch, p.byIndex = 20, true
 	runSome(t, p, "MembersJoinAndLeave", "MembersAreKilled")
+}
+
+// TestLivePulsarStore: what is settled inside batches outlives members and brokers that are killed, and who was frozen
+// stores nothing any more.
+func TestLivePulsarStore(t *testing.T) {
+	p := newPulsar(t, "KEYSTRAND_PULSAR", "pulsar")
+	p.batch, p.store = 20, newStoreServer(t)
+	p.index = false // with a store offsets are packed
+	p.strict(t)
+	// A log of which all is settled would be empty, and of an empty log the source believes no store.
+	keep := map[string]int{"retentionTimeInMinutes": -1, "retentionSizeInMB": -1}
+	if err := p.admin.do(t.Context(), http.MethodPost, "namespaces/"+p.namespace+"/retention", keep, nil); err != nil {
+		t.Fatal(err)
+	}
+	runSome(t, p, "MembersAreKilled", "MembersAreFrozen", "NodeRestarts")
 }
 
 // TestLivePulsarDefault: a broker as brokers come numbers no messages and forgets acknowledgements inside a batch.
