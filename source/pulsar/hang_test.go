@@ -219,8 +219,10 @@ func TestLookForAnOwnerThatHangsHoldsTheNextOneUpForSoLongOnly(t *testing.T) {
 		}
 		close(hang)
 		synctest.Wait()
-		if leaving, _, _ := q.(*Partition).told(); leaving {
-			t.Error("the partition is asked back by what came too late")
+		select {
+		case l := <-q.Leaving():
+			t.Errorf("leaving says %+v: by what came too late", l)
+		default:
 		}
 		_ = q.Release(t.Context())
 	})
