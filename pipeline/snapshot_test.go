@@ -109,13 +109,21 @@ func TestSnapshotNamesWhatAKeyWaitsFor(t *testing.T) {
 		retry    time.Duration                                           // since the start
 		want     pipeline.KeySnapshot
 	}{
-		{"a worker", []keystrand.Message{keyed("a"), keyed("a"), keyed("a"), keyed("b"), keyed("b")}, handle(hold), false, hot, 0,
-			pipeline.KeySnapshot{Why: pipeline.WhyWorker, Waiting: 2, Offset: 3}},
+		{
+			"a worker",
+			[]keystrand.Message{keyed("a"), keyed("a"), keyed("a"), keyed("b"), keyed("b")},
+			handle(hold), false, hot, 0,
+			pipeline.KeySnapshot{Why: pipeline.WhyWorker, Waiting: 2, Offset: 3},
+		},
 		{"its handler", two, handle(hold), false, hot, 0, pipeline.KeySnapshot{Why: pipeline.WhyHandler, Waiting: 2}},
-		{"its next attempt", two, handle(fails(keystrand.RetryAfter(time.Hour, nil))), false, parked, time.Hour,
-			pipeline.KeySnapshot{Why: pipeline.WhyRetry, Waiting: 2, Attempt: 1}},
-		{"Resume", two, handle(fails(errBoom), pipeline.Block), false, parked, 0,
-			pipeline.KeySnapshot{Why: pipeline.WhyBlocked, Waiting: 2, Attempt: 1}},
+		{
+			"its next attempt", two, handle(fails(keystrand.RetryAfter(time.Hour, nil))), false, parked, time.Hour,
+			pipeline.KeySnapshot{Why: pipeline.WhyRetry, Waiting: 2, Attempt: 1},
+		},
+		{
+			"Resume", two, handle(fails(errBoom), pipeline.Block), false, parked, 0,
+			pipeline.KeySnapshot{Why: pipeline.WhyBlocked, Waiting: 2, Attempt: 1},
+		},
 		{"the handler of an earlier epoch", two, handle(func(context.Context, *keystrand.Message) error {
 			time.Sleep(time.Hour)
 			return nil
@@ -126,8 +134,10 @@ func TestSnapshotNamesWhatAKeyWaitsFor(t *testing.T) {
 				return nil
 			})).To(away)
 		}, false, nil, 0, pipeline.KeySnapshot{Why: pipeline.WhySink, Waiting: 1, Attempt: 1}},
-		{"its dead letter", two, handle(fails(errBoom), pipeline.DeadLetter(away)), false, parked, 0,
-			pipeline.KeySnapshot{Why: pipeline.WhyLetter, Waiting: 2, Attempt: 1}},
+		{
+			"its dead letter", two, handle(fails(errBoom), pipeline.DeadLetter(away)), false, parked, 0,
+			pipeline.KeySnapshot{Why: pipeline.WhyLetter, Waiting: 2, Attempt: 1},
+		},
 	} {
 		t.Run(c.says, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
