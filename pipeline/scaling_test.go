@@ -26,11 +26,11 @@ func TestSlowHandlersAreBoundByWorkersOrTheHottestKey(t *testing.T) {
 		name  string
 		zipf  float64 // exponent; 0: uniform
 		lanes bool    // a lane a post, else one a partition
-		gain  float64 // at least so many times as fast as one partition after the other
+		gain  float64 // at least so many times as fast as one partition after the other; 5 % above the bound still are
 	}{
 		{"partition by partition", 0, false, 1},
 		{"uniform posts", 0, true, 24},
-		{"Zipf(0.5)", 0.5, true, 16},
+		{"Zipf(0.5)", 0.5, true, 15},
 		{"Zipf(1)", 1, true, 2.4},
 	} {
 		t.Run(c.name, func(t *testing.T) {
