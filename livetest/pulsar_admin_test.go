@@ -3,12 +3,9 @@
 package livetest
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -16,62 +13,12 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/internal/pulsartest"
 )
-
-// pulsarAdmin is a broker's web service.
-type pulsarAdmin struct {
-	url    string
-	client http.Client
-	token  string
-}
-
-// statusError is an answer that is not 2xx.
-type statusError struct {
-	status int
-	text   string
-}
-
-func (e *statusError) Error() string { return fmt.Sprintf("status %d: %s", e.status, e.text) }
-
-// do sends one request; body and answer are JSON, nil: none.
-func (a *pulsarAdmin) do(ctx context.Context, method, path string, body, answer any) error {
-	ctx, cancel := context.WithTimeout(ctx, guard) // real time: hang guard
-	defer cancel()
-	var b bytes.Buffer
-	if body != nil {
-		if err := json.NewEncoder(&b).Encode(body); err != nil {
-			return err
-		}
-	}
-	req, err := http.NewRequestWithContext(ctx, method, a.url+"/admin/v2/"+path, &b)
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	if a.token != "" {
-		req.Header.Set("Authorization", "Bearer "+a.token)
-	}
-	res, err := a.client.Do(req)
-	if err != nil {
-		return fmt.Errorf("%s %s: %w", method, path, err)
-	}
-	defer func() { _ = res.Body.Close() }()
-	text, err := io.ReadAll(res.Body)
-	if err == nil && res.StatusCode/100 != 2 {
-		err = &statusError{res.StatusCode, string(text)}
-	}
-	if err == nil && answer != nil {
-		err = json.Unmarshal(text, answer)
-	}
-	if err != nil {
-		return fmt.Errorf("%s %s: %w", method, path, err)
-	}
-	return nil
-}
 
 // cursor returns where a subscription of a topic without partitions stands, nil if there is none. A broker that was
 // restarted loads the topic now.
-func (a *pulsarAdmin) cursor(ctx context.Context, path, subscription string) (*cursor, error) {
+func (p *pulsarCluster) cursor(ctx context.Context, topic, subscription string) (*cursor, error) {
 	var stats struct {
 		Cursors map[string]struct {
 			MarkDeletePosition          string
@@ -79,7 +26,7 @@ func (a *pulsarAdmin) cursor(ctx context.Context, path, subscription string) (*c
 		}
 	}
 	for tries := 1; ; tries++ {
-		err := a.do(ctx, http.MethodGet, path+"/internalStats", nil, &stats)
+		err := p.admin.Do(ctx, http.MethodGet, pulsartest.Path(topic)+"/internalStats", nil, &stats)
 		if err == nil {
 			break
 		}

@@ -3,15 +3,16 @@
 package livetest
 
 import (
-	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/keystrand/keystrand/internal/pulsartest"
 )
 
 // TestLivePulsarTopicUnloaded: the broker closes all consumers of the topic, and they come back in any order, while
@@ -54,7 +55,7 @@ func TestLivePulsarPartitionsAreAdded(t *testing.T) {
 	r.join("a")
 	r.join("b")
 	r.progress(0.3)
-	if err := p.admin.do(t.Context(), http.MethodPost, p.path(r.stream)+"/partitions", 6, nil); err != nil {
+	if err := p.admin.Do(t.Context(), http.MethodPost, pulsartest.Path(p.topic(r.stream))+"/partitions", 6, nil); err != nil {
 		t.Fatal(err)
 	}
 	r.setup.partitions = 6
@@ -122,24 +123,19 @@ func TestLivePulsarTopicTerminated(t *testing.T) {
 func (p *pulsarCluster) each(r *run, method, path string) {
 	r.t.Helper()
 	for n := range r.setup.partitions {
-		if err := p.admin.do(r.t.Context(), method, p.path(r.stream)+"-partition-"+strconv.Itoa(n)+path, nil, nil); err != nil {
+		if err := p.admin.Do(r.t.Context(), method, pulsartest.Path(p.full(Place{r.stream, int32(n)}))+path, nil, nil); err != nil {
 			r.t.Fatal(err)
 		}
 	}
 }
 
-// strict makes a namespace where nobody but the test makes topics.
-func (p *pulsarCluster) strict(t *testing.T) {
+// strict makes a namespace where nobody but the test makes topics, with more policies if need be.
+func (p *pulsarCluster) strict(t *testing.T, policies map[string]any) {
 	t.Helper()
-	ctx := context.WithoutCancel(t.Context())
-	p.namespace = fmt.Sprintf("public/live-%d", time.Now().UnixNano())
-	path := "namespaces/" + p.namespace
-	if err := p.admin.do(ctx, http.MethodPut, path, nil, nil); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = p.admin.do(ctx, http.MethodDelete, path+"?force=true", nil, nil) })
-	off := map[string]bool{"allowAutoTopicCreation": false}
-	if err := p.admin.do(ctx, http.MethodPost, path+"/autoTopicCreation", off, nil); err != nil {
+	all := map[string]any{"autoTopicCreation": map[string]bool{"allowAutoTopicCreation": false}}
+	maps.Copy(all, policies)
+	var err error
+	if p.namespace, err = p.admin.Namespace(t.Context(), all); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -148,7 +144,7 @@ func (p *pulsarCluster) strict(t *testing.T) {
 // first message.
 func TestLivePulsarTopicDeletedAndMadeAgain(t *testing.T) {
 	p := newPulsar(t, "KEYSTRAND_PULSAR", "pulsar")
-	p.strict(t)
+	p.strict(t, nil)
 	r := newRun(t, p, scenario{messages: 4_000, partitions: 4})
 	stop := r.begin()
 	r.join("a")
@@ -157,7 +153,7 @@ func TestLivePulsarTopicDeletedAndMadeAgain(t *testing.T) {
 	r.until("who produces has all answers", r.loaded.Load)
 	stop()
 
-	if err := p.admin.do(t.Context(), http.MethodDelete, p.path(r.stream)+"/partitions?force=true", nil, nil); err != nil {
+	if err := p.admin.Remove(t.Context(), p.topic(r.stream), r.setup.partitions); err != nil {
 		t.Fatal(err)
 	}
 	r.until("all partitions are lost", func() bool { return len(r.lost()) == 4 })
@@ -168,7 +164,7 @@ func TestLivePulsarTopicDeletedAndMadeAgain(t *testing.T) {
 	r.tellBroken()
 
 	p.forget(r.stream)
-	if err := p.admin.do(t.Context(), http.MethodPut, p.path(r.stream)+"/partitions", r.setup.partitions, nil); err != nil {
+	if err := p.admin.Create(t.Context(), p.topic(r.stream), r.setup.partitions); err != nil {
 		t.Fatal(err)
 	}
 	keys := newKeys(r.seed+1, r.setup)

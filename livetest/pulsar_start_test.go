@@ -134,7 +134,7 @@ func TestLivePulsarStartErrorsNameTopicAndSubscription(t *testing.T) {
 	p := newPulsar(t, "KEYSTRAND_PULSAR", "pulsar")
 	ctx, cancel := context.WithTimeout(t.Context(), guard) // real time: hang guard
 	defer cancel()
-	p.strict(t)
+	p.strict(t, nil)
 	missing := "persistent://" + p.namespace + "/missing"
 	wantError(t, acceptPulsar(ctx, t, p.url, "sub", missing, sourcepulsar.Config{}), sourcepulsar.ErrTopicMissing, missing, "sub")
 	nowhere := "persistent://public/nowhere/missing"
@@ -173,9 +173,9 @@ func newPulsarSecured(t *testing.T) (*pulsarCluster, *tls.Config) {
 	p := newPulsar(t, "KEYSTRAND_PULSAR_TLS", "pulsar-tls")
 	p.namespace, p.ca, p.token = namespace, ca, token
 	p.client = p.newClient(pulsar.ClientOptions{TLSConfig: trust, TLSValidateHostname: true, Authentication: pulsar.NewAuthenticationToken(secret(t, "KEYSTRAND_PULSAR_TOKEN"))})
-	p.admin.token = secret(t, "KEYSTRAND_PULSAR_TOKEN_ADMIN")
-	p.admin.client = http.Client{Transport: &http.Transport{TLSClientConfig: trust}}
-	t.Cleanup(p.admin.client.CloseIdleConnections)
+	transport := &http.Transport{TLSClientConfig: trust}
+	t.Cleanup(transport.CloseIdleConnections)
+	p.admin.Token, p.admin.Transport = secret(t, "KEYSTRAND_PULSAR_TOKEN_ADMIN"), transport
 	return p, trust
 }
 
@@ -231,11 +231,11 @@ func TestLivePulsarRefusalsNameWhatFailed(t *testing.T) {
 		t.Error(err)
 	}
 
-	if err := p.admin.do(ctx, http.MethodPost, "namespaces/"+p.namespace+"/permissions/carol", []string{"consume"}, nil); err != nil {
+	if err := p.admin.Do(ctx, http.MethodPost, "namespaces/"+p.namespace+"/permissions/carol", []string{"consume"}, nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = p.admin.do(context.WithoutCancel(ctx), http.MethodDelete, "namespaces/"+p.namespace+"/permissions/carol", nil, nil)
+		_ = p.admin.Do(context.WithoutCancel(ctx), http.MethodDelete, "namespaces/"+p.namespace+"/permissions/carol", nil, nil)
 	})
 	for {
 		err := accept(carol, trust)

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"os/exec"
 	"strconv"
@@ -21,6 +20,7 @@ import (
 	plog "github.com/apache/pulsar-client-go/pulsar/log"
 
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/internal/pulsartest"
 	"github.com/keystrand/keystrand/sink"
 	sinkpulsar "github.com/keystrand/keystrand/sink/pulsar"
 	"github.com/keystrand/keystrand/source"
@@ -73,7 +73,7 @@ type pulsarCluster struct {
 	t         *testing.T
 	service   string // its name there
 	url       string
-	admin     *pulsarAdmin
+	admin     *pulsartest.Admin
 	client    pulsar.Client
 	namespace string       // where topics are made
 	index     bool         // the broker numbers messages
@@ -106,7 +106,7 @@ func newPulsar(t *testing.T, variable, service string) *pulsarCluster {
 			variable, variable, service)
 	}
 	p := &pulsarCluster{
-		t: t, service: service, url: url, admin: &pulsarAdmin{url: admin}, namespace: "public/default",
+		t: t, service: service, url: url, admin: &pulsartest.Admin{URL: admin}, namespace: "public/default",
 		index: true, forgets: 4 * time.Second, producers: map[Place]pulsar.Producer{}, logs: map[Place][]stored{},
 	}
 	p.client = p.newClient(pulsar.ClientOptions{})
@@ -143,31 +143,27 @@ func (p *pulsarCluster) NewStream(ctx context.Context, partitions int) (string, 
 	if p.namespace != "public/default" {
 		stream = "persistent://" + p.namespace + "/" + stream
 	}
-	if err := p.admin.do(ctx, "PUT", p.path(stream)+"/partitions", partitions, nil); err != nil {
+	if err := p.admin.Create(ctx, p.topic(stream), partitions); err != nil {
 		return "", fmt.Errorf("create topic %s: %w", stream, err)
 	}
 	p.t.Cleanup(func() {
 		p.forget(stream)
-		_ = p.admin.do(context.WithoutCancel(ctx), "DELETE", p.path(stream)+"/partitions?force=true", nil, nil)
+		_ = p.admin.Remove(context.WithoutCancel(ctx), p.topic(stream), partitions)
 	})
 	return stream, nil
 }
 
 // full returns the name of a partition as a topic of its own.
 func (p *pulsarCluster) full(place Place) string {
-	stream := place.Stream
-	if !strings.Contains(stream, "://") {
-		stream = "persistent://public/default/" + stream
-	}
-	return fmt.Sprintf("%s-partition-%d", stream, place.Partition)
+	return fmt.Sprintf("%s-partition-%d", p.topic(place.Stream), place.Partition)
 }
 
-// path returns where the admin finds a stream.
-func (p *pulsarCluster) path(stream string) string {
-	if !strings.Contains(stream, "://") {
-		stream = "persistent://public/default/" + stream
+// topic returns the full name of a stream.
+func (p *pulsarCluster) topic(stream string) string {
+	if strings.Contains(stream, "://") {
+		return stream
 	}
-	return strings.Replace(stream, "://", "/", 1)
+	return "persistent://public/default/" + stream
 }
 
 // Produce writes messages and fills in their offsets.
@@ -274,7 +270,7 @@ func (p *pulsarCluster) Progress(ctx context.Context, stream, group string) (map
 	p.mu.Unlock()
 	all := map[int32]*commit.Progress{}
 	for n, log := range logs {
-		c, err := p.admin.cursor(ctx, p.path(stream)+"-partition-"+strconv.Itoa(int(n)), subscription(group))
+		c, err := p.cursor(ctx, p.full(Place{stream, n}), subscription(group))
 		if err != nil {
 			return nil, fmt.Errorf("%s/%d: %w", stream, n, err)
 		}
@@ -315,7 +311,7 @@ func (p *pulsarCluster) MoveLeaders(ctx context.Context, stream string) error {
 	p.moving.Lock()
 	defer p.moving.Unlock()
 	p.endProducers(stream)
-	return p.admin.do(ctx, "PUT", p.path(stream)+"/unload", nil, nil)
+	return p.admin.Unload(ctx, p.topic(stream))
 }
 
 // endProducers ends those of a stream, or all, before they lose their connection: one of the client library that connects
@@ -367,12 +363,8 @@ func TestLivePulsarStore(t *testing.T) {
 	p := newPulsar(t, "KEYSTRAND_PULSAR", "pulsar")
 	p.batch, p.store = 20, newStoreServer(t)
 	p.index = false // with a store offsets are packed
-	p.strict(t)
 	// A log of which all is settled would be empty, and of an empty log the source believes no store.
-	keep := map[string]int{"retentionTimeInMinutes": -1, "retentionSizeInMB": -1}
-	if err := p.admin.do(t.Context(), http.MethodPost, "namespaces/"+p.namespace+"/retention", keep, nil); err != nil {
-		t.Fatal(err)
-	}
+	p.strict(t, map[string]any{"retention": map[string]int{"retentionTimeInMinutes": -1, "retentionSizeInMB": -1}})
 	runSome(t, p, "MembersAreKilled", "MembersAreFrozen", "NodeRestarts")
 }
 

@@ -3,12 +3,12 @@ package pulsar
 import (
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"testing"
 	"time"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/internal/pulsartest"
 )
 
 // Against a real broker: KEYSTRAND_PULSAR and KEYSTRAND_PULSAR_ADMIN, as for the live tests.
@@ -20,9 +20,8 @@ func BenchmarkLiveWrite(b *testing.B) {
 	for _, mix := range []bool{false, true} {
 		for _, keys := range []int{10, 1000} {
 			b.Run(fmt.Sprintf("mixed=%v/keys=%d", mix, keys), func(b *testing.B) {
-				l := &live{url: url, admin: admin}
-				name := fmt.Sprintf("public/default/sink-benchmark-%d", time.Now().UnixNano())
-				if err := l.ask(b.Context(), http.MethodPut, "persistent/"+name+"/partitions", "4"); err != nil {
+				name := fmt.Sprintf("persistent://public/default/sink-benchmark-%d", time.Now().UnixNano())
+				if err := (&pulsartest.Admin{URL: admin}).Create(b.Context(), name, 4); err != nil {
 					b.Fatal(err)
 				}
 				s, err := New(url, name, Config{MixKeys: mix})

@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -21,6 +20,7 @@ import (
 	"github.com/apache/pulsar-client-go/pulsar/log"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/internal/pulsartest"
 	"github.com/keystrand/keystrand/pipeline"
 	"github.com/keystrand/keystrand/sink"
 	"github.com/keystrand/keystrand/sink/sinktest"
@@ -38,13 +38,14 @@ func liveVariable(t *testing.T, name string) string {
 
 // live is a real broker.
 type live struct {
-	url, admin string
-	client     pulsar.Client
+	url    string
+	admin  *pulsartest.Admin
+	client pulsar.Client
 }
 
 func newLive(t *testing.T) *live {
 	t.Helper()
-	l := &live{url: liveVariable(t, "KEYSTRAND_PULSAR"), admin: liveVariable(t, "KEYSTRAND_PULSAR_ADMIN")}
+	l := &live{url: liveVariable(t, "KEYSTRAND_PULSAR"), admin: &pulsartest.Admin{URL: liveVariable(t, "KEYSTRAND_PULSAR_ADMIN")}}
 	c, err := pulsar.NewClient(pulsar.ClientOptions{URL: l.url, Logger: log.DefaultNopLogger(), OperationTimeout: 30 * time.Second})
 	if err != nil {
 		t.Fatal(err)
@@ -54,28 +55,10 @@ func newLive(t *testing.T) *live {
 	return l
 }
 
-// ask calls the broker's REST interface.
-func (l *live) ask(ctx context.Context, method, path, body string) error {
-	req, err := http.NewRequestWithContext(ctx, method, l.admin+"/admin/v2/"+path, strings.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = res.Body.Close() }()
-	text, err := io.ReadAll(res.Body)
-	if err == nil && res.StatusCode >= 300 {
-		err = fmt.Errorf("%s %s: %s: %s", method, path, res.Status, text)
-	}
-	return err
-}
-
-func (l *live) must(t *testing.T, method, path, body string) {
+// ask calls the broker's web service.
+func (l *live) ask(t *testing.T, path string, body any) {
 	t.Helper()
-	if err := l.ask(t.Context(), method, path, body); err != nil {
+	if err := l.admin.Do(t.Context(), http.MethodPost, path, body, nil); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -83,38 +66,29 @@ func (l *live) must(t *testing.T, method, path, body string) {
 // topic makes a topic of its own with so many partitions (0: without) and deletes it at the end.
 func (l *live) topic(t *testing.T, namespace string, partitions int) string {
 	t.Helper()
-	name := fmt.Sprintf("%s/sink-%s-%d", namespace, strings.ReplaceAll(strings.ToLower(t.Name()), "/", "-"), time.Now().UnixNano())
-	path, kind := "persistent/"+name, ""
-	if partitions > 0 {
-		kind = "/partitions"
-		l.must(t, http.MethodPut, path+kind, fmt.Sprint(partitions))
-	} else {
-		l.must(t, http.MethodPut, path, "")
+	name := fmt.Sprintf("persistent://%s/sink-%s-%d", namespace, strings.ReplaceAll(strings.ToLower(t.Name()), "/", "-"), time.Now().UnixNano())
+	if err := l.admin.Create(t.Context(), name, partitions); err != nil {
+		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := l.ask(context.Background(), http.MethodDelete, path+kind+"?force=true", ""); err != nil {
+		if err := l.admin.Remove(context.Background(), name, partitions); err != nil {
 			t.Log(err)
 		}
 	})
-	return "persistent://" + name
-}
-
-// namespace makes a namespace that keeps what no subscription holds: a ledger that an unload has closed could go else.
-func (l *live) namespace(t *testing.T) string {
-	t.Helper()
-	name := fmt.Sprintf("public/sink-%d", time.Now().UnixNano())
-	l.must(t, http.MethodPut, "namespaces/"+name, "")
-	t.Cleanup(func() {
-		if err := l.ask(context.Background(), http.MethodDelete, "namespaces/"+name, ""); err != nil {
-			t.Log(err)
-		}
-	})
-	l.must(t, http.MethodPost, "namespaces/"+name+"/retention", `{"retentionTimeInMinutes":-1,"retentionSizeInMB":-1}`)
 	return name
 }
 
-func (l *live) unload(ctx context.Context, topic string) error {
-	return l.ask(ctx, http.MethodPut, strings.Replace(topic, "://", "/", 1)+"/unload", "")
+// keep is the policy that keeps what no subscription holds: a ledger that an unload has closed could go else.
+var keep = map[string]int{"retentionTimeInMinutes": -1, "retentionSizeInMB": -1}
+
+// namespace makes a namespace that keeps what is written.
+func (l *live) namespace(t *testing.T) string {
+	t.Helper()
+	name, err := l.admin.Namespace(t.Context(), map[string]any{"retention": keep})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return name
 }
 
 // stored is one message with the entry it stands in.
@@ -215,7 +189,7 @@ func liveContract(t *testing.T, l *live, namespace string, cfg Config) {
 			EmptyIsNull:   true,
 			HeadersAreMap: true,
 			MaxBytes:      5 << 20,
-			Trouble:       func() { go func() { _ = l.unload(context.Background(), topic) }() },
+			Trouble:       func() { go func() { _ = l.admin.Unload(context.Background(), topic) }() },
 			Stored: func(ctx context.Context) ([]keystrand.Message, error) {
 				all, err := l.read(ctx, topic)
 				return plain(all), err
@@ -238,7 +212,7 @@ func TestLiveMixedAndCompressedBatchesKeepTheContract(t *testing.T) {
 func TestLiveDeduplicationLosesNothing(t *testing.T) {
 	l := newLive(t)
 	ns := l.namespace(t)
-	l.must(t, http.MethodPost, "namespaces/"+ns+"/deduplication", "true")
+	l.ask(t, "namespaces/"+ns+"/deduplication", true)
 	for _, mix := range []bool{false, true} {
 		t.Run(fmt.Sprint("mixed ", mix), func(t *testing.T) {
 			liveContract(t, l, ns, Config{MixKeys: mix})
@@ -255,7 +229,7 @@ func liveUnloads(t *testing.T, l *live, namespace string, cfg Config) {
 	var wg sync.WaitGroup
 	writeUntilDurable(t, w, func(int) {
 		wg.Go(func() {
-			if err := l.unload(t.Context(), topic); err != nil {
+			if err := l.admin.Unload(t.Context(), topic); err != nil {
 				t.Log(err) // the broker was at it already
 			}
 		})
@@ -394,7 +368,7 @@ func TestLiveTerminatedTopicIsPermanent(t *testing.T) {
 	if err := w.Write(t.Context(), keyed("a=1")); err != nil {
 		t.Fatal(err)
 	}
-	l.must(t, http.MethodPost, strings.Replace(topic, "://", "/", 1)+"/terminate", "")
+	l.ask(t, pulsartest.Path(topic)+"/terminate", nil)
 	start := time.Now()
 	err := w.Write(t.Context(), keyed("a=2"))
 	if err != nil && time.Since(start) >= 10*time.Second { // the library may swallow the first refusal
@@ -414,8 +388,8 @@ func TestLiveTopicWithASchema(t *testing.T) {
 	l := newLive(t)
 	ns := l.namespace(t)
 	topic := l.topic(t, ns, 0)
-	const schema = `{"type":"STRING","schema":"","properties":{}}`
-	l.must(t, http.MethodPost, "schemas/"+strings.TrimPrefix(topic, "persistent://")+"/schema", schema)
+	schema := map[string]any{"type": "STRING", "schema": "", "properties": map[string]string{}}
+	l.ask(t, "schemas/"+strings.TrimPrefix(topic, "persistent://")+"/schema", schema)
 	w := liveWriter(t, l.url, topic, Config{})
 	if err := w.Write(t.Context(), keyed("a=1")); err != nil {
 		t.Fatal(err)
@@ -424,9 +398,9 @@ func TestLiveTopicWithASchema(t *testing.T) {
 		t.Errorf("stored are %v", got)
 	}
 
-	l.must(t, http.MethodPost, "namespaces/"+ns+"/schemaValidationEnforced", "true")
+	l.ask(t, "namespaces/"+ns+"/schemaValidationEnforced", true)
 	strict := l.topic(t, ns, 0)
-	l.must(t, http.MethodPost, "schemas/"+strings.TrimPrefix(strict, "persistent://")+"/schema", schema)
+	l.ask(t, "schemas/"+strings.TrimPrefix(strict, "persistent://")+"/schema", schema)
 	err := liveWriter(t, l.url, strict, Config{}).Write(t.Context(), keyed("a=1"))
 	if p, ok := errors.AsType[*sink.PartialError](err); ok {
 		err = p.Errs[0]
@@ -441,8 +415,8 @@ func TestLiveQuotaIsBackPressure(t *testing.T) {
 	ns := l.namespace(t)
 	for _, policy := range []string{"producer_exception", "producer_request_hold"} {
 		t.Run(policy, func(t *testing.T) {
-			l.must(t, http.MethodPost, "namespaces/"+ns+"/backlogQuota?backlogQuotaType=destination_storage",
-				fmt.Sprintf(`{"limitSize":20000,"limitTime":-1,"policy":%q}`, policy))
+			l.ask(t, "namespaces/"+ns+"/backlogQuota?backlogQuotaType=destination_storage",
+				map[string]any{"limitSize": 20_000, "limitTime": -1, "policy": policy})
 			topic := l.topic(t, ns, 0)
 			c, err := l.client.Subscribe(pulsar.ConsumerOptions{Topic: topic, SubscriptionName: "s"})
 			if err != nil {
@@ -546,7 +520,7 @@ func TestLiveRefusals(t *testing.T) {
 func TestLiveMissingTopicAndNamespace(t *testing.T) {
 	l := newLive(t)
 	ns := l.namespace(t)
-	l.must(t, http.MethodPost, "namespaces/"+ns+"/autoTopicCreation", `{"allowAutoTopicCreation":false}`)
+	l.ask(t, "namespaces/"+ns+"/autoTopicCreation", map[string]bool{"allowAutoTopicCreation": false})
 	for _, topic := range []string{"persistent://" + ns + "/absent", "persistent://public/nowhere/absent", "persistent://noone/nowhere/absent"} {
 		t.Run(topic, func(t *testing.T) {
 			start := time.Now()

@@ -78,10 +78,10 @@ func (l live) env(t *testing.T, cfg Config) sourcetest.Env {
 	const partitions = 3
 	// Not where brokers make topics by themselves: between its end and its begin, the source would have one made by asking.
 	topic := fmt.Sprintf("persistent://%s/t%d", l.strict(t), time.Now().UnixNano())
-	if err := l.create(t.Context(), topic, partitions); err != nil {
+	if err := l.admin.Create(t.Context(), topic, partitions); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = l.remove(context.Background(), topic, partitions) })
+	t.Cleanup(func() { _ = l.admin.Remove(context.Background(), topic, partitions) })
 	producers := make(map[int32]pulsar.Producer)
 	joined := 0
 	env := sourcetest.Env{
@@ -109,10 +109,10 @@ func (l live) env(t *testing.T, cfg Config) sourcetest.Env {
 				p.Close()
 			}
 			clear(producers)
-			if err := l.remove(t.Context(), topic, partitions); err != nil {
+			if err := l.admin.Remove(t.Context(), topic, partitions); err != nil {
 				return err
 			}
-			return l.create(t.Context(), topic, partitions)
+			return l.admin.Create(t.Context(), topic, partitions)
 		},
 		Crash: crash,
 		// Not by an unload: the broker may forget in that what it has just confirmed.

@@ -26,6 +26,7 @@ import (
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/internal/pulsartest"
 	"github.com/keystrand/keystrand/source"
 )
 
@@ -37,27 +38,22 @@ var namespaces struct {
 }
 
 // strict is a namespace in which brokers do not create topics by themselves. It is one for all tests, which give their
-// topics names of their own, and it stays: while a namespace goes, the broker (4.0.8) cuts the connection over which it
-// reads the policies of all namespaces, and answers who attaches to any topic meanwhile with UnknownError.
+// topics names of their own.
 func (l live) strict(t *testing.T) string {
 	t.Helper()
 	namespaces.Lock()
 	defer namespaces.Unlock()
-	if ns := namespaces.made[l.admin]; ns != "" {
+	if ns := namespaces.made[l.admin.URL]; ns != "" {
 		return ns
 	}
-	ns := fmt.Sprintf("public/n%d", time.Now().UnixNano())
-	if _, err := l.call(t.Context(), http.MethodPut, "namespaces/"+ns, nil); err != nil {
-		t.Fatal(err)
-	}
-	off := map[string]bool{"allowAutoTopicCreation": false}
-	if _, err := l.call(t.Context(), http.MethodPost, "namespaces/"+ns+"/autoTopicCreation", off); err != nil {
+	ns, err := l.admin.Namespace(t.Context(), map[string]any{"autoTopicCreation": map[string]bool{"allowAutoTopicCreation": false}})
+	if err != nil {
 		t.Fatal(err)
 	}
 	if namespaces.made == nil {
 		namespaces.made = make(map[string]string)
 	}
-	namespaces.made[l.admin] = ns
+	namespaces.made[l.admin.URL] = ns
 	return ns
 }
 
@@ -142,12 +138,12 @@ func TestLiveTopicThatComesLaterAndGoes(t *testing.T) {
 	t.Parallel()
 	l := liveBroker(t)
 	topic := "persistent://" + l.strict(t) + "/late"
-	t.Cleanup(func() { _ = l.remove(context.Background(), topic, 2) })
+	t.Cleanup(func() { _ = l.admin.Remove(context.Background(), topic, 2) })
 	cfg := l.config(t)
 	cfg.WatchTopics, cfg.WatchInterval = true, time.Second
 	r := l.reader(t, cfg, "s", topic)
-	time.AfterFunc(2*time.Second, func() { _ = l.create(context.Background(), topic, 2) }) // real time: a broker is asked
-	l.goes(t, r, topic, func() error { return l.remove(t.Context(), topic, 2) }, func() error { return l.create(t.Context(), topic, 2) })
+	time.AfterFunc(2*time.Second, func() { _ = l.admin.Create(context.Background(), topic, 2) }) // real time: a broker is asked
+	l.goes(t, r, topic, func() error { return l.admin.Remove(t.Context(), topic, 2) }, func() error { return l.admin.Create(t.Context(), topic, 2) })
 }
 
 // Whoever attaches to a partition makes it there: the source's candidate, which comes back at once, and producers. What was
@@ -162,8 +158,7 @@ func TestLiveTopicGoesWhereBrokersMakeTopics(t *testing.T) {
 	l.goes(t, r, topic, func() error {
 		var errs []error
 		for n := range int32(2) {
-			_, err := l.call(t.Context(), http.MethodDelete, path(partitionName(topic, n))+"?force=true", nil)
-			errs = append(errs, err)
+			errs = append(errs, l.admin.Remove(t.Context(), partitionName(topic, n), 0))
 		}
 		return errors.Join(errs...)
 	}, func() error { return nil })
@@ -483,7 +478,7 @@ func TestLiveTopicIsUnloadedAndTerminated(t *testing.T) {
 			p := r.accept()
 			msgs := read(t, p, 30)
 			settle(t, p, msgs[20].Offset)
-			if _, err := l.call(t.Context(), http.MethodPut, path(topic)+"/unload", nil); err != nil {
+			if err := l.admin.Unload(t.Context(), topic); err != nil {
 				t.Fatal(err)
 			}
 			if err := send(t.Context(), l.producer(t, topic, nil), numbered(50, 60)...); err != nil {
@@ -510,7 +505,7 @@ func TestLiveTopicIsUnloadedAndTerminated(t *testing.T) {
 				}
 			}
 			settle(t, q, more[59-first].Offset+1)
-			if _, err := l.call(t.Context(), http.MethodPost, path(topic)+"/terminate", nil); err != nil {
+			if err := l.admin.Do(t.Context(), http.MethodPost, pulsartest.Path(topic)+"/terminate", nil, nil); err != nil {
 				t.Fatal(err)
 			}
 			// At the end of a topic the library closes the connection, and again when a consumer attaches there, unless the broker
@@ -562,7 +557,7 @@ func TestLiveSubscriptionIsDeletedUnderItsReader(t *testing.T) {
 	p := r.accept()
 	msgs := read(t, p, 10)
 	settle(t, p, msgs[4].Offset)
-	if _, err := l.call(t.Context(), http.MethodDelete, path(topic)+"/subscription/s?force=true", nil); err != nil {
+	if err := l.admin.Do(t.Context(), http.MethodDelete, pulsartest.Path(topic)+"/subscription/s?force=true", nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	lost(t, p)
@@ -634,16 +629,16 @@ func TestLivePattern(t *testing.T) {
 	ns := l.strict(t)
 	make1 := func(name string, partitions int) string {
 		topic := "persistent://" + ns + "/" + name
-		if err := l.create(t.Context(), topic, partitions); err != nil {
+		if err := l.admin.Create(t.Context(), topic, partitions); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = l.remove(context.Background(), topic, partitions) })
+		t.Cleanup(func() { _ = l.admin.Remove(context.Background(), topic, partitions) })
 		return topic
 	}
 	first := make1("orders-a", 2)
 	make1("other", 0)
 	cfg := l.config(t)
-	cfg.Pattern, cfg.Namespace, cfg.AdminURL, cfg.WatchInterval = regexp.MustCompile(`/orders-.$`), ns, l.admin, time.Second
+	cfg.Pattern, cfg.Namespace, cfg.AdminURL, cfg.WatchInterval = regexp.MustCompile(`/orders-.$`), ns, l.admin.URL, time.Second
 	r := l.reader(t, cfg, "s")
 	got := map[string]bool{r.accept().ID().Stream: true, r.accept().ID().Stream: true}
 	if !got[first] || len(got) != 1 {

@@ -3,13 +3,9 @@ package pulsar
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
 	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -17,12 +13,13 @@ import (
 	"github.com/apache/pulsar-client-go/pulsar/log"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/internal/pulsartest"
 )
 
 // live is a real broker.
 type live struct {
-	url, admin string
-	token      string
+	url   string
+	admin *pulsartest.Admin
 }
 
 func liveEnv(tb testing.TB, name, service string) string {
@@ -37,76 +34,29 @@ func liveEnv(tb testing.TB, name, service string) string {
 // liveBroker is a broker with everything switched on that the source can use.
 func liveBroker(t *testing.T) live {
 	t.Helper()
-	return live{url: liveEnv(t, "KEYSTRAND_PULSAR", "pulsar"), admin: liveEnv(t, "KEYSTRAND_PULSAR_ADMIN", "pulsar")}
+	return liveAt(t, "KEYSTRAND_PULSAR", "pulsar")
 }
 
 // liveDefault is a broker as it comes: it gives no index, and ignores acknowledgements within a batch.
 func liveDefault(t *testing.T) live {
 	t.Helper()
-	return live{url: liveEnv(t, "KEYSTRAND_PULSAR_DEFAULT", "pulsar-default"), admin: liveEnv(t, "KEYSTRAND_PULSAR_DEFAULT_ADMIN", "pulsar-default")}
+	return liveAt(t, "KEYSTRAND_PULSAR_DEFAULT", "pulsar-default")
 }
 
-// call asks the broker's web service; 404 and 412 (not found) are errors like others.
-func (l live) call(ctx context.Context, method, path string, body any) (string, error) {
-	var b []byte
-	if body != nil {
-		var err error
-		if b, err = json.Marshal(body); err != nil {
-			return "", err
-		}
-	}
-	req, err := http.NewRequestWithContext(ctx, method, l.admin+"/admin/v2/"+path, bytes.NewReader(b))
-	if err != nil {
-		return "", err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	if l.token != "" {
-		req.Header.Set("Authorization", "Bearer "+l.token)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode >= 300 {
-		err = fmt.Errorf("%s %s: %s: %.300s", method, path, resp.Status, text)
-	}
-	return string(text), err
+func liveAt(t *testing.T, name, service string) live {
+	t.Helper()
+	return live{url: liveEnv(t, name, service), admin: &pulsartest.Admin{URL: liveEnv(t, name+"_ADMIN", service)}}
 }
 
 // topic makes a topic of its own for a test, with this many partitions, or none.
 func (l live) topic(t *testing.T, partitions int) string {
 	t.Helper()
 	name := fmt.Sprintf("persistent://public/default/t%d", time.Now().UnixNano())
-	if err := l.create(t.Context(), name, partitions); err != nil {
+	if err := l.admin.Create(t.Context(), name, partitions); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = l.remove(context.Background(), name, partitions) })
+	t.Cleanup(func() { _ = l.admin.Remove(context.Background(), name, partitions) })
 	return name
-}
-
-// path is where the web service keeps a topic.
-func path(topic string) string { return strings.Replace(topic, "://", "/", 1) }
-
-func (l live) create(ctx context.Context, topic string, partitions int) error {
-	var err error
-	if partitions == 0 {
-		_, err = l.call(ctx, http.MethodPut, path(topic), nil)
-	} else {
-		_, err = l.call(ctx, http.MethodPut, path(topic)+"/partitions", partitions)
-	}
-	return err
-}
-
-func (l live) remove(ctx context.Context, topic string, partitions int) error {
-	var err error
-	if partitions == 0 {
-		_, err = l.call(ctx, http.MethodDelete, path(topic)+"?force=true", nil)
-	} else {
-		_, err = l.call(ctx, http.MethodDelete, path(topic)+"/partitions?force=true", nil)
-	}
-	return err
 }
 
 // client is a client for what tests do beside the source.

@@ -1,0 +1,183 @@
+// Package pulsartest asks the web service of a real Pulsar for what live tests need: topics, namespaces, an unload.
+package pulsartest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"github.com/keystrand/keystrand/internal/pulsarname"
+)
+
+const (
+	guard    = time.Minute            // against a hang; no request of a test takes as long, with all its tries
+	interval = 250 * time.Millisecond // between tries
+)
+
+// Admin is the web service of a broker. Any number of goroutines may use one at once.
+type Admin struct {
+	URL       string
+	Token     string            // none, if empty
+	Transport http.RoundTripper // http.DefaultTransport, if nil
+}
+
+// StatusError is an answer that is not 2xx.
+type StatusError struct {
+	Status int
+	Text   string
+}
+
+func (e *StatusError) Error() string { return fmt.Sprintf("status %d: %s", e.Status, e.Text) }
+
+// Path returns where the web service keeps a topic, which has its full name.
+func Path(topic string) string { return strings.Replace(topic, "://", "/", 1) }
+
+// Do sends a request; body and answer are JSON, nil: none. It asks again, for a minute, while the answer is 5xx: what tests
+// ask for is sound, but a broker (4.0.8) loses races with itself, such as that of a topic's termination with the ledger that
+// is opened for it. A topic that such a try has made or deleted after all is no error of the next one.
+func (a *Admin) Do(ctx context.Context, method, path string, body, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, guard)
+	defer cancel()
+	text, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	if body == nil {
+		text = nil
+	}
+	tries := 0
+	return retry(ctx, func() (bool, error) {
+		tries++
+		err := a.once(ctx, method, path, text, answer)
+		status := statusOf(err)
+		if tries > 1 && (method == http.MethodPut && status == http.StatusConflict || method == http.MethodDelete && status == http.StatusNotFound) {
+			return false, nil
+		}
+		if err != nil {
+			err = fmt.Errorf("%s %s: %w", method, path, err)
+		}
+		return status >= http.StatusInternalServerError, err
+	})
+}
+
+// Create makes a topic with so many partitions, 0: without any.
+func (a *Admin) Create(ctx context.Context, topic string, partitions int) error {
+	if partitions == 0 {
+		return a.Do(ctx, http.MethodPut, Path(topic), nil, nil)
+	}
+	return a.Do(ctx, http.MethodPut, Path(topic)+"/partitions", partitions, nil)
+}
+
+// Remove deletes a topic with so many partitions, and what comes back of it: until the broker has forgotten the whole, it
+// makes a partition that is gone for everybody who attaches, and while there is one it refuses to make the topic anew.
+func (a *Admin) Remove(ctx context.Context, topic string, partitions int) error {
+	if partitions == 0 {
+		return a.remove(ctx, topic)
+	}
+	ctx, cancel := context.WithTimeout(ctx, guard)
+	defer cancel()
+	if err := a.Do(ctx, http.MethodDelete, Path(topic)+"/partitions?force=true", nil, nil); err != nil {
+		return err
+	}
+	namespace := Path(topic)[:strings.LastIndexByte(Path(topic), '/')]
+	return retry(ctx, func() (bool, error) {
+		var topics []string
+		if err := a.Do(ctx, http.MethodGet, namespace, nil, &topics); err != nil {
+			return false, err
+		}
+		var left error
+		for _, t := range topics {
+			if !strings.HasPrefix(t, topic+pulsarname.PartitionSuffix) {
+				continue
+			}
+			left = fmt.Errorf("%s comes again", t)
+			if err := a.remove(ctx, t); err != nil && statusOf(err) != http.StatusNotFound {
+				return false, err
+			}
+		}
+		return left != nil, left
+	})
+}
+
+func (a *Admin) remove(ctx context.Context, topic string) error {
+	return a.Do(ctx, http.MethodDelete, Path(topic)+"?force=true", nil, nil)
+}
+
+// Namespace makes a namespace with a name of its own and sets its policies. It stays: while a namespace goes, the broker
+// (4.0.8) cuts the connection over which it reads the policies of all of them, and answers who attaches to any topic
+// meanwhile with UnknownError.
+func (a *Admin) Namespace(ctx context.Context, policies map[string]any) (string, error) {
+	name := fmt.Sprintf("public/test-%d", time.Now().UnixNano())
+	if err := a.Do(ctx, http.MethodPut, "namespaces/"+name, nil, nil); err != nil {
+		return "", err
+	}
+	for policy, value := range policies {
+		if err := a.Do(ctx, http.MethodPost, "namespaces/"+name+"/"+policy, value, nil); err != nil {
+			return "", err
+		}
+	}
+	return name, nil
+}
+
+// Unload closes a topic on its broker, as a cluster does that moves it; who attaches next loads it again.
+func (a *Admin) Unload(ctx context.Context, topic string) error {
+	return a.Do(ctx, http.MethodPut, Path(topic)+"/unload", nil, nil)
+}
+
+// once sends a request once.
+func (a *Admin) once(ctx context.Context, method, path string, body []byte, answer any) error {
+	req, err := http.NewRequestWithContext(ctx, method, a.URL+"/admin/v2/"+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if a.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+a.Token)
+	}
+	client := http.Client{Transport: a.Transport}
+	res, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode/100 != 2 {
+		err = &StatusError{Status: res.StatusCode, Text: string(text)}
+	}
+	if err == nil && answer != nil {
+		err = json.Unmarshal(text, answer)
+	}
+	return err
+}
+
+func statusOf(err error) int {
+	if s, ok := errors.AsType[*StatusError](err); ok {
+		return s.Status
+	}
+	return 0
+}
+
+// retry calls f while it says that it wants to be called again, and returns its last error.
+func retry(ctx context.Context, f func() (again bool, err error)) error {
+	var last error
+	err := backoff.Retry(func() error {
+		again, err := f()
+		last = err
+		if err != nil && !again {
+			err = backoff.Permanent(err)
+		}
+		return err
+	}, backoff.WithContext(backoff.NewConstantBackOff(interval), ctx))
+	if err != nil && last != nil {
+		return last // which says more than that the time is over
+	}
+	return err
+}
