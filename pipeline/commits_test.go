@@ -220,12 +220,7 @@ func TestTenHandledEightCommittedRepeatsExactlyTwo(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		log.Close()
-		again := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), l)).Handle(l.handler(nothing)))
-		if err := again.wait(); err != nil {
-			t.Fatal(err)
-		}
-		l.checkAllSettled()
+		readOn(t, log, l)
 		return l.repeats()
 	}
 	t.Run("crash", func(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/pipeline"
 	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/memory"
 )
 
 // spy is a source that stands between a pipeline and another source and holds the pipeline to the contract: no two
@@ -393,6 +394,16 @@ func (r *running) wait() error {
 	}
 	r.cancel(nil)
 	return r.err
+}
+
+// readOn has another member read a log to its end, after a crash or a stop, and looks whether all is settled then.
+func readOn(t *testing.T, log *memory.Log, l *ledger) {
+	t.Helper()
+	log.Close()
+	if err := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), l)).Handle(l.handler(nothing))).wait(); err != nil {
+		t.Fatal(err)
+	}
+	l.checkAllSettled()
 }
 
 // part returns the snapshot of one partition.

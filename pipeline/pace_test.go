@@ -62,12 +62,7 @@ func TestCommitsKeepTheirIntervalAndSoBoundTheReplays(t *testing.T) {
 				if err := run.wait(); !errors.Is(err, memory.ErrCrashed) {
 					t.Fatal(err)
 				}
-				log.Close()
-				again := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), l)).Handle(l.handler(nothing)))
-				if err := again.wait(); err != nil {
-					t.Fatal(err)
-				}
-				l.checkAllSettled()
+				readOn(t, log, l)
 				repeats := map[int32]int{}
 				for at, times := range l.settled {
 					repeats[at.partition] += times - 1
