@@ -47,6 +47,7 @@ type run struct {
 	count   int // messages settled
 	owners  map[Place]string
 	begun   map[string]bool // members whose pipeline runs
+	broken  *Report         // the promises that are, if any
 }
 
 func newRun(t *testing.T, c Cluster, s scenario) *run {
@@ -111,6 +112,9 @@ func (r *run) close() {
 	}
 	if r.t.Failed() {
 		r.tellLogs()
+		if r.broken != nil {
+			r.t.Logf("as said above the logs, the history breaks promises:\n%v", r.broken) // where only the end of all this is shown
+		}
 	}
 	_ = r.record.Close()
 	_ = r.tail.Close()
@@ -314,7 +318,14 @@ func (r *run) tellBroken() {
 	report.Violations = slices.DeleteFunc(report.Violations, func(v Violation) bool { return v.Rule == RuleLost || v.Rule == RuleConserve })
 	delete(report.Counts, RuleLost)
 	delete(report.Counts, RuleConserve)
+	r.hold(report)
+}
+
+// hold fails the test when promises are broken.
+func (r *run) hold(report *Report) {
+	r.t.Helper()
 	if len(report.Violations) > 0 {
+		r.broken = report
 		r.t.Errorf("the history breaks promises:\n%v", report)
 	}
 }
@@ -340,8 +351,6 @@ func (r *run) check(stuck string) *Report {
 	}
 	report := Check(h)
 	r.t.Log(report.Figures)
-	if len(report.Violations) > 0 {
-		r.t.Errorf("the history breaks promises:\n%v", report)
-	}
+	r.hold(report)
 	return report
 }
