@@ -29,7 +29,7 @@ type checker struct {
 	first   int64            // time of the first and the last event
 	last    int64
 	now     int  // number of the event
-	crashed bool // a node of the service was killed, and is not back
+	crashed bool // a node of the service was killed or stopped, and is not back
 	crashes int
 }
 
@@ -172,11 +172,13 @@ func (c *checker) happened(e *Event, m *member) {
 	case Continued:
 		m.paused = false
 	case Crashing:
-		c.crashed = true
-		c.crashes++
 		for _, p := range c.places {
 			p.forget(c.h.Forgets)
 		}
+		fallthrough
+	case Stopping:
+		c.crashed = true
+		c.crashes++
 	case Recovered:
 		c.crashed = false
 	case Accepted:

@@ -37,11 +37,12 @@ const (
 	Paused    Kind = 'P' // about to be stopped by SIGSTOP
 	Continued Kind = 'V' // goes on, by SIGCONT
 	Crashing  Kind = 'Z' // a node of the service is about to be killed
+	Stopping  Kind = 'z' // a node is about to be stopped in order, or to give partitions away
 	Recovered Kind = 'Y' // it is back
 )
 
 // byTest are those.
-const byTest = "kKPVZY"
+const byTest = "kKPVZzY"
 
 // How a handler returned.
 const (

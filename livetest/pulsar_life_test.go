@@ -22,7 +22,7 @@ func TestLivePulsarTopicUnloaded(t *testing.T) {
 	for _, batch := range []int{0, 20} {
 		t.Run(fmt.Sprintf("EntriesOf%d", max(batch, 1)), func(t *testing.T) {
 			p := newPulsar(t, "KEYSTRAND_PULSAR", "pulsar")
-			p.batch, p.forgets = batch, time.Second
+			p.batch = batch
 			play(t, p, fewer(scenario{
 				steps: []step{
 					{0, join("a", "b", "c")},
@@ -40,7 +40,7 @@ func TestLivePulsarTopicUnloaded(t *testing.T) {
 
 // unload gives the topics away, and what the broker confirms meanwhile may be gone with them.
 func unload(r *run) {
-	r.record.Write(Event{Kind: Crashing})
+	r.record.Write(Event{Kind: Stopping})
 	defer r.record.Write(Event{Kind: Recovered})
 	moveLeaders(r)
 }

@@ -92,10 +92,12 @@ func freeze(name string) func(*run) {
 
 func restart(node int, kill bool) func(*run) {
 	return func(r *run) {
+		goes := Stopping
 		if kill {
-			r.record.Write(Event{Kind: Crashing})
-			defer r.record.Write(Event{Kind: Recovered})
+			goes = Crashing
 		}
+		r.record.Write(Event{Kind: goes})
+		defer r.record.Write(Event{Kind: Recovered})
 		if err := r.cluster.Restart(r.t.Context(), node, kill); err != nil {
 			r.t.Fatal(err)
 		}
