@@ -29,8 +29,8 @@ type checker struct {
 	first   int64            // time of the first and the last event
 	last    int64
 	now     int  // number of the event
-	crashed bool // a node of the service was killed or stopped, and is not back
-	crashes int
+	ending  bool // a node of the service is being killed or stopped
+	endings int
 }
 
 type ownerID struct {
@@ -165,10 +165,10 @@ func (c *checker) happened(e *Event, m *member) {
 		}
 		fallthrough
 	case Stopping:
-		c.crashed = true
-		c.crashes++
-	case Recovered:
-		c.crashed = false
+		c.ending = true
+		c.endings++
+	case Gone:
+		c.ending = false
 	case Accepted:
 		c.accepted(e)
 	default:

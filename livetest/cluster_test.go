@@ -4,6 +4,8 @@ package livetest
 
 import (
 	"context"
+	"errors"
+	"strconv"
 
 	"github.com/keystrand/keystrand/commit"
 )
@@ -26,10 +28,23 @@ type Cluster interface {
 	// Promises says in a history how the service keeps progress.
 	Promises(h *History)
 
-	// Restart ends a node in order, or at once, and starts it again. It returns when the node answers.
-	Restart(ctx context.Context, node int, kill bool) error
+	// Restart ends a node in order, or at once, and starts it again. It returns when the node answers. note is told Stopping
+	// or Crashing just before the end, and Gone behind it.
+	Restart(ctx context.Context, node int, kill bool, note func(Kind)) error
 	// Nodes returns how many there are.
 	Nodes() int
-	// MoveLeaders gives partitions of the stream other leaders, orderly, without a restart.
-	MoveLeaders(ctx context.Context, stream string) error
+	// MoveLeaders gives partitions of the stream other leaders, orderly, without a restart. note as above, where it matters.
+	MoveLeaders(ctx context.Context, stream string, note func(Kind)) error
+}
+
+// restarts is the Restart of a service that tools/services controls.
+func restarts(ctx context.Context, control func(context.Context, ...string) error, service string, node int, kill bool, note func(Kind)) error {
+	end, going := "stop", Stopping
+	if kill {
+		end, going = "kill", Crashing
+	}
+	note(going)
+	err := control(ctx, end, service, strconv.Itoa(node))
+	note(Gone)
+	return errors.Join(err, control(ctx, "start", service, strconv.Itoa(node)))
 }

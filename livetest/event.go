@@ -38,7 +38,7 @@ const (
 	Continued Kind = 'V' // goes on, by SIGCONT
 	Crashing  Kind = 'Z' // a node of the service is about to be killed
 	Stopping  Kind = 'z' // a node is about to be stopped in order, or to give partitions away
-	Recovered Kind = 'Y' // it is back
+	Gone      Kind = 'Y' // it has ended, or given them away: what is confirmed from now on is another's word
 )
 
 // byTest are those.

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -175,12 +174,8 @@ func (k *kafkaCluster) Progress(ctx context.Context, stream, group string) (map[
 }
 
 // Restart ends a node and starts it again.
-func (k *kafkaCluster) Restart(ctx context.Context, node int, kill bool) error {
-	end := "stop"
-	if kill {
-		end = "kill"
-	}
-	return errors.Join(k.control(ctx, end, k.service, strconv.Itoa(node)), k.control(ctx, "start", k.service, strconv.Itoa(node)))
+func (k *kafkaCluster) Restart(ctx context.Context, node int, kill bool, note func(Kind)) error {
+	return restarts(ctx, k.control, k.service, node, kill, note)
 }
 
 func (k *kafkaCluster) control(ctx context.Context, args ...string) error {
@@ -217,7 +212,7 @@ func (k *kafkaCluster) inSync(ctx context.Context, stream string) (kadm.TopicDet
 
 // MoveLeaders makes another replica the preferred leader of each partition and elects it, once all are in sync: a node that
 // is back from a restart is not at first, and cannot be elected.
-func (k *kafkaCluster) MoveLeaders(ctx context.Context, stream string) error {
+func (k *kafkaCluster) MoveLeaders(ctx context.Context, stream string, _ func(Kind)) error {
 	topics, err := k.inSync(ctx, stream)
 	if err != nil {
 		return err

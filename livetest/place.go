@@ -16,7 +16,7 @@ type place struct {
 	settled  []bool        // by anybody
 	last     []int         // the event that settled it last, by who owned the place then
 	acked    []int64       // when a commit that claims it was stored; 0: not yet, or it came again since
-	forgot   []bool        // a crash of the service may have taken that with it
+	forgot   []bool        // the service may have forgotten that when it ended
 
 	owners    map[int64]*owner // by epoch
 	newest    *owner
@@ -53,7 +53,7 @@ type owner struct {
 	late        int  // messages an older owner has settled meanwhile: this one hands them out, and need not know
 	checked     int  // index of the first message at or above the highest frontier tried
 	frozen      bool // its process was stopped while it owned the place
-	crashes     int  // of the service, that were over when it began
+	endings     int  // of nodes of the service, that were over when it began
 	lost        bool
 	released    bool
 	cancelled   int64 // when a handler was seen to have been told to end, by its process's clock; 0: none was

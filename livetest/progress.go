@@ -39,8 +39,8 @@ func (c *checker) accepted(e *Event) {
 	o.checked = p.from(e.Progress.Frontier)
 	o.restored = o.tries(e.Progress)
 	o.try, o.stored = o.restored, o.restored
-	if o.crashes = c.crashes; c.crashed {
-		o.crashes--
+	if o.endings = c.endings; c.ending {
+		o.endings--
 	}
 	p.owners[e.Epoch], p.newest = o, o
 }
@@ -164,8 +164,8 @@ func (c *checker) stored(e *Event, o *owner) {
 	}
 	t.replays = int(e.Number)
 	o.stored = t
-	// What an owner whom a crash has cut off writes after it, it was told before it, or meanwhile.
-	p.confirm(t.progress, e.At, c.crashed || c.evicted[o.id] && o.crashes < c.crashes)
+	// What an owner whom the end of a node has cut off writes after it, it was told before it, or meanwhile.
+	p.confirm(t.progress, e.At, c.ending || c.evicted[o.id] && o.endings < c.endings)
 	if p.stored == nil || p.stored.number < t.number {
 		p.stored = t
 	}

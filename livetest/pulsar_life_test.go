@@ -26,23 +26,16 @@ func TestLivePulsarTopicUnloaded(t *testing.T) {
 			play(t, p, fewer(scenario{
 				steps: []step{
 					{0, join("a", "b", "c")},
-					{0.15, unload},
-					{0.30, unload},
+					{0.15, moveLeaders},
+					{0.30, moveLeaders},
 					{0.45, leave("b")},
-					{0.50, unload},
+					{0.50, moveLeaders},
 					{0.70, join("d")},
-					{0.75, unload},
+					{0.75, moveLeaders},
 				},
 			}))
 		})
 	}
-}
-
-// unload gives the topics away, and what the broker confirms meanwhile may be gone with them.
-func unload(r *run) {
-	r.record.Write(Event{Kind: Stopping})
-	defer r.record.Write(Event{Kind: Recovered})
-	moveLeaders(r)
 }
 
 // TestLivePulsarPartitionsAreAdded: partitions that are added are read from their first message on, and the others do not
@@ -88,8 +81,8 @@ func TestLivePulsarSubscriptionDeleted(t *testing.T) {
 		steps: []step{
 			{0, join("a", "b")},
 			{0.5, func(r *run) {
-				r.record.Write(Event{Kind: Crashing})
-				defer r.record.Write(Event{Kind: Recovered})
+				r.note(Crashing)
+				defer r.note(Gone)
 				p.each(r, http.MethodDelete, "/subscription/"+r.group+"?force=true")
 			}},
 		},

@@ -5,12 +5,10 @@ package livetest
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -282,15 +280,11 @@ func (p *pulsarCluster) Progress(ctx context.Context, stream, group string) (map
 }
 
 // Restart ends the broker and starts it again.
-func (p *pulsarCluster) Restart(ctx context.Context, node int, kill bool) error {
+func (p *pulsarCluster) Restart(ctx context.Context, node int, kill bool, note func(Kind)) error {
 	p.moving.Lock()
 	defer p.moving.Unlock()
 	p.endProducers("")
-	end := "stop"
-	if kill {
-		end = "kill"
-	}
-	return errors.Join(p.control(ctx, end, p.service, strconv.Itoa(node)), p.control(ctx, "start", p.service, strconv.Itoa(node)))
+	return restarts(ctx, p.control, p.service, node, kill, note)
 }
 
 func (p *pulsarCluster) control(ctx context.Context, args ...string) error {
@@ -306,11 +300,13 @@ func (p *pulsarCluster) control(ctx context.Context, args ...string) error {
 }
 
 // MoveLeaders unloads the partitions of the stream: the broker closes everything that has to do with them, and loads them
-// again for the first who comes.
-func (p *pulsarCluster) MoveLeaders(ctx context.Context, stream string) error {
+// again for the first who comes. What it confirms meanwhile may be gone with them.
+func (p *pulsarCluster) MoveLeaders(ctx context.Context, stream string, note func(Kind)) error {
 	p.moving.Lock()
 	defer p.moving.Unlock()
 	p.endProducers(stream)
+	note(Stopping)
+	defer note(Gone)
 	return p.admin.Unload(ctx, p.topic(stream))
 }
 

@@ -47,7 +47,7 @@ type run struct {
 	count   int // messages settled
 	owners  map[Place]string
 	begun   map[string]bool // members whose pipeline runs
-	broken  *Report         // the promises that are, if any
+	broken  *Report         // what check has found, if promises are broken
 }
 
 func newRun(t *testing.T, c Cluster, s scenario) *run {
@@ -104,6 +104,9 @@ func dirOf(t *testing.T) string {
 	}
 	return dir
 }
+
+// note writes an event of the test itself.
+func (r *run) note(k Kind) { r.record.Write(Event{Kind: k}) }
 
 func (r *run) close() {
 	for _, m := range r.members {

@@ -92,20 +92,14 @@ func freeze(name string) func(*run) {
 
 func restart(node int, kill bool) func(*run) {
 	return func(r *run) {
-		goes := Stopping
-		if kill {
-			goes = Crashing
-		}
-		r.record.Write(Event{Kind: goes})
-		defer r.record.Write(Event{Kind: Recovered})
-		if err := r.cluster.Restart(r.t.Context(), node, kill); err != nil {
+		if err := r.cluster.Restart(r.t.Context(), node, kill, r.note); err != nil {
 			r.t.Fatal(err)
 		}
 	}
 }
 
 func moveLeaders(r *run) {
-	if err := r.cluster.MoveLeaders(r.t.Context(), r.stream); err != nil {
+	if err := r.cluster.MoveLeaders(r.t.Context(), r.stream, r.note); err != nil {
 		r.t.Fatal(err)
 	}
 }

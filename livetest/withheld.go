@@ -13,7 +13,7 @@ import (
 //   - the last settlements of a key's messages are in their order: when one comes again, all later ones of its key come
 //     again behind it, or were not settled before;
 //   - what comes again was not covered by a commit that was stored, or was among what Stored.Replays said, or its
-//     confirmation is one of those that the service may forget: all while it goes, and the newest before a crash;
+//     confirmation is one of those that the service may forget: all while it ends, and the newest before a kill;
 //   - a commit claims nothing that its owner has begun and not settled, whatever earlier owners have done with it.
 
 // begins notes what a new owner may leave out, and what may come to it again.
@@ -52,12 +52,12 @@ func (c *checker) again(e *Event, o *owner, i int) {
 	o.spent++
 }
 
-// confirm notes that a commit is stored; crashed: by a service that is going, and perhaps forgets it.
-func (p *place) confirm(progress Progress, at int64, crashed bool) {
+// confirm notes that a commit is stored; ending: by a service that perhaps forgets it.
+func (p *place) confirm(progress Progress, at int64, ending bool) {
 	mark := func(from, to int) {
 		for i := from; i < to; i++ {
 			if p.acked[i] == 0 {
-				p.acked[i], p.forgot[i] = at, crashed
+				p.acked[i], p.forgot[i] = at, ending
 			}
 		}
 	}

@@ -36,21 +36,21 @@ func TestCheckerFindsEachBrokenRuleWhereSettledMessagesAreWithheld(t *testing.T)
 			accept("b", 2, 0).handle("b", 2, 0).member(Killed, "b").
 			accept("c", 3, 0).handle("c", 3, 0, 1, 2, 3).commit("c", 3, 4).release("c", 3).withholding(disorderly)},
 		{"the service is killed and forgets what is new", nil, begin().accept("a", 1, 0).handle("a", 1, 0).commit("a", 1, 1).handle("a", 1, 1, 2).commit("a", 1, 3).
-			member(Crashing, "test").member(Recovered, "test").release("a", 1).
+			member(Crashing, "test").member(Gone, "test").release("a", 1).
 			accept("b", 2, 0).handle("b", 2, 1, 2, 3).commit("b", 2, 4).release("b", 2).withholding(disorderly, func(h *History) { h.Forgets = 5 })},
 		{"it forgets what it confirms while it is being killed", nil, begin().accept("a", 1, 0).handle("a", 1, 0).member(Crashing, "test").commit("a", 1, 1).
-			member(Recovered, "test").member(Killed, "a").accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).withholding(disorderly)},
+			member(Gone, "test").member(Killed, "a").accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).withholding(disorderly)},
 		{"it forgets what it confirms while it is being stopped", nil, begin().accept("a", 1, 0).handle("a", 1, 0).member(Stopping, "test").commit("a", 1, 1).
-			member(Recovered, "test").at(Lost, "a", 1, 0, "").release("a", 1).accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).withholding(disorderly)},
+			member(Gone, "test").at(Lost, "a", 1, 0, "").release("a", 1).accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).withholding(disorderly)},
 		{"it is stopped, and forgets what it confirmed just before", []Rule{RuleReplay}, begin().accept("a", 1, 0).handle("a", 1, 0).commit("a", 1, 1).member(Stopping, "test").
-			member(Recovered, "test").at(Lost, "a", 1, 0, "").release("a", 1).accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).
+			member(Gone, "test").at(Lost, "a", 1, 0, "").release("a", 1).accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).
 			withholding(disorderly, func(h *History) { h.Forgets = 5 })},
 		{"what it confirmed while it was being killed is written late", nil, begin().accept("a", 1, 0).handle("a", 1, 0).try("a", 1, 1).member(Crashing, "test").
-			member(Recovered, "test").stored("a", 1).at(Lost, "a", 1, 0, "").release("a", 1).accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).
+			member(Gone, "test").stored("a", 1).at(Lost, "a", 1, 0, "").release("a", 1).accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).
 			withholding(disorderly)},
-		{"who began while it was being killed is cut off, too", nil, begin().member(Crashing, "test").accept("a", 1, 0).handle("a", 1, 0).member(Recovered, "test").commit("a", 1, 1).
+		{"who began while it was being killed is cut off, too", nil, begin().member(Crashing, "test").accept("a", 1, 0).handle("a", 1, 0).member(Gone, "test").commit("a", 1, 1).
 			at(Lost, "a", 1, 0, "").release("a", 1).accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).withholding(disorderly)},
-		{"who began after it keeps what was confirmed", []Rule{RuleReplay}, begin().member(Crashing, "test").member(Recovered, "test").accept("a", 1, 0).handle("a", 1, 0).commit("a", 1, 1).
+		{"who began after it keeps what was confirmed", []Rule{RuleReplay}, begin().member(Crashing, "test").member(Gone, "test").accept("a", 1, 0).handle("a", 1, 0).commit("a", 1, 1).
 			at(Lost, "a", 1, 0, "").release("a", 1).accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).withholding(disorderly)},
 		{"a frozen owner overlaps, and its late acknowledgements count", nil, begin().accept("a", 1, 0).start("a", 1, 0).member(Paused, "a").accept("b", 2, 0).start("b", 2, 0).
 			member(Continued, "a").end("a", 1, 0, Settled).end("b", 2, 0, Settled).commit("b", 2, 1).release("b", 2).commit("a", 1, 1).release("a", 1).
@@ -82,7 +82,7 @@ func TestCheckerFindsEachBrokenRuleWhereSettledMessagesAreWithheld(t *testing.T)
 		{"more of a batch comes again than was said", []Rule{RuleReplay}, begin().accept("a", 1, 0).handle("a", 1, 0, 1, 2).try("a", 1, 3).replays("a", 1, 2).member(Killed, "a").
 			accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).withholding(disorderly)},
 		{"the service forgets what is old", []Rule{RuleReplay}, begin().accept("a", 1, 0).handle("a", 1, 0).commit("a", 1, 1).handle("a", 1, 1, 2).commit("a", 1, 3).
-			member(Crashing, "test").member(Recovered, "test").release("a", 1).
+			member(Crashing, "test").member(Gone, "test").release("a", 1).
 			accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).withholding(disorderly, func(h *History) { h.Forgets = 5 })},
 		{"given back without the last commit", []Rule{RuleReplay}, begin().accept("a", 1, 0).handle("a", 1, 0).commit("a", 1, 1).handle("a", 1, 1, 2).release("a", 1).
 			accept("b", 2, 0).handle("b", 2, 1, 2, 3).commit("b", 2, 4).release("b", 2).withholding()},

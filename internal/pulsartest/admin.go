@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -29,54 +28,62 @@ type Admin struct {
 	Transport http.RoundTripper // http.DefaultTransport, if nil
 }
 
-// StatusError is an answer that is not 2xx.
-type StatusError struct {
-	Status int
-	Text   string
-}
-
-func (e *StatusError) Error() string { return fmt.Sprintf("status %d: %s", e.Status, e.Text) }
-
 // Path returns where the web service keeps a topic, which has its full name.
 func Path(topic string) string { return strings.Replace(topic, "://", "/", 1) }
 
 // Do sends a request; body and answer are JSON, nil: none. It asks again, for a minute, while the answer is 5xx: what tests
 // ask for is sound, but a broker (4.0.8) loses races with itself, such as that of a topic's termination with the ledger that
-// is opened for it. A topic that such a try has made or deleted after all is no error of the next one.
+// is opened for it.
 func (a *Admin) Do(ctx context.Context, method, path string, body, answer any) error {
+	return a.do(ctx, method, path, body, answer, 0)
+}
+
+// do is Do. An answer with the status done to a later try says that an earlier one has done its work after all.
+func (a *Admin) do(ctx context.Context, method, path string, body, answer any, done int) error {
 	ctx, cancel := context.WithTimeout(ctx, guard)
 	defer cancel()
-	text, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	if body == nil {
-		text = nil
+	var text []byte
+	if body != nil {
+		var err error
+		if text, err = json.Marshal(body); err != nil {
+			return err
+		}
 	}
 	tries := 0
 	return retry(ctx, func() (bool, error) {
 		tries++
 		err := a.once(ctx, method, path, text, answer)
-		status := statusOf(err)
-		if tries > 1 && (method == http.MethodPut && status == http.StatusConflict || method == http.MethodDelete && status == http.StatusNotFound) {
+		if tries > 1 && done != 0 && statusOf(err) == done {
 			return false, nil
 		}
 		if err != nil {
 			err = fmt.Errorf("%s %s: %w", method, path, err)
 		}
-		return status >= http.StatusInternalServerError, err
+		return IsFault(err), err
 	})
 }
 
 // Create makes a topic with so many partitions, 0: without any.
 func (a *Admin) Create(ctx context.Context, topic string, partitions int) error {
 	if partitions == 0 {
-		return a.Do(ctx, http.MethodPut, Path(topic), nil, nil)
+		return a.do(ctx, http.MethodPut, Path(topic), nil, nil, http.StatusConflict)
 	}
-	return a.Do(ctx, http.MethodPut, Path(topic)+"/partitions", partitions, nil)
+	err := a.do(ctx, http.MethodPut, Path(topic)+"/partitions", partitions, nil, http.StatusConflict)
+	if err != nil {
+		return err
+	}
+	// A conflict can also be one partition that somebody has made.
+	var made struct{ Partitions int }
+	if err := a.Do(ctx, http.MethodGet, Path(topic)+"/partitions", nil, &made); err != nil {
+		return err
+	}
+	if made.Partitions != partitions {
+		return fmt.Errorf("create %s: it has %d partitions, want %d", topic, made.Partitions, partitions)
+	}
+	return nil
 }
 
-// Remove deletes a topic with so many partitions, and what comes back of it: until the broker has forgotten the whole, it
+// Remove deletes a topic with so many partitions, 0: without any, and of those what comes back: until the broker has forgotten the whole, it
 // makes a partition that is gone for everybody who attaches, and while there is one it refuses to make the topic anew.
 func (a *Admin) Remove(ctx context.Context, topic string, partitions int) error {
 	if partitions == 0 {
@@ -84,7 +91,7 @@ func (a *Admin) Remove(ctx context.Context, topic string, partitions int) error 
 	}
 	ctx, cancel := context.WithTimeout(ctx, guard)
 	defer cancel()
-	if err := a.Do(ctx, http.MethodDelete, Path(topic)+"/partitions?force=true", nil, nil); err != nil {
+	if err := a.do(ctx, http.MethodDelete, Path(topic)+"/partitions?force=true", nil, nil, http.StatusNotFound); err != nil {
 		return err
 	}
 	namespace := Path(topic)[:strings.LastIndexByte(Path(topic), '/')]
@@ -108,7 +115,7 @@ func (a *Admin) Remove(ctx context.Context, topic string, partitions int) error 
 }
 
 func (a *Admin) remove(ctx context.Context, topic string) error {
-	return a.Do(ctx, http.MethodDelete, Path(topic)+"?force=true", nil, nil)
+	return a.do(ctx, http.MethodDelete, Path(topic)+"?force=true", nil, nil, http.StatusNotFound)
 }
 
 // Namespace makes a namespace with a name of its own and sets its policies. It stays: while a namespace goes, the broker
@@ -150,7 +157,7 @@ func (a *Admin) once(ctx context.Context, method, path string, body []byte, answ
 	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
 	if err == nil && res.StatusCode/100 != 2 {
-		err = &StatusError{Status: res.StatusCode, Text: string(text)}
+		err = &statusError{status: res.StatusCode, text: string(text)}
 	}
 	if err == nil && answer != nil {
 		err = json.Unmarshal(text, answer)
@@ -158,26 +165,21 @@ func (a *Admin) once(ctx context.Context, method, path string, body []byte, answ
 	return err
 }
 
-func statusOf(err error) int {
-	if s, ok := errors.AsType[*StatusError](err); ok {
-		return s.Status
-	}
-	return 0
-}
-
-// retry calls f while it says that it wants to be called again, and returns its last error.
+// retry calls f while it says that it wants to be called again. When ctx ends it returns why f wanted that, which says more
+// than that the time is over.
 func retry(ctx context.Context, f func() (again bool, err error)) error {
 	var last error
 	err := backoff.Retry(func() error {
 		again, err := f()
-		last = err
-		if err != nil && !again {
+		if again {
+			last = err
+		} else if err != nil {
 			err = backoff.Permanent(err)
 		}
 		return err
 	}, backoff.WithContext(backoff.NewConstantBackOff(interval), ctx))
-	if err != nil && last != nil {
-		return last // which says more than that the time is over
+	if err != nil && last != nil && ctx.Err() != nil {
+		return last
 	}
 	return err
 }

@@ -2,7 +2,6 @@ package pulsartest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -42,6 +41,7 @@ func TestAdmin(t *testing.T) {
 	create := func(ctx context.Context, a *Admin) error { return a.Create(ctx, topic, 2) }
 	remove := func(ctx context.Context, a *Admin) error { return a.Remove(ctx, topic, 2) }
 	const (
+		get  = "GET persistent/public/ns/orders/partitions"
 		put  = "PUT persistent/public/ns/orders/partitions 2"
 		del  = "DELETE persistent/public/ns/orders/partitions?force=true"
 		list = "GET persistent/public/ns"
@@ -54,10 +54,12 @@ func TestAdmin(t *testing.T) {
 		want   []string
 		status int // of the error, 0: none
 	}{
-		{"done", create, []string{"204"}, []string{put}, 0},
+		{"done", create, []string{"204", `200 {"partitions":2}`}, []string{put, get}, 0},
 		{"a topic without partitions", func(ctx context.Context, a *Admin) error { return a.Create(ctx, topic, 0) }, []string{"204"}, []string{"PUT persistent/public/ns/orders"}, 0},
-		{"a race of the broker", create, []string{"500 BadVersion", "503", "204"}, []string{put, put, put}, 0},
-		{"made by a try in vain", create, []string{"500", "409 exists"}, []string{put, put}, 0},
+		{"a race of the broker", create, []string{"500 BadVersion", "503", "204", `200 {"partitions":2}`}, []string{put, put, put, get}, 0},
+		{"made by a try in vain", create, []string{"500", "409 exists", `200 {"partitions":2}`}, []string{put, put, get}, 0},
+		{"made by a try in vain, without partitions", func(ctx context.Context, a *Admin) error { return a.Create(ctx, topic, 0) }, []string{"500", "409 exists"}, []string{"PUT persistent/public/ns/orders", "PUT persistent/public/ns/orders"}, 0},
+		{"an unload that another one forestalls", func(ctx context.Context, a *Admin) error { return a.Unload(ctx, topic) }, []string{"503", "409"}, []string{"PUT persistent/public/ns/orders/unload", "PUT persistent/public/ns/orders/unload"}, 409},
 		{"made by somebody else", create, []string{"409 exists"}, []string{put}, 409},
 		{"a request that is wrong", create, []string{"412 name"}, []string{put}, 412},
 		{"a topic without partitions is gone", func(ctx context.Context, a *Admin) error { return a.Remove(ctx, topic, 0) }, []string{"204"}, []string{"DELETE persistent/public/ns/orders?force=true"}, 0},
@@ -114,6 +116,37 @@ func TestEveryTryEnds(t *testing.T) {
 	}
 }
 
+func TestPartitionInTheWayIsAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broker := &answers{give: []string{"500", "409 exists", `200 {"partitions":0}`}}
+		err := (&Admin{URL: "http://broker", Transport: broker}).Create(t.Context(), topic, 2)
+		if err == nil || !strings.Contains(err.Error(), "has 0 partitions, want 2") {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
+// hung is a broker that fails, and then does not answer.
+type hung struct{ asked bool }
+
+func (h *hung) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !h.asked {
+		h.asked = true
+		return (&answers{give: []string{"500 BadVersion"}}).RoundTrip(r)
+	}
+	<-r.Context().Done()
+	return nil, r.Context().Err()
+}
+
+func TestLastFaultIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		err := (&Admin{URL: "http://broker", Transport: &hung{}}).Unload(t.Context(), topic)
+		if !IsFault(err) || !strings.Contains(err.Error(), "BadVersion") {
+			t.Errorf("error %v, want that of the broker", err)
+		}
+	})
+}
+
 func TestNamespaceHasItsPolicies(t *testing.T) {
 	broker := &answers{give: []string{"204"}}
 	a := &Admin{URL: "http://broker", Token: "secret", Transport: broker}
@@ -123,7 +156,7 @@ func TestNamespaceHasItsPolicies(t *testing.T) {
 		t.Errorf("%v, asked for %q, want %q", err, broker.got, want)
 	}
 	broker.give = []string{"401"}
-	if _, err := a.Namespace(t.Context(), nil); !errors.As(err, new(*StatusError)) {
+	if _, err := a.Namespace(t.Context(), nil); statusOf(err) != http.StatusUnauthorized {
 		t.Errorf("error %v, want that of the broker", err)
 	}
 }

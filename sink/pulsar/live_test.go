@@ -55,7 +55,7 @@ func newLive(t *testing.T) *live {
 	return l
 }
 
-// ask calls the broker's web service.
+// ask posts to the broker's web service.
 func (l *live) ask(t *testing.T, path string, body any) {
 	t.Helper()
 	if err := l.admin.Do(t.Context(), http.MethodPost, path, body, nil); err != nil {
@@ -78,12 +78,10 @@ func (l *live) topic(t *testing.T, namespace string, partitions int) string {
 	return name
 }
 
-// keep is the policy that keeps what no subscription holds: a ledger that an unload has closed could go else.
-var keep = map[string]int{"retentionTimeInMinutes": -1, "retentionSizeInMB": -1}
-
-// namespace makes a namespace that keeps what is written.
+// namespace makes a namespace that keeps what no subscription holds: a ledger that an unload has closed could go else.
 func (l *live) namespace(t *testing.T) string {
 	t.Helper()
+	keep := map[string]int{"retentionTimeInMinutes": -1, "retentionSizeInMB": -1}
 	name, err := l.admin.Namespace(t.Context(), map[string]any{"retention": keep})
 	if err != nil {
 		t.Fatal(err)
@@ -230,7 +228,7 @@ func liveUnloads(t *testing.T, l *live, namespace string, cfg Config) {
 	writeUntilDurable(t, w, func(int) {
 		wg.Go(func() {
 			if err := l.admin.Unload(t.Context(), topic); err != nil {
-				t.Log(err) // the broker was at it already
+				t.Log(err) // the writer sees what became of it
 			}
 		})
 	})

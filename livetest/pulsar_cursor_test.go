@@ -17,7 +17,7 @@ import (
 )
 
 // cursor returns where a subscription of a topic without partitions stands, nil if there is none. A broker that was
-// restarted loads the topic now.
+// restarted may not listen yet, or not find the topic.
 func (p *pulsarCluster) cursor(ctx context.Context, topic, subscription string) (*cursor, error) {
 	var stats struct {
 		Cursors map[string]struct {
@@ -30,7 +30,7 @@ func (p *pulsarCluster) cursor(ctx context.Context, topic, subscription string) 
 		if err == nil {
 			break
 		}
-		if tries == 20 {
+		if tries == 20 || pulsartest.IsFault(err) { // Do has had its patience with that
 			return nil, err
 		}
 		time.Sleep(250 * time.Millisecond) // real time: the broker loads the topic
