@@ -160,13 +160,9 @@ func (c *checker) happened(e *Event, m *member) {
 	case Continued:
 		m.paused = false
 	case Crashing:
-		for _, p := range c.places {
-			p.forget(c.h.Forgets)
-		}
-		fallthrough
+		c.ends(c.h.Forgets)
 	case Stopping:
-		c.ending = true
-		c.endings++
+		c.ends(c.h.ForgetsInOrder)
 	case Gone:
 		c.ending = false
 	case Accepted:
@@ -178,6 +174,15 @@ func (c *checker) happened(e *Event, m *member) {
 			return
 		}
 		c.owned(e, m, o)
+	}
+}
+
+// ends notes that a node of the service ends, and may forget what it has confirmed lately.
+func (c *checker) ends(newest time.Duration) {
+	c.ending = true
+	c.endings++
+	for _, p := range c.places {
+		p.forget(newest)
 	}
 }
 

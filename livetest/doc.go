@@ -11,10 +11,10 @@
 // was committed. The other tells nothing and keeps back what was acknowledged (Pulsar): what was settled when the owner
 // began, by anybody, takes the place of what it would have been told. There, only these may come again: what no
 // stored commit covers; as many as the last one said that it could not express (batches that are settled in part,
-// and what lies above them); what the broker confirms while it stops, or gives a topic away; and after a kill of it what
-// it had confirmed in the last seconds before the last confirmation, because it writes its cursors once a second
-// ([History.Forgets]). Each message that comes again is held against that, not their number alone; and whatever comes
-// again, all later ones of its key that were settled come again behind it.
+// and what lies above them); what the broker confirms while it stops, or gives a topic away, and in the last second before
+// that ([History.ForgetsInOrder]); and after a kill of it what it had confirmed in the last seconds, because it writes its
+// cursors once a second ([History.Forgets]). Each message that comes again is held against that, not their number alone;
+// and whatever comes again, all later ones of its key that were settled come again behind it.
 //
 // Where handlers emit ([History.Outputs]), a message is settled when its output is durable and not before: that is told by
 // the sink of each process. What stands in the stream of the outputs in the end is read too, see [CheckOutputs].

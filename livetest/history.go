@@ -35,9 +35,11 @@ type History struct {
 	// Withholds: the service does not tell a new owner what is settled, but keeps it back: what is acknowledged does not
 	// come. Else what an owner is told when it begins is the whole of what it may leave out.
 	Withholds bool
-	// Forgets is how much of what a service has confirmed a crash of it can take with it: what was confirmed in so long a
-	// time before the last that was. Only with Withholds.
-	Forgets time.Duration
+	// Forgets is how much of what a service has confirmed a kill of it can take with it: what was confirmed in so long a
+	// time before the last that was. ForgetsInOrder is the same for a node that is stopped in order or gives partitions
+	// away; what it confirms meanwhile is not in it, but always forgivable. Only with Withholds.
+	Forgets        time.Duration
+	ForgetsInOrder time.Duration
 	// Outputs: handlers emit, one output a message, and a message is settled when that is durable.
 	Outputs bool
 	// DeadLetters may be written.

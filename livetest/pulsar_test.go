@@ -128,7 +128,7 @@ func (p *pulsarCluster) newClient(o pulsar.ClientOptions) pulsar.Client {
 // A store tells the next owner all.
 func (p *pulsarCluster) Promises(h *History) {
 	if p.store == nil {
-		h.Withholds, h.Forgets = true, p.forgets
+		h.Withholds, h.Forgets, h.ForgetsInOrder = true, p.forgets, time.Second
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 //   - the last settlements of a key's messages are in their order: when one comes again, all later ones of its key come
 //     again behind it, or were not settled before;
 //   - what comes again was not covered by a commit that was stored, or was among what Stored.Replays said, or its
-//     confirmation is one of those that the service may forget: all while it ends, and the newest before a kill;
+//     confirmation is one of those that the service may forget: all while it ends, and the newest before that;
 //   - a commit claims nothing that its owner has begun and not settled, whatever earlier owners have done with it.
 
 // begins notes what a new owner may leave out, and what may come to it again.

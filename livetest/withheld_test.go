@@ -42,9 +42,12 @@ func TestCheckerFindsEachBrokenRuleWhereSettledMessagesAreWithheld(t *testing.T)
 			member(Gone, "test").member(Killed, "a").accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).withholding(disorderly)},
 		{"it forgets what it confirms while it is being stopped", nil, begin().accept("a", 1, 0).handle("a", 1, 0).member(Stopping, "test").commit("a", 1, 1).
 			member(Gone, "test").at(Lost, "a", 1, 0, "").release("a", 1).accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).withholding(disorderly)},
-		{"it is stopped, and forgets what it confirmed just before", []Rule{RuleReplay}, begin().accept("a", 1, 0).handle("a", 1, 0).commit("a", 1, 1).member(Stopping, "test").
+		{"it is stopped, and forgets what it confirmed just before", nil, begin().accept("a", 1, 0).handle("a", 1, 0).commit("a", 1, 1).member(Stopping, "test").
 			member(Gone, "test").at(Lost, "a", 1, 0, "").release("a", 1).accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).
-			withholding(disorderly, func(h *History) { h.Forgets = 5 })},
+			withholding(disorderly, func(h *History) { h.ForgetsInOrder = 5 })},
+		{"it is stopped, and forgets as if it were killed", []Rule{RuleReplay}, begin().accept("a", 1, 0).handle("a", 1, 0).commit("a", 1, 1).handle("a", 1, 1).commit("a", 1, 2).member(Stopping, "test").
+			member(Gone, "test").at(Lost, "a", 1, 0, "").release("a", 1).accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).
+			withholding(disorderly, func(h *History) { h.Forgets, h.ForgetsInOrder = 5, 1 })},
 		{"what it confirmed while it was being killed is written late", nil, begin().accept("a", 1, 0).handle("a", 1, 0).try("a", 1, 1).member(Crashing, "test").
 			member(Gone, "test").stored("a", 1).at(Lost, "a", 1, 0, "").release("a", 1).accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).
 			withholding(disorderly)},

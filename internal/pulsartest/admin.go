@@ -32,8 +32,7 @@ type Admin struct {
 func Path(topic string) string { return strings.Replace(topic, "://", "/", 1) }
 
 // Do sends a request; body and answer are JSON, nil: none. It asks again, for a minute, while the answer is 5xx: what tests
-// ask for is sound, but a broker (4.0.8) loses races with itself, such as that of a topic's termination with the ledger that
-// is opened for it.
+// ask for is sound, but a broker (4.0.8) that is busy loses races with itself.
 func (a *Admin) Do(ctx context.Context, method, path string, body, answer any) error {
 	return a.do(ctx, method, path, body, answer, 0)
 }

@@ -468,7 +468,16 @@ func TestLiveTopicIsUnloadedAndTerminated(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := broker(t)
-			topic := l.topic(t, 0)
+			// A broker that deletes a ledger of which all is settled, while it terminates the topic, breaks it.
+			ns, err := l.admin.Namespace(t.Context(), map[string]any{"retention": map[string]int{"retentionTimeInMinutes": -1, "retentionSizeInMB": -1}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			topic := "persistent://" + ns + "/ends"
+			if err := l.admin.Create(t.Context(), topic, 0); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = l.admin.Remove(context.Background(), topic, 0) })
 			w := l.producer(t, topic, nil)
 			if err := send(t.Context(), w, numbered(0, 50)...); err != nil {
 				t.Fatal(err)
