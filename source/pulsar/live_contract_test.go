@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"reflect"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/apache/pulsar-client-go/pulsar"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/internal/pulsartest"
 	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/sourcetest"
 )
@@ -109,6 +111,9 @@ func (l live) env(t *testing.T, cfg Config) sourcetest.Env {
 				p.Close()
 			}
 			clear(producers)
+			if err := l.quiet(t, topic, partitions); err != nil {
+				return err
+			}
 			if err := l.admin.Remove(t.Context(), topic, partitions); err != nil {
 				return err
 			}
@@ -126,6 +131,27 @@ func (l live) env(t *testing.T, cfg Config) sourcetest.Env {
 		env.Recreate = nil
 	}
 	return env
+}
+
+// quiet waits, a few seconds at most, until the suite has attached to all partitions and no cursor is being changed: a broker
+// (4.0.8) that deletes a topic meanwhile leaves something behind that it lists, cannot delete, and takes for the topic.
+func (l live) quiet(t *testing.T, topic string, partitions int32) error {
+	t.Helper()
+	for n := range partitions {
+		for range 20 {
+			var stats struct {
+				Cursors map[string]struct{ State string }
+			}
+			if err := l.admin.Do(t.Context(), http.MethodGet, pulsartest.Path(partitionName(topic, n))+"/internalStats", nil, &stats); err != nil {
+				return err
+			}
+			if state := stats.Cursors["suite"].State; state == "Open" || state == "NoLedger" {
+				break
+			}
+			time.Sleep(250 * time.Millisecond) // real time: a broker is waited for
+		}
+	}
+	return nil
 }
 
 func partitionName(topic string, number int32) string {
