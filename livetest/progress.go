@@ -1,9 +1,15 @@
 package livetest
 
+import "slices"
+
 // accepted is a new ownership: the earlier one must be over, and what was restored must be what it left.
 func (c *checker) accepted(e *Event) {
 	p := c.place(Place{e.Stream, e.Partition})
 	old := p.newest
+	if old != nil && e.Epoch < old.id.epoch && c.members[e.Member].pausedOnce && p.owners[e.Epoch] == nil {
+		c.acceptedLate(e, p)
+		return
+	}
 	if old != nil {
 		c.report.Figures.HandOvers++
 		if e.Epoch <= old.id.epoch {
@@ -43,6 +49,23 @@ func (c *checker) accepted(e *Event) {
 		o.endings--
 	}
 	p.owners[e.Epoch], p.newest = o, o
+}
+
+// acceptedLate is an ownership that began before its process was frozen, and that it hears of when it wakes up: others may
+// have owned the partition since. It is an owner that does not know yet.
+func (c *checker) acceptedLate(e *Event, p *place) {
+	o := &owner{
+		id: idOf(e), place: p, member: e.Member, open: map[int]*turn{}, frozen: true,
+		covered: make([]bool, len(p.messages)), tried: make([]bool, len(p.messages)), handled: make([]bool, len(p.messages)),
+	}
+	o.cover(e.Progress)
+	if c.h.Withholds {
+		o.known, o.may = slices.Clone(p.settled), make([]bool, len(p.messages))
+	}
+	o.checked = p.from(e.Progress.Frontier)
+	o.restored = o.tries(e.Progress)
+	o.try, o.stored = o.restored, o.restored
+	p.owners[e.Epoch] = o
 }
 
 // succeeds looks whether the earlier owner has let go.

@@ -60,6 +60,12 @@ func TestCheckerFindsEachBrokenRuleWhereSettledMessagesAreWithheld(t *testing.T)
 			accept("b", 3, 0).handle("b", 3, 1, 2, 3).commit("b", 3, 4).release("b", 3).withholding(disorderly)},
 		{"a frozen owner settles late what another has settled", nil, begin().accept("a", 1, 0).start("a", 1, 0).member(Paused, "a").accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).
 			member(Continued, "a").end("a", 1, 0, Settled).commit("b", 2, 4).release("b", 2).at(Lost, "a", 1, 0, "").release("a", 1).withholding(disorderly)},
+		{"a frozen member hears late that it owned", nil, begin().accept("b", 1, 0).release("b", 1).member(Paused, "a").accept("b", 3, 0).member(Continued, "a").accept("a", 2, 0).start("a", 2, 0).
+			at(Lost, "a", 2, 0, "").end("a", 2, 0, Cancelled).release("a", 2).handle("b", 3, 0, 1, 2, 3).commit("b", 3, 4).release("b", 3).withholding(disorderly)},
+		{"a member that was not frozen owns with an old epoch", []Rule{RuleEpoch}, begin().accept("b", 3, 0).handle("b", 3, 0, 1, 2, 3).commit("b", 3, 4).release("b", 3).
+			accept("a", 2, 0).release("a", 2).withholding(disorderly)},
+		{"a frozen member stores late", []Rule{RuleStale}, begin().accept("b", 1, 0).release("b", 1).member(Paused, "a").accept("b", 3, 0).member(Continued, "a").accept("a", 2, 0).
+			handle("b", 3, 0, 1, 2, 3).commit("b", 3, 4).release("b", 3).release("a", 2).commit("a", 2, 0).withholding(disorderly)},
 		{"a stuck key", nil, begin().accept("a", 1, 0).handle("a", 1, 1, 3).start("a", 1, 0).end("a", 1, 0, Cancelled).commit("a", 1, 0, Range{1, 2}, Range{3, 4}).
 			release("a", 1).withholding(func(h *History) {
 			h.Stuck, h.Committed = "x", map[Place]Progress{{Stream: "t"}: {0, []Range{{1, 2}, {3, 4}}}}
