@@ -19,7 +19,8 @@
 // Where handlers emit ([History.Outputs]), a message is settled when its output is durable and not before: that is told by
 // the sink of each process. What stands in the stream of the outputs in the end is read too, see [CheckOutputs].
 //
-// The scenarios are shared by all services that offer what they need, see Cluster in the tests. They run when the
+// The scenarios are shared by all services that offer what they need, see Cluster in the tests. Those whose outcome a
+// race inside a broker can decide are called TestSoak and are no part of the gate. They run when the
 // variables of a service are set (tools/services/README.md), print their seed, and begin again with the same one by
 // KEYSTRAND_LIVE_SEED. KEYSTRAND_LIVE_DIR keeps histories and the members' logs.
 //

@@ -251,9 +251,11 @@ func (k *kafkaCluster) reachEnd(r *run) {
 	})
 }
 
-// TestLiveKafkaTopicDeletedAndMadeAgain: the new log begins at its first message, although it is soon longer than the
+// TestSoakKafkaTopicDeletedAndMadeAgain: the new log begins at its first message, although it is soon longer than the
 // position in the old one.
-func TestLiveKafkaTopicDeletedAndMadeAgain(t *testing.T) {
+//
+// Soak: the topic is deleted under its owners.
+func TestSoakKafkaTopicDeletedAndMadeAgain(t *testing.T) {
 	k := newKafka(t, "KEYSTRAND_KAFKA3", "kafka3") // where nobody but the test makes topics
 	r := newRun(t, k, scenario{messages: 4_000, partitions: 4})
 	stop := r.begin()

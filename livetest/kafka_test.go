@@ -246,14 +246,15 @@ func (k *kafkaCluster) MoveLeaders(ctx context.Context, stream string, _ func(Ki
 }
 
 func TestLiveKafka(t *testing.T) {
-	runScenarios(t, newKafka(t, "KEYSTRAND_KAFKA", "kafka"))
+	runScenarios(t, newKafka(t, "KEYSTRAND_KAFKA", "kafka"), steady)
 }
 
-func TestLiveKafkaThreeNodes(t *testing.T) {
-	k := newKafka(t, "KEYSTRAND_KAFKA3", "kafka3")
-	for _, s := range scenarios {
-		if s.nodes == k.Nodes() {
-			t.Run(s.name, func(t *testing.T) { play(t, k, s) })
-		}
-	}
+// Soak: the broker is stopped and killed.
+func TestSoakKafka(t *testing.T) {
+	runScenarios(t, newKafka(t, "KEYSTRAND_KAFKA", "kafka"), restless)
+}
+
+// Soak: brokers are stopped and killed, and leaders move between them.
+func TestSoakKafkaThreeNodes(t *testing.T) {
+	runScenarios(t, newKafka(t, "KEYSTRAND_KAFKA3", "kafka3"), restless)
 }

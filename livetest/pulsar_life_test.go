@@ -15,10 +15,12 @@ import (
 	"github.com/keystrand/keystrand/internal/pulsartest"
 )
 
-// TestLivePulsarTopicUnloaded: the broker closes all consumers of the topic, and they come back in any order, while
+// TestSoakPulsarTopicUnloaded: the broker closes all consumers of the topic, and they come back in any order, while
 // members work. Each owner loses the partition and begins anew. What the broker confirms while it closes a topic it may
 // not keep: that comes again, in order.
-func TestLivePulsarTopicUnloaded(t *testing.T) {
+//
+// Soak: the topic is unloaded again and again under its owners.
+func TestSoakPulsarTopicUnloaded(t *testing.T) {
 	for _, batch := range []int{0, 20} {
 		t.Run(fmt.Sprintf("EntriesOf%d", max(batch, 1)), func(t *testing.T) {
 			p := newPulsar(t, "KEYSTRAND_PULSAR", "pulsar")
@@ -71,9 +73,11 @@ func TestLivePulsarPartitionsAreAdded(t *testing.T) {
 	}
 }
 
-// TestLivePulsarSubscriptionDeleted: what was acknowledged is gone with the subscription, so everything comes again, each
+// TestSoakPulsarSubscriptionDeleted: what was acknowledged is gone with the subscription, so everything comes again, each
 // key in its order, and nothing is lost.
-func TestLivePulsarSubscriptionDeleted(t *testing.T) {
+//
+// Soak: the subscription is deleted under its owners.
+func TestSoakPulsarSubscriptionDeleted(t *testing.T) {
 	p := newPulsar(t, "KEYSTRAND_PULSAR", "pulsar")
 	p.forgets = time.Hour // all of it
 	play(t, p, scenario{
@@ -89,10 +93,12 @@ func TestLivePulsarSubscriptionDeleted(t *testing.T) {
 	})
 }
 
-// TestLivePulsarTopicTerminated: nothing can be written any more; what is there is handled to its end. The client library
+// TestSoakPulsarTopicTerminated: nothing can be written any more; what is there is handled to its end. The client library
 // (0.19) does not know the command that says so, and closes the connection with everything on it, again and again: so
 // this is a test of connections that are lost in the middle of messages, too.
-func TestLivePulsarTopicTerminated(t *testing.T) {
+//
+// Soak: the topic is terminated under its owners.
+func TestSoakPulsarTopicTerminated(t *testing.T) {
 	p := newPulsar(t, "KEYSTRAND_PULSAR", "pulsar")
 	play(t, p, scenario{
 		messages: 6_000, partitions: 4, keys: 500,
@@ -133,9 +139,11 @@ func (p *pulsarCluster) strict(t *testing.T, policies map[string]any) {
 	}
 }
 
-// TestLivePulsarTopicDeletedAndMadeAgain: members whose topic is deleted say so, and go on when it is made again, with its
+// TestSoakPulsarTopicDeletedAndMadeAgain: members whose topic is deleted say so, and go on when it is made again, with its
 // first message.
-func TestLivePulsarTopicDeletedAndMadeAgain(t *testing.T) {
+//
+// Soak: the topic is deleted under its owners.
+func TestSoakPulsarTopicDeletedAndMadeAgain(t *testing.T) {
 	p := newPulsar(t, "KEYSTRAND_PULSAR", "pulsar")
 	p.strict(t, nil)
 	r := newRun(t, p, scenario{messages: 4_000, partitions: 4})

@@ -336,56 +336,85 @@ func fewer(s scenario) scenario {
 }
 
 func TestLivePulsar(t *testing.T) {
-	runScenarios(t, newPulsar(t, "KEYSTRAND_PULSAR", "pulsar"), fewer)
+	runScenarios(t, newPulsar(t, "KEYSTRAND_PULSAR", "pulsar"), func(s scenario) bool {
+		return steady(s) && s.name != frozen
+	}, fewer)
 }
 
-// TestLivePulsarBatches: entries of many messages, whose members are settled one by one and acknowledged together.
-func TestLivePulsarBatches(t *testing.T) {
+// frozen is the scenario in which Pulsar's broker decides when it gives up a member, and what it keeps of the member's
+// last acknowledgements.
+const frozen = "MembersAreFrozen"
+
+// Soak: the broker is stopped and killed, and gives up members that are frozen.
+func TestSoakPulsar(t *testing.T) {
+	runScenarios(t, newPulsar(t, "KEYSTRAND_PULSAR", "pulsar"), func(s scenario) bool {
+		return restless(s) || s.name == frozen
+	}, fewer)
+}
+
+// batched is a cluster whose entries hold many messages, which are settled one by one and acknowledged together.
+func batched(t *testing.T) *pulsarCluster {
+	t.Helper()
 	p := newPulsar(t, "KEYSTRAND_PULSAR", "pulsar")
 	p.batch = 20
-	runSome(t, p, "MembersJoinAndLeave", "MembersAreKilled", "NodeRestarts", "StuckKey")
+	return p
+}
+
+func TestLivePulsarBatches(t *testing.T) {
+	runScenarios(t, batched(t), named("MembersJoinAndLeave", "MembersAreKilled", "StuckKey"), fewer)
+}
+
+// Soak: the broker is stopped and killed.
+func TestSoakPulsarBatches(t *testing.T) {
+	runScenarios(t, batched(t), restless, fewer)
 }
 
 // TestLivePulsarBatchesByIndex: the broker keeps what is acknowledged inside a batch, while the topic stays where it is.
 func TestLivePulsarBatchesByIndex(t *testing.T) {
-	p := newPulsar(t, "KEYSTRAND_PULSAR", "pulsar")
-	p.batch, p.byIndex = 20, true
-	runSome(t, p, "MembersJoinAndLeave", "MembersAreKilled")
+	p := batched(t)
+	p.byIndex = true
+	runScenarios(t, p, named("MembersJoinAndLeave", "MembersAreKilled"), fewer)
 }
 
-// TestLivePulsarStore: what is settled inside batches outlives members and brokers that are killed, and who was frozen
-// stores nothing any more.
-func TestLivePulsarStore(t *testing.T) {
-	p := newPulsar(t, "KEYSTRAND_PULSAR", "pulsar")
-	p.batch, p.store = 20, newStoreServer(t)
+// withStore is a cluster of batches whose members keep their progress in a store.
+func withStore(t *testing.T) *pulsarCluster {
+	t.Helper()
+	p := batched(t)
+	p.store = newStoreServer(t)
 	p.index = false // with a store offsets are packed
 	// A log of which all is settled would be empty, and of an empty log the source believes no store.
 	p.strict(t, map[string]any{"retention": map[string]int{"retentionTimeInMinutes": -1, "retentionSizeInMB": -1}})
-	runSome(t, p, "MembersAreKilled", "MembersAreFrozen", "NodeRestarts")
+	return p
 }
 
-// TestLivePulsarDefault: a broker as brokers come numbers no messages and forgets acknowledgements inside a batch.
-func TestLivePulsarDefault(t *testing.T) {
+// TestLivePulsarStore: what is settled inside batches outlives members that are killed.
+func TestLivePulsarStore(t *testing.T) {
+	runScenarios(t, withStore(t), named("MembersAreKilled"), fewer)
+}
+
+// TestSoakPulsarStore: a member that was frozen stores nothing any more, and progress outlives the broker.
+//
+// Soak: the broker is stopped and killed, and gives up members that are frozen.
+func TestSoakPulsarStore(t *testing.T) {
+	runScenarios(t, withStore(t), named(frozen, "NodeRestarts"), fewer)
+}
+
+// newDefault is a broker with default settings: it numbers no messages and forgets acknowledgements inside a batch.
+func newDefault(t *testing.T) *pulsarCluster {
+	t.Helper()
 	p := newPulsar(t, "KEYSTRAND_PULSAR_DEFAULT", "pulsar-default")
 	p.index = false
-	runSome(t, p, "MembersJoinAndLeave", "NodeRestarts")
-	p.batch = 20
-	runSome(t, p, "MembersAreKilled")
+	return p
 }
 
-// runSome plays some of the scenarios, smaller ones.
-func runSome(t *testing.T, c Cluster, names ...string) {
-	t.Helper()
-	for _, name := range names {
-		found := false
-		for _, s := range scenarios {
-			if s.name == name {
-				found = true
-				t.Run(s.name, func(t *testing.T) { play(t, c, fewer(s)) })
-			}
-		}
-		if !found {
-			t.Errorf("there is no scenario %q", name)
-		}
-	}
+func TestLivePulsarDefault(t *testing.T) {
+	p := newDefault(t)
+	runScenarios(t, p, named("MembersJoinAndLeave"), fewer)
+	p.batch = 20
+	runScenarios(t, p, named("MembersAreKilled"), fewer)
+}
+
+// Soak: the broker is stopped and killed.
+func TestSoakPulsarDefault(t *testing.T) {
+	runScenarios(t, newDefault(t), restless, fewer)
 }

@@ -207,7 +207,9 @@ func TestLiveMixedAndCompressedBatchesKeepTheContract(t *testing.T) {
 }
 
 // Where the broker drops what it takes for duplicates, it must find none but those that the library sends again.
-func TestLiveDeduplicationLosesNothing(t *testing.T) {
+//
+// Soak: the topic is unloaded again and again while it is written to.
+func TestSoakDeduplicationLosesNothing(t *testing.T) {
 	l := newLive(t)
 	ns := l.namespace(t)
 	l.ask(t, "namespaces/"+ns+"/deduplication", true)
@@ -236,12 +238,14 @@ func liveUnloads(t *testing.T, l *live, namespace string, cfg Config) {
 	checkOrder(t, l.readMust(t, topic), true)
 }
 
-func TestLiveUnloadsKeepTheOrder(t *testing.T) {
+// Soak: the topic is unloaded again and again while it is written to.
+func TestSoakUnloadsKeepTheOrder(t *testing.T) {
 	l := newLive(t)
 	liveUnloads(t, l, l.namespace(t), Config{MaxBatchBytes: 1000})
 }
 
-func TestLiveKilledBrokerKeepsTheOrder(t *testing.T) {
+// Soak: the broker is killed.
+func TestSoakKilledBrokerKeepsTheOrder(t *testing.T) {
 	l := newLive(t)
 	ctl := liveVariable(t, "KEYSTRAND_PULSAR_CTL")
 	topic := l.topic(t, l.namespace(t), 3)
@@ -598,7 +602,9 @@ func TestLiveDeadLettersGoToPulsar(t *testing.T) {
 }
 
 // A broker that is frozen confirms nothing and refuses nothing: Write and Close are bounded all the same.
-func TestLivePausedBrokerIsReportedAndGoesOn(t *testing.T) {
+//
+// Soak: the broker is frozen.
+func TestSoakPausedBrokerIsReportedAndGoesOn(t *testing.T) {
 	l := newLive(t)
 	ctl := liveVariable(t, "KEYSTRAND_PULSAR_CTL")
 	topic := l.topic(t, l.namespace(t), 3)

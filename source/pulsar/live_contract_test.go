@@ -35,6 +35,22 @@ func noWay(cfg Config) map[string]string {
 }
 
 func TestLiveSourceContract(t *testing.T) {
+	liveContract(t, func(c sourcetest.Case) bool { return !recreates(c) })
+}
+
+// Soak: the topic is deleted under its owner.
+func TestSoakSourceContract(t *testing.T) {
+	liveContract(t, recreates)
+}
+
+// recreates reports whether a case deletes the stream and makes it again.
+func recreates(c sourcetest.Case) bool {
+	return c.Name == "RecreatedLogIsNotSkipped" || c.Name == "LogRecreatedUnderItsOwner"
+}
+
+// liveContract runs the cases of the contract that want selects.
+func liveContract(t *testing.T, want func(sourcetest.Case) bool) {
+	t.Helper()
 	for _, flavour := range []struct {
 		name   string
 		broker func(*testing.T) live
@@ -47,6 +63,9 @@ func TestLiveSourceContract(t *testing.T) {
 		t.Run(flavour.name, func(t *testing.T) {
 			broker := flavour.broker(t)
 			for _, c := range sourcetest.Cases() {
+				if !want(c) {
+					continue
+				}
 				t.Run(c.Name, func(t *testing.T) {
 					if c.Name != "CloseEndsGoroutines" { // which counts those of the whole process
 						t.Parallel()

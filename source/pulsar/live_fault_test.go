@@ -134,7 +134,8 @@ func TestLiveMissingTopicAndNamespace(t *testing.T) {
 	}
 }
 
-func TestLiveTopicThatComesLaterAndGoes(t *testing.T) {
+// Soak: the topic is deleted under its owner.
+func TestSoakTopicThatComesLaterAndGoes(t *testing.T) {
 	t.Parallel()
 	l := liveBroker(t)
 	topic := "persistent://" + l.strict(t) + "/late"
@@ -148,7 +149,9 @@ func TestLiveTopicThatComesLaterAndGoes(t *testing.T) {
 
 // Whoever attaches to a partition makes it there: the source's candidate, which comes back at once, and producers. What was
 // deleted is another log all the same, and the broker refuses to make the whole topic again: it sees some of its partitions.
-func TestLiveTopicGoesWhereBrokersMakeTopics(t *testing.T) {
+//
+// Soak: the topic is deleted under its owner.
+func TestSoakTopicGoesWhereBrokersMakeTopics(t *testing.T) {
 	t.Parallel()
 	l := liveDefault(t)
 	topic := l.topic(t, 2)
@@ -463,7 +466,8 @@ func TestLiveMessagesOfAllKinds(t *testing.T) {
 	})
 }
 
-func TestLiveTopicIsUnloadedAndTerminated(t *testing.T) {
+// Soak: the topic is unloaded and terminated under its owner.
+func TestSoakTopicIsUnloadedAndTerminated(t *testing.T) {
 	for name, broker := range map[string]func(*testing.T) live{"everything on": liveBroker, "as brokers come": liveDefault} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -555,7 +559,8 @@ func lost(t *testing.T, p source.Partition) {
 	release(t, p)
 }
 
-func TestLiveSubscriptionIsDeletedUnderItsReader(t *testing.T) {
+// Soak: the subscription is deleted under its owner.
+func TestSoakSubscriptionIsDeletedUnderItsReader(t *testing.T) {
 	t.Parallel()
 	l := liveBroker(t)
 	topic := l.topic(t, 0)

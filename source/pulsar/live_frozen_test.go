@@ -14,7 +14,9 @@ import (
 )
 
 // Not parallel: the broker is everybody's.
-func TestLiveFrozenBrokerHoldsNoCallUp(t *testing.T) {
+//
+// Soak: the broker is frozen.
+func TestSoakFrozenBrokerHoldsNoCallUp(t *testing.T) {
 	l := liveBroker(t)
 	ctl := liveEnv(t, "KEYSTRAND_PULSAR_CTL", "pulsar")
 	signal := func(what string) {

@@ -250,7 +250,8 @@ func TestLiveDeletedRecordsAreOutOfRange(t *testing.T) {
 	}
 }
 
-func TestLiveRecreatedLogIsNotSkipped(t *testing.T) {
+// Soak: the topic is deleted under its reader.
+func TestSoakRecreatedLogIsNotSkipped(t *testing.T) {
 	l := newLive(t, "KEYSTRAND_KAFKA", 1, nil)
 	produce(t, l.client(t), 100)
 	id, err := LogID(t.Context(), l.cfg, l.topic)
@@ -316,7 +317,8 @@ func TestLiveLeaderMovesAreFollowed(t *testing.T) {
 	}
 }
 
-func TestLiveReaderGoesOnWhenTheLeaderIsKilled(t *testing.T) {
+// Soak: a broker is killed.
+func TestSoakReaderGoesOnWhenTheLeaderIsKilled(t *testing.T) {
 	services := os.Getenv("KEYSTRAND_KAFKA_CTL")
 	if services == "" {
 		t.Skip("KEYSTRAND_KAFKA_CTL is not set: eval \"$(tools/services/services env)\"")
