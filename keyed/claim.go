@@ -52,15 +52,22 @@ func (e *Executor[T]) takeLocked(w *worker[T], l *lane[T], since uint32) {
 	en := &w.entries[len(w.entries)-1] // filled in place: a copy of what was written a moment ago stalls the processor
 	q := l.table.queue
 	en.lane, en.queue, en.since, en.n, en.told = l, q, since, 1, false
+	en.key, en.flags = l.key, l.flags
 	q.turns++
 	l.state, l.at, l.taken = Running, uint32(w.number), 1
 	switch {
-	case l.links == 0 && (l.count == 1 || e.cfg.MaxTurn == 1 || l.single > 0):
+	case l.links == 0 && (l.count == 1 || e.cfg.MaxTurn == 1 || l.single > 0 && !l.has(flagAgain)):
 		en.first = l.pop(1)
 		l.count--
 	case l.head().multi == nil:
 		n := 1
-		if l.single == 0 {
+		switch {
+		case l.has(flagAgain):
+			n = l.prefix(int(l.single))
+			en.again = l.single
+			l.single = 0
+			l.flags &^= flagAgain
+		case l.single == 0:
 			n = l.prefix(e.cfg.MaxTurn)
 		}
 		en.first, en.n = l.pop(n), int32(n)
@@ -92,6 +99,7 @@ func (e *Executor[T]) untakeLocked(en *entry[T]) {
 	} else {
 		en.lane.taken = 0
 		en.lane.back(en.first, int(en.n))
+		en.lane.repeat(int(en.again))
 		e.readyLocked(en.lane, en.since)
 	}
 	e.turnEndedLocked(q)
@@ -182,6 +190,15 @@ func (e *Executor[T]) feedLocked(turn int64) {
 // releaseLocked ends a turn: what is done leaves, the rest goes back, and the lane goes on.
 func (e *Executor[T]) releaseLocked(en *entry[T], f *flush[T], now int64) {
 	q, l := en.queue, en.lane
+	if en.token != nil {
+		switch {
+		case en.token.state == tokenOver:
+			e.unwaitLocked(en)
+		case en.done < en.n:
+			e.awaitLocked(en, f, now)
+			return
+		}
+	}
 	if en.n == 1 && en.done == 1 && l.waiting() == 0 && l.flags == 0 && !q.fenced && en.first.multi == nil { // most are so: it goes
 		q.running--
 		q.finished++
@@ -213,6 +230,7 @@ func (e *Executor[T]) releaseLocked(en *entry[T], f *flush[T], now int64) {
 		if !q.fenced { // else it is the next epoch's
 			l.single -= min(l.single, uint16(done))
 			l.single = max(l.single, en.single)
+			l.repeat(min(int(en.again), rest))
 		}
 		switch {
 		case late:

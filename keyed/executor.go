@@ -33,15 +33,17 @@ type Executor[T any] struct {
 
 	// mu guards all below, and all lanes, tables and queues. Held for at most some hundred steps; never over a callback,
 	// a channel operation or a start of a goroutine: what is to be woken or closed is noted, and unlock does it.
-	mu     sync.Mutex
-	ready  scheduler[T]
-	tables map[ID]*table[T]
-	nodes  pool[node[T]]
-	lanes  pool[lane[T]]
-	multis pool[multi[T]]
-	serial uint32        // of unordered lanes
-	gated  []*Queue[T]   // with gated items that can join now
-	demand chan struct{} // closed when few lanes are ready; nil: nobody waits
+	mu      sync.Mutex
+	ready   scheduler[T]
+	tables  map[ID]*table[T]
+	nodes   pool[node[T]]
+	lanes   pool[lane[T]]
+	multis  pool[multi[T]]
+	flushes pool[flush[T]]
+	waits   []*Token[T]   // of the lanes that wait for Complete, in any order
+	serial  uint32        // of unordered lanes
+	gated   []*Queue[T]   // with gated items that can join now
+	demand  chan struct{} // closed when few lanes are ready; nil: nobody waits
 
 	limit    int          // of workers
 	workers  []*worker[T] // by number; nil where one has ended
@@ -85,6 +87,7 @@ type Stats struct {
 	Idle        int   // workers that wait for work
 	ReadyLanes  int   // lanes that wait for a worker
 	ParkedLanes int   // lanes parked for a time or until Resume
+	Waits       int   // tokens that wait for Complete
 	Turns       int64 // turns that have returned since New
 	Overtaken   int64 // lanes that were taken over from a worker stuck in an earlier turn of the same claim
 	AverageTurn time.Duration
@@ -161,6 +164,7 @@ func (e *Executor[T]) Stats() Stats {
 		Idle:        e.started - e.awake,
 		ReadyLanes:  e.ready.len(),
 		ParkedLanes: e.parked,
+		Waits:       len(e.waits),
 		Turns:       e.turns,
 		Overtaken:   e.overtook,
 		AverageTurn: time.Duration(e.avg),

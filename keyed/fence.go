@@ -3,7 +3,8 @@ package keyed
 // Fence ends the epoch: after it returned no turn of this queue starts (I7), Submit takes nothing, and all waiting items
 // are dropped. A turn starts when its worker commits to it, an instant before Run is called, and no later: one that has
 // started may still be entering Run when Fence returns; Wait waits for it. What such a turn leaves undone is dropped
-// when it returns.
+// when it returns. Items that wait for Complete go on waiting, since what they wait for is under way; Wait waits for them
+// too.
 //
 // drop is told each dropped item, once, with no lock held: from this call, and for late ones from workers, the clock and
 // a Submit that was under way, possibly at once; so each item ends by exactly one call of Finish or of drop. nil: nobody
@@ -131,6 +132,7 @@ func (e *Executor[T]) dropLaneLocked(q *Queue[T], l *lane[T], batch []*node[T]) 
 		e.parked--
 	}
 	l.single = 0
+	l.flags &^= flagAgain
 	for l.tail != nil && len(batch) < joinAtOnce {
 		n := l.pop(1)
 		m := n.multi
@@ -165,7 +167,7 @@ func (e *Executor[T]) dropLaneLocked(q *Queue[T], l *lane[T], batch []*node[T]) 
 		l.flags &^= flagOver
 		q.over--
 	}
-	if l.state == Running {
+	if l.state == Running || l.state == Waiting {
 		l.taken = 0
 		l.flags |= flagEarlier
 		return batch

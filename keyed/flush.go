@@ -12,6 +12,7 @@ type flush[T any] struct {
 	items []*T // the argument of Finish
 	dead  []*node[T]
 	late  []lateItem[T] // came back after their queue was fenced
+	early []*Token[T]   // were completed before their turn returned
 	ended []*Queue[T]   // whose turns end when late ones are dropped, one each
 }
 
@@ -48,8 +49,8 @@ func (e *Executor[T]) finish(f *flush[T]) {
 	clear(f.items)
 }
 
-// dirty tells whether clean is due.
-func (f *flush[T]) dirty() bool { return len(f.dead)+len(f.late) > 0 }
+// dirty reports whether clean is due.
+func (f *flush[T]) dirty() bool { return len(f.dead)+len(f.late)+len(f.early) > 0 }
 
 // clean drops the late items and clears the memory of those that left, which pins their payload; the next settleLocked
 // gives it back.
@@ -69,5 +70,16 @@ func (f *flush[T]) clean(e *Executor[T]) {
 		e.mu.Lock()
 		e.settleLocked(f, 0)
 		e.unlock()
+	}
+	if len(f.early) > 0 {
+		e.mu.Lock()
+		g := e.flushLocked()
+		for _, t := range f.early {
+			g.own = append(g.own, t.overLocked())
+		}
+		e.unlock()
+		clear(f.early)
+		f.early = f.early[:0]
+		e.endWaits(g)
 	}
 }

@@ -19,9 +19,9 @@ type lane[T any] struct {
 	hash   uint32
 	count  uint32 // waiting items of this lane alone
 	links  uint32 // waiting nodes of items of several lanes
-	at     uint32 // ready: place in the scheduler, else since when (ms); held: the same; parked for a time: place in the heap; running: the worker
+	at     uint32 // ready: place in the scheduler, else since when (ms); held: the same; parked for a time: place in the heap; running: the worker; waiting: place in Executor.waits
 	taken  uint16 // items that the current epoch's running turn has
-	single uint16 // so many of the next items run one a turn
+	single uint16 // so many of the next items run one a turn; with flagAgain, all in the next one
 	state  State
 	class  uint8 // list of the scheduler it is in, plus 1; 0: in none
 	flags  uint8
@@ -35,6 +35,7 @@ const (
 	flagOver                        // longer than its share, and counted so
 	flagEarlier                     // the running turn is of an earlier epoch
 	flagSlow                        // its items wait long: see slow.go
+	flagAgain                       // its next turn has as many items as single says
 )
 
 // State is what a lane does. It is always exactly one.
@@ -47,6 +48,9 @@ const (
 	Running
 	// Parked lanes wait for a time or for Resume, and hold no worker.
 	Parked
+	// Waiting lanes have a turn that waits for Complete, and hold no worker. As for Running, it stays so when its queue is
+	// fenced.
+	Waiting
 )
 
 // String names the state.
@@ -58,6 +62,8 @@ func (s State) String() string {
 		return "running"
 	case Parked:
 		return "parked"
+	case Waiting:
+		return "waiting"
 	default:
 		return "unknown"
 	}
@@ -88,6 +94,14 @@ func (l *lane[T]) pushFront(first, last *node[T]) {
 	}
 	last.next = l.tail.next
 	l.tail.next = first
+}
+
+// repeat makes the first n items, more than one, the next turn.
+func (l *lane[T]) repeat(n int) {
+	if n > 1 {
+		l.single = uint16(n)
+		l.flags |= flagAgain
+	}
 }
 
 // pop takes the first n nodes, which must be there, as a chain that ends with nil.

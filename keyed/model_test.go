@@ -21,6 +21,7 @@ type modelItem struct {
 	queue   *modelQueue
 	keys    []string // made up for unordered items and barriers
 	barrier bool
+	named   bool       // by its keys; else they were made up
 	turn    *modelTurn // that has it now
 	parked  *modelPark // several keys or not: it came back parked itself
 	ended   int        // calls of Finish and drop
@@ -48,11 +49,14 @@ type modelTurn struct {
 	items  []*modelItem
 	queue  *modelQueue
 	result chan modelResult
+	token  *Token[*modelItem] // of a turn that waits
 }
 
 type modelResult struct {
 	Result
 	goexit bool
+	await  *Token[*modelItem]
+	early  *Result // of a token that is completed before the turn returns
 }
 
 type model struct {
@@ -66,6 +70,8 @@ type model struct {
 	limit   int
 	queues  map[ID]*modelQueue // the newest epochs
 	running []*modelTurn
+	awaits  []*modelTurn                 // that have returned and wait for Complete
+	again   map[ID]map[string]int        // how many items the next turn of a lane must have; 0: any number
 	park    map[ID]map[string]*modelPark // lanes
 	single  map[ID]map[string]int
 	unended []*modelItem // done, Finish is still to come
@@ -94,6 +100,7 @@ func newModel(t *rapid.T) *model {
 		queues:  make(map[ID]*modelQueue),
 		park:    make(map[ID]map[string]*modelPark),
 		single:  make(map[ID]map[string]int),
+		again:   make(map[ID]map[string]int),
 	}
 	e, err := New(Config[*modelItem]{
 		Workers: m.limit,
@@ -112,7 +119,7 @@ func newModel(t *rapid.T) *model {
 	}
 	m.e = e
 	for _, id := range []ID{{"a", 0}, {"b", 1}} {
-		m.park[id], m.single[id] = make(map[string]*modelPark), make(map[string]int)
+		m.park[id], m.single[id], m.again[id] = make(map[string]*modelPark), make(map[string]int), make(map[string]int)
 		m.open(id)
 	}
 	return m
@@ -127,20 +134,24 @@ func (m *model) open(id ID) {
 func (m *model) play() {
 	defer m.shutdown()
 	m.t.Repeat(map[string]func(*rapid.T){
-		"submit":  m.submit,
-		"end":     m.end,
-		"end too": m.end,
-		"sleep":   func(t *rapid.T) { time.Sleep(time.Duration(rapid.IntRange(1, 50).Draw(t, "ms")) * time.Millisecond) },
-		"resume":  m.resume,
-		"workers": m.workers,
-		"fence":   m.fence,
-		"":        m.check,
+		"submit":   m.submit,
+		"end":      m.end,
+		"end too":  m.end,
+		"complete": m.complete,
+		"sleep":    func(t *rapid.T) { time.Sleep(time.Duration(rapid.IntRange(1, 50).Draw(t, "ms")) * time.Millisecond) },
+		"resume":   m.resume,
+		"workers":  m.workers,
+		"fence":    m.fence,
+		"":         m.check,
 	})
 	for _, mq := range m.queues {
 		m.fenceQueue(mq)
 	}
 	m.shutdown()
 	m.check(m.t)
+	if n := m.e.Stats().Waits; n > 0 {
+		m.t.Fatalf("%d tokens are left behind", n)
+	}
 	for _, x := range m.unended {
 		m.t.Fatalf("item %d left and Finish was not told", x.number)
 	}
@@ -154,6 +165,10 @@ func (m *model) shutdown() {
 	m.over = true
 	synctest.Wait()
 	close(m.quit)
+	synctest.Wait()
+	for len(m.awaits) > 0 {
+		m.completeTurn(m.awaits[0], Result{Done: len(m.awaits[0].items)})
+	}
 	if err := m.e.Close(context.Background()); err != nil {
 		panic(err)
 	}
@@ -184,6 +199,7 @@ func (m *model) submit(t *rapid.T) {
 				x.keys = append(x.keys, rapid.SampledFrom([]string{"", "k1", "k2", "k3", "k4", "k5"}).Draw(t, "key"))
 			}
 			p = b.Add(x.keys[0], x.keys[1:]...)
+			x.named = true
 			slices.Sort(x.keys)
 			x.keys = slices.Compact(x.keys)
 		}
@@ -213,6 +229,15 @@ func (m *model) run(t *Turn[*modelItem]) Result {
 	if len(t.Items) > 1 && (len(first.keys) > 1 || first.barrier || len(t.Items) > m.maxTurn || m.single[mq.id][first.keys[0]] > 0) {
 		m.objectLocked("a turn has %d items", len(t.Items))
 	}
+	if n := m.again[mq.id][first.keys[0]]; len(first.keys) == 1 && n > 0 {
+		if len(t.Items) != n {
+			m.objectLocked("a turn that runs again has %d items, had %d", len(t.Items), n)
+		}
+		m.again[mq.id][first.keys[0]] = 0
+	}
+	if named := slices.Sorted(slices.Values(t.Lanes)); first.barrier != t.Barrier || !first.named && len(named) > 0 || first.named && !slices.Equal(named, first.keys) {
+		m.objectLocked("a turn of %v has the lanes %q, barrier %v", first.keys, t.Lanes, t.Barrier)
+	}
 	for _, p := range t.Items {
 		x := *p
 		if x == nil {
@@ -233,8 +258,20 @@ func (m *model) run(t *Turn[*modelItem]) Result {
 	case r = <-turn.result:
 	case <-m.quit:
 	}
+	t.Await = r.await
+	if r.early != nil {
+		r.await.Result = *r.early
+		if err := m.e.Complete(r.await); err != nil {
+			panic(err)
+		}
+	}
 	m.mu.Lock()
-	m.returnLocked(turn, r.Result)
+	m.running = slices.DeleteFunc(m.running, func(x *modelTurn) bool { return x == turn })
+	if r.await == nil {
+		m.returnLocked(turn, r.Result)
+	} else {
+		m.awaitLocked(turn, r)
+	}
 	m.mu.Unlock()
 	if r.goexit {
 		turn.items[0].exit = r.Result
@@ -246,7 +283,7 @@ func (m *model) run(t *Turn[*modelItem]) Result {
 // whyNotLocked says why an item may not start, given that those before it in its own turn have.
 func (m *model) whyNotLocked(x *modelItem) string {
 	id := x.queue.id
-	for _, turn := range m.running {
+	for _, turn := range m.turnsLocked() {
 		for _, y := range turn.items {
 			if y.queue.id == id && (x.barrier || y.barrier || share(x.keys, y.keys)) {
 				return fmt.Sprintf("item %d %v runs", y.number, y.keys)
@@ -278,10 +315,58 @@ func share(a, b []string) bool {
 	return slices.ContainsFunc(a, func(k string) bool { return slices.Contains(b, k) })
 }
 
+// turnsLocked are those that run and those that wait.
+func (m *model) turnsLocked() []*modelTurn { return slices.Concat(m.running, m.awaits) }
+
+// awaitLocked lets a turn wait: what is done leaves, what is behind the items that wait goes back.
+func (m *model) awaitLocked(turn *modelTurn, r modelResult) {
+	rest := turn.items[r.Done:]
+	held := len(rest)
+	if r.await.Items > 0 {
+		held = min(r.await.Items, held)
+	}
+	waits := &modelTurn{items: slices.Clone(rest[:held]), queue: turn.queue, token: r.await}
+	m.returnLocked(&modelTurn{items: slices.Concat(turn.items[:r.Done], rest[held:]), queue: turn.queue}, Result{Done: r.Done, Single: r.Single})
+	if r.early != nil {
+		m.returnLocked(waits, *r.early)
+		return
+	}
+	m.awaits = append(m.awaits, waits)
+}
+
+// complete ends a wait, as whoever finishes what is waited for.
+func (m *model) complete(t *rapid.T) {
+	m.settle()
+	m.mu.Lock()
+	n := len(m.awaits)
+	m.mu.Unlock()
+	if n == 0 {
+		t.Skip("nothing waits")
+	}
+	turn := m.awaits[rapid.IntRange(0, n-1).Draw(t, "wait")]
+	m.completeTurn(turn, m.result(t, len(turn.items)))
+	if err := m.e.Complete(turn.token); err == nil {
+		t.Fatal("a token was completed twice without an error")
+	}
+}
+
+func (m *model) completeTurn(turn *modelTurn, r Result) {
+	m.mu.Lock()
+	m.awaits = slices.DeleteFunc(m.awaits, func(x *modelTurn) bool { return x == turn })
+	m.returnLocked(turn, r)
+	m.mu.Unlock()
+	turn.token.Result = r
+	if err := m.e.Complete(turn.token); err != nil {
+		panic(err)
+	}
+}
+
 func (m *model) returnLocked(turn *modelTurn, r Result) {
+	if len(turn.items) == 0 {
+		return
+	}
 	mq := turn.queue
 	id := mq.id
-	m.running = slices.DeleteFunc(m.running, func(x *modelTurn) bool { return x == turn })
 	for _, x := range turn.items[:r.Done] {
 		x.mayEnd = true
 		m.unended = append(m.unended, x)
@@ -305,6 +390,9 @@ func (m *model) returnLocked(turn *modelTurn, r Result) {
 			m.single[id][k] = max(m.single[id][k]-r.Done, 0)
 			if len(keys) == 1 {
 				m.single[id][k] = max(m.single[id][k], r.Single)
+				if n := min(r.Again, len(rest)); n > 1 {
+					m.single[id][k], m.again[id][k] = 0, n
+				}
 			}
 			if !m.hasLaneLocked(mq, k) {
 				m.single[id][k] = 0
@@ -363,20 +451,41 @@ func (m *model) end(t *rapid.T) {
 	}
 	turn := m.running[rapid.IntRange(0, n-1).Draw(t, "turn")]
 	r := modelResult{goexit: rapid.IntRange(0, 9).Draw(t, "goexit") == 0}
-	r.Done = len(turn.items)
-	switch rapid.IntRange(0, 6).Draw(t, "result") {
-	case 0:
-		r.Done = rapid.IntRange(0, len(turn.items)).Draw(t, "done")
-	case 1:
-		r.Done = rapid.IntRange(0, len(turn.items)).Draw(t, "done")
-		r.Park = time.Duration(rapid.IntRange(1, 100).Draw(t, "park")) * time.Millisecond
-	case 2:
-		r.Done = rapid.IntRange(0, len(turn.items)).Draw(t, "done")
-		r.Hold = true
-	case 3:
-		r.Done, r.Single = 0, len(turn.items)
+	r.Result = m.result(t, len(turn.items))
+	if r.Done < len(turn.items) && rapid.Bool().Draw(t, "await") {
+		r.Park, r.Hold, r.Again = 0, false, 0
+		r.await = &Token[*modelItem]{Items: rapid.IntRange(0, len(turn.items)).Draw(t, "waiting items")}
+		if rapid.Bool().Draw(t, "early") {
+			n := len(turn.items) - r.Done
+			if r.await.Items > 0 {
+				n = min(n, r.await.Items)
+			}
+			early := m.result(t, n)
+			r.early = &early
+		}
 	}
 	turn.result <- r
+}
+
+// result is what a turn of so many items may come to.
+func (m *model) result(t *rapid.T, items int) (r Result) {
+	r.Done = items
+	switch rapid.IntRange(0, 7).Draw(t, "result") {
+	case 0:
+		r.Done = rapid.IntRange(0, items).Draw(t, "done")
+	case 1:
+		r.Done = rapid.IntRange(0, items).Draw(t, "done")
+		r.Park = time.Duration(rapid.IntRange(1, 100).Draw(t, "park")) * time.Millisecond
+	case 2:
+		r.Done = rapid.IntRange(0, items).Draw(t, "done")
+		r.Hold = true
+	case 3:
+		r.Done, r.Single = 0, items
+	case 4:
+		r.Done, r.Again = 0, items
+		r.Park = time.Duration(rapid.IntRange(0, 100).Draw(t, "park")) * time.Millisecond
+	}
+	return r
 }
 
 func (m *model) resume(t *rapid.T) {
@@ -431,7 +540,7 @@ func (m *model) hasLaneLocked(mq *modelQueue, key string) bool {
 
 // gatedLocked tells whether an item waits behind a barrier and so has no lane.
 func (m *model) gatedLocked(mq *modelQueue, x *modelItem) bool {
-	for _, turn := range m.running {
+	for _, turn := range m.turnsLocked() {
 		if turn.queue.id == mq.id && turn.items[0].barrier {
 			return true
 		}
@@ -479,6 +588,7 @@ func (m *model) fenceQueue(mq *modelQueue) {
 		}
 	}
 	clear(m.single[mq.id])
+	clear(m.again[mq.id])
 	clear(m.park[mq.id])
 	mq.dropped += int64(len(mq.waiting))
 	mq.waiting = nil
@@ -535,7 +645,12 @@ func (m *model) checkCountsLocked(mq *modelQueue) {
 		}
 	}
 	length := make(map[string]int)
-	for _, turn := range m.running {
+	for _, turn := range m.awaits {
+		if turn.queue == mq {
+			want.Waiting += int64(len(turn.items))
+		}
+	}
+	for _, turn := range m.turnsLocked() {
 		for _, x := range turn.items {
 			for _, k := range x.keys {
 				if turn.queue == mq && !mq.fenced {
@@ -568,7 +683,7 @@ func (m *model) checkCountsLocked(mq *modelQueue) {
 	if got != want {
 		m.objectLocked("%v: counts are %+v, want %+v", mq.id, got, want)
 	}
-	if got.Submitted != got.Finished+got.Running+got.Ready+got.Parked+got.Dropped {
+	if got.Submitted != got.Finished+got.Running+got.Waiting+got.Ready+got.Parked+got.Dropped {
 		m.objectLocked("I9: counts of %v do not add up: %+v", mq.id, got)
 	}
 	if err := mq.q.AwaitShare(cancelled()); (err == nil) != (got.OverShare == 0 && !mq.fenced) {
@@ -583,7 +698,7 @@ func cancelled() context.Context {
 }
 
 func (m *model) aloneLocked(mq *modelQueue, b *modelItem) bool {
-	for _, turn := range m.running {
+	for _, turn := range m.turnsLocked() {
 		if turn.queue.id == mq.id {
 			return false
 		}
@@ -593,7 +708,7 @@ func (m *model) aloneLocked(mq *modelQueue, b *modelItem) bool {
 
 func (m *model) checkLanesLocked(mq *modelQueue) {
 	running := make(map[string]*modelTurn)
-	for _, turn := range m.running {
+	for _, turn := range m.turnsLocked() {
 		if turn.queue.id == mq.id {
 			for _, k := range turn.items[0].keys {
 				running[k] = turn
@@ -611,7 +726,8 @@ func (m *model) checkLanesLocked(mq *modelQueue) {
 			key = l.Head.keys[0]
 		}
 		turn := running[key]
-		if (turn != nil) != (l.State == Running) || turn != nil && l.Head != turn.items[0] {
+		busy := l.State == Running || l.State == Waiting
+		if (turn != nil) != busy || turn != nil && (l.Head != turn.items[0] || (turn.token != nil) != (l.State == Waiting)) {
 			m.objectLocked("lane %q is %v, its head %d", key, l.State, l.Head.number)
 		}
 		if turn != nil && l.EarlierEpoch != (turn.queue != mq || mq.fenced) {

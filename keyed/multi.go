@@ -4,6 +4,7 @@ package keyed
 // items the earlier one is first in every lane they share, and neither can wait for the other in a circle.
 type multi[T any] struct {
 	node   *node[T]   // carries the item; links[0]; nil once Fence has dropped it
+	keys   []string   // the names of the lanes
 	lanes  []*lane[T] // the first stands for all in the scheduler and in the heap
 	links  []*node[T] // its node in each of the lanes
 	heads  int        // lanes that are ready and that it heads
@@ -27,6 +28,7 @@ func (e *Executor[T]) joinMultiLocked(q *Queue[T], s *staged[T], now int64) {
 		}
 		n.multi = m
 		m.links = append(m.links, n)
+		m.keys = append(m.keys, s.more[i].key)
 		m.lanes = append(m.lanes, nil)
 	}
 	m.left = len(m.links)
@@ -117,8 +119,9 @@ func (e *Executor[T]) freeMultiLocked(m *multi[T]) {
 	if m.node != nil {
 		m.node.multi = nil
 	}
+	clear(m.keys)
 	clear(m.lanes)
 	clear(m.links)
-	*m = multi[T]{lanes: m.lanes[:0], links: m.links[:0]}
+	*m = multi[T]{keys: m.keys[:0], lanes: m.lanes[:0], links: m.links[:0]}
 	e.multis.give(m)
 }

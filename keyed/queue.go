@@ -27,7 +27,8 @@ type Queue[T any] struct {
 	ready     int // items; as are the next two
 	running   int
 	parked    int
-	turns     int           // claimed or running
+	waiting   int
+	turns     int           // claimed, running, or waiting for Complete
 	still     chan struct{} // closed when turns is 0; nil: nobody waits
 	over      int           // lanes longer than their share
 	room      chan struct{} // closed when over is 0; nil: nobody waits
@@ -154,7 +155,7 @@ func (e *Executor[T]) joinLocked(q *Queue[T], s *staged[T], now int64) {
 	case Parked:
 		q.ready--
 		q.parked++
-	case Running:
+	case Running, Waiting:
 	}
 }
 
@@ -209,8 +210,8 @@ func (q *Queue[T]) AwaitShare(ctx context.Context) error {
 	}
 }
 
-// Wait blocks until no turn of this epoch is with a worker and, after Fence, all its late items are dropped. It returns
-// the cause of ctx when that ended first. Without a fence before it, turns may start again at once.
+// Wait blocks until no turn of this epoch is with a worker or waits for Complete and, after Fence, all its late items
+// are dropped. It returns the cause of ctx when that ended first. Without a fence before it, turns may start again at once.
 func (q *Queue[T]) Wait(ctx context.Context) error {
 	e := q.e
 	e.mu.Lock()
@@ -268,9 +269,10 @@ func (q *Queue[T]) ResumeHeld() int {
 
 // Counts says where the items of a queue are.
 type Counts struct {
-	Submitted int64 // = Finished + Running + Ready + Parked + Dropped
+	Submitted int64 // = Finished + Running + Waiting + Ready + Parked + Dropped
 	Finished  int64 // left by Result.Done
 	Running   int64 // in a turn, or taken by a worker for one
+	Waiting   int64 // for Complete
 	Ready     int64 // wait: for a worker, behind a running item of their lane, behind a barrier
 	Parked    int64 // in lanes that are parked
 	Dropped   int64 // by Fence
@@ -286,6 +288,7 @@ func (q *Queue[T]) Counts() Counts {
 		Submitted: q.submitted,
 		Finished:  q.finished,
 		Running:   int64(q.running),
+		Waiting:   int64(q.waiting),
 		Ready:     int64(q.ready),
 		Parked:    int64(q.parked),
 		Dropped:   q.dropped,

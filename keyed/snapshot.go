@@ -12,15 +12,16 @@ type Lane[T any] struct {
 	Barrier   bool
 	Len       int // items, the running turn's of this epoch included
 	State     State
-	Since     time.Time // running: its claim began; ready: it got ready (to the millisecond); held: it was parked; else zero
+	Since     time.Time // running: its claim began; waiting: its turn returned; ready: it got ready (to the millisecond); held: it was parked; else zero
+	Note      uint8     // waiting: that of its token
 	Until     time.Time // parked for a time: its end; else zero
 	Held      bool      // parked until Resume
 
-	// Head is a copy of its oldest item: of a running lane what Config.Peek says of the running one, which may be of the
-	// earlier epoch. Zero where there is none to be had.
+	// Head is a copy of its oldest item: of a running or waiting lane what Config.Peek says of the first item of its turn,
+	// which may be of the earlier epoch. Zero where there is none to be had.
 	Head T
 
-	// EarlierEpoch: a turn of an earlier epoch still runs, and the lane waits for it.
+	// EarlierEpoch: a turn of an earlier epoch still runs or waits, and the lane waits for it.
 	EarlierEpoch bool
 }
 
@@ -89,6 +90,11 @@ func (e *Executor[T]) describeLocked(l *lane[T]) Lane[T] {
 	case l.state == Running:
 		e.describeTurnLocked(l, &x)
 		return x
+	case l.state == Waiting:
+		t := e.waits[l.at]
+		x.Since, x.Note = e.base.Add(time.Duration(t.since)), t.Note
+		e.peek(&x, &t.entry)
+		return x
 	case l.has(flagTimed):
 		x.Until = e.base.Add(time.Duration(e.heap[l.at].until))
 	case l.class != 0:
@@ -120,10 +126,14 @@ func (e *Executor[T]) describeTurnLocked(l *lane[T], x *Lane[T]) {
 			continue
 		}
 		x.Since = e.base.Add(time.Duration(w.since))
-		if e.cfg.Peek != nil {
-			e.cfg.Peek(&x.Head, &en.first.item)
-		}
+		e.peek(x, en)
 		return
+	}
+}
+
+func (e *Executor[T]) peek(x *Lane[T], en *entry[T]) {
+	if e.cfg.Peek != nil {
+		e.cfg.Peek(&x.Head, &en.first.item)
 	}
 }
 

@@ -60,13 +60,17 @@ type entry[T any] struct {
 	lane   *lane[T]
 	queue  *Queue[T]
 	first  *node[T] // of the chain of items taken
+	key    string   // of the lane, where it is the only one
 	n      int32
 	since  uint32 // the lane was ready
-	done   int32  // of the result, as are the next three
+	done   int32  // of the result, as are the next four
 	single uint16
-	hold   bool
-	told   bool // Finish was called
+	again  uint16 // before the turn: it was taken because of one
 	park   int64
+	token  *Token[T]
+	hold   bool
+	told   bool  // Finish was called
+	flags  uint8 // of the lane
 }
 
 func (e *Executor[T]) newWorkerLocked() *worker[T] {
@@ -111,7 +115,9 @@ func (e *Executor[T]) leave(w *worker[T]) {
 		panic("keyed: Finish or Exited ended its goroutine; they must return")
 	}
 	w.inRun = false
-	w.entries[w.at].set(e.cfg.Exited(&w.turn))
+	en := &w.entries[w.at]
+	en.set(e.cfg.Exited(&w.turn))
+	en.token = w.turn.Await
 	w.at++
 	w.resumed = true
 	go e.work(w)
@@ -188,11 +194,13 @@ func (e *Executor[T]) run(w *worker[T]) {
 		for n, p := en.n, en.first; n > 0; n, p = n-1, p.next {
 			w.items = append(w.items, &p.item)
 		}
-		w.turn.Queue, w.turn.Items = en.queue, w.items
+		w.turn.Queue, w.turn.Items, w.turn.Await = en.queue, w.items, nil
+		w.turn.name(en)
 		w.inRun = true
 		r := e.cfg.Run(&w.turn)
 		w.inRun = false
 		en.set(r)
+		en.token = w.turn.Await
 		w.at++
 	}
 	f := &w.flush
@@ -214,6 +222,7 @@ func (e *Executor[T]) run(w *worker[T]) {
 func (en *entry[T]) set(r Result) {
 	en.done = int32(min(max(r.Done, 0), int(en.n)))
 	en.single = uint16(min(max(r.Single, 0), 1<<16-1))
+	en.again = uint16(min(max(r.Again, 0), 1<<16-1))
 	en.hold = r.Hold
 	en.park = int64(min(max(r.Park, 0), maxPark))
 }
