@@ -17,8 +17,8 @@ type Lane[T any] struct {
 	Until     time.Time // parked for a time: its end; else zero
 	Held      bool      // parked until Resume
 
-	// Head is a copy of its oldest item: of a running or waiting lane what Config.Peek says of the first item of its turn,
-	// which may be of the earlier epoch. Zero where there is none to be had.
+	// Head is a copy of its oldest item, which of a running or waiting lane may be of the earlier epoch; of a running lane it
+	// is what Config.Peek says. Zero where there is none to be had.
 	Head T
 
 	// EarlierEpoch: a turn of an earlier epoch still runs or waits, and the lane waits for it.
@@ -93,7 +93,7 @@ func (e *Executor[T]) describeLocked(l *lane[T]) Lane[T] {
 	case l.state == Waiting:
 		t := e.waits[l.at]
 		x.Since, x.Note = e.base.Add(time.Duration(t.since)), t.Note
-		e.peek(&x, &t.entry)
+		x.Head = t.entry.first.item
 		return x
 	case l.has(flagTimed):
 		x.Until = e.base.Add(time.Duration(e.heap[l.at].until))
@@ -126,14 +126,10 @@ func (e *Executor[T]) describeTurnLocked(l *lane[T], x *Lane[T]) {
 			continue
 		}
 		x.Since = e.base.Add(time.Duration(w.since))
-		e.peek(x, en)
+		if e.cfg.Peek != nil {
+			e.cfg.Peek(&x.Head, &en.first.item)
+		}
 		return
-	}
-}
-
-func (e *Executor[T]) peek(x *Lane[T], en *entry[T]) {
-	if e.cfg.Peek != nil {
-		e.cfg.Peek(&x.Head, &en.first.item)
 	}
 }
 

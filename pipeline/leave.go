@@ -183,7 +183,7 @@ func (p *Pipeline) awaitLate(ctx context.Context, pt *partition) {
 // alarm tells of handlers and Writes that ignore the end of their ctx, and whether they are given up. A Write never is:
 // what it stores after the partition has another owner would overtake what that one stores.
 func (p *Pipeline) alarm(ctx context.Context, pt *partition) (abandoned bool) {
-	running, writing := p.running(pt), pt.sinking.Load()
+	running, writing := p.running(pt), pt.outputs.Pending()
 	abandoned = p.cfg.abandon && writing == 0
 	if len(running) > 0 {
 		pt.log.LogAttrs(ctx, slog.LevelError, "handlers ignore the end of their ctx", slog.Any("keys", running), slog.Bool("abandoned", abandoned))

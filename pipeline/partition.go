@@ -12,6 +12,7 @@ import (
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/keyed"
+	"github.com/keystrand/keystrand/pipeline/internal/outlet"
 	"github.com/keystrand/keystrand/source"
 )
 
@@ -27,6 +28,7 @@ type partition struct {
 	queue   *queue
 	share   *share
 	gate    *gate // flow waits at it
+	outputs *outlet.Owner[sent]
 
 	ctx    context.Context //nolint:containedctx // of all handlers of this epoch: a ctx a message would cost more than the whole path
 	cancel context.CancelCauseFunc
@@ -36,8 +38,6 @@ type partition struct {
 
 	settled atomic.Int64 // messages that left their lanes and are settled
 	dropped atomic.Int64 // messages that left their lanes and whose outputs were cut
-	sinking atomic.Int64 // outputs and dead letters that are not durable yet
-	cut     atomic.Bool  // its outputs are dropped
 	over    atomic.Bool  // the last commit is through: what a handler returns now counts for nothing
 	paused  atomic.Bool  // by an operator
 	waits   atomic.Int32 // what flow waits for: a wait
@@ -45,7 +45,6 @@ type partition struct {
 	lostC chan error // a commit was fenced; room for one
 
 	keyErrors sync.Map // number → error of the messages whose key function failed: rare
-	mailed    sync.Map // number → *mail of the messages whose dead letter is on the way: rare
 
 	commits commits
 }
@@ -63,6 +62,7 @@ func (p *Pipeline) open(ctx context.Context, sp source.Partition) (*partition, e
 		gate:    newGate(),
 		lostC:   make(chan error, 1),
 	}
+	pt.outputs = outlet.NewOwner[sent](pt.gate.poke)
 	pt.commits.begin(restored, pt.tracker.State())
 	pt.ctx, pt.cancel = context.WithCancelCause(base(ctx))
 	if err := p.openQueue(pt); err != nil {
@@ -108,24 +108,19 @@ func (pt *partition) track(b *source.Batch) (first int64, settled []bool, err er
 // place adds a message to the lanes of its key, and returns the item to fill.
 func (p *Pipeline) place(pt *partition, lanes *keyed.Batch[item], m *keystrand.Message, number int64) *item {
 	var it *item
-	var lane string
-	ordered := true
 	if p.cfg.key == nil && m.Key != nil { // as ByKey says, without a call that may fail or panic
-		lane, _, _ = keystrand.KeyOf(m.Key).Lanes()
+		lane, _, _ := keystrand.KeyOf(m.Key).Lanes()
 		it = lanes.Add(lane)
 		it.marks = 0
 	} else {
-		it, lane, ordered = p.placeByFunc(pt, lanes, m, number)
+		it = p.placeByFunc(pt, lanes, m, number)
 	}
 	it.number = number
-	if p.outputs != nil {
-		it.writer = p.writerOf(lane, ordered, number)
-	}
 	return it
 }
 
 // placeByFunc is place for what the key function says.
-func (p *Pipeline) placeByFunc(pt *partition, lanes *keyed.Batch[item], m *keystrand.Message, number int64) (it *item, lane string, ordered bool) {
+func (p *Pipeline) placeByFunc(pt *partition, lanes *keyed.Batch[item], m *keystrand.Message, number int64) (it *item) {
 	key, err := p.keyOf(m)
 	lane, more, ordered := key.Lanes()
 	switch {
@@ -133,20 +128,16 @@ func (p *Pipeline) placeByFunc(pt *partition, lanes *keyed.Batch[item], m *keyst
 		pt.keyErrors.Store(number, readable(err))
 		it = lanes.AddUnordered()
 		it.marks = unkeyed
-	case ordered && len(more) == 0:
-		it = lanes.Add(lane)
-		it.marks = 0
+		return it
 	case ordered:
 		it = lanes.Add(lane, more...)
-		it.marks = several
 	case key.IsBarrier():
 		it = lanes.AddBarrier()
-		it.marks = several
 	default:
 		it = lanes.AddUnordered()
-		it.marks = 0
 	}
-	return it, lane, ordered
+	it.marks = 0
+	return it
 }
 
 // keyOf calls the key function; its panic is an error like any other.
@@ -170,8 +161,8 @@ func (pt *partition) lose(err error) {
 	}
 }
 
-// written tells whether none of its outputs and dead letters is waiting, or in a Write.
-func (pt *partition) written() bool { return pt.sinking.Load() == 0 }
+// written reports whether none of its outputs and dead letters is waiting, or in a Write.
+func (pt *partition) written() bool { return pt.outputs.Pending() == 0 }
 
 // allSettled tells whether nothing of what was fetched is left to do.
 func (pt *partition) allSettled() bool { return pt.tracker.State().Pending == 0 }

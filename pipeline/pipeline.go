@@ -21,7 +21,7 @@ type Pipeline struct {
 	next    keystrand.Next // all middleware around the handler
 	exec    *keyed.Executor[item]
 	budget  *budget
-	outputs *writers // of the sink; nil without one
+	outputs *outlets // of the sink; nil without one
 	letters *letters // of the dead-letter sinks
 	seed    maphash.Seed
 
@@ -51,7 +51,6 @@ type item struct {
 	keystrand.Message
 	number int64  // the tracker's
 	size   uint32 // in bytes, as the budget counts it: whoever handles the message may change it
-	writer uint16 // of the lane's hash, which picks the writer of the sink
 	marks  marks
 }
 
@@ -61,12 +60,10 @@ func (it *item) usage() usage { return usage{1, int(it.size)} }
 type marks uint8
 
 const (
-	several marks = 1 << iota // it has several lanes, or is a barrier
-	unkeyed                   // its key function failed: partition.keyErrors tells how
+	unkeyed marks = 1 << iota // its key function failed: partition.keyErrors tells how
 	cloned                    // its bytes are its own, not a piece of a larger chunk
 	blocked                   // an operator decides when it is handled again
-	mailed                    // its dead letter is on the way
-	sinking                   // it leaves its lane although its outputs are not durable yet
+	sinking                   // it leaves its lane although its output, which settles it, is not durable yet
 )
 
 func (m marks) has(x marks) bool { return m&x != 0 }

@@ -156,25 +156,17 @@ func (p *Pipeline) finish(q *queue, items []*item) {
 	var room [64]int64
 	numbers, size := room[:0], usage{}
 	for _, it := range items {
-		if it.marks&(sinking|unkeyed|mailed) != 0 && p.finishMarked(pt, it) {
-			continue
+		if it.marks&(sinking|unkeyed) != 0 {
+			if it.marks.has(sinking) {
+				continue // its output settles it
+			}
+			pt.keyErrors.Delete(it.number)
 		}
 		numbers = append(numbers, it.number)
 		size = size.plus(it.usage())
 	}
 	p.settle(pt, numbers, size)
 	pt.settled.Add(int64(len(numbers)))
-}
-
-// finishMarked sees to what only few items have, and tells whether the item is settled elsewhere.
-func (p *Pipeline) finishMarked(pt *partition, it *item) bool {
-	if it.marks.has(unkeyed) {
-		pt.keyErrors.Delete(it.number)
-	}
-	if it.marks.has(mailed) {
-		pt.settled.Add(1) // by its dead letter, but it was in its lane until now
-	}
-	return it.marks.has(sinking)
 }
 
 // settle marks messages as settled and gives back their budget.
@@ -216,10 +208,7 @@ func (p *Pipeline) commitOnTicks(ctx context.Context) {
 // close ends what Run began, after the last partition was released.
 func (p *Pipeline) close(ctx context.Context) error {
 	var errs []error
-	if p.outputs != nil {
-		errs = append(errs, p.outputs.close())
-	}
-	errs = append(errs, p.letters.close())
+	errs = append(errs, p.closeOutputs())
 	wait, cancel := context.WithCancel(base(ctx))
 	if p.stuckError() != nil {
 		cancel() // whoever still runs was given up by its partition

@@ -61,7 +61,7 @@ type PartitionSnapshot struct {
 
 	// Accepted = Settled + Running + Ready + Parked + Sinking + Dropped, in messages, in this epoch. Those in lanes were
 	// counted at one moment; a message whose outputs became durable at that very moment may count as either Sinking or
-	// Settled. One whose dead letter is on the way is Parked, and Dropped if a fence comes first.
+	// Settled. Sinking are those whose outputs or dead letter are on the way.
 	Accepted, Settled, Running, Ready, Parked, Sinking, Dropped int64
 
 	Waits  Wait // what its fetching waits for
@@ -69,7 +69,7 @@ type PartitionSnapshot struct {
 
 	Oldest     *KeySnapshot  // the oldest unsettled message and its key; nil if there is none in a lane or before the sink
 	HotKeys    []KeySnapshot // the keys with the most messages waiting, most first; at most 10
-	ParkedKeys []KeySnapshot // parked keys, the longest waiting first; at most 10
+	ParkedKeys []KeySnapshot // keys that are parked, or wait for a sink; the longest waiting first; at most 10
 }
 
 // KeySnapshot is one key of a partition at one moment.
@@ -204,7 +204,7 @@ func (s *Snapshot) binds() Bind {
 	return BindSource
 }
 
-func (pt *partition) snapshot(outputs *writers, now time.Time) PartitionSnapshot {
+func (pt *partition) snapshot(outputs *outlets, now time.Time) PartitionSnapshot {
 	counts := pt.queue.Counts()
 	st := pt.tracker.State()
 	s := PartitionSnapshot{
@@ -218,7 +218,7 @@ func (pt *partition) snapshot(outputs *writers, now time.Time) PartitionSnapshot
 	dropped := pt.dropped.Load()
 	left := max(0, counts.Finished-dropped)
 	s.Settled = min(pt.settled.Load(), left)
-	s.Sinking, s.Dropped = left-s.Settled, counts.Dropped+dropped
+	s.Sinking, s.Dropped = left-s.Settled+counts.Waiting, counts.Dropped+dropped
 	stored, at, err := pt.commits.last()
 	s.Committed, s.CommittedAt, s.CommitErr = stored.Frontier, at, err
 	if l, ok := pt.source.(source.Lagger); ok {
@@ -228,11 +228,27 @@ func (pt *partition) snapshot(outputs *writers, now time.Time) PartitionSnapshot
 	}
 	pt.keys(&s, now)
 	if offset, ok := pt.tracker.Offset(st.Oldest); ok && (s.Oldest == nil || s.Oldest.Offset > offset) {
-		if k, ok := outputs.find(pt, st.Oldest, now); ok {
+		if k, ok := pt.onTheWay(outputs, st.Oldest, now); ok {
 			s.Oldest = &k
 		}
 	}
 	return s
+}
+
+// onTheWay returns the key of a message that has left its lane, and whether its outputs are on the way.
+func (pt *partition) onTheWay(outputs *outlets, number int64, now time.Time) (k KeySnapshot, found bool) {
+	if outputs == nil {
+		return k, false
+	}
+	found = outputs.Find(pt.outputs, func(o *output) bool {
+		m := &o.Value.input
+		if o.Value.number != number {
+			return false
+		}
+		k = KeySnapshot{Key: string(m.Key), Waiting: 1, Offset: m.Offset, Age: now.Sub(m.Fetched), Attempt: int(m.Attempt), Why: WhySink}
+		return true
+	})
+	return k, found
 }
 
 // keys looks at every lane, a segment at a time.
@@ -247,7 +263,7 @@ func (pt *partition) keys(s *PartitionSnapshot, now time.Time) {
 		if l.Len > 1 {
 			s.HotKeys = keep(s.HotKeys, k, most, func(a, b KeySnapshot) int { return cmp.Compare(b.Waiting, a.Waiting) })
 		}
-		if l.State == keyed.Parked {
+		if l.State == keyed.Parked || l.State == keyed.Waiting {
 			s.ParkedKeys = keep(s.ParkedKeys, k, most, func(a, b KeySnapshot) int { return cmp.Compare(b.Age, a.Age) })
 		}
 		return true
@@ -261,8 +277,10 @@ func keySnapshot(l keyed.Lane[item], now time.Time) KeySnapshot {
 		k.Why = WhyEarlier
 	case l.State == keyed.Running:
 		k.Why = WhyHandler
-	case l.State == keyed.Parked && l.Head.marks.has(mailed):
+	case l.State == keyed.Waiting && l.Note == noteLetter:
 		k.Why = WhyLetter
+	case l.State == keyed.Waiting:
+		k.Why = WhySink
 	case l.State == keyed.Parked && l.Held:
 		k.Why = WhyBlocked
 	case l.State == keyed.Parked:

@@ -16,7 +16,7 @@ import (
 // of them. It is called by the executor on a worker.
 func (p *Pipeline) turn(t *keyed.Turn[item]) keyed.Result {
 	pt, _ := t.Queue.Data().(*partition)
-	if first := t.Items[0]; first.marks&(unkeyed|blocked|mailed) != 0 {
+	if first := t.Items[0]; first.marks&(unkeyed|blocked) != 0 {
 		if r, over := p.marked(pt, t, first); over {
 			return r
 		}
@@ -35,25 +35,15 @@ func (p *Pipeline) turn(t *keyed.Turn[item]) keyed.Result {
 
 // marked sees to an item that an earlier turn, or submit, has left a mark on. over: the turn is at its end.
 func (p *Pipeline) marked(pt *partition, t *keyed.Turn[item], it *item) (r keyed.Result, over bool) {
-	switch {
-	case it.marks.has(mailed):
-		v, _ := pt.mailed.Load(it.number)
-		if letter, ok := v.(*mail); ok && !letter.over.Load() {
-			return keyed.Result{Park: letter.pause()}, true
-		}
-		pt.mailed.Delete(it.number)
-		it.marks |= sinking // settled already
-		return keyed.Result{Done: 1}, true
-	case it.marks.has(unkeyed):
+	if it.marks.has(unkeyed) {
 		it.Attempt++
 		cause, _ := pt.keyErrors.Load(it.number)
 		err, _ := cause.(error)
 		return p.failedTurn(pt, t, 0, &KeyError{err}), true
-	default: // an operator lets the blocked key try again, as if for the first time
-		it.marks &^= blocked
-		it.Attempt = 0
-		return keyed.Result{}, false
 	}
+	it.marks &^= blocked // an operator lets the key try again, as if for the first time
+	it.Attempt = 0
+	return keyed.Result{}, false
 }
 
 // troubled reads an error of the chain. It says what becomes of the turn's items.
@@ -80,9 +70,17 @@ func (p *Pipeline) troubled(pt *partition, t *keyed.Turn[item], err error) keyed
 			p.counts.skipped.Add(int64(len(t.Items)))
 			pt.logAbout(slog.LevelInfo, t.Items[0], "messages skipped", err)
 			return keyed.Result{Done: len(t.Items)}
-		default:
-			uncount(t.Items)
-			return keyed.Result{Single: len(t.Items), Park: delay}
+		case outcome == keystrand.Retry: // the whole batch is tried again as it was
+			p.counts.retried.Add(1)
+			for _, it := range t.Items {
+				it.unpin()
+			}
+			return keyed.Result{Again: len(t.Items), Park: delay}
+		default: // one by one, to find the culprit
+			for _, it := range t.Items {
+				it.Attempt = 0
+			}
+			return keyed.Result{Single: len(t.Items)}
 		}
 	}
 	switch outcome {
@@ -120,8 +118,7 @@ func (p *Pipeline) failedTurn(pt *partition, t *keyed.Turn[item], done int, err 
 	case deadLetter:
 		it.unpin()
 		pt.logAbout(slog.LevelWarn, it, "failed message goes to the dead letters", err)
-		it.marks |= mailed
-		return keyed.Result{Done: done, Park: p.letters.add(action.letters, pt, it, err).pause()}
+		return p.letters.send(action.letters, pt, t, done, err)
 	case stop:
 	}
 	p.failed(newFailureError(&it.Message, err))

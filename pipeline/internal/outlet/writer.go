@@ -1,0 +1,396 @@
+package outlet
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/sink"
+)
+
+// What one Write has at most, unless a single output is larger.
+const (
+	writeMessages = 1_000
+	writeBytes    = 1 << 20
+)
+
+// writer writes the outputs of its lanes, with one Write in flight.
+//
+// Owns one goroutine, from startWriter to close.
+type writer[X any] struct {
+	x    *Outlet[X]
+	sink sink.Writer
+	wake chan struct{} // room for one: there is something to do
+	stop chan struct{} // closed by close
+	done chan struct{} // closed when the goroutine ends
+
+	// The goroutine's alone: the Write that is put together or under way.
+	batch   []*Output[X]
+	lanes   []*lane[X] // of batch, in its order
+	ms      []keystrand.Message
+	kept    []*Output[X] // scratch of settle
+	failing bool         // the last Write left something
+
+	mu    sync.Mutex
+	all   map[laneID[X]]*lane[X] // guarded by mu, as are the next four
+	first *lane[X]               // ready to be written: a list, oldest first
+	last  *lane[X]
+	later later[X]           // have failed
+	abort context.CancelFunc // ends the Write under way; nil: there is none
+}
+
+func startWriter[X any](x *Outlet[X], s sink.Writer) *writer[X] {
+	w := &writer[X]{
+		x: x, sink: s, all: map[laneID[X]]*lane[X]{},
+		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+	}
+	go w.loop()
+	return w
+}
+
+// add puts o behind what waits of its lane. False: its owner is cut.
+func (w *writer[X]) add(o *Output[X]) bool {
+	id := laneID[X]{o.Owner, o.Lane}
+	w.mu.Lock()
+	if o.Owner.cut.Load() { // set before the sweep of this writer, which is done under the lock
+		w.mu.Unlock()
+		return false
+	}
+	l := w.all[id]
+	if l == nil {
+		l = &lane[X]{id: id}
+		w.all[id] = l
+		w.readyLocked(l)
+	}
+	l.push(o)
+	w.mu.Unlock()
+	w.rouse()
+	return true
+}
+
+// follow makes o wait until a lane is empty, if it has anything.
+func (w *writer[X]) follow(o *Output[X], hash uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if l := w.all[laneID[X]{o.Owner, hash}]; l != nil {
+		o.before.Add(1)
+		l.after = append(l.after, o)
+	}
+}
+
+func (w *writer[X]) readyLocked(l *lane[X]) {
+	if w.last == nil {
+		w.first = l
+	} else {
+		w.last.link = l
+	}
+	w.last = l
+}
+
+func (w *writer[X]) popReadyLocked() *lane[X] {
+	l := w.first
+	if w.first, l.link = l.link, nil; w.first == nil {
+		w.last = nil
+	}
+	return l
+}
+
+// cut drops the outputs of an owner, but for those in the Write under way, and tells that Write to return if it has some.
+func (w *writer[X]) cut(owner *Owner[X]) {
+	var dropped, freed []*Output[X]
+	w.mu.Lock()
+	for id, l := range w.all {
+		if id.owner != owner {
+			continue
+		}
+		dropped = l.drop(dropped)
+		if l.taken > 0 {
+			w.abort()
+			continue
+		}
+		l.gone = true
+		freed = append(freed, l.after...)
+		delete(w.all, id)
+	}
+	w.sweepLocked()
+	w.mu.Unlock()
+	w.x.dropped(dropped)
+	w.x.release(freed)
+}
+
+// sweepLocked takes the lanes that are gone out of the lists.
+func (w *writer[X]) sweepLocked() {
+	for l := w.first; l != nil; l = w.first {
+		if !l.gone {
+			break
+		}
+		w.popReadyLocked()
+	}
+	for l := w.first; l != nil && l.link != nil; {
+		if !l.link.gone {
+			l = l.link
+			continue
+		}
+		if w.last == l.link {
+			w.last = l
+		}
+		l.link = l.link.link
+	}
+	w.later = slices.DeleteFunc(w.later, func(l *lane[X]) bool { return l.gone })
+	for i, l := range w.later {
+		l.place = i
+	}
+	heap.Init(&w.later)
+}
+
+func (w *writer[X]) rouse() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (w *writer[X]) close() error {
+	close(w.stop)
+	<-w.done
+	return w.sink.Close()
+}
+
+func (w *writer[X]) find(owner *Owner[X], found func(*Output[X]) bool) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id, l := range w.all {
+		if id.owner != owner {
+			continue
+		}
+		for o := l.head; o != nil; o = o.next {
+			if found(o) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (w *writer[X]) loop() {
+	over := false
+	defer func() {
+		switch v := recover(); {
+		case v != nil:
+			panic(v)
+		case over:
+			close(w.done)
+		default:
+			w.exited()
+		}
+	}()
+	for {
+		var due <-chan time.Time
+		more, pause := w.writeOnce()
+		switch {
+		case more:
+			select {
+			case <-w.stop:
+				over = true
+				return
+			default:
+				continue
+			}
+		case pause > 0:
+			due = time.After(pause) //nolint:forbidigo // after a failed write only
+		}
+		select {
+		case <-w.stop:
+			over = true
+			return
+		case <-w.wake:
+		case <-due:
+		}
+	}
+}
+
+// exited goes on in another goroutine after a Write has ended this one: what it was given is not durable.
+func (w *writer[X]) exited() {
+	w.x.hooks.Broken(errWriteExited)
+	w.settle(errWriteExited, false)
+	go w.loop()
+}
+
+var errWriteExited = errors.New("pipeline: Write of a sink ended its goroutine (runtime.Goexit): it must return")
+
+// errNotJudged is why a message is written again of which the sink said neither that it is durable nor why not.
+var errNotJudged = errors.New("pipeline: the sink's PartialError has no entry for this message")
+
+// writeOnce writes a batch and says how its outputs ended. If there is nothing to write now it returns after which pause
+// there will be; 0: nothing waits.
+func (w *writer[X]) writeOnce() (more bool, pause time.Duration) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if pause, more = w.take(cancel, time.Now()); !more {
+		return false, pause
+	}
+	err := w.x.hooks.Safe(w.sink.Write(ctx, w.ms))
+	failed := w.settle(err, ctx.Err() != nil)
+	if failed && !w.failing {
+		w.x.hooks.Log.LogAttrs(ctx, slog.LevelWarn, "sink write failed; retrying until it is stored", slog.Any("error", err))
+	}
+	w.failing = failed
+	return true, 0
+}
+
+// take puts the next Write together. If there is nothing to write it returns how long until there is.
+func (w *writer[X]) take(abort context.CancelFunc, now time.Time) (pause time.Duration, some bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for len(w.later) > 0 && !w.later[0].due.After(now) {
+		l, _ := heap.Pop(&w.later).(*lane[X])
+		w.readyLocked(l)
+	}
+	size := 0
+	full := func(o *Output[X]) bool {
+		return len(w.ms) > 0 && (len(w.ms)+len(o.Messages) > writeMessages || size > writeBytes)
+	}
+	for w.first != nil && !full(w.first.head) {
+		l := w.popReadyLocked()
+		l.due = time.Time{}
+		for o := l.head; o != nil && !full(o) && (l.taken == 0 || !o.mixes(l.head)); o = o.next {
+			for i := range o.Messages {
+				size += o.Messages[i].Size()
+			}
+			w.ms = append(w.ms, o.Messages...)
+			w.batch = append(w.batch, o)
+			l.taken++
+		}
+		w.lanes = append(w.lanes, l)
+	}
+	if len(w.batch) > 0 {
+		w.abort = abort
+		return 0, true
+	}
+	if len(w.later) > 0 {
+		pause = w.later[0].due.Sub(now)
+	}
+	return pause, false
+}
+
+// settle ends what a Write has made durable or the sink refuses for good, and leaves the rest in front of its lane. It
+// reports whether any output itself failed, not only because of one before it. A Write that was aborted has refused
+// nothing, whatever it says: leaving is not failing.
+func (w *writer[X]) settle(err error, aborted bool) (failed bool) {
+	now := time.Now()
+	var durable, refused []*Output[X]
+	w.kept = w.kept[:0]
+	partial, _ := errors.AsType[*sink.PartialError](err)
+	i := 0
+	for _, o := range w.batch {
+		v := w.judge(i, len(o.Messages), err, partial)
+		i += len(o.Messages)
+		switch {
+		case v.cause == nil:
+			durable = append(durable, o)
+			continue
+		case v.permanent && !aborted && w.x.hooks.Refused(o, v.cause):
+			refused = append(refused, o)
+			continue
+		}
+		o.Messages = v.rest
+		w.kept = append(w.kept, o)
+		if !aborted && !errors.Is(v.cause, sink.ErrBehind) {
+			failed = true
+			w.delay(o, now)
+		}
+	}
+	if !failed && !aborted && len(w.kept) == len(w.batch) {
+		w.delay(w.kept[0], now) // each stands behind another: such a sink must not make this spin
+	}
+	dropped, freed := w.putBack(now)
+	if len(durable) > 0 {
+		w.x.hooks.Durable(durable)
+	}
+	w.x.dropped(dropped)
+	count(durable)
+	count(refused)
+	w.x.release(freed)
+	return failed
+}
+
+// delay makes the lane of an output that failed wait.
+func (w *writer[X]) delay(o *Output[X], now time.Time) {
+	due := o.failed(now)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if l := w.all[laneID[X]{o.Owner, o.Lane}]; l.due.IsZero() {
+		l.due = due
+	}
+}
+
+// putBack gives the lanes of the last Write what it left, but for owners that were cut meanwhile: it returns their outputs,
+// and those that waited for a lane that has become empty.
+func (w *writer[X]) putBack(now time.Time) (dropped, freed []*Output[X]) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.abort = nil
+	kept := w.kept
+	for _, l := range w.lanes {
+		n := 0
+		for n < len(kept) && kept[n].Owner == l.id.owner && kept[n].Lane == l.id.hash {
+			n++
+		}
+		l.keep(kept[:n])
+		kept = kept[n:]
+		if l.id.owner.cut.Load() {
+			dropped = l.drop(dropped)
+		}
+		switch {
+		case l.head == nil:
+			delete(w.all, l.id)
+			freed = append(freed, l.after...)
+		case l.due.After(now):
+			heap.Push(&w.later, l)
+		default:
+			w.readyLocked(l)
+		}
+	}
+	clear(w.batch)
+	clear(w.lanes)
+	clear(w.ms)
+	clear(w.kept)
+	w.batch, w.lanes, w.ms, w.kept = w.batch[:0], w.lanes[:0], w.ms[:0], w.kept[:0]
+	return dropped, freed
+}
+
+// verdict is what a Write says of one output.
+type verdict struct {
+	cause     error               // of the first message that is not durable; nil: all are
+	rest      []keystrand.Message // those that are not
+	permanent bool                // the first is refused for good, and those after it are, too, or stand behind it
+}
+
+// judge reads what a Write returned about n of its messages, from the at-th on.
+func (w *writer[X]) judge(at, n int, err error, partial *sink.PartialError) verdict {
+	v := verdict{permanent: true}
+	for i := at; i < at+n; i++ {
+		e := err
+		switch {
+		case partial != nil && i < len(partial.Errs):
+			e = w.x.hooks.Safe(partial.Errs[i])
+		case partial != nil:
+			e = errNotJudged
+		}
+		if e == nil {
+			continue
+		}
+		v.rest = append(v.rest, w.ms[i])
+		outcome, _ := keystrand.OutcomeOf(e)
+		v.permanent = v.permanent && (outcome == keystrand.Forbidden || v.cause != nil && errors.Is(e, sink.ErrBehind))
+		if v.cause == nil {
+			v.cause = e
+		}
+	}
+	return v
+}

@@ -1,0 +1,199 @@
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"slices"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/keyed"
+	"github.com/keystrand/keystrand/pipeline/internal/outlet"
+	"github.com/keystrand/keystrand/sink"
+)
+
+type (
+	outlets = outlet.Outlet[sent]
+	output  = outlet.Output[sent]
+	token   = keyed.Token[item]
+)
+
+// sent is what the pipeline knows of an output or a dead letter that is on its way.
+type sent struct {
+	pt     *partition
+	number int64
+	size   usage
+	input  keystrand.Message // what the failure policy is asked about, should the sink refuse the output for good
+	letter bool              // it is a dead letter
+	wait   *token            // of the lane that waits for it; nil: the message has left its lane
+	token  token             // what wait points to, but for the dead letter of a refused output
+}
+
+// What a lane waits for: the notes of its token.
+const (
+	noteSink uint8 = iota
+	noteLetter
+)
+
+// openSink opens the writers of the sink that To named.
+func (p *Pipeline) openSink() (err error) {
+	if p.cfg.sink == nil {
+		return nil
+	}
+	if p.outputs, err = p.openOutlet(p.cfg.sink, p.cfg.limits.Writers); err != nil {
+		return fmt.Errorf("pipeline: open the sink: %w", err)
+	}
+	return nil
+}
+
+func (p *Pipeline) openOutlet(s sink.Sink, writers int) (*outlets, error) {
+	return outlet.Open(s, writers, outlet.Hooks[sent]{
+		Durable: p.durable, Refused: p.refused, Dropped: p.dropped, Broken: p.failed, Safe: readable, Log: p.log,
+	})
+}
+
+// newOutput returns an output of an item, without its lanes.
+func newOutput(pt *partition, it *item, ms ...keystrand.Message) *output {
+	return &output{
+		Owner: pt.outputs, Messages: ms,
+		Value: sent{pt: pt, number: it.number, size: it.usage(), input: it.Message},
+	}
+}
+
+// write hands what a turn emitted to the writer of its lane. The lane goes on at once: what follows of its key goes to the
+// same writer, behind it. The order of one writer is not enough for a message of several lanes, or a barrier: its lanes
+// wait until it is durable.
+func (p *Pipeline) write(pt *partition, t *keyed.Turn[item], c *keystrand.Call) keyed.Result {
+	if len(c.Emitted()) == 0 {
+		return keyed.Result{Done: 1}
+	}
+	it := t.Items[0]
+	o := newOutput(pt, it, slices.Clone(c.Emitted())...)
+	o.All = t.Barrier
+	if len(t.Lanes) == 0 {
+		o.Lane = maphash.Comparable(p.seed, it.number) // it has a lane of its own
+	}
+	for i, lane := range t.Lanes {
+		if hash := maphash.String(p.seed, lane); i == 0 {
+			o.Lane = hash
+		} else {
+			o.More = append(o.More, hash)
+		}
+	}
+	if o.All || len(o.More) > 0 {
+		return await(p.outputs, o, t, 0, noteSink)
+	}
+	it.marks |= sinking
+	if !p.outputs.Add(o) { // the partition's outputs are cut: the next owner handles it again
+		it.marks &^= sinking
+		return keyed.Result{Hold: true}
+	}
+	return keyed.Result{Done: 1}
+}
+
+// await makes the first item that the turn leaves wait for an output, and returns the turn's result.
+func await(to *outlets, o *output, t *keyed.Turn[item], done int, note uint8) keyed.Result {
+	v := &o.Value
+	v.wait, v.token.Items, v.token.Note = &v.token, 1, note
+	t.Await = v.wait
+	if !to.Add(o) { // the partition's outputs are cut: the next owner handles it again
+		t.Await = nil
+		return keyed.Result{Done: done, Hold: true}
+	}
+	return keyed.Result{Done: done}
+}
+
+// durable settles the messages of outputs that are stored.
+func (p *Pipeline) durable(outputs []*output) {
+	for _, o := range outputs {
+		if o.Value.letter {
+			p.counts.deadLettered.Add(1)
+		} else {
+			p.counts.written.Add(1)
+		}
+	}
+	p.ended(outputs, keyed.Result{Done: 1})
+}
+
+// dropped leaves the messages of outputs that were cut to the next owner.
+func (p *Pipeline) dropped(outputs []*output) {
+	p.ended(outputs, keyed.Result{Hold: true})
+}
+
+// ended says what became of the messages of outputs: with r.Done they are settled. Where a lane waits, it goes on, and its
+// message is settled as it leaves.
+func (p *Pipeline) ended(outputs []*output, r keyed.Result) {
+	var waits []*token
+	var numbers []int64
+	var size usage
+	for i, o := range outputs {
+		v := &o.Value
+		if v.wait != nil {
+			v.wait.Result = r
+			waits = append(waits, v.wait)
+		} else {
+			numbers = append(numbers, v.number)
+			size = size.plus(v.size)
+		}
+		if len(numbers) > 0 && (i+1 == len(outputs) || outputs[i+1].Value.pt != v.pt) {
+			p.left(v.pt, numbers, size, r.Done > 0)
+			numbers, size = numbers[:0], usage{}
+		}
+	}
+	if len(waits) == 0 {
+		return
+	}
+	if err := p.exec.Complete(waits...); err != nil {
+		p.log.Error("an output ended twice; please report this", slog.Any("error", err))
+	}
+}
+
+// left says what became of messages that had left their lanes before.
+func (p *Pipeline) left(pt *partition, numbers []int64, size usage, settled bool) {
+	if !settled {
+		pt.dropped.Add(int64(len(numbers)))
+		return
+	}
+	p.settle(pt, numbers, size)
+	pt.settled.Add(int64(len(numbers)))
+}
+
+// refused asks the failure policy about a message whose output the sink will never take. False: it is tried again.
+func (p *Pipeline) refused(o *output, cause error) bool {
+	v := &o.Value
+	p.counts.failed.Add(1)
+	action := p.decide(Failure{Message: &v.input, Err: cause, Permanent: true})
+	switch {
+	case action.kind == skip:
+		p.counts.skipped.Add(1)
+		p.ended([]*output{o}, keyed.Result{Done: 1})
+		return true
+	case action.kind == deadLetter && !v.letter:
+		return p.letters.replace(action.letters, o, cause)
+	case action.kind == stop || action.kind == block || action.kind == deadLetter:
+		// Block cannot hold a key whose later messages were handled already. A dead letter that is refused has nowhere
+		// else to go.
+		p.failed(newFailureError(&v.input, cause))
+	}
+	return false
+}
+
+// cutOutputs drops what is not written yet of a partition and lets nothing more in, for ever: a handler that ignores the
+// end of its ctx may return long after the release. A Write that has some of it under way is told to return.
+func (p *Pipeline) cutOutputs(pt *partition) {
+	pt.outputs.Cut()
+	if p.outputs != nil {
+		p.outputs.Cut(pt.outputs)
+	}
+	p.letters.cut(pt)
+}
+
+// closeOutputs ends all writers, after the last partition was released.
+func (p *Pipeline) closeOutputs() error {
+	var err error
+	if p.outputs != nil {
+		err = p.outputs.Close()
+	}
+	return errors.Join(err, p.letters.close())
+}
