@@ -132,11 +132,13 @@ func (e *Executor[T]) trimLocked() bool {
 	return later
 }
 
-// parkLocked makes a lane wait until a time, or until Resume.
+// parkLocked makes a lane wait until a time; with hold, until Resume too, and without a time for that alone.
 func (e *Executor[T]) parkLocked(l *lane[T], hold bool, until, now int64) {
 	e.parkBehindLocked(l, now)
 	if hold {
 		l.flags |= flagHeld
+	}
+	if until == now {
 		return
 	}
 	l.flags |= flagTimed

@@ -32,8 +32,11 @@ type modelItem struct {
 
 type modelPark struct {
 	until time.Time
-	held  bool
+	held  bool // Resume and ResumeHeld end it
+	timed bool // so does time
 }
+
+func (p *modelPark) over() bool { return (!p.held || p.timed) && !time.Now().Before(p.until) }
 
 type modelQueue struct {
 	id        ID
@@ -304,7 +307,7 @@ func (m *model) whyNotLocked(x *modelItem) string {
 		}
 	}
 	for _, k := range x.keys {
-		if p := m.park[id][k]; p != nil && (p.held || time.Now().Before(p.until)) {
+		if p := m.park[id][k]; p != nil && !p.over() {
 			return fmt.Sprintf("its lane is parked until %v, held %v", p.until, p.held)
 		}
 	}
@@ -403,7 +406,7 @@ func (m *model) returnLocked(turn *modelTurn, r Result) {
 	if mq.fenced || !r.Hold && r.Park == 0 {
 		return
 	}
-	p := &modelPark{until: time.Now().Add(r.Park), held: r.Hold}
+	p := &modelPark{until: time.Now().Add(r.Park), held: r.Hold, timed: r.Park > 0}
 	for _, x := range rest {
 		if len(x.keys) > 1 {
 			x.parked = p
@@ -411,7 +414,7 @@ func (m *model) returnLocked(turn *modelTurn, r Result) {
 	}
 	for _, k := range keys {
 		if r.Done == len(turn.items) && len(keys) > 1 {
-			p = &modelPark{until: p.until, held: p.held} // each lane waits by itself
+			p = &modelPark{until: p.until, held: p.held, timed: p.timed} // each lane waits by itself
 		}
 		if m.hasLaneLocked(mq, k) { // an empty lane is gone and waits for nothing
 			m.park[id][k] = p
@@ -479,6 +482,9 @@ func (m *model) result(t *rapid.T, items int) (r Result) {
 	case 2:
 		r.Done = rapid.IntRange(0, items).Draw(t, "done")
 		r.Hold = true
+		if rapid.Bool().Draw(t, "for a time") {
+			r.Park = time.Duration(rapid.IntRange(1, 100).Draw(t, "park")) * time.Millisecond
+		}
 	case 3:
 		r.Done, r.Single = 0, items
 	case 4:
@@ -520,7 +526,7 @@ func (m *model) resume(t *rapid.T) {
 // parkOfLocked is what a lane is parked by: it has waiting items, and its time has not come.
 func (m *model) parkOfLocked(mq *modelQueue, key string) *modelPark {
 	p := m.park[mq.id][key]
-	if p == nil || !p.held && !time.Now().Before(p.until) {
+	if p == nil || p.over() {
 		return nil
 	}
 	if m.hasLaneLocked(mq, key) {

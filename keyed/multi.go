@@ -84,8 +84,10 @@ func (e *Executor[T]) releaseMultiLocked(en *entry[T], f *flush[T], now int64) {
 			switch {
 			case !m.parked:
 				e.readyLocked(l, milli(now))
-			case i == 0 || en.hold:
+			case i == 0:
 				e.parkLocked(l, en.hold, now+en.park, now)
+			case en.hold:
+				e.parkLocked(l, true, now, now)
 			default:
 				e.parkBehindLocked(l, now)
 			}

@@ -40,7 +40,7 @@ type Result struct {
 	// and waits for nothing.
 	Park time.Duration
 
-	// Hold makes the lane wait until Resume. It goes before Park.
+	// Hold makes the lane wait until Resume or ResumeHeld; with Park, no longer than that.
 	Hold bool
 
 	// Single is how many of the lane's next items run one a turn. For a batch that failed without naming a culprit:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
+	"time"
 	"unicode/utf8"
 
 	"github.com/keystrand/keystrand"
@@ -27,8 +28,17 @@ type Policy func(Failure) Action
 
 // Action is what a [Policy] decides. The zero Action is that of [Stop].
 type Action struct {
-	kind    action
-	letters *letterBox
+	kind        action
+	letters     *letterBox
+	first, most time.Duration // pauses of BlockFor; else 0
+}
+
+// pause returns how long a key waits that has failed so often before; 0: until it is resumed.
+func (a Action) pause(before uint8) time.Duration {
+	if before >= 62 || a.first > a.most>>before {
+		return a.most
+	}
+	return a.first << before
 }
 
 // letterBox is the sink of one DeadLetter.
@@ -59,6 +69,22 @@ func Stop(Failure) Action { return Action{kind: stop} }
 // Block parks the key until an operator calls [Pipeline.Resume]; then the message is handled again. Other keys go on.
 // It is forgotten when the partition is handed over or the process restarts: the message is then tried again.
 func Block(Failure) Action { return Action{kind: block} }
+
+// BlockFor returns a policy that parks the key and handles the message again after a pause: first, then twice as long each
+// time it fails, at most most, for as long as it takes. [Pipeline.Resume] ends a pause at once. Other keys go on. Attempts
+// are counted anew after each pause, so retries of the middleware begin again. It suits failures that end when another
+// service is back; a message that can never be handled holds its key until somebody mends it.
+//
+// Zeros stand for 1 s and 1 min. BlockFor with a negative pause is nil, which Build refuses. An output that the sink
+// refuses for good is written again after pauses.
+func BlockFor(first, most time.Duration) Policy {
+	if first < 0 || most < 0 {
+		return nil
+	}
+	first = or(first, time.Second)
+	most = max(or(most, time.Minute), first)
+	return func(Failure) Action { return Action{kind: block, first: first, most: most} }
+}
 
 // Skip settles the message without effect. It is counted and logged.
 func Skip(Failure) Action { return Action{kind: skip} }

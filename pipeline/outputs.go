@@ -171,6 +171,8 @@ func (p *Pipeline) refused(o *output, cause error) bool {
 		return true
 	case action.kind == deadLetter && !v.letter:
 		return p.letters.replace(action.letters, o, cause)
+	case action.kind == block && action.first > 0:
+		// Until the sink takes it.
 	case action.kind == stop || action.kind == block || action.kind == deadLetter:
 		// Block cannot hold a key whose later messages were handled already. A dead letter that is refused has nowhere
 		// else to go.

@@ -52,6 +52,7 @@ type item struct {
 	number int64  // the tracker's
 	size   uint32 // in bytes, as the budget counts it: whoever handles the message may change it
 	marks  marks
+	blocks uint8 // how often its key was blocked because of it
 }
 
 func (it *item) usage() usage { return usage{1, int(it.size)} }
@@ -62,7 +63,7 @@ type marks uint8
 const (
 	unkeyed marks = 1 << iota // its key function failed: partition.keyErrors tells how
 	cloned                    // its bytes are its own, not a piece of a larger chunk
-	blocked                   // an operator decides when it is handled again
+	blocked                   // it failed, and is handled again after a pause or when an operator says so
 	sinking                   // it leaves its lane although its output, which settles it, is not durable yet
 )
 

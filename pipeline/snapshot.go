@@ -80,7 +80,7 @@ type KeySnapshot struct {
 	Age     time.Duration // since it was fetched
 	Attempt int           // of its handler; 0 while it runs
 	Why     Why           // what it waits for
-	Until   time.Time     // with WhyRetry: when it is tried again
+	Until   time.Time     // with WhyRetry, and with WhyBlocked after BlockFor: when it is tried again; else zero
 }
 
 // Why is what a key's first message waits for.
@@ -91,7 +91,7 @@ const (
 	WhyWorker  Why = iota // a free worker
 	WhyHandler            // its handler, which runs
 	WhyRetry              // the time of its next attempt
-	WhyBlocked            // an operator's Resume
+	WhyBlocked            // an operator's Resume, or the end of the pause of BlockFor
 	WhyEarlier            // a handler of an earlier epoch, which still runs
 	WhySink               // its outputs, which are not durable yet
 	WhyLetter             // its dead letter, which is not durable yet
@@ -282,7 +282,7 @@ func keySnapshot(l keyed.Lane[item], now time.Time) KeySnapshot {
 	case l.State == keyed.Waiting:
 		k.Why = WhySink
 	case l.State == keyed.Parked && l.Held:
-		k.Why = WhyBlocked
+		k.Why, k.Until = WhyBlocked, l.Until
 	case l.State == keyed.Parked:
 		k.Why, k.Until = WhyRetry, l.Until
 	}

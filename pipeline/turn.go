@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"runtime/debug"
+	"time"
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/keyed"
@@ -111,10 +113,7 @@ func (p *Pipeline) failedTurn(pt *partition, t *keyed.Turn[item], done int, err 
 		pt.logAbout(slog.LevelWarn, it, "failed message skipped", err)
 		return keyed.Result{Done: done + 1}
 	case block:
-		it.marks |= blocked
-		it.unpin()
-		pt.logAbout(slog.LevelWarn, it, "key blocked until it is resumed", err)
-		return keyed.Result{Done: done, Hold: true}
+		return keyed.Result{Done: done, Hold: true, Park: pt.block(it, action, err)}
 	case deadLetter:
 		it.unpin()
 		pt.logAbout(slog.LevelWarn, it, "failed message goes to the dead letters", err)
@@ -123,6 +122,19 @@ func (p *Pipeline) failedTurn(pt *partition, t *keyed.Turn[item], done int, err 
 	}
 	p.failed(newFailureError(&it.Message, err))
 	return keyed.Result{Done: done, Hold: true}
+}
+
+// block marks the item whose key is blocked, and returns for how long; 0: until it is resumed.
+func (pt *partition) block(it *item, action Action, err error) (pause time.Duration) {
+	became := "key blocked until it is resumed"
+	if pause = action.pause(it.blocks); pause > 0 {
+		became = fmt.Sprintf("key blocked for %v", pause)
+	}
+	it.marks |= blocked
+	it.blocks += min(1, math.MaxUint8-it.blocks)
+	it.unpin()
+	pt.logAbout(slog.LevelWarn, it, became, err)
+	return pause
 }
 
 // decide asks the policy. A policy that panics stops the pipeline, as one does that ends its goroutine: that is none of
