@@ -25,7 +25,8 @@ type Lane[T any] struct {
 	EarlierEpoch bool
 }
 
-// Lanes calls visit for each lane of the queue's id that has items or runs, until visit says false. Lanes are copied some
+// Lanes calls visit for each lane of the queue's id that has items or runs, those of a later epoch too, until visit says
+// false. Lanes are copied some
 // at a time under the lock and visited with none held: each as it was at a moment during the call, those that exist
 // throughout exactly once. Items behind a barrier have no lane yet. It may take long with very many lanes; it never holds
 // up workers for longer than it takes to copy some hundred.
@@ -50,10 +51,6 @@ func (q *Queue[T]) Lanes(visit func(Lane[T]) bool) {
 func (q *Queue[T]) pieces(locked func(*lane[T]), between func() bool) {
 	e := q.e
 	e.mu.Lock()
-	if q.t.queue != q { // another epoch has the lanes
-		e.unlock()
-		return
-	}
 	bits, n := q.t.level, 0
 	for step := range uint32(1) << bits {
 		q.t.walk(step, bits, func(l *lane[T]) {
@@ -67,9 +64,6 @@ func (q *Queue[T]) pieces(locked func(*lane[T]), between func() bool) {
 			}
 			n = 0
 			e.mu.Lock()
-			if q.t.queue != q {
-				break
-			}
 		}
 	}
 	e.unlock()

@@ -65,3 +65,8 @@ func (t *Turn[T]) name(en *entry[T]) {
 		t.Lanes = t.lane[:]
 	}
 }
+
+// forget keeps nothing of the last turn alive while its worker sleeps.
+func (t *Turn[T]) forget() {
+	t.Queue, t.Lanes, t.Await, t.lane[0] = nil, nil, nil, ""
+}

@@ -172,6 +172,7 @@ func (e *Executor[T]) next(w *worker[T]) bool {
 			e.idle = w
 			e.awake--
 			e.unlock()
+			w.turn.forget()
 			<-w.wake
 		}
 		now = e.now()

@@ -99,7 +99,7 @@ func (b *budget) wakeLocked() {
 func (b *budget) guaranteeLocked() usage {
 	n := max(1, len(b.shares))
 	h := b.limit.half()
-	return usage{h.messages / n, h.bytes / n}
+	return usage{max(1, h.messages/n), max(1, h.bytes/n)}
 }
 
 // await blocks until s may fetch another batch, or ctx ends.

@@ -126,16 +126,36 @@ func (p *Pipeline) commitNow(ctx context.Context, pt *partition) error {
 	defer cancel()
 	pt.commits.begun(cancel)
 	s := pt.tracker.State() // taken first: what changes after it is committed the next time
-	stored, err := pt.source.Commit(ctx, pt.tracker.Progress())
+	stored, err := p.commit(ctx, pt, pt.tracker.Progress())
 	news := pt.commits.end(s, stored, err)
 	pt.gate.poke()
 	switch {
 	case errors.Is(err, commit.ErrFenced):
 		pt.lose(err)
 	case err != nil && news:
-		pt.log.LogAttrs(ctx, slog.LevelWarn, "commit failed: it is tried again at every tick", slog.Any("error", err))
+		pt.log.LogAttrs(ctx, slog.LevelWarn, "commit failed; retrying at every tick", slog.Any("error", err))
 	case err == nil && news:
-		pt.log.LogAttrs(ctx, slog.LevelInfo, "commits are stored again", slog.Int64("frontier", stored.Frontier))
+		pt.log.LogAttrs(ctx, slog.LevelInfo, "commit recovered", slog.Int64("frontier", stored.Frontier))
 	}
 	return err
 }
+
+// commit calls Commit of the source, in a goroutine that it may end. One that does not return after its ctx has ended is
+// waited for, with an alarm now and then: no other may begin beside it, nor Release.
+func (p *Pipeline) commit(ctx context.Context, pt *partition, g *commit.Progress) (stored commit.Stored, err error) {
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		err = errCommitExited
+		stored, err = pt.source.Commit(ctx, g)
+	}()
+	select {
+	case <-over:
+		return stored, err
+	case <-ctx.Done():
+	}
+	p.awaitReturn(ctx, pt, over, "commit has not returned after its ctx ended; the partition is kept until it does")
+	return stored, err
+}
+
+var errCommitExited = errors.New("pipeline: Commit of the source ended its goroutine (runtime.Goexit): it must return")

@@ -3,7 +3,9 @@ package pipeline_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -49,4 +51,77 @@ func TestRunWaitsForACommitThatTellsTheLog(t *testing.T) {
 			t.Errorf("committed %+v, want 10", c)
 		}
 	})
+}
+
+// I8, I10: no other commit begins beside one that ignores the end of its ctx, nor Release; the log says what is waited for.
+func TestCommitThatIgnoresItsContextIsWaitedForAndLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 2)
+		log.Append(0, keysOf(50, 7)...)
+		log.Append(1, keysOf(50, 7)...)
+		hang := make(chan struct{})
+		var out buffer
+		src := memory.NewSource(memory.Config{BeforeCommit: func(_ context.Context, id source.ID, _ *commit.Progress) error {
+			if id.Partition == 0 {
+				<-hang
+			}
+			return nil
+		}}, log)
+		run := start(t, pipeline.From(watch(t, src, nil)).
+			Handle(keystrand.HandlerFunc(nothing)).
+			Timing(pipeline.Timing{CommitTimeout: time.Second, StuckAfter: time.Second}).
+			Logger(out.logger()))
+		time.Sleep(2 * time.Second)
+		run.cancel(nil)
+		time.Sleep(time.Minute)
+		if !out.has("commit has not returned") {
+			t.Error("nobody is told what is waited for")
+		}
+		if c := log.Group("").Committed(1); c == nil || c.Frontier != 50 {
+			t.Errorf("committed %+v of the other partition, want frontier 50", c)
+		}
+		select {
+		case <-run.over:
+			t.Error("I10: Run returned while a commit was under way")
+		default:
+		}
+		close(hang)
+		if err := run.wait(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestCommitThatEndsItsGoroutineHasFailedAndIsTriedAgain(t *testing.T) {
+	for _, last := range []bool{false, true} {
+		t.Run(fmt.Sprint("last ", last), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := memory.NewLog("posts", 1)
+				log.Append(0, keysOf(50, 7)...)
+				tries := 0
+				src := memory.NewSource(memory.Config{BeforeCommit: func(context.Context, source.ID, *commit.Progress) error {
+					if tries++; tries == 1 {
+						runtime.Goexit()
+					}
+					return nil
+				}}, log)
+				var out buffer
+				timing := pipeline.Timing{}
+				if last {
+					timing.CommitInterval = time.Hour
+				}
+				run := start(t, pipeline.From(watch(t, src, nil)).Handle(keystrand.HandlerFunc(nothing)).Timing(timing).Logger(out.logger()))
+				time.Sleep(3 * time.Second)
+				if err := run.stop(); err != nil {
+					t.Error(err)
+				}
+				if c := log.Group("").Committed(0); c == nil || c.Frontier != 50 {
+					t.Errorf("committed %+v, want frontier 50", c)
+				}
+				if !out.has("ended its goroutine") {
+					t.Error("the log does not say that Commit ended its goroutine")
+				}
+			})
+		})
+	}
 }

@@ -108,13 +108,17 @@ func (p *spied) Commit(ctx context.Context, g *commit.Progress) (commit.Stored, 
 	if p.spy.ledger != nil {
 		p.spy.ledger.committed(p.ID(), g)
 	}
-	stored, err := p.Partition.Commit(ctx, g)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.committing = false
-	if err == nil {
-		p.commits = append(p.commits, *g)
-	}
+	err := errors.New("it ended its goroutine")
+	defer func() { // also then
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.committing = false
+		if err == nil {
+			p.commits = append(p.commits, *g)
+		}
+	}()
+	var stored commit.Stored
+	stored, err = p.Partition.Commit(ctx, g)
 	return stored, err
 }
 

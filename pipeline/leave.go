@@ -94,7 +94,8 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, flow f
 	pt.over.Store(true)
 	pt.commits.abort()
 	_ = pt.gate.await(base(ctx), pt.commits.idle) // Release comes after the last Commit has returned; its ctx has ended
-	p.awaitStopped(ctx, pt, flow.stopped)         // and after the last Fetch
+	// And after the last Fetch. By now all that was settled is committed.
+	p.awaitReturn(ctx, pt, flow.stopped, "the key function, or Fetch of the source, has not returned; the partition is kept until it does")
 	release, cancel := context.WithTimeout(base(ctx), p.cfg.timing.CommitTimeout)
 	defer cancel()
 	if err := pt.source.Release(release); err != nil {
@@ -150,16 +151,16 @@ func (p *Pipeline) awaitCancelled(ctx context.Context, pt *partition, why leavin
 	}
 }
 
-// awaitStopped waits until fetching has stopped, with an alarm now and then. By now all that was settled is committed.
-func (p *Pipeline) awaitStopped(ctx context.Context, pt *partition, stopped <-chan struct{}) {
-	alarm := time.NewTicker(p.cfg.timing.StuckAfter)
-	defer alarm.Stop()
+// awaitReturn waits for a call of the source or the user that must return by now, with an alarm now and then.
+func (p *Pipeline) awaitReturn(ctx context.Context, pt *partition, returned <-chan struct{}, alarm string) {
+	tick := time.NewTicker(p.cfg.timing.StuckAfter)
+	defer tick.Stop()
 	for {
 		select {
-		case <-stopped:
+		case <-returned:
 			return
-		case <-alarm.C:
-			pt.log.LogAttrs(ctx, slog.LevelError, "the key function, or Fetch of the source, does not return: the partition is kept until it does")
+		case <-tick.C:
+			pt.log.LogAttrs(ctx, slog.LevelError, alarm)
 		}
 	}
 }

@@ -30,7 +30,6 @@ type Pipeline struct {
 
 	mu         sync.Mutex
 	owned      map[name]*partition // guarded by mu
-	lanes      map[name]*queue     // of the latest epoch; guarded by mu
 	paused     map[name]bool       // partitions an operator has paused, owned or not; guarded by mu
 	fail       func(error)         // ends Run with this error; set by Run; guarded by mu
 	turnedAway []source.Partition  // offered while they were owned already; guarded by mu
@@ -80,7 +79,6 @@ func newPipeline(cfg config, next keystrand.Next) (*Pipeline, error) {
 		budget: newBudget(usage{cfg.limits.InFlight, cfg.limits.InFlightBytes}, usage{cfg.limits.FetchMessages, cfg.limits.FetchBytes}),
 		seed:   maphash.MakeSeed(),
 		owned:  map[name]*partition{},
-		lanes:  map[name]*queue{},
 		paused: map[name]bool{},
 		fail:   func(error) {},
 	}
@@ -119,7 +117,7 @@ func (p *Pipeline) failed(err error) {
 func (p *Pipeline) enter(pt *partition) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.owned[pt.name], p.lanes[pt.name], p.accepted = pt, pt.queue, true
+	p.owned[pt.name], p.accepted = pt, true
 	pt.paused.Store(p.paused[pt.name])
 }
 

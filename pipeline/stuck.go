@@ -54,10 +54,7 @@ func (p *Pipeline) stuckError() error {
 // running returns the keys whose handlers run in this epoch, also when a later one has opened the lanes meanwhile. A scan
 // over the lanes: for logs only.
 func (p *Pipeline) running(pt *partition) (keys []string) {
-	p.mu.Lock()
-	q := p.lanes[pt.name]
-	p.mu.Unlock()
-	q.Lanes(func(l keyed.Lane[item]) bool {
+	pt.queue.Lanes(func(l keyed.Lane[item]) bool {
 		if l.State == keyed.Running && l.Head.Epoch == pt.id.Epoch {
 			keys = append(keys, strings.Clone(l.Key))
 		}
