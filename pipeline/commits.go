@@ -154,7 +154,7 @@ func (p *Pipeline) commit(ctx context.Context, pt *partition, g *commit.Progress
 		return stored, err
 	case <-ctx.Done():
 	}
-	p.awaitReturn(ctx, pt, over, "commit has not returned after its ctx ended; the partition is kept until it does")
+	p.awaitReturn(ctx, pt, over, "Commit of the source")
 	return stored, err
 }
 

@@ -74,7 +74,7 @@ func TestCommitThatIgnoresItsContextIsWaitedForAndLogged(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		run.cancel(nil)
 		time.Sleep(time.Minute)
-		if !out.has("commit has not returned") {
+		if !out.has("Commit of the source") {
 			t.Error("nobody is told what is waited for")
 		}
 		if c := log.Group("").Committed(1); c == nil || c.Frontier != 50 {

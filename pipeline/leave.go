@@ -95,7 +95,7 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, flow f
 	pt.commits.abort()
 	_ = pt.gate.await(base(ctx), pt.commits.idle) // Release comes after the last Commit has returned; its ctx has ended
 	// And after the last Fetch. By now all that was settled is committed.
-	p.awaitReturn(ctx, pt, flow.stopped, "the key function, or Fetch of the source, has not returned; the partition is kept until it does")
+	p.awaitReturn(ctx, pt, flow.stopped, "the key function, or Fetch of the source")
 	release, cancel := context.WithTimeout(base(ctx), p.cfg.timing.CommitTimeout)
 	defer cancel()
 	if err := pt.source.Release(release); err != nil {
@@ -152,7 +152,7 @@ func (p *Pipeline) awaitCancelled(ctx context.Context, pt *partition, why leavin
 }
 
 // awaitReturn waits for a call of the source or the user that must return by now, with an alarm now and then.
-func (p *Pipeline) awaitReturn(ctx context.Context, pt *partition, returned <-chan struct{}, alarm string) {
+func (p *Pipeline) awaitReturn(ctx context.Context, pt *partition, returned <-chan struct{}, call string) {
 	tick := time.NewTicker(p.cfg.timing.StuckAfter)
 	defer tick.Stop()
 	for {
@@ -160,7 +160,7 @@ func (p *Pipeline) awaitReturn(ctx context.Context, pt *partition, returned <-ch
 		case <-returned:
 			return
 		case <-tick.C:
-			pt.log.LogAttrs(ctx, slog.LevelError, alarm)
+			pt.log.LogAttrs(ctx, slog.LevelError, "a call has not returned after its ctx ended; keeping the partition until it does", slog.String("call", call))
 		}
 	}
 }
