@@ -28,6 +28,7 @@ import (
 func main() {
 	url := flag.String("url", "pulsar://localhost:6650", "URL of the Pulsar")
 	admin := flag.String("admin", "", "URL of its web service (default: http, the same host, port 8080)")
+	// The demo fills a topic of the Broker. It starts this program again to Read it, so that it can kill that process.
 	show.Main(flag.CommandLine, show.Demo{
 		Broker: func() (show.Broker, error) { return newBroker(*url, *admin) },
 		Read: func(ctx context.Context, m show.Member) error {

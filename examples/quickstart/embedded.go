@@ -46,7 +46,7 @@ func startEmbedded(ctx context.Context, out *show.Output) (*embedded, error) {
 		lines <- line
 	}()
 	began := time.Now()
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {

@@ -30,6 +30,7 @@ const sessionTimeout = 6 * time.Second
 
 func main() {
 	brokers := flag.String("brokers", "", "addresses host:port of a real Kafka, separated by commas (default: start an embedded broker)")
+	// The demo fills a topic of the Broker. It starts this program again to Read it, so that it can kill that process.
 	show.Main(flag.CommandLine, show.Demo{
 		Broker: func() (show.Broker, error) { return newBroker(*brokers) },
 		Read: func(ctx context.Context, m show.Member) error {
