@@ -7,53 +7,65 @@ import (
 	"strings"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kgo"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/examples/internal/show"
 	sink "github.com/keystrand/keystrand/sink/kafka"
 )
 
-// kafkaBroker is a Kafka: a real one, or one within this process that speaks its protocol and keeps everything in memory.
+// kafkaBroker is a real Kafka, or the embedded broker.
 type kafkaBroker struct {
-	addresses []string
-	embedded  *kfake.Cluster
+	addresses string // separated by commas; empty until the embedded broker runs
+	embedded  *embedded
 }
 
-// newKafka returns a real Kafka, or an embedded one if there are no addresses.
-func newKafka(addresses string) (*kafkaBroker, error) {
+// newBroker returns the Kafka at addresses, or an embedded broker if there are none. It does not connect.
+func newBroker(addresses string) (*kafkaBroker, error) {
 	if addresses != "" {
-		return &kafkaBroker{addresses: strings.Split(addresses, ",")}, nil
+		if _, err := open(addresses, "check", "check"); err != nil {
+			return nil, fmt.Errorf("-brokers %q: %w; use host:port, and commas between several", addresses, err)
+		}
 	}
-	c, err := kfake.NewCluster(kfake.NumBrokers(1))
-	if err != nil {
-		return nil, err
-	}
-	return &kafkaBroker{addresses: c.ListenAddrs(), embedded: c}, nil
+	return &kafkaBroker{addresses: addresses}, nil
 }
 
-func (b *kafkaBroker) flags() []string { return []string{"-brokers", strings.Join(b.addresses, ",")} }
-
-func (b *kafkaBroker) freed() string { return "when its session of 6 s is over" }
-
-func (b *kafkaBroker) close() {
-	if b.embedded != nil {
-		b.embedded.Close()
+// Start implements [show.Broker].
+func (b *kafkaBroker) Start(ctx context.Context, out *show.Output) (err error) {
+	if b.addresses != "" {
+		out.Line("Using the Kafka at %s.", b.addresses)
+		return nil
 	}
+	if b.embedded, err = startEmbedded(ctx, out); err != nil {
+		return err
+	}
+	b.addresses = b.embedded.address
+	return nil
 }
 
-func (b *kafkaBroker) fill(ctx context.Context, topic string, messages int) (hottest int, err error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.addresses...))
-	if err != nil {
-		return 0, err
+// Flags implements [show.Broker].
+func (b *kafkaBroker) Flags() []string { return []string{"-brokers", b.addresses} }
+
+// Freed implements [show.Broker].
+func (b *kafkaBroker) Freed() string {
+	return fmt.Sprintf("when the session of the killed one times out, after %v", sessionTimeout)
+}
+
+// Close implements [show.Broker].
+func (b *kafkaBroker) Close() error {
+	if b.embedded == nil {
+		return nil
 	}
-	defer client.Close()
-	if _, err := kadm.NewClient(client).CreateTopic(ctx, partitions, 1, nil, topic); err != nil {
-		return 0, err
+	return b.embedded.close()
+}
+
+// Fill implements [show.Broker].
+func (b *kafkaBroker) Fill(ctx context.Context, topic string, messages int) (busiest int, err error) {
+	if err := b.create(ctx, topic); err != nil {
+		return 0, fmt.Errorf("create topic %s: %w; is there a Kafka at %s?", topic, err, b.addresses)
 	}
-	s, err := sink.New(b.addresses, topic, sink.Config{})
+	s, err := sink.New(strings.Split(b.addresses, ","), topic, sink.Config{})
 	if err != nil {
 		return 0, err
 	}
@@ -62,7 +74,7 @@ func (b *kafkaBroker) fill(ctx context.Context, topic string, messages int) (hot
 		return 0, err
 	}
 	batch := make([]keystrand.Message, 0, 1_000)
-	hottest, err = draw(messages, func(key, value []byte) error {
+	busiest, err = show.Draw(messages, func(key, value []byte) error {
 		batch = append(batch, keystrand.Message{Key: key, Value: value, Time: time.Now()})
 		if len(batch) < cap(batch) {
 			return nil
@@ -74,28 +86,51 @@ func (b *kafkaBroker) fill(ctx context.Context, topic string, messages int) (hot
 	if err == nil && len(batch) > 0 {
 		err = w.Write(ctx, batch)
 	}
-	return hottest, errors.Join(err, w.Close(), s.Close())
+	return busiest, errors.Join(err, w.Close(), s.Close())
 }
 
-// committed reads the group's offsets, and what their metadata says about messages beyond them.
-func (b *kafkaBroker) committed(ctx context.Context, topic, group string) (func(comment) bool, error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.addresses...))
+func (b *kafkaBroker) create(ctx context.Context, topic string) error {
+	created, err := b.client().CreateTopics(ctx, &kafkago.CreateTopicsRequest{
+		Topics: []kafkago.TopicConfig{{Topic: topic, NumPartitions: show.Partitions, ReplicationFactor: 1}},
+	})
+	if err != nil {
+		return err
+	}
+	return created.Errors[topic]
+}
+
+// Committed implements [show.Broker]. It reads the group's offsets, and from their metadata which messages above them
+// are settled.
+func (b *kafkaBroker) Committed(ctx context.Context, topic, group string) (func(show.Comment) bool, error) {
+	all := make([]int, show.Partitions)
+	for i := range all {
+		all[i] = i
+	}
+	offsets, err := b.client().OffsetFetch(ctx, &kafkago.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{topic: all}})
 	if err != nil {
 		return nil, err
 	}
-	defer client.Close()
-	offsets, err := kadm.NewClient(client).FetchOffsets(ctx, group)
-	if err != nil {
-		return nil, err
+	if offsets.Error != nil {
+		return nil, fmt.Errorf("committed offsets of group %s: %w", group, offsets.Error)
 	}
-	progress := map[int64]*commit.Progress{}
-	for p, o := range offsets[topic] {
-		if progress[int64(p)], err = commit.Decode(o.Metadata); err != nil {
-			return nil, fmt.Errorf("committed progress of partition %d: %w", p, err)
+	progress := make([]*commit.Progress, show.Partitions)
+	for _, o := range offsets.Topics[topic] {
+		if o.Error != nil {
+			return nil, fmt.Errorf("committed offset of partition %d: %w", o.Partition, o.Error)
+		}
+		if o.CommittedOffset < 0 {
+			continue // nothing is committed yet
+		}
+		if progress[o.Partition], err = commit.Decode(o.Metadata); err != nil {
+			return nil, fmt.Errorf("committed progress of partition %d: %w", o.Partition, err)
 		}
 	}
-	return func(c comment) bool {
-		p := progress[c.partition]
-		return p != nil && p.Settled(c.offset)
+	return func(c show.Comment) bool {
+		p := progress[c.Partition]
+		return p != nil && p.Settled(c.Offset)
 	}, nil
+}
+
+func (b *kafkaBroker) client() *kafkago.Client {
+	return &kafkago.Client{Addr: kafkago.TCP(strings.Split(b.addresses, ",")...), Timeout: 10 * time.Second}
 }

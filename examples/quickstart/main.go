@@ -1,126 +1,85 @@
 // Command quickstart shows what keystrand does for a service whose handler takes 50 ms a message.
 //
-// It starts an embedded broker (or takes a real one), fills a topic with comments of posts (some posts get far more than others), and reads
-// it twice: with one ordered consumer a partition, then with keystrand and 100 workers. In the middle of the second
-// reading it kills the process that reads (kill -9, so there is no last commit) and starts another. At the end it
-// prints a table: throughput, and whether anything was lost, out of order, or handled again.
+// It fills a topic with comments on posts, some posts with far more than others, and reads it twice: with one ordered
+// consumer for each partition, then with keystrand and 100 workers. Halfway through the second reading it kills the
+// reading process with kill -9 and starts another. At the end it prints a table: the throughput, how long the kill
+// interrupted the work, and whether any message was lost, out of order, or handled again.
 //
-//	go run ./examples/quickstart                          # needs nothing but Go
-//	go run ./examples/quickstart -brokers localhost:9092  # on a real Kafka
-//	go run ./examples/quickstart -pulsar pulsar://localhost:6650 -admin http://localhost:8080  # on a real Pulsar
+//	go run ./examples/quickstart                          # an embedded broker; needs nothing but Go
+//	go run ./examples/quickstart -brokers localhost:9092  # a real Kafka
 package main
 
 import (
 	"context"
-	"errors"
 	"flag"
-	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/examples/internal/show"
 	"github.com/keystrand/keystrand/middleware"
 	"github.com/keystrand/keystrand/pipeline"
 	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/kafka"
-	"github.com/keystrand/keystrand/source/pulsar"
 )
 
-// open picks where the comments come from. All the rest is the same for either.
-func open(at where, group, topic string) (source.Source, error) {
-	if at.pulsar != "" {
-		return pulsar.New(at.pulsar, group, []string{topic}, pulsar.Config{Logger: logger()})
-	}
-	return kafka.New(strings.Split(at.brokers, ","), group, []string{topic}, kafka.Config{
-		SessionTimeout: 6 * time.Second, // so soon the partitions of a killed process go to another
+// sessionTimeout is after how long the partitions of a killed process go to another one.
+const sessionTimeout = 6 * time.Second
+
+func main() {
+	brokers := flag.String("brokers", "", "addresses host:port of a real Kafka, separated by commas (default: start an embedded broker)")
+	// The demo fills a topic of the Broker. It starts this program again to Read it, so that it can kill that process.
+	show.Main(flag.CommandLine, show.Demo{
+		Broker: func() (show.Broker, error) { return newBroker(*brokers) },
+		Read: func(ctx context.Context, m show.Member) error {
+			src, err := open(*brokers, m.Group, m.Topic)
+			if err != nil {
+				return err
+			}
+			return read(ctx, src, m.Workers, m.Key)
+		},
+	})
+}
+
+// open returns the source of the messages.
+func open(brokers, group, topic string) (source.Source, error) {
+	return kafka.New(strings.Split(brokers, ","), group, []string{topic}, kafka.Config{
+		SessionTimeout: sessionTimeout,
 		Logger:         logger(),
 	})
 }
 
-// read is the service: the part to copy.
+// read is the service. It returns when ctx ends and the messages in progress are handled and committed.
 func read(ctx context.Context, src source.Source, workers int, key keystrand.KeyFunc) error {
 	p, err := pipeline.From(src).
 		Use(middleware.Retry(middleware.RetryPolicy{}), middleware.Timeout(5*time.Second)).
 		Handle(keystrand.HandlerFunc(saveComment)).
 		Key(key).
-		OnFailure(pipeline.Block).
+		OnFailure(pipeline.Block). // a post whose comment keeps failing waits for an operator, the others go on
 		Limits(pipeline.Limits{Workers: workers}).
 		Logger(logger()).
 		Build()
 	if err != nil {
 		return err
 	}
-	return p.Run(ctx) // until ctx ends: then it drains, commits and leaves
+	return p.Run(ctx)
 }
 
-// saveComment stands for calls to other services. It tells the process that checks when it begins and ends.
+// saveComment handles one message. It stands for calls to other services, and reports to the demo.
 func saveComment(ctx context.Context, m *keystrand.Message) error {
-	tell('s', m)
+	show.Begins(m)
 	select {
 	case <-time.After(50 * time.Millisecond):
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	tell('e', m)
+	show.Ends(m)
 	return nil
 }
 
-func main() {
-	var at where
-	flag.StringVar(&at.brokers, "brokers", "", "addresses of a real Kafka, separated by commas; none: an embedded broker")
-	flag.StringVar(&at.pulsar, "pulsar", "", "URL of a real Pulsar, to show it on that")
-	flag.StringVar(&at.admin, "admin", "", "with -pulsar: URL of its web service (default http://HOST:8080)")
-	asJSON := flag.Bool("json", false, "print the table as one JSON object")
-	messages := flag.Int("messages", 12_000, "comments in the topic")
-	member := flag.String("member", "", "run as a member of this group; the quickstart starts itself so")
-	topic := flag.String("topic", "", "with -member: the topic to read")
-	baseline := flag.Bool("baseline", false, "with -member: keep the order of whole partitions")
-	flag.Parse()
-
-	var err error
-	if *member == "" {
-		var b broker
-		if b, err = at.broker(); err == nil {
-			err = show(b, *messages, *asJSON)
-		}
-	} else {
-		ctx, cancel := context.WithCancel(context.Background())
-		go func() { // standard input ends when the quickstart has seen enough, or has died
-			_, _ = io.Copy(io.Discard, os.Stdin)
-			cancel()
-		}()
-		workers, key := 100, keystrand.KeyFunc(keystrand.ByKey)
-		if *baseline {
-			workers, key = partitions, keystrand.ByPartition
-		}
-		var src source.Source
-		if src, err = open(at, *member, *topic); err == nil {
-			err = read(ctx, src, workers, key)
-		}
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "quickstart:", err)
-		os.Exit(1)
-	}
-}
-
-// where the broker is.
-type where struct{ brokers, pulsar, admin string }
-
-func (at where) broker() (broker, error) {
-	switch {
-	case at.pulsar != "" && at.brokers != "":
-		return nil, errors.New("-brokers and -pulsar: want one of them")
-	case at.pulsar != "":
-		return newPulsar(at.pulsar, at.admin)
-	}
-	return newKafka(at.brokers)
-}
-
-// logger tells on standard error what is worth a look.
+// logger writes errors to standard error.
 func logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 }

@@ -1,0 +1,59 @@
+package show
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+// An Output tells the user what the demo is doing. On a terminal, progress is one line that is written again and again;
+// in a file or a pipe it is a whole line now and then. Errors of the writer are ignored. An Output is not safe for
+// concurrent use.
+type Output struct {
+	w        io.Writer
+	terminal bool
+	pending  string    // progress whose line is not complete yet
+	written  time.Time // when the last line of progress was written to a file or pipe
+}
+
+func newOutput(w io.Writer) *Output {
+	o := &Output{w: w}
+	if f, ok := w.(*os.File); ok {
+		info, err := f.Stat()
+		o.terminal = err == nil && info.Mode()&os.ModeCharDevice != 0
+	}
+	return o
+}
+
+// Line writes one line.
+func (o *Output) Line(format string, args ...any) {
+	o.flush()
+	_, _ = fmt.Fprintf(o.w, format+"\n", args...)
+	o.written = time.Now()
+}
+
+// Progress shows how far something is. Outside a terminal it writes a line a second at most; the next Line is preceded by
+// the progress that was not written.
+func (o *Output) Progress(format string, args ...any) {
+	o.pending = fmt.Sprintf("  "+format, args...)
+	switch {
+	case o.terminal:
+		_, _ = fmt.Fprintf(o.w, "\r%s", o.pending)
+	case time.Since(o.written) >= time.Second:
+		o.flush()
+	}
+}
+
+// flush completes the line of the last progress.
+func (o *Output) flush() {
+	if o.pending == "" {
+		return
+	}
+	text := o.pending
+	if o.terminal {
+		text = "" // it is there already
+	}
+	_, _ = fmt.Fprintln(o.w, text)
+	o.pending, o.written = "", time.Now()
+}

@@ -1,0 +1,49 @@
+package show
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestOutputWritesProgressAsALineASecondOutsideATerminal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b strings.Builder
+		o := newOutput(&b)
+		o.Line("begin")
+		for i := range 25 {
+			time.Sleep(100 * time.Millisecond)
+			o.Progress("%d of 25", i+1)
+		}
+		o.Line("end")
+		if got, want := b.String(), "begin\n  10 of 25\n  20 of 25\n  25 of 25\nend\n"; got != want {
+			t.Errorf("output = %q, want %q", got, want)
+		}
+	})
+}
+
+func TestOutputRewritesOneLineOfProgressOnATerminal(t *testing.T) {
+	var b strings.Builder
+	o := newOutput(&b)
+	o.terminal = true
+	o.Line("begin")
+	o.Progress("1 of 2")
+	o.Progress("2 of 2")
+	o.Line("end")
+	if got, want := b.String(), "begin\n\r  1 of 2\r  2 of 2\nend\n"; got != want {
+		t.Errorf("output = %q, want %q", got, want)
+	}
+}
+
+func TestOutputTakesAFileForNoTerminal(t *testing.T) {
+	f, err := os.Create(t.TempDir() + "/out")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	if newOutput(f).terminal {
+		t.Error("a file counts as a terminal")
+	}
+}
