@@ -15,6 +15,9 @@ import (
 
 // Config has what New does not require. The zero value is the default.
 type Config struct {
+	// ByStream writes each message to the topic that its Stream names; New then takes no topic. A Transformer that emits the
+	// message it was given, with its Stream as it is, writes it back to the topic that it came from. Default: false.
+	ByStream bool
 	// Partitioner chooses the partition of a message that has a key. Default: Murmur2, as the Java producer.
 	Partitioner Partitioner
 	// Compression of the batches: kafka.Gzip, Snappy, Lz4 or Zstd of the client library. Default: none.
@@ -73,8 +76,14 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-func (c Config) validate(brokers []string) error {
+func (c Config) validate(brokers []string, topic string) error {
 	var errs []error
+	switch {
+	case topic == "" && !c.ByStream:
+		errs = append(errs, errors.New("no topic: name one, or set Config.ByStream to write each message to the topic that its Stream names"))
+	case topic != "" && c.ByStream:
+		errs = append(errs, errors.New("there is a topic, and Config.ByStream is set: want one of them"))
+	}
 	if len(brokers) == 0 {
 		errs = append(errs, errors.New("no brokers"))
 	}

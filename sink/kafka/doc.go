@@ -2,7 +2,7 @@
 // all in-sync replicas of its partition, and the messages of one key stand in its partition in the order in which they
 // were written, whatever failed and was tried again in between.
 //
-// A message goes to the topic given to [New], or, if that is empty, to the topic named by its Stream. One with a key
+// A message goes to the topic given to [New], or with Config.ByStream to the topic named by its Stream. One with a key
 // goes to the partition that the Java producer would choose (or another [Partitioner]), counted over all partitions, even
 // if their leader is away; one without a key goes to one that has a leader, in turns. Topics are never created.
 //

@@ -67,7 +67,7 @@ func TestLiveSinkKeepsTheContract(t *testing.T) {
 		t.Helper()
 		topic := liveTopic(t, brokers, 4, map[string]*string{"max.message.bytes": &small})
 		c := &cutter{dial: (&net.Dialer{}).DialContext}
-		s, err := New(brokers, "", Config{Dial: c.DialContext}) // at once: the brokers have hardly heard of the topic
+		s, err := New(brokers, "", Config{ByStream: true, Dial: c.DialContext}) // at once: the brokers have hardly heard of the topic
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -22,11 +22,11 @@ type Sink struct {
 
 var _ sink.Sink = (*Sink)(nil)
 
-// New returns a sink for a topic of the cluster with these brokers (host:port each; one that is up is enough). With an
-// empty topic, each message goes to the topic that its Stream names. It connects when the first message is written.
+// New returns a sink for a topic of the cluster with these brokers (host:port each; one that is up is enough). The topic is
+// empty with Config.ByStream alone. It connects when the first message is written.
 func New(brokers []string, topic string, cfg Config) (*Sink, error) {
 	cfg = cfg.withDefaults()
-	if err := cfg.validate(brokers); err != nil {
+	if err := cfg.validate(brokers, topic); err != nil {
 		return nil, fmt.Errorf("kafka: sink for topic %q: %w", topic, err)
 	}
 	return &Sink{topic: topic, cfg: cfg, cluster: newCluster(brokers, cfg)}, nil

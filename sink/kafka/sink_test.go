@@ -35,7 +35,7 @@ func TestSinkKeepsTheContract(t *testing.T) {
 				f := newFake(t, kfake.SeedTopics(4, "out"))
 				c.Test(t, &sinktest.Env{
 					// Little time to heal: trouble is to reach the caller.
-					Sink:     f.sink(t, "", Config{HealTimeout: 100 * time.Millisecond, MaxBatchBytes: 2000}),
+					Sink:     f.sink(t, "", Config{ByStream: true, HealTimeout: 100 * time.Millisecond, MaxBatchBytes: 2000}),
 					MaxBytes: 2000,
 					Stored: func(ctx context.Context) ([]keystrand.Message, error) {
 						return readAll(ctx, f.ListenAddrs(), []string{"out"}, kgo.Dialer(f.net.DialContext))
@@ -473,7 +473,7 @@ func TestRecordThatTheBrokerNamesIsPermanent(t *testing.T) {
 func TestMessagesNameTheirTopics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, kfake.SeedTopics(2, "one", "two"))
-		w := f.writer(t, "", Config{HealTimeout: time.Second})
+		w := f.writer(t, "", Config{ByStream: true, HealTimeout: time.Second})
 		ms := keyed("a=1", "a=2", "a=3", "a=4", "a=5")
 		ms[0].Stream, ms[1].Stream, ms[2].Stream, ms[3].Stream = "one", "two", "one", "missing"
 		p, ok := errors.AsType[*sink.PartialError](w.Write(t.Context(), ms))
@@ -682,12 +682,15 @@ func TestNewListsEverythingWrong(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"host", "Compression", "MaxBatchBytes", "RequestTimeout", "HealTimeout", "MetadataMaxAge"} {
+	for _, want := range []string{"no topic", "Config.ByStream", "host", "Compression", "MaxBatchBytes", "RequestTimeout", "HealTimeout", "MetadataMaxAge"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in %v", want, err)
 		}
 	}
-	if _, err := New(nil, "", Config{}); err == nil {
+	if _, err := New(nil, "out", Config{}); err == nil {
 		t.Error("a sink without brokers")
+	}
+	if _, err := New([]string{"host:9092"}, "out", Config{ByStream: true}); err == nil || !strings.Contains(err.Error(), "want one of them") {
+		t.Errorf("with a topic and ByStream: %v", err)
 	}
 }

@@ -103,7 +103,7 @@ func (w *writer) begin(ms []keystrand.Message) {
 func (w *writer) admit(i int) error {
 	m := &w.ms[i]
 	if w.topicOf(m) == "" {
-		return errors.New("kafka: message names no topic: its Stream is empty and the sink has no topic of its own")
+		return errors.New("kafka: message names no topic: its Stream is empty, and the sink has Config.ByStream")
 	}
 	if m.Value == nil && m.Native != nil {
 		v, err := m.Native.AppendValue(nil)

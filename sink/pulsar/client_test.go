@@ -91,3 +91,19 @@ func TestNewIsBoundedWhileNoTokenComes(t *testing.T) {
 		close(hang) // the bubble ends only when the client that comes after all is closed
 	})
 }
+
+func TestNewTakesATopicOrByStreamAndNotBoth(t *testing.T) {
+	for _, c := range []struct {
+		topic    string
+		byStream bool
+		want     string
+	}{
+		{"", false, "no topic: name one, or set Config.ByStream"},
+		{"orders", true, "want one of them"},
+	} {
+		_, err := New("pulsar://host:6650", c.topic, Config{ByStream: c.byStream})
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("topic %q, ByStream %t: %v, want %q in it", c.topic, c.byStream, err, c.want)
+		}
+	}
+}

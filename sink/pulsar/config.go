@@ -14,6 +14,9 @@ import (
 
 // Config has what New does not require. The zero value is the default.
 type Config struct {
+	// ByStream writes each message to the topic that its Stream names; New then takes no topic. A Transformer that emits the
+	// message it was given, with its Stream as it is, writes it back to the topic that it came from. Default: false.
+	ByStream bool
 	// Partitioner chooses the partition of a message that has a key. Default: JavaStringHash, as the Java client.
 	Partitioner Partitioner
 	// Compression of the batches: pulsar.LZ4, ZLib, ZSTD or SNAPPY of the client library. Default: none.
@@ -87,7 +90,12 @@ func (c Config) validate(serviceURL, topic string) error {
 	} else if c.TLS != nil && !pulsarname.Encrypts(serviceURL) {
 		errs = append(errs, errors.New("there is Config.TLS, and nothing is encrypted with it: want a URL of the form pulsar+ssl://host:6651"))
 	}
-	if topic != "" {
+	switch {
+	case topic == "" && !c.ByStream:
+		errs = append(errs, errors.New("no topic: name one, or set Config.ByStream to write each message to the topic that its Stream names"))
+	case topic != "" && c.ByStream:
+		errs = append(errs, errors.New("there is a topic, and Config.ByStream is set: want one of them"))
+	case topic != "":
 		if err := pulsarname.CheckTopic(topic); err != nil {
 			errs = append(errs, err)
 		}

@@ -2,7 +2,7 @@
 // broker, which has it from its bookies, and the messages of one key stand in their partition in the order in which they
 // were written, whatever failed and was tried again in between.
 //
-// A message goes to the topic given to [New], or, if that is empty, to the topic named by its Stream. One with a key goes
+// A message goes to the topic given to [New], or with Config.ByStream to the topic named by its Stream. One with a key goes
 // to the partition that the Java client would choose (or another [Partitioner]); those without a key go to the partitions
 // in turns. Whether a topic that is missing is made by writing to it is the broker's setting (allowAutoTopicCreation).
 //

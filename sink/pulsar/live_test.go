@@ -177,6 +177,7 @@ func liveContract(t *testing.T, l *live, namespace string, cfg Config) {
 	sinktest.Run(t, func(t *testing.T) *sinktest.Env {
 		t.Helper()
 		topic := l.topic(t, namespace, 4)
+		cfg.ByStream = true
 		s, err := New(l.url, "", cfg)
 		if err != nil {
 			t.Fatal(err)

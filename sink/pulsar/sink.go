@@ -29,9 +29,9 @@ type Sink struct {
 var _ sink.Sink = (*Sink)(nil)
 
 // New returns a sink for a topic (topic, tenant/namespace/topic, or either after persistent://) of the cluster behind a
-// URL such as pulsar://host:6650 or pulsar+ssl://host:6651; several hosts are separated by commas. With an empty topic, each
-// message goes to the topic that its Stream names. It asks Config.Authentication for a first token, for RequestTimeout at most,
-// and connects when the first message is written.
+// URL such as pulsar://host:6650 or pulsar+ssl://host:6651; several hosts are separated by commas. The topic is
+// empty with Config.ByStream alone. New asks Config.Authentication for a first token, for RequestTimeout at most, and
+// connects when the first message is written.
 func New(url, topic string, cfg Config) (*Sink, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(url, topic); err != nil {

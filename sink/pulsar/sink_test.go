@@ -38,7 +38,7 @@ func TestSinkKeepsTheContract(t *testing.T) {
 				f.maxMessage = 2000
 				c.Test(t, &sinktest.Env{
 					// Little time to heal: trouble is to reach the caller.
-					Sink:          f.sink(t, "", Config{HealTimeout: 20 * time.Millisecond}),
+					Sink:          f.sink(t, "", Config{ByStream: true, HealTimeout: 20 * time.Millisecond}),
 					MaxBytes:      2001,
 					EmptyIsNull:   true,
 					HeadersAreMap: true,
@@ -598,7 +598,7 @@ func TestKeysGoWhereTheJavaClientPutsThemAndNullKeysEverywhere(t *testing.T) {
 func TestStreamNamesTheTopicAndBadOnesArePermanent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(map[string]int{"one": 0, "persistent://a/b/two": 2})
-		w := f.writer(t, "", Config{})
+		w := f.writer(t, "", Config{ByStream: true})
 		ms := keyed("a=1", "a=2", "a=3", "a=4", "a=5", "a=6")
 		for i, s := range []string{"one", "persistent://a/b/two", "", "non-persistent://a/b/c", "x/y", "missing"} {
 			ms[i].Stream = s

@@ -104,7 +104,7 @@ func (w *writer) begin(ms []keystrand.Message) {
 func (w *writer) admit(i int, topic string) error {
 	if w.sink.topic == "" && w.parts[topic] == nil {
 		if topic == "" {
-			return errors.New("its Stream names none, and the sink has none of its own")
+			return errors.New("its Stream is empty, and the sink has Config.ByStream")
 		}
 		if err := pulsarname.CheckTopic(topic); err != nil {
 			return err
