@@ -77,6 +77,15 @@ func NewTracker(restored *Progress) *Tracker {
 	}
 }
 
+// Trim gives back the memory that is kept for messages to come: for a partition that gets none for long.
+func (t *Tracker) Trim() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.free, t.scratch = nil, nil
+	t.slots = slices.Clone(t.slots[t.head:])
+	t.head = 0
+}
+
 // Track learns the messages of one fetch, in log order, and the position after them.
 //
 // Offsets ascend, may skip, and are not below the position; next is above the last of them and may lie further on, where

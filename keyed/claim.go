@@ -119,13 +119,9 @@ func (l *lane[T]) back(first *node[T], n int) {
 // the lock is in f: see clean.
 func (e *Executor[T]) settleLocked(f *flush[T], now int64) {
 	if len(f.dead) > 0 { // by now clean
-		e.nodes.give(f.dead...)
+		e.freeLocked(f.dead)
 		clear(f.dead)
 		f.dead = f.dead[:0]
-		if len(e.nodes.free) > trimKeep && e.trimAt == math.MaxInt64 {
-			e.trimAt = e.now() + trimEvery
-			e.byLocked(e.trimAt)
-		}
 	}
 	for _, q := range f.ended {
 		e.turnEndedLocked(q)
@@ -149,6 +145,15 @@ func (e *Executor[T]) settleLocked(f *flush[T], now int64) {
 	e.unwatchLocked(w)
 	e.running--
 	w.n = 0
+}
+
+// freeLocked keeps nodes to be used again, for a while.
+func (e *Executor[T]) freeLocked(nodes []*node[T]) {
+	e.nodes.give(nodes...)
+	if len(e.nodes.free) > trimKeep && e.trimAt == math.MaxInt64 && !e.closed {
+		e.trimAt = e.now() + trimEvery
+		e.byLocked(e.trimAt)
+	}
 }
 
 // unwatchLocked takes a worker off the list of those whose claim the clock watches.

@@ -99,6 +99,16 @@ func (q *Queue[T]) Submit(b *Batch[T]) error {
 	return nil
 }
 
+// Trim gives back the memory that batches have needed: for a queue that gets nothing for long. The batch must be empty. For
+// the submitting goroutine alone.
+func (q *Queue[T]) Trim() {
+	b := &q.batch
+	q.e.mu.Lock()
+	q.e.freeLocked(b.free[b.used:])
+	q.e.unlock()
+	b.staged, b.more, b.free, b.used = nil, nil, nil, 0
+}
+
 // acceptLocked lets an item join its lanes, or wait behind a barrier. q.ready counts it already.
 func (e *Executor[T]) acceptLocked(q *Queue[T], s *staged[T], now int64) {
 	if q.t.barrier == nil && q.gateLen() == 0 && (s.kind != barrier || q.t.lanes == 0) {

@@ -7,7 +7,7 @@ type ID struct {
 }
 
 const (
-	pageBits = 9
+	pageBits = 6 // so that an idle queue is small
 	pageSize = 1 << pageBits
 	pageMask = pageSize - 1
 )

@@ -125,8 +125,8 @@ func TestNoMessageIsEverUnaccountedFor(t *testing.T) {
 					for _, p := range s.Partitions {
 						sinking += p.Sinking
 					}
-					if want := letters.Load() - s.DeadLettered; how != "sink" && sinking != want {
-						t.Errorf("I9: %d sinking, want %d dead letters", sinking, want)
+					if most := letters.Load() - s.DeadLettered; how != "sink" && sinking > most { // less once some were cut
+						t.Errorf("I9: %d sinking, of at most %d dead letters", sinking, most)
 					}
 					// What nothing but the handler can tell: while nothing moves it is exact.
 					if int64(s.Running) != running.Load() {

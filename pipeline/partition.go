@@ -33,6 +33,7 @@ type partition struct {
 	ctx    context.Context //nolint:containedctx // of all handlers of this epoch: a ctx a message would cost more than the whole path
 	cancel context.CancelCauseFunc
 
+	rest      rest      // of its Fetch
 	fetchedAt time.Time // of the batch under way; flow's alone
 	offsets   []int64   // scratch of track; flow's alone
 

@@ -106,14 +106,22 @@ func (p *Pipeline) releaseTurnedAway(ctx context.Context) {
 
 // flow moves messages from the partition into their lanes, as long as there is room for them.
 func (p *Pipeline) flow(ctx context.Context, pt *partition) error {
-	b := source.Batch{MaxMessages: p.cfg.limits.FetchMessages, MaxBytes: p.cfg.limits.FetchBytes}
+	defer pt.rest.over()
+	b := source.Batch{MaxBytes: p.cfg.limits.FetchBytes}
 	for {
 		if err := p.admit(ctx, pt); err != nil {
 			return err
 		}
 		b.MaxMessages = int(min(int64(p.cfg.limits.FetchMessages), max(p.replayable(pt), 1)))
 		b.Messages = b.Messages[:0]
-		if err := pt.source.Fetch(ctx, &b); err != nil {
+		err := pt.source.Fetch(pt.rest.begin(ctx), &b)
+		if pt.rest.end(len(b.Messages), err) {
+			b.Messages, pt.offsets = nil, nil
+			pt.queue.Trim()
+			pt.tracker.Trim()
+			continue
+		}
+		if err != nil {
 			return err
 		}
 		if err := pt.awaitUnpaused(ctx); err != nil { // it may have been paused while it waited for messages
@@ -197,7 +205,9 @@ func (p *Pipeline) commitOnTicks(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		now := time.Now()
 		for _, pt := range p.partitions() {
+			pt.rest.due(now)
 			if (part%parts == 0 || p.needsCommit(pt)) && pt.commits.due(pt.tracker.State()) {
 				under.Go(func() { _ = p.commitNow(ctx, pt) }) // it has told the log
 			}

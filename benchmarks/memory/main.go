@@ -1,7 +1,7 @@
-// Command memory measures what keystrand holds in memory: for keys that wait, for workers that are busy, and for
-// messages that are parked out of large fetches.
+// Command memory measures what keystrand holds in memory: for keys that wait, for workers that are busy, for messages that
+// are parked out of large fetches, and for partitions that are idle.
 //
-//	go run ./benchmarks/memory           # a minute
+//	go run ./benchmarks/memory           # three minutes
 //	go run ./benchmarks/memory -json     # one object a row
 //	go run ./benchmarks/memory -short    # a few seconds
 //
@@ -45,6 +45,7 @@ func main() {
 		"waiting":        bench.WorkOf(waiting),
 		"busy":           bench.WorkOf(busy),
 		"parked":         bench.WorkOf(parked),
+		"idle":           bench.WorkOf(idle),
 	})
 	asJSON := flag.Bool("json", false, "print one JSON object a row")
 	short := flag.Bool("short", false, "a few seconds: the figures say less")
@@ -81,7 +82,33 @@ func all(asJSON, short bool) error {
 		Part: "memory", What: "busy workers, a key each, stacks included", Count: workers, Partitions: partitions,
 		Bytes: f.Bytes / float64(workers), Goroutines: f.Goroutines, Goal: "goroutines <= workers + a few a partition",
 	})
-	return park(ctx, t, messages)
+	if err := park(ctx, t, messages); err != nil {
+		return err
+	}
+	return rest(ctx, t, short)
+}
+
+// rest measures partitions that have never had a message, and such that had a batch a minute ago.
+func rest(ctx context.Context, t *bench.Table, short bool) error {
+	o := order{Count: 10_000, Idle: time.Minute + 10*time.Second}
+	if short {
+		o = order{Count: 1_000, Idle: time.Second}
+	}
+	for _, o.Batch = range []int{0, 256} {
+		what := "idle partitions, never a message, stacks included"
+		if o.Batch > 0 {
+			what = fmt.Sprintf("partitions idle for %v after a batch of %d, stacks included", o.Idle, o.Batch)
+		}
+		f, err := bench.Run[found](ctx, "idle", o)
+		if err != nil {
+			return err
+		}
+		t.Row(row{
+			Part: "memory", What: what, Count: o.Count, Partitions: o.Count,
+			Bytes: f.Bytes / float64(o.Count), Goroutines: f.Goroutines, Goal: "bytes_each <= 8,192",
+		})
+	}
+	return nil
 }
 
 // park compares a pipeline that has handled all messages of a topic with one that has parked 1,000 of them.
@@ -131,6 +158,8 @@ type order struct {
 	Brokers []string
 	Topic   string
 	Group   string
+	Batch   int // messages of each partition
+	Idle    time.Duration
 }
 
 type found struct {
@@ -229,4 +258,26 @@ func parked(ctx context.Context, o order) error {
 			return nil
 		},
 		func(p *pipeline.Pipeline) bool { return p.Snapshot().Settled == int64(o.Count-o.Parked) })
+}
+
+// idle lets all partitions wait for messages. The payloads are those of the log, which is there before.
+func idle(ctx context.Context, o order) error {
+	log := memory.NewLog("tables", o.Count)
+	for n := range int32(o.Count) {
+		for i := range o.Batch {
+			log.Append(n, keystrand.Message{Key: []byte{byte(i)}})
+		}
+	}
+	var since time.Time
+	return measure(ctx, memory.NewSource(memory.Config{}, log), pipeline.Limits{},
+		func(context.Context, *keystrand.Message) error { return nil },
+		func(p *pipeline.Pipeline) bool {
+			if !since.IsZero() {
+				return time.Since(since) >= o.Idle
+			}
+			if s := p.Snapshot(); len(s.Partitions) == o.Count && s.Settled == int64(o.Count*o.Batch) {
+				since = time.Now()
+			}
+			return false
+		})
 }

@@ -1,0 +1,104 @@
+package pipeline_test
+
+import (
+	"context"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/pipeline"
+	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/memory"
+)
+
+func TestIdlePartitionGivesBackTheMemoryOfItsLastBatch(t *testing.T) {
+	const partitions = 200
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("tables", partitions)
+		for n := range int32(partitions) {
+			log.Append(n, keysOf(256, 256)...)
+		}
+		before := held()
+		run := start(t, pipeline.From(memory.NewSource(memory.Config{}, log)).Handle(keystrand.HandlerFunc(nothing)))
+		synctest.Wait()
+		if s := run.Snapshot(); s.Settled != 256*partitions {
+			t.Fatalf("%d messages are settled, want all", s.Settled)
+		}
+		busy := (held() - before) / partitions
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		idle := (held() - before) / partitions
+		t.Logf("%d bytes of heap each, %d after a minute", busy, idle)
+		if busy < 60_000 || idle > 10_000 {
+			t.Errorf("%d bytes of heap each, and %d after a minute; want most of it back, and 10,000 at most left", busy, idle)
+		}
+		if err := run.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func held() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// A Fetch that is interrupted has lost nothing, and one that returns messages all the same is no interruption.
+func TestPartitionThatRestedGoesOnWhereItWas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		log := memory.NewLog("posts", 1)
+		put := func(from, n int) {
+			for i, m := range keysOf(n, 3) {
+				l.put(0, int64(from+i), string(m.Key))
+			}
+			log.Append(0, keysOf(n, 3)...)
+		}
+		src := &fetches{Source: watch(t, memory.NewSource(memory.Config{}, log), l)}
+		put(0, 10)
+		run := start(t, pipeline.From(src).Handle(l.handler(nothing)))
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if src.calls != 3 { // the batch, what followed it until it was interrupted, and what follows that
+			t.Errorf("Fetch was called %d times in an idle hour, want 3", src.calls)
+		}
+		put(10, 10)
+		time.Sleep(restAfter - time.Nanosecond)
+		put(20, 10) // in the moment in which it would rest
+		time.Sleep(time.Hour)
+		l.checkAllSettled()
+		if err := run.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+const restAfter = 30 * time.Second // as in the pipeline
+
+// fetches counts them.
+type fetches struct {
+	source.Source
+	calls int
+}
+
+func (s *fetches) Accept(ctx context.Context) (source.Partition, error) {
+	p, err := s.Source.Accept(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &fetched{p, s}, nil
+}
+
+type fetched struct {
+	source.Partition
+	s *fetches
+}
+
+func (p *fetched) Fetch(ctx context.Context, b *source.Batch) error {
+	p.s.calls++
+	return p.Partition.Fetch(ctx, b)
+}
