@@ -122,7 +122,7 @@ func (e *Executor[T]) settleLocked(f *flush[T], now int64) {
 		e.nodes.give(f.dead...)
 		clear(f.dead)
 		f.dead = f.dead[:0]
-		if len(e.nodes.free) > trimKeep && e.trimAt == math.MaxInt64 {
+		if len(e.nodes.free) > trimKeep && e.trimAt == math.MaxInt64 && !e.closed {
 			e.trimAt = e.now() + trimEvery
 			e.byLocked(e.trimAt)
 		}
