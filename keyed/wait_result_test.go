@@ -24,18 +24,21 @@ func TestItemsBehindThoseThatWaitKeepTheirPlace(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				token := &Token[string]{Items: c.items}
-				first := true
+				first, returns := true, make(chan struct{})
 				w, q := newWaits(t, 4, 5, func(t *Turn[string]) Result {
 					if !first {
 						return Result{Done: len(t.Items)}
 					}
 					first = false
+					<-returns
 					t.Await = token
 					return Result{Done: 1}
 				})
 				w.submit(t, q, "k: a", "k: b", "k: c", "k: d", "k: e")
-				w.want(t, "a+b+c+d+e", "a", "")
+				synctest.Wait()
 				w.submit(t, q, "k: f")
+				close(returns)
+				w.want(t, "a+b+c+d+e", "a", "")
 				if n := q.Counts(); n.Waiting != c.waiting || n.Ready != 5-c.waiting || n.Running != 0 {
 					t.Errorf("%+v, want %d waiting and %d ready", n, c.waiting, 5-c.waiting)
 				}
