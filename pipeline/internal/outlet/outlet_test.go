@@ -252,50 +252,45 @@ func TestOutputOfSeveralLanesIsWrittenOnlyWhenTheHookWasToldOfThoseBefore(t *tes
 	})
 }
 
-// Real threads: of two outputs one ends at the very moment in which that of all lanes is added.
-func TestOutputOfAllLanesIsWrittenLastThoughOthersEndAsItIsAdded(t *testing.T) { // I1
-	var earlier atomic.Int64 // outputs that are not durable yet
-	x, err := Open(&fakeSink{write: func(_ context.Context, _ int, ms []keystrand.Message) error {
-		for i := range ms {
-			if n := earlier.Load(); string(ms[i].Value) == "all" && n != 0 {
-				t.Errorf("the output of all lanes is written while %d earlier ones have not ended", n)
+// Real threads: of two earlier outputs one ends at the very moment in which that of all lanes is added.
+func TestOutputOfAllLanesWaitsThoughAnotherEndsAsItIsAdded(t *testing.T) { // I1
+	r := newRig(t, 1, func(context.Context, int, []keystrand.Message) error { return nil })
+	var begun, over atomic.Pointer[Owner[string]]
+	stop := newOwner()
+	go func() { // ends one of each owner's
+		var last *Owner[string]
+		for last != stop {
+			if w := begun.Load(); w == last {
+				runtime.Gosched()
+			} else {
+				last = w
+				w.ended(1)
+				over.Store(w)
 			}
 		}
-		return nil
-	}}, 2, Hooks[string]{
-		Durable: func(outputs []*Output[string]) {
-			for _, o := range outputs {
-				if o.Lane == 2 {
-					runtime.Gosched() // the other writer has ended its own by then
-				}
-				if !o.All {
-					earlier.Add(-1)
-				}
-			}
-		},
-		Safe: func(err error) error { return err },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	over := make(chan struct{}, 4)
-	for range 5_000 {
-		w := NewOwner[string](func() { over <- struct{}{} })
-		all := newOutput(w, 0, "all")
-		all.All = true
-		earlier.Add(2)
-		for _, o := range []*Output[string]{newOutput(w, 1, "a"), newOutput(w, 2, "b"), all} {
-			if !x.Add(o) {
-				t.Error("Add = false")
-			}
+	}()
+	for i := range 50_000 {
+		w, all := newOwner(), newOutput(nil, 0, "all")
+		all.Owner, all.All = w, true
+		w.pending.Store(2)
+		begun.Store(w)
+		for range i % 64 {
+			_ = over.Load() // so that Add meets the other at different moments
 		}
-		for range 3 {
-			<-over
+		r.add(t, all)
+		for over.Load() != w {
+			runtime.Gosched()
+		}
+		if w.last.Load() != all || w.Pending() != 2 {
+			t.Fatalf("round %d: the output of all lanes is let go while another has not ended", i)
 		}
 	}
-	if err := x.Close(); err != nil {
-		t.Error(err)
+	stop.pending.Store(2)
+	begun.Store(stop)
+	for over.Load() != stop {
+		runtime.Gosched()
 	}
+	r.close(t)
 }
 
 func TestWriteIsBoundedInMessagesAndBytes(t *testing.T) {
