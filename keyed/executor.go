@@ -171,9 +171,13 @@ func (e *Executor[T]) Stats() Stats {
 	}
 }
 
-// Close fences all queues (items of a queue that was not fenced before are dropped, and nobody is told), waits until
-// all turns have returned and all goroutines have ended, and returns nil. If ctx ends first it returns a *StuckError:
-// those goroutines end when their turns return. May be called again, to wait on. Not from a turn: it would wait for itself.
+// Close fences all queues, waits until all turns have returned and all goroutines have ended, and returns nil. Items of a
+// queue that was not fenced before are dropped, and nobody is told. If ctx ends first it returns a *StuckError: those
+// goroutines end when their turns return. May be called again, to wait on. Not from a turn: it would wait for itself.
+//
+// Close does not wait for lanes that wait for Complete. Complete must still be called for them, and then does the same as
+// after a fence, on its caller's goroutine: it calls Finish for items that leave and drops the others. Call [Queue.Wait]
+// before Close to wait for them.
 func (e *Executor[T]) Close(ctx context.Context) error {
 	e.mu.Lock()
 	e.closed = true

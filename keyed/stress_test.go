@@ -15,8 +15,9 @@ import (
 )
 
 // A round of the stress is an executor with three queues of 400 keys, opened and fenced again and again while turns end in
-// every way there is, workers come and go, and others look on and resume. It checks order, one turn of a key at a time,
-// barriers, one end for each item, the sums of Counts, and that no worker sleeps beside work that nobody comes for. What
+// every way there is or wait for Complete, which comes before they return or after, workers come and go, and others look on
+// and resume. It checks order, one turn of a key at a time, barriers, one end for each item, the sums of Counts, that no
+// worker sleeps beside work that nobody comes for, and that no token is left behind. What
 // each goroutine decides follows from the round's seed; how they meet does not, in real time.
 //
 //	KEYSTRAND_STRESS_SEED=17 KEYSTRAND_STRESS_ROUNDS=1000 go test -race -timeout 0 -run TestStress -v ./keyed
@@ -87,6 +88,7 @@ type stress struct {
 	virtual bool           // time costs nothing but what was slept
 	abrupt  bool           // Close comes while the last epochs are at work
 	rest    sync.WaitGroup // what nobody waited for before
+	waits   stressWaits
 }
 
 // stressID is a queue id. Its marks outlive epochs (I2).
@@ -164,6 +166,7 @@ func (s *stress) run() {
 	stop := make(chan struct{})
 	var others, queues sync.WaitGroup
 	others.Go(func() { s.setWorkers(stop) })
+	others.Go(func() { s.completeBatches(stop) })
 	for i := range s.ids {
 		others.Go(func() { s.lookOn(i, stop) })
 		queues.Go(func() {
@@ -184,7 +187,7 @@ func (s *stress) run() {
 	for i := range s.ids {
 		s.check(s.ids[i].newest())
 	}
-	if st := s.e.Stats(); s.e.live != 0 || st.Started != 0 || st.Running != 0 || st.ReadyLanes != 0 || st.ParkedLanes != 0 {
+	if st := s.e.Stats(); s.e.live != 0 || st.Started != 0 || st.Running != 0 || st.ReadyLanes != 0 || st.ParkedLanes != 0 || st.Waits != 0 {
 		s.t.Errorf("I10: after Close %d goroutines live: %+v", s.e.live, st)
 	}
 }
@@ -248,7 +251,7 @@ func (s *stress) epoch(id *stressID, n int) {
 // check looks at an epoch that is over.
 func (s *stress) check(ep *stressEpoch) {
 	c := ep.q.Counts()
-	if c.Submitted != c.Finished+c.Dropped || c.Running+c.Ready+c.Parked != 0 {
+	if c.Submitted != c.Finished+c.Dropped || c.Running+c.Waiting+c.Ready+c.Parked != 0 {
 		s.t.Errorf("I9: %+v", c)
 	}
 	if c.Finished != ep.finished.Load() || c.Submitted != ep.submitted.Load() {
@@ -352,7 +355,7 @@ func (s *stress) turn(turn *Turn[*stressed]) Result {
 	if x.barrier {
 		id.alone.Store(true)
 	}
-	defer func() { // a turn that ends its goroutine comes here too
+	end := func() {
 		if x.barrier {
 			id.alone.Store(false)
 		}
@@ -360,11 +363,18 @@ func (s *stress) turn(turn *Turn[*stressed]) Result {
 		for _, k := range x.keys {
 			id.running[k].Add(-1)
 		}
+	}
+	defer func() { // a turn that ends its goroutine comes here too
 		for _, p := range turn.Items {
 			(*p).turns.Add(1)
 		}
+		end()
 		s.steps.Add(1)
 	}()
+	if p := s.roll(x, 10); p < 150 && x.turns.Load() <= 3 {
+		end = s.await(turn, x, p, end)
+		return Result{Done: s.roll(x, 11) % len(turn.Items), Single: p % 2}
+	}
 	return s.outcome(x, len(turn.Items))
 }
 
@@ -508,7 +518,7 @@ func (s *stress) lookOn(number int, stop chan struct{}) {
 		default:
 			for range 10 {
 				s.oweNothing()
-				if c := ep.q.Counts(); c.Submitted != c.Finished+c.Running+c.Ready+c.Parked+c.Dropped {
+				if c := ep.q.Counts(); c.Submitted != c.Finished+c.Running+c.Waiting+c.Ready+c.Parked+c.Dropped {
 					s.t.Errorf("I9: %+v", c)
 				}
 			}
@@ -519,7 +529,7 @@ func (s *stress) lookOn(number int, stop chan struct{}) {
 
 func (s *stress) visit(ep *stressEpoch, most int) {
 	ep.q.Lanes(func(l Lane[*stressed]) bool {
-		if l.Len < 0 || l.State < Ready || l.State > Parked || l.Held && l.State != Parked {
+		if l.Len < 0 || l.State < Ready || l.State > Waiting || l.Held && l.State != Parked {
 			s.t.Errorf("%+v", l)
 		}
 		if l.Head != nil && !l.Unordered && l.Head.epoch.id != ep.id {
@@ -583,8 +593,8 @@ func (s *stress) describe() string {
 			for id, t := range s.e.tables {
 				q := t.queue
 				d += fmt.Sprintf("\n%v: %d lanes, barrier %v, gate %d (joining %v), fenced %v, emptied %v; submitted %d, finished %d, dropped %d, "+
-					"ready %d, running %d, parked %d, turns %d, over share %d", id, t.lanes, t.barrier != nil, q.gateLen(), q.joining, q.fenced, q.emptied,
-					q.submitted, q.finished, q.dropped, q.ready, q.running, q.parked, q.turns, q.over)
+					"ready %d, running %d, parked %d, waiting %d, turns %d, over share %d", id, t.lanes, t.barrier != nil, q.gateLen(), q.joining, q.fenced, q.emptied,
+					q.submitted, q.finished, q.dropped, q.ready, q.running, q.parked, q.waiting, q.turns, q.over)
 			}
 			return d
 		}

@@ -56,10 +56,9 @@ func (x *Outlet[X]) Add(o *Output[X]) bool {
 	}
 	switch {
 	case o.All:
+		w.pending.Add(1)
 		w.last.Store(o)
-		if w.pending.Add(1) == 1 { // else whoever ends the last of the others lets it go
-			w.releaseLast()
-		}
+		w.releaseLast()
 		return true
 	case len(o.More) > 0:
 		w.pending.Add(1)

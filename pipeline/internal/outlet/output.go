@@ -10,7 +10,7 @@ import (
 )
 
 // Output is what one message leaves for a sink. Fill in the exported fields before [Outlet.Add]; afterwards it belongs to
-// the outlet until it has ended.
+// the outlet, also when a hook was told how it ended, until [Owner.Pending] no longer counts it.
 type Output[X any] struct {
 	// Owner is the ownership it belongs to.
 	Owner *Owner[X]

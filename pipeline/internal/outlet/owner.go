@@ -24,14 +24,16 @@ func (w *Owner[X]) ended(n int64) {
 	if n == 0 {
 		return
 	}
-	if w.pending.Add(-n) == 1 {
-		w.releaseLast()
-	}
+	w.pending.Add(-n)
+	w.releaseLast()
 	w.changed()
 }
 
+// releaseLast lets go the output of all lanes when it is the only one that has not ended. That is counted before it is
+// stored, and nothing is added behind it: so if it is there, a count of 1 is its own. Each count that falls and each output
+// that is stored is followed by a call.
 func (w *Owner[X]) releaseLast() {
-	if o := w.last.Swap(nil); o != nil {
+	if o := w.last.Load(); o != nil && w.pending.Load() == 1 && w.last.CompareAndSwap(o, nil) {
 		o.to.enqueue(o)
 	}
 }

@@ -37,10 +37,11 @@ type writer[X any] struct {
 	failing bool         // the last Write left something
 
 	mu    sync.Mutex
-	all   map[laneID[X]]*lane[X] // guarded by mu, as are the next four
+	all   map[laneID[X]]*lane[X] // guarded by mu, as are the next five
 	first *lane[X]               // ready to be written: a list, oldest first
 	last  *lane[X]
 	later later[X]           // have failed
+	spare []*lane[X]         // empty ones, to be used again
 	abort context.CancelFunc // ends the Write under way; nil: there is none
 }
 
@@ -63,7 +64,12 @@ func (w *writer[X]) add(o *Output[X]) bool {
 	}
 	l := w.all[id]
 	if l == nil {
-		l = &lane[X]{id: id}
+		if n := len(w.spare) - 1; n >= 0 {
+			l, w.spare = w.spare[n], w.spare[:n]
+		} else {
+			l = &lane[X]{}
+		}
+		l.id = id
 		w.all[id] = l
 		w.readyLocked(l)
 	}
@@ -189,6 +195,8 @@ func (w *writer[X]) loop() {
 			w.exited()
 		}
 	}()
+	timer := time.NewTimer(0) // after failed Writes only; one, since it may be set for each Write of other lanes
+	defer timer.Stop()
 	for {
 		var due <-chan time.Time
 		more, pause := w.writeOnce()
@@ -202,7 +210,8 @@ func (w *writer[X]) loop() {
 				continue
 			}
 		case pause > 0:
-			due = time.After(pause) //nolint:forbidigo // after a failed write only
+			timer.Reset(pause)
+			due = timer.C
 		}
 		select {
 		case <-w.stop:
@@ -222,9 +231,6 @@ func (w *writer[X]) exited() {
 }
 
 var errWriteExited = errors.New("pipeline: Write of a sink ended its goroutine (runtime.Goexit): it must return")
-
-// errNotJudged is why a message is written again of which the sink said neither that it is durable nor why not.
-var errNotJudged = errors.New("pipeline: the sink's PartialError has no entry for this message")
 
 // writeOnce writes a batch and says how its outputs ended. If there is nothing to write now it returns after which pause
 // there will be; 0: nothing waits.
@@ -308,10 +314,10 @@ func (w *writer[X]) settle(err error, aborted bool) (failed bool) {
 	if !failed && !aborted && len(w.kept) == len(w.batch) {
 		w.delay(w.kept[0], now) // each stands behind another: such a sink must not make this spin
 	}
-	dropped, freed := w.putBack(now)
 	if len(durable) > 0 {
-		w.x.hooks.Durable(durable)
+		w.x.hooks.Durable(durable) // while their lanes have them: an output that follows them is not written before
 	}
+	dropped, freed := w.putBack(now)
 	w.x.dropped(dropped)
 	count(durable)
 	count(refused)
@@ -350,6 +356,11 @@ func (w *writer[X]) putBack(now time.Time) (dropped, freed []*Output[X]) {
 		case l.head == nil:
 			delete(w.all, l.id)
 			freed = append(freed, l.after...)
+			if len(w.spare) < writeMessages {
+				clear(l.after)
+				*l = lane[X]{after: l.after[:0]}
+				w.spare = append(w.spare, l)
+			}
 		case l.due.After(now):
 			heap.Push(&w.later, l)
 		default:
@@ -362,35 +373,4 @@ func (w *writer[X]) putBack(now time.Time) (dropped, freed []*Output[X]) {
 	clear(w.kept)
 	w.batch, w.lanes, w.ms, w.kept = w.batch[:0], w.lanes[:0], w.ms[:0], w.kept[:0]
 	return dropped, freed
-}
-
-// verdict is what a Write says of one output.
-type verdict struct {
-	cause     error               // of the first message that is not durable; nil: all are
-	rest      []keystrand.Message // those that are not
-	permanent bool                // the first is refused for good, and those after it are, too, or stand behind it
-}
-
-// judge reads what a Write returned about n of its messages, from the at-th on.
-func (w *writer[X]) judge(at, n int, err error, partial *sink.PartialError) verdict {
-	v := verdict{permanent: true}
-	for i := at; i < at+n; i++ {
-		e := err
-		switch {
-		case partial != nil && i < len(partial.Errs):
-			e = w.x.hooks.Safe(partial.Errs[i])
-		case partial != nil:
-			e = errNotJudged
-		}
-		if e == nil {
-			continue
-		}
-		v.rest = append(v.rest, w.ms[i])
-		outcome, _ := keystrand.OutcomeOf(e)
-		v.permanent = v.permanent && (outcome == keystrand.Forbidden || v.cause != nil && errors.Is(e, sink.ErrBehind))
-		if v.cause == nil {
-			v.cause = e
-		}
-	}
-	return v
 }

@@ -1,0 +1,394 @@
+package outlet
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/sink"
+)
+
+// flaky returns a Write that fails for each message as often as fails says, by its value. What stands behind a failed
+// message of its key is not written.
+func flaky(fails map[string]int) func(context.Context, int, []keystrand.Message) error {
+	return func(_ context.Context, _ int, ms []keystrand.Message) error {
+		errs, failed := make([]error, len(ms)), make(map[string]bool)
+		for i := range ms {
+			switch name := string(ms[i].Value); {
+			case failed[string(ms[i].Key)]:
+				errs[i] = sink.ErrBehind
+			case fails[name] > 0:
+				fails[name]--
+				failed[string(ms[i].Key)] = true
+				errs[i] = errTransient
+			}
+		}
+		if len(failed) == 0 {
+			return nil
+		}
+		return &sink.PartialError{Errs: errs}
+	}
+}
+
+func TestLaneThatFailsDelaysOnlyItself(t *testing.T) { // I6
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1, flaky(map[string]int{"a": 9, "c": 1, "d": 1}))
+		w := newOwner()
+		r.add(t, newOutput(w, 1, "a"))
+		r.wrote(t, "0s a")
+		time.Sleep(60 * time.Millisecond)
+		r.add(t, newOutput(w, 1, "b"))
+		r.add(t, newOutput(w, 2, "x"))
+		r.wrote(t, "50ms a", "60ms x")
+		r.ended(t, "durable x")
+		time.Sleep(16350*time.Millisecond - 60*time.Millisecond - time.Nanosecond)
+		r.add(t, newOutput(w, 2, "y"))
+		r.wrote(t, "150ms a+b", "350ms a+b", "750ms a+b", "1.55s a+b", "3.15s a+b", "6.35s a+b", "11.35s a+b", "16.349999999s y") // 5 s at most
+		time.Sleep(time.Nanosecond)
+		r.wrote(t, "16.35s a+b")
+		r.ended(t, "durable y", "durable a", "durable b")
+
+		// The pause of what fails next begins at 50 ms again; d is not delayed by itself while it stands behind c.
+		r.add(t, newOutput(w, 1, "c"))
+		r.wrote(t, "16.35s c")
+		r.add(t, newOutput(w, 1, "d"))
+		time.Sleep(time.Second)
+		r.wrote(t, "16.4s c+d", "16.45s d")
+		r.ended(t, "durable c", "durable d")
+		r.close(t, w)
+	})
+}
+
+func TestWriteThatDoesNotReturnHoldsOnlyItsWritersLanes(t *testing.T) { // I6
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 2, func(ctx context.Context, writer int, _ []keystrand.Message) error {
+			if writer == 1 {
+				<-ctx.Done()
+			}
+			return ctx.Err()
+		})
+		w := newOwner()
+		for _, o := range []*Output[string]{newOutput(w, 1, "stuck"), newOutput(w, 3, "same writer"), newOutput(w, 2, "a")} {
+			r.add(t, o)
+			synctest.Wait()
+		}
+		several, both := newOutput(w, 2, "several"), newOutput(w, 2, "of the other lanes")
+		several.More, both.More = []uint64{1}, []uint64{4}
+		r.add(t, both)
+		r.add(t, several)
+		time.Sleep(time.Hour)
+		r.wrote(t, "0s stuck", "0s a", "0s of the other lanes")
+		r.ended(t, "durable a", "durable of the other lanes")
+		if n := w.Pending(); n != 3 {
+			t.Errorf("%d are pending, want 3", n)
+		}
+		w.Cut()
+		r.x.Cut(w)
+		r.ended(t, "dropped same writer", "dropped stuck", "dropped several")
+		r.close(t, w)
+	})
+}
+
+// call is a Write that waits for its answer.
+type call struct {
+	told   func() bool // to return
+	answer chan error
+}
+
+// calling returns a Write that waits for its answer, whatever its ctx says, and where its calls come.
+func calling() (write func(context.Context, int, []keystrand.Message) error, calls chan *call) {
+	calls = make(chan *call, 10)
+	return func(ctx context.Context, _ int, _ []keystrand.Message) error {
+		c := &call{func() bool { return ctx.Err() != nil }, make(chan error)}
+		calls <- c
+		return <-c.answer
+	}, calls
+}
+
+// The Write also has an output of another owner, which is written again at once: leaving is not failing. A Write that was
+// told to return refuses nothing, and what it has stored is durable.
+func TestCutTellsTheWriteUnderWayToReturnAndDropsTheRest(t *testing.T) { // I11
+	synctest.Test(t, func(t *testing.T) {
+		write, calls := calling()
+		r := newRig(t, 1, write)
+		leaves, stays := newOwner(), newOwner()
+		r.add(t, newOutput(stays, 9, "gate"))
+		gate := <-calls
+		other := newOutput(leaves, 1, "other key")
+		other.Messages[0].Key = []byte("other")
+		for _, o := range []*Output[string]{newOutput(leaves, 1, "a"), other, newOutput(leaves, 2, "stored"), newOutput(stays, 1, "x")} {
+			r.add(t, o)
+		}
+		gate.answer <- nil
+		c := <-calls
+		r.wrote(t, "0s gate", "0s a+stored+x")
+		r.ended(t, "durable gate")
+
+		several, all := newOutput(leaves, 3, "several"), newOutput(leaves, 0, "all")
+		several.More, all.All = []uint64{1, 4}, true
+		for _, o := range []*Output[string]{newOutput(leaves, 4, "b"), several, all} {
+			r.add(t, o)
+		}
+		idle := newOwner()
+		idle.Cut()
+		r.x.Cut(idle)
+		if c.told() {
+			t.Error("a Write is told to return though it has nothing of the owner that is cut")
+		}
+		leaves.Cut()
+		r.x.Cut(leaves)
+		if !c.told() {
+			t.Error("the Write under way is not told to return")
+		}
+		if r.x.Add(newOutput(leaves, 1, "late")) {
+			t.Error("Add returns true though the owner is cut")
+		}
+		synctest.Wait()
+		slices.Sort(r.ends)
+		r.ended(t, "dropped all", "dropped b", "dropped other key")
+		if n := leaves.Pending(); n != 3 {
+			t.Errorf("%d are pending, want those of the Write and the one that follows", n)
+		}
+		c.answer <- &sink.PartialError{Errs: []error{errTooLarge, nil, errTransient}}
+		c = <-calls
+		r.wrote(t, "0s x")
+		r.ended(t, "durable stored", "dropped a", "dropped several")
+		c.answer <- nil
+		r.ended(t, "durable x")
+		r.close(t, leaves, stays)
+	})
+}
+
+func TestWriteThatEndsItsGoroutineIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first := true
+		r := newRig(t, 1, func(context.Context, int, []keystrand.Message) error {
+			if first {
+				first = false
+				runtime.Goexit()
+			}
+			return nil
+		})
+		w := newOwner()
+		r.add(t, newOutput(w, 1, "a"))
+		synctest.Wait()
+		if len(r.broken) != 1 || !strings.Contains(r.broken[0].Error(), "runtime.Goexit") {
+			t.Errorf("Broken was told %v", r.broken)
+		}
+		r.add(t, newOutput(w, 2, "b"))
+		time.Sleep(50 * time.Millisecond)
+		r.wrote(t, "0s a", "0s b", "50ms a")
+		r.ended(t, "durable b", "durable a")
+		r.close(t, w)
+	})
+}
+
+// A refused output is replaced by one of another outlet, as a dead letter is: an output of all lanes waits for that, too.
+func TestHookMayAddToAnotherOutlet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		write, calls := calling()
+		letters := newRig(t, 1, write)
+		w := newOwner()
+		hooks := letters.hooks()
+		hooks.Refused = func(o *Output[string], cause error) bool {
+			if !errors.Is(cause, errTooLarge) {
+				t.Errorf("refused because of %v", cause)
+			}
+			return letters.x.Add(newOutput(o.Owner, o.Lane, "letter of "+o.Value))
+		}
+		x, err := Open(&fakeSink{write: func(_ context.Context, _ int, ms []keystrand.Message) error {
+			if string(ms[0].Value) == "a" {
+				return errTooLarge
+			}
+			return nil
+		}}, 1, hooks)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := newOutput(w, 0, "all")
+		all.All = true
+		if !x.Add(newOutput(w, 1, "a")) || !x.Add(all) {
+			t.Error("Add = false")
+		}
+		time.Sleep(time.Second)
+		letters.wrote(t, "0s letter of a")
+		letters.ended(t)
+		if n := w.Pending(); n != 2 {
+			t.Errorf("%d are pending, want the letter and the output of all lanes", n)
+		}
+		(<-calls).answer <- nil
+		letters.ended(t, "durable letter of a", "durable all")
+		if err := x.Close(); err != nil {
+			t.Error(err)
+		}
+		letters.close(t, w)
+	})
+}
+
+// Else the caller could learn that the later one is durable, and settle it, before the earlier one.
+func TestOutputOfSeveralLanesIsWrittenOnlyWhenTheHookWasToldOfThoseBefore(t *testing.T) { // I1
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 2, func(context.Context, int, []keystrand.Message) error { return nil })
+		w := newOwner()
+		told := make(chan struct{})
+		r.durable = func() { <-told }
+		r.add(t, newOutput(w, 1, "a"))
+		synctest.Wait()
+		several := newOutput(w, 2, "several") // its own writer is idle
+		several.More = []uint64{1}
+		r.add(t, several)
+		r.wrote(t, "0s a")
+		close(told)
+		r.wrote(t, "0s several")
+		r.ended(t, "durable a", "durable several")
+		r.close(t, w)
+	})
+}
+
+// Real threads: of two earlier outputs one ends at the very moment in which that of all lanes is added.
+func TestOutputOfAllLanesWaitsThoughAnotherEndsAsItIsAdded(t *testing.T) { // I1
+	r := newRig(t, 1, func(context.Context, int, []keystrand.Message) error { return nil })
+	var begun, over atomic.Pointer[Owner[string]]
+	stop := newOwner()
+	go func() { // ends one of each owner's
+		var last *Owner[string]
+		for last != stop {
+			if w := begun.Load(); w == last {
+				runtime.Gosched()
+			} else {
+				last = w
+				w.ended(1)
+				over.Store(w)
+			}
+		}
+	}()
+	for i := range 50_000 {
+		w, all := newOwner(), newOutput(nil, 0, "all")
+		all.Owner, all.All = w, true
+		w.pending.Store(2)
+		begun.Store(w)
+		for range i % 64 {
+			_ = over.Load() // so that Add meets the other at different moments
+		}
+		r.add(t, all)
+		for over.Load() != w {
+			runtime.Gosched()
+		}
+		if w.last.Load() != all || w.Pending() != 2 {
+			t.Fatalf("round %d: the output of all lanes is let go while another has not ended", i)
+		}
+	}
+	stop.pending.Store(2)
+	begun.Store(stop)
+	for over.Load() != stop {
+		runtime.Gosched()
+	}
+	r.close(t)
+}
+
+func TestWriteIsBoundedInMessagesAndBytes(t *testing.T) {
+	for _, c := range []struct {
+		name            string
+		outputs         int
+		messages, bytes int // of each output
+		want            []int
+	}{
+		{"messages", 2*writeMessages + 1, 1, 1, []int{writeMessages, writeMessages, 1}},
+		{"outputs stay whole", 3, writeMessages/2 + 1, 1, []int{writeMessages/2 + 1, writeMessages/2 + 1, writeMessages/2 + 1}},
+		{"larger than a Write", 2, writeMessages + 1, 1, []int{writeMessages + 1, writeMessages + 1}},
+		{"bytes", 5, 1, writeBytes/2 - 1000, []int{3, 2}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				gate := make(chan struct{})
+				var got []int
+				r := newRig(t, 1, func(_ context.Context, _ int, ms []keystrand.Message) error {
+					if string(ms[0].Value) == "gate" {
+						<-gate
+					} else {
+						got = append(got, len(ms))
+					}
+					return nil
+				})
+				w := newOwner()
+				r.add(t, newOutput(w, 1<<20, "gate"))
+				synctest.Wait()
+				for i := range c.outputs {
+					o := newOutput(w, uint64(i/2), "x") // two of each lane
+					o.Messages[0].Value = make([]byte, c.bytes)
+					o.Messages = slices.Repeat(o.Messages, c.messages)
+					r.add(t, o)
+				}
+				close(gate)
+				synctest.Wait()
+				if !slices.Equal(got, c.want) {
+					t.Errorf("Writes of %d messages, want %d", got, c.want)
+				}
+				r.close(t, w)
+			})
+		})
+	}
+}
+
+func TestOwnerIsToldWhenOutputsHaveEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1, flaky(map[string]int{"b": 1}))
+		var pending []int64
+		var w *Owner[string]
+		w = NewOwner[string](func() {
+			pending = append(pending, w.Pending()) // no lock is held
+			r.x.Find(w, func(*Output[string]) bool { return true })
+		})
+		r.add(t, newOutput(w, 1, "a"))
+		synctest.Wait()
+		r.add(t, newOutput(w, 2, "b"))
+		synctest.Wait()
+		if !r.x.Find(w, func(o *Output[string]) bool { return o.Value == "b" }) || r.x.Find(w, func(o *Output[string]) bool { return o.Value == "a" }) {
+			t.Error("Find does not find what has not ended, and nothing else")
+		}
+		r.add(t, newOutput(w, 3, "c"))
+		synctest.Wait()
+		r.close(t, w)
+		if !slices.Equal(pending, []int64{0, 1, 0}) {
+			t.Errorf("%d were pending", pending)
+		}
+	})
+}
+
+func TestOpenClosesWhatItHasOpenedIfOneFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		errOpen, errClose := errors.New("open"), errors.New("close")
+		var closed []int
+		s := &fakeSink{
+			open: func(writer int) error {
+				if writer == 2 {
+					return errOpen
+				}
+				return nil
+			},
+			close: func(writer int) error {
+				closed = append(closed, writer)
+				return errClose
+			},
+		}
+		x, err := Open(s, 4, Hooks[string]{})
+		if x != nil || !errors.Is(err, errOpen) || !errors.Is(err, errClose) || !slices.Equal(closed, []int{0, 1}) {
+			t.Errorf("Open = %v, %v; closed %d", x, err, closed)
+		}
+		if _, err := Open(noWriter{}, 1, Hooks[string]{}); err == nil || !strings.Contains(err.Error(), "outlet.noWriter.Open returned no writer and no error") {
+			t.Errorf("Open = %v", err)
+		}
+	})
+}
+
+// noWriter opens nothing.
+type noWriter struct{ sink.Sink }
+
+func (noWriter) Open() (sink.Writer, error) { return nil, nil }
