@@ -21,20 +21,20 @@ func TestOutcomeOfReadsWhatAHandlerReturned(t *testing.T) {
 		want  keystrand.Outcome
 		after time.Duration
 	}{
-		{"nil", nil, keystrand.Handled, 0},
-		{"any other error", boom, keystrand.Failed, 0},
-		{"retry", keystrand.RetryAfter(time.Second, boom), keystrand.Retry, time.Second},
-		{"retry without a cause", keystrand.RetryAfter(time.Second, nil), keystrand.Retry, time.Second},
-		{"retry with a negative delay", keystrand.RetryAfter(-time.Second, boom), keystrand.Retry, 0},
-		{"permanent", keystrand.Permanent(boom), keystrand.Forbidden, 0},
-		{"permanent nil is nil", keystrand.Permanent(nil), keystrand.Handled, 0},
-		{"skip", keystrand.Skip("old"), keystrand.Skipped, 0},
-		{"wrapped", fmt.Errorf("save: %w", keystrand.Permanent(boom)), keystrand.Forbidden, 0},
-		{"permanent before retry", errors.Join(keystrand.RetryAfter(time.Second, boom), keystrand.Permanent(boom)), keystrand.Forbidden, 0},
-		{"retry before skip", errors.Join(keystrand.Skip("x"), keystrand.RetryAfter(time.Second, boom)), keystrand.Retry, time.Second},
-		{"skip before failure", errors.Join(boom, keystrand.Skip("x")), keystrand.Skipped, 0},
-		{"in a batch", &keystrand.BatchError{Settled: 2, Err: keystrand.Permanent(boom)}, keystrand.Forbidden, 0},
-		{"retry around permanent", keystrand.RetryAfter(time.Second, keystrand.Permanent(boom)), keystrand.Forbidden, 0},
+		{"nil", nil, keystrand.OutcomeHandled, 0},
+		{"any other error", boom, keystrand.OutcomeFailed, 0},
+		{"retry", keystrand.RetryAfter(time.Second, boom), keystrand.OutcomeRetry, time.Second},
+		{"retry without a cause", keystrand.RetryAfter(time.Second, nil), keystrand.OutcomeRetry, time.Second},
+		{"retry with a negative delay", keystrand.RetryAfter(-time.Second, boom), keystrand.OutcomeRetry, 0},
+		{"permanent", keystrand.Permanent(boom), keystrand.OutcomePermanent, 0},
+		{"permanent nil is nil", keystrand.Permanent(nil), keystrand.OutcomeHandled, 0},
+		{"skip", keystrand.Skip("old"), keystrand.OutcomeSkipped, 0},
+		{"wrapped", fmt.Errorf("save: %w", keystrand.Permanent(boom)), keystrand.OutcomePermanent, 0},
+		{"permanent before retry", errors.Join(keystrand.RetryAfter(time.Second, boom), keystrand.Permanent(boom)), keystrand.OutcomePermanent, 0},
+		{"retry before skip", errors.Join(keystrand.Skip("x"), keystrand.RetryAfter(time.Second, boom)), keystrand.OutcomeRetry, time.Second},
+		{"skip before failure", errors.Join(boom, keystrand.Skip("x")), keystrand.OutcomeSkipped, 0},
+		{"in a batch", &keystrand.BatchError{Settled: 2, Err: keystrand.Permanent(boom)}, keystrand.OutcomePermanent, 0},
+		{"retry around permanent", keystrand.RetryAfter(time.Second, keystrand.Permanent(boom)), keystrand.OutcomePermanent, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, after := keystrand.OutcomeOf(c.err)
@@ -148,7 +148,7 @@ func TestMuxRefusesAStreamWithoutHandler(t *testing.T) {
 		t.Error(err)
 	}
 	err := x.Handle(t.Context(), &keystrand.Message{Stream: "users", Partition: 3, Offset: 9})
-	if o, _ := keystrand.OutcomeOf(err); o != keystrand.Forbidden {
+	if o, _ := keystrand.OutcomeOf(err); o != keystrand.OutcomePermanent {
 		t.Errorf("err = %v, want a permanent failure", err)
 	}
 	x[""] = keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error { return nil })
@@ -161,7 +161,7 @@ func TestDecodeFailureIsPermanentAndNamesTheMessage(t *testing.T) {
 	called := false
 	h := keystrand.Decode(json.Unmarshal, func(context.Context, *keystrand.Message, struct{ A int }) error { called = true; return nil })
 	err := h.Handle(t.Context(), &keystrand.Message{Stream: "orders", Partition: 3, Offset: 9, Value: []byte("{")})
-	if o, _ := keystrand.OutcomeOf(err); o != keystrand.Forbidden || called {
+	if o, _ := keystrand.OutcomeOf(err); o != keystrand.OutcomePermanent || called {
 		t.Fatalf("err = %v, called = %v", err, called)
 	}
 	if got := err.Error(); got != `keystrand: decode orders/3@9 into struct { A int }: unexpected end of JSON input` {

@@ -30,7 +30,7 @@ func Example() {
 		c.Reset(m)
 		outcome, delay := keystrand.OutcomeOf(chain(context.Background(), &c))
 		fmt.Println(outcome, delay)
-		if outcome != keystrand.Retry {
+		if outcome != keystrand.OutcomeRetry {
 			break
 		}
 	}

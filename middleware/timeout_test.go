@@ -34,7 +34,7 @@ func TestTimeoutGivesEachTryItsOwnTime(t *testing.T) {
 				for m.Attempt = 1; m.Attempt < 3; m.Attempt++ {
 					c.Reset(m)
 					err := chain(t.Context(), &c)
-					if o, _ := keystrand.OutcomeOf(err); o != keystrand.Retry || !errors.Is(err, ErrTimeout) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "1s") {
+					if o, _ := keystrand.OutcomeOf(err); o != keystrand.OutcomeRetry || !errors.Is(err, ErrTimeout) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "1s") {
 						t.Errorf("attempt %d: %v: %v", m.Attempt, o, err)
 					}
 				}
@@ -60,7 +60,7 @@ func TestTimeoutLeavesAloneWhatIsNotItsOwn(t *testing.T) {
 			t.Errorf("success at the last moment: %v", err)
 		}
 		err := turn(t.Context(), late(keystrand.Permanent(failed)), Timeout(time.Second), &keystrand.Message{})
-		if o, _ := keystrand.OutcomeOf(err); o != keystrand.Forbidden {
+		if o, _ := keystrand.OutcomeOf(err); o != keystrand.OutcomePermanent {
 			t.Errorf("permanent after the timeout: %v: %v", o, err)
 		}
 		// I11: the drain is over, not the try.

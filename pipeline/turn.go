@@ -76,7 +76,7 @@ func (p *Pipeline) troubled(pt *partition, t *keyed.Turn[item], err error) keyed
 		case named && e.Settled >= 0 && e.Settled < len(t.Items):
 			done = e.Settled
 			uncount(t.Items[done+1:]) // only the culprit has failed
-		case outcome == keystrand.Skipped:
+		case outcome == keystrand.OutcomeSkipped:
 			p.counts.skipped.Add(int64(len(t.Items)))
 			pt.logAbout(slog.LevelInfo, t.Items[0], "messages skipped", err)
 			return keyed.Result{Done: len(t.Items)}
@@ -86,17 +86,17 @@ func (p *Pipeline) troubled(pt *partition, t *keyed.Turn[item], err error) keyed
 		}
 	}
 	switch outcome {
-	case keystrand.Handled:
+	case keystrand.OutcomeHandled:
 		return keyed.Result{Done: done}
-	case keystrand.Skipped:
+	case keystrand.OutcomeSkipped:
 		p.counts.skipped.Add(1)
 		pt.logAbout(slog.LevelInfo, t.Items[done], "message skipped", err)
 		return keyed.Result{Done: done + 1}
-	case keystrand.Retry:
+	case keystrand.OutcomeRetry:
 		p.counts.retried.Add(1)
 		t.Items[done].unpin()
 		return keyed.Result{Done: done, Park: delay}
-	case keystrand.Failed, keystrand.Forbidden:
+	case keystrand.OutcomeFailed, keystrand.OutcomePermanent:
 	}
 	return p.failedTurn(pt, t, done, err)
 }
@@ -106,7 +106,7 @@ func (p *Pipeline) failedTurn(pt *partition, t *keyed.Turn[item], done int, err 
 	it := t.Items[done]
 	p.counts.failed.Add(1)
 	outcome, _ := keystrand.OutcomeOf(err)
-	action := p.decide(Failure{Message: &it.Message, Err: err, Permanent: outcome == keystrand.Forbidden})
+	action := p.decide(Failure{Message: &it.Message, Err: err, Permanent: outcome == keystrand.OutcomePermanent})
 	switch action.kind {
 	case skip:
 		p.counts.skipped.Add(1)

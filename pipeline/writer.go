@@ -264,7 +264,7 @@ func (w *writer) sort(batch []*output, ms []keystrand.Message, err error, aborte
 			if e != nil {
 				rest = append(rest, ms[i])
 				outcome, _ := keystrand.OutcomeOf(e)
-				permanent = permanent && (outcome == keystrand.Forbidden || cause != nil && errors.Is(e, sink.ErrBehind))
+				permanent = permanent && (outcome == keystrand.OutcomePermanent || cause != nil && errors.Is(e, sink.ErrBehind))
 				if cause == nil {
 					cause = e
 				}

@@ -49,7 +49,7 @@ func TestRetryAfterAnHourTakesNoTimeAndIsExact(t *testing.T) {
 	if want := []time.Duration{0, time.Hour, 2 * time.Hour}; !slices.Equal(starts, want) {
 		t.Errorf("calls of a at %v, want %v", starts, want)
 	}
-	if o, _ := keystrand.OutcomeOf(r.Calls[0].Err); o != keystrand.Retry {
+	if o, _ := keystrand.OutcomeOf(r.Calls[0].Err); o != keystrand.OutcomeRetry {
 		t.Errorf("the first call returned %v", r.Calls[0].Err)
 	}
 }
