@@ -41,7 +41,7 @@ type Snapshot struct {
 	MostBytes     int   // the largest InFlightBytes has been
 	Oversized     int64 // messages let in alone because they are larger than Limits.InFlightBytes
 
-	Binds Bind // what keeps the pipeline from being faster
+	Bottleneck Bottleneck // what limits the throughput now
 }
 
 // PartitionSnapshot is one partition at one moment.
@@ -118,35 +118,6 @@ func (w Why) String() string {
 	return "unknown"
 }
 
-// Bind is what keeps a pipeline from being faster.
-type Bind uint8
-
-// What can bind.
-const (
-	BindSource  Bind = iota // there is nothing more to do: the source has no more messages now
-	BindWorkers             // all workers are busy, and keys wait for one
-	BindOrder               // workers are idle although messages wait: they wait for earlier ones of their keys
-	BindBudget              // Limits.InFlight, InFlightBytes or KeyShare
-	BindCommit              // Limits.MaxReplay: commits cannot express what is settled
-)
-
-// String names what binds.
-func (b Bind) String() string {
-	switch b {
-	case BindSource:
-		return "source"
-	case BindWorkers:
-		return "workers"
-	case BindOrder:
-		return "order"
-	case BindBudget:
-		return "budget"
-	case BindCommit:
-		return "commit"
-	}
-	return "unknown"
-}
-
 // Snapshot returns what the pipeline does now. It looks at every key that has messages, a piece at a time, so that
 // handlers are not held up; call it about once a second at most.
 func (p *Pipeline) Snapshot() Snapshot {
@@ -177,31 +148,8 @@ func (p *Pipeline) Snapshot() Snapshot {
 	})
 	e := p.exec.Stats()
 	s.Workers, s.Running, s.Ready = e.Workers, e.Running, e.ReadyLanes
-	s.Binds = s.binds()
+	s.Bottleneck = s.bottleneck()
 	return s
-}
-
-// binds names what is short. Handlers that all workers are busy with go before limits that are reached because of it.
-func (s *Snapshot) binds() Bind {
-	if s.Running >= s.Workers && s.Ready > 0 {
-		return BindWorkers
-	}
-	var replay, budget, waiting bool
-	for i := range s.Partitions {
-		pt := &s.Partitions[i]
-		replay = replay || pt.Waits == WaitReplay
-		budget = budget || pt.Waits == WaitBudget || pt.Waits == WaitKey
-		waiting = waiting || pt.Ready+pt.Parked > 0
-	}
-	switch {
-	case replay:
-		return BindCommit
-	case budget:
-		return BindBudget
-	case waiting:
-		return BindOrder
-	}
-	return BindSource
 }
 
 func (pt *partition) snapshot(outputs *writers, now time.Time) PartitionSnapshot {
