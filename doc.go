@@ -7,7 +7,7 @@
 //
 //	p, err := pipeline.From(src).
 //		Use(middleware.Retry(middleware.RetryPolicy{})).
-//		Handle(keystrand.HandlerFunc(saveComment)).
+//		HandleFunc(saveComment).
 //		Build()
 //	if err != nil {
 //		return err

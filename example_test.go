@@ -26,12 +26,12 @@ func Example() {
 	var mu sync.Mutex
 	saved := map[string][]string{}
 	p, err := pipeline.From(memory.NewSource(memory.Config{}, log)).
-		Handle(keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error {
+		HandleFunc(func(_ context.Context, m *keystrand.Message) error {
 			mu.Lock()
 			defer mu.Unlock()
 			saved[string(m.Key)] = append(saved[string(m.Key)], string(m.Value))
 			return nil
-		})).
+		}).
 		Build()
 	if err != nil {
 		fmt.Println(err)

@@ -50,8 +50,8 @@ func (b *Builder) Use(ms ...keystrand.Middleware) *Builder {
 	return b
 }
 
-// Handle sets the handler, for one message a turn. It is called as [keystrand.Handler] says: from many goroutines, never
-// twice at once for one key.
+// Handle sets the handler, which gets one message a turn. It is called from many goroutines, never twice at once for one
+// key: [keystrand.Handler] has the rules.
 func (b *Builder) Handle(h keystrand.Handler) *Builder {
 	b.called("handler")
 	if h != nil {
@@ -60,7 +60,12 @@ func (b *Builder) Handle(h keystrand.Handler) *Builder {
 	return b
 }
 
-// HandleBatch sets the handler, for the waiting messages of one key a turn, up to Limits.MaxBatch.
+// HandleFunc is [Builder.Handle] for a function.
+func (b *Builder) HandleFunc(f func(ctx context.Context, m *keystrand.Message) error) *Builder {
+	return b.Handle(keystrand.HandlerFunc(f))
+}
+
+// HandleBatch sets the handler, which gets the waiting messages of one key a turn, at most Limits.MaxBatch.
 func (b *Builder) HandleBatch(h keystrand.BatchHandler) *Builder {
 	b.called("handler")
 	if h != nil {
@@ -69,13 +74,23 @@ func (b *Builder) HandleBatch(h keystrand.BatchHandler) *Builder {
 	return b
 }
 
-// Transform sets the handler to one that emits messages for a sink, which To names.
+// HandleBatchFunc is [Builder.HandleBatch] for a function.
+func (b *Builder) HandleBatchFunc(f func(ctx context.Context, ms []*keystrand.Message) error) *Builder {
+	return b.HandleBatch(keystrand.BatchHandlerFunc(f))
+}
+
+// Transform sets the handler to a transformer, which emits messages for the sink that [Transform.To] sets.
 func (b *Builder) Transform(t keystrand.Transformer) *Transform {
 	b.called("handler")
 	if t != nil {
 		b.cfg.handler, b.cfg.end, b.cfg.transforms = t, keystrand.TransformNext(t), true
 	}
 	return &Transform{b}
+}
+
+// TransformFunc is [Builder.Transform] for a function.
+func (b *Builder) TransformFunc(f func(ctx context.Context, m *keystrand.Message, emit func(keystrand.Message)) error) *Transform {
+	return b.Transform(keystrand.TransformerFunc(f))
 }
 
 // Transform is a pipeline under construction that lacks its sink.

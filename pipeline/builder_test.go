@@ -28,9 +28,9 @@ func TestBuildReportsEveryMistakeAtOnce(t *testing.T) {
 		"nothing set":            {pipeline.From(nil), []string{"no source", "no handler"}},
 		"nil handlers":           {pipeline.From(nil).Handle(nil).HandleBatch(nil), []string{"no source", "no handler", "the handler is set 2 times"}},
 		"zero builder":           {zero.Handle(h), []string{"no source: From"}},
-		"nil function":           {pipeline.From(src()).Handle(keystrand.HandlerFunc(nil)), []string{"the handler is a nil keystrand.HandlerFunc"}},
-		"nil batch function":     {pipeline.From(src()).HandleBatch(keystrand.BatchHandlerFunc(nil)), []string{"the handler is a nil keystrand.BatchHandlerFunc"}},
-		"nil transform function": {pipeline.From(src()).Transform(keystrand.TransformerFunc(nil)).To(out), []string{"the handler is a nil keystrand.TransformerFunc"}},
+		"nil function":           {pipeline.From(src()).HandleFunc(nil), []string{"the handler is a nil keystrand.HandlerFunc"}},
+		"nil batch function":     {pipeline.From(src()).HandleBatchFunc(nil), []string{"the handler is a nil keystrand.BatchHandlerFunc"}},
+		"nil transform function": {pipeline.From(src()).TransformFunc(nil).To(out), []string{"the handler is a nil keystrand.TransformerFunc"}},
 		"nil in a mux": {
 			pipeline.From(src()).Handle(keystrand.Mux{"s": nil, "t": h, "u": keystrand.HandlerFunc(nil), "v": keystrand.Mux{"w": nil, "x": keystrand.Decode[int](nil, nil)}}),
 			[]string{`stream "s": the handler is nil`, `stream "u": the handler is a nil keystrand.HandlerFunc`, `stream "v": stream "w": the handler is nil`, `stream "v": stream "x": the handler is a Decode with a nil unmarshal function`, `stream "v": stream "x": the handler is a Decode with a nil handler function`},

@@ -125,7 +125,7 @@ func burn(ctx context.Context, b burning) error {
 		limits.KeyShare = b.InFlight
 	}
 	p, err := pipeline.From(&rejoins{Source: src, once: true}).
-		Handle(keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error {
+		HandleFunc(func(_ context.Context, m *keystrand.Message) error {
 			first.CompareAndSwap(0, int64(time.Since(start)))
 			time.Sleep(b.Handler)
 			if b.Hot && string(m.Key) == "key-0" {
@@ -140,7 +140,7 @@ func burn(ctx context.Context, b burning) error {
 				cancel()
 			}
 			return nil
-		})).
+		}).
 		Limits(limits).
 		Timing(pipeline.Timing{DrainTimeout: time.Second}).
 		Build()

@@ -125,7 +125,7 @@ func block(ctx context.Context, b blocking) error {
 	var res blockResult
 	start := time.Now()
 	p, err := pipeline.From(&rejoins{Source: src, once: true}).
-		Handle(keystrand.HandlerFunc(func(ctx context.Context, m *keystrand.Message) error {
+		HandleFunc(func(ctx context.Context, m *keystrand.Message) error {
 			first.CompareAndSwap(0, int64(time.Since(start)))
 			if string(m.Key) == "key-0" {
 				if b.Stuck {
@@ -146,7 +146,7 @@ func block(ctx context.Context, b blocking) error {
 				cancel()
 			}
 			return nil
-		})).
+		}).
 		Limits(pipeline.Limits{Workers: b.Workers, InFlight: b.InFlight, MaxReplay: b.MaxReplay}).
 		Timing(pipeline.Timing{DrainTimeout: 100 * time.Millisecond}).
 		Build()

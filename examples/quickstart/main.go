@@ -44,7 +44,7 @@ func open(at where, group, topic string) (source.Source, error) {
 func read(ctx context.Context, src source.Source, workers int, key keystrand.KeyFunc) error {
 	p, err := pipeline.From(src).
 		Use(middleware.Retry(middleware.RetryPolicy{}), middleware.Timeout(5*time.Second)).
-		Handle(keystrand.HandlerFunc(saveComment)).
+		HandleFunc(saveComment).
 		Key(key).
 		OnFailure(pipeline.Block).
 		Limits(pipeline.Limits{Workers: workers}).
