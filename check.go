@@ -7,10 +7,9 @@ import (
 	"slices"
 )
 
-// Check returns what is wrong with a handler, of any shape, that would panic at its first message: a nil function behind
-// one of this package's types, also within a [Mux] or a [Decode]. The error names each, a line each. A pipeline asks when
-// it is built; it does not look into types of other packages.
-func Check(handler any) error { return errors.Join(check(handler)...) }
+// checkHandler returns what would panic at the first message: nil functions behind the types of this package, also
+// within others of them. It does not look into types of other packages.
+func checkHandler(handler any) error { return errors.Join(check(handler)...) }
 
 func check(handler any) []error {
 	nothing := false

@@ -1,6 +1,7 @@
 package keystrand_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -67,6 +68,31 @@ func ExampleOutcomeOf() {
 	// retry
 	// permanent
 	// failed
+}
+
+// A test of middleware: next stands for the handler and notes what reaches it.
+func ExampleNewCall() {
+	upper := func(next keystrand.Next) keystrand.Next {
+		return func(ctx context.Context, c *keystrand.Call) error {
+			for _, m := range c.Messages {
+				m.Value = bytes.ToUpper(m.Value)
+			}
+			return next(ctx, c)
+		}
+	}
+
+	next := func(_ context.Context, c *keystrand.Call) error {
+		fmt.Printf("the handler gets %s\n", c.Messages[0].Value)
+		return errors.New("the database is away")
+	}
+	m := &keystrand.Message{Value: []byte("first"), Attempt: 1}
+	outcome, _ := keystrand.OutcomeOf(upper(next)(context.Background(), keystrand.NewCall(m)))
+	fmt.Println("the outcome is", outcome)
+	fmt.Printf("the message still has %s\n", m.Value)
+	// Output:
+	// the handler gets FIRST
+	// the outcome is failed
+	// the message still has first
 }
 
 // Messages that belong to several things wait for all of them.

@@ -62,7 +62,7 @@ func TestChainPutsTheFirstMiddlewareOutermost(t *testing.T) {
 		}
 	}
 	next := keystrand.Chain(func(context.Context, *keystrand.Call) error { order = append(order, "handler"); return nil }, mark("a"), mark("b"))
-	if err := next(t.Context(), &keystrand.Call{}); err != nil {
+	if err := next(t.Context(), keystrand.NewCall()); err != nil {
 		t.Fatal(err)
 	}
 	if want := []string{"a", "b", "handler"}; !reflect.DeepEqual(order, want) {
@@ -90,9 +90,7 @@ func TestPanicsOfEveryHandlerShapeAreCaughtBeneathAllMiddleware(t *testing.T) {
 					return seen
 				}
 			}
-			c := &keystrand.Call{}
-			c.Reset(&keystrand.Message{})
-			err := keystrand.Chain(next, observer)(t.Context(), c)
+			err := keystrand.Chain(next, observer)(t.Context(), keystrand.NewCall(&keystrand.Message{}))
 			p, ok := errors.AsType[*keystrand.PanicError](err)
 			if !ok || len(p.Stack) == 0 || seen == nil {
 				t.Fatalf("err = %v, middleware saw %v", err, seen)
@@ -128,8 +126,7 @@ func TestTransformDropsWhatAnEarlierTryEmitted(t *testing.T) {
 			return next(ctx, c)
 		}
 	}
-	c := &keystrand.Call{}
-	c.Reset(&keystrand.Message{Offset: 7})
+	c := keystrand.NewCall(&keystrand.Message{Offset: 7})
 	if err := keystrand.Chain(next, twice)(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}

@@ -55,7 +55,7 @@ func (b *Builder) Use(ms ...keystrand.Middleware) *Builder {
 func (b *Builder) Handle(h keystrand.Handler) *Builder {
 	b.called("handler")
 	if h != nil {
-		b.cfg.handler, b.cfg.end = h, keystrand.HandlerNext(h)
+		b.cfg.handler, b.cfg.end = h, handlerNext(h)
 	}
 	return b
 }
@@ -69,7 +69,7 @@ func (b *Builder) HandleFunc(f func(ctx context.Context, m *keystrand.Message) e
 func (b *Builder) HandleBatch(h keystrand.BatchHandler) *Builder {
 	b.called("handler")
 	if h != nil {
-		b.cfg.handler, b.cfg.end, b.cfg.batches = h, keystrand.BatchNext(h), true
+		b.cfg.handler, b.cfg.end, b.cfg.batches = h, batchNext(h), true
 	}
 	return b
 }
@@ -83,7 +83,7 @@ func (b *Builder) HandleBatchFunc(f func(ctx context.Context, ms []*keystrand.Me
 func (b *Builder) Transform(t keystrand.Transformer) *Transform {
 	b.called("handler")
 	if t != nil {
-		b.cfg.handler, b.cfg.end, b.cfg.transforms = t, keystrand.TransformNext(t), true
+		b.cfg.handler, b.cfg.end, b.cfg.transforms = t, transformNext(t), true
 	}
 	return &Transform{b}
 }
@@ -177,7 +177,7 @@ func (b *Builder) Build() (*Pipeline, error) {
 	}
 	if cfg.end == nil {
 		wrong("no handler: call Handle, HandleBatch or Transform with one")
-	} else if err := keystrand.Check(cfg.handler); err != nil {
+	} else if err := check(cfg.handler); err != nil {
 		for line := range strings.Lines(err.Error()) {
 			wrong("%s", strings.TrimSuffix(line, "\n"))
 		}

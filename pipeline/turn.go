@@ -23,7 +23,7 @@ func (p *Pipeline) turn(t *keyed.Turn[item]) keyed.Result {
 	}
 	c := scratchOf(t).callOf(t.Items)
 	err := p.next(pt.ctx, c)
-	c.Release()
+	release(c)
 	if err == nil {
 		if p.outputs != nil {
 			return p.write(pt, t, c)
