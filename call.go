@@ -11,7 +11,7 @@ import (
 func init() {
 	runner.Reset, runner.Release = (*Call).reset, (*Call).release
 	runner.HandlerNext, runner.BatchNext, runner.TransformNext = handlerNext, batchNext, transformNext
-	runner.Check = checkHandler
+	runner.Check, runner.CloneValue = checkHandler, (*Message).cloneValue
 }
 
 // Call is one turn: one call of the handler, with its messages. The worker reuses it for its next turn, so neither
@@ -81,12 +81,14 @@ func (c *Call) release() {
 	c.copies, c.origin, c.Messages = c.copies[:0], c.origin[:0], c.Messages[:0]
 }
 
-// restore undoes what a handler that has failed did to its messages.
+// restore undoes what a handler that has failed did to its messages, except for decoding them: the next try gets what
+// was decoded.
 func (c *Call) restore(err error) {
 	if err == nil {
 		return
 	}
 	for i, m := range c.origin {
+		m.keepDecoded(c.copies[i].decoded)
 		c.copies[i] = *m
 	}
 }
@@ -119,7 +121,10 @@ func transformNext(t Transformer) Next {
 		defer caught(c, &err)
 		c.dropEmitted()
 		if c.emit == nil {
-			c.emit = func(m Message) { c.emitted = append(c.emitted, m) }
+			c.emit = func(m Message) {
+				m.decoded = nil // an output that waits for its Write keeps only its bytes
+				c.emitted = append(c.emitted, m)
+			}
 		}
 		err = t.Transform(ctx, c.Messages[0], c.emit)
 		c.restore(err)

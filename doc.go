@@ -19,6 +19,9 @@
 // what becomes of the message: nil settles it; [RetryAfter], [Permanent] and [Skip] say something special; any other
 // error is a failure. [OutcomeOf] is the only interpreter of these errors.
 //
+// A [Decoder] turns the bytes of messages into values of your own type, for the key function and for handlers of every
+// shape.
+//
 // Delivery is at least once: after a crash, messages that were not settled, or were settled after the last commit, are
 // handled again, in order. A handler must therefore be idempotent. Messages of different keys have no order, and no
 // order is kept across partitions, even for one key.

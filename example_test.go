@@ -3,6 +3,7 @@ package keystrand_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -93,6 +94,36 @@ func ExampleNewCall() {
 	// the handler gets FIRST
 	// the outcome is failed
 	// the message still has first
+}
+
+// A decoder serves the key function and the handler; each comment is decoded once.
+func ExampleDecoder() {
+	type Comment struct{ Post, Text string }
+	log := memory.NewLog("comments", 1)
+	log.Append(0,
+		keystrand.Message{Value: []byte(`{"Post": "post-1", "Text": "first"}`)},
+		keystrand.Message{Value: []byte(`not JSON`)},
+		keystrand.Message{Value: []byte(`{"Post": "post-1", "Text": "second"}`)})
+	log.Close()
+
+	comments := keystrand.NewDecoder[Comment](json.Unmarshal)
+	p, err := pipeline.From(memory.NewSource(memory.Config{}, log)).
+		Key(comments.Key(func(c Comment) keystrand.Key { return keystrand.KeyOfString(c.Post) })).
+		Handle(comments.Handle(func(_ context.Context, m *keystrand.Message, c Comment) error {
+			fmt.Println(m.Offset, c.Post, c.Text)
+			return nil
+		})).
+		OnFailure(pipeline.Skip). // here: of what is not JSON
+		Build()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(p.Run(context.Background()))
+	// Output:
+	// 0 post-1 first
+	// 2 post-1 second
+	// <nil>
 }
 
 // Messages that belong to several things wait for all of them.

@@ -2,7 +2,6 @@ package keystrand_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -151,18 +150,6 @@ func TestMuxRefusesAStreamWithoutHandler(t *testing.T) {
 	x[""] = keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error { return nil })
 	if err := x.Handle(t.Context(), &keystrand.Message{Stream: "users"}); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestDecodeFailureIsPermanentAndNamesTheMessage(t *testing.T) {
-	called := false
-	h := keystrand.Decode(json.Unmarshal, func(context.Context, *keystrand.Message, struct{ A int }) error { called = true; return nil })
-	err := h.Handle(t.Context(), &keystrand.Message{Stream: "orders", Partition: 3, Offset: 9, Value: []byte("{")})
-	if o, _ := keystrand.OutcomeOf(err); o != keystrand.OutcomePermanent || called {
-		t.Fatalf("err = %v, called = %v", err, called)
-	}
-	if got := err.Error(); got != `keystrand: decode orders/3@9 into struct { A int }: unexpected end of JSON input` {
-		t.Errorf("error = %q", got)
 	}
 }
 

@@ -15,4 +15,5 @@ var (
 	batchNext     = runner.BatchNext.(func(keystrand.BatchHandler) keystrand.Next)
 	transformNext = runner.TransformNext.(func(keystrand.Transformer) keystrand.Next)
 	check         = runner.Check.(func(any) error)
+	cloneValue    = runner.CloneValue.(func(*keystrand.Message))
 )

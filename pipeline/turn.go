@@ -184,7 +184,8 @@ func (it *item) unpin() {
 		return
 	}
 	it.marks |= cloned
-	it.Key, it.Value = bytes.Clone(it.Key), bytes.Clone(it.Value)
+	it.Key = bytes.Clone(it.Key)
+	cloneValue(&it.Message)
 	if len(it.Headers) > 0 {
 		it.Headers = append([]keystrand.Header(nil), it.Headers...)
 		for i := range it.Headers {

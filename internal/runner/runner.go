@@ -1,5 +1,5 @@
-// Package runner gives package pipeline access to the parts of a keystrand.Call that its users must not touch. It keeps
-// them out of the API of package keystrand.
+// Package runner gives package pipeline access to the parts of a keystrand.Call and a keystrand.Message that users
+// must not touch. It keeps them out of the API of package keystrand.
 //
 // Package keystrand sets each variable in its init, and package pipeline asserts each once, when it is initialized: a
 // turn pays for a call of a function value and nothing else. The variables have type any because this package cannot
@@ -28,4 +28,8 @@ var (
 	// Check is a func(handler any) error. It lists the nil functions of a handler of any shape, one a line: in the types
 	// of package keystrand alone.
 	Check any
+
+	// CloneValue is a func(m *keystrand.Message). It gives m its own copy of the bytes of its Value. What a
+	// keystrand.Decoder has made of them stays with m.
+	CloneValue any
 )
