@@ -3,8 +3,6 @@ package keystrand
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 )
 
 // checkHandler returns what would panic at the first message: nil functions behind the types of this package, also
@@ -29,13 +27,4 @@ func check(handler any) []error {
 		return []error{fmt.Errorf("the handler is a nil %T", handler)}
 	}
 	return nil
-}
-
-func (x Mux) check() (errs []error) {
-	for _, stream := range slices.Sorted(maps.Keys(x)) {
-		for _, err := range check(x[stream]) {
-			errs = append(errs, fmt.Errorf("stream %q: %w", stream, err))
-		}
-	}
-	return errs
 }

@@ -138,21 +138,6 @@ func TestTransformDropsWhatAnEarlierTryEmitted(t *testing.T) {
 	}
 }
 
-func TestMuxRefusesAStreamWithoutHandler(t *testing.T) {
-	x := keystrand.Mux{"orders": keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error { return nil })}
-	if err := x.Handle(t.Context(), &keystrand.Message{Stream: "orders"}); err != nil {
-		t.Error(err)
-	}
-	err := x.Handle(t.Context(), &keystrand.Message{Stream: "users", Partition: 3, Offset: 9})
-	if o, _ := keystrand.OutcomeOf(err); o != keystrand.OutcomePermanent {
-		t.Errorf("err = %v, want a permanent failure", err)
-	}
-	x[""] = keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error { return nil })
-	if err := x.Handle(t.Context(), &keystrand.Message{Stream: "users"}); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestKeys(t *testing.T) {
 	for _, c := range []struct {
 		name    string

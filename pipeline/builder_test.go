@@ -35,6 +35,14 @@ func TestBuildReportsEveryMistakeAtOnce(t *testing.T) {
 			pipeline.From(src()).Handle(keystrand.Mux{"s": nil, "t": h, "u": keystrand.HandlerFunc(nil), "v": keystrand.Mux{"w": nil, "x": keystrand.NewDecoder[int](nil).Handle(nil)}}),
 			[]string{`stream "s": the handler is nil`, `stream "u": the handler is a nil keystrand.HandlerFunc`, `stream "v": stream "w": the handler is nil`, `stream "v": stream "x": the handler has a Decoder without an unmarshal function`, `stream "v": stream "x": the handler has a Decoder and a nil function`},
 		},
+		"nil in a mux of batch handlers": {
+			pipeline.From(src()).HandleBatch(keystrand.BatchMux{"s": nil, "t": handled, "u": keystrand.BatchHandlerFunc(nil)}),
+			[]string{`stream "s": the handler is nil`, `stream "u": the handler is a nil keystrand.BatchHandlerFunc`},
+		},
+		"nil in a mux of transformers": {
+			pipeline.From(src()).Transform(keystrand.TransformMux{"s": nil, "t": keystrand.TransformMux{"u": keystrand.TransformerFunc(nil)}}).To(out),
+			[]string{`stream "s": the handler is nil`, `stream "t": stream "u": the handler is a nil keystrand.TransformerFunc`},
+		},
 		"decoder with nothing": {
 			pipeline.From(src()).Handle(keystrand.NewDecoder[int](nil).Handle(nil)),
 			[]string{"the handler has a Decoder without an unmarshal function", "the handler has a Decoder and a nil function"},
