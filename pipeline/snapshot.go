@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/keyed"
 	"github.com/keystrand/keystrand/source"
 )
@@ -74,7 +75,7 @@ type PartitionSnapshot struct {
 
 // KeySnapshot is one key of a partition at one moment.
 type KeySnapshot struct {
-	Key     string
+	Key     string        // the text of its lane (keystrand.Lane), which Resume takes; empty for a message without order
 	Waiting int           // messages in its lane
 	Offset  int64         // of the first of them
 	Age     time.Duration // since it was fetched
@@ -177,6 +178,9 @@ func (pt *partition) snapshot(outputs *writers, now time.Time) PartitionSnapshot
 	pt.keys(&s, now)
 	if offset, ok := pt.tracker.Offset(st.Oldest); ok && (s.Oldest == nil || s.Oldest.Offset > offset) {
 		if k, ok := outputs.find(pt, st.Oldest, now); ok {
+			if k.Key != "" { // with WhySink it is the message's own
+				k.Key = keystrand.Lane(k.Key).String()
+			}
 			s.Oldest = &k
 		}
 	}
@@ -190,20 +194,21 @@ func (pt *partition) keys(s *PartitionSnapshot, now time.Time) {
 	pt.queue.Lanes(func(l keyed.Lane[item]) bool {
 		k := keySnapshot(l, now)
 		if l.Len > 0 && (oldest < 0 || k.Offset < oldest) {
+			k.Key = laneText(l)
 			oldest, s.Oldest = k.Offset, &k
 		}
 		if l.Len > 1 {
-			s.HotKeys = keep(s.HotKeys, k, most, func(a, b KeySnapshot) int { return cmp.Compare(b.Waiting, a.Waiting) })
+			s.HotKeys = keep(s.HotKeys, k, l, most, func(a, b KeySnapshot) int { return cmp.Compare(b.Waiting, a.Waiting) })
 		}
 		if l.State == keyed.Parked {
-			s.ParkedKeys = keep(s.ParkedKeys, k, most, func(a, b KeySnapshot) int { return cmp.Compare(b.Age, a.Age) })
+			s.ParkedKeys = keep(s.ParkedKeys, k, l, most, func(a, b KeySnapshot) int { return cmp.Compare(b.Age, a.Age) })
 		}
 		return true
 	})
 }
 
 func keySnapshot(l keyed.Lane[item], now time.Time) KeySnapshot {
-	k := KeySnapshot{Key: l.Key, Waiting: l.Len, Offset: l.Head.Offset, Attempt: int(l.Head.Attempt), Age: now.Sub(l.Head.Fetched)}
+	k := KeySnapshot{Waiting: l.Len, Offset: l.Head.Offset, Attempt: int(l.Head.Attempt), Age: now.Sub(l.Head.Fetched)}
 	switch {
 	case l.EarlierEpoch:
 		k.Why = WhyEarlier
@@ -219,12 +224,22 @@ func keySnapshot(l keyed.Lane[item], now time.Time) KeySnapshot {
 	return k
 }
 
-// keep inserts k in the sorted list and cuts it to most.
-func keep(list []KeySnapshot, k KeySnapshot, most int, order func(a, b KeySnapshot) int) []KeySnapshot {
+// laneText returns what a snapshot calls a lane.
+func laneText(l keyed.Lane[item]) string {
+	if l.Unordered {
+		return ""
+	}
+	return keystrand.Lane(l.Key).String()
+}
+
+// keep inserts k, of lane l, in the sorted list and cuts it to most. Only what it keeps is given a text: there may be a
+// million lanes.
+func keep(list []KeySnapshot, k KeySnapshot, l keyed.Lane[item], most int, order func(a, b KeySnapshot) int) []KeySnapshot {
 	i, _ := slices.BinarySearchFunc(list, k, order)
 	if i == most {
 		return list
 	}
+	k.Key = laneText(l)
 	list = slices.Insert(list, i, k)
 	return list[:min(len(list), most)]
 }
