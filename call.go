@@ -4,16 +4,24 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+
+	"github.com/keystrand/keystrand/internal/runner"
 )
 
-// Call is one turn: one call of the handler, with what it works on. It belongs to a worker, which uses it again for the
-// next turn, so neither middleware nor handler may keep it.
+func init() {
+	runner.Reset, runner.Release = (*Call).reset, (*Call).release
+	runner.HandlerNext, runner.BatchNext, runner.TransformNext = handlerNext, batchNext, transformNext
+	runner.Check, runner.CloneValue = checkHandler, (*Message).cloneValue
+}
+
+// Call is one turn: one call of the handler, with its messages. The worker reuses it for its next turn, so neither
+// middleware nor handler may keep it. Tests of middleware make one with [NewCall].
 type Call struct {
 	// Messages are the messages of the turn: one, or for a [BatchHandler] one or more of one key, in order.
 	//
-	// They are copies, made where a message is about to be read anyway: who unzips a value, or fills in a whole new
-	// message, changes neither what the next try sees nor what a dead letter says. After an error of the handler they are
-	// as they were before the turn. Their bytes are immutable all the same.
+	// They are copies: middleware may unzip a value, or fill in a whole new message. This changes neither the next try
+	// nor a dead letter. After an error of the handler they are again as they were before the turn. Their bytes are
+	// immutable.
 	Messages []*Message
 
 	origin []*Message // what Messages are copies of
@@ -21,6 +29,13 @@ type Call struct {
 
 	emitted []Message
 	emit    func(Message) // made once a Call, so that a turn allocates nothing
+}
+
+// NewCall returns a Call with copies of the messages. It is for tests of middleware: a pipeline makes its own.
+func NewCall(ms ...*Message) *Call {
+	c := &Call{}
+	c.reset(ms)
+	return c
 }
 
 // Next runs the rest of a chain of middleware, and at its end the handler. Like a handler it may be called from many
@@ -42,12 +57,10 @@ func Chain(next Next, ms ...Middleware) Next {
 	return next
 }
 
-// Emitted returns what a [Transformer] emitted in its last run within this turn. Valid until the turn ends.
+// Emitted returns what a [Transformer] emitted in its last run within this turn. It is valid until the turn ends.
 func (c *Call) Emitted() []Message { return c.emitted }
 
-// Reset prepares c for a turn with copies of these messages and drops what an earlier turn left. Until the turn ends
-// nobody may write to the originals. It allocates nothing once c has had a turn of as many messages.
-func (c *Call) Reset(ms ...*Message) {
+func (c *Call) reset(ms []*Message) {
 	if len(ms) > cap(c.copies) {
 		c.copies = make([]Message, len(ms))
 	}
@@ -62,20 +75,20 @@ func (c *Call) Reset(ms ...*Message) {
 	}
 }
 
-// Release lets go of the turn's messages, so that a worker that waits for its next turn keeps no payload in memory. What
-// was emitted stays.
-func (c *Call) Release() {
+func (c *Call) release() {
 	clear(c.copies)
 	clear(c.origin)
 	c.copies, c.origin, c.Messages = c.copies[:0], c.origin[:0], c.Messages[:0]
 }
 
-// restore undoes what a handler that has failed did to its messages.
+// restore undoes what a handler that has failed did to its messages, except for decoding them: the next try gets what
+// was decoded.
 func (c *Call) restore(err error) {
 	if err == nil {
 		return
 	}
 	for i, m := range c.origin {
+		m.keepDecoded(c.copies[i].decoded)
 		c.copies[i] = *m
 	}
 }
@@ -85,9 +98,7 @@ func (c *Call) dropEmitted() {
 	c.emitted = c.emitted[:0]
 }
 
-// HandlerNext returns the end of a chain that calls h for the message of the turn. A panic of h is returned as a
-// [*PanicError].
-func HandlerNext(h Handler) Next {
+func handlerNext(h Handler) Next {
 	return func(ctx context.Context, c *Call) (err error) {
 		defer caught(c, &err)
 		err = h.Handle(ctx, c.Messages[0])
@@ -96,9 +107,7 @@ func HandlerNext(h Handler) Next {
 	}
 }
 
-// BatchNext returns the end of a chain that calls h for the messages of the turn. A panic of h is returned as a
-// [*PanicError].
-func BatchNext(h BatchHandler) Next {
+func batchNext(h BatchHandler) Next {
 	return func(ctx context.Context, c *Call) (err error) {
 		defer caught(c, &err)
 		err = h.HandleBatch(ctx, c.Messages)
@@ -107,14 +116,15 @@ func BatchNext(h BatchHandler) Next {
 	}
 }
 
-// TransformNext returns the end of a chain that calls t for the message of the turn and keeps what it emits in the
-// Call. What an earlier try within the same turn emitted is dropped first. A panic of t is returned as a [*PanicError].
-func TransformNext(t Transformer) Next {
+func transformNext(t Transformer) Next {
 	return func(ctx context.Context, c *Call) (err error) {
 		defer caught(c, &err)
 		c.dropEmitted()
 		if c.emit == nil {
-			c.emit = func(m Message) { c.emitted = append(c.emitted, m) }
+			c.emit = func(m Message) {
+				m.decoded = nil // an output that waits for its Write keeps only its bytes
+				c.emitted = append(c.emitted, m)
+			}
 		}
 		err = t.Transform(ctx, c.Messages[0], c.emit)
 		c.restore(err)
@@ -122,13 +132,13 @@ func TransformNext(t Transformer) Next {
 	}
 }
 
-// PanicError is the failure of a handler that panicked.
+// PanicError is the error of a handler that panicked.
 type PanicError struct {
-	Value any    // what it panicked with
-	Stack []byte // where
+	Value any    // of the panic
+	Stack []byte // of the goroutine, at the panic
 }
 
-// Error names the value; the stack is in the field.
+// Error returns the text of the value, without the stack.
 func (e *PanicError) Error() string { return fmt.Sprintf("keystrand: handler panicked: %v", e.Value) }
 
 // Unwrap returns the value if it is an error.
@@ -137,7 +147,7 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// caught turns a panic into an error. A runtime.Goexit passes: nothing can stop it, the worker sees to it.
+// caught turns a panic into an error. Nothing can stop a runtime.Goexit: the worker notices it.
 func caught(c *Call, err *error) {
 	if v := recover(); v != nil {
 		*err = &PanicError{Value: v, Stack: debug.Stack()}

@@ -3,14 +3,11 @@ package keystrand
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 )
 
-// Check returns what is wrong with a handler, of any shape, that would panic at its first message: a nil function behind
-// one of this package's types, also within a [Mux] or a [Decode]. The error names each, a line each. A pipeline asks when
-// it is built; it does not look into types of other packages.
-func Check(handler any) error { return errors.Join(check(handler)...) }
+// checkHandler returns what would panic at the first message: nil functions behind the types of this package, also
+// within others of them. It does not look into types of other packages.
+func checkHandler(handler any) error { return errors.Join(check(handler)...) }
 
 func check(handler any) []error {
 	nothing := false
@@ -30,13 +27,4 @@ func check(handler any) []error {
 		return []error{fmt.Errorf("the handler is a nil %T", handler)}
 	}
 	return nil
-}
-
-func (x Mux) check() (errs []error) {
-	for _, stream := range slices.Sorted(maps.Keys(x)) {
-		for _, err := range check(x[stream]) {
-			errs = append(errs, fmt.Errorf("stream %q: %w", stream, err))
-		}
-	}
-	return errs
 }

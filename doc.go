@@ -7,7 +7,7 @@
 //
 //	p, err := pipeline.From(src).
 //		Use(middleware.Retry(middleware.RetryPolicy{})).
-//		Handle(keystrand.HandlerFunc(saveComment)).
+//		HandleFunc(saveComment).
 //		Build()
 //	if err != nil {
 //		return err
@@ -18,6 +18,9 @@
 // messages of one key that are waiting, and a [Transformer] emits messages for a sink. What a handler returns decides
 // what becomes of the message: nil settles it; [RetryAfter], [Permanent] and [Skip] say something special; any other
 // error is a failure. [OutcomeOf] is the only interpreter of these errors.
+//
+// A [Decoder] turns the bytes of messages into values of your own type, for the key function and for handlers of every
+// shape.
 //
 // Delivery is at least once: after a crash, messages that were not settled, or were settled after the last commit, are
 // handled again, in order. A handler must therefore be idempotent. Messages of different keys have no order, and no

@@ -1,7 +1,9 @@
 package keystrand_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -26,12 +28,12 @@ func Example() {
 	var mu sync.Mutex
 	saved := map[string][]string{}
 	p, err := pipeline.From(memory.NewSource(memory.Config{}, log)).
-		Handle(keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error {
+		HandleFunc(func(_ context.Context, m *keystrand.Message) error {
 			mu.Lock()
 			defer mu.Unlock()
 			saved[string(m.Key)] = append(saved[string(m.Key)], string(m.Value))
 			return nil
-		})).
+		}).
 		Build()
 	if err != nil {
 		fmt.Println(err)
@@ -67,6 +69,61 @@ func ExampleOutcomeOf() {
 	// retry
 	// permanent
 	// failed
+}
+
+// A test of middleware: next stands for the handler and notes what reaches it.
+func ExampleNewCall() {
+	upper := func(next keystrand.Next) keystrand.Next {
+		return func(ctx context.Context, c *keystrand.Call) error {
+			for _, m := range c.Messages {
+				m.Value = bytes.ToUpper(m.Value)
+			}
+			return next(ctx, c)
+		}
+	}
+
+	next := func(_ context.Context, c *keystrand.Call) error {
+		fmt.Printf("the handler gets %s\n", c.Messages[0].Value)
+		return errors.New("the database is away")
+	}
+	m := &keystrand.Message{Value: []byte("first"), Attempt: 1}
+	outcome, _ := keystrand.OutcomeOf(upper(next)(context.Background(), keystrand.NewCall(m)))
+	fmt.Println("the outcome is", outcome)
+	fmt.Printf("the message still has %s\n", m.Value)
+	// Output:
+	// the handler gets FIRST
+	// the outcome is failed
+	// the message still has first
+}
+
+// A decoder serves the key function and the handler; each comment is decoded once.
+func ExampleDecoder() {
+	type Comment struct{ Post, Text string }
+	log := memory.NewLog("comments", 1)
+	log.Append(0,
+		keystrand.Message{Value: []byte(`{"Post": "post-1", "Text": "first"}`)},
+		keystrand.Message{Value: []byte(`not JSON`)},
+		keystrand.Message{Value: []byte(`{"Post": "post-1", "Text": "second"}`)})
+	log.Close()
+
+	comments := keystrand.NewDecoder[Comment](json.Unmarshal)
+	p, err := pipeline.From(memory.NewSource(memory.Config{}, log)).
+		Key(comments.Key(func(c Comment) keystrand.Key { return keystrand.KeyOfString(c.Post) })).
+		Handle(comments.Handle(func(_ context.Context, m *keystrand.Message, c Comment) error {
+			fmt.Println(m.Offset, c.Post, c.Text)
+			return nil
+		})).
+		OnFailure(pipeline.Skip). // here: of what is not JSON
+		Build()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(p.Run(context.Background()))
+	// Output:
+	// 0 post-1 first
+	// 2 post-1 second
+	// <nil>
 }
 
 // Messages that belong to several things wait for all of them.

@@ -35,6 +35,8 @@ type Message struct {
 	Epoch int64
 	// Fetched is when the batch with this message arrived in this process. Set by the pipeline.
 	Fetched time.Time
+
+	decoded *decoded // what a Decoder has made of Value; nil for nothing
 }
 
 // Header is one header of a message.
@@ -51,8 +53,10 @@ type Native interface {
 }
 
 // Clone returns a copy of m that stays valid after the handler has returned. The bytes are shared: they are immutable.
+// A [Decoder] decodes the copy anew.
 func (m *Message) Clone() *Message {
 	c := *m
+	c.decoded = nil
 	c.Headers = slices.Clone(m.Headers)
 	return &c
 }

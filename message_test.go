@@ -2,7 +2,6 @@ package keystrand_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -21,20 +20,20 @@ func TestOutcomeOfReadsWhatAHandlerReturned(t *testing.T) {
 		want  keystrand.Outcome
 		after time.Duration
 	}{
-		{"nil", nil, keystrand.Handled, 0},
-		{"any other error", boom, keystrand.Failed, 0},
-		{"retry", keystrand.RetryAfter(time.Second, boom), keystrand.Retry, time.Second},
-		{"retry without a cause", keystrand.RetryAfter(time.Second, nil), keystrand.Retry, time.Second},
-		{"retry with a negative delay", keystrand.RetryAfter(-time.Second, boom), keystrand.Retry, 0},
-		{"permanent", keystrand.Permanent(boom), keystrand.Forbidden, 0},
-		{"permanent nil is nil", keystrand.Permanent(nil), keystrand.Handled, 0},
-		{"skip", keystrand.Skip("old"), keystrand.Skipped, 0},
-		{"wrapped", fmt.Errorf("save: %w", keystrand.Permanent(boom)), keystrand.Forbidden, 0},
-		{"permanent before retry", errors.Join(keystrand.RetryAfter(time.Second, boom), keystrand.Permanent(boom)), keystrand.Forbidden, 0},
-		{"retry before skip", errors.Join(keystrand.Skip("x"), keystrand.RetryAfter(time.Second, boom)), keystrand.Retry, time.Second},
-		{"skip before failure", errors.Join(boom, keystrand.Skip("x")), keystrand.Skipped, 0},
-		{"in a batch", &keystrand.BatchError{Settled: 2, Err: keystrand.Permanent(boom)}, keystrand.Forbidden, 0},
-		{"retry around permanent", keystrand.RetryAfter(time.Second, keystrand.Permanent(boom)), keystrand.Forbidden, 0},
+		{"nil", nil, keystrand.OutcomeHandled, 0},
+		{"any other error", boom, keystrand.OutcomeFailed, 0},
+		{"retry", keystrand.RetryAfter(time.Second, boom), keystrand.OutcomeRetry, time.Second},
+		{"retry without a cause", keystrand.RetryAfter(time.Second, nil), keystrand.OutcomeRetry, time.Second},
+		{"retry with a negative delay", keystrand.RetryAfter(-time.Second, boom), keystrand.OutcomeRetry, 0},
+		{"permanent", keystrand.Permanent(boom), keystrand.OutcomePermanent, 0},
+		{"permanent nil is nil", keystrand.Permanent(nil), keystrand.OutcomeHandled, 0},
+		{"skip", keystrand.Skip("old"), keystrand.OutcomeSkipped, 0},
+		{"wrapped", fmt.Errorf("save: %w", keystrand.Permanent(boom)), keystrand.OutcomePermanent, 0},
+		{"permanent before retry", errors.Join(keystrand.RetryAfter(time.Second, boom), keystrand.Permanent(boom)), keystrand.OutcomePermanent, 0},
+		{"retry before skip", errors.Join(keystrand.Skip("x"), keystrand.RetryAfter(time.Second, boom)), keystrand.OutcomeRetry, time.Second},
+		{"skip before failure", errors.Join(boom, keystrand.Skip("x")), keystrand.OutcomeSkipped, 0},
+		{"in a batch", &keystrand.BatchError{Settled: 2, Err: keystrand.Permanent(boom)}, keystrand.OutcomePermanent, 0},
+		{"retry around permanent", keystrand.RetryAfter(time.Second, keystrand.Permanent(boom)), keystrand.OutcomePermanent, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, after := keystrand.OutcomeOf(c.err)
@@ -62,7 +61,7 @@ func TestChainPutsTheFirstMiddlewareOutermost(t *testing.T) {
 		}
 	}
 	next := keystrand.Chain(func(context.Context, *keystrand.Call) error { order = append(order, "handler"); return nil }, mark("a"), mark("b"))
-	if err := next(t.Context(), &keystrand.Call{}); err != nil {
+	if err := next(t.Context(), keystrand.NewCall()); err != nil {
 		t.Fatal(err)
 	}
 	if want := []string{"a", "b", "handler"}; !reflect.DeepEqual(order, want) {
@@ -90,9 +89,7 @@ func TestPanicsOfEveryHandlerShapeAreCaughtBeneathAllMiddleware(t *testing.T) {
 					return seen
 				}
 			}
-			c := &keystrand.Call{}
-			c.Reset(&keystrand.Message{})
-			err := keystrand.Chain(next, observer)(t.Context(), c)
+			err := keystrand.Chain(next, observer)(t.Context(), keystrand.NewCall(&keystrand.Message{}))
 			p, ok := errors.AsType[*keystrand.PanicError](err)
 			if !ok || len(p.Stack) == 0 || seen == nil {
 				t.Fatalf("err = %v, middleware saw %v", err, seen)
@@ -128,8 +125,7 @@ func TestTransformDropsWhatAnEarlierTryEmitted(t *testing.T) {
 			return next(ctx, c)
 		}
 	}
-	c := &keystrand.Call{}
-	c.Reset(&keystrand.Message{Offset: 7})
+	c := keystrand.NewCall(&keystrand.Message{Offset: 7})
 	if err := keystrand.Chain(next, twice)(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
@@ -139,33 +135,6 @@ func TestTransformDropsWhatAnEarlierTryEmitted(t *testing.T) {
 	c.Reset()
 	if len(c.Emitted()) != 0 {
 		t.Error("Reset keeps what was emitted")
-	}
-}
-
-func TestMuxRefusesAStreamWithoutHandler(t *testing.T) {
-	x := keystrand.Mux{"orders": keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error { return nil })}
-	if err := x.Handle(t.Context(), &keystrand.Message{Stream: "orders"}); err != nil {
-		t.Error(err)
-	}
-	err := x.Handle(t.Context(), &keystrand.Message{Stream: "users", Partition: 3, Offset: 9})
-	if o, _ := keystrand.OutcomeOf(err); o != keystrand.Forbidden {
-		t.Errorf("err = %v, want a permanent failure", err)
-	}
-	x[""] = keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error { return nil })
-	if err := x.Handle(t.Context(), &keystrand.Message{Stream: "users"}); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestDecodeFailureIsPermanentAndNamesTheMessage(t *testing.T) {
-	called := false
-	h := keystrand.Decode(json.Unmarshal, func(context.Context, *keystrand.Message, struct{ A int }) error { called = true; return nil })
-	err := h.Handle(t.Context(), &keystrand.Message{Stream: "orders", Partition: 3, Offset: 9, Value: []byte("{")})
-	if o, _ := keystrand.OutcomeOf(err); o != keystrand.Forbidden || called {
-		t.Fatalf("err = %v, called = %v", err, called)
-	}
-	if got := err.Error(); got != `keystrand: decode orders/3@9 into struct { A int }: unexpected end of JSON input` {
-		t.Errorf("error = %q", got)
 	}
 }
 

@@ -6,53 +6,53 @@ import (
 	"time"
 )
 
-// Outcome is what became of a turn.
+// Outcome says what a handler's error means for its message.
 type Outcome uint8
 
 // The outcomes, as [OutcomeOf] reads them from an error.
 const (
-	Handled   Outcome = iota // nil: settled
-	Skipped                  // Skip: settled without effect, counted, no failure
-	Retry                    // RetryAfter: the lane waits, then the same message comes again
-	Failed                   // any other error
-	Forbidden                // Permanent: failed, and another try would fail as well
+	OutcomeHandled   Outcome = iota // nil: settled
+	OutcomeSkipped                  // [Skip]: settled without effect; counted, and no failure
+	OutcomeRetry                    // [RetryAfter]: the lane waits, then the handler gets the message again
+	OutcomeFailed                   // any other error
+	OutcomePermanent                // [Permanent]: failed; retrying cannot help
 )
 
 // String returns the outcome's name.
 func (o Outcome) String() string {
 	switch o {
-	case Handled:
+	case OutcomeHandled:
 		return "handled"
-	case Skipped:
+	case OutcomeSkipped:
 		return "skipped"
-	case Retry:
+	case OutcomeRetry:
 		return "retry"
-	case Failed:
+	case OutcomeFailed:
 		return "failed"
-	case Forbidden:
+	case OutcomePermanent:
 		return "permanent"
 	}
 	return fmt.Sprintf("outcome %d", uint8(o))
 }
 
-// OutcomeOf reads what a handler, or middleware around it, returned. The duration is the delay of a [Retry], else 0.
-// It is the only interpreter: middleware asks it instead of looking for error types itself.
+// OutcomeOf reads what a handler, or middleware around it, returned. The duration is the delay of an
+// [OutcomeRetry], else 0. Middleware asks OutcomeOf and looks for no error types itself.
 //
 // If err joins or wraps several of them, Permanent wins over RetryAfter, and RetryAfter over Skip.
 func OutcomeOf(err error) (Outcome, time.Duration) {
 	if err == nil {
-		return Handled, 0
+		return OutcomeHandled, 0
 	}
 	if _, ok := errors.AsType[*permanentError](err); ok {
-		return Forbidden, 0
+		return OutcomePermanent, 0
 	}
 	if e, ok := errors.AsType[*retryError](err); ok {
-		return Retry, e.after
+		return OutcomeRetry, e.after
 	}
 	if _, ok := errors.AsType[*skipError](err); ok {
-		return Skipped, 0
+		return OutcomeSkipped, 0
 	}
-	return Failed, 0
+	return OutcomeFailed, 0
 }
 
 // Permanent marks err as one that another try would meet again: it is not retried. Permanent(nil) is nil.

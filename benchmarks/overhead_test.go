@@ -94,7 +94,7 @@ func (f *feed) handle(_ context.Context, m *keystrand.Message) error {
 func runPipeline(b *testing.B, f *feed, workers int) {
 	b.Helper()
 	p, err := pipeline.From(memory.NewSource(memory.Config{}, f.warm, f.log)).
-		Handle(keystrand.HandlerFunc(f.handle)).
+		HandleFunc(f.handle).
 		Limits(pipeline.Limits{Workers: workers}).
 		Build()
 	if err != nil {

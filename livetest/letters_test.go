@@ -145,7 +145,7 @@ func sourceOf(t *testing.T, c Cluster, stream, group string) source.Source {
 // runUntil runs a pipeline in this process until what it says of itself is enough.
 func runUntil(ctx context.Context, t *testing.T, src source.Source, with func(*pipeline.Builder), handle func(*keystrand.Message) error, enough func(*pipeline.Snapshot) bool) {
 	t.Helper()
-	b := pipeline.From(src).Handle(keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error { return handle(m) }))
+	b := pipeline.From(src).HandleFunc(func(_ context.Context, m *keystrand.Message) error { return handle(m) })
 	with(b)
 	p, err := b.Build()
 	if err != nil {

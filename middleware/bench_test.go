@@ -11,13 +11,11 @@ import (
 func benchmark(b *testing.B, ms ...keystrand.Middleware) {
 	b.Helper()
 	chain := keystrand.Chain(returning(nil), ms...)
-	m := &keystrand.Message{Key: []byte("k"), Attempt: 1}
-	var c keystrand.Call
-	c.Reset(m)
+	c := keystrand.NewCall(&keystrand.Message{Key: []byte("k"), Attempt: 1})
 	ctx := b.Context()
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := chain(ctx, &c); err != nil {
+		if err := chain(ctx, c); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -30,10 +28,9 @@ func BenchmarkLog(b *testing.B)     { benchmark(b, Log(slog.New(slog.DiscardHand
 
 func TestRetryAndLogAllocateNothingOnSuccess(t *testing.T) {
 	chain := keystrand.Chain(returning(nil), Log(slog.New(slog.DiscardHandler), LogConfig{}), Retry(RetryPolicy{}))
-	var c keystrand.Call
-	c.Reset(&keystrand.Message{Attempt: 1})
+	c := keystrand.NewCall(&keystrand.Message{Attempt: 1})
 	ctx := t.Context()
-	if n := testing.AllocsPerRun(100, func() { _ = chain(ctx, &c) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { _ = chain(ctx, c) }); n != 0 {
 		t.Errorf("%v allocations a turn", n)
 	}
 }

@@ -14,23 +14,21 @@ import (
 
 // A pipeline does this loop: it parks the lane for the delay and counts the attempts.
 func Example() {
-	save := keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error {
-		if m.Attempt < 3 {
+	save := func(_ context.Context, c *keystrand.Call) error {
+		if c.Messages[0].Attempt < 3 {
 			return errors.New("database is away")
 		}
 		return nil
-	})
-	chain := keystrand.Chain(keystrand.HandlerNext(save),
+	}
+	chain := keystrand.Chain(save,
 		middleware.Retry(middleware.RetryPolicy{DisableJitter: true, MaxAttempts: 5}),
 		middleware.Timeout(time.Second))
 
-	var c keystrand.Call
 	m := &keystrand.Message{Stream: "comments", Offset: 7, Key: []byte("post-1")}
 	for m.Attempt = 1; ; m.Attempt++ {
-		c.Reset(m)
-		outcome, delay := keystrand.OutcomeOf(chain(context.Background(), &c))
+		outcome, delay := keystrand.OutcomeOf(chain(context.Background(), keystrand.NewCall(m)))
 		fmt.Println(outcome, delay)
-		if outcome != keystrand.Retry {
+		if outcome != keystrand.OutcomeRetry {
 			break
 		}
 	}
@@ -49,14 +47,13 @@ func ExampleLog() {
 			return a
 		},
 	}))
-	h := keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error {
+	save := func(context.Context, *keystrand.Call) error {
 		return keystrand.Permanent(errors.New("no such post"))
-	})
-	chain := keystrand.Chain(keystrand.HandlerNext(h), middleware.Log(log, middleware.LogConfig{}))
+	}
+	chain := keystrand.Chain(save, middleware.Log(log, middleware.LogConfig{}))
 
-	var c keystrand.Call
-	c.Reset(&keystrand.Message{Stream: "comments", Partition: 3, Offset: 42, Key: []byte("post-7"), Attempt: 1})
-	_ = chain(context.Background(), &c)
+	m := &keystrand.Message{Stream: "comments", Partition: 3, Offset: 42, Key: []byte("post-7"), Attempt: 1}
+	_ = chain(context.Background(), keystrand.NewCall(m))
 	// Output:
 	// level=ERROR msg="message failed" stream=comments partition=3 offset=42 key="\"post-7\"" attempt=1 outcome=permanent error="no such post"
 }

@@ -5,13 +5,12 @@ import (
 	"testing"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/internal/runner"
 )
 
 // turn runs one turn of the chain on the messages.
 func turn(ctx context.Context, end keystrand.Next, m keystrand.Middleware, ms ...*keystrand.Message) error {
-	var c keystrand.Call
-	c.Reset(ms...)
-	return m(end)(ctx, &c)
+	return m(end)(ctx, keystrand.NewCall(ms...))
 }
 
 // returning is the end of a chain that returns err.
@@ -22,11 +21,20 @@ func returning(err error) keystrand.Next {
 // shapes are the ends of a chain that call f once a turn, for each shape of handler.
 func shapes(f func(context.Context) error) map[string]keystrand.Next {
 	return map[string]keystrand.Next{
-		"handler":   keystrand.HandlerNext(keystrand.HandlerFunc(func(ctx context.Context, _ *keystrand.Message) error { return f(ctx) })),
-		"batch":     keystrand.BatchNext(keystrand.BatchHandlerFunc(func(ctx context.Context, _ []*keystrand.Message) error { return f(ctx) })),
-		"transform": keystrand.TransformNext(keystrand.TransformerFunc(func(ctx context.Context, _ *keystrand.Message, _ func(keystrand.Message)) error { return f(ctx) })),
+		"handler":   handlerNext(keystrand.HandlerFunc(func(ctx context.Context, _ *keystrand.Message) error { return f(ctx) })),
+		"batch":     batchNext(keystrand.BatchHandlerFunc(func(ctx context.Context, _ []*keystrand.Message) error { return f(ctx) })),
+		"transform": transformNext(keystrand.TransformerFunc(func(ctx context.Context, _ *keystrand.Message, _ func(keystrand.Message)) error { return f(ctx) })),
 	}
 }
+
+// The ends of a chain, as a pipeline makes them.
+//
+//nolint:errcheck // a wrong type is to panic at once
+var (
+	handlerNext   = runner.HandlerNext.(func(keystrand.Handler) keystrand.Next)
+	batchNext     = runner.BatchNext.(func(keystrand.BatchHandler) keystrand.Next)
+	transformNext = runner.TransformNext.(func(keystrand.Transformer) keystrand.Next)
+)
 
 // mustPanic returns the error with which a misconfigured middleware panics.
 func mustPanic(t *testing.T, m keystrand.Middleware) (err error) {

@@ -58,7 +58,7 @@ func logTurn(ctx context.Context, log *slog.Logger, c *keystrand.Call, took time
 		slog.Int("attempt", int(m.Attempt)),
 		slog.Duration("duration", took),
 		slog.String("outcome", outcome.String()))
-	if outcome == keystrand.Retry {
+	if outcome == keystrand.OutcomeRetry {
 		attrs = append(attrs, slog.Duration("delay", delay))
 	}
 	if n := len(c.Messages); n > 1 {
@@ -74,13 +74,13 @@ func logTurn(ctx context.Context, log *slog.Logger, c *keystrand.Call, took time
 		attrs = append(attrs, slog.String("stack", string(p.Stack)))
 	}
 	switch {
-	case outcome == keystrand.Handled:
+	case outcome == keystrand.OutcomeHandled:
 		log.LogAttrs(ctx, level, "message handled", attrs...)
-	case level == slog.LevelInfo && outcome != keystrand.Skipped:
+	case level == slog.LevelInfo && outcome != keystrand.OutcomeSkipped:
 		log.LogAttrs(ctx, level, "turn cut short", attrs...)
-	case outcome == keystrand.Skipped:
+	case outcome == keystrand.OutcomeSkipped:
 		log.LogAttrs(ctx, level, "message skipped", attrs...)
-	case outcome == keystrand.Retry:
+	case outcome == keystrand.OutcomeRetry:
 		log.LogAttrs(ctx, level, "message is tried again", attrs...)
 	default:
 		log.LogAttrs(ctx, level, "message failed", attrs...)
@@ -89,11 +89,11 @@ func logTurn(ctx context.Context, log *slog.Logger, c *keystrand.Call, took time
 
 func levelOf(ctx context.Context, o keystrand.Outcome) slog.Level {
 	switch {
-	case o == keystrand.Handled:
+	case o == keystrand.OutcomeHandled:
 		return slog.LevelDebug
-	case o == keystrand.Skipped || ctx.Err() != nil: // leaving is not failing
+	case o == keystrand.OutcomeSkipped || ctx.Err() != nil: // leaving is not failing
 		return slog.LevelInfo
-	case o == keystrand.Retry:
+	case o == keystrand.OutcomeRetry:
 		return slog.LevelWarn
 	}
 	return slog.LevelError

@@ -160,7 +160,7 @@ func newRetrier(p RetryPolicy) *retrier {
 // decide returns what becomes of a turn that returned err. attempt is that of its message, if it has one message alone.
 func (r *retrier) decide(ctx context.Context, c *keystrand.Call, attempt int, err error) error {
 	outcome, own := keystrand.OutcomeOf(err)
-	if ctx.Err() != nil || outcome != keystrand.Failed && outcome != keystrand.Retry {
+	if ctx.Err() != nil || outcome != keystrand.OutcomeFailed && outcome != keystrand.OutcomeRetry {
 		return err
 	}
 	m, batch := culprit(c, err)
@@ -172,13 +172,13 @@ func (r *retrier) decide(ctx context.Context, c *keystrand.Call, attempt int, er
 		attempt = int(max(m.Attempt, 1))
 	}
 	delay := r.delay(attempt)
-	if outcome == keystrand.Retry {
+	if outcome == keystrand.OutcomeRetry {
 		delay = own
 	}
 	if r.exhausted(attempt, delay) {
 		return giveUp(err, batch, attempt)
 	}
-	if outcome == keystrand.Retry {
+	if outcome == keystrand.OutcomeRetry {
 		return err // it asks for its delay itself
 	}
 	return keystrand.RetryAfter(r.jitter(delay), err)
@@ -247,7 +247,7 @@ func giveUp(err error, batch *keystrand.BatchError, attempt int) error {
 // because errors are joined or there is no cause, the text alone is kept.
 func withoutRetry(err error) error {
 	for e := err; e != nil; e = errors.Unwrap(e) {
-		if o, _ := keystrand.OutcomeOf(e); o != keystrand.Retry {
+		if o, _ := keystrand.OutcomeOf(e); o != keystrand.OutcomeRetry {
 			return e
 		}
 	}

@@ -22,13 +22,13 @@ func TestRetryDelaysFollowFromTheAttemptAlone(t *testing.T) {
 	for _, attempt := range []int{3, 1, 7, 2, 5, 4, 6, 1} {       // in any order: lanes move between workers
 		err := turn(t.Context(), returning(errFlaky), m, &keystrand.Message{Attempt: int32(attempt)})
 		o, d := keystrand.OutcomeOf(err)
-		if o != keystrand.Retry || d != want[attempt-1]*time.Millisecond || !errors.Is(err, errFlaky) {
+		if o != keystrand.OutcomeRetry || d != want[attempt-1]*time.Millisecond || !errors.Is(err, errFlaky) {
 			t.Errorf("attempt %d: %v after %v, want %v: %v", attempt, o, d, want[attempt-1]*time.Millisecond, err)
 		}
 	}
 	err := turn(t.Context(), returning(errFlaky), m, &keystrand.Message{Attempt: 8})
 	g, ok := errors.AsType[*GaveUpError](err)
-	if o, _ := keystrand.OutcomeOf(err); !ok || g.Attempts != 8 || o != keystrand.Failed || !errors.Is(err, errFlaky) {
+	if o, _ := keystrand.OutcomeOf(err); !ok || g.Attempts != 8 || o != keystrand.OutcomeFailed || !errors.Is(err, errFlaky) {
 		t.Errorf("attempt 8 of 8: %v", err)
 	}
 }
@@ -91,19 +91,19 @@ func TestRetryBounds(t *testing.T) {
 		outcome keystrand.Outcome
 		delay   time.Duration
 	}{
-		"the default is ten attempts, here the 9th":  {RetryPolicy{DisableJitter: true}, 9, errFlaky, keystrand.Retry, 25600 * time.Millisecond},
-		"the default is ten attempts, here the 10th": {RetryPolicy{}, 10, errFlaky, keystrand.Failed, 0},
-		"for ever":                            {with(func(p *RetryPolicy) { p.Forever = true }), 1 << 40, errFlaky, keystrand.Retry, time.Second},
-		"one attempt":                         {with(func(p *RetryPolicy) { p.MaxAttempts = 1 }), 1, errFlaky, keystrand.Failed, 0},
-		"permanent ends at once":              {second, 1, keystrand.Permanent(errFlaky), keystrand.Forbidden, 0},
-		"skip passes":                         {second, 99, keystrand.Skip("old"), keystrand.Skipped, 0},
-		"waited 4 s, and 1 s more is allowed": {waiting, 5, errFlaky, keystrand.Retry, time.Second},
-		"waited 5 s, and 1 s more is not":     {waiting, 6, errFlaky, keystrand.Failed, 0},
-		"own delay":                           {second, 1, own(time.Minute), keystrand.Retry, time.Minute},
-		"own delay, but the attempt counts":   {with(func(p *RetryPolicy) { p.MaxAttempts = 3 }), 3, own(time.Minute), keystrand.Failed, 0},
-		"own delay, more than is allowed":     {waiting, 1, own(6 * time.Second), keystrand.Failed, 0},
-		"own delay of zero counts as one":     {waiting, 7, own(0), keystrand.Failed, 0},
-		"unset attempt is the first":          {second, 0, errFlaky, keystrand.Retry, time.Second},
+		"the default is ten attempts, here the 9th":  {RetryPolicy{DisableJitter: true}, 9, errFlaky, keystrand.OutcomeRetry, 25600 * time.Millisecond},
+		"the default is ten attempts, here the 10th": {RetryPolicy{}, 10, errFlaky, keystrand.OutcomeFailed, 0},
+		"for ever":                            {with(func(p *RetryPolicy) { p.Forever = true }), 1 << 40, errFlaky, keystrand.OutcomeRetry, time.Second},
+		"one attempt":                         {with(func(p *RetryPolicy) { p.MaxAttempts = 1 }), 1, errFlaky, keystrand.OutcomeFailed, 0},
+		"permanent ends at once":              {second, 1, keystrand.Permanent(errFlaky), keystrand.OutcomePermanent, 0},
+		"skip passes":                         {second, 99, keystrand.Skip("old"), keystrand.OutcomeSkipped, 0},
+		"waited 4 s, and 1 s more is allowed": {waiting, 5, errFlaky, keystrand.OutcomeRetry, time.Second},
+		"waited 5 s, and 1 s more is not":     {waiting, 6, errFlaky, keystrand.OutcomeFailed, 0},
+		"own delay":                           {second, 1, own(time.Minute), keystrand.OutcomeRetry, time.Minute},
+		"own delay, but the attempt counts":   {with(func(p *RetryPolicy) { p.MaxAttempts = 3 }), 3, own(time.Minute), keystrand.OutcomeFailed, 0},
+		"own delay, more than is allowed":     {waiting, 1, own(6 * time.Second), keystrand.OutcomeFailed, 0},
+		"own delay of zero counts as one":     {waiting, 7, own(0), keystrand.OutcomeFailed, 0},
+		"unset attempt is the first":          {second, 0, errFlaky, keystrand.OutcomeRetry, time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for shape, end := range shapes(func(context.Context) error { return x.err }) {
@@ -111,7 +111,7 @@ func TestRetryBounds(t *testing.T) {
 				if o, d := keystrand.OutcomeOf(err); o != x.outcome || d != x.delay {
 					t.Errorf("%s: %v after %v, want %v after %v: %v", shape, o, d, x.outcome, x.delay, err)
 				}
-				if x.outcome == keystrand.Failed && !errors.Is(err, errFlaky) {
+				if x.outcome == keystrand.OutcomeFailed && !errors.Is(err, errFlaky) {
 					t.Errorf("%s: the cause is lost: %v", shape, err)
 				}
 			}
@@ -127,7 +127,7 @@ func TestRetryGivesUpWithoutTheWishForAnotherTry(t *testing.T) {
 		"wrapped thrice": fmt.Errorf("a: %w", keystrand.RetryAfter(1, fmt.Errorf("b: %w", keystrand.RetryAfter(1, errFlaky)))),
 	} {
 		got := turn(t.Context(), returning(err), once, &keystrand.Message{Attempt: 1})
-		if o, _ := keystrand.OutcomeOf(got); o != keystrand.Failed {
+		if o, _ := keystrand.OutcomeOf(got); o != keystrand.OutcomeFailed {
 			t.Errorf("%s: %v: %v", name, o, got)
 		}
 	}
@@ -139,12 +139,12 @@ func TestRetryJudgesTheCulpritOfABatch(t *testing.T) {
 
 	err := turn(t.Context(), returning(&keystrand.BatchError{Settled: 2, Err: errFlaky}), m, ms...)
 	b, ok := errors.AsType[*keystrand.BatchError](err)
-	if o, d := keystrand.OutcomeOf(err); !ok || b.Settled != 2 || o != keystrand.Retry || d != 100*time.Millisecond {
+	if o, d := keystrand.OutcomeOf(err); !ok || b.Settled != 2 || o != keystrand.OutcomeRetry || d != 100*time.Millisecond {
 		t.Errorf("the third message, at its first attempt: %v after %v: %v", o, d, err)
 	}
 	err = turn(t.Context(), returning(&keystrand.BatchError{Settled: 1, Err: keystrand.RetryAfter(1, errFlaky)}), m, ms...)
 	b, ok = errors.AsType[*keystrand.BatchError](err)
-	if o, _ := keystrand.OutcomeOf(err); !ok || b.Settled != 1 || o != keystrand.Failed || !errors.Is(err, errFlaky) {
+	if o, _ := keystrand.OutcomeOf(err); !ok || b.Settled != 1 || o != keystrand.OutcomeFailed || !errors.Is(err, errFlaky) {
 		t.Errorf("the second message, at its last attempt: %v: %v", o, err)
 	}
 	for _, err := range []error{errFlaky, &keystrand.BatchError{Settled: 3, Err: errFlaky}, &keystrand.BatchError{Settled: -1, Err: errFlaky}} {

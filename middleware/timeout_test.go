@@ -30,16 +30,13 @@ func TestTimeoutGivesEachTryItsOwnTime(t *testing.T) {
 				})[shape]
 				chain := keystrand.Chain(end, Retry(RetryPolicy{}), Timeout(time.Second))
 				m := &keystrand.Message{}
-				var c keystrand.Call
 				for m.Attempt = 1; m.Attempt < 3; m.Attempt++ {
-					c.Reset(m)
-					err := chain(t.Context(), &c)
-					if o, _ := keystrand.OutcomeOf(err); o != keystrand.Retry || !errors.Is(err, ErrTimeout) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "1s") {
+					err := chain(t.Context(), keystrand.NewCall(m))
+					if o, _ := keystrand.OutcomeOf(err); o != keystrand.OutcomeRetry || !errors.Is(err, ErrTimeout) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "1s") {
 						t.Errorf("attempt %d: %v: %v", m.Attempt, o, err)
 					}
 				}
-				c.Reset(m)
-				if err := chain(t.Context(), &c); err != nil {
+				if err := chain(t.Context(), keystrand.NewCall(m)); err != nil {
 					t.Errorf("attempt 3: %v", err)
 				}
 			})
@@ -60,7 +57,7 @@ func TestTimeoutLeavesAloneWhatIsNotItsOwn(t *testing.T) {
 			t.Errorf("success at the last moment: %v", err)
 		}
 		err := turn(t.Context(), late(keystrand.Permanent(failed)), Timeout(time.Second), &keystrand.Message{})
-		if o, _ := keystrand.OutcomeOf(err); o != keystrand.Forbidden {
+		if o, _ := keystrand.OutcomeOf(err); o != keystrand.OutcomePermanent {
 			t.Errorf("permanent after the timeout: %v: %v", o, err)
 		}
 		// I11: the drain is over, not the try.

@@ -3,6 +3,8 @@ package pipeline_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -123,4 +125,49 @@ func TestBlockForWithANegativePauseIsRefusedByBuild(t *testing.T) {
 			t.Error("want nil")
 		}
 	}
+}
+
+func TestLogNamesABlockedKeyAsResumeTakesIt(t *testing.T) {
+	for _, name := range []string{"post-7", "", "\x00\xff", `"quoted"`, " spaces "} {
+		t.Run(fmt.Sprintf("%q", name), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := memory.NewLog("posts", 1)
+				log.Append(0, keyed("not the lane"))
+				var logged string
+				run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
+					Handle(keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error { return errBoom })).
+					Key(func(*keystrand.Message) (keystrand.Key, error) { return keystrand.KeyOfString(name), nil }).
+					OnFailure(pipeline.Block).Logger(slog.New(attribute{"key", &logged})))
+				synctest.Wait()
+				if p := run.part(t, 0); p.Oldest == nil || p.Oldest.Key != logged {
+					t.Errorf("the log says %q, the snapshot %+v", logged, p.Oldest)
+				}
+				if !run.Resume("posts", 0, logged) {
+					t.Errorf("Resume(%q) says that nothing was parked", logged)
+				}
+				if err := run.stop(); err != nil {
+					t.Fatal(err)
+				}
+			})
+		})
+	}
+}
+
+// attribute is a log that keeps the last value of one attribute.
+type attribute struct {
+	name  string
+	value *string
+}
+
+func (attribute) Enabled(context.Context, slog.Level) bool { return true }
+func (a attribute) WithAttrs([]slog.Attr) slog.Handler     { return a }
+func (a attribute) WithGroup(string) slog.Handler          { return a }
+func (a attribute) Handle(_ context.Context, r slog.Record) error {
+	r.Attrs(func(at slog.Attr) bool {
+		if at.Key == a.name {
+			*a.value = at.Value.String()
+		}
+		return true
+	})
+	return nil
 }

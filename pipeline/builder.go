@@ -50,32 +50,47 @@ func (b *Builder) Use(ms ...keystrand.Middleware) *Builder {
 	return b
 }
 
-// Handle sets the handler, for one message a turn. It is called as [keystrand.Handler] says: from many goroutines, never
-// twice at once for one key.
+// Handle sets the handler, which gets one message a turn. It is called from many goroutines, never twice at once for one
+// key: [keystrand.Handler] has the rules.
 func (b *Builder) Handle(h keystrand.Handler) *Builder {
 	b.called("handler")
 	if h != nil {
-		b.cfg.handler, b.cfg.end = h, keystrand.HandlerNext(h)
+		b.cfg.handler, b.cfg.end = h, handlerNext(h)
 	}
 	return b
 }
 
-// HandleBatch sets the handler, for the waiting messages of one key a turn, up to Limits.MaxBatch.
+// HandleFunc is [Builder.Handle] for a function.
+func (b *Builder) HandleFunc(f func(ctx context.Context, m *keystrand.Message) error) *Builder {
+	return b.Handle(keystrand.HandlerFunc(f))
+}
+
+// HandleBatch sets the handler, which gets the waiting messages of one key a turn, at most Limits.MaxBatch.
 func (b *Builder) HandleBatch(h keystrand.BatchHandler) *Builder {
 	b.called("handler")
 	if h != nil {
-		b.cfg.handler, b.cfg.end, b.cfg.batches = h, keystrand.BatchNext(h), true
+		b.cfg.handler, b.cfg.end, b.cfg.batches = h, batchNext(h), true
 	}
 	return b
 }
 
-// Transform sets the handler to one that emits messages for a sink, which To names.
+// HandleBatchFunc is [Builder.HandleBatch] for a function.
+func (b *Builder) HandleBatchFunc(f func(ctx context.Context, ms []*keystrand.Message) error) *Builder {
+	return b.HandleBatch(keystrand.BatchHandlerFunc(f))
+}
+
+// Transform sets the handler to a transformer, which emits messages for the sink that [Transform.To] sets.
 func (b *Builder) Transform(t keystrand.Transformer) *Transform {
 	b.called("handler")
 	if t != nil {
-		b.cfg.handler, b.cfg.end, b.cfg.transforms = t, keystrand.TransformNext(t), true
+		b.cfg.handler, b.cfg.end, b.cfg.transforms = t, transformNext(t), true
 	}
 	return &Transform{b}
+}
+
+// TransformFunc is [Builder.Transform] for a function.
+func (b *Builder) TransformFunc(f func(ctx context.Context, m *keystrand.Message, emit func(keystrand.Message)) error) *Transform {
+	return b.Transform(keystrand.TransformerFunc(f))
 }
 
 // Transform is a pipeline under construction that lacks its sink.
@@ -120,8 +135,8 @@ func (b *Builder) Timing(t Timing) *Builder {
 }
 
 // Logger sets where the pipeline tells what it does: partitions that come and go at level Info, what was not handled, and
-// commits and writes that fail, at Warn, handlers that do not return at Error. It never tells values or headers; keys are
-// quoted and cut to 64 bytes. Default: nowhere.
+// commits and writes that fail, at Warn, handlers that do not return at Error. It never tells values or headers. A key
+// is named as Resume takes it. Default: nowhere.
 func (b *Builder) Logger(l *slog.Logger) *Builder {
 	b.called("logger")
 	b.cfg.log = l
@@ -162,7 +177,7 @@ func (b *Builder) Build() (*Pipeline, error) {
 	}
 	if cfg.end == nil {
 		wrong("no handler: call Handle, HandleBatch or Transform with one")
-	} else if err := keystrand.Check(cfg.handler); err != nil {
+	} else if err := check(cfg.handler); err != nil {
 		for line := range strings.Lines(err.Error()) {
 			wrong("%s", strings.TrimSuffix(line, "\n"))
 		}

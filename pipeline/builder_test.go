@@ -28,18 +28,35 @@ func TestBuildReportsEveryMistakeAtOnce(t *testing.T) {
 		"nothing set":            {pipeline.From(nil), []string{"no source", "no handler"}},
 		"nil handlers":           {pipeline.From(nil).Handle(nil).HandleBatch(nil), []string{"no source", "no handler", "the handler is set 2 times"}},
 		"zero builder":           {zero.Handle(h), []string{"no source: From"}},
-		"nil function":           {pipeline.From(src()).Handle(keystrand.HandlerFunc(nil)), []string{"the handler is a nil keystrand.HandlerFunc"}},
-		"nil batch function":     {pipeline.From(src()).HandleBatch(keystrand.BatchHandlerFunc(nil)), []string{"the handler is a nil keystrand.BatchHandlerFunc"}},
-		"nil transform function": {pipeline.From(src()).Transform(keystrand.TransformerFunc(nil)).To(out), []string{"the handler is a nil keystrand.TransformerFunc"}},
+		"nil function":           {pipeline.From(src()).HandleFunc(nil), []string{"the handler is a nil keystrand.HandlerFunc"}},
+		"nil batch function":     {pipeline.From(src()).HandleBatchFunc(nil), []string{"the handler is a nil keystrand.BatchHandlerFunc"}},
+		"nil transform function": {pipeline.From(src()).TransformFunc(nil).To(out), []string{"the handler is a nil keystrand.TransformerFunc"}},
 		"nil in a mux": {
-			pipeline.From(src()).Handle(keystrand.Mux{"s": nil, "t": h, "u": keystrand.HandlerFunc(nil), "v": keystrand.Mux{"w": nil, "x": keystrand.Decode[int](nil, nil)}}),
-			[]string{`stream "s": the handler is nil`, `stream "u": the handler is a nil keystrand.HandlerFunc`, `stream "v": stream "w": the handler is nil`, `stream "v": stream "x": the handler is a Decode with a nil unmarshal function`, `stream "v": stream "x": the handler is a Decode with a nil handler function`},
+			pipeline.From(src()).Handle(keystrand.Mux{"s": nil, "t": h, "u": keystrand.HandlerFunc(nil), "v": keystrand.Mux{"w": nil, "x": keystrand.NewDecoder[int](nil).Handle(nil)}}),
+			[]string{`stream "s": the handler is nil`, `stream "u": the handler is a nil keystrand.HandlerFunc`, `stream "v": stream "w": the handler is nil`, `stream "v": stream "x": the handler has a Decoder without an unmarshal function`, `stream "v": stream "x": the handler has a Decoder and a nil function`},
 		},
-		"decode with nothing": {
-			pipeline.From(src()).Handle(keystrand.Decode[int](nil, nil)),
-			[]string{"the handler is a Decode with a nil unmarshal function", "the handler is a Decode with a nil handler function"},
+		"nil in a mux of batch handlers": {
+			pipeline.From(src()).HandleBatch(keystrand.BatchMux{"s": nil, "t": handled, "u": keystrand.BatchHandlerFunc(nil)}),
+			[]string{`stream "s": the handler is nil`, `stream "u": the handler is a nil keystrand.BatchHandlerFunc`},
 		},
-		"transform without sink": {pipeline.From(src()).Transform(keystrand.TransformerFunc(echo)).To(nil), []string{"no sink"}},
+		"nil in a mux of transformers": {
+			pipeline.From(src()).Transform(keystrand.TransformMux{"s": nil, "t": keystrand.TransformMux{"u": keystrand.TransformerFunc(nil)}}).To(out),
+			[]string{`stream "s": the handler is nil`, `stream "t": stream "u": the handler is a nil keystrand.TransformerFunc`},
+		},
+		"decoder with nothing": {
+			pipeline.From(src()).Handle(keystrand.NewDecoder[int](nil).Handle(nil)),
+			[]string{"the handler has a Decoder without an unmarshal function", "the handler has a Decoder and a nil function"},
+		},
+		"batch decoder with nothing": {
+			pipeline.From(src()).HandleBatch(keystrand.NewDecoder[int](nil).HandleBatch(nil)),
+			[]string{"the handler has a Decoder without an unmarshal function", "the handler has a Decoder and a nil function"},
+		},
+		"nil decoder": {
+			pipeline.From(src()).Transform((*keystrand.Decoder[int])(nil).Transform(nil)).To(out),
+			[]string{"the handler has a Decoder without an unmarshal function", "the handler has a Decoder and a nil function"},
+		},
+		"key of a decoder with nothing": {pipeline.From(src()).Handle(h).Key(keystrand.NewDecoder[int](nil).Key(nil)), []string{"the key is set to nil"}},
+		"transform without sink":        {pipeline.From(src()).Transform(keystrand.TransformerFunc(echo)).To(nil), []string{"no sink"}},
 		"everything twice": {
 			pipeline.From(src()).Handle(h).HandleBatch(handled).Key(keystrand.ByKey).Key(keystrand.ByKey).
 				OnFailure(pipeline.Skip).OnFailure(pipeline.Stop).Limits(pipeline.Limits{}).Limits(pipeline.Limits{}).

@@ -110,8 +110,8 @@ func TestReplaysOfACrashStayWithinMaxReplay(t *testing.T) { // seed 32
 		time.Sleep(10500 * time.Millisecond)
 		synctest.Wait()
 		p0, p1 := run.part(t, 0), run.part(t, 1)
-		if p0.Waits != pipeline.WaitReplay || run.Snapshot().Binds != pipeline.BindCommit {
-			t.Errorf("I4: partition 0 waits for %v, the pipeline is bound by %v; want MaxReplay and commit", p0.Waits, run.Snapshot().Binds)
+		if p0.Waits != pipeline.WaitReplay || run.Snapshot().Bottleneck != pipeline.BottleneckCommit {
+			t.Errorf("I4: partition 0 waits for %v, the bottleneck is %v; want MaxReplay and commit", p0.Waits, run.Snapshot().Bottleneck)
 		}
 		if p0.Replays > maxReplay {
 			t.Errorf("I4: a crash now would replay %d settled messages, MaxReplay is %d", p0.Replays, maxReplay)

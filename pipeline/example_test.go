@@ -23,13 +23,13 @@ func Example() {
 
 	p, err := pipeline.From(source.NewSource(source.Config{}, log)).
 		Use(middleware.Retry(middleware.RetryPolicy{Initial: time.Millisecond})).
-		Handle(keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error {
+		HandleFunc(func(_ context.Context, m *keystrand.Message) error {
 			fmt.Printf("%s %s, attempt %d\n", m.Key, m.Value, m.Attempt)
 			if string(m.Value) == "paid" && m.Attempt == 1 {
 				return errors.New("the database is busy")
 			}
 			return nil
-		})).
+		}).
 		Build()
 	if err != nil {
 		fmt.Println(err)
@@ -57,13 +57,13 @@ func ExamplePolicy() {
 	dead := memory.New()
 	toDead := pipeline.DeadLetter(dead)
 	p, err := pipeline.From(source.NewSource(source.Config{}, log)).
-		Handle(keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error {
+		HandleFunc(func(_ context.Context, m *keystrand.Message) error {
 			if string(m.Value) == "rubbish" {
 				return keystrand.Permanent(errors.New("not an order"))
 			}
 			fmt.Printf("%s %s\n", m.Key, m.Value)
 			return nil
-		})).
+		}).
 		OnFailure(func(f pipeline.Failure) pipeline.Action {
 			if f.Permanent {
 				return toDead(f)
@@ -99,10 +99,10 @@ func ExampleBuilder_Transform() {
 
 	out := memory.New()
 	p, err := pipeline.From(source.NewSource(source.Config{}, log)).
-		Transform(keystrand.TransformerFunc(func(_ context.Context, m *keystrand.Message, emit func(keystrand.Message)) error {
+		TransformFunc(func(_ context.Context, m *keystrand.Message, emit func(keystrand.Message)) error {
 			emit(keystrand.Message{Stream: "pages", Key: m.Key, Value: append([]byte("page "), m.Value...)})
 			return nil
-		})).
+		}).
 		To(out).
 		Build()
 	if err != nil {

@@ -51,8 +51,8 @@ func TestInFlightStaysWithinTheBudgetAndABatchAPartition(t *testing.T) {
 				if s.MostInFlight > limit+partitions*batch || s.MostBytes > bytes+partitions*batch*600 {
 					t.Errorf("I5: most in flight: %d messages, %d bytes", s.MostInFlight, s.MostBytes)
 				}
-				if s.InFlight < limit/2 || s.Binds != pipeline.BindBudget {
-					t.Errorf("%d in flight, bound by %v: want the budget to be used and named", s.InFlight, s.Binds)
+				if s.InFlight < limit/2 || s.Bottleneck != pipeline.BottleneckBudget {
+					t.Errorf("%d in flight, bottleneck %v: want the budget to be used and named", s.InFlight, s.Bottleneck)
 				}
 				for _, p := range s.Partitions {
 					if p.Waits != pipeline.WaitBudget {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/source"
 )
 
@@ -45,14 +46,19 @@ func (pt *partition) awaitUnpaused(ctx context.Context) error {
 	return pt.gate.await(ctx, func() bool { return !pt.paused.Load() })
 }
 
-// Resume lets a parked key try again now: one that the policy [Block] holds, or one that waits for a retry. It returns
-// whether there was one in a partition that is owned. key is the lane as the key function named it, which is the message's
-// key by default. The attempts of a blocked message are counted anew.
-func (p *Pipeline) Resume(stream string, partition int32, key string) bool {
+// Resume lets a parked key try again now: one that the policy [Block] holds, or one that waits for a retry. It reports
+// whether there was one, in a partition that is owned. lane is the text of its lane ([keystrand.Lane]), as the snapshot
+// and the log print it: for ordinary keys the key itself. A program that has the bytes of a key passes
+// keystrand.Lane(key).String(). The attempts of a blocked message are counted anew.
+func (p *Pipeline) Resume(stream string, partition int32, lane string) bool {
+	l, err := keystrand.ParseLane(lane)
+	if err != nil {
+		return false // the text names no lane, so none is parked
+	}
 	p.mu.Lock()
 	pt := p.owned[name{stream, partition}]
 	p.mu.Unlock()
-	return pt != nil && pt.queue.Resume(key)
+	return pt != nil && pt.queue.Resume(string(l))
 }
 
 // ResumeAll lets all keys of a partition try again that the policy [Block] holds, also messages without a key, which

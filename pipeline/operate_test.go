@@ -70,8 +70,8 @@ func TestSetWorkersTakesEffectWhileRunning(t *testing.T) {
 			time.Sleep(95 * time.Millisecond)
 			synctest.Wait()
 			s := run.Snapshot()
-			if int(n.Load()) != want || s.Workers != want || s.Running != want || s.Binds != pipeline.BindWorkers {
-				t.Errorf("%d handlers run; snapshot: %d of %d workers, bound by %v; want %d", n.Load(), s.Running, s.Workers, s.Binds, want)
+			if int(n.Load()) != want || s.Workers != want || s.Running != want || s.Bottleneck != pipeline.BottleneckWorkers {
+				t.Errorf("%d handlers run; snapshot: %d of %d workers, bottleneck %v; want %d", n.Load(), s.Running, s.Workers, s.Bottleneck, want)
 			}
 		}
 		if run.SetWorkers(0) == nil || run.SetWorkers(-1) == nil {

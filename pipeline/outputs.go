@@ -24,6 +24,8 @@ type sent struct {
 	pt     *partition
 	number int64
 	size   usage
+	lane   keystrand.Lane    // the first of its lanes
+	named  bool              // it has one
 	input  keystrand.Message // what the failure policy is asked about, should the sink refuse the output for good
 	letter bool              // it is a dead letter
 	wait   *token            // of the lane that waits for it; nil: the message has left its lane
@@ -76,7 +78,7 @@ func (p *Pipeline) write(pt *partition, t *keyed.Turn[item], c *keystrand.Call) 
 	}
 	for i, lane := range t.Lanes {
 		if hash := maphash.String(p.seed, lane); i == 0 {
-			o.Lane = hash
+			o.Lane, o.Value.lane, o.Value.named = hash, keystrand.Lane(lane), true
 		} else {
 			o.More = append(o.More, hash)
 		}

@@ -28,6 +28,6 @@ func (s *scratch) callOf(items []*item) *keystrand.Call {
 		it.Attempt++
 		s.messages = append(s.messages, &it.Message)
 	}
-	s.call.Reset(s.messages...)
+	reset(&s.call, s.messages)
 	return &s.call
 }

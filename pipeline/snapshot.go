@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/keyed"
 	"github.com/keystrand/keystrand/source"
 )
@@ -41,7 +42,7 @@ type Snapshot struct {
 	MostBytes     int   // the largest InFlightBytes has been
 	Oversized     int64 // messages let in alone because they are larger than Limits.InFlightBytes
 
-	Binds Bind // what keeps the pipeline from being faster
+	Bottleneck Bottleneck // what limits the throughput now
 }
 
 // PartitionSnapshot is one partition at one moment.
@@ -74,7 +75,7 @@ type PartitionSnapshot struct {
 
 // KeySnapshot is one key of a partition at one moment.
 type KeySnapshot struct {
-	Key     string
+	Key     string        // the text of its lane (keystrand.Lane), which Resume takes; empty for a message without order
 	Waiting int           // messages in its lane
 	Offset  int64         // of the first of them
 	Age     time.Duration // since it was fetched
@@ -118,35 +119,6 @@ func (w Why) String() string {
 	return "unknown"
 }
 
-// Bind is what keeps a pipeline from being faster.
-type Bind uint8
-
-// What can bind.
-const (
-	BindSource  Bind = iota // there is nothing more to do: the source has no more messages now
-	BindWorkers             // all workers are busy, and keys wait for one
-	BindOrder               // workers are idle although messages wait: they wait for earlier ones of their keys
-	BindBudget              // Limits.InFlight, InFlightBytes or KeyShare
-	BindCommit              // Limits.MaxReplay: commits cannot express what is settled
-)
-
-// String names what binds.
-func (b Bind) String() string {
-	switch b {
-	case BindSource:
-		return "source"
-	case BindWorkers:
-		return "workers"
-	case BindOrder:
-		return "order"
-	case BindBudget:
-		return "budget"
-	case BindCommit:
-		return "commit"
-	}
-	return "unknown"
-}
-
 // Snapshot returns what the pipeline does now. It looks at every key that has messages, a piece at a time, so that
 // handlers are not held up; call it about once a second at most.
 func (p *Pipeline) Snapshot() Snapshot {
@@ -177,31 +149,8 @@ func (p *Pipeline) Snapshot() Snapshot {
 	})
 	e := p.exec.Stats()
 	s.Workers, s.Running, s.Ready = e.Workers, e.Running, e.ReadyLanes
-	s.Binds = s.binds()
+	s.Bottleneck = s.bottleneck()
 	return s
-}
-
-// binds names what is short. Handlers that all workers are busy with go before limits that are reached because of it.
-func (s *Snapshot) binds() Bind {
-	if s.Running >= s.Workers && s.Ready > 0 {
-		return BindWorkers
-	}
-	var replay, budget, waiting bool
-	for i := range s.Partitions {
-		pt := &s.Partitions[i]
-		replay = replay || pt.Waits == WaitReplay
-		budget = budget || pt.Waits == WaitBudget || pt.Waits == WaitKey
-		waiting = waiting || pt.Ready+pt.Parked > 0
-	}
-	switch {
-	case replay:
-		return BindCommit
-	case budget:
-		return BindBudget
-	case waiting:
-		return BindOrder
-	}
-	return BindSource
 }
 
 func (pt *partition) snapshot(outputs *outlets, now time.Time) PartitionSnapshot {
@@ -245,7 +194,10 @@ func (pt *partition) onTheWay(outputs *outlets, number int64, now time.Time) (k 
 		if o.Value.number != number {
 			return false
 		}
-		k = KeySnapshot{Key: string(m.Key), Waiting: 1, Offset: m.Offset, Age: now.Sub(m.Fetched), Attempt: int(m.Attempt), Why: WhySink}
+		k = KeySnapshot{Waiting: 1, Offset: m.Offset, Age: now.Sub(m.Fetched), Attempt: int(m.Attempt), Why: WhySink}
+		if o.Value.named {
+			k.Key = o.Value.lane.String()
+		}
 		return true
 	})
 	return k, found
@@ -258,20 +210,21 @@ func (pt *partition) keys(s *PartitionSnapshot, now time.Time) {
 	pt.queue.Lanes(func(l keyed.Lane[item]) bool {
 		k := keySnapshot(l, now)
 		if l.Len > 0 && (oldest < 0 || k.Offset < oldest) {
+			k.Key = laneText(l)
 			oldest, s.Oldest = k.Offset, &k
 		}
 		if l.Len > 1 {
-			s.HotKeys = keep(s.HotKeys, k, most, func(a, b KeySnapshot) int { return cmp.Compare(b.Waiting, a.Waiting) })
+			s.HotKeys = keep(s.HotKeys, k, l, most, func(a, b KeySnapshot) int { return cmp.Compare(b.Waiting, a.Waiting) })
 		}
 		if l.State == keyed.Parked || l.State == keyed.Waiting {
-			s.ParkedKeys = keep(s.ParkedKeys, k, most, func(a, b KeySnapshot) int { return cmp.Compare(b.Age, a.Age) })
+			s.ParkedKeys = keep(s.ParkedKeys, k, l, most, func(a, b KeySnapshot) int { return cmp.Compare(b.Age, a.Age) })
 		}
 		return true
 	})
 }
 
 func keySnapshot(l keyed.Lane[item], now time.Time) KeySnapshot {
-	k := KeySnapshot{Key: l.Key, Waiting: l.Len, Offset: l.Head.Offset, Attempt: int(l.Head.Attempt), Age: now.Sub(l.Head.Fetched)}
+	k := KeySnapshot{Waiting: l.Len, Offset: l.Head.Offset, Attempt: int(l.Head.Attempt), Age: now.Sub(l.Head.Fetched)}
 	switch {
 	case l.EarlierEpoch:
 		k.Why = WhyEarlier
@@ -289,12 +242,22 @@ func keySnapshot(l keyed.Lane[item], now time.Time) KeySnapshot {
 	return k
 }
 
-// keep inserts k in the sorted list and cuts it to most.
-func keep(list []KeySnapshot, k KeySnapshot, most int, order func(a, b KeySnapshot) int) []KeySnapshot {
+// laneText returns what a snapshot calls a lane.
+func laneText(l keyed.Lane[item]) string {
+	if l.Unordered {
+		return ""
+	}
+	return keystrand.Lane(l.Key).String()
+}
+
+// keep inserts k, of lane l, in the sorted list and cuts it to most. Only what it keeps is given a text: there may be a
+// million lanes.
+func keep(list []KeySnapshot, k KeySnapshot, l keyed.Lane[item], most int, order func(a, b KeySnapshot) int) []KeySnapshot {
 	i, _ := slices.BinarySearchFunc(list, k, order)
 	if i == most {
 		return list
 	}
+	k.Key = laneText(l)
 	list = slices.Insert(list, i, k)
 	return list[:min(len(list), most)]
 }

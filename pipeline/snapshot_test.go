@@ -32,32 +32,32 @@ func holdKey(key string) func(context.Context, *keystrand.Message) error {
 	}
 }
 
-// What binds is named, and what each fetching waits for, in one situation each.
-func TestSnapshotNamesWhatBinds(t *testing.T) {
+// Each case is one situation: the snapshot names its bottleneck and what each partition waits for.
+func TestSnapshotNamesTheBottleneck(t *testing.T) {
 	noCommit := memory.Config{BeforeCommit: func(context.Context, source.ID, *commit.Progress) error { return errBoom }}
 	for _, c := range []struct {
-		name     string
-		messages []keystrand.Message
-		cfg      memory.Config
-		handle   func(context.Context, *keystrand.Message) error
-		limits   pipeline.Limits
-		binds    pipeline.Bind
-		waits    pipeline.Wait
-		says     string
+		name       string
+		messages   []keystrand.Message
+		cfg        memory.Config
+		handle     func(context.Context, *keystrand.Message) error
+		limits     pipeline.Limits
+		bottleneck pipeline.Bottleneck
+		waits      pipeline.Wait
+		says       string
 	}{
-		{"all is settled", keysOf(100, 10), memory.Config{}, nothing, pipeline.Limits{}, pipeline.BindSource, pipeline.WaitSource, "source"},
-		{"all that there is runs", keysOf(10, 10), memory.Config{}, hold, pipeline.Limits{}, pipeline.BindSource, pipeline.WaitSource, "source"},
-		{"all that there is runs, with all workers", keysOf(10, 10), memory.Config{}, hold, pipeline.Limits{Workers: 10}, pipeline.BindSource, pipeline.WaitSource, "source"},
-		{"all workers are busy", keysOf(100, 50), memory.Config{}, hold, pipeline.Limits{Workers: 2, KeyShare: 1000}, pipeline.BindWorkers, pipeline.WaitSource, "workers"},
-		{"all workers are busy, so the budget is used up", keysOf(100, 50), memory.Config{}, hold, pipeline.Limits{Workers: 2, InFlight: 20, FetchMessages: 10, KeyShare: 1000}, pipeline.BindWorkers, pipeline.WaitBudget, "workers"},
-		{"all wait for one of their key", keysOf(100, 1), memory.Config{}, hold, pipeline.Limits{}, pipeline.BindOrder, pipeline.WaitSource, "order"},
+		{"all is settled", keysOf(100, 10), memory.Config{}, nothing, pipeline.Limits{}, pipeline.BottleneckSource, pipeline.WaitSource, "source"},
+		{"all that there is runs", keysOf(10, 10), memory.Config{}, hold, pipeline.Limits{}, pipeline.BottleneckSource, pipeline.WaitSource, "source"},
+		{"all that there is runs, with all workers", keysOf(10, 10), memory.Config{}, hold, pipeline.Limits{Workers: 10}, pipeline.BottleneckSource, pipeline.WaitSource, "source"},
+		{"all workers are busy", keysOf(100, 50), memory.Config{}, hold, pipeline.Limits{Workers: 2, KeyShare: 1000}, pipeline.BottleneckWorkers, pipeline.WaitSource, "workers"},
+		{"all workers are busy, so the budget is used up", keysOf(100, 50), memory.Config{}, hold, pipeline.Limits{Workers: 2, InFlight: 20, FetchMessages: 10, KeyShare: 1000}, pipeline.BottleneckWorkers, pipeline.WaitBudget, "workers"},
+		{"all wait for one of their key", keysOf(100, 1), memory.Config{}, hold, pipeline.Limits{}, pipeline.BottleneckOrder, pipeline.WaitSource, "order"},
 		{"all wait for a retry of their key", keysOf(100, 1), memory.Config{}, func(context.Context, *keystrand.Message) error {
 			return keystrand.RetryAfter(time.Hour, nil)
-		}, pipeline.Limits{}, pipeline.BindOrder, pipeline.WaitSource, "order"},
-		{"as many messages as may be in flight", keysOf(100, 100), memory.Config{}, hold, pipeline.Limits{InFlight: 20, FetchMessages: 10}, pipeline.BindBudget, pipeline.WaitBudget, "budget"},
-		{"as many bytes as may be in flight", keysOf(100, 100), memory.Config{}, hold, pipeline.Limits{InFlightBytes: 60, FetchMessages: 10}, pipeline.BindBudget, pipeline.WaitBudget, "budget"},
-		{"a key has its share", keysOf(100, 1), memory.Config{}, hold, pipeline.Limits{KeyShare: 10, FetchMessages: 10}, pipeline.BindBudget, pipeline.WaitKey, "budget"},
-		{"no commit is stored", keysOf(100, 100), noCommit, holdKey("k0"), pipeline.Limits{MaxReplay: 20, FetchMessages: 5}, pipeline.BindCommit, pipeline.WaitReplay, "commit"},
+		}, pipeline.Limits{}, pipeline.BottleneckOrder, pipeline.WaitSource, "order"},
+		{"as many messages as may be in flight", keysOf(100, 100), memory.Config{}, hold, pipeline.Limits{InFlight: 20, FetchMessages: 10}, pipeline.BottleneckBudget, pipeline.WaitBudget, "budget"},
+		{"as many bytes as may be in flight", keysOf(100, 100), memory.Config{}, hold, pipeline.Limits{InFlightBytes: 60, FetchMessages: 10}, pipeline.BottleneckBudget, pipeline.WaitBudget, "budget"},
+		{"a key has its share", keysOf(100, 1), memory.Config{}, hold, pipeline.Limits{KeyShare: 10, FetchMessages: 10}, pipeline.BottleneckBudget, pipeline.WaitKey, "budget"},
+		{"no commit is stored", keysOf(100, 100), noCommit, holdKey("k0"), pipeline.Limits{MaxReplay: 20, FetchMessages: 5}, pipeline.BottleneckCommit, pipeline.WaitReplay, "commit"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -67,8 +67,8 @@ func TestSnapshotNamesWhatBinds(t *testing.T) {
 					Limits(c.limits).Timing(pipeline.Timing{DrainTimeout: time.Second}))
 				time.Sleep(time.Minute)
 				s := run.Snapshot()
-				if s.Binds != c.binds || s.Binds.String() != c.says {
-					t.Errorf("%q binds, want %q", s.Binds, c.says)
+				if s.Bottleneck != c.bottleneck || s.Bottleneck.String() != c.says {
+					t.Errorf("bottleneck %q, want %q", s.Bottleneck, c.says)
 				}
 				if p := run.part(t, 0); p.Waits != c.waits {
 					t.Errorf("fetching waits for %v, want %v: %+v", p.Waits, c.waits, p)

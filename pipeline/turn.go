@@ -25,7 +25,7 @@ func (p *Pipeline) turn(t *keyed.Turn[item]) keyed.Result {
 	}
 	c := scratchOf(t).callOf(t.Items)
 	err := p.next(pt.ctx, c)
-	c.Release()
+	release(c)
 	if err == nil {
 		if p.outputs != nil {
 			return p.write(pt, t, c)
@@ -68,11 +68,11 @@ func (p *Pipeline) troubled(pt *partition, t *keyed.Turn[item], err error) keyed
 		case named && e.Settled >= 0 && e.Settled < len(t.Items):
 			done = e.Settled
 			uncount(t.Items[done+1:]) // only the culprit has failed
-		case outcome == keystrand.Skipped:
+		case outcome == keystrand.OutcomeSkipped:
 			p.counts.skipped.Add(int64(len(t.Items)))
-			pt.logAbout(slog.LevelInfo, t.Items[0], "messages skipped", err)
+			pt.logAbout(slog.LevelInfo, t, t.Items[0], "messages skipped", err)
 			return keyed.Result{Done: len(t.Items)}
-		case outcome == keystrand.Retry: // the whole batch is tried again as it was
+		case outcome == keystrand.OutcomeRetry: // the whole batch is tried again as it was
 			p.counts.retried.Add(1)
 			for _, it := range t.Items {
 				it.unpin()
@@ -86,17 +86,17 @@ func (p *Pipeline) troubled(pt *partition, t *keyed.Turn[item], err error) keyed
 		}
 	}
 	switch outcome {
-	case keystrand.Handled:
+	case keystrand.OutcomeHandled:
 		return keyed.Result{Done: done}
-	case keystrand.Skipped:
+	case keystrand.OutcomeSkipped:
 		p.counts.skipped.Add(1)
-		pt.logAbout(slog.LevelInfo, t.Items[done], "message skipped", err)
+		pt.logAbout(slog.LevelInfo, t, t.Items[done], "message skipped", err)
 		return keyed.Result{Done: done + 1}
-	case keystrand.Retry:
+	case keystrand.OutcomeRetry:
 		p.counts.retried.Add(1)
 		t.Items[done].unpin()
 		return keyed.Result{Done: done, Park: delay}
-	case keystrand.Failed, keystrand.Forbidden:
+	case keystrand.OutcomeFailed, keystrand.OutcomePermanent:
 	}
 	return p.failedTurn(pt, t, done, err)
 }
@@ -106,17 +106,17 @@ func (p *Pipeline) failedTurn(pt *partition, t *keyed.Turn[item], done int, err 
 	it := t.Items[done]
 	p.counts.failed.Add(1)
 	outcome, _ := keystrand.OutcomeOf(err)
-	action := p.decide(Failure{Message: &it.Message, Err: err, Permanent: outcome == keystrand.Forbidden})
+	action := p.decide(Failure{Message: &it.Message, Err: err, Permanent: outcome == keystrand.OutcomePermanent})
 	switch action.kind {
 	case skip:
 		p.counts.skipped.Add(1)
-		pt.logAbout(slog.LevelWarn, it, "failed message skipped", err)
+		pt.logAbout(slog.LevelWarn, t, it, "failed message skipped", err)
 		return keyed.Result{Done: done + 1}
 	case block:
-		return keyed.Result{Done: done, Hold: true, Park: pt.block(it, action, err)}
+		return keyed.Result{Done: done, Hold: true, Park: pt.block(t, it, action, err)}
 	case deadLetter:
 		it.unpin()
-		pt.logAbout(slog.LevelWarn, it, "failed message goes to the dead letters", err)
+		pt.logAbout(slog.LevelWarn, t, it, "failed message goes to the dead letters", err)
 		return p.letters.send(action.letters, pt, t, done, err)
 	case stop:
 	}
@@ -125,7 +125,7 @@ func (p *Pipeline) failedTurn(pt *partition, t *keyed.Turn[item], done int, err 
 }
 
 // block marks the item whose key is blocked, and returns for how long; 0: until it is resumed.
-func (pt *partition) block(it *item, action Action, err error) (pause time.Duration) {
+func (pt *partition) block(t *keyed.Turn[item], it *item, action Action, err error) (pause time.Duration) {
 	became := "key blocked until it is resumed"
 	if pause = action.pause(it.blocks); pause > 0 {
 		became = fmt.Sprintf("key blocked for %v", pause)
@@ -133,7 +133,7 @@ func (pt *partition) block(it *item, action Action, err error) (pause time.Durat
 	it.marks |= blocked
 	it.blocks += min(1, math.MaxUint8-it.blocks)
 	it.unpin()
-	pt.logAbout(slog.LevelWarn, it, became, err)
+	pt.logAbout(slog.LevelWarn, t, it, became, err)
 	return pause
 }
 
@@ -193,7 +193,8 @@ func (it *item) unpin() {
 		return
 	}
 	it.marks |= cloned
-	it.Key, it.Value = bytes.Clone(it.Key), bytes.Clone(it.Value)
+	it.Key = bytes.Clone(it.Key)
+	cloneValue(&it.Message)
 	if len(it.Headers) > 0 {
 		it.Headers = append([]keystrand.Header(nil), it.Headers...)
 		for i := range it.Headers {
@@ -202,8 +203,12 @@ func (it *item) unpin() {
 	}
 }
 
-// logAbout tells what became of a message that was not handled.
-func (pt *partition) logAbout(level slog.Level, it *item, became string, err error) {
+// logAbout logs what became of a message that was not handled. It names the key as [Pipeline.Resume] takes it.
+func (pt *partition) logAbout(level slog.Level, t *keyed.Turn[item], it *item, became string, err error) {
+	key := ""
+	if len(t.Lanes) > 0 {
+		key = keystrand.Lane(t.Lanes[0]).String()
+	}
 	pt.log.LogAttrs(context.WithoutCancel(pt.ctx), level, "message not handled",
-		slog.String("became", became), slog.Int64("offset", it.Offset), slog.String("key", fmt.Sprintf("%.64q", it.Key)), slog.Int("attempt", int(it.Attempt)), slog.Any("error", err))
+		slog.String("became", became), slog.Int64("offset", it.Offset), slog.String("key", key), slog.Int("attempt", int(it.Attempt)), slog.Any("error", err))
 }

@@ -38,7 +38,7 @@ type Writer interface {
 }
 
 // PartialError says that some messages of a Write are durable and some are not. Ask [keystrand.OutcomeOf] about each of
-// Errs, not about the whole: one message that is too large would make all look [keystrand.Forbidden].
+// Errs, not about the whole: one message that is too large would make all look [keystrand.OutcomePermanent].
 type PartialError struct {
 	// Errs has one entry a message: nil if it is durable, else why not. A message without an entry is not durable.
 	Errs []error

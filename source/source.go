@@ -132,37 +132,40 @@ type Prefetcher interface {
 	Prefetch() int
 }
 
-// Reporter is implemented by sources that can tell how they are: what a snapshot shows of them.
+// Reporter is implemented by sources that report their state. A pipeline shows the report in its snapshot.
 type Reporter interface {
-	// Report returns how the source is now. It does not block and is called from any goroutine.
+	// Report returns the state of the source now. It does not block and is called from any goroutine.
 	Report() Report
 }
 
-// Report is how a source is at one moment.
+// Report is the state of a source at one moment.
 type Report struct {
-	// State is where it stands, in a word or two.
+	// State is a word or two for people. Each source lists its own.
 	State string
-	// Ready: it takes part, whether or not it owns a partition. What a readiness probe asks.
+	// Ready reports whether the source takes part, with or without partitions. Readiness probes ask for it.
 	Ready bool
-	// Trouble is what does not work just now and is tried again.
+	// Member is the name under which the brokers list this process. Empty if there is none.
+	Member string
+	// Trouble lists what fails now and is retried, sorted by name.
 	Trouble []Trouble
-	// Stalled are the partitions that stand below the end of their logs although nothing holds them back here.
+	// Stalled lists the partitions that are below the end of their logs and make no progress for no reason in this
+	// process.
 	Stalled []ID
-	// Losses are the ownerships that were lost since the start.
+	// Losses counts the ownerships lost since the start.
 	Losses Losses
 }
 
-// Losses are ownerships that ended before they were given back: others could have their partitions at once.
+// Losses counts ownerships that ended before Release. Another process could own their partitions at once.
 type Losses struct {
 	Count int64
-	Last  ID        // the latest of them
-	At    time.Time // when that was
-	Why   string
+	Last  ID        // the latest loss
+	At    time.Time // of the latest loss
+	Why   string    // of the latest loss
 }
 
-// Trouble is something that does not work just now and is tried again.
+// Trouble is an operation that fails now and is retried.
 type Trouble struct {
-	What  string    // is being tried: "join", "commit", …
-	Err   error     // the last one
-	Since time.Time // when it began to fail
+	What  string    // the operation: "join", "commit", …
+	Err   error     // of the last attempt
+	Since time.Time // of the first failure in a row
 }

@@ -14,20 +14,20 @@ import (
 )
 
 type hotRow struct {
-	Part     string  `json:"part"`
-	Run      string  `json:"run"`
-	Keys     string  `json:"keys"`
-	Messages int     `json:"messages"`
-	Workers  int     `json:"workers"`
-	Handler  float64 `json:"handler_ms"`
-	InFlight int     `json:"in_flight"`
-	P50      float64 `json:"cold_p50_ms"`
-	P99      float64 `json:"cold_p99_ms"`
-	Ratio    float64 `json:"p99_ratio"`
-	Others   float64 `json:"cold_p99_other_partitions_ms"`
-	HotLeft  int     `json:"hot_left"` // messages of the hot key that were left when the last cold one was settled
-	Binds    string  `json:"binds"`    // most of the time until then
-	Goal     string  `json:"goal"`
+	Part       string  `json:"part"`
+	Run        string  `json:"run"`
+	Keys       string  `json:"keys"`
+	Messages   int     `json:"messages"`
+	Workers    int     `json:"workers"`
+	Handler    float64 `json:"handler_ms"`
+	InFlight   int     `json:"in_flight"`
+	P50        float64 `json:"cold_p50_ms"`
+	P99        float64 `json:"cold_p99_ms"`
+	Ratio      float64 `json:"p99_ratio"`
+	Others     float64 `json:"cold_p99_other_partitions_ms"`
+	HotLeft    int     `json:"hot_left"`   // messages of the hot key that were left when the last cold one was settled
+	Bottleneck string  `json:"bottleneck"` // most of the time until then
+	Goal       string  `json:"goal"`
 }
 
 // hot is a key with half of all messages: when are those of the other keys done, counted from the first message?
@@ -70,11 +70,11 @@ func hot(ctx context.Context, r *run) error {
 	for i, one := range runs {
 		row := hotRow{
 			Part: "hot", Run: one.name, Keys: keys.Name, Messages: n, Workers: workers, Handler: float64(handler) / 1e6, InFlight: one.inFlight,
-			P50:    results.median(i, func(res, _ burnResult) float64 { return res.P50 }),
-			P99:    results.median(i, func(res, _ burnResult) float64 { return res.P99 }),
-			Ratio:  results.median(i, func(res, alone burnResult) float64 { return res.P99 / alone.P99 }),
-			Others: results.median(i, func(res, _ burnResult) float64 { return res.Others }),
-			Binds:  results[i][0].Binds,
+			P50:        results.median(i, func(res, _ burnResult) float64 { return res.P50 }),
+			P99:        results.median(i, func(res, _ burnResult) float64 { return res.P99 }),
+			Ratio:      results.median(i, func(res, alone burnResult) float64 { return res.P99 / alone.P99 }),
+			Others:     results.median(i, func(res, _ burnResult) float64 { return res.Others }),
+			Bottleneck: results[i][0].Bottleneck,
 		}
 		switch i {
 		case 0:
@@ -107,7 +107,7 @@ type burning struct {
 type burnResult struct {
 	P50, P99, Others float64
 	Hot              int // hot messages settled by then
-	Binds            string
+	Bottleneck       string
 }
 
 func burn(ctx context.Context, b burning) error {
@@ -125,7 +125,7 @@ func burn(ctx context.Context, b burning) error {
 		limits.KeyShare = b.InFlight
 	}
 	p, err := pipeline.From(&rejoins{Source: src, once: true}).
-		Handle(keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error {
+		HandleFunc(func(_ context.Context, m *keystrand.Message) error {
 			first.CompareAndSwap(0, int64(time.Since(start)))
 			time.Sleep(b.Handler)
 			if b.Hot && string(m.Key) == "key-0" {
@@ -140,15 +140,15 @@ func burn(ctx context.Context, b burning) error {
 				cancel()
 			}
 			return nil
-		})).
+		}).
 		Limits(limits).
 		Timing(pipeline.Timing{DrainTimeout: time.Second}).
 		Build()
 	if err != nil {
 		return err
 	}
-	binds := make(chan string, 1)
-	go func() { binds <- mostly(ctx, p) }()
+	bottleneck := make(chan string, 1)
+	go func() { bottleneck <- mostly(ctx, p) }()
 	if err := p.Run(ctx); err != nil {
 		return err
 	}
@@ -162,18 +162,18 @@ func burn(ctx context.Context, b burning) error {
 			others = append(others, took[i])
 		}
 	}
-	return bench.Answer(burnResult{quantile(took, 0.5), quantile(took, 0.99), quantile(others, 0.99), int(hot.Load()), <-binds})
+	return bench.Answer(burnResult{quantile(took, 0.5), quantile(took, 0.99), quantile(others, 0.99), int(hot.Load()), <-bottleneck})
 }
 
-// mostly asks a pipeline what binds until ctx ends, and returns what it said most often.
+// mostly asks a pipeline for its bottleneck until ctx ends, and returns what it said most often.
 func mostly(ctx context.Context, p *pipeline.Pipeline) string {
-	counts := map[pipeline.Bind]int{}
+	counts := map[pipeline.Bottleneck]int{}
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			most := pipeline.BindSource
+			most := pipeline.BottleneckSource
 			for b, n := range counts {
 				if n > counts[most] {
 					most = b
@@ -182,7 +182,7 @@ func mostly(ctx context.Context, p *pipeline.Pipeline) string {
 			return most.String()
 		case <-tick.C:
 			if s := p.Snapshot(); s.InFlight > 0 {
-				counts[s.Binds]++
+				counts[s.Bottleneck]++
 			}
 		}
 	}

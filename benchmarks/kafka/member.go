@@ -53,7 +53,7 @@ func member(ctx context.Context, s membership) error {
 	var turn atomic.Int64
 	start := time.Now()
 	p, err := pipeline.From(src).
-		Handle(keystrand.HandlerFunc(func(ctx context.Context, m *keystrand.Message) error {
+		HandleFunc(func(ctx context.Context, m *keystrand.Message) error {
 			switch {
 			case s.Stuck == stuckOne && string(m.Key) == "stuck":
 				<-ctx.Done()
@@ -72,7 +72,7 @@ func member(ctx context.Context, s membership) error {
 			time.Sleep(s.Handler)
 			tell('e', m)
 			return nil
-		})).
+		}).
 		Limits(pipeline.Limits{Workers: s.Workers, InFlight: s.InFlight, MaxReplay: s.MaxReplay}).
 		Build()
 	if err != nil {

@@ -103,7 +103,7 @@ func readPipeline(ctx context.Context, r reading, meter *bench.Meter) (rejoined,
 	}
 	src := &rejoins{Source: inner}
 	p, err := pipeline.From(metered{src, meter}).
-		Handle(keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error { return nil })).
+		HandleFunc(func(context.Context, *keystrand.Message) error { return nil }).
 		Build()
 	if err != nil {
 		return 0, 0, err

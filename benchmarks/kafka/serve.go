@@ -66,7 +66,7 @@ func servePipeline(ctx context.Context, s serving, handle func()) error {
 		return err
 	}
 	p, err := pipeline.From(&rejoins{Source: src, once: true}).
-		Handle(keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error { handle(); return nil })).
+		HandleFunc(func(context.Context, *keystrand.Message) error { handle(); return nil }).
 		Limits(pipeline.Limits{Workers: s.Workers}).
 		Build()
 	if err != nil {

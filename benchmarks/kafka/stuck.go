@@ -15,21 +15,21 @@ import (
 )
 
 type stuckRow struct {
-	Part      string  `json:"part"`
-	Run       string  `json:"run"`
-	Keys      string  `json:"keys"`
-	Messages  int     `json:"messages"` // of the other keys
-	Workers   int     `json:"workers"`
-	Handler   float64 `json:"handler_ms"`
-	InFlight  int     `json:"in_flight"`
-	MaxReplay int     `json:"max_replay"`
-	Metadata  int     `json:"metadata_limit"`       // of a commit, in bytes; 0: the default
-	Rate      float64 `json:"per_s"`                // of the other keys; 0: those of its partition wait
-	Ratio     float64 `json:"ratio"`                // to the run without a stuck key; 0: the same
-	Elsewhere float64 `json:"ratio_other_parts"`    // the same for keys of other partitions
-	Waited    string  `json:"partitions_that_wait"` // because of MaxReplay, as the snapshot said
-	Binds     string  `json:"binds"`                // what the snapshot said meanwhile
-	Goal      string  `json:"goal"`
+	Part       string  `json:"part"`
+	Run        string  `json:"run"`
+	Keys       string  `json:"keys"`
+	Messages   int     `json:"messages"` // of the other keys
+	Workers    int     `json:"workers"`
+	Handler    float64 `json:"handler_ms"`
+	InFlight   int     `json:"in_flight"`
+	MaxReplay  int     `json:"max_replay"`
+	Metadata   int     `json:"metadata_limit"`       // of a commit, in bytes; 0: the default
+	Rate       float64 `json:"per_s"`                // of the other keys; 0: those of its partition wait
+	Ratio      float64 `json:"ratio"`                // to the run without a stuck key; 0: the same
+	Elsewhere  float64 `json:"ratio_other_parts"`    // the same for keys of other partitions
+	Waited     string  `json:"partitions_that_wait"` // because of MaxReplay, as the snapshot said
+	Bottleneck string  `json:"bottleneck"`           // what the snapshot said meanwhile
+	Goal       string  `json:"goal"`
 }
 
 // stuck is one key whose handler does not return: how fast are the others? Seed 33.
@@ -77,7 +77,7 @@ func stuck(ctx context.Context, r *run) error {
 			Rate:      results.median(i, func(res, _ blockResult) float64 { return float64(others) / res.Seconds }),
 			Ratio:     results.median(i, func(res, without blockResult) float64 { return without.Seconds / res.Seconds }),
 			Elsewhere: results.median(i, func(res, without blockResult) float64 { return without.Elsewhere / res.Elsewhere }),
-			Waited:    results[i][0].Waited, Binds: results[i][0].Binds,
+			Waited:    results[i][0].Waited, Bottleneck: results[i][0].Bottleneck,
 		}
 		switch i {
 		case 1:
@@ -108,10 +108,10 @@ type blocking struct {
 }
 
 type blockResult struct {
-	Seconds   float64 // until the other keys were done
-	Elsewhere float64 // until those in other partitions were
-	Waited    string
-	Binds     string
+	Seconds    float64 // until the other keys were done
+	Elsewhere  float64 // until those in other partitions were
+	Waited     string
+	Bottleneck string
 }
 
 func block(ctx context.Context, b blocking) error {
@@ -125,7 +125,7 @@ func block(ctx context.Context, b blocking) error {
 	var res blockResult
 	start := time.Now()
 	p, err := pipeline.From(&rejoins{Source: src, once: true}).
-		Handle(keystrand.HandlerFunc(func(ctx context.Context, m *keystrand.Message) error {
+		HandleFunc(func(ctx context.Context, m *keystrand.Message) error {
 			first.CompareAndSwap(0, int64(time.Since(start)))
 			if string(m.Key) == "key-0" {
 				if b.Stuck {
@@ -146,7 +146,7 @@ func block(ctx context.Context, b blocking) error {
 				cancel()
 			}
 			return nil
-		})).
+		}).
 		Limits(pipeline.Limits{Workers: b.Workers, InFlight: b.InFlight, MaxReplay: b.MaxReplay}).
 		Timing(pipeline.Timing{DrainTimeout: 100 * time.Millisecond}).
 		Build()
@@ -156,7 +156,7 @@ func block(ctx context.Context, b blocking) error {
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		res.Waited, res.Binds = waits(ctx, p)
+		res.Waited, res.Bottleneck = waits(ctx, p)
 	}()
 	if err := p.Run(ctx); err != nil {
 		return err
@@ -168,10 +168,10 @@ func block(ctx context.Context, b blocking) error {
 	return bench.Answer(res)
 }
 
-// waits asks a pipeline until ctx ends which partitions wait because of MaxReplay, and what binds then, or else most of
+// waits asks a pipeline until ctx ends which partitions wait because of MaxReplay, and for its bottleneck then, or else most of
 // the time.
-func waits(ctx context.Context, p *pipeline.Pipeline) (partitions, binds string) {
-	waited, said, rest := map[string]bool{}, map[pipeline.Bind]int{}, map[pipeline.Bind]int{}
+func waits(ctx context.Context, p *pipeline.Pipeline) (partitions, bottleneck string) {
+	waited, said, rest := map[string]bool{}, map[pipeline.Bottleneck]int{}, map[pipeline.Bottleneck]int{}
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -202,9 +202,9 @@ func waits(ctx context.Context, p *pipeline.Pipeline) (partitions, binds string)
 				}
 			}
 			if waiting {
-				said[s.Binds]++
+				said[s.Bottleneck]++
 			} else if s.InFlight > 0 {
-				rest[s.Binds]++
+				rest[s.Bottleneck]++
 			}
 		}
 	}

@@ -28,7 +28,7 @@ func member(ctx context.Context, s membership) error {
 		return err
 	}
 	p, err := pipeline.From(src).
-		Handle(keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error {
+		HandleFunc(func(_ context.Context, m *keystrand.Message) error {
 			n, err := strconv.Atoi(string(m.Value))
 			if err != nil {
 				return err
@@ -39,7 +39,7 @@ func member(ctx context.Context, s membership) error {
 			// In one call, so that a killed process has told what it did.
 			_, _ = os.Stdout.Write(fmt.Appendf(nil, "e %d\n", n))
 			return nil
-		})).
+		}).
 		Limits(pipeline.Limits{InFlight: 2 * s.Messages}).
 		Build()
 	if err != nil {

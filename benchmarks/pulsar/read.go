@@ -118,12 +118,12 @@ func readPipeline(ctx context.Context, r reading, meter *bench.Meter) error {
 	var left atomic.Int64
 	left.Store(int64(r.messages()))
 	p, err := pipeline.From(src).
-		Handle(keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error {
+		HandleFunc(func(context.Context, *keystrand.Message) error {
 			if left.Add(-1) == 0 {
 				cancel()
 			}
 			return nil
-		})).
+		}).
 		Timing(pipeline.Timing{CommitInterval: ackInterval}).
 		Build()
 	if err != nil {

@@ -48,7 +48,7 @@ func settle(ctx context.Context, s settling) error {
 	w := &window{size: s.Window, left: s.Messages, random: s.Random, over: cancel}
 	counted := &counting{Source: src}
 	p, err := pipeline.From(counted).
-		Handle(keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error { w.wait(); return nil })).
+		HandleFunc(func(context.Context, *keystrand.Message) error { w.wait(); return nil }).
 		Limits(pipeline.Limits{Workers: s.Window, InFlight: 4 * s.Window}).
 		Timing(pipeline.Timing{CommitInterval: 100 * time.Millisecond}).
 		Build()

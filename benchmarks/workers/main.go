@@ -183,7 +183,7 @@ func runMemory(w *work, workers int) error {
 
 func runPipeline(ctx context.Context, src source.Source, w *work, workers int) error {
 	p, err := pipeline.From(src).
-		Handle(keystrand.HandlerFunc(w.handle)).
+		HandleFunc(w.handle).
 		Limits(pipeline.Limits{Workers: workers, InFlight: max(20_000, 4*workers)}).
 		Build()
 	if err != nil {

@@ -55,7 +55,7 @@ func open(brokers, group, topic string) (source.Source, error) {
 func read(ctx context.Context, src source.Source, workers int, key keystrand.KeyFunc) error {
 	p, err := pipeline.From(src).
 		Use(middleware.Retry(middleware.RetryPolicy{}), middleware.Timeout(5*time.Second)).
-		Handle(keystrand.HandlerFunc(saveComment)).
+		HandleFunc(saveComment).
 		Key(key).
 		OnFailure(pipeline.BlockFor(time.Second, time.Minute)). // a post whose comment keeps failing waits, and is tried again; the others go on
 		Limits(pipeline.Limits{Workers: workers}).

@@ -1,16 +1,18 @@
-// Package pipelinetest runs a stage (middleware, handler, failure policy) on given messages in a test: the same way
-// through lanes, retries and policies as in production, with time that is virtual. A retry after an hour takes no time,
-// and the times in the result are exact.
+// Package pipelinetest runs a stage (middleware, handler, failure policy) on given messages in a test: through lanes,
+// retries and policies as in production. There are two ways to run it:
 //
-// It says nothing about a source or sink: they have suites of their own, sourcetest and sinktest.
+//   - [Run] has virtual time. A retry after an hour takes no time, and the times in the result are exact. Use it unless
+//     the stage does real I/O: an ordinary http.Client, a database. Within Run such a call hangs, because virtual time
+//     stands still while a goroutine waits for the network.
+//   - [RunReal] has real time and is bounded by a context. Use it for a stage with real I/O, for instance with an
+//     httptest.Server. Keep its retries short: their delays pass for real.
+//
+// It does not test a source or a sink: packages sourcetest and sinktest do.
 package pipelinetest
 
 import (
 	"cmp"
-	"context"
-	"errors"
 	"slices"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,76 +43,60 @@ type Call struct {
 	Offset     int64 // of the first message
 	Messages   int   // of the turn
 	Attempt    int
-	Start, End time.Duration // since the start of Run
+	Start, End time.Duration // since the start of the pipeline
 	Err        error         // what the chain returned
 }
 
-// Run hands the messages, in this order and from one partition, to the pipeline that compose makes, and returns when
-// all of them are settled, or the pipeline has stopped. compose gets a builder that has its source; it sets at least a
+// Run hands the messages, in this order and from one partition, to the pipeline that compose makes. It returns when all
+// of them are settled, or the pipeline has stopped. compose gets a builder that has its source; it sets at least a
 // handler. The messages' offsets count from 0.
 //
-// A key that is blocked for good (pipeline.Block) is never settled: then Run does not return, so end the pipeline with
-// another policy.
+// Run does not return for a key that is blocked for good (pipeline.Block): end the pipeline with another policy, or use
+// [RunReal].
 //
-// Everything runs in a testing/synctest bubble, so compose and handlers must not use real I/O, and a goroutine that
-// they leave behind fails the test. Run must not be called within another bubble.
+// Everything runs in a testing/synctest bubble. Compose and handlers must not use real I/O, and a goroutine that they
+// leave behind fails the test. Run must not be called within another bubble.
 func Run(t *testing.T, compose func(*pipeline.Builder), msgs ...keystrand.Message) Result {
 	t.Helper()
 	var r Result
 	synctest.Test(t, func(t *testing.T) {
 		t.Helper()
-		r = run(t, compose, msgs)
+		s := newStage(t, compose, msgs)
+		r = s.result(s.pipeline.Run(t.Context()))
 	})
 	return r
 }
 
-func run(t *testing.T, compose func(*pipeline.Builder), msgs []keystrand.Message) Result {
-	t.Helper()
-	log := memory.NewLog(Stream, 1)
-	log.Append(0, msgs...)
-	log.Close()
-	var rec recorder
-	b := pipeline.From(memory.NewSource(memory.Config{}, log)).Use(rec.middleware)
+// stage is a pipeline on given messages.
+type stage struct {
+	log      *memory.Log
+	pipeline *pipeline.Pipeline
+	rec      *recorder
+}
+
+func newStage(tb testing.TB, compose func(*pipeline.Builder), msgs []keystrand.Message) *stage {
+	tb.Helper()
+	s := &stage{log: memory.NewLog(Stream, 1), rec: &recorder{start: time.Now(), running: map[int]bool{}}}
+	s.log.Append(0, msgs...)
+	s.log.Close()
+	b := pipeline.From(memory.NewSource(memory.Config{}, s.log)).Use(s.rec.middleware)
 	compose(b)
 	p, err := b.Build()
 	if err != nil {
-		t.Fatalf("pipelinetest: %v", err)
+		tb.Fatalf("pipelinetest: %v", err)
 	}
-	rec.start = time.Now()
-	r := Result{Err: p.Run(t.Context())}
-	r.Snapshot = p.Snapshot()
-	r.Calls = rec.calls
+	s.pipeline = p
+	return s
+}
+
+// result returns what became of the messages after the pipeline's Run has returned err.
+func (s *stage) result(err error) Result {
+	r := Result{Err: err, Snapshot: s.pipeline.Snapshot(), Calls: s.rec.ended()}
 	slices.SortStableFunc(r.Calls, func(a, b Call) int {
 		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.Offset, b.Offset))
 	})
-	if c := log.Group("").Committed(0); c != nil {
+	if c := s.log.Group("").Committed(0); c != nil {
 		r.Committed = c.Frontier
 	}
 	return r
 }
-
-// recorder is the outermost middleware: it notes every turn.
-type recorder struct {
-	start time.Time
-
-	mu    sync.Mutex
-	calls []Call
-}
-
-func (r *recorder) middleware(next keystrand.Next) keystrand.Next {
-	return func(ctx context.Context, c *keystrand.Call) (err error) {
-		m := c.Messages[0]
-		call := Call{Key: string(m.Key), Offset: m.Offset, Messages: len(c.Messages), Attempt: int(m.Attempt), Start: time.Since(r.start), Err: errExited}
-		defer func() {
-			call.End = time.Since(r.start)
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.calls = append(r.calls, call)
-		}()
-		err = next(ctx, c)
-		call.Err = err
-		return err
-	}
-}
-
-var errExited = errors.New("pipelinetest: the handler ended its goroutine")

@@ -27,12 +27,12 @@ func msg(key string) keystrand.Message {
 func TestRetryAfterAnHourTakesNoTimeAndIsExact(t *testing.T) {
 	r := pipelinetest.Run(t, func(b *pipeline.Builder) {
 		b.Use(middleware.Retry(middleware.RetryPolicy{Initial: time.Hour, DisableJitter: true})).
-			Handle(keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error {
+			HandleFunc(func(_ context.Context, m *keystrand.Message) error {
 				if string(m.Key) == "a" && m.Attempt < 3 {
 					return errBusy
 				}
 				return nil
-			}))
+			})
 	}, msg("a"), msg("b"))
 	if r.Err != nil || r.Committed != 2 || r.Snapshot.Retried != 2 {
 		t.Fatalf("err %v, committed %d, retried %d", r.Err, r.Committed, r.Snapshot.Retried)
@@ -49,20 +49,20 @@ func TestRetryAfterAnHourTakesNoTimeAndIsExact(t *testing.T) {
 	if want := []time.Duration{0, time.Hour, 2 * time.Hour}; !slices.Equal(starts, want) {
 		t.Errorf("calls of a at %v, want %v", starts, want)
 	}
-	if o, _ := keystrand.OutcomeOf(r.Calls[0].Err); o != keystrand.Retry {
+	if o, _ := keystrand.OutcomeOf(r.Calls[0].Err); o != keystrand.OutcomeRetry {
 		t.Errorf("the first call returned %v", r.Calls[0].Err)
 	}
 }
 
 func TestStopPolicyIsInTheResult(t *testing.T) {
 	r := pipelinetest.Run(t, func(b *pipeline.Builder) {
-		b.Handle(keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error {
+		b.HandleFunc(func(_ context.Context, m *keystrand.Message) error {
 			time.Sleep(time.Second)
 			if m.Offset == 1 {
 				return errBusy
 			}
 			return nil
-		}))
+		})
 	}, msg("a"), msg("b"), msg("a"))
 	f, ok := errors.AsType[*pipeline.FailureError](r.Err)
 	if !ok || f.Offset != 1 || r.Committed != 1 {
@@ -78,16 +78,16 @@ func TestStopPolicyIsInTheResult(t *testing.T) {
 func TestBatchesSinksAndExitsAreRecorded(t *testing.T) {
 	out := sinkmemory.New()
 	r := pipelinetest.Run(t, func(b *pipeline.Builder) {
-		b.Transform(keystrand.TransformerFunc(func(_ context.Context, m *keystrand.Message, emit func(keystrand.Message)) error {
+		b.TransformFunc(func(_ context.Context, m *keystrand.Message, emit func(keystrand.Message)) error {
 			emit(*m)
 			return nil
-		})).To(out)
+		}).To(out)
 	}, msg("a"), msg("a"))
 	if r.Err != nil || len(out.Messages()) != 2 || r.Snapshot.Written != 2 {
 		t.Errorf("err %v, %d stored", r.Err, len(out.Messages()))
 	}
 	r = pipelinetest.Run(t, func(b *pipeline.Builder) {
-		b.HandleBatch(keystrand.BatchHandlerFunc(func(context.Context, []*keystrand.Message) error { return nil }))
+		b.HandleBatchFunc(func(context.Context, []*keystrand.Message) error { return nil })
 	}, msg("a"), msg("a"), msg("a"))
 	n := 0
 	for _, c := range r.Calls {
@@ -97,16 +97,16 @@ func TestBatchesSinksAndExitsAreRecorded(t *testing.T) {
 		t.Errorf("err %v, %d messages in %d calls", r.Err, n, len(r.Calls))
 	}
 	r = pipelinetest.Run(t, func(b *pipeline.Builder) {
-		b.OnFailure(pipeline.Skip).Handle(keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error {
+		b.OnFailure(pipeline.Skip).HandleFunc(func(context.Context, *keystrand.Message) error {
 			runtime.Goexit()
 			return nil
-		}))
+		})
 	}, msg("a"))
 	if r.Err != nil || len(r.Calls) != 1 || r.Calls[0].Err == nil || r.Committed != 1 {
 		t.Errorf("err %v, calls %+v", r.Err, r.Calls)
 	}
 	if r := pipelinetest.Run(t, func(b *pipeline.Builder) {
-		b.Handle(keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error { return nil }))
+		b.HandleFunc(func(context.Context, *keystrand.Message) error { return nil })
 	}); r.Err != nil || len(r.Calls) != 0 {
 		t.Errorf("no messages: %+v", r)
 	}
@@ -117,7 +117,7 @@ func TestRunLeavesTheMessagesAlone(t *testing.T) {
 	ms := []keystrand.Message{msg("a"), msg("b")}
 	for range 2 {
 		pipelinetest.Run(t, func(b *pipeline.Builder) {
-			b.Handle(keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error { m.Value = nil; return nil }))
+			b.HandleFunc(func(_ context.Context, m *keystrand.Message) error { m.Value = nil; return nil })
 		}, ms...)
 	}
 	if string(ms[0].Value) != "a" || ms[1].Offset != 0 || ms[1].Stream != "" {
@@ -129,12 +129,12 @@ func TestRunLeavesTheMessagesAlone(t *testing.T) {
 func Example() {
 	stage := func(b *pipeline.Builder) {
 		b.Use(middleware.Retry(middleware.RetryPolicy{Initial: time.Hour, DisableJitter: true})).
-			Handle(keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error {
+			HandleFunc(func(_ context.Context, m *keystrand.Message) error {
 				if m.Attempt == 1 && m.Offset == 0 {
 					return errBusy
 				}
 				return nil
-			}))
+			})
 	}
 	var t testing.T // yours
 	r := pipelinetest.Run(&t, stage, msg("alice"), msg("bob"), msg("alice"))

@@ -136,7 +136,7 @@ func TestLiveCompactedTopicRefusesNullKeysAlone(t *testing.T) {
 	ms := keyed("a=1", "b=2", "a=3")
 	ms[1].Key = nil
 	err = w.Write(t.Context(), ms)
-	if o, _ := keystrand.OutcomeOf(err); o != keystrand.Forbidden {
+	if o, _ := keystrand.OutcomeOf(err); o != keystrand.OutcomePermanent {
 		t.Errorf("error: %v", err)
 	}
 	if got := values(readMust(t, brokers, topic))["a"]; got != "1 3" {
@@ -172,7 +172,7 @@ func TestLiveNoPermission(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = w.Write(t.Context(), keyed("a=1"))
-	if o, _ := keystrand.OutcomeOf(err); o != keystrand.Forbidden || !strings.Contains(err.Error(), "any") {
+	if o, _ := keystrand.OutcomeOf(err); o != keystrand.OutcomePermanent || !strings.Contains(err.Error(), "any") {
 		t.Errorf("error: %v", err)
 	}
 	_, _ = w.Close(), s.Close()

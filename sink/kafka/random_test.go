@@ -117,7 +117,7 @@ func leftOf(t *testing.T, err error, ms []keystrand.Message) []keystrand.Message
 		if err == nil && gap[k] {
 			t.Errorf("%s=%s is reported durable behind a gap", k, ms[i].Value)
 		}
-		if o, _ := keystrand.OutcomeOf(err); o == keystrand.Forbidden {
+		if o, _ := keystrand.OutcomeOf(err); o == keystrand.OutcomePermanent {
 			t.Errorf("%s=%s is given up: %v", k, ms[i].Value, err)
 		}
 		if err != nil {

@@ -317,7 +317,7 @@ func TestWriteReportsWhatItCouldNotHealInTime(t *testing.T) {
 			if err != nil && (!strings.Contains(err.Error(), "out/1") || !errors.Is(err, kafka.NotEnoughReplicas)) {
 				t.Errorf("the error names neither the partition nor the cause: %v", err)
 			}
-			if o, _ := keystrand.OutcomeOf(err); o == keystrand.Forbidden {
+			if o, _ := keystrand.OutcomeOf(err); o == keystrand.OutcomePermanent {
 				t.Errorf("what can be written later is permanent: %v", err)
 			}
 		}
@@ -418,11 +418,11 @@ func TestBatchesAreSplitWhereTheBrokerWantsThemSmaller(t *testing.T) {
 			o, _ := keystrand.OutcomeOf(err)
 			switch {
 			case i == large:
-				if o != keystrand.Forbidden || !errors.Is(err, kafka.MessageSizeTooLarge) {
+				if o != keystrand.OutcomePermanent || !errors.Is(err, kafka.MessageSizeTooLarge) {
 					t.Errorf("the large message: %v", err)
 				}
 			case i > large && i%4 == large%4:
-				if !errors.Is(err, sink.ErrBehind) || o == keystrand.Forbidden {
+				if !errors.Is(err, sink.ErrBehind) || o == keystrand.OutcomePermanent {
 					t.Errorf("message %d behind it: %v", i, err)
 				}
 			case err != nil:
@@ -461,7 +461,7 @@ func TestRecordThatTheBrokerNamesIsPermanent(t *testing.T) {
 		if !ok || p.Errs[0] != nil || p.Errs[2] != nil {
 			t.Fatalf("%v", p)
 		}
-		if o, _ := keystrand.OutcomeOf(p.Errs[1]); o != keystrand.Forbidden || !strings.Contains(p.Errs[1].Error(), "without key") {
+		if o, _ := keystrand.OutcomeOf(p.Errs[1]); o != keystrand.OutcomePermanent || !strings.Contains(p.Errs[1].Error(), "without key") {
 			t.Errorf("the named record: %v", p.Errs[1])
 		}
 		if got := values(f.read(t, "out"))["a"]; got != "1 3" {
@@ -483,10 +483,10 @@ func TestMessagesNameTheirTopics(t *testing.T) {
 		if err := p.Errs[3]; !errors.Is(err, kafka.UnknownTopicOrPartition) || !strings.Contains(err.Error(), "missing") {
 			t.Errorf("a topic that is missing: %v", err)
 		}
-		if o, _ := keystrand.OutcomeOf(p.Errs[3]); o == keystrand.Forbidden {
+		if o, _ := keystrand.OutcomeOf(p.Errs[3]); o == keystrand.OutcomePermanent {
 			t.Error("a topic that is missing is permanent, but somebody may create it")
 		}
-		if o, _ := keystrand.OutcomeOf(p.Errs[4]); o != keystrand.Forbidden {
+		if o, _ := keystrand.OutcomeOf(p.Errs[4]); o != keystrand.OutcomePermanent {
 			t.Errorf("a message without a topic: %v", p.Errs[4])
 		}
 		if got := values(f.read(t, "one", "two"))["a"]; got != "1 3 2" && got != "2 1 3" && got != "1 2 3" {
@@ -611,7 +611,7 @@ func TestNativeValuesAreTurnedIntoBytes(t *testing.T) {
 		if !ok || p.Errs[0] != nil {
 			t.Fatalf("%v", p)
 		}
-		if o, _ := keystrand.OutcomeOf(p.Errs[1]); o != keystrand.Forbidden {
+		if o, _ := keystrand.OutcomeOf(p.Errs[1]); o != keystrand.OutcomePermanent {
 			t.Errorf("a value without a form: %v", p.Errs[1])
 		}
 		if got := values(f.read(t, "out"))["a"]; got != "row" {
@@ -639,7 +639,7 @@ func checkWrongPassword(t *testing.T, err error, took time.Duration) {
 	if !errors.Is(err, kafka.SASLAuthenticationFailed) || !strings.Contains(err.Error(), "PLAIN") || strings.Contains(err.Error(), "secret") {
 		t.Errorf("error: %v", err)
 	}
-	if o, _ := keystrand.OutcomeOf(err); o == keystrand.Forbidden {
+	if o, _ := keystrand.OutcomeOf(err); o == keystrand.OutcomePermanent {
 		t.Error("a wrong password is permanent: a Skip policy would drop every message")
 	}
 	if took > 5*time.Second {
@@ -671,7 +671,7 @@ func TestNoPermissionIsPermanent(t *testing.T) {
 		f.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.TopicAuthorizationFailed})
 		w := f.writer(t, "out", Config{})
 		err := w.Write(t.Context(), keyed("a=1", "b=2"))
-		if o, _ := keystrand.OutcomeOf(err); o != keystrand.Forbidden || !strings.Contains(err.Error(), "out/0") {
+		if o, _ := keystrand.OutcomeOf(err); o != keystrand.OutcomePermanent || !strings.Contains(err.Error(), "out/0") {
 			t.Errorf("error: %v", err)
 		}
 	})

@@ -214,7 +214,7 @@ func TestMessageThatJSONCannotHoldIsPermanentAndAlone(t *testing.T) {
 		t.Fatalf("Write = %v", p)
 	}
 	for _, i := range []int{0, 3} {
-		if o, _ := keystrand.OutcomeOf(p.Errs[i]); o != keystrand.Forbidden {
+		if o, _ := keystrand.OutcomeOf(p.Errs[i]); o != keystrand.OutcomePermanent {
 			t.Errorf("message %d: %v", i, p.Errs[i])
 		}
 	}

@@ -347,7 +347,7 @@ func TestLiveLargestMessageIsTakenAndALargerOneRefused(t *testing.T) {
 		t.Fatalf("after %v: %v", time.Since(start), err)
 	}
 	ms[0].Value = append(ms[0].Value, 'x')
-	if o, _ := keystrand.OutcomeOf(w.Write(t.Context(), ms[:1])); o != keystrand.Forbidden {
+	if o, _ := keystrand.OutcomeOf(w.Write(t.Context(), ms[:1])); o != keystrand.OutcomePermanent {
 		t.Errorf("a byte more: %v", o)
 	}
 	// The broker's own limit, where ours is set too high.
@@ -359,7 +359,7 @@ func TestLiveLargestMessageIsTakenAndALargerOneRefused(t *testing.T) {
 	if !ok || p.Errs[1] != nil {
 		t.Fatal(err)
 	}
-	if o, _ := keystrand.OutcomeOf(p.Errs[0]); o != keystrand.Forbidden {
+	if o, _ := keystrand.OutcomeOf(p.Errs[0]); o != keystrand.OutcomePermanent {
 		t.Errorf("beyond the broker's limit: %v", err)
 	}
 }
@@ -381,7 +381,7 @@ func TestLiveTerminatedTopicIsPermanent(t *testing.T) {
 		err = p.Errs[0]
 	}
 	t.Logf("after %v: %v", time.Since(start), err)
-	if o, _ := keystrand.OutcomeOf(err); o != keystrand.Forbidden || !strings.Contains(fmt.Sprint(err), topic) {
+	if o, _ := keystrand.OutcomeOf(err); o != keystrand.OutcomePermanent || !strings.Contains(fmt.Sprint(err), topic) {
 		t.Errorf("error: %v", err)
 	}
 }
@@ -434,7 +434,7 @@ func TestLiveQuotaIsBackPressure(t *testing.T) {
 			}
 			w := liveWriter(t, l.url, topic, Config{HealTimeout: time.Second})
 			err = w.Write(t.Context(), keyed("a=3"))
-			if o, _ := keystrand.OutcomeOf(err); err == nil || o == keystrand.Forbidden || !strings.Contains(err.Error(), "Quota") {
+			if o, _ := keystrand.OutcomeOf(err); err == nil || o == keystrand.OutcomePermanent || !strings.Contains(err.Error(), "Quota") {
 				t.Errorf("above the quota: %v", err)
 			}
 			t.Log(err)
@@ -489,13 +489,13 @@ func TestLiveRefusals(t *testing.T) {
 		outcome keystrand.Outcome
 		want    string
 	}{
-		"no permission": {token: "KEYSTRAND_PULSAR_TOKEN_DENIED", outcome: keystrand.Forbidden, want: "AuthorizationError"},
+		"no permission": {token: "KEYSTRAND_PULSAR_TOKEN_DENIED", outcome: keystrand.OutcomePermanent, want: "AuthorizationError"},
 		"wrong token": {
 			change:  func(cfg *Config) { cfg.Authentication = pulsar.NewAuthenticationToken("e30.e30.wrong-secret") },
-			outcome: keystrand.Failed, want: "refuses the connection",
+			outcome: keystrand.OutcomeFailed, want: "refuses the connection",
 		},
-		"no token":          {outcome: keystrand.Failed, want: "refuses the connection"},
-		"unknown authority": {token: "KEYSTRAND_PULSAR_TOKEN", change: func(cfg *Config) { cfg.TLS = nil }, outcome: keystrand.Failed, want: "certificate"},
+		"no token":          {outcome: keystrand.OutcomeFailed, want: "refuses the connection"},
+		"unknown authority": {token: "KEYSTRAND_PULSAR_TOKEN", change: func(cfg *Config) { cfg.TLS = nil }, outcome: keystrand.OutcomeFailed, want: "certificate"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			url, cfg := liveTLS(t, x.token)
@@ -532,7 +532,7 @@ func TestLiveMissingTopicAndNamespace(t *testing.T) {
 			if p, ok := errors.AsType[*sink.PartialError](err); ok {
 				err = p.Errs[0]
 			}
-			if o, _ := keystrand.OutcomeOf(err); err == nil || o != keystrand.Failed || !strings.Contains(err.Error(), topic) {
+			if o, _ := keystrand.OutcomeOf(err); err == nil || o != keystrand.OutcomeFailed || !strings.Contains(err.Error(), topic) {
 				t.Errorf("error: %v", err)
 			}
 		})
@@ -543,7 +543,7 @@ func TestLiveBrokerThatIsDown(t *testing.T) {
 	liveVariable(t, "KEYSTRAND_PULSAR")
 	w := liveWriter(t, "pulsar://127.0.0.1:1", "any", Config{RequestTimeout: time.Second, HealTimeout: 2 * time.Second})
 	err := w.Write(t.Context(), keyed("a=1"))
-	if o, _ := keystrand.OutcomeOf(err); err == nil || o == keystrand.Forbidden || !strings.Contains(err.Error(), "refused") {
+	if o, _ := keystrand.OutcomeOf(err); err == nil || o == keystrand.OutcomePermanent || !strings.Contains(err.Error(), "refused") {
 		t.Errorf("error: %v", err)
 	}
 	t.Log(err)

@@ -73,10 +73,10 @@ func TestRefusedMessageBehindAnotherOfItsKeyIsNotJudgedYet(t *testing.T) {
 		if !ok {
 			t.Fatal("everything is durable")
 		}
-		if o, _ := keystrand.OutcomeOf(p.Errs[0]); o != keystrand.Forbidden {
+		if o, _ := keystrand.OutcomeOf(p.Errs[0]); o != keystrand.OutcomePermanent {
 			t.Errorf("first: %v, want a permanent refusal", p.Errs[0])
 		}
-		if o, _ := keystrand.OutcomeOf(p.Errs[1]); o == keystrand.Forbidden || !errors.Is(p.Errs[1], sink.ErrBehind) {
+		if o, _ := keystrand.OutcomeOf(p.Errs[1]); o == keystrand.OutcomePermanent || !errors.Is(p.Errs[1], sink.ErrBehind) {
 			t.Errorf("second: %v, want that it stands behind the first", p.Errs[1])
 		}
 		if p.Errs[2] != nil {

@@ -189,7 +189,7 @@ func leftOf(t *testing.T, err error, ms []keystrand.Message) []keystrand.Message
 		if err == nil && gap[k] {
 			t.Errorf("%s=%s is reported durable behind a gap", k, ms[i].Value)
 		}
-		if o, _ := keystrand.OutcomeOf(err); o == keystrand.Forbidden {
+		if o, _ := keystrand.OutcomeOf(err); o == keystrand.OutcomePermanent {
 			t.Errorf("%s=%s is given up: %v", k, ms[i].Value, err)
 		}
 		if err != nil {
@@ -392,7 +392,7 @@ func TestQuotaIsBackPressure(t *testing.T) {
 		w := f.writer(t, "out", Config{})
 		start := time.Now()
 		err := w.Write(t.Context(), keyed("a=1"))
-		if o, _ := keystrand.OutcomeOf(err); err == nil || o == keystrand.Forbidden || time.Since(start) > 11*time.Second || !strings.Contains(err.Error(), "Quota") {
+		if o, _ := keystrand.OutcomeOf(err); err == nil || o == keystrand.OutcomePermanent || time.Since(start) > 11*time.Second || !strings.Contains(err.Error(), "Quota") {
 			t.Errorf("after %v: %v", time.Since(start), err)
 		}
 		time.AfterFunc(4*time.Second, func() { f.set(func() { full = false }) })
@@ -430,7 +430,7 @@ func TestTerminatedTopicIsPermanent(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, err := range p.Errs {
-			if o, _ := keystrand.OutcomeOf(err); o != keystrand.Forbidden || !errors.Is(err, pulsar.ErrTopicTerminated) || !strings.Contains(err.Error(), "out") {
+			if o, _ := keystrand.OutcomeOf(err); o != keystrand.OutcomePermanent || !errors.Is(err, pulsar.ErrTopicTerminated) || !strings.Contains(err.Error(), "out") {
 				t.Errorf("error: %v", err)
 			}
 		}
@@ -442,11 +442,11 @@ func TestErrorsAreReportedByWhatHelps(t *testing.T) {
 		outcome keystrand.Outcome
 		took    time.Duration // at most
 	}{
-		"server error: AuthorizationError: Client is not authorized":       {keystrand.Forbidden, time.Second},
-		"server error: TopicTerminatedError: Topic was already terminated": {keystrand.Forbidden, time.Second},
-		"TopicNotFound":                        {keystrand.Failed, time.Second},
-		"server error: IncompatibleSchema: no": {keystrand.Failed, time.Second},
-		"server error: ServiceNotReady: Topic is temporarily unavailable": {keystrand.Failed, time.Hour},
+		"server error: AuthorizationError: Client is not authorized":       {keystrand.OutcomePermanent, time.Second},
+		"server error: TopicTerminatedError: Topic was already terminated": {keystrand.OutcomePermanent, time.Second},
+		"TopicNotFound":                        {keystrand.OutcomeFailed, time.Second},
+		"server error: IncompatibleSchema: no": {keystrand.OutcomeFailed, time.Second},
+		"server error: ServiceNotReady: Topic is temporarily unavailable": {keystrand.OutcomeFailed, time.Hour},
 	} {
 		t.Run(text, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -498,7 +498,7 @@ func TestRefusalIsToldWhenTheLookUpHasEnded(t *testing.T) {
 				if d := time.Since(start); d != time.Second+time.Millisecond {
 					t.Errorf("told after %v, the look-up took 1s", d)
 				}
-				if o, _ := keystrand.OutcomeOf(err); o == keystrand.Forbidden || err == nil || !strings.Contains(err.Error(), "out") {
+				if o, _ := keystrand.OutcomeOf(err); o == keystrand.OutcomePermanent || err == nil || !strings.Contains(err.Error(), "out") {
 					t.Errorf("error: %v", err)
 				}
 				_ = w.Close()
@@ -541,7 +541,7 @@ func TestTooLargeMessageIsFoundAndAlone(t *testing.T) {
 				for i, err := range p.Errs {
 					o, _ := keystrand.OutcomeOf(err)
 					switch {
-					case i == 2 && o != keystrand.Forbidden, i == 4 && !errors.Is(err, sink.ErrBehind), i != 2 && i != 4 && err != nil:
+					case i == 2 && o != keystrand.OutcomePermanent, i == 4 && !errors.Is(err, sink.ErrBehind), i != 2 && i != 4 && err != nil:
 						t.Errorf("message %d: %v", i, err)
 					}
 				}
@@ -610,7 +610,7 @@ func TestStreamNamesTheTopicAndBadOnesArePermanent(t *testing.T) {
 		}
 		for i, err := range p.Errs {
 			o, _ := keystrand.OutcomeOf(err)
-			if (err == nil) != (i < 2) || (o == keystrand.Forbidden) != (i > 1 && i < 5) {
+			if (err == nil) != (i < 2) || (o == keystrand.OutcomePermanent) != (i > 1 && i < 5) {
 				t.Errorf("stream %q: %v", ms[i].Stream, err)
 			}
 		}
@@ -625,7 +625,7 @@ func TestMissingTopicIsLookedUpAgain(t *testing.T) {
 		f := newFake(map[string]int{})
 		w := f.writer(t, "out", Config{})
 		err := w.Write(t.Context(), keyed("a=1"))
-		if o, _ := keystrand.OutcomeOf(err); err == nil || o == keystrand.Forbidden || !strings.Contains(err.Error(), "out") {
+		if o, _ := keystrand.OutcomeOf(err); err == nil || o == keystrand.OutcomePermanent || !strings.Contains(err.Error(), "out") {
 			t.Errorf("error: %v", err)
 		}
 		f.set(func() { f.partitions["out"] = 2 })

@@ -158,8 +158,8 @@ func tooLargeIsPermanentAndAlone(ctx context.Context, env *Env) error {
 		if !ok || len(p.Errs) != len(ms) {
 			return fmt.Errorf("want a *PartialError with %d entries, got: %w", len(ms), err)
 		}
-		if o, _ := keystrand.OutcomeOf(p.Errs[large]); o != keystrand.Forbidden {
-			return fmt.Errorf("the large message has the outcome %v, want %v: %w", o, keystrand.Forbidden, p.Errs[large])
+		if o, _ := keystrand.OutcomeOf(p.Errs[large]); o != keystrand.OutcomePermanent {
+			return fmt.Errorf("the large message has the outcome %v, want %v: %w", o, keystrand.OutcomePermanent, p.Errs[large])
 		}
 		var durable, behind []keystrand.Message
 		for i, err := range p.Errs {
@@ -169,7 +169,7 @@ func tooLargeIsPermanentAndAlone(ctx context.Context, env *Env) error {
 				if err == nil {
 					return fmt.Errorf("message %d of the same key is durable behind one that is not", i)
 				}
-				if o, _ := keystrand.OutcomeOf(err); o == keystrand.Forbidden {
+				if o, _ := keystrand.OutcomeOf(err); o == keystrand.OutcomePermanent {
 					return fmt.Errorf("message %d, behind the large one, is blamed too: %w", i, err)
 				}
 				behind = append(behind, ms[i])

@@ -38,14 +38,9 @@ type holder struct {
 	s  *kafka.Source
 }
 
-// lost tells whether the holder was told that somebody else may own it.
+// lost reports whether the holder was told that somebody else may own it, or has released it.
 func (h holder) lost() bool {
-	for _, p := range h.s.Status().Partitions {
-		if p.Partition == h.id.Partition && p.Epoch == h.id.Epoch {
-			return p.Lost
-		}
-	}
-	return true // released meanwhile
+	return h.s.Lost(h.id)
 }
 
 // begins checks an ownership against everything before.

@@ -263,7 +263,7 @@ func (w *world) acceptErr(s *kafka.Source) error {
 		w.t.Fatalf("Accept returned %v", p.ID())
 	}
 	if ctx.Err() != nil {
-		w.t.Fatalf("Accept has not returned in an hour: %+v", s.Status())
+		w.t.Fatalf("Accept has not returned in an hour: %+v", s.Report())
 	}
 	return err
 }

@@ -289,8 +289,8 @@ func TestCommitWaitsForWhatPasses(t *testing.T) {
 					t.Errorf("stored %d, want 8", offset)
 				}
 				synctest.Wait()
-				if len(s.Status().Trouble) != 0 {
-					t.Errorf("trouble remains: %+v", s.Status().Trouble)
+				if len(s.Report().Trouble) != 0 {
+					t.Errorf("trouble remains: %+v", s.Report().Trouble)
 				}
 				w.close(s, ps)
 			})
@@ -331,7 +331,7 @@ func TestStaleGenerationIsRefusedByTheBroker(t *testing.T) {
 		ps := w.accept(a, 1)
 		w.commit(ps[0], 1)
 		// The member is thrown out of the group behind its back, and another one comes.
-		member := a.Status().MemberID
+		member := a.Report().Member
 		cl := w.client()
 		req := kmsg.NewPtrLeaveGroupRequest()
 		req.Group, req.Version = "g", 3

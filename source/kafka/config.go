@@ -73,8 +73,8 @@ type Config struct {
 	MaxBytes int
 	// MaxWait is how long a broker holds a request back when there is nothing new. Default: 500 ms.
 	MaxWait time.Duration
-	// StallTimeout is how long a partition may stand below the end of its log before it is told in the log and in
-	// Status. Default: 30 s.
+	// StallTimeout is how long a partition below the end of its log may make no progress before the log and Report name
+	// it as stalled. Default: 30 s.
 	StallTimeout time.Duration
 	// MetadataLimit bounds the progress stored with each committed offset, in bytes; at most 32767. A broker that
 	// accepts less (offset.metadata.max.bytes) is noticed, and the limit lowered. Default: begin with 4096, a broker's

@@ -216,7 +216,7 @@ func newEnv(t *testing.T, brokers []string, topic, group string, dial dialFunc, 
 			if !ok {
 				return fmt.Errorf("%T is not a Kafka source", src)
 			}
-			m.MemberID = s.Status().MemberID
+			m.MemberID = s.Report().Member
 			req.Members = append(req.Members, m)
 			_, err := req.RequestWith(t.Context(), client())
 			return err

@@ -24,7 +24,7 @@ var (
 )
 
 // fatal returns an error for the user if waiting cannot heal err, nil if it can. What is not in this table is waited
-// for: an error that is told in the log and in Status while the program tries again does less harm than a program that
+// for: an error that is told in the log and in Report while the program tries again does less harm than a program that
 // has ended at night because of a broker's new error code.
 func (s *Source) fatal(err error) error {
 	if err == nil {

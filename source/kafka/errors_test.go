@@ -236,7 +236,7 @@ func TestDeletedTopicTakesNoOtherOneAlong(t *testing.T) {
 			for range n {
 				p, err := s.Accept(ctx)
 				if err != nil {
-					t.Errorf("Accept = %v: %+v", err, s.Status())
+					t.Errorf("Accept = %v: %+v", err, s.Report())
 					break
 				}
 				ps = append(ps, p)
@@ -385,8 +385,8 @@ func TestUnreachableBrokerIsWaitedForUpToStartTimeout(t *testing.T) {
 		s = w.source("g", func(c *kafka.Config) { c.StartTimeout = 30 * time.Second })
 		ps := w.accept(s, 1)
 		time.Sleep(time.Minute)
-		if st := s.Status(); st.State != kafka.Member {
-			t.Errorf("the start timeout struck after the start: %+v", st)
+		if r := s.Report(); r.State != "member" {
+			t.Errorf("the start timeout struck after the start: %+v", r)
 		}
 		w.close(s, ps)
 	})

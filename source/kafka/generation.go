@@ -177,7 +177,7 @@ func (g *generation) handOver(ctx context.Context) {
 		return
 	}
 	s.mu.Lock()
-	s.enterLocked(HandingOver)
+	s.enterLocked(stateHandingOver)
 	// The library does not tell when its last heartbeat was answered. At the latest it was this long ago.
 	if known := time.Now().Add(-s.cfg.HeartbeatInterval - s.cfg.groupTimeout()); known.After(g.alive) {
 		g.alive = known

@@ -88,7 +88,7 @@ func drainLongerThanTheSession(w *world) {
 	short := func(c *kafka.Config) { c.SessionTimeout = 6 * time.Second }
 	a, b := w.source("g", short), w.source("g", short)
 	ps := w.accept(a, 2)
-	member := a.Status().MemberID
+	member := a.Report().Member
 	got := w.join(b, 1)
 	<-ps[0].Leaving()
 	<-ps[1].Leaving()
@@ -96,7 +96,7 @@ func drainLongerThanTheSession(w *world) {
 	w.commit(ps[0], 5)
 	w.release(ps[0], ps[1])
 	as := w.accept(a, 1)
-	if now := a.Status().MemberID; now != member {
+	if now := a.Report().Member; now != member {
 		t.Errorf("member %s became %s: it was evicted", member, now)
 	}
 	if len(ps[0].Leaving())+len(ps[1].Leaving()) > 0 {
@@ -113,7 +113,7 @@ func TestMemberThatCannotDrainLetsGoBeforeTheRebalanceTimeout(t *testing.T) {
 		timeout := func(c *kafka.Config) { c.RebalanceTimeout = 20 * time.Second }
 		a, b := w.source("g", timeout), w.source("g", timeout)
 		ps := w.accept(a, 1)
-		member := a.Status().MemberID
+		member := a.Report().Member
 		got := w.join(b, 0)
 		go func() { _, _ = b.Accept(t.Context()) }()
 		<-got
@@ -129,7 +129,7 @@ func TestMemberThatCannotDrainLetsGoBeforeTheRebalanceTimeout(t *testing.T) {
 			t.Errorf("commit of a lost partition: %v", err)
 		}
 		time.Sleep(30 * time.Second)
-		if now := a.Status().MemberID; now != member {
+		if now := a.Report().Member; now != member {
 			t.Errorf("member %s became %q: it was evicted", member, now)
 		}
 		// I8: the member lives on in a newer generation, and that must not carry commits of the old one: the broker does

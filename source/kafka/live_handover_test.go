@@ -68,7 +68,7 @@ func (g *liveGroup) next(s *kafka.Source) <-chan source.Partition {
 		defer cancel()
 		p, err := s.Accept(ctx)
 		if err != nil {
-			g.t.Errorf("Accept = %v: %+v", err, s.Status())
+			g.t.Errorf("Accept = %v: %+v", err, s.Report())
 		}
 		got <- p
 	}()
@@ -141,7 +141,7 @@ func (g *liveGroup) drainLongerThanTheSession() {
 	ps := g.accept(a, 2)
 	g.fetch(ps[0], 10)
 	g.fetch(ps[1], 10)
-	member := a.Status().MemberID
+	member := a.Report().Member
 	got := g.next(b)
 	for _, p := range ps {
 		if l := g.leave(p); l.Lost {
@@ -165,7 +165,7 @@ func (g *liveGroup) drainLongerThanTheSession() {
 		g.release(p)
 	}
 	as, moved := g.accept(a, 1), <-got
-	if now := a.Status().MemberID; now != member {
+	if now := a.Report().Member; now != member {
 		t.Errorf("member %s became %q: it was evicted", member, now)
 	}
 	if moved == nil {
@@ -192,7 +192,7 @@ func TestLiveMemberThatNeverDrainsLosesItsPartitions(t *testing.T) {
 	ps := g.accept(a, 2)
 	g.commit(ps[0], 3)
 	g.commit(ps[1], 3)
-	old := a.Status()
+	member, generation := a.Report().Member, a.Generation()
 	got := g.next(b)
 	for _, p := range ps {
 		if l := g.leave(p); l.Lost {
@@ -224,7 +224,7 @@ func TestLiveMemberThatNeverDrainsLosesItsPartitions(t *testing.T) {
 	if _, err := stuck.Commit(t.Context(), progress(stuck, 9)); !errors.Is(err, commit.ErrFenced) {
 		t.Errorf("a commit of the partition that is lost = %v, want ErrFenced", err)
 	}
-	if err := g.commitInTheNameOf(old, stuck.ID().Partition, 9); !errors.Is(err, kerr.IllegalGeneration) && !errors.Is(err, kerr.UnknownMemberID) {
+	if err := g.commitInTheNameOf(member, generation, stuck.ID().Partition, 9); !errors.Is(err, kerr.IllegalGeneration) && !errors.Is(err, kerr.UnknownMemberID) {
 		t.Errorf("a commit of the generation that is over = %v, want that the broker refuses it", err)
 	}
 	if offset := g.committed(stuck.ID().Partition); offset != 5 {
@@ -240,10 +240,10 @@ func TestLiveMemberThatNeverDrainsLosesItsPartitions(t *testing.T) {
 	g.close(b, map[int32]source.Partition{0: moved})
 }
 
-// commitInTheNameOf sends a commit in the name of the member, and of the generation, that a status tells.
-func (g *liveGroup) commitInTheNameOf(of kafka.Status, partition int32, offset int64) error {
+// commitInTheNameOf sends a commit in the name of a member and a generation.
+func (g *liveGroup) commitInTheNameOf(member string, generation, partition int32, offset int64) error {
 	req := kmsg.NewPtrOffsetCommitRequest()
-	req.Group, req.Generation, req.MemberID = g.topic, of.Generation, of.MemberID
+	req.Group, req.Generation, req.MemberID = g.topic, generation, member
 	p := kmsg.NewOffsetCommitRequestTopicPartition()
 	p.Partition, p.Offset = partition, offset
 	topic := kmsg.NewOffsetCommitRequestTopic()

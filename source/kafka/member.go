@@ -131,7 +131,7 @@ func (s *Source) join(ctx context.Context, topics []string) (again bool, err err
 		}
 	})
 	s.mu.Lock()
-	s.enterLocked(Joining)
+	s.enterLocked(stateJoining)
 	s.mu.Unlock()
 	bo := newBackoff(s.cfg.JoinBackoff)
 	for {
@@ -254,7 +254,7 @@ func (s *Source) generation(gen *kafkago.Generation) {
 	s.mu.Lock()
 	s.current = g
 	s.joined = true
-	s.enterLocked(Member)
+	s.enterLocked(stateMember)
 	s.claims = assign.Claims{Generation: gen.ID, Owned: assigned}
 	s.mu.Unlock()
 	gen.Start(g.keep)
@@ -266,13 +266,13 @@ func (s *Source) left(g *generation) {
 	defer s.mu.Unlock()
 	if s.current == g {
 		s.current = nil
-		s.enterLocked(Joining)
+		s.enterLocked(stateJoining)
 	}
 }
 
-func (s *Source) enterLocked(state State) {
-	if s.state != Failed && s.state != Closed {
-		s.state = state
+func (s *Source) enterLocked(to state) {
+	if s.state != stateFailed && s.state != stateClosed {
+		s.state = to
 	}
 }
 

@@ -229,9 +229,3 @@ func (p *Partition) lose(why string) {
 		interrupt(source.ErrLeaving)
 	}
 }
-
-func (p *Partition) told() (leaving, lost bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.asked, p.lost
-}

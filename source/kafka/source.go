@@ -21,7 +21,7 @@ import (
 
 // Source is one member of a consumer group. It implements [source.Source] and [source.Mover].
 //
-// Accept is for one goroutine, Status for any.
+// Accept is for one goroutine, Report for any.
 //
 // Owns: the member (which waits for generations of the group), the watcher of topics, and for each generation of the
 // group what kafka-go starts for it, its keeper and its committer.
@@ -48,7 +48,7 @@ type Source struct {
 	changed chan struct{} // room for one: the set of topics has changed
 
 	mu      sync.Mutex // nothing else is locked, waited for or logged under it
-	state   State
+	state   state
 	err     error // why Accept ends; io.EOF: a finite source is at its end
 	queue   []*Partition
 	held    map[partitionName]*Partition // offered and not released, of any generation
@@ -143,7 +143,7 @@ func (s *Source) Close() error {
 		}
 	}
 	s.closed = true
-	s.state = Closed
+	s.state = stateClosed
 	cancel := s.cancel
 	s.mu.Unlock()
 	if already {
@@ -203,8 +203,8 @@ func (s *Source) fail(err error) {
 		return
 	}
 	s.err = err
-	if s.state != Closed && !errors.Is(err, io.EOF) {
-		s.state = Failed
+	if s.state != stateClosed && !errors.Is(err, io.EOF) {
+		s.state = stateFailed
 	}
 	close(s.failed)
 }

@@ -44,11 +44,11 @@ func TestMembersReadWhatTheStrategyPlans(t *testing.T) { // seed 39
 				}
 				synctest.Wait()
 				slices.SortFunc(members, func(a, b *kafka.Source) int {
-					return strings.Compare(a.Status().MemberID, b.Status().MemberID)
+					return strings.Compare(a.Report().Member, b.Report().Member)
 				})
 				for i, s := range members {
 					var has []int32
-					for _, p := range s.Status().Partitions {
+					for _, p := range s.Held() {
 						has = append(has, p.Partition)
 					}
 					if !slices.Equal(has, c.want[i]) {

@@ -38,11 +38,8 @@ func TestPassingErrorsAreWaitedForAndTold(t *testing.T) {
 				s := w.source("g")
 				got := w.join(s, 1)
 				time.Sleep(20 * time.Second)
-				if r := s.Report(); len(r.Trouble) == 0 || r.Trouble[0].Err == nil {
+				if r := s.Report(); len(r.Trouble) == 0 || r.Trouble[0].Err == nil || r.Trouble[0].Since.IsZero() {
 					t.Errorf("while it fails, the report is %+v", r)
-				}
-				if st := s.Status(); len(st.Trouble) == 0 || st.Trouble[0].Since.IsZero() {
-					t.Errorf("status = %+v, want the trouble in it", st)
 				}
 				if n := w.told.times("level=WARN", "trying again", "what="+c.what, `group \"g\"`, c.cause); n != 1 {
 					t.Errorf("the log tells %d times that %s fails and why, want once however often it was tried", n, c.what)
@@ -59,11 +56,8 @@ func TestPassingErrorsAreWaitedForAndTold(t *testing.T) {
 				if n := w.told.times("trying again"); n != 1 {
 					t.Errorf("the log tells of %d troubles, want one", n)
 				}
-				if r := s.Report(); len(r.Trouble) != 0 || !r.Ready || r.State != "member" {
-					t.Errorf("when it works again, the report is %+v", r)
-				}
-				if st := s.Status(); len(st.Trouble) != 0 || st.State != kafka.Member || st.MemberID == "" || len(st.Partitions) != 1 {
-					t.Errorf("status = %+v, want a member without trouble", st)
+				if r := s.Report(); len(r.Trouble) != 0 || !r.Ready || r.State != "member" || r.Member == "" || len(s.Held()) != 1 {
+					t.Errorf("when it works again, it holds %v and the report is %+v", s.Held(), r)
 				}
 				w.close(s, ps)
 			})
@@ -88,11 +82,11 @@ func TestTroubleGoesWithThePartition(t *testing.T) {
 				for _, s := range []*kafka.Source{a, b} {
 					go func() { _, _ = s.Accept(t.Context()) }() // waits until Close
 					time.Sleep(30 * time.Second)
-					if all := s.Status().Trouble; len(all) != 1 || all[0].What != what {
+					if all := s.Report().Trouble; len(all) != 1 || all[0].What != what {
 						t.Errorf("the owner's trouble is %v, want %q", all, what)
 					}
 				}
-				if all := a.Status().Trouble; len(all) != 0 {
+				if all := a.Report().Trouble; len(all) != 0 {
 					t.Errorf("the trouble of a member without partitions is %v", all)
 				}
 				w.close(a, nil)
@@ -109,7 +103,7 @@ func TestMovedCoordinatorIsFollowed(t *testing.T) {
 		t := w.t
 		s := w.source("g")
 		ps := w.accept(s, 2)
-		member := s.Status().MemberID
+		member := s.Report().Member
 		for i := 1; i <= 3; i++ {
 			old, now := w.moveCoordinator("g", 20*time.Second)
 			reached := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Nodes: []int32{now}, Observe: true, Count: -1})
@@ -135,8 +129,8 @@ func TestMovedCoordinatorIsFollowed(t *testing.T) {
 					t.Errorf("after %d moves the log tells %d times that %s fails, and %d times that it works again", i, fails, what, works)
 				}
 			}
-			if st := s.Status(); len(st.Trouble) != 0 || st.State != kafka.Member || st.MemberID != member {
-				t.Errorf("status = %+v, want the member %s without trouble", st, member)
+			if r := s.Report(); len(r.Trouble) != 0 || r.State != "member" || r.Member != member {
+				t.Errorf("report = %+v, want the member %s without trouble", r, member)
 			}
 			reached.Remove()
 		}

@@ -80,8 +80,8 @@ func (s *Source) survey(ctx context.Context, known *catalogue) (again time.Durat
 		}
 	case s.cfg.Pattern == nil || known.listed:
 		s.mu.Lock()
-		if s.state == Connecting {
-			s.state = Contending
+		if s.state == stateConnecting {
+			s.state = stateContending
 		}
 		s.mu.Unlock()
 	}

@@ -54,7 +54,7 @@ func missing(err error) bool {
 }
 
 // fatal returns an error for the user if waiting cannot heal err, nil if it can. What is not in this table is waited
-// for: an error that is told in the log and in Status while the program tries again does less harm than a program that
+// for: an error that is told in the log and in Report while the program tries again does less harm than a program that
 // has ended at night because of a broker's new error. The subscription is that of the messages, or the candidates'.
 func (s *Source) fatal(topic, subscription string, err error) error {
 	cause, of := s.lines.cause(), fmt.Sprintf("topic %q, subscription %q", topic, subscription)

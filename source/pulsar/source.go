@@ -40,7 +40,7 @@ type Source struct {
 	look    chan struct{} // look at the topics now
 
 	mu         sync.Mutex
-	state      State
+	state      state
 	err        error
 	closed     bool
 	stopped    bool // there is no Accept any more
@@ -160,7 +160,7 @@ func (s *Source) Close() error {
 	already := s.closed
 	left := slices.Collect(maps.Keys(s.held))
 	left = slices.DeleteFunc(left, func(p *Partition) bool { _, _, released := p.told(); return released })
-	s.closed, s.state = true, Closed
+	s.closed, s.state = true, stateClosed
 	s.mu.Unlock()
 	if already {
 		return errors.New("pulsar: the source was closed twice")
@@ -250,7 +250,7 @@ func (s *Source) offer(p *Partition) {
 	s.mu.Lock()
 	s.queue = append(s.queue, p)
 	if s.err == nil { // else it is taken back: what was attached late makes nothing work again
-		s.state = Member
+		s.state = stateMember
 	}
 	s.mu.Unlock()
 	poke(s.arrived)
@@ -302,8 +302,8 @@ func (s *Source) fail(err error) {
 		return
 	}
 	s.err = err
-	if s.state != Closed {
-		s.state = Failed
+	if s.state != stateClosed {
+		s.state = stateFailed
 	}
 	close(s.failed)
 	for _, c := range s.contenders {

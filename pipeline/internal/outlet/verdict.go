@@ -30,7 +30,7 @@ func (w *writer[X]) judge(at, n int, err error, partial *sink.PartialError) verd
 		}
 		v.rest = append(v.rest, w.ms[i])
 		outcome, _ := keystrand.OutcomeOf(e)
-		v.permanent = v.permanent && (outcome == keystrand.Forbidden || v.cause != nil && errors.Is(e, sink.ErrBehind))
+		v.permanent = v.permanent && (outcome == keystrand.OutcomePermanent || v.cause != nil && errors.Is(e, sink.ErrBehind))
 		if v.cause == nil {
 			v.cause = e
 		}

@@ -25,6 +25,9 @@ func TestLossesAreCounted(t *testing.T) {
 		if l := m.s.Report().Losses; l.Count != 0 {
 			t.Errorf("losses %+v before any", l)
 		}
+		if name := b.candidatesOf(topic0)[0].o.name; m.s.Report().Member != name {
+			t.Errorf("member %q, want %q as the broker lists it", m.s.Report().Member, name)
+		}
 		for range 2 {
 			time.Sleep(time.Minute)
 			b.cut(topic0, "")

@@ -1,0 +1,53 @@
+package pipeline
+
+// Bottleneck is what limits the throughput of a pipeline.
+type Bottleneck uint8
+
+// The bottlenecks.
+const (
+	BottleneckSource  Bottleneck = iota // the source: it has no more messages now
+	BottleneckWorkers                   // workers: all are busy, and keys wait for one
+	BottleneckOrder                     // order: workers are idle, and messages wait for earlier ones of their keys
+	BottleneckBudget                    // Limits.InFlight, InFlightBytes or KeyShare
+	BottleneckCommit                    // Limits.MaxReplay: commits cannot express everything that is settled
+)
+
+// String returns the bottleneck's name.
+func (b Bottleneck) String() string {
+	switch b {
+	case BottleneckSource:
+		return "source"
+	case BottleneckWorkers:
+		return "workers"
+	case BottleneckOrder:
+		return "order"
+	case BottleneckBudget:
+		return "budget"
+	case BottleneckCommit:
+		return "commit"
+	}
+	return "unknown"
+}
+
+// bottleneck returns the bottleneck of the snapshot. Busy workers come first: they are also why other limits are reached.
+func (s *Snapshot) bottleneck() Bottleneck {
+	if s.Running >= s.Workers && s.Ready > 0 {
+		return BottleneckWorkers
+	}
+	var replay, budget, waiting bool
+	for i := range s.Partitions {
+		pt := &s.Partitions[i]
+		replay = replay || pt.Waits == WaitReplay
+		budget = budget || pt.Waits == WaitBudget || pt.Waits == WaitKey
+		waiting = waiting || pt.Ready+pt.Parked > 0
+	}
+	switch {
+	case replay:
+		return BottleneckCommit
+	case budget:
+		return BottleneckBudget
+	case waiting:
+		return BottleneckOrder
+	}
+	return BottleneckSource
+}

@@ -1,0 +1,47 @@
+package kafka
+
+import (
+	"slices"
+
+	"github.com/keystrand/keystrand/source"
+)
+
+// Generation returns the number of the group's current generation; 0 for none.
+func (s *Source) Generation() int32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current == nil {
+		return 0
+	}
+	return s.current.id
+}
+
+// Held returns the partitions that are not released, sorted by name.
+func (s *Source) Held() (ids []source.ID) {
+	for _, p := range s.heldPartitions() {
+		ids = append(ids, p.id)
+	}
+	return ids
+}
+
+// Lost reports whether this ownership was lost, or is not held.
+func (s *Source) Lost(id source.ID) bool {
+	for _, p := range s.heldPartitions() {
+		if p.id == id {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return p.lost
+		}
+	}
+	return true
+}
+
+func (s *Source) heldPartitions() (held []*Partition) {
+	s.mu.Lock()
+	for _, p := range s.held {
+		held = append(held, p)
+	}
+	s.mu.Unlock()
+	slices.SortFunc(held, func(p, q *Partition) int { return p.name.Compare(q.name) })
+	return held
+}

@@ -1,0 +1,54 @@
+package kafka
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/keystrand/keystrand/source"
+)
+
+// state is the state of a member.
+type state uint8
+
+const (
+	stateConnecting  state = iota // no broker has answered, or the topics are not known
+	stateJoining                  // waits for the group
+	stateMember                   // is in the group
+	stateHandingOver              // drains partitions in a rebalance
+	stateFailed                   // Accept has returned, or will return, an error
+	stateClosed                   // Close was called
+)
+
+// String returns the state as Report shows it.
+func (s state) String() string {
+	return [...]string{"connecting", "joining", "member", "handing over", "failed", "closed"}[s]
+}
+
+// Report returns the state of the source now. It does not block and may be called from any goroutine.
+//
+// State is one of:
+//   - "connecting": no broker has answered, or the topics are not known
+//   - "joining": the source waits for the group
+//   - "member": the source is in the group
+//   - "handing over": the source drains partitions in a rebalance
+//   - "failed": Accept has returned, or will return, an error
+//   - "closed": Close was called
+//
+// Member is the member id in the group.
+func (s *Source) Report() source.Report {
+	s.mu.Lock()
+	r := source.Report{State: s.state.String(), Ready: s.state == stateMember || s.state == stateHandingOver, Losses: s.losses}
+	if s.current != nil {
+		r.Member = s.current.member
+	}
+	held := slices.Collect(maps.Values(s.held))
+	s.mu.Unlock()
+	r.Trouble = s.health.All()
+	slices.SortFunc(held, func(p, q *Partition) int { return p.name.Compare(q.name) })
+	for _, p := range held {
+		if p.reader.Stalled() {
+			r.Stalled = append(r.Stalled, p.id)
+		}
+	}
+	return r
+}

@@ -1,0 +1,69 @@
+package pulsar
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/keystrand/keystrand/source"
+)
+
+// state is the state of a source.
+type state uint8
+
+const (
+	stateConnecting state = iota // no broker has answered, or the topics are not known
+	stateContending              // was chosen for no partition yet
+	stateMember                  // has owned a partition
+	stateFailed                  // Accept has returned, or will return, an error
+	stateClosed                  // Close was called
+)
+
+// String returns the state as Report shows it.
+func (s state) String() string {
+	return [...]string{"connecting", "contending", "member", "failed", "closed"}[s]
+}
+
+// Report returns the state of the source now. It does not block and may be called from any goroutine.
+//
+// State is one of:
+//   - "connecting": no broker has answered, or the topics are not known
+//   - "contending": the source was chosen for no partition yet
+//   - "member": the source has owned a partition
+//   - "failed": Accept has returned, or will return, an error
+//   - "closed": Close was called
+//
+// Member is the name of this process's consumers in the broker's statistics.
+func (s *Source) Report() source.Report {
+	s.mu.Lock()
+	r := source.Report{
+		State: s.state.String(), Ready: s.state == stateContending || s.state == stateMember,
+		Member: s.name, Trouble: s.apartLocked(), Losses: s.losses,
+	}
+	s.mu.Unlock()
+	r.Trouble = append(r.Trouble, s.health.All()...)
+	slices.SortFunc(r.Trouble, func(a, b source.Trouble) int { return cmp.Compare(a.What, b.What) })
+	return r
+}
+
+var errApart = errors.New("the candidate's connection has gone: the broker does not choose us before it is attached again")
+
+// apartLocked returns the candidates that are not attached just now. The log hears of their partitions, or of nothing: a
+// connection takes hundreds of them with it.
+func (s *Source) apartLocked() (all []source.Trouble) {
+	for _, c := range s.contenders {
+		if since := c.apartSince(); !since.IsZero() {
+			all = append(all, source.Trouble{What: "be a candidate for " + c.name(), Err: errApart, Since: since})
+		}
+	}
+	return all
+}
+
+// lost counts an ownership that was lost.
+func (s *Source) lost(p *Partition) {
+	why, now := p.reason(), time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.losses = source.Losses{Count: s.losses.Count + 1, Last: p.id, At: now, Why: why}
+}
