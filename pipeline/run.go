@@ -33,7 +33,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	p.mu.Lock()
 	p.fail = func(err error) { fault.set(err); cancel(err) }
 	p.mu.Unlock()
-	if err := p.openSink(); err != nil { //nolint:contextcheck // a Write outlives Run's ctx: it is drained
+	if err := p.openSink(); err != nil {
 		return errors.Join(err, p.close(ctx))
 	}
 
