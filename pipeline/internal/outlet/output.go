@@ -125,6 +125,7 @@ func (h later[X]) Len() int           { return len(h) }
 func (h later[X]) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
 func (h later[X]) Swap(i, j int)      { h[i], h[j] = h[j], h[i]; h[i].place, h[j].place = i, j }
 func (h *later[X]) Push(x any)        { l, _ := x.(*lane[X]); l.place = len(*h); *h = append(*h, l) }
+
 func (h *later[X]) Pop() any {
 	n := len(*h) - 1
 	l := (*h)[n]
