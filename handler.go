@@ -26,9 +26,18 @@ func (f HandlerFunc) Handle(ctx context.Context, m *Message) error { return f(ct
 // BatchHandler handles waiting messages of one key together, in the order of the log. A batch is never waited for: it
 // is what is there, up to the limit that the pipeline sets.
 //
-// A [BatchError] settles the first messages of the batch and names the next one as the culprit. If a batch fails
-// without naming one, its messages are handled again one by one, so that only the message that fails by itself is
-// counted as failed. Everything else is as for [Handler]; the slice is valid until the call returns.
+// What HandleBatch returns decides:
+//
+//   - nil settles all messages, and [Skip] does too.
+//   - A [BatchError] settles the first messages of the batch and names the next one as the culprit. Only the culprit counts
+//     an attempt. If its cause is a [RetryAfter], the next call starts with the culprit.
+//   - [RetryAfter] retries the whole batch after the delay, with exactly the same messages, even if more of the key have
+//     arrived. Each of them counts an attempt, in [Message.Attempt].
+//   - Any other error runs the messages of the batch one at a time, at once. Each counts its attempts from 1 again, so only a
+//     message that fails by itself counts as failed and reaches the failure policy.
+//
+// Middleware that retries turns a failure of a database, say, into a retry of the whole batch, and the batch is run one
+// message at a time when it gives up. Everything else is as for [Handler]; the slice is valid until the call returns.
 type BatchHandler interface {
 	HandleBatch(ctx context.Context, ms []*Message) error
 }

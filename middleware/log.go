@@ -18,9 +18,13 @@ type LogConfig struct {
 
 // Log writes one line for each turn that did not go well: level Error for a failure, Warn for one that is tried again,
 // Info for a skip and for a turn cut short because its ctx ended, which is no failure. The line has the stream, partition,
-// offset, key (quoted, cut to 64 bytes), attempt, duration and outcome, and the error as the handler gave it; of a batch,
-// those of the message that a [keystrand.BatchError] names, else of the first. It never has the value or the headers;
-// what a handler puts into its errors is the handler's business.
+// offset, key (quoted, cut to 64 bytes), attempt, duration and outcome, and the error as the handler gave it.
+//
+// For a batch, the line also has the number of messages. If a [keystrand.BatchError] names a message, offset and attempt
+// are those of that message. Otherwise the line has first_offset and last_offset instead of offset, and the largest
+// attempt among the messages.
+//
+// It never has the value or the headers; what a handler puts into its errors is the handler's business.
 //
 // It changes nothing: what comes back is the very error. Success costs two readings of the clock and no allocation.
 func Log(log *slog.Logger, cfg LogConfig) keystrand.Middleware {
@@ -45,17 +49,20 @@ func logTurn(ctx context.Context, log *slog.Logger, c *keystrand.Call, took time
 	if !log.Enabled(ctx, level) || len(c.Messages) == 0 {
 		return
 	}
+	first, last := c.Messages[0], c.Messages[len(c.Messages)-1]
+	attrs := make([]slog.Attr, 0, 14)
+	attrs = append(attrs, slog.String("stream", first.Stream), slog.Int64("partition", int64(first.Partition)))
 	m, batch := culprit(c, err)
-	if m == nil {
-		m = c.Messages[0]
+	attempt := attemptOf(c.Messages)
+	if m != nil {
+		attempt = int(m.Attempt)
+		attrs = append(attrs, slog.Int64("offset", m.Offset))
+	} else {
+		attrs = append(attrs, slog.Int64("first_offset", first.Offset), slog.Int64("last_offset", last.Offset))
 	}
-	attrs := make([]slog.Attr, 0, 13)
 	attrs = append(attrs,
-		slog.String("stream", m.Stream),
-		slog.Int64("partition", int64(m.Partition)),
-		slog.Int64("offset", m.Offset),
-		slog.String("key", quoteKey(m.Key)),
-		slog.Int("attempt", int(m.Attempt)),
+		slog.String("key", quoteKey(first.Key)),
+		slog.Int("attempt", attempt),
 		slog.Duration("duration", took),
 		slog.String("outcome", outcome.String()))
 	if outcome == keystrand.OutcomeRetry {

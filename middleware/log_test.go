@@ -25,7 +25,7 @@ func TestLogWritesOneLineAFailure(t *testing.T) {
 		all := make([]*keystrand.Message, n)
 		for i := range all {
 			all[i] = &keystrand.Message{
-				Stream: "comments", Partition: 3, Offset: int64(42 + i), Key: []byte("post-7"), Value: []byte("password"), Attempt: 2,
+				Stream: "comments", Partition: 3, Offset: int64(42 + i), Key: []byte("post-7"), Value: []byte("password"), Attempt: int32(2 + i),
 				Headers: []keystrand.Header{{Key: "auth", Value: []byte("password")}},
 			}
 		}
@@ -43,8 +43,8 @@ func TestLogWritesOneLineAFailure(t *testing.T) {
 		"skip":      {t.Context(), 1, keystrand.Skip("too old"), []string{"level=INFO", "outcome=skipped", "too old"}},
 		"panic":     {t.Context(), 1, &keystrand.PanicError{Value: "boom", Stack: []byte("main.go:1")}, []string{"level=ERROR", "boom", "stack=main.go:1"}},
 		"leaving":   {ended, 1, context.Canceled, []string{"level=INFO", `msg="turn cut short"`}},
-		"batch":     {t.Context(), 5, &keystrand.BatchError{Settled: 3, Err: cause}, []string{"offset=45", "messages=5", "settled=3", "outcome=failed"}},
-		"nameless":  {t.Context(), 5, cause, []string{"offset=42", "messages=5"}},
+		"batch":     {t.Context(), 5, &keystrand.BatchError{Settled: 3, Err: cause}, []string{" offset=45 ", "attempt=5", "messages=5", "settled=3", "outcome=failed"}},
+		"nameless":  {t.Context(), 5, cause, []string{"level=ERROR", " first_offset=42 last_offset=46 ", "attempt=6", "messages=5"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -62,9 +62,12 @@ func (e *GaveUpError) Unwrap() error { return e.Err }
 // acts. [keystrand.Permanent] passes at once, Skip passes. A handler that returns RetryAfter itself gets its own delay,
 // but the attempt counts, and so does the delay against MaxWaiting while it is the longer one.
 //
-// In a batch the message that a [keystrand.BatchError] names is the one that is tried again; a batch that names none
-// passes as it is, since the pipeline then runs its messages one by one. Once ctx has ended everything passes: leaving
-// is not failing.
+// In a batch, a [keystrand.BatchError] names the message that failed, and the policy applies to that message. A batch
+// that fails without naming one is retried whole, with the same messages. Its attempt is the largest
+// [keystrand.Message.Attempt] among them. When the policy gives it up, the pipeline runs its messages one at a time, and
+// each counts its attempts from 1 again; only a message that fails by itself reaches the failure policy.
+//
+// Once ctx has ended, every error passes: leaving is not failing.
 //
 // Success costs one comparison and no allocation.
 func Retry(policy RetryPolicy) keystrand.Middleware {
@@ -157,7 +160,7 @@ func newRetrier(p RetryPolicy) *retrier {
 	}
 }
 
-// decide returns what becomes of a turn that returned err. attempt is that of its message, if it has one message alone.
+// decide returns what becomes of a turn that returned err. attempt is that of its message if it has only one, else 0.
 func (r *retrier) decide(ctx context.Context, c *keystrand.Call, attempt int, err error) error {
 	outcome, own := keystrand.OutcomeOf(err)
 	if ctx.Err() != nil || outcome != keystrand.OutcomeFailed && outcome != keystrand.OutcomeRetry {
@@ -166,10 +169,10 @@ func (r *retrier) decide(ctx context.Context, c *keystrand.Call, attempt int, er
 	m, batch := culprit(c, err)
 	switch {
 	case attempt > 0:
-	case m == nil:
-		return err
-	default:
+	case m != nil:
 		attempt = int(max(m.Attempt, 1))
+	default:
+		attempt = attemptOf(c.Messages)
 	}
 	delay := r.delay(attempt)
 	if outcome == keystrand.OutcomeRetry {
@@ -221,6 +224,15 @@ func (r *retrier) jitter(d time.Duration) time.Duration {
 		return maxDuration
 	}
 	return time.Duration(f)
+}
+
+// attemptOf returns the attempt of a batch: the largest among its messages, at least 1.
+func attemptOf(ms []*keystrand.Message) int {
+	attempt := int32(1)
+	for _, m := range ms {
+		attempt = max(attempt, m.Attempt)
+	}
+	return int(attempt)
 }
 
 // culprit returns the message of the turn that failed, and the BatchError that names it if there is one. It is nil if

@@ -147,10 +147,36 @@ func TestRetryJudgesTheCulpritOfABatch(t *testing.T) {
 	if o, _ := keystrand.OutcomeOf(err); !ok || b.Settled != 1 || o != keystrand.OutcomeFailed || !errors.Is(err, errFlaky) {
 		t.Errorf("the second message, at its last attempt: %v: %v", o, err)
 	}
-	for _, err := range []error{errFlaky, &keystrand.BatchError{Settled: 3, Err: errFlaky}, &keystrand.BatchError{Settled: -1, Err: errFlaky}} {
-		if got := turn(t.Context(), returning(err), m, ms...); got != err { //nolint:errorlint // the very error
-			t.Errorf("a batch that names none: %v, want it as it is", got)
+}
+
+func TestRetryRetriesABatchThatNamesNoMessageByItsLargestAttempt(t *testing.T) {
+	m := Retry(RetryPolicy{MaxAttempts: 4, DisableJitter: true})
+	for name, err := range map[string]error{
+		"plain":          errFlaky,
+		"own delay":      keystrand.RetryAfter(400*time.Millisecond, errFlaky),
+		"settled all":    &keystrand.BatchError{Settled: 3, Err: errFlaky},
+		"settled few":    &keystrand.BatchError{Settled: -1, Err: errFlaky},
+		"handler panics": &keystrand.PanicError{Value: errFlaky},
+	} {
+		got := turn(t.Context(), returning(err), m, []*keystrand.Message{{Attempt: 1}, {Attempt: 3}, {Attempt: 2}}...)
+		if o, d := keystrand.OutcomeOf(got); o != keystrand.OutcomeRetry || d != 400*time.Millisecond || !errors.Is(got, errFlaky) {
+			t.Errorf("%s, attempt 3 of 4: %v after %v: %v", name, o, d, got)
 		}
+		got = turn(t.Context(), returning(err), m, []*keystrand.Message{{Attempt: 1}, {Attempt: 4}}...)
+		g, ok := errors.AsType[*GaveUpError](got)
+		if o, _ := keystrand.OutcomeOf(got); !ok || g.Attempts != 4 || o != keystrand.OutcomeFailed || !errors.Is(got, errFlaky) {
+			t.Errorf("%s, attempt 4 of 4: %v: %v", name, o, got)
+		}
+	}
+	if got := turn(t.Context(), returning(errFlaky), m, []*keystrand.Message{{}, {}}...); !errors.Is(got, errFlaky) {
+		t.Errorf("a batch without attempts: %v", got)
+	} else if _, d := keystrand.OutcomeOf(got); d != 100*time.Millisecond {
+		t.Errorf("a batch without attempts: retried after %v, want the first delay", d)
+	}
+	if got := turn(t.Context(), returning(keystrand.Permanent(errFlaky)), m, []*keystrand.Message{{}, {}}...); !errors.Is(got, errFlaky) {
+		t.Errorf("permanent: %v", got)
+	} else if o, _ := keystrand.OutcomeOf(got); o != keystrand.OutcomePermanent {
+		t.Errorf("permanent: %v, want it as it is", o)
 	}
 }
 

@@ -106,3 +106,39 @@ func TestRefusedOutputThatComesTooLateForTheDeadLettersCountsAsDropped(t *testin
 		}
 	})
 }
+
+// I9: an output is cut while its message has not left its lane yet: the worker that took its lane together with others
+// has not returned from all of them.
+func TestOutputThatIsCutBeforeItsMessageHasLeftItsLaneIsCountedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 2)
+		let := make(chan struct{})
+		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
+			Transform(keystrand.TransformerFunc(func(_ context.Context, m *keystrand.Message, emit func(keystrand.Message)) error {
+				switch string(m.Key) {
+				case "deaf":
+					<-let
+				case "late":
+					emit(*m)
+				}
+				return nil
+			})).
+			To(sinkFunc(untilTold)).Limits(pipeline.Limits{Workers: 1}).
+			Timing(pipeline.Timing{DrainTimeout: time.Nanosecond})) // less than until a stuck claim is noticed
+		log.Append(1, keysOf(1000, 50)...) // so that it is known that turns are short
+		synctest.Wait()
+		log.Append(0, keyed("late"), keyed("deaf"))
+		synctest.Wait()
+		if p := run.part(t, 0); p.Running != 2 {
+			t.Fatalf("%d messages are running, want two of one claim: the test is void", p.Running)
+		}
+		run.cancel(nil)
+		time.Sleep(time.Microsecond)
+		synctest.Wait()
+		conserve(t, run.Snapshot())
+		close(let)
+		if err := run.wait(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

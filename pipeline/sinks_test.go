@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -160,6 +161,40 @@ func TestDeadLettersOfOneSinkShareAWriter(t *testing.T) {
 		}
 		if opened != 2 {
 			t.Errorf("%d writers were opened, want one for each of two sinks", opened)
+		}
+	})
+}
+
+// I6: a message of several lanes whose Write fails holds no worker, and no other key's outputs wait for it.
+func TestKeyWhoseWritesFailDelaysNoOtherMessageOfSeveralLanes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("rows", 2)
+		out := sinkmemory.New()
+		out.SetFault(func(_ context.Context, m *keystrand.Message) error {
+			if string(m.Key) == "bad" {
+				return errors.New("no leader")
+			}
+			return nil
+		})
+		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
+			Key(func(m *keystrand.Message) (keystrand.Key, error) {
+				return keystrand.KeysOf(string(m.Key), string(m.Key)+" too"), nil
+			}).
+			Transform(keystrand.TransformerFunc(echo)).To(out).Limits(pipeline.Limits{Workers: 16}))
+		log.Append(0, keyed("bad"), keyed("bad"))
+		time.Sleep(time.Minute)
+		log.Append(0, keysOf(100, 100)...)
+		log.Append(1, keysOf(100, 100)...)
+		synctest.Wait()
+		s := run.Snapshot()
+		if n := len(out.Messages()); n != 200 || s.Written != 200 || s.Running != 0 {
+			t.Errorf("I6: %d of 200 messages are written at once, %d workers are held", n, s.Running)
+		}
+		if k := s.Partitions[0].Oldest; k == nil || !strings.HasPrefix(k.Key, "bad") || k.Why != pipeline.WhySink || k.Waiting != 2 || k.Age != time.Minute {
+			t.Errorf("oldest %+v, want the bad key, which waits for its sink for a minute", k)
+		}
+		if err := run.stop(); err != nil {
+			t.Fatal(err)
 		}
 	})
 }

@@ -163,9 +163,10 @@ func (pt *partition) snapshot(outputs *outlets, now time.Time) PartitionSnapshot
 		Waits: Wait(pt.waits.Load()), Paused: pt.paused.Load(),
 	}
 	// The lanes know what has left them, in the same moment as all they hold. It is told as settled before they let it
-	// go, so without a sink all of it is; with one, what is not settled yet is on its way there.
-	dropped := pt.dropped.Load()
-	left := max(0, counts.Finished-dropped)
+	// go, so without a sink all of it is; with one, what is not settled yet is on its way there. Outputs can be cut, and so
+	// counted as dropped, before their messages have left.
+	dropped := min(pt.dropped.Load(), counts.Finished)
+	left := counts.Finished - dropped
 	s.Settled = min(pt.settled.Load(), left)
 	s.Sinking, s.Dropped = left-s.Settled+counts.Waiting, counts.Dropped+dropped
 	stored, at, err := pt.commits.last()
