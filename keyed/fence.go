@@ -131,8 +131,7 @@ func (e *Executor[T]) dropLaneLocked(q *Queue[T], l *lane[T], batch []*node[T]) 
 		l.state = Ready
 		e.parked--
 	}
-	l.single = 0
-	l.flags &^= flagAgain
+	l.single = 0 // flagAgain goes with the lane: no lane that has a turn has it
 	for l.tail != nil && len(batch) < joinAtOnce {
 		n := l.pop(1)
 		m := n.multi

@@ -147,6 +147,7 @@ func playOrder(t *testing.T, order string, done int) {
 	w.submit(t, q, "k: a", "k: b")
 	w.want(t, "a", "", "")
 	var completed, returned, fenced bool
+	newest := q
 	for _, event := range order {
 		turns, finished, dropped := "", "", ""
 		waited := !completed || !returned
@@ -160,8 +161,8 @@ func playOrder(t *testing.T, order string, done int) {
 		case 'F':
 			fenced = true
 			q.Fence(w.drop)
-			next := w.e.Open(ID{}, nil)
-			w.submit(t, next, "k: next")
+			newest = w.e.Open(ID{}, nil)
+			w.submit(t, newest, "k: next")
 			if waited {
 				dropped = "b"
 			} else {
@@ -185,10 +186,16 @@ func playOrder(t *testing.T, order string, done int) {
 		if completed && returned {
 			continue
 		}
-		want := Counts{Running: 1}
+		want, state := Counts{Running: 1}, Running
 		if returned {
-			want = Counts{Waiting: 1}
+			want, state = Counts{Waiting: 1}, Waiting
 		}
+		newest.Lanes(func(l Lane[string]) bool {
+			if items := map[bool]int{false: 2, true: 1}[fenced]; l.State != state || l.Len != items || l.EarlierEpoch != fenced {
+				t.Errorf("after %c of %s: %+v, want %v with %d items", event, order, l, state, items)
+			}
+			return true
+		})
 		if c := q.Counts(); c.Running != want.Running || c.Waiting != want.Waiting {
 			t.Errorf("after %c of %s: %+v", event, order, c)
 		}
