@@ -156,7 +156,7 @@ func TestNothingIsAcknowledgedOnceTheConnectionHasGone(t *testing.T) {
 	for name, answer := range map[string]error{"the request under way is confirmed": nil, "the request under way fails": errFakeDown} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h := newHanded(false, &commit.Progress{})
+				h := newHanded(&commit.Progress{})
 				for n := range int64(5) {
 					h.take(&testID{ledger: 11, entry: n, size: 1}, n)
 				}
