@@ -29,7 +29,6 @@ import (
 type pulsarArgs struct {
 	URL                 string
 	Topic, Subscription string
-	BatchIndexAcks      bool
 	Store               remoteStore // empty: none
 	CA, TokenFile       string      // of a token over TLS; empty: neither
 }
@@ -40,7 +39,7 @@ func init() {
 		if err := json.Unmarshal(raw, &a); err != nil {
 			return nil, err
 		}
-		cfg := sourcepulsar.Config{WatchInterval: time.Second, BatchIndexAcks: a.BatchIndexAcks, Logger: log}
+		cfg := sourcepulsar.Config{WatchInterval: time.Second, Logger: log}
 		if a.Store != "" {
 			cfg.Store = a.Store
 		}
@@ -76,7 +75,6 @@ type pulsarCluster struct {
 	namespace string       // where topics are made
 	index     bool         // the broker numbers messages
 	batch     int          // messages of a batch at most; 0: none
-	byIndex   bool         // members acknowledge inside batches
 	store     *storeServer // of the members' progress; nil: none
 	forgets   time.Duration
 	ca, token string // files, of what members show; empty: nothing
@@ -243,7 +241,7 @@ func (p *pulsarCluster) producer(place Place) (pulsar.Producer, error) {
 
 // Source returns how a member reads the topic.
 func (p *pulsarCluster) Source(stream, group string) (string, any) {
-	args := pulsarArgs{URL: p.url, Topic: stream, Subscription: subscription(group), BatchIndexAcks: p.byIndex, CA: p.ca, TokenFile: p.token}
+	args := pulsarArgs{URL: p.url, Topic: stream, Subscription: subscription(group), CA: p.ca, TokenFile: p.token}
 	if p.store != nil {
 		args.Store = remoteStore(p.store.URL)
 	}
@@ -369,13 +367,6 @@ func TestSoakPulsarBatches(t *testing.T) {
 	runScenarios(t, batched(t), restless, fewer)
 }
 
-// TestLivePulsarBatchesByIndex: the broker keeps what is acknowledged inside a batch, while the topic stays where it is.
-func TestLivePulsarBatchesByIndex(t *testing.T) {
-	p := batched(t)
-	p.byIndex = true
-	runScenarios(t, p, named("MembersJoinAndLeave", "MembersAreKilled"), fewer)
-}
-
 // withStore is a cluster of batches whose members keep their progress in a store.
 func withStore(t *testing.T) *pulsarCluster {
 	t.Helper()
@@ -399,7 +390,7 @@ func TestSoakPulsarStore(t *testing.T) {
 	runScenarios(t, withStore(t), named(frozen, "NodeRestarts"), fewer)
 }
 
-// newDefault is a broker with default settings: it numbers no messages and forgets acknowledgements inside a batch.
+// newDefault is a broker with default settings: it does not number messages.
 func newDefault(t *testing.T) *pulsarCluster {
 	t.Helper()
 	p := newPulsar(t, "KEYSTRAND_PULSAR_DEFAULT", "pulsar-default")

@@ -52,9 +52,9 @@ type Partition interface {
 
 	// Commit stores p where the next owner finds it, and returns when it is stored. One call at a time a partition;
 	// the frontier never goes back from call to call. Calls for several partitions come together, so that a source
-	// can send them as one request. Legal until Release, also while leaving; after it, and once the partition is
-	// lost, it stores nothing. An error that wraps commit.ErrFenced means that the partition is lost. After any other error the outcome is unknown and the next Commit carries
-	// progress at least as far.
+	// can send them as one request. It is called while the partition is leaving, too, and never after Release. Once the
+	// partition is lost, it stores nothing. An error that wraps commit.ErrFenced means that the partition is lost. After
+	// any other error the outcome is unknown and the next Commit carries progress at least as far.
 	Commit(ctx context.Context, p *commit.Progress) (commit.Stored, error)
 
 	// Leaving returns a channel with room for its at most two values: the partition is asked back, then lost; or lost

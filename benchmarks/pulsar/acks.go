@@ -13,7 +13,6 @@ type acksRow struct {
 	Part     string  `json:"part"`
 	Settled  string  `json:"settled"`
 	Entries  string  `json:"entries"`
-	Batch    bool    `json:"batch_index_acks"`
 	Held     float64 `json:"answers_held_ms"` // by a proxy before the client gets them
 	Messages int     `json:"messages"`
 	Window   int     `json:"window"`
@@ -40,11 +39,10 @@ func acks(ctx context.Context, r *run) error {
 	for _, entries := range []struct {
 		name     string
 		batching *pulsarbench.Batching
-		batch    []bool
 	}{
-		{"none: in memory", nil, []bool{false}},
-		{"one message each", &pulsarbench.Batching{Off: true}, []bool{false}},
-		{"batches of 100", &pulsarbench.Batching{Messages: 100}, []bool{false, true}},
+		{"none: in memory", nil},
+		{"one message each", &pulsarbench.Batching{Off: true}},
+		{"batches of 100", &pulsarbench.Batching{Messages: 100}},
 	} {
 		topic := ""
 		if entries.batching != nil {
@@ -54,56 +52,54 @@ func acks(ctx context.Context, r *run) error {
 				return err
 			}
 		}
-		for _, batch := range entries.batch {
-			type order struct {
-				name   string
-				random bool
-				hold   time.Duration
-			}
-			orders := []order{{"in order", false, 0}, {"in random order", true, 0}}
-			if topic != "" {
-				orders = append(orders, order{"in random order", true, hold})
-			}
-			rounds := pick(r, 3, 1)
-			results := make([][]settleResult, len(orders))
-			for round := range rounds {
-				for i, order := range orders {
-					res, err := r.settled(ctx, settling{
-						Topic: topic, Subscription: fmt.Sprintf("s-%t-%d-%d", batch, round, i),
-						Messages: n, Window: window, Random: order.random, BatchIndexAcks: batch,
-					}, order.hold)
-					if err != nil {
-						return err
-					}
-					results[i] = append(results[i], res)
-				}
-			}
+		type order struct {
+			name   string
+			random bool
+			hold   time.Duration
+		}
+		orders := []order{{"in order", false, 0}, {"in random order", true, 0}}
+		if topic != "" {
+			orders = append(orders, order{"in random order", true, hold})
+		}
+		rounds := pick(r, 3, 1)
+		results := make([][]settleResult, len(orders))
+		for round := range rounds {
 			for i, order := range orders {
-				median := func(f func(res, ordered settleResult) float64) float64 {
-					figures := make([]float64, rounds)
-					for round := range figures {
-						figures[round] = f(results[i][round], results[0][round])
-					}
-					return bench.Median(figures)
+				res, err := r.settled(ctx, settling{
+					Topic: topic, Subscription: fmt.Sprintf("s-%d-%d", round, i),
+					Messages: n, Window: window, Random: order.random,
+				}, order.hold)
+				if err != nil {
+					return err
 				}
-				row := acksRow{
-					Part: "acks", Settled: order.name, Entries: entries.name, Batch: batch, Held: ms(order.hold), Messages: n, Window: window,
-					Rate:     median(func(res, _ settleResult) float64 { return float64(n) / res.Seconds }),
-					Ratio:    median(func(res, ordered settleResult) float64 { return ordered.Seconds / res.Seconds }),
-					CPU:      median(func(res, _ settleResult) float64 { return res.CPU * 1e6 / float64(n) }),
-					Pause:    median(func(res, _ settleResult) float64 { return res.Pause }),
-					Acked:    median(func(res, _ settleResult) float64 { return res.Acked }),
-					Commits:  int(median(func(res, _ settleResult) float64 { return float64(res.Commits) })),
-					Requests: int(median(func(res, _ settleResult) float64 { return float64(res.requests) })),
-					Bytes:    median(func(res, _ settleResult) float64 { return float64(res.bytes) / float64(n) }),
-					Answers:  median(func(res, _ settleResult) float64 { return float64(res.answers) / float64(n) }),
-					Ranges:   int(median(func(res, _ settleResult) float64 { return float64(res.Ranges) })),
-				}
-				if i > 0 && topic != "" {
-					row.Goal = "ratio >= 0.80"
-				}
-				t.Row(row)
+				results[i] = append(results[i], res)
 			}
+		}
+		for i, order := range orders {
+			median := func(f func(res, ordered settleResult) float64) float64 {
+				figures := make([]float64, rounds)
+				for round := range figures {
+					figures[round] = f(results[i][round], results[0][round])
+				}
+				return bench.Median(figures)
+			}
+			row := acksRow{
+				Part: "acks", Settled: order.name, Entries: entries.name, Held: ms(order.hold), Messages: n, Window: window,
+				Rate:     median(func(res, _ settleResult) float64 { return float64(n) / res.Seconds }),
+				Ratio:    median(func(res, ordered settleResult) float64 { return ordered.Seconds / res.Seconds }),
+				CPU:      median(func(res, _ settleResult) float64 { return res.CPU * 1e6 / float64(n) }),
+				Pause:    median(func(res, _ settleResult) float64 { return res.Pause }),
+				Acked:    median(func(res, _ settleResult) float64 { return res.Acked }),
+				Commits:  int(median(func(res, _ settleResult) float64 { return float64(res.Commits) })),
+				Requests: int(median(func(res, _ settleResult) float64 { return float64(res.requests) })),
+				Bytes:    median(func(res, _ settleResult) float64 { return float64(res.bytes) / float64(n) }),
+				Answers:  median(func(res, _ settleResult) float64 { return float64(res.answers) / float64(n) }),
+				Ranges:   int(median(func(res, _ settleResult) float64 { return float64(res.Ranges) })),
+			}
+			if i > 0 && topic != "" {
+				row.Goal = "ratio >= 0.80"
+			}
+			t.Row(row)
 		}
 	}
 	return nil

@@ -14,16 +14,15 @@ import (
 
 // membership orders the work member: to handle a topic, and to tell of each message that its handler ends.
 type membership struct {
-	URL            string
-	Topic          string
-	Subscription   string
-	BatchIndexAcks bool
-	Messages       int
-	Every          int // of so many messages one is not settled; 0: all are
+	URL          string
+	Topic        string
+	Subscription string
+	Messages     int
+	Every        int // of so many messages one is not settled; 0: all are
 }
 
 func member(ctx context.Context, s membership) error {
-	src, err := pulsar.New(s.URL, s.Subscription, []string{s.Topic}, pulsar.Config{BatchIndexAcks: s.BatchIndexAcks})
+	src, err := pulsar.New(s.URL, s.Subscription, []string{s.Topic}, pulsar.Config{})
 	if err != nil {
 		return err
 	}

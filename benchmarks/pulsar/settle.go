@@ -18,13 +18,12 @@ import (
 
 // settling orders the work settle: messages of a topic, each of a key of its own, are settled in a certain order.
 type settling struct {
-	URL            string
-	Topic          string // empty: as many messages in memory, which nobody acknowledges
-	Subscription   string
-	Messages       int
-	Window         int // messages that are being handled, of which the next to be settled is chosen
-	Random         bool
-	BatchIndexAcks bool
+	URL          string
+	Topic        string // empty: as many messages in memory, which nobody acknowledges
+	Subscription string
+	Messages     int
+	Window       int // messages that are being handled, of which the next to be settled is chosen
+	Random       bool
 }
 
 type settleResult struct {
@@ -73,7 +72,7 @@ func (s settling) source() (source.Source, error) {
 			m.Key, m.Value = keyOf(int(offset)), valueOf(int(offset))
 		})), nil
 	}
-	return pulsar.New(s.URL, s.Subscription, []string{s.Topic}, pulsar.Config{BatchIndexAcks: s.BatchIndexAcks})
+	return pulsar.New(s.URL, s.Subscription, []string{s.Topic}, pulsar.Config{})
 }
 
 func keyOf(i int) []byte   { return fmt.Appendf(nil, "key-%d", i) }

@@ -234,6 +234,12 @@ func TestCommitDetectsMisuse(t *testing.T) {
 	if err := p.Release(t.Context()); err != nil {
 		t.Error(err)
 	}
+	if _, err := p.Commit(t.Context(), progress(p, 7)); !errors.Is(err, commit.ErrFenced) {
+		t.Errorf("after Release: %v, want ErrFenced", err)
+	}
+	if got := log.Group("").Committed(0); got == nil || got.Frontier != 5 {
+		t.Errorf("after Release committed is %v, want frontier 5", got)
+	}
 	if err := p.Release(t.Context()); err == nil {
 		t.Error("the second Release returned nil")
 	}

@@ -19,7 +19,7 @@ import (
 // What is settled grows from try to try; why it is not acknowledged stays the same.
 func TestTroubleWithAcknowledgementsIsToldOnceHoweverManyThereAre(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHanded(false, &commit.Progress{})
+		h := newHanded(&commit.Progress{})
 		singles(h, 0, 100)
 		slow := errors.New("request timed out")
 		var told strings.Builder
@@ -46,7 +46,7 @@ func TestTroubleWithAcknowledgementsIsToldOnceHoweverManyThereAre(t *testing.T) 
 // An owner is young for a while, not for as long as it goes on acknowledging.
 func TestWhatIsHeldBackAtFirstGoesOutAlthoughOtherAcknowledgementsGoOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHanded(false, &commit.Progress{})
+		h := newHanded(&commit.Progress{})
 		singles(h, 0, 100)
 		sent := make(map[int64]time.Time)
 		a := newAcker(h, func(ids []pulsar.MessageID) error {

@@ -202,9 +202,8 @@ func churnOnce(t *testing.T, seed uint64, stored bool) {
 	t.Helper()
 	const partitions, keys, total = 2, 4, 150
 	b := newFakeBroker()
-	b.batchAcks = seed%4 == 3
 	b.create("orders", partitions)
-	c := &churn{t: t, b: b, cfg: Config{BatchIndexAcks: b.batchAcks}, rand: rand.New(rand.NewPCG(seed, 1)), events: make(map[string][]int)}
+	c := &churn{t: t, b: b, rand: rand.New(rand.NewPCG(seed, 1)), events: make(map[string][]int)}
 	if stored {
 		c.cfg.Store = newMemStore()
 	}

@@ -105,21 +105,20 @@ func (l *library) attach(o attachment) (consumer, error) {
 		position = pulsar.SubscriptionPositionLatest
 	}
 	return l.Subscribe(pulsar.ConsumerOptions{
-		Topic:                          o.topic,
-		SubscriptionName:               o.subscription,
-		Name:                           o.name,
-		Type:                           pulsar.Exclusive,
-		SubscriptionInitialPosition:    position,
-		ReceiverQueueSize:              l.cfg.ReceiverQueueSize,
-		MessageChannel:                 make(chan pulsar.ConsumerMessage, channelSize),
-		AckWithResponse:                true,
-		EnableBatchIndexAcknowledgment: l.cfg.BatchIndexAcks,
-		MaxReconnectToBroker:           reconnects(o.moves),
-		BackOffPolicyFunc:              pauses(o.moves),
-		Decryption:                     decryption(l.cfg.KeyReader),
-		AutoDiscoveryPeriod:            never,
-		MaxPendingChunkedMessage:       -1, // else the oldest is dropped when a hundred are not complete
-		ExpireTimeOfIncompleteChunk:    chunkTime(l.cfg.ChunkTimeout),
+		Topic:                       o.topic,
+		SubscriptionName:            o.subscription,
+		Name:                        o.name,
+		Type:                        pulsar.Exclusive,
+		SubscriptionInitialPosition: position,
+		ReceiverQueueSize:           l.cfg.ReceiverQueueSize,
+		MessageChannel:              make(chan pulsar.ConsumerMessage, channelSize),
+		AckWithResponse:             true,
+		MaxReconnectToBroker:        reconnects(o.moves),
+		BackOffPolicyFunc:           pauses(o.moves),
+		Decryption:                  decryption(l.cfg.KeyReader),
+		AutoDiscoveryPeriod:         never,
+		MaxPendingChunkedMessage:    -1, // else the oldest is dropped when a hundred are not complete
+		ExpireTimeOfIncompleteChunk: chunkTime(l.cfg.ChunkTimeout),
 	})
 }
 

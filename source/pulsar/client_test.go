@@ -22,43 +22,41 @@ func (c *optionsClient) Subscribe(o pulsar.ConsumerOptions) (pulsar.Consumer, er
 // The fake broker stands in front of these options: a consumer that attaches again by itself, mixes up a later lock with the one it
 // lost, or leaves acknowledgements unconfirmed, would pass every other test.
 func TestConsumerOfTheMessagesEndsWithItsConnection(t *testing.T) {
-	for _, byBatch := range []bool{false, true} {
-		c := &optionsClient{}
-		l := &library{Client: c, cfg: Config{BatchIndexAcks: byBatch, ReceiverQueueSize: 7}}
-		if _, err := l.attach(attachment{topic: topic0, subscription: "billing", name: "a"}); err != nil {
-			t.Fatal(err)
-		}
-		o := c.got
-		if o.MaxReconnectToBroker == nil || *o.MaxReconnectToBroker != 0 {
-			t.Errorf("MaxReconnectToBroker is %v, want 0: another may have had the lock meanwhile", o.MaxReconnectToBroker)
-		}
-		if o.BackOffPolicyFunc == nil || o.BackOffPolicyFunc().Next() < 24*time.Hour {
-			t.Error("GetLastMessageIDs is tried again, which never returns when the consumer was closed meanwhile")
-		}
-		if o.Type != pulsar.Exclusive {
-			t.Errorf("Type is %v, want Exclusive: it is the lock", o.Type)
-		}
-		if !o.AckWithResponse {
-			t.Error("AckWithResponse is off: a refused acknowledgement would count as confirmed")
-		}
-		if o.EnableBatchIndexAcknowledgment != byBatch {
-			t.Errorf("EnableBatchIndexAcknowledgment is %t, want %t", o.EnableBatchIndexAcknowledgment, byBatch)
-		}
-		if o.Decryption == nil || o.Decryption.ConsumerCryptoFailureAction != crypto.ConsumerCryptoFailureActionConsume {
-			t.Error("a message that cannot be decrypted is kept back: later ones would come before it")
-		}
-		if o.MaxPendingChunkedMessage >= 0 {
-			t.Errorf("MaxPendingChunkedMessage is %d: above it the oldest would be dropped", o.MaxPendingChunkedMessage)
-		}
-		if o.ReceiverQueueSize != 7 || cap(o.MessageChannel) != channelSize {
-			t.Errorf("%d messages are asked for ahead and %d held, Prefetch says 7 and %d", o.ReceiverQueueSize, cap(o.MessageChannel), channelSize)
-		}
-		if o.Topic != topic0 || o.SubscriptionName != "billing" || o.Name != "a" {
-			t.Errorf("%s attaches to %s with the subscription %s", o.Name, o.Topic, o.SubscriptionName)
-		}
-		if o.NackRedeliveryDelay != 0 || o.DLQ != nil || o.RetryEnable {
-			t.Error("the library is asked to bring messages again out of order")
-		}
+	c := &optionsClient{}
+	l := &library{Client: c, cfg: Config{ReceiverQueueSize: 7}}
+	if _, err := l.attach(attachment{topic: topic0, subscription: "billing", name: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	o := c.got
+	if o.MaxReconnectToBroker == nil || *o.MaxReconnectToBroker != 0 {
+		t.Errorf("MaxReconnectToBroker is %v, want 0: another may have had the lock meanwhile", o.MaxReconnectToBroker)
+	}
+	if o.BackOffPolicyFunc == nil || o.BackOffPolicyFunc().Next() < 24*time.Hour {
+		t.Error("GetLastMessageIDs is tried again, which never returns when the consumer was closed meanwhile")
+	}
+	if o.Type != pulsar.Exclusive {
+		t.Errorf("Type is %v, want Exclusive: it is the lock", o.Type)
+	}
+	if !o.AckWithResponse {
+		t.Error("AckWithResponse is off: a refused acknowledgement would count as confirmed")
+	}
+	if o.EnableBatchIndexAcknowledgment {
+		t.Error("EnableBatchIndexAcknowledgment is on: brokers can forget acknowledgements inside a batch and keep later ones")
+	}
+	if o.Decryption == nil || o.Decryption.ConsumerCryptoFailureAction != crypto.ConsumerCryptoFailureActionConsume {
+		t.Error("a message that cannot be decrypted is kept back: later ones would come before it")
+	}
+	if o.MaxPendingChunkedMessage >= 0 {
+		t.Errorf("MaxPendingChunkedMessage is %d: above it the oldest would be dropped", o.MaxPendingChunkedMessage)
+	}
+	if o.ReceiverQueueSize != 7 || cap(o.MessageChannel) != channelSize {
+		t.Errorf("%d messages are asked for ahead and %d held, Prefetch says 7 and %d", o.ReceiverQueueSize, cap(o.MessageChannel), channelSize)
+	}
+	if o.Topic != topic0 || o.SubscriptionName != "billing" || o.Name != "a" {
+		t.Errorf("%s attaches to %s with the subscription %s", o.Name, o.Topic, o.SubscriptionName)
+	}
+	if o.NackRedeliveryDelay != 0 || o.DLQ != nil || o.RetryEnable {
+		t.Error("the library is asked to bring messages again out of order")
 	}
 }
 

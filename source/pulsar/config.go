@@ -65,14 +65,9 @@ type Config struct {
 	Start Start
 	// Offsets is what messages are numbered by. Default: OffsetsAuto.
 	Offsets Offsets
-	// BatchIndexAcks acknowledges single messages of a batch, so that a restart hands out again only those of them that
-	// were not settled. It needs acknowledgmentAtBatchIndexLevelEnabled on the brokers; without it, and when a topic is
-	// unloaded, these acknowledgements are forgotten in silence, and after a crash settled messages of a batch can come
-	// again behind later ones of their key. Default: false, a batch is acknowledged when all of it is settled, and
-	// nothing above a batch that is settled in part.
-	BatchIndexAcks bool
-	// Store keeps the progress beside the brokers: exact whatever the batches, and fenced by epochs, which the brokers
-	// have not. It is of one cluster, see Cluster. Default: nil, the subscription's acknowledgements are the progress.
+	// Store keeps the progress beside the brokers: exact for batches too, and fenced by epochs, which brokers do not have.
+	// It belongs to one cluster, see Cluster. Default: nil, the subscription's acknowledgements are the progress: a batch
+	// is acknowledged when all of it is settled, and nothing above a batch that is settled in part.
 	Store commit.Store
 	// Cluster names the brokers in what Store keeps: progress of a cluster of another name is not used, the partition begins
 	// where its subscription stands. All processes give the same, and another one when the brokers have lost their data.

@@ -28,6 +28,44 @@ import (
 
 var _ source.Prefetcher = (*Partition)(nil)
 
+func TestCommitIsRefusedAfterReleaseAndWhenItGoesBack(t *testing.T) {
+	for _, store := range []*memStore{nil, newMemStore()} {
+		inBubble(t, func(w world) {
+			t, b := w.t, w.b
+			cfg := Config{}
+			if store != nil {
+				cfg.Store = store
+			}
+			p := join(t, b, cfg, "orders").accept()
+			for _, msg := range numbered(0, 6) {
+				b.produce(topic0, msg)
+			}
+			msgs := read(t, p, 6)
+			settle(t, p, msgs[4].Offset)
+			commits := func(frontier int64) error {
+				_, err := p.Commit(soon(t), &commit.Progress{Epoch: p.ID().Epoch, Frontier: frontier})
+				return err
+			}
+			if err := commits(msgs[3].Offset); err == nil || errors.Is(err, commit.ErrFenced) {
+				t.Errorf("commit of message 3 after 4 = %v, want an error that is not ErrFenced", err)
+			}
+			time.Sleep(second)
+			if err := p.Release(soon(t)); err != nil {
+				t.Error(err)
+			}
+			if err := commits(msgs[5].Offset); !errors.Is(err, commit.ErrFenced) {
+				t.Errorf("commit after Release = %v, want ErrFenced", err)
+			}
+			if got := b.unacked(topic0); len(got) != 2 {
+				t.Errorf("not acknowledged are %v, want 4 and 5", got)
+			}
+			if store != nil && store.at("orders", 0).Frontier != msgs[4].Offset {
+				t.Errorf("stored is %+v, want frontier %d", store.at("orders", 0), msgs[4].Offset)
+			}
+		})
+	}
+}
+
 func TestOwnershipEndsWithItsConnection(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
@@ -156,7 +194,7 @@ func TestNothingIsAcknowledgedOnceTheConnectionHasGone(t *testing.T) {
 	for name, answer := range map[string]error{"the request under way is confirmed": nil, "the request under way fails": errFakeDown} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h := newHanded(false, &commit.Progress{})
+				h := newHanded(&commit.Progress{})
 				for n := range int64(5) {
 					h.take(&testID{ledger: 11, entry: n, size: 1}, n)
 				}

@@ -64,15 +64,13 @@ func fakeEnv(b *fakeBroker, cfg Config) sourcetest.Env {
 
 func TestSourceContract(t *testing.T) {
 	for _, index := range []bool{true, false} {
-		for _, byBatch := range []bool{true, false} {
-			t.Run(fmt.Sprintf("index=%t,byBatch=%t", index, byBatch), func(t *testing.T) {
-				contract(t, func() *fakeBroker {
-					b := newFakeBroker()
-					b.index, b.batchAcks = index, byBatch
-					return b
-				}, func() Config { return Config{BatchIndexAcks: byBatch} })
-			})
-		}
+		t.Run(fmt.Sprintf("index=%t", index), func(t *testing.T) {
+			contract(t, func() *fakeBroker {
+				b := newFakeBroker()
+				b.index = index
+				return b
+			}, func() Config { return Config{} })
+		})
 	}
 	t.Run("stored", func(t *testing.T) {
 		contract(t, newFakeBroker, func() Config { return Config{Store: newMemStore()} })

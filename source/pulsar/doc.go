@@ -9,8 +9,8 @@
 // subscription, named like the first with -owner behind it, and locked by an exclusive consumer on the first; see
 // Config.Alone for one process without others. Other programs must not use the same subscription.
 //
-// What comes again after a restart: batches of which not all messages were settled come whole, unless
-// Config.BatchIndexAcks or Config.Store is set, and then also everything settled above them.
+// A restart handles again every batch that was settled in part, and everything settled above the first of these. With
+// Config.Store it handles again only what was not settled. Producers that do not batch need no store.
 //
 // An ownership ends with its connection. When a topic is unloaded, a broker restarts or a connection breaks, the partition is
 // lost, its handlers are cancelled, and it is attached anew with another epoch: what was settled since the last
@@ -19,10 +19,9 @@
 // Not promised: that a process which was paused for more than a few seconds, or cut off, stops handling before another
 // one begins; the broker lets its lock go, it does not know, and its late acknowledgements are accepted, of
 // messages that it has settled. The epoch of its messages lets a store tell; without Config.Store that epoch is the
-// clock of the process that attaches, so it grows as far as the clocks agree. Nor that an acknowledgement which the broker has
-// confirmed outlives it: one that is killed forgets the newest second or so, as a whole, one that
-// unloads a topic what it confirms meanwhile, and with Config.BatchIndexAcks an unloaded topic forgets those of single
-// messages; their messages come again. A value that is absent, and one that is empty, look the same, as do keys. And
+// clock of the process that attaches, so it grows as far as the clocks agree. Nor that a confirmed acknowledgement outlives
+// the broker: a broker that is killed forgets the newest second or so, as a whole, and one that unloads a topic forgets what
+// it confirms meanwhile; their messages come again. A value that is absent, and one that is empty, look the same, as do keys. And
 // a message without value and properties that was sent outside a batch never comes: pulsar-client-go 0.19 takes it for
 // damaged, and acknowledges it before anybody sees it; producers that send such messages have to batch them, or give them a
 // property.

@@ -16,15 +16,11 @@ type entry struct {
 	size          int32 // messages in it
 	single        bool  // not a batch
 	chunked       bool  // one message in several entries, of which this is the last
-	closed        bool  // nothing more of it will come
+	closed        bool  // nothing more of it will come: its last message has come, or one of a later entry
 	acked         bool  // confirmed as a whole
 	count         int32 // messages handed out
 	id            pulsar.MessageID
-
-	// Of batches alone, by index.
-	out []uint64           // handed out
-	ids []pulsar.MessageID // where single messages of a batch are acknowledged
-	got []uint64           // confirmed one by one
+	out           []uint64 // of a batch alone: bit i is set when the message with index i was handed out
 }
 
 // settledness is how much of what was handed out of an entry is settled.
@@ -36,17 +32,13 @@ const (
 	all
 )
 
-func newEntry(at position, id pulsar.MessageID, offset int64, byBatch bool) entry {
+func newEntry(at position, id pulsar.MessageID, offset int64) entry {
 	e := entry{
 		ledger: at.ledger, entry: at.entry, base: offset - int64(at.batch), size: max(id.BatchSize(), at.batch+1),
 		single: id.BatchSize() <= 1, chunked: id.BatchIdx() < 0, id: id,
 	}
 	if !e.single {
 		e.out = make([]uint64, (e.size+63)/64)
-		if byBatch {
-			e.ids = make([]pulsar.MessageID, e.size)
-			e.got = make([]uint64, (e.size+63)/64)
-		}
 	}
 	return e
 }
@@ -60,9 +52,6 @@ func (e *entry) add(i int32, id pulsar.MessageID) {
 		return
 	}
 	e.out[i/64] |= 1 << (i % 64)
-	if e.ids != nil {
-		e.ids[i] = id
-	}
 	e.closed = i == e.size-1
 }
 
@@ -81,7 +70,8 @@ func (e *entry) whole() pulsar.MessageID {
 	return pulsar.NewMessageID(e.ledger, e.entry, -1, e.id.PartitionIdx())
 }
 
-// complete tells whether all of its messages have come.
+// complete reports whether all messages of the entry were handed out. A batch lacks some where another program has
+// acknowledged single messages of it.
 func (e *entry) complete() bool { return e.single || e.count == e.size }
 
 // adjoins tells whether next is the entry behind it, with nothing between.

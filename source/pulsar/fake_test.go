@@ -19,9 +19,8 @@ import (
 // fakeBroker is a broker, and the client library in front of it, as far as the source sees them: with the faults of both
 // that a real broker shows rarely.
 type fakeBroker struct {
-	index     bool          // it numbers messages
-	batchAcks bool          // it keeps acknowledgements of single messages of a batch
-	delay     time.Duration // between a change of candidates and its word
+	index bool          // it numbers messages
+	delay time.Duration // between a change of candidates and its word
 
 	mu         sync.Mutex
 	changed    chan struct{} // closed at every change
@@ -273,9 +272,8 @@ func (b *fakeBroker) unacked(topic string) (offsets []int64) {
 
 // fakeClient is the library in one process.
 type fakeClient struct {
-	b       *fakeBroker
-	s       *Source
-	byBatch bool
+	b *fakeBroker
+	s *Source
 
 	mu        sync.Mutex
 	dead      bool
@@ -434,7 +432,6 @@ type fakeConsumer struct {
 	b            *fakeBroker
 	t            *fakeTopic
 	s            *Source
-	byBatch      bool
 	subscription string
 	ch           chan pulsar.ConsumerMessage
 	closed       chan struct{}
@@ -455,7 +452,7 @@ type fakeTracker struct{ acked []bool }
 func (c *fakeClient) attach(o attachment) (consumer, error) {
 	c.b.hangs(callAttach, nil)
 	d := &fakeConsumer{
-		b: c.b, s: c.s, byBatch: c.byBatch, subscription: o.subscription, ch: make(chan pulsar.ConsumerMessage, 10),
+		b: c.b, s: c.s, subscription: o.subscription, ch: make(chan pulsar.ConsumerMessage, 10),
 		closed: make(chan struct{}), ended: make(chan struct{}),
 	}
 	var err error
@@ -665,9 +662,6 @@ func (d *fakeConsumer) apply(ids []pulsar.MessageID) {
 			if !whole {
 				own.tracker.acked[own.batch] = true
 				whole = !slices.Contains(own.tracker.acked, false)
-				if d.byBatch && d.b.batchAcks {
-					e.acked[own.batch] = true
-				}
 			}
 			for i := range e.acked {
 				e.acked[i] = e.acked[i] || whole
@@ -751,7 +745,7 @@ func (b *fakeBroker) source(cfg Config, topics ...string) (*Source, *fakeClient,
 	if err != nil {
 		return nil, nil, err
 	}
-	c := &fakeClient{b: b, s: s, byBatch: cfg.BatchIndexAcks}
+	c := &fakeClient{b: b, s: s}
 	s.connect = func() (client, error) { return c, nil }
 	return s, c, nil
 }

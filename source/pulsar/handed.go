@@ -26,8 +26,6 @@ import (
 //
 // It is safe for concurrent use: Fetch adds, the acker asks.
 type handed struct {
-	byBatch bool // single messages of a batch are acknowledged
-
 	mu      sync.Mutex
 	opener  opener
 	entries []entry          // ascending
@@ -62,9 +60,7 @@ const (
 	remade                 // it is above, and its offset below: the topic was made again
 )
 
-func newHanded(byBatch bool, restored *commit.Progress) *handed {
-	return &handed{byBatch: byBatch, settled: restored}
-}
+func newHanded(restored *commit.Progress) *handed { return &handed{settled: restored} }
 
 // take notes that a message has come, and says what to do with it.
 func (h *handed) take(id pulsar.MessageID, offset int64) verdict {
@@ -86,28 +82,22 @@ func (h *handed) take(id pulsar.MessageID, offset int64) verdict {
 		}
 		last.closed = true
 	}
-	e := newEntry(at, id, offset, h.byBatch)
+	e := newEntry(at, id, offset)
 	e.add(at.batch, id)
 	h.entries = append(h.entries, e)
 	return fresh
 }
 
-// request is what one acknowledgement says.
+// request is one acknowledgement request. It acknowledges whole entries.
 type request struct {
-	ids   []pulsar.MessageID
-	items []item
-	more  bool // did not fit
-	held  bool // is for later: the ownership is too young
+	ids     []pulsar.MessageID
+	indexes []int // of the same entries, valid until the next confirm
+	more    bool  // some entries did not fit
+	held    bool  // some entries have to wait: the ownership is too young
 }
 
-// item is what of an entry a request acknowledges: the whole, or single messages.
-type item struct {
-	index int // of the entry, until one is confirmed
-	bits  []uint64
-}
-
-// plan returns what of p is to be acknowledged now, at most limit entries, in ascending order. What is returned is not
-// noted as confirmed. young: the broker may not have a ledger for the cursor yet. It walks the entries and the ranges ahead
+// plan returns the entries that p lets acknowledge now, at most limit, in ascending order. It does not mark them as
+// acknowledged: confirm does. young: the broker may not have a ledger for the cursor yet. It walks the entries and the ranges ahead
 // once, and ends when the request is full: Fetch waits for it.
 func (h *handed) plan(p *commit.Progress, limit int, young bool) request {
 	h.mu.Lock()
@@ -122,7 +112,6 @@ func (h *handed) plan(p *commit.Progress, limit int, young bool) request {
 		if e.acked {
 			continue
 		}
-		before := r
 		s, settled := e.settled(p, &r)
 		full := s == all
 		whole := full && e.closed
@@ -135,11 +124,12 @@ func (h *handed) plan(p *commit.Progress, limit int, young bool) request {
 			held = opener == ahead && full
 		}
 		first = false
-		// In a gap behind an entry, or within one that has come in part, is what an earlier owner has acknowledged. Such a one opens
-		// where nothing else can. (Behind the last that has come may be such, too; but waiting for it would delay every hand-over.)
+		// In a gap behind an entry, or within one that has come in part, is what an earlier owner has acknowledged; within one,
+		// another program. Such an entry opens where nothing else can. (Behind the last that has come may be such, too; but
+		// waiting for it would delay every hand-over.)
 		gap := i+1 < len(h.entries) && !e.adjoins(&h.entries[i+1])
 		last := young && opener == moves && (!whole || !e.complete() || gap)
-		opens := full && h.opener == undecided && len(q.items) == 0
+		opens := full && h.opener == undecided && len(q.ids) == 0
 		held = held || last && !opens
 		switch {
 		case s == none:
@@ -147,23 +137,20 @@ func (h *handed) plan(p *commit.Progress, limit int, young bool) request {
 		case half:
 			h.unsent(e, settled)
 			continue
-		case held && (whole || h.byBatch && !e.single):
+		case held && whole:
 			q.held = true
 			h.unsent(e, settled)
 		case whole:
-			q.add(item{index: i}, limit, e.whole())
-			held = held || last
-		case h.byBatch && !e.single:
-			bits, ids := e.open(p, before)
-			if len(ids) > 0 {
-				q.add(item{index: i, bits: bits}, limit, ids...)
+			if q.more = len(q.ids) >= limit; !q.more {
+				q.ids, q.indexes = append(q.ids, e.whole()), append(q.indexes, i)
 			}
+			held = held || last
 		default:
 			half = true
 			h.unsent(e, settled)
 		}
 	}
-	if len(q.items) > 0 {
+	if len(q.ids) > 0 {
 		h.opener = opener // even if its answer never comes
 	}
 	return q
@@ -190,44 +177,15 @@ func (e *entry) lowest() int64 {
 	return e.base
 }
 
-// open returns the messages of a batch that p settles and that are not confirmed. r is as settled wants it.
-func (e *entry) open(p *commit.Progress, r int) (bits []uint64, ids []pulsar.MessageID) {
-	for i := range e.size {
-		if !e.has(i) || e.got[i/64]&(1<<(i%64)) != 0 || !below(p, &r, e.base+int64(i)) {
-			continue
-		}
-		if bits == nil {
-			bits = make([]uint64, len(e.out))
-		}
-		bits[i/64] |= 1 << (i % 64)
-		ids = append(ids, e.ids[i])
-	}
-	return bits, ids
-}
-
-func (q *request) add(it item, limit int, ids ...pulsar.MessageID) {
-	if q.more = len(q.items) >= limit; q.more {
-		return
-	}
-	q.items = append(q.items, it)
-	q.ids = append(q.ids, ids...)
-}
-
-// confirm notes that the broker has confirmed a request, and forgets what is acknowledged, also between what is not: a blocked
-// key must not make everything behind it stay. It looks at all entries only when half of them go.
+// confirm records that the broker has confirmed a request. It also drops acknowledged entries between unacknowledged ones,
+// so that a blocked key does not keep everything behind it in memory. It walks all entries only when half of them can go.
 func (h *handed) confirm(q request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, it := range q.items {
-		e := &h.entries[it.index]
-		if it.bits == nil {
-			e.acked = true
-			h.spent++
-		}
-		for w := range it.bits {
-			e.got[w] |= it.bits[w]
-		}
+	for _, i := range q.indexes {
+		h.entries[i].acked = true
 	}
+	h.spent += len(q.indexes)
 	if 2*h.spent < len(h.entries) {
 		return
 	}

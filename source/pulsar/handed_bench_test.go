@@ -7,16 +7,15 @@ import (
 	"github.com/keystrand/keystrand/commit"
 )
 
-// halfBatches returns n batches of two messages of which the second is settled, and confirmed.
+// halfBatches returns n batches of two messages of which the second is settled.
 func halfBatches(n int) (*handed, *commit.Progress) {
-	h, p := newHanded(true, &commit.Progress{}), &commit.Progress{}
+	h, p := newHanded(&commit.Progress{}), &commit.Progress{}
 	for i := range n {
 		for k := range 2 {
 			h.take(&testID{ledger: 1, entry: int64(i), batch: int32(k), size: 2}, int64(2*i+k))
 		}
 		p.Ahead = append(p.Ahead, commit.Range{From: int64(2*i + 1), To: int64(2*i + 2)})
 	}
-	h.confirm(h.plan(p, 1<<30, false))
 	return h, p
 }
 

@@ -15,7 +15,7 @@ func singles(h *handed, first, n int64) {
 
 // A key that is blocked holds the frontier for as long as an operator lets it, and everything else goes on.
 func TestWhatIsAcknowledgedBehindABlockedKeyTakesNoMemory(t *testing.T) {
-	h := newHanded(false, &commit.Progress{})
+	h := newHanded(&commit.Progress{})
 	const rounds, each = 200, 100
 	singles(h, 0, 1)
 	for round := range int64(rounds) {
@@ -34,7 +34,7 @@ func TestWhatIsAcknowledgedBehindABlockedKeyTakesNoMemory(t *testing.T) {
 
 // What does not fit into a request is looked at when its turn comes, not each time.
 func TestRequestCostsWhatItSays(t *testing.T) {
-	h := newHanded(false, &commit.Progress{})
+	h := newHanded(&commit.Progress{})
 	singles(h, 0, 5000)
 	p := &commit.Progress{Frontier: 5000}
 	if n := testing.AllocsPerRun(10, func() { h.plan(p, 10, false) }); n > 500 { // others of the process count, too
@@ -44,7 +44,7 @@ func TestRequestCostsWhatItSays(t *testing.T) {
 
 // Between entries that do not adjoin is what an earlier owner has acknowledged. To move the cursor over it could lose that, too.
 func TestFirstRequestsDoNotMoveTheCursorOverAGap(t *testing.T) {
-	h := newHanded(false, &commit.Progress{})
+	h := newHanded(&commit.Progress{})
 	singles(h, 0, 2)
 	singles(h, 3, 2)
 	p := &commit.Progress{Frontier: 5}
@@ -61,18 +61,16 @@ func TestFirstRequestsDoNotMoveTheCursorOverAGap(t *testing.T) {
 	}
 }
 
-// The same within a batch of which messages are missing.
-func TestFirstRequestsDoNotMoveTheCursorOverABatchThatAnEarlierOwnerBegan(t *testing.T) {
-	for _, byBatch := range []bool{false, true} {
-		h := newHanded(byBatch, &commit.Progress{})
-		singles(h, 0, 1)
-		for i := range int32(2) {
-			h.take(&testID{ledger: 1, entry: 1, batch: 1 + i, size: 3}, 2+int64(i))
-		}
-		h.take(&testID{ledger: 1, entry: 2, size: 1}, 4)
-		p := &commit.Progress{Frontier: 5}
-		if q := h.plan(p, maxRequest, true); len(q.ids) != 1 || q.ids[0].EntryID() != 0 || !q.held {
-			t.Errorf("byBatch=%t: first acknowledged are %v, held %t; want 0, and what is behind held back", byBatch, q, q.held)
-		}
+// The same within a batch that comes in part: another program has acknowledged single messages of it.
+func TestFirstRequestsDoNotMoveTheCursorOverABatchThatComesInPart(t *testing.T) {
+	h := newHanded(&commit.Progress{})
+	singles(h, 0, 1)
+	for i := range int32(2) {
+		h.take(&testID{ledger: 1, entry: 1, batch: 1 + i, size: 3}, 2+int64(i))
+	}
+	h.take(&testID{ledger: 1, entry: 2, size: 1}, 4)
+	p := &commit.Progress{Frontier: 5}
+	if q := h.plan(p, maxRequest, true); len(q.ids) != 1 || q.ids[0].EntryID() != 0 || !q.held {
+		t.Errorf("first acknowledged are %v, held %t; want 0, and what is behind held back", q, q.held)
 	}
 }

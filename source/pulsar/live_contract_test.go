@@ -56,7 +56,7 @@ func liveContract(t *testing.T, want func(sourcetest.Case) bool) {
 		broker func(*testing.T) live
 		change func(*Config)
 	}{
-		{"everything on", liveBroker, func(c *Config) { c.BatchIndexAcks = true }},
+		{"numbered messages", liveBroker, func(*Config) {}},
 		{"as brokers come", liveDefault, func(*Config) {}},
 		{"with a store", liveDefault, func(c *Config) { c.Store = newMemStore() }},
 	} {

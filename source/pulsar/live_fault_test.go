@@ -468,7 +468,7 @@ func TestLiveMessagesOfAllKinds(t *testing.T) {
 
 // Soak: the topic is unloaded and terminated under its owner.
 func TestSoakTopicIsUnloadedAndTerminated(t *testing.T) {
-	for name, broker := range map[string]func(*testing.T) live{"everything on": liveBroker, "as brokers come": liveDefault} {
+	for name, broker := range map[string]func(*testing.T) live{"numbered messages": liveBroker, "as brokers come": liveDefault} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := broker(t)

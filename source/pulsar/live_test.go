@@ -31,13 +31,13 @@ func liveEnv(tb testing.TB, name, service string) string {
 	return v
 }
 
-// liveBroker is a broker with everything switched on that the source can use.
+// liveBroker is a broker that numbers messages. It also keeps acknowledgements inside batches, which the source never sends.
 func liveBroker(t *testing.T) live {
 	t.Helper()
 	return liveAt(t, "KEYSTRAND_PULSAR", "pulsar")
 }
 
-// liveDefault is a broker as it comes: it gives no index, and ignores acknowledgements within a batch.
+// liveDefault is a broker with default settings: it does not number messages.
 func liveDefault(t *testing.T) live {
 	t.Helper()
 	return liveAt(t, "KEYSTRAND_PULSAR_DEFAULT", "pulsar-default")

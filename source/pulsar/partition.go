@@ -55,7 +55,7 @@ type Partition struct {
 
 func newPartition(c *contender, id source.ID, cons consumer, restored *commit.Progress) *Partition {
 	s := c.s
-	h := newHanded(s.cfg.BatchIndexAcks, &commit.Progress{Frontier: restored.Frontier})
+	h := newHanded(&commit.Progress{Frontier: restored.Frontier})
 	after, skips := s.cfg.Start.skips(id.Stream, id.Partition)
 	return &Partition{
 		after: after, skips: skips,

@@ -97,7 +97,7 @@ func TestPipelineStopsAndGoesOnWithoutReplays(t *testing.T) {
 }
 
 func TestLivePipelineStopsAndGoesOnWithoutReplays(t *testing.T) {
-	for name, broker := range map[string]func(*testing.T) live{"everything on": liveBroker, "as brokers come": liveDefault} {
+	for name, broker := range map[string]func(*testing.T) live{"numbered messages": liveBroker, "as brokers come": liveDefault} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := broker(t)

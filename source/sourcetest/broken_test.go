@@ -332,12 +332,6 @@ func TestCasesFail(t *testing.T) {
 				}
 			}
 		}},
-		{"stores whatever it is given", "CommitNeverGoesBack", restoring(func(p *brokenPartition, all *shared) {
-			if last, _ := all.restored(p.id.Partition); last != nil {
-				p.restored.Frontier = last.Frontier
-			}
-		})},
-		{"stores after Release", "CommitAfterReleaseIsFenced", func(s *broken, _ *shared) { deaf(s) }},
 		{"begins its epochs again", "EpochGrows", func(s *broken, _ *shared) {
 			s.wrap = func(p *brokenPartition) {
 				p.id.Epoch = 1

@@ -36,6 +36,9 @@ type Env struct {
 	// Lose takes a partition, or all, from a member that goes on, as when its session expires. Nil: this log cannot.
 	Lose func(src source.Source, id source.ID) error
 
+	// Alone reports that partitions never move between members: one member at a time owns all of them, and the next one joins
+	// after it has left or crashed. Cases that need two members at once are skipped. Default: false.
+	Alone bool
 	// Withholds: the log itself never sends again what is settled, so the progress that a source restores is empty. What
 	// was committed shows in what the next owner fetches.
 	Withholds bool
@@ -83,6 +86,11 @@ type MissingError struct{ Capability string }
 // Error names what is missing.
 func (e *MissingError) Error() string {
 	return "sourcetest: not tested, because there is no " + e.Capability
+}
+
+// needTwo returns a MissingError if only one member at a time can own partitions.
+func (e Env) needTwo() error {
+	return need(!e.Alone, "second member at the same time (Env.Alone is set)")
 }
 
 // need returns a MissingError unless there is what a case needs.

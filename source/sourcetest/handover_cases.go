@@ -26,6 +26,9 @@ func handoverCases() []Case {
 
 // two joins a member that holds everything, then a second one, and waits until something is asked back.
 func (h *harness) two(ctx context.Context) (all []*holding, asked *holding, leave source.Leave, err error) {
+	if err := h.env.needTwo(); err != nil {
+		return nil, nil, source.Leave{}, err
+	}
 	a, err := h.join(ctx)
 	if err != nil {
 		return nil, nil, source.Leave{}, err
@@ -82,6 +85,9 @@ func askedBackBeforeLost(ctx context.Context, h *harness) error {
 }
 
 func leavingFetchReturnsErrLeaving(ctx context.Context, h *harness) error {
+	if err := h.env.needTwo(); err != nil {
+		return err
+	}
 	_, all, err := h.joinAlone(ctx)
 	if err != nil {
 		return err
@@ -190,6 +196,9 @@ func noAcceptBeforeReleaseBySameMember(ctx context.Context, h *harness) error {
 }
 
 func everythingComesOverHandOvers(ctx context.Context, h *harness) error {
+	if err := h.env.needTwo(); err != nil {
+		return err
+	}
 	const total, batch = 60, 5
 	read := make([]int, min(3, h.env.Partitions)) // by partition; a few are enough
 	for p := range read {
@@ -341,6 +350,9 @@ func lostCancelsAtOnce(ctx context.Context, h *harness) error {
 }
 
 func oldEpochIsFenced(ctx context.Context, h *harness) error {
+	if err := h.env.needTwo(); err != nil {
+		return err
+	}
 	n, err := h.losing(ctx)
 	if err != nil {
 		return err

@@ -227,7 +227,7 @@ func (h *harness) accepted(n *holding) {
 
 // find waits for an ownership that the case can take and that fits. ended, if not nil, ends the waiting.
 func (h *harness) find(ctx context.Context, ended <-chan struct{}, fits func(*holding) bool) (*holding, error) {
-	for {
+	for over := false; ; {
 		h.mu.Lock()
 		changed, all := h.changed, h.all
 		h.mu.Unlock()
@@ -236,10 +236,13 @@ func (h *harness) find(ctx context.Context, ended <-chan struct{}, fits func(*ho
 				return n, nil
 			}
 		}
+		if over {
+			return nil, errors.New("its Accept has returned")
+		}
 		select {
 		case <-changed:
 		case <-ended:
-			return nil, errors.New("its Accept has returned")
+			over = true // look once more: the last partition may have come just before
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 
 	"github.com/keystrand/keystrand/source"
@@ -16,7 +17,7 @@ type member struct {
 	number int
 	src    source.Source
 	cancel context.CancelCauseFunc
-	ended  chan struct{} // closed when Accept has returned its error
+	ended  chan struct{} // closed when Accept, and then Stop, have returned
 	wg     sync.WaitGroup
 
 	crashed bool // guarded by the harness's mu
@@ -45,6 +46,9 @@ func (m *member) start(ctx context.Context) {
 				m.mu.Lock()
 				m.err = err
 				m.mu.Unlock()
+				if s, ok := m.src.(source.Stopper); ok && !errors.Is(err, io.EOF) {
+					s.Stop() // from the goroutine of Accept, as the contract says
+				}
 				return
 			}
 			m.accepted(ctx, p)
@@ -111,7 +115,7 @@ func (m *member) stopAccepting(ctx context.Context) error {
 	}
 }
 
-// leave stops accepting, says so, releases what is held and closes. A second call does nothing.
+// leave stops accepting, releases what is held and closes. A second call does nothing.
 func (m *member) leave(ctx context.Context) error {
 	m.mu.Lock()
 	already := m.left
@@ -122,9 +126,6 @@ func (m *member) leave(ctx context.Context) error {
 	}
 	if err := m.stopAccepting(ctx); err != nil {
 		return err
-	}
-	if s, ok := m.src.(source.Stopper); ok {
-		s.Stop()
 	}
 	var errs []error
 	for _, n := range m.held() {

@@ -80,8 +80,10 @@ pulsar_conf() { # pulsar_conf NAME
 	pulsar | pulsar-tls)
 		cat <<-P
 
-			# What a source may make use of and brokers have off: acks inside a batch, and Message.Index.
+			# Acks inside a batch, which brokers have off as they come: other programs on a cluster can need them.
 			acknowledgmentAtBatchIndexLevelEnabled=true
+
+			# Message.Index, which the source uses and brokers have off as they come.
 			brokerEntryMetadataInterceptors=org.apache.pulsar.common.intercept.AppendIndexMetadataInterceptor,org.apache.pulsar.common.intercept.AppendBrokerTimestampMetadataInterceptor
 			exposingBrokerEntryMetadataToClientEnabled=true
 
