@@ -21,7 +21,7 @@ import (
 // The model is an outlet as dumb as can be: one list of outputs in the order of Add, searched from the front for each
 // question. It is told what the real one writes and how outputs end, and objects.
 
-const modelLanes = 6
+const modelLanes = 4
 
 type modelOutput struct {
 	o      *Output[*modelOutput]
