@@ -146,3 +146,27 @@ func TestNothingRunsAgainAfterAFence(t *testing.T) {
 		})
 	}
 }
+
+// Items that were to run one a turn are dropped by a fence while the first of them runs.
+func TestNothingRunsSinglyAfterAFence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		returns := make(chan struct{})
+		run := once(map[string]Result{"a": {Single: 3}})
+		first := true
+		w, q := newWaits(t, 1, 4, func(t *Turn[string]) Result {
+			if !first {
+				<-returns
+			}
+			first = false
+			return run(t)
+		})
+		w.submit(t, q, "k: a", "k: b", "k: c")
+		w.want(t, "a+b+c a", "", "")
+		q.Fence(w.drop)
+		next := w.e.Open(ID{}, nil)
+		w.submit(t, next, "k: 1", "k: 2", "k: 3")
+		close(returns)
+		w.want(t, "1+2+3", "a 1 2 3", "b c")
+		w.close(t)
+	})
+}
