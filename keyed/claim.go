@@ -52,7 +52,6 @@ func (e *Executor[T]) takeLocked(w *worker[T], l *lane[T], since uint32) {
 	en := &w.entries[len(w.entries)-1] // filled in place: a copy of what was written a moment ago stalls the processor
 	q := l.table.queue
 	en.lane, en.queue, en.since, en.n, en.told = l, q, since, 1, false
-	en.key, en.flags = l.key, l.flags
 	q.turns++
 	l.state, l.at, l.taken = Running, uint32(w.number), 1
 	switch {

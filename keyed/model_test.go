@@ -238,8 +238,9 @@ func (m *model) run(t *Turn[*modelItem]) Result {
 		}
 		m.again[mq.id][first.keys[0]] = 0
 	}
-	if named := slices.Sorted(slices.Values(t.Lanes)); first.barrier != t.Barrier || !first.named && len(named) > 0 || first.named && !slices.Equal(named, first.keys) {
-		m.objectLocked("a turn of %v has the lanes %q, barrier %v", first.keys, t.Lanes, t.Barrier)
+	names, isBarrier := t.Lanes()
+	if named := slices.Sorted(slices.Values(names)); first.barrier != isBarrier || !first.named && len(named) > 0 || first.named && !slices.Equal(named, first.keys) {
+		m.objectLocked("a turn of %v has the lanes %q, barrier %v", first.keys, names, isBarrier)
 	}
 	for _, p := range t.Items {
 		x := *p

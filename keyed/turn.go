@@ -13,13 +13,6 @@ type Turn[T any] struct {
 	// Items are the turn's items, oldest first; at least one, at most Config.MaxTurn.
 	Items []*T
 
-	// Lanes are the names of the lanes that the turn runs for: one, several for an item of several lanes, none for an
-	// unordered item or a barrier. They belong to the worker as Items do.
-	Lanes []string
-
-	// Barrier reports whether the item is a barrier.
-	Barrier bool
-
 	// Await, if Run sets it, makes the lane wait: what Result.Done says leaves, and the rest stays until
 	// [Executor.Complete]; Park, Hold and Again of the turn's own Result are ignored. Without items left in the lane it
 	// has no effect, and the token must not be completed.
@@ -28,7 +21,8 @@ type Turn[T any] struct {
 	// Scratch is the worker's own: what a turn leaves there its next turn finds. It is never shared.
 	Scratch *any
 
-	lane [1]string // Lanes of most turns
+	entry *entry[T]
+	names []string // what Lanes has returned last
 }
 
 // Result is what a turn came to. The zero Result runs the same items again as soon as the lane is next.
@@ -52,21 +46,25 @@ type Result struct {
 	Again int
 }
 
-// name says whose turn it is.
-func (t *Turn[T]) name(en *entry[T]) {
-	t.Barrier = en.flags&flagBarrier != 0
-	switch {
-	case en.first.multi != nil:
-		t.Lanes = en.first.multi.keys
-	case en.flags&flagUnordered != 0:
-		t.Lanes = nil
-	default:
-		t.lane[0] = en.key
-		t.Lanes = t.lane[:]
+// Lanes returns the names of the lanes that the turn runs for: one, several for an item of several lanes, none for an
+// unordered item or a barrier; and whether it is a barrier. It takes the executor's lock for a moment: few turns need their
+// names. It is for the Run and the Exited of the turn; the names belong to the worker as Items do.
+func (t *Turn[T]) Lanes() (names []string, isBarrier bool) {
+	e, l := t.Queue.e, t.entry.lane
+	t.names = t.names[:0]
+	e.mu.Lock()
+	defer e.unlock()
+	switch m := t.entry.first.multi; {
+	case m != nil:
+		t.names = append(t.names, m.keys...)
+	case !l.has(flagUnordered):
+		t.names = append(t.names, l.key)
 	}
+	return t.names, l.has(flagBarrier)
 }
 
 // forget keeps nothing of the last turn alive while its worker sleeps.
 func (t *Turn[T]) forget() {
-	t.Queue, t.Lanes, t.Await, t.lane[0] = nil, nil, nil, ""
+	clear(t.names[:cap(t.names)])
+	t.Queue, t.Await, t.entry = nil, nil, nil
 }

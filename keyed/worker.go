@@ -60,7 +60,6 @@ type entry[T any] struct {
 	lane   *lane[T]
 	queue  *Queue[T]
 	first  *node[T] // of the chain of items taken
-	key    string   // of the lane, where it is the only one
 	n      int32
 	since  uint32 // the lane was ready
 	done   int32  // of the result, as are the next four
@@ -69,8 +68,7 @@ type entry[T any] struct {
 	park   int64
 	token  *Token[T]
 	hold   bool
-	told   bool  // Finish was called
-	flags  uint8 // of the lane
+	told   bool // Finish was called
 }
 
 func (e *Executor[T]) newWorkerLocked() *worker[T] {
@@ -195,8 +193,7 @@ func (e *Executor[T]) run(w *worker[T]) {
 		for n, p := en.n, en.first; n > 0; n, p = n-1, p.next {
 			w.items = append(w.items, &p.item)
 		}
-		w.turn.Queue, w.turn.Items, w.turn.Await = en.queue, w.items, nil
-		w.turn.name(en)
+		w.turn.Queue, w.turn.Items, w.turn.Await, w.turn.entry = en.queue, w.items, nil, en
 		w.inRun = true
 		r := e.cfg.Run(&w.turn)
 		w.inRun = false

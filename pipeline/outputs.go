@@ -72,11 +72,11 @@ func (p *Pipeline) write(pt *partition, t *keyed.Turn[item], c *keystrand.Call) 
 	}
 	it := t.Items[0]
 	o := newOutput(pt, it, slices.Clone(c.Emitted())...)
-	o.All = t.Barrier
-	if len(t.Lanes) == 0 {
+	var lanes []string
+	if lanes, o.All = t.Lanes(); len(lanes) == 0 {
 		o.Lane = maphash.Comparable(p.seed, it.number) // it has a lane of its own
 	}
-	for i, lane := range t.Lanes {
+	for i, lane := range lanes {
 		if hash := maphash.String(p.seed, lane); i == 0 {
 			o.Lane, o.Value.lane, o.Value.named = hash, keystrand.Lane(lane), true
 		} else {

@@ -206,8 +206,8 @@ func (it *item) unpin() {
 // logAbout logs what became of a message that was not handled. It names the key as [Pipeline.Resume] takes it.
 func (pt *partition) logAbout(level slog.Level, t *keyed.Turn[item], it *item, became string, err error) {
 	key := ""
-	if len(t.Lanes) > 0 {
-		key = keystrand.Lane(t.Lanes[0]).String()
+	if lanes, _ := t.Lanes(); len(lanes) > 0 {
+		key = keystrand.Lane(lanes[0]).String()
 	}
 	pt.log.LogAttrs(context.WithoutCancel(pt.ctx), level, "message not handled",
 		slog.String("became", became), slog.Int64("offset", it.Offset), slog.String("key", key), slog.Int("attempt", int(it.Attempt)), slog.Any("error", err))
