@@ -45,7 +45,7 @@ func orderPerKey(ctx context.Context, env *Env) error {
 func nothingToWrite(ctx context.Context, env *Env) error {
 	return env.with(func(w sink.Writer) error {
 		if err := w.Write(ctx, nil); err != nil {
-			return fmt.Errorf("nothing written: %w", err)
+			return fmt.Errorf("write without messages: %w", err)
 		}
 		return nil
 	})
@@ -83,7 +83,7 @@ func contentIsKept(ctx context.Context, env *Env) error {
 		}
 		for i := range want {
 			if !slices.ContainsFunc(got, func(m keystrand.Message) bool { return env.same(&m, &want[i]) }) {
-				return fmt.Errorf("message %d is not stored as it was written: key %q value %q headers %v time %v; stored are %+v",
+				return fmt.Errorf("message %d is not stored as written: key %q value %q headers %v time %v; stored: %+v",
 					i, want[i].Key, want[i].Value, want[i].Headers, want[i].Time, got)
 			}
 		}
@@ -156,10 +156,10 @@ func tooLargeIsPermanentAndAlone(ctx context.Context, env *Env) error {
 		err := w.Write(ctx, ms)
 		p, ok := errors.AsType[*sink.PartialError](err)
 		if !ok || len(p.Errs) != len(ms) {
-			return fmt.Errorf("want a *PartialError with %d entries, got: %w", len(ms), err)
+			return fmt.Errorf("write with a message that is too large: want a *PartialError with %d entries, got: %w", len(ms), err)
 		}
 		if o, _ := keystrand.OutcomeOf(p.Errs[large]); o != keystrand.OutcomePermanent {
-			return fmt.Errorf("the large message has the outcome %v, want %v: %w", o, keystrand.OutcomePermanent, p.Errs[large])
+			return fmt.Errorf("the error of the large message has the outcome %v, want %v: %w", o, keystrand.OutcomePermanent, p.Errs[large])
 		}
 		var durable, behind []keystrand.Message
 		for i, err := range p.Errs {
@@ -167,20 +167,20 @@ func tooLargeIsPermanentAndAlone(ctx context.Context, env *Env) error {
 			case i == large:
 			case string(ms[i].Key) == "b" && i > large:
 				if err == nil {
-					return fmt.Errorf("message %d of the same key is durable behind one that is not", i)
+					return fmt.Errorf("message %d is reported durable behind the large message of its key", i)
 				}
 				if o, _ := keystrand.OutcomeOf(err); o == keystrand.OutcomePermanent {
-					return fmt.Errorf("message %d, behind the large one, is blamed too: %w", i, err)
+					return fmt.Errorf("the error of message %d, behind the large message of its key, is permanent too: %w", i, err)
 				}
 				behind = append(behind, ms[i])
 			case err != nil:
-				return fmt.Errorf("message %d, of another key or before it, failed too: %w", i, err)
+				return fmt.Errorf("message %d, of another key or before the large message, failed too: %w", i, err)
 			default:
 				durable = append(durable, ms[i])
 			}
 		}
 		if err := w.Write(ctx, behind); err != nil {
-			return fmt.Errorf("what stood behind the large message, written again: %w", err)
+			return fmt.Errorf("write the messages behind the large one again: %w", err)
 		}
 		return env.holdsInOrder(ctx, append(durable, behind...), false)
 	})
@@ -199,7 +199,7 @@ func endedContextEndsWrite(ctx context.Context, env *Env) error {
 			return err
 		}
 		if len(left) == 0 {
-			return env.holds(ctx, ms) // it was faster than the end of ctx: allowed if it is true
+			return env.holds(ctx, ms) // Write may ignore the ended ctx if it is fast: then all has to be stored
 		}
 		return nil
 	})
@@ -215,7 +215,7 @@ func writeAfterEndedContextWorks(ctx context.Context, env *Env) error {
 			return err
 		}
 		if err := w.Write(ctx, left); err != nil {
-			return fmt.Errorf("after a Write whose ctx had ended: %w", err)
+			return fmt.Errorf("write after one whose ctx had ended: %w", err)
 		}
 		return env.holdsInOrder(ctx, all, true)
 	})
@@ -268,7 +268,7 @@ func closeEndsEverything(ctx context.Context, env *Env) error {
 		return err
 	}
 	if _, err := env.Sink.Open(); err == nil {
-		return errors.New("a closed sink opened another writer")
+		return errors.New("open of a closed sink: got a writer, want an error")
 	}
 	return nil
 }

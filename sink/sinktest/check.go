@@ -13,7 +13,7 @@ import (
 	"github.com/keystrand/keystrand/sink"
 )
 
-// numbered returns n messages of each key, mixed; the values count from first.
+// numbered returns n messages of each key, interleaved. Their values count from first.
 func (env *Env) numbered(keys []string, first, n int) []keystrand.Message {
 	var ms []keystrand.Message
 	for i := range n {
@@ -24,7 +24,7 @@ func (env *Env) numbered(keys []string, first, n int) []keystrand.Message {
 	return ms
 }
 
-// write returns the messages that Write did not report as durable, and an error if the report itself is wrong.
+// write calls Write and returns the messages that it did not report as durable. It returns an error if the report is wrong.
 func (env *Env) write(ctx context.Context, w sink.Writer, ms []keystrand.Message) ([]keystrand.Message, error) {
 	err := w.Write(ctx, ms)
 	if err == nil {
@@ -35,7 +35,7 @@ func (env *Env) write(ctx context.Context, w sink.Writer, ms []keystrand.Message
 		return slices.Clone(ms), nil
 	}
 	if len(p.Errs) != len(ms) {
-		return nil, fmt.Errorf("*PartialError has %d entries for %d messages", len(p.Errs), len(ms))
+		return nil, fmt.Errorf("write: got a *PartialError with %d entries for %d messages", len(p.Errs), len(ms))
 	}
 	var left []keystrand.Message
 	gap := make(map[string]bool)
@@ -50,12 +50,12 @@ func (env *Env) write(ctx context.Context, w sink.Writer, ms []keystrand.Message
 		}
 	}
 	if len(left) == 0 {
-		return nil, errors.New("*PartialError without any error in it")
+		return nil, errors.New("write: got a *PartialError without an error in it, want nil")
 	}
 	return left, nil
 }
 
-// holds tells whether all of ms are stored.
+// holds returns an error unless all of ms are stored.
 func (env *Env) holds(ctx context.Context, ms []keystrand.Message) error {
 	got, err := env.Stored(ctx)
 	if err != nil {
@@ -63,14 +63,14 @@ func (env *Env) holds(ctx context.Context, ms []keystrand.Message) error {
 	}
 	for i := range ms {
 		if !slices.ContainsFunc(got, func(m keystrand.Message) bool { return env.same(&m, &ms[i]) }) {
-			return fmt.Errorf("message %d (key %q value %q) is reported durable and not stored", i, ms[i].Key, ms[i].Value)
+			return fmt.Errorf("message %d (key %q value %q) is reported durable but not stored", i, ms[i].Key, ms[i].Value)
 		}
 	}
 	return nil
 }
 
-// holdsInOrder tells whether exactly ms are stored, those of each key in order. Where something was written again,
-// messages may stand there more than once, but none before the one in front of it was there.
+// holdsInOrder returns an error unless exactly ms are stored, those of each key in order. With again, messages may be stored
+// more than once, but none before the first copy of the message before it.
 func (env *Env) holdsInOrder(ctx context.Context, ms []keystrand.Message, again bool) error {
 	got, err := env.Stored(ctx)
 	if err != nil {
@@ -85,7 +85,7 @@ func (env *Env) holdsInOrder(ctx context.Context, ms []keystrand.Message, again 
 				seen++
 			case again && slices.Contains(values[:seen], v):
 			default:
-				return fmt.Errorf("key %q: value %q stands at place %d where it cannot be: stored %q, written %q", k, v, at, have[k], values)
+				return fmt.Errorf("key %q: value %q is out of order at place %d: stored %q, written %q", k, v, at, have[k], values)
 			}
 		}
 		if seen < len(values) {
@@ -94,7 +94,7 @@ func (env *Env) holdsInOrder(ctx context.Context, ms []keystrand.Message, again 
 	}
 	for k := range have {
 		if want[k] == nil {
-			return fmt.Errorf("key %q is stored and was never written", k)
+			return fmt.Errorf("key %q is stored but was never written", k)
 		}
 	}
 	return nil
@@ -108,7 +108,7 @@ func byKey(ms []keystrand.Message) map[string][]string {
 	return by
 }
 
-// same compares what a sink has to keep.
+// same reports whether two messages are equal in all that the sink has to keep.
 func (env *Env) same(a, b *keystrand.Message) bool {
 	if a.Stream != b.Stream || !env.sameBytes(a.Key, b.Key) || !env.sameBytes(a.Value, b.Value) {
 		return false

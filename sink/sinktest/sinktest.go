@@ -1,16 +1,16 @@
-// Package sinktest is the contract of package sink as a test suite. A sink that passes it keeps what its writers report as
-// durable, in order for each key. Every case says why it exists; every case was seen to fail with a sink that breaks it.
+// Package sinktest tests whether a sink keeps the contract of package sink. A sink that passes stores every message that its
+// writers report as durable, in order for each key. Each case gives its reason.
 //
-// A sink's own test:
+// The test of a sink:
 //
 //	func TestSinkKeepsItsContract(t *testing.T) {
 //		sinktest.Run(t, func(t *testing.T) *sinktest.Env { … })
 //	}
 //
-// The suite starts goroutines only within a case and sleeps nowhere, so the cases can run in a bubble of testing/synctest:
-// then range over [Cases] and call [Case.Test] inside it, and a goroutine that outlives the sink's Close fails the case too.
+// The suite does not sleep, and its goroutines end with their case, so each case can run in a bubble of testing/synctest:
+// range over [Cases] and call [Case.Test] in the bubble. There a goroutine that outlives Close of the sink fails the case too.
 //
-// It does not promise to find every fault: a crash of the store, for one, is the test of the sink itself.
+// The suite does not find every fault. A crash of the store, for example, needs a test beside the sink.
 package sinktest
 
 import (
@@ -23,42 +23,42 @@ import (
 	"github.com/keystrand/keystrand/sink"
 )
 
-// Env is a fresh, empty sink and the ways around it. A case uses one and closes the sink.
+// Env is a new, empty sink and what a case has to know about it. Each case needs an Env of its own and closes the sink.
 type Env struct {
-	// Sink is under test.
+	// Sink is the sink under test. Required.
 	Sink sink.Sink
-	// Stored reads, around the sink, all that is durable now: in order for each key, and for each stream and partition.
-	// Offsets and partitions may be the store's own.
+	// Stored reads all durable messages from the store, not through the sink: in order for each key, and for each stream and
+	// partition. The store may assign offsets and partitions of its own. Required.
 	Stored func(ctx context.Context) ([]keystrand.Message, error)
 
-	// Stream names where the messages go. Default: out.
+	// Stream is the stream of all messages that the suite writes. Default: out.
 	Stream string
-	// Trouble, if not nil, makes the store fail soon for a while: at least one message of the next Write should not become
-	// durable at first, and writing again should heal it. Without it the cases about failures are left out.
+	// Trouble makes the store fail for a while: in the next Write at least one message should not become durable, and writing
+	// it again should succeed in the end. Nil: the cases about failures are skipped.
 	Trouble func()
-	// MaxBytes is the size from which a value is too large for the store; 0 if there is none, and the cases about that
-	// are left out.
+	// MaxBytes is the size in bytes from which a value is too large for the store. 0: there is no limit, and the cases about it
+	// are skipped.
 	MaxBytes int
-	// NoHeaders and NoTime are for stores that keep none.
+	// NoHeaders and NoTime report that the store does not keep headers, or times. Default: false.
 	NoHeaders, NoTime bool
-	// EmptyIsNull is for stores that do not tell an empty key, value or header from none.
+	// EmptyIsNull reports that the store does not distinguish empty keys, values and headers from nil. Default: false.
 	EmptyIsNull bool
-	// HeadersAreMap is for stores that keep one header of each name, in no order.
+	// HeadersAreMap reports that the store keeps one header of each name, in any order. Default: false.
 	HeadersAreMap bool
 }
 
-// Case is one clause of the contract.
+// Case tests one clause of the contract.
 type Case struct {
 	// Name is the name of the subtest.
 	Name string
-	// Why says what a pipeline would do wrong with a sink that fails.
+	// Why says how a pipeline depends on the clause.
 	Why string
 
-	needs func(*Env) bool // nil: nothing
+	needs func(*Env) bool // reports whether the Env has what the case needs; nil: it needs nothing
 	run   func(ctx context.Context, env *Env) error
 }
 
-// Run runs every case as a subtest, each with an Env of its own.
+// Run runs every case as a subtest, each with a new Env.
 func Run(t *testing.T, newEnv func(t *testing.T) *Env) {
 	t.Helper()
 	for _, c := range Cases() {
@@ -66,7 +66,7 @@ func Run(t *testing.T, newEnv func(t *testing.T) *Env) {
 	}
 }
 
-// Test runs the case as the test t: it fails with the reason, or is skipped where the Env lacks what the case needs.
+// Test runs the case in the test t. It fails t with the reason, and skips t if the Env lacks what the case needs.
 func (c Case) Test(t *testing.T, env *Env) {
 	t.Helper()
 	err := c.Run(t.Context(), env)
@@ -74,11 +74,11 @@ func (c Case) Test(t *testing.T, env *Env) {
 		t.Skip(err)
 	}
 	if err != nil {
-		t.Errorf("%v\nwhy it counts: %s", err, c.Why)
+		t.Errorf("%v\nwhy it matters: %s", err, c.Why)
 	}
 }
 
-// Run runs the case and returns what the sink does wrong, or [ErrNotTested]. The sink is then closed, unless it failed.
+// Run runs the case and returns what the sink does wrong, or [ErrNotTested]. It closes the sink, unless the sink fails.
 func (c Case) Run(ctx context.Context, env *Env) error {
 	if env.Stream == "" {
 		env.Stream = "out"
@@ -89,73 +89,73 @@ func (c Case) Run(ctx context.Context, env *Env) error {
 	return c.run(ctx, env)
 }
 
-// ErrNotTested is what a case returns if its Env lacks what it needs.
-var ErrNotTested = errors.New("sinktest: not tested, because the environment has no Trouble or no MaxBytes")
+// ErrNotTested is the error of a case that did not run because its Env lacks Trouble or MaxBytes.
+var ErrNotTested = errors.New("sinktest: not tested: needs Env.Trouble or Env.MaxBytes")
 
-// Cases returns the suite.
+// Cases returns all cases.
 func Cases() []Case {
 	return []Case{
 		{
 			Name: "DurableWhenWritten",
-			Why:  "The input is settled, and its offset committed, as soon as Write returns nil.",
+			Why:  "When Write returns nil, the pipeline settles the input and commits its offset.",
 			run:  durableWhenWritten,
 		},
 		{
 			Name: "OrderPerKey",
-			Why:  "Outputs of one key become durable in the order of their inputs.",
+			Why:  "Outputs of one key have to become durable in the order of their inputs.",
 			run:  orderPerKey,
 		},
 		{
 			Name: "NothingToWrite",
-			Why:  "A transformer may emit nothing; that is durable at once.",
+			Why:  "A transformer may emit nothing, so Write may get no messages.",
 			run:  nothingToWrite,
 		},
 		{
 			Name: "ContentIsKept",
-			Why:  "Null and empty keys and values mean different things (a tombstone deletes), and headers carry traces.",
+			Why:  "Nil and empty keys and values differ in meaning (a nil value deletes a key), and headers carry traces.",
 			run:  contentIsKept,
 		},
 		{
 			Name: "MessagesBelongToTheCaller",
-			Why:  "The pipeline uses the slice again for the next Write, and writes from it again after a failure.",
+			Why:  "The pipeline reuses the slice for the next Write, and writes the same messages again after a failure.",
 			run:  messagesBelongToTheCaller,
 		},
 		{
 			Name:  "DurableComesBeforeTheRest",
-			Why:   "What is reported durable is never written again; if it stood behind a gap, the gap would be filled too late.",
+			Why:   "The pipeline does not write a durable message again. An earlier message of its key that was not durable would be stored behind it.",
 			needs: func(env *Env) bool { return env.Trouble != nil },
 			run:   durableComesBeforeTheRest,
 		},
 		{
 			Name:  "WritingTheRestAgainHeals",
-			Why:   "Only what failed is written again. Then all is there, and no message overtakes one of its key.",
+			Why:   "The pipeline writes only the failed messages again. Then all have to be stored, and none before an earlier one of its key.",
 			needs: func(env *Env) bool { return env.Trouble != nil },
 			run:   writingTheRestAgainHeals,
 		},
 		{
 			Name:  "TooLargeIsPermanentAndAlone",
-			Why:   "One message that can never be written must not make others fail, nor be tried for ever.",
+			Why:   "A message that can never be written must neither make others fail nor be retried for ever.",
 			needs: func(env *Env) bool { return env.MaxBytes > 0 },
 			run:   tooLargeIsPermanentAndAlone,
 		},
 		{
 			Name: "EndedContextEndsWrite",
-			Why:  "A drain has a deadline: a Write that ignores it holds up the hand-over of the partition.",
+			Why:  "A drain has a deadline. A Write that ignores it delays the hand-over of the partition.",
 			run:  endedContextEndsWrite,
 		},
 		{
 			Name: "WriteAfterEndedContextWorks",
-			Why:  "A Write that was cut short says nothing about the next one.",
+			Why:  "A Write whose ctx ended must not break the next one.",
 			run:  writeAfterEndedContextWorks,
 		},
 		{
 			Name: "WritersWorkAtOnce",
-			Why:  "A pipeline writes with several writers at the same time, each with its own lanes.",
+			Why:  "A pipeline uses several writers at the same time, each for its own lanes.",
 			run:  writersWorkAtOnce,
 		},
 		{
 			Name: "CloseEndsEverything",
-			Why:  "Run must leave nothing behind. In a bubble, a goroutine that lives on fails the test.",
+			Why:  "Run must leave no goroutine behind. In a bubble, a goroutine that outlives the sink fails the test.",
 			run:  closeEndsEverything,
 		},
 	}

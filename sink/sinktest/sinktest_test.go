@@ -18,7 +18,7 @@ const limit = 1000
 
 var errTooLarge = errors.New("too large")
 
-// newEnv is a memory sink that obeys the contract; each fault is healed by writing again.
+// newEnv returns an Env of a memory sink that keeps the contract. Writing again heals each fault.
 func newEnv() *sinktest.Env {
 	s := memory.New()
 	var mu sync.Mutex
@@ -73,7 +73,7 @@ func TestCaseWithoutItsNeedsIsNotTested(t *testing.T) {
 	}
 }
 
-// broken wraps a good writer and spoils one thing.
+// broken is a memory sink that breaks one clause.
 type broken struct {
 	sink.Sink
 
@@ -113,7 +113,7 @@ func (w brokenWriter) Write(ctx context.Context, ms []keystrand.Message) error {
 	return w.broken.write(ctx, w.Writer, ms)
 }
 
-// Each of these breaks one clause, and the case named for the clause notices.
+// Each sink breaks one clause, and the case of that name fails.
 func TestEveryCaseFailsForTheSinkThatBreaksIt(t *testing.T) {
 	type write = func(ctx context.Context, w sink.Writer, ms []keystrand.Message) error
 	for _, x := range []struct {
@@ -233,7 +233,7 @@ func changed(change func(*keystrand.Message)) func(ctx context.Context, w sink.W
 	}
 }
 
-// unordered writes each message for itself, whatever became of those before it.
+// unordered writes each message alone, even if one before it has failed.
 func unordered(ctx context.Context, w sink.Writer, ms []keystrand.Message) error {
 	res := sink.NewResult(ms)
 	for i := range ms {

@@ -14,14 +14,14 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// acceptCases are about Accept, Close and what an ownership begins with.
+// acceptCases test Accept, Close and the start of an ownership.
 func acceptCases() []Case {
 	return []Case{
-		{"AcceptReturnsEveryPartition", "a partition that nobody is given is never read, and one given twice is handled twice", acceptReturnsEveryPartition},
-		{"AcceptReturnsWhenCtxEnds", "a pipeline that stops must not wait for a partition that never comes", acceptReturnsWhenCtxEnds},
-		{"ReleaseWithoutFetch", "a pipeline that stops while it starts gives partitions back untouched", releaseWithoutFetch},
-		{"FiniteEndsWithEOF", "a backfill must end by itself, after its last message and not before", finiteEndsWithEOF},
-		{"CloseEndsGoroutines", "a process that starts and stops pipelines must not fill up with what they leave behind", closeEndsGoroutines},
+		{"AcceptReturnsEveryPartition", "A partition that no member gets is never read. One that two members get is handled twice.", acceptReturnsEveryPartition},
+		{"AcceptReturnsWhenCtxEnds", "A pipeline that stops would wait for ever for a partition that never comes.", acceptReturnsWhenCtxEnds},
+		{"ReleaseWithoutFetch", "A pipeline that stops while it starts releases partitions before it fetches from them.", releaseWithoutFetch},
+		{"FiniteEndsWithEOF", "A backfill has to end by itself, after its last message and not before.", finiteEndsWithEOF},
+		{"CloseEndsGoroutines", "A process that starts and stops many pipelines runs out of memory if each leaves goroutines behind.", closeEndsGoroutines},
 	}
 }
 
@@ -55,7 +55,7 @@ func acceptReturnsEveryPartition(ctx context.Context, h *harness) error {
 }
 
 func acceptReturnsWhenCtxEnds(ctx context.Context, h *harness) error {
-	// Once while a partition may be on its way, once while none will ever come.
+	// First with partitions to come, then when the member owns all of them.
 	src, err := h.env.Join()
 	if err != nil {
 		return err
@@ -63,7 +63,7 @@ func acceptReturnsWhenCtxEnds(ctx context.Context, h *harness) error {
 	ended, cancel := context.WithCancelCause(ctx)
 	cancel(errEnough)
 	if p, err := src.Accept(ended); !errors.Is(err, errEnough) {
-		return fmt.Errorf("accept with a ctx that has ended: %v, %w; want its cause", p, given(err))
+		return fmt.Errorf("accept with an ended ctx: got %v, %w; want the cause of the ctx", p, given(err))
 	}
 	m, err := h.joinBy(ctx, func() (source.Source, error) { return src, nil })
 	if err != nil {
@@ -76,7 +76,7 @@ func acceptReturnsWhenCtxEnds(ctx context.Context, h *harness) error {
 		return err
 	}
 	if err := m.acceptError(); !errors.Is(err, errEnough) {
-		return fmt.Errorf("the call of Accept returned %w, want the cause of its ctx", given(err))
+		return fmt.Errorf("member %d: Accept returned %w, want the cause of its ctx", m.number, given(err))
 	}
 	return nil
 }
@@ -152,15 +152,15 @@ func finiteEndsWithEOF(ctx context.Context, h *harness) error {
 	select {
 	case <-m.ended:
 	case <-ctx.Done():
-		return fmt.Errorf("the call of Accept has not returned after the last partition was read, committed and released: %w", context.Cause(ctx))
+		return fmt.Errorf("member %d: Accept has not returned since the last partition was read, committed and released: %w", m.number, context.Cause(ctx))
 	}
 	if err := m.acceptError(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("the call of Accept returned %w, want io.EOF", given(err))
+		return fmt.Errorf("member %d: Accept returned %w, want io.EOF", m.number, given(err))
 	}
 	return nil
 }
 
-// end fetches until io.EOF and accepts moves of the position, but no message.
+// end fetches until io.EOF. The position may move meanwhile, but no message may come.
 func (n *holding) end(ctx context.Context) error {
 	for {
 		b := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
@@ -169,9 +169,9 @@ func (n *holding) end(ctx context.Context) error {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
-			return fmt.Errorf("%v: fetch at the end: %w; want io.EOF", n.part.ID(), given(err))
+			return fmt.Errorf("%v: Fetch at the end returned %w, want io.EOF", n.part.ID(), err)
 		case len(b.Messages) > 0:
-			return fmt.Errorf("%v: fetch at the end brings %d messages, want io.EOF", n.part.ID(), len(b.Messages))
+			return fmt.Errorf("%v: Fetch at the end returned %d messages, want io.EOF", n.part.ID(), len(b.Messages))
 		}
 	}
 }
@@ -197,7 +197,7 @@ func closeEndsGoroutines(ctx context.Context, h *harness) error {
 		}
 		return m.leave(ctx)
 	}
-	// The first round is for what a log starts once; its goroutines may take a moment to end.
+	// The log may start some goroutines only once: the first round is not counted. Its own goroutines may take a moment to end.
 	if err := round(); err != nil {
 		return err
 	}
@@ -220,14 +220,14 @@ func closeEndsGoroutines(ctx context.Context, h *harness) error {
 			return nil
 		}
 		if err := pause(ctx, wait); err != nil {
-			return fmt.Errorf("%d members have closed and left %d goroutines behind: %w\n%s", rounds, len(now), err,
+			return fmt.Errorf("%d closed sources have left %d goroutines behind: %w\n%s", rounds, len(now), err,
 				strings.Join(slices.Collect(maps.Values(now)), "\n\n"))
 		}
 	}
 }
 
-// goroutines returns the stacks of all goroutines by the lines that name them. The number of goroutines would not do:
-// one that ends meanwhile would make up for one that is left behind.
+// goroutines returns the stacks of all goroutines, by their first lines. A number of goroutines would not be enough: one that
+// ends in the meantime would hide one that is left behind.
 func goroutines() map[string]string {
 	buf := make([]byte, 1<<16)
 	for {

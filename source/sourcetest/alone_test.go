@@ -17,7 +17,7 @@ import (
 	"github.com/keystrand/keystrand/source/sourcetest"
 )
 
-// file is a log in memory that one process at a time can open, as a file with a lock.
+// file is a log in memory that one source at a time can open, like a locked file.
 type file struct {
 	mu       sync.Mutex
 	changed  chan struct{} // closed when a message is appended
@@ -44,12 +44,12 @@ func (f *file) append(partition int32, msgs ...keystrand.Message) error {
 	return nil
 }
 
-// join opens the file, to its end now if finite.
+// join opens the file. A finite source ends where the file ends.
 func (f *file) join(finite bool) (source.Source, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.open {
-		return nil, errors.New("file: open it again after Close: another process has it open")
+		return nil, errors.New("file: open: another source has it open, close that first")
 	}
 	f.open = true
 	f.epoch++
@@ -62,7 +62,7 @@ func (f *file) misuse(format string, args ...any) {
 	f.misuses = append(f.misuses, fmt.Sprintf(format, args...))
 }
 
-// fileSource reads a file. It does not defend itself against a caller that breaks the contract: it notes the misuse.
+// fileSource reads a file. It does not defend itself against a caller that breaks the contract, but records the misuse.
 type fileSource struct {
 	f       *file
 	finite  bool
@@ -74,7 +74,7 @@ type fileSource struct {
 	closed  bool
 }
 
-// begins notes a call of Accept, Stop or Close, and returns the func that notes its end.
+// begins records a call of Accept, Stop or Close. The func that it returns records the return.
 func (s *fileSource) begins(call string) (ends func()) {
 	if s.calls.Add(1) > 1 || s.closed || call == "Accept" && (s.ended || s.stopped) || call == "Stop" && (s.ended || s.stopped) {
 		s.f.misuse("%s of a source: beside another call, or after Close, Stop or io.EOF", call)
@@ -132,7 +132,7 @@ type filePartition struct {
 	last             *commit.Progress
 }
 
-// begins notes a call of Fetch, Commit or Release, and returns the func that notes its end.
+// begins records a call of Fetch, Commit or Release. The func that it returns records the return.
 func (p *filePartition) begins(call string, others ...*atomic.Int32) (ends func()) {
 	for _, n := range others {
 		if n.Load() > 0 {
@@ -207,7 +207,7 @@ func (p *filePartition) Commit(_ context.Context, progress *commit.Progress) (co
 	return commit.Stored{Frontier: progress.Frontier}, nil
 }
 
-// The source notes what the contract asks of a caller: the suite keeps to it, too.
+// The source records calls that break the contract: the suite must not make any.
 func TestSourceOfOneMemberAtATimePassesWithoutTheCasesOfTwo(t *testing.T) {
 	skipped := []string{
 		"OffsetsAscendAndMaySkip", "PositionMovesWithoutMessages", "LagReachesZero", "RecreatedLogIsNotSkipped", "LogRecreatedUnderItsOwner",
@@ -239,7 +239,7 @@ func TestSourceOfOneMemberAtATimePassesWithoutTheCasesOfTwo(t *testing.T) {
 					t.Errorf("it is skipped: %t, want %t: %v", missing, want, err)
 				case !missing && err != nil:
 					t.Error(err)
-				case missing && joined && c.Name != "LagReachesZero": // which has to look at a partition
+				case missing && joined && c.Name != "LagReachesZero": // which has to see a partition first
 					t.Errorf("it joined a member before it said: %v", err)
 				}
 			})

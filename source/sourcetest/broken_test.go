@@ -96,11 +96,11 @@ func (p *brokenPartition) End() (int64, bool) {
 	return p.Partition.(source.Lagger).End() //nolint:errcheck // the memory source's always is one
 }
 
-// shared is what the members of one broken group have in common.
+// shared is the state that the members of one broken group share.
 type shared struct {
 	mu     sync.Mutex
-	last   map[int32]*commit.Progress // what was committed last, whether right or wrong
-	before map[int32]*commit.Progress // and the one before
+	last   map[int32]*commit.Progress // the last commit, by partition
+	before map[int32]*commit.Progress // the commit before that
 	over   chan struct{}              // closed when the test is over
 }
 
@@ -116,10 +116,10 @@ func (s *shared) restored(p int32) (last, before *commit.Progress) {
 	return s.last[p], s.before[p]
 }
 
-// TestCasesFail shows that every case can fail: for each there is a source with that very promise broken.
+// TestCasesFail shows that every case can fail: for each there is a source that breaks its promise.
 func TestCasesFail(t *testing.T) {
 	tests := []struct {
-		name   string // what is broken
+		name   string // how the source breaks its promise
 		fails  string // the case that must fail
 		breaks func(s *broken, all *shared)
 	}{
@@ -442,7 +442,7 @@ func TestCasesFail(t *testing.T) {
 	}
 }
 
-// fetched breaks what a Fetch has brought.
+// fetched breaks the batches of Fetch.
 func fetched(change func(b *source.Batch)) func(*broken, *shared) {
 	return func(s *broken, _ *shared) {
 		s.wrap = func(p *brokenPartition) {
@@ -457,7 +457,7 @@ func fetched(change func(b *source.Batch)) func(*broken, *shared) {
 	}
 }
 
-// restoring breaks what is restored, knowing what was committed.
+// restoring breaks the restored progress; all has the commits.
 func restoring(change func(p *brokenPartition, all *shared)) func(*broken, *shared) {
 	return func(s *broken, all *shared) {
 		s.wrap = func(p *brokenPartition) {
@@ -480,7 +480,7 @@ func deaf(s *broken) {
 	}
 }
 
-// leaves breaks what Leaving says.
+// leaves replaces each value of Leaving by those that say returns.
 func leaves(s *broken, all *shared, say func(*brokenPartition, source.Leave) []source.Leave) {
 	s.wrap = func(p *brokenPartition) {
 		said := make(chan source.Leave, 4)
@@ -501,7 +501,7 @@ func leaves(s *broken, all *shared, say func(*brokenPartition, source.Leave) []s
 	}
 }
 
-// early lets a partition go as soon as it is asked back, not at its Release.
+// early releases a partition when it is asked back, before its Release.
 func early(s *broken, all *shared) {
 	leaves(s, all, func(p *brokenPartition, leave source.Leave) []source.Leave {
 		_ = p.Partition.Release(context.Background())
@@ -516,7 +516,7 @@ func early(s *broken, all *shared) {
 
 const partitions = 3
 
-// newEnv makes an Env on a memory log whose sources break what they are told to.
+// newEnv makes an Env on a memory log. breaks changes each of its sources.
 func newEnv(breaks func(s *broken)) sourcetest.Env {
 	log := memory.NewLog("comments", partitions)
 	join := func() (source.Source, error) {

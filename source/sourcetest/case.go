@@ -6,17 +6,17 @@ import (
 	"testing"
 )
 
-// Case is one clause of the contract.
+// Case tests one clause of the contract.
 type Case struct {
 	// Name is the name of the subtest.
 	Name string
-	// Why says what goes wrong for users of a source that fails.
+	// Why says how a pipeline goes wrong on a source that fails the case.
 	Why string
 
 	run func(ctx context.Context, h *harness) error
 }
 
-// Run runs every case as a subtest, each with an Env of its own.
+// Run runs every case as a subtest, each with a new Env.
 func Run(t *testing.T, newEnv func(t *testing.T) Env) {
 	t.Helper()
 	for _, c := range Cases() {
@@ -24,7 +24,7 @@ func Run(t *testing.T, newEnv func(t *testing.T) Env) {
 	}
 }
 
-// Cases returns all cases, from simple to hard. Where each is to run in a bubble of its own:
+// Cases returns all cases, the simple ones first. To run each in a bubble of its own:
 //
 //	for _, c := range sourcetest.Cases() {
 //		t.Run(c.Name, func(t *testing.T) {
@@ -39,7 +39,7 @@ func Cases() []Case {
 	return append(all, handoverCases()...)
 }
 
-// Test runs the case as the test t: it fails with the reason, or is skipped where the Env lacks what the case needs.
+// Test runs the case in the test t. It fails t with the reason, and skips t if the Env lacks an ability.
 func (c Case) Test(t *testing.T, env Env) {
 	t.Helper()
 	err := c.Run(t.Context(), env)
@@ -47,12 +47,12 @@ func (c Case) Test(t *testing.T, env Env) {
 		t.Skip(missing)
 	}
 	if err != nil {
-		t.Errorf("%v\nwhy it counts: %s", err, c.Why)
+		t.Errorf("%v\nwhy it matters: %s", err, c.Why)
 	}
 }
 
-// Run runs the case and returns what the source does wrong, or a [MissingError]. All members have left when it
-// returns, unless they hang.
+// Run runs the case and returns what the source does wrong, or a [MissingError]. Before it returns, all members leave, except
+// those that hang.
 func (c Case) Run(ctx context.Context, env Env) error {
 	if err := env.validate(); err != nil {
 		return err
@@ -62,7 +62,7 @@ func (c Case) Run(ctx context.Context, env Env) error {
 	running, cancel := context.WithTimeoutCause(ctx, env.Wait, errHangs)
 	defer cancel()
 	err := c.run(running, h)
-	// A case that hangs has used its time up; its members still get theirs to leave.
+	// The members get as much time again to leave, even if the case has used up its own.
 	leaving, cancel := context.WithTimeoutCause(ctx, env.Wait, errHangs)
 	defer cancel()
 	return errors.Join(err, h.stop(leaving), h.violations())

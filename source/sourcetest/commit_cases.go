@@ -11,35 +11,35 @@ import (
 	"github.com/keystrand/keystrand/commit"
 )
 
-// commitCases are about progress: what is stored is what the next owner begins with.
+// commitCases test that the next owner begins with the committed progress.
 func commitCases() []Case {
 	return []Case{
-		{"RestoredIsWhatWasCommitted", "a frontier or range that is too far loses messages, one that is too near replays what was settled", restoredIsWhatWasCommitted},
-		{"CommitIsSeenByNextOwner", "commit after commit, the last one counts: an older one replays what was settled", commitIsSeenByNextOwner},
-		{"CommitOfManyPartitionsAtOnce", "a tick commits every partition together, and no partition may wait for one that has nothing to commit", commitOfManyPartitionsAtOnce},
-		{"EpochGrows", "a store refuses an old owner's write by its epoch: it must grow over hand-overs and over restarts of all members", epochGrows},
-		{"RecreatedLogIsNotSkipped", "a stream that was deleted and made again is another log: progress of the old one would skip its messages", recreatedLogIsNotSkipped},
-		{"LogRecreatedUnderItsOwner", "nor may an owner go on in the new log at the position it had in the old one", logRecreatedUnderItsOwner},
+		{"RestoredIsWhatWasCommitted", "A restored frontier or range that is too far loses messages. One that is too short handles settled messages again.", restoredIsWhatWasCommitted},
+		{"CommitIsSeenByNextOwner", "The last commit counts. An older one handles settled messages again.", commitIsSeenByNextOwner},
+		{"CommitOfManyPartitionsAtOnce", "A pipeline commits all partitions on a common tick. A commit must not wait for a partition that has nothing to commit.", commitOfManyPartitionsAtOnce},
+		{"EpochGrows", "A store refuses the writes of an old owner by their epoch. Epochs have to grow across hand-overs and across restarts of all members.", epochGrows},
+		{"RecreatedLogIsNotSkipped", "A stream that was deleted and made again is another log. Progress of the old log would skip its messages.", recreatedLogIsNotSkipped},
+		{"LogRecreatedUnderItsOwner", "An owner that goes on in the new log at its old position skips messages.", logRecreatedUnderItsOwner},
 	}
 }
 
-// restores checks what an ownership begins with.
+// restores checks the restored progress of an ownership.
 func (n *holding) restores(ctx context.Context, frontier int64, ahead ...commit.Range) error {
 	if n.m.h.env.Withholds {
 		return n.begins(ctx, &commit.Progress{Frontier: frontier, Ahead: ahead})
 	}
 	if r := n.part.Restored(); r.Frontier != frontier || !slices.Equal(r.Ahead, ahead) {
-		return fmt.Errorf("%v: restored are frontier %d and ranges %v, want %d and %v",
+		return fmt.Errorf("%v: restored frontier %d and ranges %v, want %d and %v",
 			n.part.ID(), r.Frontier, r.Ahead, frontier, ahead)
 	}
 	return nil
 }
 
-// begins checks by what comes first where the ownership of a log begins that withholds what is settled. What it reads for
-// that comes again in the next read.
+// begins is restores for a log that withholds settled messages: it checks the first message that comes. The next read returns
+// that message again.
 func (n *holding) begins(ctx context.Context, settled *commit.Progress) error {
 	if r := n.part.Restored(); r.Frontier != 0 || len(r.Ahead) > 0 {
-		return fmt.Errorf("%v: restored are frontier %d and ranges %v, although the log itself withholds what is settled",
+		return fmt.Errorf("%v: restored frontier %d and ranges %v, want none: Env.Withholds is set",
 			n.part.ID(), r.Frontier, r.Ahead)
 	}
 	n.settled = settled
@@ -47,7 +47,7 @@ func (n *holding) begins(ctx context.Context, settled *commit.Progress) error {
 	reading, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if !known {
-		// Nothing that was seen may come; what was not is free to, if there is any.
+		// No message that was seen before may come. Others may, if there are any.
 		timer := time.AfterFunc(n.m.h.env.Patience, func() { cancel(errEnough) })
 		defer timer.Stop()
 	}
@@ -58,7 +58,7 @@ func (n *holding) begins(ctx context.Context, settled *commit.Progress) error {
 	case err != nil:
 		return err
 	case settled.Settled(msgs[0].Offset), known && msgs[0].Offset != want:
-		return fmt.Errorf("%v: offset %d comes first, with frontier %d and ranges %v committed", n.part.ID(), msgs[0].Offset,
+		return fmt.Errorf("%v: fetched offset %d first, although frontier %d and ranges %v are committed", n.part.ID(), msgs[0].Offset,
 			settled.Frontier, settled.Ahead)
 	}
 	n.peeked = append(n.peeked, msgs...)
@@ -76,7 +76,7 @@ func restoredIsWhatWasCommitted(ctx context.Context, h *harness) error {
 	if err := n.commit(ctx, at(5), ahead...); err != nil {
 		return err
 	}
-	// Twice, because what is restored must not be lost by an owner that commits nothing.
+	// Restart twice: an owner that commits nothing must not lose the progress.
 	for range 2 {
 		if n, err = h.restart(ctx, n); err != nil {
 			return err
@@ -85,14 +85,14 @@ func restoredIsWhatWasCommitted(ctx context.Context, h *harness) error {
 			return err
 		}
 		if got := n.part.Restored().Log; got != log {
-			return fmt.Errorf("%v: the log has become %q, it was %q", n.part.ID(), got, log)
+			return fmt.Errorf("%v: restored log %q, want %q", n.part.ID(), got, log)
 		}
 	}
 	return n.replays(ctx, 5, 30)
 }
 
-// replays reads a partition of total messages and checks that every one from the n-th on comes, in order. Those that
-// the restored ranges cover may be missing: a source is free to skip what the tracker would.
+// replays reads a partition of total messages and checks that all messages with a number of at least from come, in order. The
+// source may leave out messages that the restored ranges cover.
 func (n *holding) replays(ctx context.Context, from, total int) error {
 	partition, restored := n.part.ID().Partition, n.part.Restored()
 	if n.settled != nil {
@@ -102,12 +102,12 @@ func (n *holding) replays(ctx context.Context, from, total int) error {
 	for next := from; next < total; {
 		if n.settled != nil {
 			if _, more := n.m.h.firstUnsettled(partition, position, n.settled); !more {
-				return nil // the rest is withheld
+				return nil // the log withholds the rest
 			}
 		}
 		msgs, err := n.read(ctx, 1)
 		if err != nil {
-			return fmt.Errorf("want message %d: %w", next, err)
+			return fmt.Errorf("wait for message %d: %w", next, err)
 		}
 		got := -1
 		for i := next; i < total; i++ {
@@ -120,13 +120,13 @@ func (n *holding) replays(ctx context.Context, from, total int) error {
 			return sees(msgs, partition, next)
 		}
 		if n.settled != nil && n.settled.Settled(msgs[0].Offset) {
-			return fmt.Errorf("%v: message %d came, which is settled", n.part.ID(), got)
+			return fmt.Errorf("%v: fetched message %d, which is settled", n.part.ID(), got)
 		}
 		if got > next && len(restored.Ahead) == 0 {
-			return fmt.Errorf("%v: message %d came, want message %d", n.part.ID(), got, next)
+			return fmt.Errorf("%v: fetched message %d, want message %d", n.part.ID(), got, next)
 		}
 		if got > next && !restored.Settled(msgs[0].Offset-1) {
-			return fmt.Errorf("%v: message %d came, but %d was not settled", n.part.ID(), got, got-1)
+			return fmt.Errorf("%v: fetched message %d, but %d was not settled", n.part.ID(), got, got-1)
 		}
 		next, position = got+1, msgs[0].Offset+1
 	}
@@ -180,7 +180,7 @@ func commitOfManyPartitionsAtOnce(ctx context.Context, h *harness) error {
 			return err
 		}
 	}
-	// All but the last partition, several times over.
+	// Commit all partitions but the last, several times.
 	want := make([]int64, len(all))
 	for p, n := range all {
 		want[p] = n.part.Restored().Frontier
@@ -218,7 +218,7 @@ func epochGrows(ctx context.Context, h *harness) error {
 	if err := h.produce(0, 10); err != nil {
 		return err
 	}
-	// The harness compares the epochs of every two owners of which the earlier has committed.
+	// The harness also compares the epoch of each owner with those of all earlier owners that have committed.
 	var epochs []int64
 	n, err := h.only(ctx, 0)
 	if err != nil {
@@ -240,7 +240,7 @@ func epochGrows(ctx context.Context, h *harness) error {
 		return err
 	}
 	epochs = append(epochs, n.part.ID().Epoch)
-	// The last hand-over goes to a member that has joined before the owner leaves, where there can be two.
+	// In the last hand-over the next owner joins before the old one leaves, where two members are possible.
 	old := n
 	if h.env.Alone {
 		n, err = h.restart(ctx, old)
@@ -253,13 +253,13 @@ func epochGrows(ctx context.Context, h *harness) error {
 	epochs = append(epochs, n.part.ID().Epoch)
 	for i := 1; i < len(epochs); i++ {
 		if epochs[i] <= epochs[i-1] {
-			return fmt.Errorf("the epochs of one partition are %v, want them to grow", epochs)
+			return fmt.Errorf("%s/0: the epochs are %v, want them to grow", h.env.Stream, epochs)
 		}
 	}
 	return nil
 }
 
-// takenOver joins a second member, lets the owner leave, and returns the ownership of whoever comes next.
+// takenOver joins a second member, lets the owner leave, and takes the next ownership of the partition.
 func (h *harness) takenOver(ctx context.Context, old *holding) (*holding, error) {
 	if _, err := h.join(ctx); err != nil {
 		return nil, err
@@ -291,7 +291,7 @@ func recreatedLogIsNotSkipped(ctx context.Context, h *harness) error {
 	if err := h.recreate(); err != nil {
 		return err
 	}
-	h.sent[0] = 1000 // other messages than those of the old log
+	h.sent[0] = 1000 // so that the messages differ from those of the old log
 	if err := h.produce(0, 30); err != nil {
 		return err
 	}
@@ -302,10 +302,10 @@ func recreatedLogIsNotSkipped(ctx context.Context, h *harness) error {
 	return n.readsNewLog(ctx, old)
 }
 
-// readsNewLog checks that an ownership begins at the begin of a log of 30 messages, numbered from 1000.
+// readsNewLog checks that an ownership begins at the first message of a new log, which has 30 messages numbered from 1000.
 func (n *holding) readsNewLog(ctx context.Context, old string) error {
 	if r := n.part.Restored(); !n.m.h.env.Withholds && r.Log == old || len(r.Ahead) > 0 {
-		return fmt.Errorf("%v: restored are log %q and ranges %v, want another log than %q and none",
+		return fmt.Errorf("%v: restored log %q and ranges %v, want another log than %q and no ranges",
 			n.part.ID(), r.Log, r.Ahead, old)
 	}
 	msgs, err := n.read(ctx, 30)
@@ -336,13 +336,13 @@ func logRecreatedUnderItsOwner(ctx context.Context, h *harness) error {
 	if err := h.produce(0, 30); err != nil {
 		return err
 	}
-	// The old ownership ends: it is lost or fails. Nothing of the new log comes under its name.
+	// The old ownership has to end: it is lost, or Fetch fails. It must not return messages of the new log.
 	if msgs, err := n.read(ctx, 1); err == nil {
-		return fmt.Errorf("%v: the message %q of another log came", n.part.ID(), msgs[0].Value)
+		return fmt.Errorf("%v: fetched %q, a message of another log", n.part.ID(), msgs[0].Value)
 	} else if ctx.Err() != nil {
 		return err
 	}
-	// Its final commit may fail or not; it must not reach the new log.
+	// The last commit may fail or not. It must not reach the new log.
 	_, _ = n.part.Commit(ctx, n.progress(n.position))
 	old := n.part.Restored().Log
 	n.m.gone()

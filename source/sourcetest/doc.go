@@ -1,18 +1,19 @@
-// Package sourcetest is the contract of package source as a suite: a source that passes it gives a pipeline what the
-// pipeline's own promises are made of, so order, nothing lost and exact restart hold on it as on every other source.
+// Package sourcetest tests whether a source keeps the contract of package source. The promises of a pipeline (order per key,
+// nothing lost, exact restart) hold on every source that passes.
 //
 //	func TestSourceContract(t *testing.T) {
 //		sourcetest.Run(t, func(t *testing.T) sourcetest.Env { return env(t, newBroker(t)) })
 //	}
 //
-// Each case gets an [Env] of its own: a fresh log with a group that nobody has joined yet. What a log cannot do (move
-// its position without messages, be made again, crash a member) its Env leaves nil, and the cases that need it are
-// skipped with that reason. [Cases] lists the cases with what they are good for; each can run alone, also inside a
-// testing/synctest bubble.
+// Each case gets an [Env] of its own: an empty log, and a group without members. The fields for abilities that a log does
+// not have (move its position without messages, be made again, crash a member) stay nil. Cases that need them are skipped
+// and name the field. [Cases] lists the cases, each with its reason. Each can run alone, also inside a testing/synctest
+// bubble.
 //
-// Time is never asserted: what must happen is waited for, up to a generous limit that only ends hangs, and what must
-// not happen gets a moment to show itself.
+// The suite never asserts how long something takes. It waits up to Env.Wait for an event that must happen, and watches for
+// Env.Patience whether something happens that must not.
 //
-// The suite does not try what a broker can do to a source: faults of the network, leaders that move, corrupt data.
-// That is for the source's own tests.
+// The suite calls the source as a pipeline does, within the contract. It does not test how a source answers a caller that
+// breaks the contract, nor what a broker can do to a source: network faults, moved leaders, corrupt data. Test those beside
+// the source.
 package sourcetest

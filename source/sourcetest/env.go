@@ -9,46 +9,48 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// Env is a log for one case: one stream, empty, and one group without members. Its functions are called from one
-// goroutine, may block as long as they need, and return when what they do is visible to the members. What has to be
-// taken down afterwards belongs into the t.Cleanup of the function that makes the Env.
+// Env is the log that one case runs on: one empty stream, and one group without members. The suite calls its functions from
+// one goroutine. They may block, and return when members can see the effect. The function that makes the Env cleans up by
+// t.Cleanup.
 type Env struct {
 	// Stream is the name of the stream. Required.
 	Stream string
-	// Partitions is how many partitions it has, numbered from 0. Required, at least 2.
+	// Partitions is the number of partitions, numbered from 0. Required, at least 2.
 	Partitions int
-	// Join makes a source that is a new member of the group; it may join as late as in its first Accept. Required.
+	// Join makes a source, a new member of the group. The source may join the group as late as in its first Accept. Required.
 	Join func() (source.Source, error)
 	// Produce appends messages with key, value and headers to a partition. Required.
 	Produce func(partition int32, msgs ...keystrand.Message) error
 
-	// Skip moves the end of a partition without messages, by an aborted transaction or as the log knows it, and
-	// returns the offset that the next message will get at the earliest. Nil: this log cannot.
+	// Skip moves the end of a partition without adding messages, for example by an aborted transaction. It returns the lowest
+	// offset that the next message can get. Nil: the log cannot do that.
 	Skip func(partition int32) (end int64, err error)
-	// Recreate deletes the stream and makes it again with the same name and partitions: empty, another log.
-	// Nil: this log cannot, or the source cannot tell.
+	// Recreate deletes the stream and makes a new, empty one with the same name and number of partitions.
+	// Nil: the log cannot do that, or the source cannot tell the two apart.
 	Recreate func() error
-	// JoinFinite is Join with a source that ends where the log ends now. Nil: the source is never finite.
+	// JoinFinite is Join for a source that ends where the log ends now. Nil: the source is never finite.
 	JoinFinite func() (source.Source, error)
-	// Crash ends a member as the death of its process would, without a word to the group. Its calls may return
-	// anything from now on, but return. Nil: not in this process.
+	// Crash ends a member as kill -9 ends its process: the member does not leave the group. Later calls of the source have to
+	// return, with any result. Nil: a test cannot crash a member.
 	Crash func(src source.Source) error
-	// Lose takes a partition, or all, from a member that goes on, as when its session expires. Nil: this log cannot.
+	// Lose revokes the partition, or all partitions, of a member that keeps running, as an expired session does.
+	// Nil: the log cannot do that.
 	Lose func(src source.Source, id source.ID) error
 
 	// Alone reports that partitions never move between members: one member at a time owns all of them, and the next one joins
 	// after it has left or crashed. Cases that need two members at once are skipped. Default: false.
 	Alone bool
-	// Withholds: the log itself never sends again what is settled, so the progress that a source restores is empty. What
-	// was committed shows in what the next owner fetches.
+	// Withholds reports that the log never delivers settled messages again, so the source restores no progress. The suite then
+	// judges commits by what the next owner fetches. Default: false.
 	Withholds bool
-	// NoNil: the log does not tell an empty key or value from none. An empty key comes as nil, a nil value as empty.
+	// NoNil reports that the log does not distinguish empty from nil: an empty key arrives as nil, a nil value as empty.
+	// Default: false.
 	NoNil bool
 
-	// Wait ends a case that hangs. It must be above anything the log needs, sessions that expire included.
-	// Default: 60 s.
+	// Wait is how long a case waits before it fails because something hangs. It must exceed every delay of the log, including
+	// session timeouts. Default: 60 s.
 	Wait time.Duration
-	// Patience is how long a case looks whether something happens that must not. Default: 100 ms.
+	// Patience is how long a case watches for something that must not happen. Default: 100 ms.
 	Patience time.Duration
 }
 
@@ -62,38 +64,36 @@ func (e Env) withDefaults() Env {
 	return e
 }
 
-// validate returns everything that is wrong.
+// validate returns all errors of an Env.
 func (e Env) validate() error {
 	var errs []error
 	if e.Stream == "" {
-		errs = append(errs, errors.New("sourcetest: Env.Stream is empty"))
+		errs = append(errs, errors.New("sourcetest: Env.Stream is empty, set the name of the stream"))
 	}
 	if e.Partitions < 2 {
 		errs = append(errs, fmt.Errorf("sourcetest: Env.Partitions is %d, want at least 2", e.Partitions))
 	}
 	if e.Join == nil || e.Produce == nil {
-		errs = append(errs, errors.New("sourcetest: Env.Join and Env.Produce are required"))
+		errs = append(errs, errors.New("sourcetest: Env.Join or Env.Produce is nil, set both"))
 	}
 	if e.Wait < 0 || e.Patience < 0 {
-		errs = append(errs, errors.New("sourcetest: Env.Wait and Env.Patience must not be negative"))
+		errs = append(errs, fmt.Errorf("sourcetest: Env.Wait is %v and Env.Patience %v, neither may be negative", e.Wait, e.Patience))
 	}
 	return errors.Join(errs...)
 }
 
-// MissingError is what a case returns that needs what its Env or source does not have.
+// MissingError says that a case did not run because its Env or source lacks an ability.
 type MissingError struct{ Capability string }
 
-// Error names what is missing.
-func (e *MissingError) Error() string {
-	return "sourcetest: not tested, because there is no " + e.Capability
-}
+// Error names the ability.
+func (e *MissingError) Error() string { return "sourcetest: not tested: needs a " + e.Capability }
 
 // needTwo returns a MissingError if only one member at a time can own partitions.
 func (e Env) needTwo() error {
 	return need(!e.Alone, "second member at the same time (Env.Alone is set)")
 }
 
-// need returns a MissingError unless there is what a case needs.
+// need returns a MissingError unless the ability is there.
 func need(there bool, capability string) error {
 	if there {
 		return nil

@@ -35,6 +35,6 @@ func ExampleCases() {
 	// Output:
 	// MessagesInOrder: <nil>
 	// RestoredIsWhatWasCommitted: <nil>
-	// RecreatedLogIsNotSkipped: sourcetest: not tested, because there is no way to make the log again (Env.Recreate)
-	// NoAcceptBeforeRelease: sourcetest: not tested, because there is no second member at the same time (Env.Alone is set)
+	// RecreatedLogIsNotSkipped: sourcetest: not tested: needs a way to make the log again (Env.Recreate)
+	// NoAcceptBeforeRelease: sourcetest: not tested: needs a second member at the same time (Env.Alone is set)
 }

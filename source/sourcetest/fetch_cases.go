@@ -12,23 +12,23 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// fetchCases are about Fetch and what it brings.
+// fetchCases test Fetch and its messages.
 func fetchCases() []Case {
 	return []Case{
-		{"MessagesInOrder", "order per key begins with the order of the partition; a key that changes on the way changes the lane", messagesInOrder},
-		{"EmptyIsNotNil", "a nil key has no order and a nil value is a tombstone; an empty one is neither", emptyIsNotNil},
-		{"FetchReturnsWhenCtxEnds", "a pipeline that stops must not wait for the next message, and must not lose it", fetchReturnsWhenCtxEnds},
-		{"FetchAfterCtxGoesOnAtSamePosition", "a batch that is dropped because its ctx has just ended is lost for ever once later ones are committed", fetchAfterCtxGoesOn},
-		{"BatchLimitsRespected", "budgets count after Fetch, so they hold only if a batch keeps its limits; a message larger than all must still come", batchLimitsRespected},
-		{"BytesAreNeverReused", "a handler may keep bytes for ever: a reused buffer changes a message that waits in its lane", bytesAreNeverReused},
-		{"OffsetsAscendAndMaySkip", "frontiers and ranges are offsets: one that comes twice or goes back breaks them", offsetsAscendAndMaySkip},
-		{"PositionMovesWithoutMessages", "else the frontier stands before a compacted tail or an aborted transaction for ever, and lag never reaches 0", positionMovesWithoutMessages},
-		{"LagReachesZero", "an operator reads lag as work that waits: where all is read it must say 0", lagReachesZero},
-		{"UnfetchedPartitionStopsNoOther", "a stuck key pauses its partition; the others must go on", unfetchedPartitionStopsNoOther},
+		{"MessagesInOrder", "Order per key starts with the order of the partition. A changed key puts a message into another lane.", messagesInOrder},
+		{"EmptyIsNotNil", "A message with a nil key has no order, and a nil value is a tombstone. Empty ones mean neither.", emptyIsNotNil},
+		{"FetchReturnsWhenCtxEnds", "A pipeline that stops must neither wait for the next message nor lose it.", fetchReturnsWhenCtxEnds},
+		{"FetchAfterCtxGoesOnAtSamePosition", "A batch that Fetch drops when its ctx ends is lost once later messages are committed.", fetchAfterCtxGoesOn},
+		{"BatchLimitsRespected", "The pipeline counts its budget after Fetch, so each batch has to keep the limits. A message above MaxBytes still has to come, alone.", batchLimitsRespected},
+		{"BytesAreNeverReused", "Handlers may keep the bytes of a message. A reused buffer changes messages that wait in their lanes.", bytesAreNeverReused},
+		{"OffsetsAscendAndMaySkip", "Frontiers and ranges are offsets. An offset that comes twice or goes back breaks them.", offsetsAscendAndMaySkip},
+		{"PositionMovesWithoutMessages", "Otherwise the frontier stays below a compacted tail or an aborted transaction for ever, and lag never reaches 0.", positionMovesWithoutMessages},
+		{"LagReachesZero", "Operators read lag as the backlog. When everything is read it has to be 0.", lagReachesZero},
+		{"UnfetchedPartitionStopsNoOther", "A stuck key pauses its partition. The other partitions have to go on.", unfetchedPartitionStopsNoOther},
 	}
 }
 
-var errLag = errors.New("sourcetest: the lag does not reach 0")
+var errLag = errors.New("lag does not reach 0")
 
 func messagesInOrder(ctx context.Context, h *harness) error {
 	m, err := h.join(ctx)
@@ -49,7 +49,7 @@ func messagesInOrder(ctx context.Context, h *harness) error {
 		if err != nil {
 			return err
 		}
-		// Some more, written while the partition is owned.
+		// Produce more while the member owns the partition.
 		if err := h.produce(p, 50); err != nil {
 			return err
 		}
@@ -116,10 +116,10 @@ func fetchReturnsWhenCtxEnds(ctx context.Context, h *harness) error {
 	select {
 	case err := <-result:
 		if !errors.Is(err, errEnough) {
-			return fmt.Errorf("the call of Fetch returned %w, want the cause of its ctx", given(err))
+			return fmt.Errorf("%v: Fetch returned %w, want the cause of its ctx", n.part.ID(), given(err))
 		}
 	case <-ctx.Done():
-		return fmt.Errorf("the call of Fetch has not returned after its ctx has ended: %w", context.Cause(ctx))
+		return fmt.Errorf("%v: Fetch has not returned since its ctx ended: %w", n.part.ID(), context.Cause(ctx))
 	}
 	if err := h.produce(0, 5); err != nil {
 		return err
@@ -139,7 +139,7 @@ func fetchAfterCtxGoesOn(ctx context.Context, h *harness) error {
 	}
 	read := 0
 	for round := 0; read < total; round++ {
-		// The ctx has ended before, or ends at any moment of the Fetch, or does not end.
+		// The ctx ends before Fetch, ends at some moment during Fetch, or does not end.
 		fetching, cancel := context.WithCancelCause(ctx)
 		switch round % 3 {
 		case 0:
@@ -179,7 +179,7 @@ func batchLimitsRespected(ctx context.Context, h *harness) error {
 	one := message(0, 0)
 	var all []keystrand.Message
 	for round := 0; len(all) < 21; round++ {
-		// fetch checks both limits; a message above MaxBytes may come alone.
+		// fetch checks both limits. A message above MaxBytes may come alone.
 		b := source.Batch{MaxMessages: 100, MaxBytes: 5 * one.Size() / 2}
 		switch round % 3 {
 		case 0:
@@ -204,7 +204,7 @@ func bytesAreNeverReused(ctx context.Context, h *harness) error {
 	if err != nil {
 		return err
 	}
-	// One Batch for all, as a pipeline does, and structs that are kept as a lane keeps them.
+	// Use one Batch for all calls, as a pipeline does, and keep the structs, as a lane does.
 	b := source.Batch{MaxMessages: 7, MaxBytes: 1 << 20}
 	var kept []keystrand.Message
 	var text []string
@@ -282,20 +282,20 @@ func positionMovesWithoutMessages(ctx context.Context, h *harness) error {
 		return err
 	}
 	if got := n.part.Restored().Frontier; got != end {
-		return fmt.Errorf("the frontier is restored as %d, want %d", got, end)
+		return fmt.Errorf("%v: restored frontier %d, want %d", n.part.ID(), got, end)
 	}
 	return nil
 }
 
-// moveTo fetches until the position has reached this offset, without a message.
+// moveTo fetches until the position has reached end. No message may come.
 func (n *holding) moveTo(ctx context.Context, end int64) error {
 	for n.position < end {
 		b := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
 		if err := n.fetch(ctx, &b); err != nil {
-			return fmt.Errorf("%v: the position stays at %d, want %d: %w", n.part.ID(), n.position, end, err)
+			return fmt.Errorf("%v: fetch at position %d, want it to move to %d: %w", n.part.ID(), n.position, end, err)
 		}
 		if len(b.Messages) > 0 {
-			return fmt.Errorf("%v: %d messages came, want none", n.part.ID(), len(b.Messages))
+			return fmt.Errorf("%v: fetched %d messages, want none", n.part.ID(), len(b.Messages))
 		}
 	}
 	return nil
@@ -307,7 +307,7 @@ func lagReachesZero(ctx context.Context, h *harness) error {
 		return err
 	}
 	lagger, ok := n.part.(source.Lagger)
-	if err := need(ok, "source.Lagger"); err != nil {
+	if err := need(ok, "partition that implements source.Lagger"); err != nil {
 		return err
 	}
 	for round := range 3 {
@@ -326,7 +326,7 @@ func lagReachesZero(ctx context.Context, h *harness) error {
 				return err
 			}
 		}
-		// What the end was when last heard may be a little old: a Fetch hears it again.
+		// End may be a little old: a Fetch lets the source hear it again.
 		for {
 			end, known := lagger.End()
 			if known && end == n.position {
@@ -337,7 +337,7 @@ func lagReachesZero(ctx context.Context, h *harness) error {
 			err := n.fetch(looking, &b)
 			cancel()
 			if (err != nil && !errors.Is(err, errEnough)) || len(b.Messages) > 0 || ctx.Err() != nil {
-				return fmt.Errorf("%v: End is %d, %t, want the position %d: %d messages more came: %w",
+				return fmt.Errorf("%v: End returned %d, %t, want the position %d; fetched %d more messages: %w",
 					n.part.ID(), end, known, n.position, len(b.Messages), errors.Join(err, context.Cause(ctx), errLag))
 			}
 		}
@@ -362,7 +362,7 @@ func unfetchedPartitionStopsNoOther(ctx context.Context, h *harness) error {
 	if err != nil {
 		return err
 	}
-	// One batch only, so that a source that reads ahead has begun to.
+	// Fetch one message, so that a source that reads ahead starts to.
 	if err := unread.fetch(ctx, &source.Batch{MaxMessages: 1, MaxBytes: 1 << 20}); err != nil {
 		return err
 	}

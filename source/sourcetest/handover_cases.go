@@ -10,21 +10,21 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// handoverCases are about ownership that moves, in order and not.
+// handoverCases test ownership that moves, by an orderly hand-over or by a loss.
 func handoverCases() []Case {
 	return []Case{
-		{"AskedBackBeforeLost", "a drain needs to be told in time, and needs its final commit", askedBackBeforeLost},
-		{"LeavingFetchReturnsErrLeaving", "a fetch that waits on while its partition is asked back holds up the hand-over", leavingFetchReturnsErrLeaving},
-		{"NoAcceptBeforeRelease", "two owners at once handle one key twice at the same time", noAcceptBeforeRelease},
-		{"NoAcceptBeforeReleaseBySameMember", "the same process must not run two epochs of a partition either", noAcceptBeforeReleaseBySameMember},
-		{"EverythingComesOverHandOvers", "members that come and go must not cost a message, however the partitions move", everythingComesOverHandOvers},
-		{"CrashReplaysFromCommitted", "after a kill exactly what was not committed comes again", crashReplaysFromCommitted},
-		{"LostCancelsAtOnce", "somebody else may own it already: every handler that goes on is an overlap", lostCancelsAtOnce},
-		{"OldEpochIsFenced", "an owner that was paused must not overwrite the progress of the next one", oldEpochIsFenced},
+		{"AskedBackBeforeLost", "A drain has to begin before the partition is lost, and ends with a commit.", askedBackBeforeLost},
+		{"LeavingFetchReturnsErrLeaving", "A Fetch that keeps waiting while its partition is asked back delays the hand-over.", leavingFetchReturnsErrLeaving},
+		{"NoAcceptBeforeRelease", "Two owners at once run handlers of one key at the same time.", noAcceptBeforeRelease},
+		{"NoAcceptBeforeReleaseBySameMember", "Two epochs of one partition in one process run handlers of one key at the same time.", noAcceptBeforeReleaseBySameMember},
+		{"EverythingComesOverHandOvers", "Members that join and leave must not lose a message, however the partitions move.", everythingComesOverHandOvers},
+		{"CrashReplaysFromCommitted", "After a kill exactly the messages that were not committed come again.", crashReplaysFromCommitted},
+		{"LostCancelsAtOnce", "Another member may own the partition already. Every handler that goes on runs beside its handlers.", lostCancelsAtOnce},
+		{"OldEpochIsFenced", "An owner that was paused must not overwrite the progress of the next owner.", oldEpochIsFenced},
 	}
 }
 
-// two joins a member that holds everything, then a second one, and waits until something is asked back.
+// two joins a member and takes all partitions, then joins a second member and waits until a partition is asked back.
 func (h *harness) two(ctx context.Context) (all []*holding, asked *holding, leave source.Leave, err error) {
 	if err := h.env.needTwo(); err != nil {
 		return nil, nil, source.Leave{}, err
@@ -51,7 +51,7 @@ func (h *harness) two(ctx context.Context) (all []*holding, asked *holding, leav
 	return all, asked, leave, err
 }
 
-// giveBack lets every holding go that is asked back, now or later.
+// giveBack gives all holdings back: each is released as soon as it is asked back.
 func giveBack(ctx context.Context, all []*holding) error {
 	var errs []error
 	for _, n := range all {
@@ -66,10 +66,10 @@ func askedBackBeforeLost(ctx context.Context, h *harness) error {
 		return err
 	}
 	if leave.Lost {
-		return fmt.Errorf("%v: lost at once, want asked back", n.part.ID())
+		return fmt.Errorf("%v: Leaving has sent lost, want asked back first", n.part.ID())
 	}
 	if !leave.Deadline.IsZero() && time.Until(leave.Deadline) < 0 {
-		return fmt.Errorf("%v: asked back with a deadline that is over: %v", n.part.ID(), leave.Deadline)
+		return fmt.Errorf("%v: asked back with a deadline in the past: %v", n.part.ID(), leave.Deadline)
 	}
 	if err := n.commit(ctx, n.position); err != nil {
 		return err
@@ -92,7 +92,7 @@ func leavingFetchReturnsErrLeaving(ctx context.Context, h *harness) error {
 	if err != nil {
 		return err
 	}
-	// Every partition has a Fetch that waits while the second member comes.
+	// Every partition has a Fetch under way when the second member joins.
 	waiting, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	results := make([]chan error, len(all))
@@ -103,7 +103,7 @@ func leavingFetchReturnsErrLeaving(ctx context.Context, h *harness) error {
 			results[p] <- n.fetch(waiting, &b)
 		}()
 	}
-	// However the case ends, no Release may come before the last Fetch has returned.
+	// However the case ends, Release must not be called before the last Fetch has returned.
 	ended := make([]bool, len(all))
 	defer func() {
 		cancel(errEnough)
@@ -112,7 +112,7 @@ func leavingFetchReturnsErrLeaving(ctx context.Context, h *harness) error {
 				continue
 			}
 			select {
-			case <-results[p]: //nolint:errcheck // whatever it was, it is over
+			case <-results[p]: //nolint:errcheck // the Fetch has returned, whatever its error
 			case <-ctx.Done():
 			}
 		}
@@ -135,7 +135,7 @@ func leavingFetchReturnsErrLeaving(ctx context.Context, h *harness) error {
 			return fmt.Errorf("%v: Fetch returned %w, want source.ErrLeaving", n.part.ID(), given(err))
 		}
 	case <-ctx.Done():
-		return fmt.Errorf("%v: asked back, but Fetch has not returned: %w", n.part.ID(), context.Cause(ctx))
+		return fmt.Errorf("%v: Fetch has not returned since the partition was asked back: %w", n.part.ID(), context.Cause(ctx))
 	}
 	b := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
 	if err := n.fetch(ctx, &b); !errors.Is(err, source.ErrLeaving) {
@@ -149,7 +149,7 @@ func noAcceptBeforeRelease(ctx context.Context, h *harness) error {
 	if err != nil {
 		return err
 	}
-	// Time for somebody to accept what is not free; the harness watches.
+	// Give the second member time to accept a partition that is not free. The harness records it.
 	if err := h.patience(ctx); err != nil {
 		return err
 	}
@@ -168,7 +168,7 @@ func noAcceptBeforeReleaseBySameMember(ctx context.Context, h *harness) error {
 	if err != nil {
 		return err
 	}
-	// The one it is asked back for goes again, so it is to stay with its owner, but in another epoch.
+	// The second member leaves, so the partition comes back to its owner, in another epoch.
 	if err := h.members[1].leave(ctx); err != nil {
 		return err
 	}
@@ -186,7 +186,7 @@ func noAcceptBeforeReleaseBySameMember(ctx context.Context, h *harness) error {
 		return err
 	}
 	if next.m != n.m {
-		return fmt.Errorf("member %d accepted %v, want member %d, the only one left", next.m.number, next.part.ID(), n.m.number)
+		return fmt.Errorf("member %d accepted %v, want member %d, the only member left", next.m.number, next.part.ID(), n.m.number)
 	}
 	msgs, err := next.read(ctx, 10)
 	if err != nil {
@@ -200,7 +200,7 @@ func everythingComesOverHandOvers(ctx context.Context, h *harness) error {
 		return err
 	}
 	const total, batch = 60, 5
-	read := make([]int, min(3, h.env.Partitions)) // by partition; a few are enough
+	read := make([]int, min(3, h.env.Partitions)) // number of messages read, by partition
 	for p := range read {
 		if err := h.produce(int32(p), total); err != nil {
 			return err
@@ -209,8 +209,8 @@ func everythingComesOverHandOvers(ctx context.Context, h *harness) error {
 	if _, err := h.join(ctx); err != nil {
 		return err
 	}
-	// One reader for all members: it takes whatever ownership there is, reads a little, commits it, and gives it back;
-	// in between a member comes or goes. What a new owner reads first tells whether anything was lost.
+	// In each step: take an ownership of any member, read and commit a few messages, and give it back. Every few steps a member
+	// joins or leaves. The first message that a new owner reads shows whether one was lost.
 	for step := 0; ; {
 		p := -1
 		for i := range read {
@@ -223,7 +223,7 @@ func everythingComesOverHandOvers(ctx context.Context, h *harness) error {
 		}
 		n, err := h.find(ctx, nil, func(n *holding) bool { return int(n.part.ID().Partition) == p && !n.finished() })
 		if err != nil {
-			return fmt.Errorf("nobody owns partition %d: %w", p, err)
+			return fmt.Errorf("no member owns partition %d: %w", p, err)
 		}
 		msgs, err := n.read(ctx, min(batch, total-read[p]))
 		if sees := sees(msgs, int32(p), read[p]); sees != nil {
@@ -242,7 +242,7 @@ func everythingComesOverHandOvers(ctx context.Context, h *harness) error {
 			return err
 		}
 		if len(msgs) == 0 {
-			continue // it was leaving
+			continue // the partition was leaving
 		}
 		switch step % 8 {
 		case 3:
@@ -282,7 +282,7 @@ func crashReplaysFromCommitted(ctx context.Context, h *harness) error {
 	return n.replays(ctx, 7, 30)
 }
 
-// losing holds a partition that has committed 4 of 10 messages, and loses it.
+// losing takes a partition, commits 4 of its 10 messages, and loses it.
 func (h *harness) losing(ctx context.Context) (*holding, error) {
 	if err := need(h.env.Lose != nil, "way to lose a partition (Env.Lose)"); err != nil {
 		return nil, err
@@ -294,7 +294,7 @@ func (h *harness) losing(ctx context.Context) (*holding, error) {
 	if err != nil {
 		return nil, err
 	}
-	// All of them, because a log may take them all away; the others are released as soon as that shows.
+	// Take all partitions, because the log may revoke all of them. The others are released as soon as they are lost.
 	all, err := m.holdAll(ctx)
 	if err != nil {
 		return nil, err
@@ -314,14 +314,14 @@ func (h *harness) losing(ctx context.Context) (*holding, error) {
 	}
 	leave, err := n.left(ctx)
 	if err == nil && !leave.Lost {
-		// Asked back first is legal, if the loss follows without a Release.
+		// The source may ask back first, if the loss follows before a Release.
 		leave, err = n.left(ctx)
 	}
 	if err != nil {
 		return nil, err
 	}
 	if !leave.Lost {
-		return nil, fmt.Errorf("%v: Leaving says %+v, want lost", n.part.ID(), leave)
+		return nil, fmt.Errorf("%v: Leaving has sent %+v, want lost", n.part.ID(), leave)
 	}
 	return n, nil
 }
@@ -341,7 +341,7 @@ func lostCancelsAtOnce(ctx context.Context, h *harness) error {
 	if err := n.letGo(ctx); err != nil {
 		return fmt.Errorf("%v: Release of a lost partition: %w", n.part.ID(), err)
 	}
-	// Whoever comes next, this member or none other, begins at what was committed.
+	// The next owner, this member or another, begins at the committed progress.
 	next, err := h.next(ctx, n)
 	if err != nil {
 		return err
@@ -357,13 +357,13 @@ func oldEpochIsFenced(ctx context.Context, h *harness) error {
 	if err != nil {
 		return err
 	}
-	// Another member takes over while the old owner knows nothing yet.
+	// Another member takes over before the old owner releases.
 	if _, err := h.join(ctx); err != nil {
 		return err
 	}
 	next, err := h.find(ctx, nil, func(o *holding) bool { return o.m != n.m && o.part.ID().Partition == 0 })
 	if err != nil {
-		return fmt.Errorf("the second member does not get what the first has lost: %w", err)
+		return fmt.Errorf("the second member does not get the partition that the first has lost: %w", err)
 	}
 	if _, err := next.read(ctx, 4); err != nil {
 		return err

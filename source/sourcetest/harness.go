@@ -13,28 +13,28 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// errHangs is the cause of a ctx that ends because a case hangs.
-var errHangs = errors.New("sourcetest: it hangs: nothing has come within Env.Wait")
+// errHangs is the cause of the ctx of a case that takes longer than Env.Wait.
+var errHangs = errors.New("sourcetest: timed out after Env.Wait")
 
-// harness is what the cases are written with: members whose partitions are watched, and messages that are numbered.
+// harness runs the members of one case, watches the partitions they own, and numbers the messages.
 type harness struct {
 	env     Env
-	members []*member // of the case's goroutine
-	sent    map[int32]int
+	members []*member     // used by the goroutine of the case alone
+	sent    map[int32]int // number of messages produced, by partition
 
 	mu       sync.Mutex
-	offsets  map[int32][]int64 // that were fetched, ascending
+	offsets  map[int32][]int64 // fetched, by partition, ascending
 	all      []*holding        // every ownership in the order of Accept, released or not
 	changed  chan struct{}     // closed when all grows
-	overlaps [][2]*holding     // accepted while another member held it: wrong, unless that one has lost it
-	wrongs   []error
+	overlaps [][2]*holding     // an ownership and the next, accepted before its Release: wrong unless the first was lost
+	wrongs   []error           // other violations
 }
 
 func newHarness(env Env) *harness {
 	return &harness{env: env, sent: make(map[int32]int), offsets: make(map[int32][]int64), changed: make(chan struct{})}
 }
 
-// join makes a new member that accepts from now on.
+// join makes a new member and starts to accept.
 func (h *harness) join(ctx context.Context) (*member, error) { return h.joinBy(ctx, h.env.Join) }
 
 func (h *harness) joinBy(ctx context.Context, join func() (source.Source, error)) (*member, error) {
@@ -48,7 +48,7 @@ func (h *harness) joinBy(ctx context.Context, join func() (source.Source, error)
 	return m, nil
 }
 
-// only joins a member and takes one partition.
+// only joins a member and takes one of its partitions.
 func (h *harness) only(ctx context.Context, partition int32) (*holding, error) {
 	m, err := h.join(ctx)
 	if err != nil {
@@ -57,7 +57,7 @@ func (h *harness) only(ctx context.Context, partition int32) (*holding, error) {
 	return m.hold(ctx, partition)
 }
 
-// joinAlone makes a new member that comes to own every partition, in the order of their numbers.
+// joinAlone joins a member and takes every partition, in the order of their numbers.
 func (h *harness) joinAlone(ctx context.Context) (*member, []*holding, error) {
 	m, err := h.join(ctx)
 	if err != nil {
@@ -75,7 +75,7 @@ func (h *harness) owner(ctx context.Context, n int) (*holding, error) {
 	return h.only(ctx, 0)
 }
 
-// reader is owner, and the owner reads the n messages.
+// reader is owner, and then reads the n messages.
 func (h *harness) reader(ctx context.Context, n int) (*holding, []keystrand.Message, error) {
 	owner, err := h.owner(ctx, n)
 	if err != nil {
@@ -85,7 +85,7 @@ func (h *harness) reader(ctx context.Context, n int) (*holding, []keystrand.Mess
 	return owner, msgs, err
 }
 
-// restart lets a member leave and gives the partition to a new one.
+// restart lets the member of an ownership leave, joins a new member, and takes the same partition.
 func (h *harness) restart(ctx context.Context, n *holding) (*holding, error) {
 	if err := n.m.leave(ctx); err != nil {
 		return nil, err
@@ -119,7 +119,7 @@ func message(partition int32, n int) keystrand.Message {
 	}
 }
 
-// sees checks that these are the messages of a partition from the n-th on, with nothing missing and nothing doubled.
+// sees returns an error unless msgs are the messages of a partition from the n-th on, each once and in order.
 func sees(msgs []keystrand.Message, partition int32, n int) error {
 	for i := range msgs {
 		want := message(partition, n+i)
@@ -130,10 +130,10 @@ func sees(msgs []keystrand.Message, partition int32, n int) error {
 	return nil
 }
 
-// errNothing stands for an error where one was wanted and none came.
+// errNothing is the error of a call that returned nil and should have failed.
 var errNothing = errors.New("no error")
 
-// given returns err as a text about it can name it.
+// given returns err, or errNothing for nil, so that an error text can name it.
 func given(err error) error {
 	if err == nil {
 		return errNothing
@@ -141,7 +141,7 @@ func given(err error) error {
 	return err
 }
 
-// recreate makes the log again: what was seen of the old one is forgotten.
+// recreate makes the log again and forgets the offsets of the old one.
 func (h *harness) recreate() error {
 	h.mu.Lock()
 	clear(h.offsets)
@@ -149,7 +149,7 @@ func (h *harness) recreate() error {
 	return h.env.Recreate()
 }
 
-// saw notes an offset that was fetched.
+// saw records a fetched offset.
 func (h *harness) saw(partition int32, offset int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -158,7 +158,7 @@ func (h *harness) saw(partition int32, offset int64) {
 	}
 }
 
-// firstUnsettled returns the lowest offset from this one on that was fetched before and is not settled.
+// firstUnsettled returns the lowest offset, at or above from, that was fetched before and that p does not settle.
 func (h *harness) firstUnsettled(partition int32, from int64, p *commit.Progress) (int64, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -170,7 +170,7 @@ func (h *harness) firstUnsettled(partition int32, from int64, p *commit.Progress
 	return 0, false
 }
 
-// patience waits for the time in which something wrong may show itself.
+// patience waits for Env.Patience, in which something wrong can show itself.
 func (h *harness) patience(ctx context.Context) error { return pause(ctx, h.env.Patience) }
 
 func pause(ctx context.Context, d time.Duration) error {
@@ -184,7 +184,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// stop lets every member leave that has not left.
+// stop makes all remaining members leave.
 func (h *harness) stop(ctx context.Context) error {
 	var errs []error
 	for _, m := range h.members {
@@ -193,14 +193,14 @@ func (h *harness) stop(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// wrong notes a broken promise that shows beside what a case looks at.
+// wrong records a violation that the case itself does not check.
 func (h *harness) wrong(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.wrongs = append(h.wrongs, err)
 }
 
-// accepted notes an ownership and checks it against the earlier ones.
+// accepted records an ownership and checks it against the earlier ones.
 func (h *harness) accepted(n *holding) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -213,7 +213,7 @@ func (h *harness) accepted(n *holding) {
 		}
 		if old.committed && was.Epoch >= id.Epoch && !n.backwards {
 			n.backwards = true
-			h.wrongs = append(h.wrongs, fmt.Errorf("accepted %v after %v, which has committed: the epoch has not grown", id, was))
+			h.wrongs = append(h.wrongs, fmt.Errorf("accepted %v after %v, which has committed: want a greater epoch", id, was))
 		}
 		if !old.releasing && (old.m == n.m || !old.gone) {
 			h.overlaps = append(h.overlaps, [2]*holding{old, n})
@@ -225,7 +225,8 @@ func (h *harness) accepted(n *holding) {
 	h.changed = make(chan struct{})
 }
 
-// find waits for an ownership that the case can take and that fits. ended, if not nil, ends the waiting.
+// find waits for an ownership that fits and that the case has not taken yet, and takes it. If ended is not nil, find fails
+// when ended is closed.
 func (h *harness) find(ctx context.Context, ended <-chan struct{}, fits func(*holding) bool) (*holding, error) {
 	for over := false; ; {
 		h.mu.Lock()
@@ -237,29 +238,29 @@ func (h *harness) find(ctx context.Context, ended <-chan struct{}, fits func(*ho
 			}
 		}
 		if over {
-			return nil, errors.New("its Accept has returned")
+			return nil, errors.New("the member no longer accepts")
 		}
 		select {
 		case <-changed:
 		case <-ended:
-			over = true // look once more: the last partition may have come just before
+			over = true // look once more: a partition may have been accepted just before
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
 	}
 }
 
-// next waits for whoever owns the partition after this ownership, and takes it.
+// next waits for the next ownership of the same partition, by any member, and takes it.
 func (h *harness) next(ctx context.Context, old *holding) (*holding, error) {
 	id := old.part.ID()
 	n, err := h.find(ctx, nil, func(n *holding) bool { return n.order > old.order && n.part.ID().Partition == id.Partition })
 	if err != nil {
-		return nil, fmt.Errorf("nobody accepts %s/%d after %v: %w", id.Stream, id.Partition, id, err)
+		return nil, fmt.Errorf("no member accepts %s/%d after %v: %w", id.Stream, id.Partition, id, err)
 	}
 	return n, nil
 }
 
-// asked waits until one of these is asked back.
+// asked waits until the source asks for one of the holdings back.
 func (h *harness) asked(ctx context.Context, holdings []*holding) (*holding, source.Leave, error) {
 	type answer struct {
 		n     *holding
@@ -285,7 +286,7 @@ func (h *harness) asked(ctx context.Context, holdings []*holding) (*holding, sou
 	}
 }
 
-// violations returns everything that was noted.
+// violations returns all recorded violations.
 func (h *harness) violations() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

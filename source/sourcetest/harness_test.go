@@ -3,7 +3,7 @@ package sourcetest
 import "testing"
 
 func TestHarnessFindsThePartitionAcceptedJustBeforeAcceptEnds(t *testing.T) {
-	for range 20 { // a select between two channels that are closed chooses at random
+	for range 20 { // a select between two closed channels chooses at random
 		h, ended := newHarness(Env{}), make(chan struct{})
 		first, last := &holding{}, &holding{}
 		h.all = []*holding{first}

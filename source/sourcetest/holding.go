@@ -11,26 +11,26 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// holding is one ownership as the suite sees it: it checks every batch, and forwards what Leaving says.
+// holding is one ownership as the suite sees it. It checks every batch and forwards the values of Leaving.
 type holding struct {
 	m        *member
 	part     source.Partition
-	order    int                 // among all that were accepted, set by the harness
-	leaves   chan source.Leave   // what Leaving has said
-	over     chan struct{}       // closed at Release
-	position int64               // of the case's goroutine, as are the next two
-	peeked   []keystrand.Message // read by begins, for the next read
-	settled  *commit.Progress    // what was committed before, where the log withholds it
+	order    int                 // index among all ownerships, set by the harness
+	leaves   chan source.Leave   // the values of Leaving, forwarded
+	over     chan struct{}       // closed when Release has returned
+	position int64               // used by the goroutine of the case alone, as are the next two
+	peeked   []keystrand.Message // read by begins, returned by the next read
+	settled  *commit.Progress    // committed by earlier owners, where the log withholds it
 
 	// Guarded by the harness's mu.
-	gone      bool // lost, or its member has crashed: others may own the partition
+	gone      bool // it is lost, or its member has crashed: others may own the partition
 	releasing bool // Release was called
-	committed bool
-	backwards bool // its epoch does not follow from the earlier ones
+	committed bool // Commit was called
+	backwards bool // its epoch is not greater than an earlier one; recorded once
 
 	mu    sync.Mutex
-	taken bool // by the case
-	asked bool // Leaving has said something
+	taken bool // the case has taken it and will release it
+	asked bool // Leaving has sent a value
 	done  bool // Release was called or is about to be
 }
 
@@ -41,7 +41,8 @@ func newHolding(m *member, p source.Partition) *holding {
 	}
 }
 
-// watch forwards and checks what Leaving says until Release, and releases at once what the case has not taken.
+// watch checks and forwards the values of Leaving until Release. If the case has not taken the holding, watch releases it at
+// the first value.
 func (n *holding) watch(ctx context.Context) {
 	var said []source.Leave
 	for {
@@ -50,12 +51,12 @@ func (n *holding) watch(ctx context.Context) {
 			return
 		case leave, open := <-n.part.Leaving():
 			if !open {
-				n.m.h.wrong(fmt.Errorf("%v: the channel of Leaving was closed", n.part.ID()))
+				n.m.h.wrong(fmt.Errorf("%v: the channel of Leaving is closed, want it open for ever", n.part.ID()))
 				return
 			}
 			said = append(said, leave)
 			if len(said) > 2 || (len(said) == 2 && (said[0].Lost || !said[1].Lost)) {
-				n.m.h.wrong(fmt.Errorf("%v: Leaving says %v: want asked back, then lost, or one of them", n.part.ID(), said))
+				n.m.h.wrong(fmt.Errorf("%v: Leaving has sent %+v, want asked back, then lost, or only one of them", n.part.ID(), said))
 				return
 			}
 			if leave.Lost {
@@ -74,7 +75,7 @@ func (n *holding) watch(ctx context.Context) {
 	}
 }
 
-// take gives the holding to the case. It returns false if that has it already, or if it is over.
+// take gives the holding to the case. It returns false if the case has taken it before or if it is being released.
 func (n *holding) take() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -85,7 +86,7 @@ func (n *holding) take() bool {
 	return true
 }
 
-// giveBack is the end of take: the holding is released as soon as it is asked back.
+// giveBack undoes take: the holding is released as soon as it is asked back.
 func (n *holding) giveBack(ctx context.Context) error {
 	n.mu.Lock()
 	n.taken = false
@@ -98,7 +99,7 @@ func (n *holding) giveBack(ctx context.Context) error {
 	return n.release(ctx)
 }
 
-// mine tells whether watch is to release it, now that Leaving has said something.
+// mine records that Leaving has sent a value and reports whether watch has to release the holding.
 func (n *holding) mine() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -110,7 +111,7 @@ func (n *holding) mine() bool {
 	return true
 }
 
-// letGo is release for whatever is not released yet.
+// letGo releases the holding unless that was done before.
 func (n *holding) letGo(ctx context.Context) error {
 	n.mu.Lock()
 	done := n.done
@@ -122,7 +123,7 @@ func (n *holding) letGo(ctx context.Context) error {
 	return n.release(ctx)
 }
 
-// release gives the partition up; the case calls letGo.
+// release calls Release. Cases call letGo instead.
 func (n *holding) release(ctx context.Context) error {
 	h := n.m.h
 	h.mu.Lock()
@@ -132,17 +133,17 @@ func (n *holding) release(ctx context.Context) error {
 	return n.part.Release(ctx)
 }
 
-// left waits for what Leaving says next.
+// left waits for the next value of Leaving.
 func (n *holding) left(ctx context.Context) (source.Leave, error) {
 	select {
 	case leave := <-n.leaves:
 		return leave, nil
 	case <-ctx.Done():
-		return source.Leave{}, fmt.Errorf("%v: Leaving says nothing: %w", n.part.ID(), context.Cause(ctx))
+		return source.Leave{}, fmt.Errorf("%v: Leaving has sent nothing: %w", n.part.ID(), context.Cause(ctx))
 	}
 }
 
-// read fetches n messages.
+// read fetches count messages.
 func (n *holding) read(ctx context.Context, count int) ([]keystrand.Message, error) {
 	from := min(count, len(n.peeked))
 	all := slices.Clone(n.peeked[:from])
@@ -157,7 +158,7 @@ func (n *holding) read(ctx context.Context, count int) ([]keystrand.Message, err
 	return all, nil
 }
 
-// fetch is Fetch, and checks what every batch must be.
+// fetch calls Fetch and checks the batch.
 func (n *holding) fetch(ctx context.Context, b *source.Batch) error {
 	b.Next = -1
 	if err := n.part.Fetch(ctx, b); err != nil {
@@ -167,10 +168,10 @@ func (n *holding) fetch(ctx context.Context, b *source.Batch) error {
 	for i := range b.Messages {
 		m := &b.Messages[i]
 		if m.Stream != id.Stream || m.Partition != id.Partition {
-			return fmt.Errorf("%v: a message of %s/%d", id, m.Stream, m.Partition)
+			return fmt.Errorf("%v: fetched a message of %s/%d", id, m.Stream, m.Partition)
 		}
 		if m.Offset < at {
-			return fmt.Errorf("%v: offset %d, want at least %d", id, m.Offset, at)
+			return fmt.Errorf("%v: fetched offset %d, want at least %d", id, m.Offset, at)
 		}
 		at = m.Offset + 1
 		n.m.h.saw(m.Partition, m.Offset)
@@ -180,7 +181,7 @@ func (n *holding) fetch(ctx context.Context, b *source.Batch) error {
 	case b.Next < at:
 		return fmt.Errorf("%v: Next is %d, want at least %d", id, b.Next, at)
 	case len(b.Messages) == 0 && b.Next == n.position:
-		return fmt.Errorf("%v: a batch without messages that does not move the position from %d", id, n.position)
+		return fmt.Errorf("%v: Fetch returned no messages and Next is still %d, want it to block until either comes", id, n.position)
 	case len(b.Messages) > b.MaxMessages:
 		return fmt.Errorf("%v: %d messages in a batch, want at most %d", id, len(b.Messages), b.MaxMessages)
 	case bytes > b.MaxBytes && len(b.Messages) > 1:
@@ -190,12 +191,12 @@ func (n *holding) fetch(ctx context.Context, b *source.Batch) error {
 	return nil
 }
 
-// progress makes the progress of this ownership.
+// progress makes progress of this ownership.
 func (n *holding) progress(frontier int64, ahead ...commit.Range) *commit.Progress {
 	return &commit.Progress{Log: n.part.Restored().Log, Epoch: n.part.ID().Epoch, Frontier: frontier, Ahead: ahead}
 }
 
-// commit commits and checks what was stored. Progress as small as the suite's fits everywhere.
+// commit calls Commit and checks the result. The progress is so small that every log can store all of it.
 func (n *holding) commit(ctx context.Context, frontier int64, ahead ...commit.Range) error {
 	n.m.h.mu.Lock()
 	n.committed = true
@@ -210,7 +211,7 @@ func (n *holding) commit(ctx context.Context, frontier int64, ahead ...commit.Ra
 	return nil
 }
 
-// finished tells whether the holding was released, or is about to be.
+// finished reports whether the holding was released or is about to be.
 func (n *holding) finished() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()

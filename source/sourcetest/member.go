@@ -10,8 +10,8 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// member is one source with the goroutine that accepts from it. A partition that is asked back or lost is released at
-// once, unless the case has taken it by hold.
+// member is one source and the goroutine that accepts from it. It releases a partition as soon as that is asked back or lost,
+// unless the case has taken it by hold.
 type member struct {
 	h      *harness
 	number int
@@ -23,8 +23,8 @@ type member struct {
 	crashed bool // guarded by the harness's mu
 
 	mu   sync.Mutex
-	err  error // of Accept
-	left bool
+	err  error // the error of Accept
+	left bool  // leave was called
 }
 
 var errEnough = errors.New("sourcetest: the member leaves")
@@ -33,8 +33,8 @@ func newMember(h *harness, number int, src source.Source) *member {
 	return &member{h: h, number: number, src: src, ended: make(chan struct{})}
 }
 
-// start owns: one goroutine that accepts, and one for each holding.
-// Neither ends with ctx: a case that hangs still lets its members leave in order.
+// start starts one goroutine that accepts, and one for each holding. They do not end with ctx, so that the members of a case
+// that timed out can still leave in order.
 func (m *member) start(ctx context.Context) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	m.cancel = cancel
@@ -62,7 +62,7 @@ func (m *member) accepted(ctx context.Context, p source.Partition) {
 	m.wg.Go(func() { n.watch(context.WithoutCancel(ctx)) })
 }
 
-// held returns everything the member has accepted, released or not.
+// held returns all ownerships that the member has accepted, released or not.
 func (m *member) held() []*holding {
 	m.h.mu.Lock()
 	defer m.h.mu.Unlock()
@@ -75,7 +75,7 @@ func (m *member) held() []*holding {
 	return held
 }
 
-// hold waits until the member holds the partition, and takes it: from now on the case releases it.
+// hold waits until the member owns the partition and takes it: from then on the case releases it.
 func (m *member) hold(ctx context.Context, partition int32) (*holding, error) {
 	n, err := m.h.find(ctx, m.ended, func(n *holding) bool { return n.m == m && n.part.ID().Partition == partition })
 	if err != nil {
@@ -104,18 +104,18 @@ func (m *member) acceptError() error {
 	return m.err
 }
 
-// stopAccepting ends Accept, as a pipeline does first, and checks what it returns.
+// stopAccepting ends the ctx of Accept and waits until Accept has returned.
 func (m *member) stopAccepting(ctx context.Context) error {
 	m.cancel(errEnough)
 	select {
 	case <-m.ended:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("member %d: Accept has not returned after its ctx has ended: %w", m.number, context.Cause(ctx))
+		return fmt.Errorf("member %d: Accept has not returned since its ctx ended: %w", m.number, context.Cause(ctx))
 	}
 }
 
-// leave stops accepting, releases what is held and closes. A second call does nothing.
+// leave stops accepting, releases all partitions and closes the source. A second call does nothing.
 func (m *member) leave(ctx context.Context) error {
 	m.mu.Lock()
 	already := m.left
@@ -133,7 +133,7 @@ func (m *member) leave(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("release of %v: %w", n.part.ID(), err))
 		}
 	}
-	// A release that watch has begun must be over too.
+	// Wait for each Release that watch has called, too.
 	over := make(chan struct{})
 	go func() {
 		m.wg.Wait()
@@ -150,12 +150,12 @@ func (m *member) leave(ctx context.Context) error {
 	m.h.mu.Lock()
 	defer m.h.mu.Unlock()
 	if m.crashed {
-		return nil // the dead owe nothing
+		return nil // a crashed source may return any error
 	}
 	return errors.Join(errs...)
 }
 
-// crash ends the member without a word to the group.
+// crash ends the member, which does not leave the group.
 func (m *member) crash() error {
 	m.h.mu.Lock()
 	m.crashed = true
@@ -164,13 +164,13 @@ func (m *member) crash() error {
 	return m.h.env.Crash(m.src)
 }
 
-// lose takes the partition from the member, and perhaps all others.
+// lose revokes the partition, and perhaps all others of the member.
 func (m *member) lose(id source.ID) error {
 	m.gone()
 	return m.h.env.Lose(m.src, id)
 }
 
-// gone notes that others may own from now on what this member has now.
+// gone records that others may own the partitions of this member from now on.
 func (m *member) gone() {
 	held := m.held()
 	m.h.mu.Lock()
