@@ -25,12 +25,11 @@ func TestBatchRunsAgainAsItWasThoughItsLaneHasGrown(t *testing.T) {
 		r     Result
 		turns string
 	}{
-		{"at once", Result{Again: 3}, "a+b+c a+b+c d+e+f+g"},
-		{"parked", Result{Again: 3, Park: time.Second}, "a+b+c a+b+c d+e+f+g"},
-		{"a part of it", Result{Again: 2, Park: time.Second}, "a+b+c a+b c+d+e+f g"},
-		{"what is left of it", Result{Done: 1, Again: 3, Park: time.Second}, "a+b+c b+c d+e+f+g"},
-		{"before Single", Result{Again: 3, Single: 3, Park: time.Second}, "a+b+c a+b+c d+e+f+g"},
-		{"one item", Result{Again: 1, Park: time.Second}, "a+b+c a+b+c+d e+f+g"}, // nothing to keep together
+		{"at once", Result{Next: Together(3)}, "a+b+c a+b+c d+e+f+g"},
+		{"parked", Result{Next: Together(3), Park: time.Second}, "a+b+c a+b+c d+e+f+g"},
+		{"a part of it", Result{Next: Together(2), Park: time.Second}, "a+b+c a+b c+d+e+f g"},
+		{"what is left of it", Result{Done: 1, Next: Together(3), Park: time.Second}, "a+b+c b+c d+e+f+g"},
+		{"one item", Result{Next: Together(1), Park: time.Second}, "a+b+c a+b+c+d e+f+g"}, // nothing to keep together
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -54,7 +53,7 @@ func TestBatchRunsAgainAsItWasThoughItsLaneHasGrown(t *testing.T) {
 
 func TestBatchRunsAgainAsItWasAfterResume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w, q := newWaits(t, 1, 4, once(map[string]Result{"a": {Again: 2, Hold: true}}))
+		w, q := newWaits(t, 1, 4, once(map[string]Result{"a": {Next: Together(2), Hold: true}}))
 		w.submit(t, q, "k: a", "k: b")
 		w.want(t, "a+b", "", "")
 		w.submit(t, q, "k: c", "k: d", "k: e")
@@ -72,7 +71,7 @@ func TestBatchRunsAgainAsItWasAfterResume(t *testing.T) {
 func TestBatchRunsAgainAsItWasAfterItsClaimWasTakenOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate, stuck := make(chan struct{}), make(chan struct{})
-		run := once(map[string]Result{"a": {Again: 2, Hold: true}})
+		run := once(map[string]Result{"a": {Next: Together(2), Hold: true}})
 		w, q := newWaits(t, 1, 4, func(t *Turn[string]) Result {
 			switch *t.Items[0] {
 			case "gate":
@@ -123,7 +122,7 @@ func TestNothingRunsAgainAfterAFence(t *testing.T) {
 		t.Run(fmt.Sprint("returns after the fence=", late), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				returns := make(chan struct{})
-				run := once(map[string]Result{"a": {Again: 2, Hold: true}})
+				run := once(map[string]Result{"a": {Next: Together(2), Hold: true}})
 				w, q := newWaits(t, 1, 4, func(t *Turn[string]) Result {
 					<-returns
 					return run(t)
@@ -151,7 +150,7 @@ func TestNothingRunsAgainAfterAFence(t *testing.T) {
 func TestNothingRunsSinglyAfterAFence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		returns := make(chan struct{})
-		run := once(map[string]Result{"a": {Single: 3}})
+		run := once(map[string]Result{"a": {Next: Singly(3)}})
 		first := true
 		w, q := newWaits(t, 1, 4, func(t *Turn[string]) Result {
 			if !first {

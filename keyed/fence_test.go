@@ -110,7 +110,7 @@ func TestRunningMarkOutlivesTheEpoch(t *testing.T) {
 		if err := old.Wait(ctx); err == nil {
 			t.Error("Wait does not wait for the turn that runs over the fence")
 		}
-		first.result <- Result{Done: 1, Hold: true, Single: 3}
+		first.result <- Result{Done: 1, Hold: true, Next: Singly(3)}
 		if err := old.Wait(context.Background()); err != nil {
 			t.Error(err)
 		}

@@ -330,7 +330,7 @@ func (m *model) awaitLocked(turn *modelTurn, r modelResult) {
 		held = min(r.await.Items, held)
 	}
 	waits := &modelTurn{items: slices.Clone(rest[:held]), queue: turn.queue, token: r.await}
-	m.returnLocked(&modelTurn{items: slices.Concat(turn.items[:r.Done], rest[held:]), queue: turn.queue}, Result{Done: r.Done, Single: r.Single})
+	m.returnLocked(&modelTurn{items: slices.Concat(turn.items[:r.Done], rest[held:]), queue: turn.queue}, Result{Done: r.Done, Next: max(r.Next, 0)})
 	if r.early != nil {
 		m.returnLocked(waits, *r.early)
 		return
@@ -393,8 +393,8 @@ func (m *model) returnLocked(turn *modelTurn, r Result) {
 		if !mq.fenced {
 			m.single[id][k] = max(m.single[id][k]-r.Done, 0)
 			if len(keys) == 1 {
-				m.single[id][k] = max(m.single[id][k], r.Single)
-				if n := min(r.Again, len(rest)); n > 1 {
+				m.single[id][k] = max(m.single[id][k], int(r.Next))
+				if n := min(int(-r.Next), len(rest)); n > 1 {
 					m.single[id][k], m.again[id][k] = 0, n
 				}
 			}
@@ -457,7 +457,7 @@ func (m *model) end(t *rapid.T) {
 	r := modelResult{goexit: rapid.IntRange(0, 9).Draw(t, "goexit") == 0}
 	r.Result = m.result(t, len(turn.items))
 	if r.Done < len(turn.items) && rapid.Bool().Draw(t, "await") {
-		r.Park, r.Hold, r.Again = 0, false, 0
+		r.Park, r.Hold, r.Next = 0, false, max(r.Next, 0)
 		r.await = &Token[*modelItem]{Items: rapid.IntRange(0, len(turn.items)).Draw(t, "waiting items")}
 		if rapid.Bool().Draw(t, "early") {
 			n := len(turn.items) - r.Done
@@ -487,9 +487,9 @@ func (m *model) result(t *rapid.T, items int) (r Result) {
 			r.Park = time.Duration(rapid.IntRange(1, 100).Draw(t, "park")) * time.Millisecond
 		}
 	case 3:
-		r.Done, r.Single = 0, items
+		r.Done, r.Next = 0, Singly(items)
 	case 4:
-		r.Done, r.Again = 0, items
+		r.Done, r.Next = 0, Together(items)
 		r.Park = time.Duration(rapid.IntRange(0, 100).Draw(t, "park")) * time.Millisecond
 	}
 	return r

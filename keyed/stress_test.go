@@ -373,7 +373,7 @@ func (s *stress) turn(turn *Turn[*stressed]) Result {
 	}()
 	if p := s.roll(x, 10); p < 150 && x.turns.Load() <= 3 {
 		end = s.await(turn, x, p, end)
-		return Result{Done: s.roll(x, 11) % len(turn.Items), Single: p % 2}
+		return Result{Done: s.roll(x, 11) % len(turn.Items), Next: Singly(p % 2)}
 	}
 	return s.outcome(x, len(turn.Items))
 }
@@ -402,7 +402,7 @@ func (s *stress) mayStart(ep *stressEpoch, x *stressed, ahead int64, items int) 
 func (s *stress) outcome(x *stressed, items int) (r Result) {
 	defer func() {
 		if recover() != nil { // as whoever writes Run does
-			r = Result{Single: items, Hold: s.roll(x, 2)%2 == 0}
+			r = Result{Next: Singly(items), Hold: s.roll(x, 2)%2 == 0}
 		}
 	}()
 	r.Done = items
@@ -427,7 +427,7 @@ func (s *stress) outcome(x *stressed, items int) (r Result) {
 	case p < 80:
 		r = Result{} // once more
 	case p < 90:
-		r = Result{Done: items / 2, Single: items}
+		r = Result{Done: items / 2, Next: Singly(items)}
 	case p < 100:
 		time.Sleep(time.Duration(s.roll(x, 5)*3) * time.Microsecond) // real time: a turn that takes long
 	case p < 103:

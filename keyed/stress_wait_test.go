@@ -68,9 +68,9 @@ func (s *stress) completed(x *stressed, items int) Result {
 	case p < 850:
 		return Result{Done: p % (items + 1), Hold: true}
 	case p < 900:
-		return Result{Again: items}
+		return Result{Next: Together(items)}
 	default:
-		return Result{Single: items}
+		return Result{Next: Singly(items)}
 	}
 }
 

@@ -1,6 +1,9 @@
 package keyed
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Turn is one call of [Config.Run]: a prefix of one lane.
 //
@@ -14,7 +17,7 @@ type Turn[T any] struct {
 	Items []*T
 
 	// Await, if Run sets it, makes the lane wait: what Result.Done says leaves, and the rest stays until
-	// [Executor.Complete]; Park, Hold and Again of the turn's own Result are ignored. Without items left in the lane it
+	// [Executor.Complete]; Park, Hold and Together of the turn's own Result are ignored. Without items left in the lane it
 	// has no effect, and the token must not be completed.
 	Await *Token[T]
 
@@ -25,7 +28,7 @@ type Turn[T any] struct {
 	names []string // what Lanes has returned last
 }
 
-// Result is what a turn came to. The zero Result runs the same items again as soon as the lane is next.
+// Result is what a turn came to. It has four fields of 32 bytes at most, so that it travels in registers. The zero Result runs the same items again as soon as the lane is next.
 type Result struct {
 	// Done is how many of the turn's items leave the lane, counted from the first. The others stay, in their place.
 	Done int
@@ -37,14 +40,19 @@ type Result struct {
 	// Hold makes the lane wait until Resume or ResumeHeld; with Park, no longer than that.
 	Hold bool
 
-	// Single is how many of the lane's next items run one a turn. For a batch that failed without naming a culprit:
-	// run it again one by one up to its old end. A larger number that is not yet used up stays.
-	Single int
-
-	// Again makes so many of the lane's next items the next turn, even if more wait by then: for a batch that is to be
-	// run as it was, after Park. It goes before Single.
-	Again int
+	// Next says how the lane's next items run. Default: as many in a turn as are there, at most Config.MaxTurn.
+	Next Next
 }
+
+// Next is how the next items of a lane run: [Singly] or [Together]. A number that is not used up stays, if it is larger.
+type Next int32
+
+// Singly makes the next n items run one a turn: for a batch that failed without naming a culprit, up to its old end.
+func Singly(n int) Next { return Next(min(max(n, 0), math.MaxUint16)) }
+
+// Together makes the next n items the next turn, even if more wait by then: for a batch that is to be run as it was, after
+// Park or Hold.
+func Together(n int) Next { return -Singly(n) }
 
 // Lanes returns the names of the lanes that the turn runs for: one, several for an item of several lanes, none for an
 // unordered item or a barrier; and whether it is a barrier. It takes the executor's lock for a moment: few turns need their

@@ -64,7 +64,7 @@ func TestItemsOfAFencedTurnAreEachDroppedOnce(t *testing.T) { // I9
 		w, q := newWaits(t, 4, 5, func(t *Turn[string]) Result {
 			<-returns
 			t.Await = token
-			return Result{Done: 1, Single: 5}
+			return Result{Done: 1, Next: Singly(5)}
 		})
 		w.submit(t, q, "k: a", "k: b", "k: c", "k: d", "k: e", "k: f")
 		synctest.Wait()
@@ -97,8 +97,8 @@ func TestResultOfCompleteIsThatOfATurn(t *testing.T) {
 		{"zero", Result{}, [2]string{"a+b+c+d e+f", "a b c d e f"}, [2]string{}, [2]string{}},
 		{"Park", Result{Done: 1, Park: time.Second}, [2]string{"", "a"}, [2]string{"b+c+d+e f", "b c d e f"}, [2]string{}},
 		{"Hold", Result{Done: 1, Hold: true}, [2]string{"", "a"}, [2]string{}, [2]string{"b+c+d+e f", "b c d e f"}},
-		{"Single", Result{Done: 1, Single: 2}, [2]string{"b c d+e+f", "a b c d e f"}, [2]string{}, [2]string{}},
-		{"Again", Result{Done: 2, Again: 4, Park: time.Second}, [2]string{"", "a b"}, [2]string{"c+d e+f", "c d e f"}, [2]string{}},
+		{"Single", Result{Done: 1, Next: Singly(2)}, [2]string{"b c d+e+f", "a b c d e f"}, [2]string{}, [2]string{}},
+		{"Again", Result{Done: 2, Next: Together(4), Park: time.Second}, [2]string{"", "a b"}, [2]string{"c+d e+f", "c d e f"}, [2]string{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -142,7 +142,7 @@ func playOrder(t *testing.T, order string, done int) {
 		first = false
 		<-returns
 		t.Await = token
-		return Result{Hold: true, Again: 2} // both ignored
+		return Result{Hold: true, Next: Together(2)} // both ignored
 	})
 	w.submit(t, q, "k: a", "k: b")
 	w.want(t, "a", "", "")

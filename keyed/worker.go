@@ -219,8 +219,13 @@ func (e *Executor[T]) run(w *worker[T]) {
 
 func (en *entry[T]) set(r Result) {
 	en.done = int32(min(max(r.Done, 0), int(en.n)))
-	en.single = uint16(min(max(r.Single, 0), 1<<16-1))
-	en.again = uint16(min(max(r.Again, 0), 1<<16-1))
+	if r.Hold || r.Park|time.Duration(r.Next) != 0 || en.again != 0 { // few are so
+		en.setRest(r)
+	}
+}
+
+func (en *entry[T]) setRest(r Result) {
+	en.single, en.again = uint16(max(r.Next, 0)), uint16(max(-r.Next, 0))
 	en.hold = r.Hold
 	en.park = int64(min(max(r.Park, 0), maxPark))
 }

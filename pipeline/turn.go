@@ -77,12 +77,12 @@ func (p *Pipeline) troubled(pt *partition, t *keyed.Turn[item], err error) keyed
 			for _, it := range t.Items {
 				it.unpin()
 			}
-			return keyed.Result{Again: len(t.Items), Park: delay}
+			return keyed.Result{Next: keyed.Together(len(t.Items)), Park: delay}
 		default: // one by one, to find the culprit
 			for _, it := range t.Items {
 				it.Attempt = 0
 			}
-			return keyed.Result{Single: len(t.Items)}
+			return keyed.Result{Next: keyed.Singly(len(t.Items))}
 		}
 	}
 	switch outcome {
