@@ -29,6 +29,7 @@ type sent struct {
 	input  keystrand.Message // what the failure policy is asked about, should the sink refuse the output for good
 	letter bool              // it is a dead letter
 	wait   *token            // of the lane that waits for it; nil: the message has left its lane
+	more   [1]uint64         // room for Output.More: most messages of several lanes have two
 	token  token             // what wait points to, but for the dead letter of a refused output
 }
 
@@ -72,6 +73,7 @@ func (p *Pipeline) write(pt *partition, t *keyed.Turn[item], c *keystrand.Call) 
 	}
 	it := t.Items[0]
 	o := newOutput(pt, it, slices.Clone(c.Emitted())...)
+	o.More = o.Value.more[:0]
 	var lanes []string
 	if lanes, o.All = t.Lanes(); len(lanes) == 0 {
 		o.Lane = maphash.Comparable(p.seed, it.number) // it has a lane of its own
@@ -126,13 +128,17 @@ func (p *Pipeline) dropped(outputs []*output) {
 // ended says what became of the messages of outputs: with r.Done they are settled. Where a lane waits, it goes on, and its
 // message is settled as it leaves.
 func (p *Pipeline) ended(outputs []*output, r keyed.Result) {
+	var room [32]int64
+	numbers := room[:0]
 	var waits []*token
-	var numbers []int64
 	var size usage
 	for i, o := range outputs {
 		v := &o.Value
 		if v.wait != nil {
 			v.wait.Result = r
+			if waits == nil {
+				waits = make([]*token, 0, len(outputs)-i)
+			}
 			waits = append(waits, v.wait)
 		} else {
 			numbers = append(numbers, v.number)

@@ -11,7 +11,7 @@ import (
 // Hooks are told how outputs end. They are called from the writers' goroutines, and from those of Cut and Add, with no lock
 // held; they may call Add.
 type Hooks[X any] struct {
-	// Durable is told all outputs that one Write made durable, those of a lane in order.
+	// Durable is told all outputs that one Write made durable, those of a lane in order. The slice is valid during the call.
 	Durable func(outputs []*Output[X])
 	// Refused is asked about an output that the sink will never take. True: it has ended. False: it is written again.
 	Refused func(o *Output[X], cause error) bool

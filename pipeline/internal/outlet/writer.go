@@ -33,7 +33,8 @@ type writer[X any] struct {
 	batch   []*Output[X]
 	lanes   []*lane[X] // of batch, in its order
 	ms      []keystrand.Message
-	kept    []*Output[X] // scratch of settle
+	kept    []*Output[X] // scratch of settle, as is the next
+	durable []*Output[X]
 	failing bool         // the last Write left something
 
 	mu    sync.Mutex
@@ -289,7 +290,8 @@ func (w *writer[X]) take(abort context.CancelFunc, now time.Time) (pause time.Du
 // nothing, whatever it says: leaving is not failing.
 func (w *writer[X]) settle(err error, aborted bool) (failed bool) {
 	now := time.Now()
-	var durable, refused []*Output[X]
+	var refused []*Output[X]
+	durable := w.durable[:0]
 	w.kept = w.kept[:0]
 	partial, _ := errors.AsType[*sink.PartialError](err)
 	i := 0
@@ -322,6 +324,8 @@ func (w *writer[X]) settle(err error, aborted bool) (failed bool) {
 	count(durable)
 	count(refused)
 	w.x.release(freed)
+	clear(durable)
+	w.durable = durable[:0]
 	return failed
 }
 
