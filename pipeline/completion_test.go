@@ -69,7 +69,7 @@ func newCell(t *testing.T, lanes, work, mood, leave string) *cell {
 }
 
 func (c *cell) build(mem *memory.Source) *pipeline.Builder {
-	b := pipeline.From(watch(c.t, mem, c.l)).Limits(pipeline.Limits{Workers: 2}).
+	b := pipeline.From(watch(c.t, mem, c.l)).Limits(pipeline.Limits{Workers: 2, InFlight: 20_000}).
 		Timing(pipeline.Timing{DrainTimeout: 2 * time.Second}).
 		Key(func(m *keystrand.Message) (keystrand.Key, error) {
 			switch {

@@ -35,7 +35,7 @@ func deadLetters(t *testing.T, log *memory.Log, workers int, away <-chan struct{
 				return errBoom
 			}
 			return nil
-		})).OnFailure(pipeline.DeadLetter(dlq)).Limits(pipeline.Limits{Workers: workers})), dlq
+		})).OnFailure(pipeline.DeadLetter(dlq)).Limits(pipeline.Limits{Workers: workers, InFlight: 20_000})), dlq
 }
 
 func TestSnapshotTellsThatAKeyWaitsForItsDeadLetter(t *testing.T) {

@@ -13,7 +13,8 @@ type Limits struct {
 	Workers int
 	// InFlight is how many messages may be fetched and not yet settled, over all partitions: waiting, running, parked
 	// and on the way to a sink. Each partition may exceed it by the one batch that was under way. Half of it is split
-	// among the partitions and never lent, half is for whoever needs it. Default: 20,000.
+	// among the partitions and never lent, half is shared on demand. Default: 20 for each
+	// worker, at least 1,000.
 	InFlight int
 	// InFlightBytes is the same in bytes of keys, values and headers. A single larger message is let in alone.
 	// Default: 256 MiB.
@@ -70,7 +71,7 @@ func (l Limits) validate() error {
 
 func (l Limits) withDefaults() Limits {
 	l.Workers = or(l.Workers, 256)
-	l.InFlight = or(l.InFlight, 20_000)
+	l.InFlight = or(l.InFlight, max(1_000, 20*l.Workers))
 	l.InFlightBytes = or(l.InFlightBytes, 256<<20)
 	l.KeyShare = or(l.KeyShare, max(1, l.InFlight/4))
 	l.MaxReplay = or(l.MaxReplay, 100_000)

@@ -36,7 +36,7 @@ func hot(ctx context.Context, r *run) error {
 	t := bench.NewTable("one key has half of the messages", r.json)
 	const workers, handler = 100, time.Millisecond
 	n := pick(r, 60_000, 6_000)
-	fallback := pick(r, 20_000, 2_000) // the default InFlight, or as much less as there are fewer messages
+	smaller := pick(r, 20_000, 2_000) // as much less as there are fewer messages
 	keys := bench.Hot(0.5, 10_001, n)
 	both, err := r.fill(ctx, keys, 100)
 	if err != nil {
@@ -55,7 +55,7 @@ func hot(ctx context.Context, r *run) error {
 	runs := []struct {
 		name, topic string
 		inFlight    int
-	}{{"the cold keys alone", alone, 2 * n}, {"the budget holds all", both, 2 * n}, {"the default budget", both, fallback}}
+	}{{"the cold keys alone", alone, 2 * n}, {"the budget holds all", both, 2 * n}, {"a smaller budget", both, smaller}}
 	once := func(i int) bool { return i == 2 } // it takes as long as the hot key
 	results, err := inTurns(pick(r, 5, 1), len(runs), once, func(round, i int) (burnResult, error) {
 		return bench.Run[burnResult](ctx, "burn", burning{

@@ -184,7 +184,7 @@ func runMemory(w *work, workers int) error {
 func runPipeline(ctx context.Context, src source.Source, w *work, workers int) error {
 	p, err := pipeline.From(src).
 		HandleFunc(w.handle).
-		Limits(pipeline.Limits{Workers: workers, InFlight: max(20_000, 4*workers)}).
+		Limits(pipeline.Limits{Workers: workers}).
 		Build()
 	if err != nil {
 		return err
