@@ -49,7 +49,7 @@ func (p *Pipeline) admit(ctx context.Context, pt *partition) error {
 		{WaitPause, func() error { return pt.gate.await(ctx, func() bool { return !pt.paused.Load() }) }},
 		{WaitReplay, func() error { return pt.gate.await(ctx, func() bool { return p.replayable(pt) > 0 }) }},
 		{WaitKey, func() error { return pt.queue.AwaitShare(ctx) }},
-		{WaitBudget, func() error { return p.budget.await(ctx, pt.share) }},
+		{WaitBudget, func() error { return p.budget.Await(ctx, pt.share) }},
 		{WaitWorkers, func() error { return p.exec.AwaitDemand(ctx) }},
 	} {
 		pt.waits.Store(int32(reason.wait))

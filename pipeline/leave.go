@@ -102,7 +102,7 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, flow f
 		p.failed(fmt.Errorf("pipeline: release %v: %w", pt.id, err))
 	}
 	p.exit(pt)
-	p.budget.close(pt.share)
+	p.budget.Close(pt.share)
 	pt.log.LogAttrs(ctx, slog.LevelInfo, "partition released", slog.Duration("took", time.Since(began)), slog.Int64("dropped", pt.queue.Counts().Dropped+pt.dropped.Load()))
 	if why.lost {
 		p.awaitLate(ctx, pt)

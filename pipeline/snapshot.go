@@ -137,10 +137,9 @@ func (p *Pipeline) Snapshot() Snapshot {
 	p.mu.Lock()
 	s.State = p.state
 	p.mu.Unlock()
-	p.budget.mu.Lock()
-	s.InFlight, s.InFlightBytes = p.budget.used.messages, p.budget.used.bytes
-	s.MostInFlight, s.MostBytes, s.Oversized = p.budget.most.messages, p.budget.most.bytes, p.budget.big
-	p.budget.mu.Unlock()
+	b := p.budget.Stats()
+	s.InFlight, s.InFlightBytes = b.Used.Messages, b.Used.Bytes
+	s.MostInFlight, s.MostBytes, s.Oversized = b.Most.Messages, b.Most.Bytes, b.Oversized
 	for _, pt := range p.partitions() {
 		s.Partitions = append(s.Partitions, pt.snapshot(p.outputs, s.At))
 	}
