@@ -14,6 +14,7 @@ import (
 	"github.com/keystrand/keystrand/keyed"
 	"github.com/keystrand/keystrand/pipeline/internal/budget"
 	"github.com/keystrand/keystrand/pipeline/internal/outlet"
+	"github.com/keystrand/keystrand/pipeline/internal/progress"
 	"github.com/keystrand/keystrand/source"
 )
 
@@ -48,7 +49,7 @@ type partition struct {
 
 	keyErrors sync.Map // number → error of the messages whose key function failed: rare
 
-	commits commits
+	commits progress.Commits
 }
 
 // open begins an ownership. It fails if the earlier one of the partition has not ended.
@@ -65,7 +66,7 @@ func (p *Pipeline) open(ctx context.Context, sp source.Partition) (*partition, e
 		lostC:   make(chan error, 1),
 	}
 	pt.outputs = outlet.NewOwner[sent](pt.gate.poke)
-	pt.commits.begin(restored, pt.tracker.State())
+	pt.commits.Begin(restored, pt.tracker.State())
 	pt.ctx, pt.cancel = context.WithCancelCause(base(ctx))
 	if err := p.openQueue(pt); err != nil {
 		pt.cancel(err)

@@ -209,7 +209,7 @@ func (p *Pipeline) commitOnTicks(ctx context.Context) {
 		now := time.Now()
 		for _, pt := range p.partitions() {
 			pt.rest.due(now)
-			if (part%parts == 0 || p.needsCommit(pt)) && pt.commits.due(pt.tracker.State()) {
+			if (part%parts == 0 || p.needsCommit(pt)) && pt.commits.Due(pt.tracker.State()) {
 				under.Go(func() { _ = p.commitNow(ctx, pt) }) // it has told the log
 			}
 		}

@@ -157,7 +157,7 @@ func (pt *partition) snapshot(outputs *outlets, now time.Time) PartitionSnapshot
 	st := pt.tracker.State()
 	s := PartitionSnapshot{
 		ID: pt.id, Frontier: st.Frontier, Position: st.Position, End: -1, Lag: -1,
-		Ahead: st.Ahead, Replays: pt.commits.beyond(st),
+		Ahead: st.Ahead, Replays: pt.commits.Beyond(st),
 		Accepted: counts.Submitted, Running: counts.Running, Ready: counts.Ready, Parked: counts.Parked,
 		Waits: Wait(pt.waits.Load()), Paused: pt.paused.Load(),
 	}
@@ -168,7 +168,7 @@ func (pt *partition) snapshot(outputs *outlets, now time.Time) PartitionSnapshot
 	left := counts.Finished - dropped
 	s.Settled = min(pt.settled.Load(), left)
 	s.Sinking, s.Dropped = left-s.Settled+counts.Waiting, counts.Dropped+dropped
-	stored, at, err := pt.commits.last()
+	stored, at, err := pt.commits.Last()
 	s.Committed, s.CommittedAt, s.CommitErr = stored.Frontier, at, err
 	if l, ok := pt.source.(source.Lagger); ok {
 		if end, known := l.End(); known {

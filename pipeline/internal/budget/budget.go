@@ -42,8 +42,8 @@ func (b *Budget) Open() *Share {
 	return s
 }
 
-// Close removes s and gives back all that it still uses. A later Close or Give of s does nothing. Await and Take of s must
-// not follow.
+// Close removes s and gives back all that it still uses. A later Close or Give of s does nothing. Await and Take of s
+// must not follow.
 func (b *Budget) Close(s *Share) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
