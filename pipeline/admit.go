@@ -49,7 +49,7 @@ func (p *Pipeline) admit(ctx context.Context, pt *partition) error {
 		{WaitPause, func() error { return pt.gate.await(ctx, func() bool { return !pt.paused.Load() }) }},
 		{WaitReplay, func() error { return pt.gate.await(ctx, func() bool { return p.replayable(pt) > 0 }) }},
 		{WaitKey, func() error { return pt.queue.AwaitShare(ctx) }},
-		{WaitBudget, func() error { return p.budget.await(ctx, pt.share) }},
+		{WaitBudget, func() error { return p.budget.Await(ctx, pt.share) }},
 		{WaitWorkers, func() error { return p.exec.AwaitDemand(ctx) }},
 	} {
 		pt.waits.Store(int32(reason.wait))
@@ -66,12 +66,12 @@ func (p *Pipeline) admit(ctx context.Context, pt *partition) error {
 // the bound by all that was in flight.
 func (p *Pipeline) replayable(pt *partition) int64 {
 	s := pt.tracker.State()
-	return int64(p.cfg.limits.MaxReplay) - s.Pending - min(s.Ahead, pt.commits.beyond(s))
+	return int64(p.cfg.limits.MaxReplay) - s.Pending - min(s.Ahead, pt.commits.Beyond(s))
 }
 
 // needsCommit tells whether the partition should not wait for the next tick: half of MaxReplay is used, and a commit
 // gives some of it back.
 func (p *Pipeline) needsCommit(pt *partition) bool {
 	half := int64(p.cfg.limits.MaxReplay) / 2
-	return p.replayable(pt) <= half && pt.commits.gainable(pt.tracker.State()) >= half/2
+	return p.replayable(pt) <= half && pt.commits.Gainable(pt.tracker.State()) >= half/2
 }

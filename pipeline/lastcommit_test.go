@@ -60,9 +60,9 @@ func TestTickBeginsNoCommitWhileThePartitionLeaves(t *testing.T) {
 		if tries != 1 {
 			t.Errorf("%d commits were tried, want that the second is about to: the test is void", tries)
 		}
-		if s := pt.tracker.State(); pt.commits.due(s) {
+		if s := pt.tracker.State(); pt.commits.Due(s) {
 			t.Error("I4: a tick may begin a commit")
-			pt.commits.end(s, commit.Stored{}, errors.New("not made"))
+			pt.commits.End(s, commit.Stored{}, errors.New("not made"))
 		}
 		<-over
 		if c := log.Group("").Committed(0); c == nil || c.Frontier != 1 {

@@ -92,8 +92,8 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, flow f
 		p.commitLast(ctx, pt, why)
 	}
 	pt.over.Store(true)
-	pt.commits.abort()
-	_ = pt.gate.await(base(ctx), pt.commits.idle) // Release comes after the last Commit has returned; its ctx has ended
+	pt.commits.Abort()
+	_ = pt.gate.await(base(ctx), pt.commits.Idle) // Release comes after the last Commit has returned; its ctx has ended
 	// And after the last Fetch. By now all that was settled is committed.
 	p.awaitReturn(ctx, pt, flow.stopped, "the key function, or Fetch of the source")
 	release, cancel := context.WithTimeout(base(ctx), p.cfg.timing.CommitTimeout)
@@ -102,7 +102,7 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, flow f
 		p.failed(fmt.Errorf("pipeline: release %v: %w", pt.id, err))
 	}
 	p.exit(pt)
-	p.budget.close(pt.share)
+	p.budget.Close(pt.share)
 	pt.log.LogAttrs(ctx, slog.LevelInfo, "partition released", slog.Duration("took", time.Since(began)), slog.Int64("dropped", pt.queue.Counts().Dropped+pt.dropped.Load()))
 	if why.lost {
 		p.awaitLate(ctx, pt)
@@ -248,9 +248,9 @@ func (p *Pipeline) commitLast(ctx context.Context, pt *partition, why leaving) {
 	defer func() { cancel(); <-over }()
 
 	var err error
-	pt.commits.leave()
-	for pt.gate.await(ctx, pt.commits.idle) == nil {
-		if !pt.commits.dueLast(pt.tracker.State()) {
+	pt.commits.Leave()
+	for pt.gate.await(ctx, pt.commits.Idle) == nil {
+		if !pt.commits.DueLast(pt.tracker.State()) {
 			return // all of it is stored
 		}
 		if err = p.commitNow(ctx, pt); err == nil || errors.Is(err, commit.ErrFenced) {

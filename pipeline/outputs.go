@@ -9,6 +9,7 @@ import (
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/keyed"
+	"github.com/keystrand/keystrand/pipeline/internal/budget"
 	"github.com/keystrand/keystrand/pipeline/internal/outlet"
 	"github.com/keystrand/keystrand/sink"
 )
@@ -23,7 +24,7 @@ type (
 type sent struct {
 	pt     *partition
 	number int64
-	size   usage
+	size   budget.Usage
 	lane   keystrand.Lane    // the first of its lanes
 	named  bool              // it has one
 	input  keystrand.Message // what the failure policy is asked about, should the sink refuse the output for good
@@ -131,7 +132,7 @@ func (p *Pipeline) ended(outputs []*output, r keyed.Result) {
 	var room [32]int64
 	numbers := room[:0]
 	var waits []*token
-	var size usage
+	var size budget.Usage
 	for i, o := range outputs {
 		v := &o.Value
 		if v.wait != nil {
@@ -142,11 +143,11 @@ func (p *Pipeline) ended(outputs []*output, r keyed.Result) {
 			waits = append(waits, v.wait)
 		} else {
 			numbers = append(numbers, v.number)
-			size = size.plus(v.size)
+			size = size.Plus(v.size)
 		}
 		if len(numbers) > 0 && (i+1 == len(outputs) || outputs[i+1].Value.pt != v.pt) {
 			p.left(v.pt, numbers, size, r.Done > 0)
-			numbers, size = numbers[:0], usage{}
+			numbers, size = numbers[:0], budget.Usage{}
 		}
 	}
 	if len(waits) == 0 {
@@ -158,7 +159,7 @@ func (p *Pipeline) ended(outputs []*output, r keyed.Result) {
 }
 
 // left says what became of messages that had left their lanes before.
-func (p *Pipeline) left(pt *partition, numbers []int64, size usage, settled bool) {
+func (p *Pipeline) left(pt *partition, numbers []int64, size budget.Usage, settled bool) {
 	if !settled {
 		pt.dropped.Add(int64(len(numbers)))
 		return

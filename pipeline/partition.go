@@ -12,7 +12,9 @@ import (
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/keyed"
+	"github.com/keystrand/keystrand/pipeline/internal/budget"
 	"github.com/keystrand/keystrand/pipeline/internal/outlet"
+	"github.com/keystrand/keystrand/pipeline/internal/progress"
 	"github.com/keystrand/keystrand/source"
 )
 
@@ -26,7 +28,7 @@ type partition struct {
 	log     *slog.Logger
 	tracker *commit.Tracker
 	queue   *queue
-	share   *share
+	share   *budget.Share
 	gate    *gate // flow waits at it
 	outputs *outlet.Owner[sent]
 
@@ -47,7 +49,7 @@ type partition struct {
 
 	keyErrors sync.Map // number → error of the messages whose key function failed: rare
 
-	commits commits
+	commits progress.Commits
 }
 
 // open begins an ownership. It fails if the earlier one of the partition has not ended.
@@ -59,16 +61,16 @@ func (p *Pipeline) open(ctx context.Context, sp source.Partition) (*partition, e
 		source:  sp,
 		log:     p.log.With(slog.String("stream", id.Stream), slog.Int("partition", int(id.Partition)), slog.Int64("epoch", id.Epoch)),
 		tracker: commit.NewTracker(restored),
-		share:   p.budget.open(),
+		share:   p.budget.Open(),
 		gate:    newGate(),
 		lostC:   make(chan error, 1),
 	}
 	pt.outputs = outlet.NewOwner[sent](pt.gate.poke)
-	pt.commits.begin(restored, pt.tracker.State())
+	pt.commits.Begin(restored, pt.tracker.State())
 	pt.ctx, pt.cancel = context.WithCancelCause(base(ctx))
 	if err := p.openQueue(pt); err != nil {
 		pt.cancel(err)
-		p.budget.close(pt.share)
+		p.budget.Close(pt.share)
 		return nil, err
 	}
 	p.enter(pt)

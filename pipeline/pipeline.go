@@ -10,6 +10,7 @@ import (
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/keyed"
+	"github.com/keystrand/keystrand/pipeline/internal/budget"
 	"github.com/keystrand/keystrand/source"
 )
 
@@ -20,7 +21,7 @@ type Pipeline struct {
 	log     *slog.Logger
 	next    keystrand.Next // all middleware around the handler
 	exec    *keyed.Executor[item]
-	budget  *budget
+	budget  *budget.Budget
 	outputs *outlets // of the sink; nil without one
 	letters *letters // of the dead-letter sinks
 	seed    maphash.Seed
@@ -54,7 +55,7 @@ type item struct {
 	blocks uint8 // how often its key was blocked because of it
 }
 
-func (it *item) usage() usage { return usage{1, int(it.size)} }
+func (it *item) usage() budget.Usage { return budget.Usage{Messages: 1, Bytes: int(it.size)} }
 
 // marks are facts about an item. They are written by the turn that has it and read by its later turns.
 type marks uint8
@@ -73,10 +74,12 @@ var ErrRunTwice = errors.New("pipeline: Run was called before: build another pip
 
 func newPipeline(cfg config, next keystrand.Next) (*Pipeline, error) {
 	p := &Pipeline{
-		cfg:    cfg,
-		log:    cfg.log,
-		next:   next,
-		budget: newBudget(usage{cfg.limits.InFlight, cfg.limits.InFlightBytes}, usage{cfg.limits.FetchMessages, cfg.limits.FetchBytes}),
+		cfg:  cfg,
+		log:  cfg.log,
+		next: next,
+		budget: budget.New(
+			budget.Usage{Messages: cfg.limits.InFlight, Bytes: cfg.limits.InFlightBytes},
+			budget.Usage{Messages: cfg.limits.FetchMessages, Bytes: cfg.limits.FetchBytes}),
 		seed:   maphash.MakeSeed(),
 		owned:  map[name]*partition{},
 		paused: map[name]bool{},

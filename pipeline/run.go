@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keystrand/keystrand/pipeline/internal/budget"
 	"github.com/keystrand/keystrand/source"
 )
 
@@ -140,7 +141,7 @@ func (p *Pipeline) flow(ctx context.Context, pt *partition) error {
 
 // submit hands a batch to the lanes of its keys.
 func (p *Pipeline) submit(pt *partition, b *source.Batch, first int64, settled []bool) error {
-	lanes, size := pt.queue.Batch(), usage{}
+	lanes, size := pt.queue.Batch(), budget.Usage{}
 	for i := range b.Messages {
 		if settled != nil && settled[i] {
 			continue // an earlier owner has settled it ahead of the frontier
@@ -149,12 +150,12 @@ func (p *Pipeline) submit(pt *partition, b *source.Batch, first int64, settled [
 		it := p.place(pt, lanes, m, first+int64(i))
 		it.Message = *m
 		it.size = uint32(min(int64(m.Size()), math.MaxUint32)) //nolint:gosec // it fits
-		size = size.plus(it.usage())
+		size = size.Plus(it.usage())
 		if lanes.Slow() {
 			it.unpin()
 		}
 	}
-	p.budget.take(pt.share, size)
+	p.budget.Take(pt.share, size)
 	return pt.queue.Submit(lanes)
 }
 
@@ -162,7 +163,7 @@ func (p *Pipeline) submit(pt *partition, b *source.Batch, first int64, settled [
 func (p *Pipeline) finish(q *queue, items []*item) {
 	pt, _ := q.Data().(*partition)
 	var room [64]int64
-	numbers, size := room[:0], usage{}
+	numbers, size := room[:0], budget.Usage{}
 	for _, it := range items {
 		if it.marks&(sinking|unkeyed) != 0 {
 			if it.marks.has(sinking) {
@@ -171,14 +172,14 @@ func (p *Pipeline) finish(q *queue, items []*item) {
 			pt.keyErrors.Delete(it.number)
 		}
 		numbers = append(numbers, it.number)
-		size = size.plus(it.usage())
+		size = size.Plus(it.usage())
 	}
 	p.settle(pt, numbers, size)
 	pt.settled.Add(int64(len(numbers)))
 }
 
 // settle marks messages as settled and gives back their budget.
-func (p *Pipeline) settle(pt *partition, numbers []int64, size usage) {
+func (p *Pipeline) settle(pt *partition, numbers []int64, size budget.Usage) {
 	if len(numbers) == 0 || pt.over.Load() {
 		return
 	}
@@ -187,7 +188,7 @@ func (p *Pipeline) settle(pt *partition, numbers []int64, size usage) {
 		return
 	}
 	p.counts.settled.Add(int64(len(numbers)))
-	p.budget.give(pt.share, size)
+	p.budget.Give(pt.share, size)
 	pt.gate.poke()
 }
 
@@ -208,7 +209,7 @@ func (p *Pipeline) commitOnTicks(ctx context.Context) {
 		now := time.Now()
 		for _, pt := range p.partitions() {
 			pt.rest.due(now)
-			if (part%parts == 0 || p.needsCommit(pt)) && pt.commits.due(pt.tracker.State()) {
+			if (part%parts == 0 || p.needsCommit(pt)) && pt.commits.Due(pt.tracker.State()) {
 				under.Go(func() { _ = p.commitNow(ctx, pt) }) // it has told the log
 			}
 		}

@@ -137,10 +137,9 @@ func (p *Pipeline) Snapshot() Snapshot {
 	p.mu.Lock()
 	s.State = p.state
 	p.mu.Unlock()
-	p.budget.mu.Lock()
-	s.InFlight, s.InFlightBytes = p.budget.used.messages, p.budget.used.bytes
-	s.MostInFlight, s.MostBytes, s.Oversized = p.budget.most.messages, p.budget.most.bytes, p.budget.big
-	p.budget.mu.Unlock()
+	b := p.budget.Stats()
+	s.InFlight, s.InFlightBytes = b.Used.Messages, b.Used.Bytes
+	s.MostInFlight, s.MostBytes, s.Oversized = b.Most.Messages, b.Most.Bytes, b.Oversized
 	for _, pt := range p.partitions() {
 		s.Partitions = append(s.Partitions, pt.snapshot(p.outputs, s.At))
 	}
@@ -158,7 +157,7 @@ func (pt *partition) snapshot(outputs *outlets, now time.Time) PartitionSnapshot
 	st := pt.tracker.State()
 	s := PartitionSnapshot{
 		ID: pt.id, Frontier: st.Frontier, Position: st.Position, End: -1, Lag: -1,
-		Ahead: st.Ahead, Replays: pt.commits.beyond(st),
+		Ahead: st.Ahead, Replays: pt.commits.Beyond(st),
 		Accepted: counts.Submitted, Running: counts.Running, Ready: counts.Ready, Parked: counts.Parked,
 		Waits: Wait(pt.waits.Load()), Paused: pt.paused.Load(),
 	}
@@ -169,7 +168,7 @@ func (pt *partition) snapshot(outputs *outlets, now time.Time) PartitionSnapshot
 	left := counts.Finished - dropped
 	s.Settled = min(pt.settled.Load(), left)
 	s.Sinking, s.Dropped = left-s.Settled+counts.Waiting, counts.Dropped+dropped
-	stored, at, err := pt.commits.last()
+	stored, at, err := pt.commits.Last()
 	s.Committed, s.CommittedAt, s.CommitErr = stored.Frontier, at, err
 	if l, ok := pt.source.(source.Lagger); ok {
 		if end, known := l.End(); known {

@@ -1,4 +1,4 @@
-package pipeline
+package budget
 
 import (
 	"context"
@@ -6,18 +6,19 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"pgregory.net/rapid"
 )
 
-func hasRoom(b *budget, s *share) bool {
+func hasRoom(b *Budget, s *Share) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return s.fetching || b.hasRoomLocked(s)
 }
 
 // begin is await for whoever has room.
-func begin(b *budget, s *share) {
+func begin(b *Budget, s *Share) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.fetchingLocked(s, true)
@@ -27,18 +28,18 @@ func begin(b *budget, s *share) {
 // limit by more than one batch a partition, a guarantee is never lent, and nobody with nothing in flight waits.
 func TestBudgetAgreesWithADumbCount(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		limit := usage{rapid.IntRange(1, 200).Draw(t, "messages"), rapid.IntRange(1, 5000).Draw(t, "bytes")}
+		limit := Usage{rapid.IntRange(1, 200).Draw(t, "messages"), rapid.IntRange(1, 5000).Draw(t, "bytes")}
 		const batch, size = 16, 40
-		b := newBudget(limit, usage{batch, batch * size})
+		b := New(limit, Usage{batch, batch * size})
 		type owner struct {
-			s     *share
-			taken []usage
+			s     *Share
+			taken []Usage
 		}
 		var owners []*owner
-		sum := func() (u usage) {
+		sum := func() (u Usage) {
 			for _, o := range owners {
 				for _, x := range o.taken {
-					u = u.plus(x)
+					u = u.Plus(x)
 				}
 			}
 			return u
@@ -54,8 +55,8 @@ func TestBudgetAgreesWithADumbCount(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"open": func(*rapid.T) {
 				if len(owners) < 5 {
-					settledIn = settledIn && b.used == usage{} && b.owed == len(b.shares)
-					owners = append(owners, &owner{s: b.open()})
+					settledIn = settledIn && b.used == Usage{} && b.owed == len(b.shares)
+					owners = append(owners, &owner{s: b.Open()})
 					most = max(most, len(owners))
 				}
 			},
@@ -71,13 +72,13 @@ func TestBudgetAgreesWithADumbCount(t *testing.T) {
 				}
 				begin(b, o.s)
 				n := rapid.IntRange(0, batch).Draw(t, "n")
-				u := usage{}
+				u := Usage{}
 				for range n {
-					x := usage{1, rapid.IntRange(0, size).Draw(t, "size")}
+					x := Usage{1, rapid.IntRange(0, size).Draw(t, "size")}
 					o.taken = append(o.taken, x)
-					u = u.plus(x)
+					u = u.Plus(x)
 				}
-				b.take(o.s, u)
+				b.Take(o.s, u)
 			},
 			"settle": func(t *rapid.T) {
 				o := pick(t)
@@ -85,18 +86,18 @@ func TestBudgetAgreesWithADumbCount(t *testing.T) {
 					return
 				}
 				n := rapid.IntRange(1, len(o.taken)).Draw(t, "n")
-				u := usage{}
+				u := Usage{}
 				for _, x := range o.taken[:n] {
-					u = u.plus(x)
+					u = u.Plus(x)
 				}
 				o.taken = o.taken[n:]
-				b.give(o.s, u)
+				b.Give(o.s, u)
 			},
 			"close": func(t *rapid.T) {
 				o := pick(t)
-				b.close(o.s)
-				b.close(o.s) // again: nothing
-				b.give(o.s, usage{1, 1})
+				b.Close(o.s)
+				b.Close(o.s) // again: nothing
+				b.Give(o.s, Usage{1, 1})
 				for i, x := range owners {
 					if x == o {
 						owners = append(owners[:i], owners[i+1:]...)
@@ -109,17 +110,17 @@ func TestBudgetAgreesWithADumbCount(t *testing.T) {
 				if b.used != used {
 					t.Fatalf("I5: in use %+v, want %+v", b.used, used)
 				}
-				if over := used.over(limit); over.messages > most*batch || over.bytes > most*batch*size {
+				if over := used.over(limit); over.Messages > most*batch || over.Bytes > most*batch*size {
 					t.Fatalf("I5: %+v in use of %+v with up to %d partitions", used, limit, most)
 				}
-				lent, g := usage{}, b.guaranteeLocked()
+				lent, g := Usage{}, b.guaranteeLocked()
 				for _, o := range owners {
-					mine := usage{}
+					mine := Usage{}
 					for _, x := range o.taken {
-						mine = mine.plus(x)
+						mine = mine.Plus(x)
 					}
-					lent = lent.plus(mine.over(g))
-					if mine.messages == 0 && !hasRoom(b, o.s) {
+					lent = lent.Plus(mine.over(g))
+					if mine.Messages == 0 && !hasRoom(b, o.s) {
 						t.Fatal("I6: a partition with nothing in flight waits")
 					}
 					if settledIn && mine.within(g) && !hasRoom(b, o.s) {
@@ -136,18 +137,18 @@ func TestBudgetAgreesWithADumbCount(t *testing.T) {
 
 // No wake-up is lost: whoever waits for room goes on as soon as there is some, and leaves when its ctx ends.
 func TestBudgetWakesWhoeverHasRoom(t *testing.T) {
-	b := newBudget(usage{8, 1 << 20}, usage{3, 3})
+	b := New(Usage{8, 1 << 20}, Usage{3, 3})
 	var wg sync.WaitGroup
 	for range 8 {
-		s := b.open()
+		s := b.Open()
 		var inFlight atomic.Int64
 		gave := make(chan struct{}, 1000)
 		wg.Go(func() {
 			for range 500 {
-				if err := b.await(t.Context(), s); err != nil {
+				if err := b.Await(t.Context(), s); err != nil {
 					t.Error(err)
 				}
-				b.take(s, usage{3, 3})
+				b.Take(s, Usage{3, 3})
 				inFlight.Add(3)
 				gave <- struct{}{}
 			}
@@ -156,60 +157,81 @@ func TestBudgetWakesWhoeverHasRoom(t *testing.T) {
 		wg.Go(func() {
 			for range gave {
 				for range 3 {
-					b.give(s, usage{1, 1})
+					b.Give(s, Usage{1, 1})
 				}
 			}
 		})
 	}
 	wg.Wait() // a lost wake-up hangs here
-	if b.used != (usage{}) || b.lent != (usage{}) {
+	if b.used != (Usage{}) || b.lent != (Usage{}) {
 		t.Errorf("used %+v, lent %+v", b.used, b.lent)
 	}
 }
 
 func TestBudgetAwaitEndsWithItsContext(t *testing.T) {
-	b := newBudget(usage{1, 1}, usage{5, 5})
-	s := b.open()
-	b.take(s, usage{5, 5})
+	b := New(Usage{1, 1}, Usage{5, 5})
+	s := b.Open()
+	b.Take(s, Usage{5, 5})
 	cause := errors.New("leaving")
 	for range 200 {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		go cancel(cause)
-		if err := b.await(ctx, s); !errors.Is(err, cause) {
+		if err := b.Await(ctx, s); !errors.Is(err, cause) {
 			t.Fatal(err)
 		}
 	}
 }
 
-// No wake-up is lost at a gate: many wait for conditions of their own while others change and poke.
-func TestGateLosesNoWakeUp(t *testing.T) {
-	g := newGate()
-	var n atomic.Int64
-	var wg sync.WaitGroup
-	for w := range int64(4) {
-		wg.Go(func() {
-			for i := range int64(500) {
-				want := i*4 + w
-				if err := g.await(t.Context(), func() bool { return n.Load() >= want }); err != nil {
-					t.Error(err)
-				}
-			}
-		})
+func TestStatsCountWhatIsInFlightAndKeepTheMost(t *testing.T) {
+	b := New(Usage{10, 100}, Usage{5, 50})
+	s, other := b.Open(), b.Open()
+	b.Take(s, Usage{3, 30})
+	b.Take(other, Usage{1, 101}) // larger than the limit
+	b.Take(other, Usage{2, 101}) // two that are not
+	b.Give(s, Usage{2, 20})
+	b.Close(other)
+	b.Take(s, Usage{1, 5}) // less than the most
+	if got, want := b.Stats(), (Stats{Used: Usage{2, 15}, Most: Usage{6, 232}, Oversized: 1}); got != want {
+		t.Errorf("Stats = %+v, want %+v", got, want)
 	}
-	for range 4 {
-		wg.Go(func() {
-			for range 500 {
-				n.Add(1)
-				g.poke()
-			}
-		})
+}
+
+func TestPartitionAloneWaitsOnceItHasUsedItsGuaranteeAndThePool(t *testing.T) {
+	b := New(Usage{8, 1 << 20}, Usage{3, 3})
+	s := b.Open()
+	b.Take(s, Usage{7, 7})
+	if !hasRoom(b, s) {
+		t.Error("I6: it waits with 7 of 8 in flight")
 	}
-	wg.Wait()
-	for range 100 {
-		ctx, cancel := context.WithCancel(t.Context())
-		go cancel()
-		if g.await(ctx, func() bool { return false }) == nil {
-			t.Fatal("await returned nil")
+	b.Take(s, Usage{1, 1})
+	if hasRoom(b, s) {
+		t.Error("I5: it may fetch with 8 of 8 in flight")
+	}
+}
+
+// I6: a guarantee is never lent, so its owner goes on although another partition has used up the pool.
+func TestAwaitReturnsWhenUsageFallsBelowTheGuaranteeAndThePoolIsUsedUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := New(Usage{8, 1 << 20}, Usage{3, 3})
+		s, other := b.Open(), b.Open()
+		b.Take(other, Usage{6, 6}) // its guarantee of 2, and the pool
+		b.Take(s, Usage{2, 2})
+		var over atomic.Bool
+		go func() {
+			if err := b.Await(t.Context(), s); err != nil {
+				t.Error(err)
+			}
+			over.Store(true)
+		}()
+		synctest.Wait()
+		if over.Load() {
+			t.Error("I5: Await returned although the guarantee is used up")
 		}
-	}
+		b.Give(s, Usage{1, 1})
+		synctest.Wait()
+		if !over.Load() {
+			t.Error("I6: Await has not returned although usage is below the guarantee")
+		}
+		b.Close(other) // the pool is free: a lost wake-up fails the test and does not hang it
+	})
 }

@@ -1,0 +1,226 @@
+package progress
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keystrand/keystrand/commit"
+)
+
+var errDown = errors.New("store is down")
+
+// fresh returns Commits that begin at frontier 5, in state Changed 1 and Ahead 2.
+func fresh() *Commits {
+	c := &Commits{}
+	c.Begin(&commit.Progress{Frontier: 5}, commit.State{Changed: 1, Ahead: 2})
+	return c
+}
+
+func changed(n int64) commit.State { return commit.State{Changed: n, Ahead: 2} }
+
+// store makes a commit of s that is stored in full.
+func store(t *testing.T, c *Commits, s commit.State) {
+	t.Helper()
+	if !c.Due(s) {
+		t.Fatalf("Due(%+v) = false, want true", s)
+	}
+	c.End(s, commit.Stored{Frontier: s.Frontier}, nil)
+}
+
+func TestCommitIsDueOnlyAfterAChange(t *testing.T) {
+	c := fresh()
+	if c.Due(changed(1)) || c.DueLast(changed(1)) {
+		t.Error("the restored progress is due again")
+	}
+	store(t, c, changed(2))
+	if c.Due(changed(2)) || c.DueLast(changed(2)) {
+		t.Error("progress that was stored is due again")
+	}
+	store(t, c, changed(3))
+}
+
+func TestCommitThatFailedIsDueAgainWithoutAChange(t *testing.T) {
+	c := fresh()
+	for range 3 {
+		if !c.Due(changed(2)) {
+			t.Fatal("Due = false after a commit that failed")
+		}
+		c.End(changed(2), commit.Stored{}, errDown)
+	}
+	store(t, c, changed(2))
+	if c.Due(changed(2)) {
+		t.Error("Due = true after the commit was stored")
+	}
+}
+
+// A commit that failed may have been stored, so the state of the last one that surely was is due again.
+func TestStoredStateIsDueAgainAfterALaterCommitFailed(t *testing.T) {
+	c := fresh()
+	store(t, c, changed(2))
+	if !c.Due(changed(3)) {
+		t.Fatal("nothing is due")
+	}
+	c.End(changed(3), commit.Stored{}, errDown)
+	if !c.Due(changed(2)) {
+		t.Error("Due = false, want true: the outcome of the last commit is unknown")
+	}
+}
+
+// End gets the state from before the progress was read: what changes meanwhile is due.
+func TestChangeDuringACommitIsDueAfterIt(t *testing.T) {
+	c := fresh()
+	if !c.Due(changed(2)) {
+		t.Fatal("nothing is due")
+	}
+	c.End(changed(2), commit.Stored{}, nil)
+	if !c.Due(changed(3)) {
+		t.Error("Due = false, want true: the state has changed since End's")
+	}
+}
+
+// I8: one commit is under way at a time.
+func TestOnlyOneOfManyCallersClaimsTheCommit(t *testing.T) {
+	c := fresh()
+	for round := range int64(200) {
+		s := changed(round + 2)
+		var claims atomic.Int32
+		var wg sync.WaitGroup
+		for _, due := range []func(commit.State) bool{c.Due, c.DueLast, c.Due, c.DueLast} {
+			wg.Go(func() {
+				if due(s) {
+					claims.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if n := claims.Load(); n != 1 {
+			t.Fatalf("I8: %d commits were claimed at once, want 1", n)
+		}
+		if c.Idle() {
+			t.Fatal("Idle = true while a commit is under way")
+		}
+		c.End(s, commit.Stored{}, nil)
+		if !c.Idle() {
+			t.Fatal("Idle = false after End")
+		}
+	}
+}
+
+func TestAfterLeaveOnlyTheLastCommitIsDue(t *testing.T) {
+	c := fresh()
+	c.Leave()
+	if c.Due(changed(2)) {
+		t.Error("Due = true after Leave")
+	}
+	if !c.DueLast(changed(2)) {
+		t.Error("DueLast = false after Leave")
+	}
+}
+
+func TestNoCommitIsDueAfterAbort(t *testing.T) {
+	c := fresh()
+	c.Abort() // no commit is under way
+	if c.Due(changed(2)) || c.DueLast(changed(2)) {
+		t.Error("a commit is due after Abort")
+	}
+}
+
+func TestAbortCancelsTheCommitUnderWay(t *testing.T) {
+	c := fresh()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	c.Due(changed(2))
+	c.Begun(cancel)
+	if ctx.Err() != nil {
+		t.Error("the commit is cancelled before Abort")
+	}
+	c.Abort()
+	if ctx.Err() == nil {
+		t.Error("the commit is not cancelled by Abort")
+	}
+	if c.Idle() {
+		t.Error("Idle = true before End: a cancelled commit is still under way")
+	}
+}
+
+// A commit may be claimed and have no ctx yet when Abort is called.
+func TestCommitThatBeginsAfterAbortIsCancelled(t *testing.T) {
+	c := fresh()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	c.Due(changed(2))
+	c.Abort()
+	c.Begun(cancel)
+	if ctx.Err() == nil {
+		t.Error("the commit is not cancelled")
+	}
+}
+
+func TestAbortDoesNotCancelACommitThatHasEnded(t *testing.T) {
+	c := fresh()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	c.Due(changed(2))
+	c.Begun(cancel)
+	c.End(changed(2), commit.Stored{}, nil)
+	c.Abort()
+	if ctx.Err() != nil {
+		t.Error("Abort called the cancel of a commit that has ended")
+	}
+}
+
+func TestEndReportsTheFirstFailureAndTheRecoveryAsNews(t *testing.T) {
+	c := fresh()
+	for i, step := range []struct {
+		err  error
+		news bool
+	}{{nil, false}, {errDown, true}, {errDown, false}, {nil, true}, {nil, false}} {
+		if news := c.End(changed(2), commit.Stored{}, step.err); news != step.news {
+			t.Errorf("commit %d with error %v: news = %v, want %v", i, step.err, news, step.news)
+		}
+	}
+}
+
+func TestBeyondCountsWhatNoStoredCommitCovers(t *testing.T) {
+	c := fresh()
+	check := func(when string, ahead, beyond, gainable int64) {
+		t.Helper()
+		s := commit.State{Ahead: ahead}
+		if b, g := c.Beyond(s), c.Gainable(s); b != beyond || g != gainable {
+			t.Errorf("%s, %d ahead: Beyond = %d, Gainable = %d, want %d and %d", when, ahead, b, g, beyond, gainable)
+		}
+	}
+	check("after Begin", 2, 0, 0)
+	check("after Begin", 9, 7, 7)
+	check("after Begin", 1, 0, 0) // the frontier has moved
+	c.End(commit.State{Ahead: 20}, commit.Stored{Replays: 4}, nil)
+	check("after a commit that could not express 4", 20, 4, 0)
+	check("after a commit that could not express 4", 23, 7, 3)
+	c.End(commit.State{Ahead: 30}, commit.Stored{Replays: 100}, errDown)
+	check("after a commit that failed", 23, 7, 3)
+}
+
+func TestLastKeepsTheStoredCommitThroughLaterFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := fresh()
+		check := func(frontier int64, at time.Time, failed error) {
+			t.Helper()
+			s, when, err := c.Last()
+			if s.Frontier != frontier || !when.Equal(at) || !errors.Is(err, failed) {
+				t.Errorf("Last = %d, %v, %v, want %d, %v, %v", s.Frontier, when, err, frontier, at, failed)
+			}
+		}
+		check(5, time.Time{}, nil)
+		c.End(changed(2), commit.Stored{Frontier: 9}, nil)
+		at := time.Now()
+		check(9, at, nil)
+		time.Sleep(time.Second)
+		c.End(changed(3), commit.Stored{Frontier: 11}, errDown)
+		check(9, at, errDown)
+	})
+}
