@@ -6,8 +6,8 @@ import (
 )
 
 // Token makes a lane wait for something outside its turn, such as a write to a store. Run sets it as [Turn.Await] and
-// returns. The lane then waits without a worker, a goroutine or a timer. Whoever completes the operation sets Result
-// and calls [Executor.Complete].
+// returns. The lane then waits without a worker, a goroutine or a timer. To end the wait, set Result and call
+// [Executor.Complete].
 //
 // A Token is used once. Embed it in the value that describes the operation, so that waiting allocates nothing. Do not
 // copy it after Run has returned.

@@ -56,8 +56,8 @@ func TestItemsBehindWaitingOnesKeepTheirPlace(t *testing.T) {
 	}
 }
 
-// A turn runs when its queue is fenced. When it returns, its items that do not wait are dropped. Those that wait are
-// dropped when they are completed and do not leave. Wait waits for all of them.
+// A turn runs when its queue is fenced. When it returns, its items that do not wait are dropped. A waiting item is
+// dropped when it is completed and does not leave. Wait waits for all of them.
 func TestEachItemOfAFencedTurnIsDroppedOnce(t *testing.T) { // I9
 	synctest.Test(t, func(t *testing.T) {
 		token, returns := &Token[string]{Items: 2}, make(chan struct{})
