@@ -15,19 +15,20 @@ const (
 	wordMask  = wordBits - 1
 )
 
-// block holds what the tracker knows about blockSize consecutive numbers: which are settled, and their offsets.
+// block holds which of blockSize consecutive numbers are settled, and their offsets.
 //
-// Offsets are kept as break-points: message i of the block has offset first + i + (sum of the holes up to it), so a log
-// without holes needs none, and a compacted one 10 bytes a hole. Two slices, not one of pairs: padding would make it 16.
+// Offsets are stored as break-points: message i has offset first + i + the sum of the holes up to it. A log without
+// holes needs none, and a compacted log needs 10 bytes a hole. One slice of pairs instead of two slices would need 16,
+// for padding.
 type block struct {
-	settled [blockSize / wordBits]uint64 // a set bit = settled
-	count   int                          // set bits
+	settled [blockSize / wordBits]uint64 // a set bit means settled
+	count   int                          // number of set bits
 	first   int64                        // offset of message 0
-	at      []uint16                     // break-points, ascending: from message at[k] on ...
-	skip    []int64                      // ... offsets are skip[k] above first + i
+	at      []uint16                     // break-points, ascending: from message at[k] on,
+	skip    []int64                      // offsets are first + i + skip[k]
 }
 
-// reset makes a used block a fresh one whose message 0 has the given offset. The slices keep their memory.
+// reset makes a used block an empty one whose message 0 has the given offset. It keeps the slices' memory.
 func (b *block) reset(first int64) {
 	clear(b.settled[:])
 	b.count, b.first, b.at, b.skip = 0, first, b.at[:0], b.skip[:0]
@@ -39,7 +40,7 @@ func (b *block) add(i int, offsets []int64) {
 	if n := len(b.skip); n > 0 {
 		last = b.skip[n-1]
 	}
-	// Offsets ascend, so n of them that span n have no hole among them: the usual case costs one look.
+	// Offsets ascend, so n offsets that span n have no hole among them. This is the usual case, so it is checked first.
 	n := len(offsets)
 	contiguous := offsets[n-1]-offsets[0] == int64(n-1)
 	for k, o := range offsets {
@@ -76,10 +77,11 @@ func (b *block) settle(word int, mask uint64) (fresh uint64) {
 	return fresh
 }
 
-// has tells whether message i is settled.
+// has reports whether message i is settled.
 func (b *block) has(i int) bool { return b.settled[i/wordBits]&(1<<(i%wordBits)) != 0 }
 
-// next returns the first message in [i, end) whose settled bit is as asked, or end.
+// next returns the first message in [i, end) that is settled, or with settled false the first that is not. It returns
+// end if there is none.
 func (b *block) next(i, end int, settled bool) int {
 	flip := ^uint64(0)
 	if settled {

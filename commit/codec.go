@@ -10,16 +10,17 @@ import (
 	"strings"
 )
 
-// What is wrong with a text that [Decode] refuses. A caller that goes on without it restarts from the offset that was
-// committed beside it: messages settled ahead of that are then handed out again, none is lost.
+// Errors of [Decode]. A caller may go on without the text, from the offset committed beside it: messages settled ahead
+// of that offset are then redelivered, and none is lost.
 var (
-	// ErrForeign says that the text is not of this package. Somebody else writes to the same place; the empty text is foreign too.
+	// ErrForeign reports that keystrand did not write the text: another program commits to the same place. The empty
+	// text is foreign too.
 	ErrForeign = errors.New("commit: not a progress text of keystrand")
 
-	// ErrVersion says that a newer release wrote the text. Upgrade, or start without it.
+	// ErrVersion reports that a newer release wrote the text. Upgrade, or start without the text.
 	ErrVersion = errors.New("commit: progress text of a newer version")
 
-	// ErrCorrupt says that the text is ours but cut off, changed on its way, or makes no sense.
+	// ErrCorrupt reports that keystrand wrote the text, but it is truncated, altered or inconsistent.
 	ErrCorrupt = errors.New("commit: progress text is damaged")
 )
 
@@ -30,10 +31,10 @@ const (
 	crcSize = 4
 )
 
-// Encode writes p as printable ASCII of at most limit bytes, limit <= 0 meaning no limit, and says what it kept: the
-// frontier always, and of the ranges ahead those nearest to it, as many as fit. The limit of Kafka's brokers is
-// 4096 bytes unless they were told otherwise (offset.metadata.max.bytes). Where not even the frontier with log identity
-// and epoch fits the text is empty: then the offset committed beside it is all that is kept.
+// Encode writes p as printable ASCII of at most limit bytes; limit <= 0 means no limit. It keeps the frontier and as
+// many of the ranges ahead as fit, those nearest to the frontier first, and reports this in stored. The limit of
+// Kafka's brokers is 4096 bytes by default (offset.metadata.max.bytes). If even frontier, log identity and epoch do not
+// fit, the text is empty, and only the offset committed beside it is kept.
 //
 // # Format
 //
@@ -46,16 +47,16 @@ const (
 //	chunks   until four bytes are left
 //	uint32   CRC-32C of the text's first five bytes and all bytes above, big endian
 //
-// The chunks describe the offsets from the frontier on, each beginning where the one before ended:
+// The chunks describe the offsets from the frontier on. Each chunk begins where the previous one ended:
 //
-//	uvarint  n << 1      n runs:     n times a uvarint gap and a uvarint length: so many offsets that are not covered,
-//	                                 then so many that are
-//	uvarint  n << 1 | 1  n offsets:  (n + 7) / 8 bytes, lowest bit first: a set bit = covered; the last of the n is set,
-//	                                 the bits above it are clear
+//	uvarint  n << 1      n runs:     n pairs of a uvarint gap and a uvarint length: that many offsets that are not
+//	                                 covered, then that many that are
+//	uvarint  n << 1 | 1  n offsets:  (n + 7) / 8 bytes, lowest bit first: a set bit means covered; the last of the n is
+//	                                 set, the bits above it are clear
 //
-// n is never 0 and a length never is. Only the first gap of all may be 0, so a stretch is written in one way only. The
-// encoder takes the cheaper form chunk by chunk, and begins a new chunk where changing the form saves more bits than the
-// new chunk costs.
+// n and the lengths are never 0. Only the very first gap may be 0, so a stretch has only one encoding. The encoder
+// chooses the cheaper form chunk by chunk, and begins a new chunk where the other form saves more bits than the new
+// chunk costs.
 //
 // # Capacity
 //
@@ -75,7 +76,7 @@ func Encode(p *Progress, limit int) (text string, stored Stored) {
 	payload = binary.AppendUvarint(payload, uint64(len(p.Log)))
 	payload = append(payload, p.Log...)
 
-	room := math.MaxInt // bytes for the chunks
+	room := math.MaxInt // bytes left for the chunks
 	if limit > 0 {
 		room = base64.RawURLEncoding.DecodedLen(limit-len(prefix)) - (len(payload) - len(prefix)) - crcSize
 	}
@@ -97,12 +98,11 @@ func Encode(p *Progress, limit int) (text string, stored Stored) {
 	return string(base64.RawURLEncoding.AppendEncode(out, payload[len(prefix):])), stored
 }
 
-// Decode reads what [Encode] wrote. Any text may be given: what is not a progress is an error that wraps [ErrForeign],
-// [ErrVersion] or [ErrCorrupt]. Its result is in proportion to the text,
-// at most 100 bytes for each of its bytes, whatever the text claims.
+// Decode reads a text written by [Encode]. It accepts any text: if the text is not a progress, the error wraps
+// [ErrForeign], [ErrVersion] or [ErrCorrupt]. The result takes at most 100 bytes of memory for each byte of the text.
 //
-// The caller compares Log and Frontier with what the log and the offset committed beside the text say: ranges of another
-// log must not be applied, and a frontier that differs tells that somebody else has moved the offset.
+// The caller must compare Log with the log, and Frontier with the offset committed beside the text. Ranges of another
+// log must not be applied, and a different offset shows that another program has moved it.
 func Decode(text string) (*Progress, error) {
 	rest, ok := strings.CutPrefix(text, magic)
 	if !ok {
@@ -112,20 +112,20 @@ func Decode(text string) (*Progress, error) {
 		return nil, err
 	}
 	text64 := text[len(prefix):]
-	if strings.ContainsAny(text64, "\r\n") { // which encoding/base64 would skip
-		return nil, fmt.Errorf("%w: a line break in it", ErrCorrupt)
+	if strings.ContainsAny(text64, "\r\n") { // encoding/base64 would skip these
+		return nil, fmt.Errorf("%w: it contains a line break", ErrCorrupt)
 	}
 	data, err := base64.RawURLEncoding.Strict().DecodeString(text64)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	if len(data) < crcSize {
-		return nil, fmt.Errorf("%w: cut off after %d bytes", ErrCorrupt, len(text))
+		return nil, fmt.Errorf("%w: truncated after %d bytes", ErrCorrupt, len(text))
 	}
 	data, sum := data[:len(data)-crcSize], binary.BigEndian.Uint32(data[len(data)-crcSize:])
 	table := crc32.MakeTable(crc32.Castagnoli)
 	if crc32.Update(crc32.Checksum([]byte(prefix), table), table, data) != sum {
-		return nil, fmt.Errorf("%w: checksum of %d bytes is wrong: cut off or changed", ErrCorrupt, len(text))
+		return nil, fmt.Errorf("%w: checksum of %d bytes is wrong: truncated or altered", ErrCorrupt, len(text))
 	}
 	r := reader{data: data}
 	p := r.progress()
@@ -135,7 +135,7 @@ func Decode(text string) (*Progress, error) {
 	return p, nil
 }
 
-// checkVersion looks at what follows the magic.
+// checkVersion checks the version, which follows the magic.
 func checkVersion(rest string) error {
 	digits, _, found := strings.Cut(rest, ":")
 	if !found || digits == "" || digits[0] == '0' || strings.Trim(digits, "0123456789") != "" {
@@ -150,7 +150,7 @@ func checkVersion(rest string) error {
 	return nil
 }
 
-// covered counts the offsets of ranges, MaxInt64 if they are more.
+// covered returns the number of offsets in ranges, at most MaxInt64.
 func covered(rs []Range) int64 {
 	sum := uint64(0)
 	for _, r := range rs {

@@ -6,7 +6,7 @@ import (
 	"github.com/keystrand/keystrand/commit"
 )
 
-// BenchmarkEncode writes what stands ahead of one stuck message, 100,000 offsets, into a Kafka broker's limit.
+// BenchmarkEncode encodes 100,000 offsets ahead of one stuck message within a Kafka broker's limit.
 func BenchmarkEncode(b *testing.B) {
 	for _, s := range shapes() {
 		b.Run(s.name, func(b *testing.B) {

@@ -10,17 +10,17 @@ import (
 	"testing"
 )
 
-// sign makes a text out of a body: the right prefix and the right checksum around any bytes.
+// sign adds the right prefix and the right checksum to any bytes.
 func sign(body []byte) string {
 	data := append([]byte(prefix), body...)
 	data = binary.BigEndian.AppendUint32(data, crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)))
 	return prefix + base64.RawURLEncoding.EncodeToString(data[len(prefix):])
 }
 
-// body begins with frontier 10, epoch 1, no log.
+// body returns a body with frontier 10, epoch 1 and no log.
 func body(chunks ...byte) []byte { return append([]byte{20, 2, 0}, chunks...) }
 
-// Bodies with a right checksum that nobody may believe.
+// Bodies with a right checksum and inconsistent content.
 func nonsense() map[string][]byte {
 	huge := binary.AppendUvarint(nil, math.MaxUint64)
 	return map[string][]byte{
@@ -48,9 +48,9 @@ func nonsense() map[string][]byte {
 	}
 }
 
-func TestDecodeRefusesNonsenseWithRightChecksum(t *testing.T) {
+func TestDecodeRefusesInconsistentTextWithRightChecksum(t *testing.T) {
 	if p, err := Decode(sign(body(1<<1, 1, 1, 3<<1|1, 0b110))); err != nil || !reflect.DeepEqual(p.Ahead, []Range{{11, 12}, {13, 15}}) {
-		t.Fatalf("a good body: %v, %v", p, err)
+		t.Fatalf("Decode of a valid body = %v, %v", p, err)
 	}
 	for name, b := range nonsense() {
 		t.Run(name, func(t *testing.T) {
@@ -61,7 +61,7 @@ func TestDecodeRefusesNonsenseWithRightChecksum(t *testing.T) {
 	}
 }
 
-// Any text, and any body behind a right checksum, which a fuzzer would not find.
+// Decodes any text, and any body with a right checksum, which a fuzzer would not find by itself.
 func FuzzDecodeNeverPanics(f *testing.F) {
 	for _, b := range nonsense() {
 		f.Add(string(b))
@@ -80,20 +80,20 @@ func FuzzDecodeNeverPanics(f *testing.F) {
 				continue
 			}
 			if !wellFormed(p.Frontier, p.Ahead) {
-				t.Fatalf("Decode(%q) = %v, whose ranges are not in order", text, p)
+				t.Fatalf("Decode(%q) = %v: its ranges are not well formed", text, p)
 			}
 			if len(p.Ahead)*16 > 48*len(text)+64 {
-				t.Fatalf("%d bytes of text claim %d ranges", len(text), len(p.Ahead))
+				t.Fatalf("%d bytes of text became %d ranges", len(text), len(p.Ahead))
 			}
 			again, stored := Encode(p, 0)
 			if back, err := Decode(again); err != nil || stored.Replays != 0 || !reflect.DeepEqual(back, p) {
-				t.Fatalf("%v became %v, %v", p, back, err)
+				t.Fatalf("Decode(Encode(%v)) = %v, %v", p, back, err)
 			}
 		}
 	})
 }
 
-// What was kept is a prefix of what was given, Stored counts the rest, and the limit holds.
+// Encode keeps a prefix of the ranges, Stored counts the rest, and the text is within the limit.
 func FuzzEncodeDecodeRoundTrip(f *testing.F) {
 	f.Add("orders#1", int64(1000), int64(7), 4096, []byte{1, 0, 1, 0, 1, 255, 3, 3, 3, 3})
 	f.Add("", int64(0), int64(0), 0, []byte{0, 0})
@@ -130,12 +130,12 @@ func FuzzEncodeDecodeRoundTrip(f *testing.F) {
 			t.Fatalf("%v became %v", p, got)
 		}
 		if want := covered(p.Ahead[kept:]); stored.Replays != want {
-			t.Fatalf("replays = %d, but a crash would hand out %d again", stored.Replays, want)
+			t.Fatalf("Replays = %d, but a crash would redeliver %d", stored.Replays, want)
 		}
 	})
 }
 
-// grown makes ranges out of (gap, length) bytes; bytes above 240 stand for powers of two.
+// grown makes ranges from (gap, length) bytes; bytes above 240 are powers of two.
 func grown(frontier int64, pairs []byte) []Range {
 	size := func(b byte) uint64 {
 		if b > 240 {

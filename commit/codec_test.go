@@ -11,10 +11,10 @@ import (
 	"github.com/keystrand/keystrand/commit"
 )
 
-// kafkaLimit is a Kafka broker's limit for the metadata of a commit: offset.metadata.max.bytes.
+// kafkaLimit is the default limit of a Kafka broker for the metadata of a commit: offset.metadata.max.bytes.
 const kafkaLimit = 4096
 
-// pattern makes a progress of n offsets behind the frontier; settled says which offsets are.
+// pattern returns a progress of n offsets behind the frontier. settled reports which offsets are settled.
 func pattern(n int64, settled func(offset int64) bool) *commit.Progress {
 	p := &commit.Progress{Log: "orders#1", Epoch: 3, Frontier: 1 << 40}
 	for o := int64(1); o < n; o++ {
@@ -34,7 +34,7 @@ func pattern(n int64, settled func(offset int64) bool) *commit.Progress {
 type shape struct {
 	name    string
 	settled func(int64) bool
-	reaches int64 // offsets that 4096 bytes reach at least
+	reaches int64 // offsets that 4096 bytes must reach
 }
 
 func shapes() []shape {
@@ -54,7 +54,7 @@ func shapes() []shape {
 	}
 }
 
-// sumOf counts offsets.
+// sumOf returns the number of offsets in the ranges.
 func sumOf(rs []commit.Range) (n int64) {
 	for _, r := range rs {
 		n += r.To - r.From
@@ -62,13 +62,13 @@ func sumOf(rs []commit.Range) (n int64) {
 	return n
 }
 
-// checkText tells whether text and stored keep what Encode promises for p and limit, and returns what was kept.
+// checkText checks text and stored against the promises of Encode for p and limit, and returns the decoded progress.
 func checkText(t *testing.T, p *commit.Progress, limit int, text string, stored commit.Stored) *commit.Progress {
 	t.Helper()
 	if limit > 0 && len(text) > limit {
 		t.Fatalf("%d bytes, limit %d", len(text), limit)
 	}
-	for i := range len(text) { // what is not ASCII comes back from a broker as U+FFFD
+	for i := range len(text) { // a broker returns other bytes as U+FFFD
 		if text[i] <= ' ' || text[i] > '~' {
 			t.Fatalf("byte %d of %q is not printable ASCII", i, text)
 		}
@@ -93,7 +93,7 @@ func checkText(t *testing.T, p *commit.Progress, limit int, text string, stored 
 		t.Fatalf("kept %v, which are not the ranges nearest to the frontier of %v", got.Ahead, p.Ahead)
 	}
 	if want := sumOf(p.Ahead[len(got.Ahead):]); stored.Replays != want {
-		t.Fatalf("replays = %d, but a crash would hand out %d again", stored.Replays, want)
+		t.Fatalf("Replays = %d, but a crash would redeliver %d", stored.Replays, want)
 	}
 	return got
 }
@@ -111,7 +111,7 @@ func TestEncodeKeepsEverythingWithoutLimit(t *testing.T) {
 	}
 }
 
-// How far one commit reaches, and that what it cannot keep is counted.
+// One commit reaches far, and Stored counts what it cannot keep.
 func TestEncodeKeepsNearestRangesWithinLimit(t *testing.T) {
 	for _, s := range shapes() {
 		t.Run(s.name, func(t *testing.T) {
@@ -119,7 +119,7 @@ func TestEncodeKeepsNearestRangesWithinLimit(t *testing.T) {
 			text, stored := commit.Encode(p, kafkaLimit)
 			got := checkText(t, p, kafkaLimit, text, stored)
 			reached := got.Ahead[len(got.Ahead)-1].To - p.Frontier
-			t.Logf("%d bytes reach %d offsets; %d would be handed out again", len(text), reached, stored.Replays)
+			t.Logf("%d bytes reach %d offsets; %d would be redelivered", len(text), reached, stored.Replays)
 			if reached < s.reaches {
 				t.Errorf("reaches %d offsets, want at least %d", reached, s.reaches)
 			}
@@ -127,7 +127,7 @@ func TestEncodeKeepsNearestRangesWithinLimit(t *testing.T) {
 	}
 }
 
-// Every limit, from too small for the head to more than enough.
+// Tries every limit, from too small for the head to more than enough.
 func TestEncodeNeverExceedsLimit(t *testing.T) {
 	for _, s := range shapes() {
 		p := pattern(2000, s.settled)
@@ -137,18 +137,18 @@ func TestEncodeNeverExceedsLimit(t *testing.T) {
 			text, stored := commit.Encode(p, limit)
 			if got := checkText(t, p, limit, text, stored); got != nil {
 				if len(got.Ahead) < kept {
-					t.Fatalf("%s: limit %d keeps %d ranges, a smaller one kept %d", s.name, limit, len(got.Ahead), kept)
+					t.Fatalf("%s: limit %d keeps %d ranges, a lower limit kept %d", s.name, limit, len(got.Ahead), kept)
 				}
 				kept = len(got.Ahead)
 			}
 		}
 		if _, stored := commit.Encode(p, len(whole)+8); stored.Replays != 0 {
-			t.Errorf("%s: replays %d with room for all", s.name, stored.Replays)
+			t.Errorf("%s: Replays = %d with room for all, want 0", s.name, stored.Replays)
 		}
 	}
 }
 
-func TestEncodeTakesExtremes(t *testing.T) {
+func TestEncodeAcceptsExtremeValues(t *testing.T) {
 	for _, p := range []*commit.Progress{
 		{},
 		{Frontier: math.MaxInt64, Epoch: math.MaxInt64},
@@ -159,17 +159,17 @@ func TestEncodeTakesExtremes(t *testing.T) {
 		text, _ := commit.Encode(p, 0)
 		got, err := commit.Decode(text)
 		if err != nil || got.Frontier != p.Frontier || got.Epoch != p.Epoch || got.Log != p.Log || !slices.Equal(got.Ahead, p.Ahead) {
-			t.Errorf("%v became %v, %v", p, got, err)
+			t.Errorf("Decode(Encode(%v)) = %v, %v", p, got, err)
 		}
 	}
 	huge := &commit.Progress{Frontier: math.MinInt64, Ahead: []commit.Range{{From: math.MinInt64, To: math.MaxInt64}}}
 	if _, stored := commit.Encode(huge, 1); stored.Replays != math.MaxInt64 {
-		t.Errorf("replays = %d, want as many as can be said", stored.Replays)
+		t.Errorf("Replays = %d, want MaxInt64", stored.Replays)
 	}
 }
 
-// Ranges that are not in order are put in order, not written as they are.
-func TestEncodePutsRangesInOrder(t *testing.T) {
+// Encode sorts ranges that are out of order.
+func TestEncodeSortsRanges(t *testing.T) {
 	p := &commit.Progress{Frontier: 10, Ahead: []commit.Range{{From: 30, To: 31}, {From: 4, To: 12}, {From: 12, To: 14}, {From: 20, To: 20}}}
 	text, _ := commit.Encode(p, 0)
 	got, err := commit.Decode(text)
@@ -178,7 +178,7 @@ func TestEncodePutsRangesInOrder(t *testing.T) {
 	}
 }
 
-func TestDecodeTellsForeignNewerAndDamagedApart(t *testing.T) {
+func TestDecodeDistinguishesForeignNewerAndDamagedText(t *testing.T) {
 	text, _ := commit.Encode(pattern(500, func(o int64) bool { return o%3 != 0 }), 0)
 	for _, c := range []struct {
 		name, text string
@@ -210,7 +210,7 @@ func TestDecodeTellsForeignNewerAndDamagedApart(t *testing.T) {
 	}
 	for n := len("ks:1:"); n < len(text); n++ {
 		if _, err := commit.Decode(text[:n]); !errors.Is(err, commit.ErrCorrupt) {
-			t.Fatalf("cut off after %d of %d bytes: %v, want ErrCorrupt", n, len(text), err)
+			t.Fatalf("Decode of %d of %d bytes = %v, want ErrCorrupt", n, len(text), err)
 		}
 	}
 	for i := len("ks:1:"); i < len(text); i++ {
@@ -218,7 +218,7 @@ func TestDecodeTellsForeignNewerAndDamagedApart(t *testing.T) {
 			changed := []byte(text)
 			changed[i] ^= bit
 			if _, err := commit.Decode(string(changed)); !errors.Is(err, commit.ErrCorrupt) {
-				t.Fatalf("byte %d changed to %q: %v, want ErrCorrupt", i, changed[i], err)
+				t.Fatalf("Decode with byte %d changed to %q = %v, want ErrCorrupt", i, changed[i], err)
 			}
 		}
 	}

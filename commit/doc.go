@@ -1,14 +1,15 @@
-// Package commit knows how far a partition is settled, exactly, and writes it as a text that any offset store keeps.
+// Package commit records which messages of a partition are settled and encodes that as a text that any offset store can
+// keep.
 //
-// A [Tracker] is told what was fetched, in order, and what was settled, in any order. It gives one [Progress]: the
-// frontier, below which every message is settled, and the ranges ahead of it that are settled too. A frontier never
-// passes a message that is not settled, whatever the order, and everything settled when the snapshot was taken is in
-// it: a restart from it hands out again what was unsettled, and nothing else.
+// A [Tracker] learns which messages were fetched, in log order, and which are settled, in any order. Its [Progress]
+// holds the frontier, below which every message is settled, and the settled ranges ahead of it. The frontier never
+// passes an unsettled message. A Progress holds everything settled when it was taken, so a restart from it redelivers
+// only messages that were unsettled.
 //
-// [Encode] writes a Progress as printable ASCII within a limit and says in [Stored] what did not fit. [Decode] reads
-// it back, and answers foreign, newer or damaged text with an error that says which of these it is.
+// [Encode] writes a Progress as printable ASCII within a limit and reports in [Stored] what did not fit. [Decode] reads
+// it back and refuses foreign, newer or damaged text, each with its own error.
 //
-// The package knows no messages, no keys and no brokers: numbers in, numbers out. It does not store anything itself,
-// does not decide when to commit, and does not compare epochs: that is its callers' work. It does not make a restart
-// free of repeats: what is settled after the last commit is handed out again.
+// The package knows no messages, keys or brokers, only numbers and offsets. It stores nothing, does not decide when to
+// commit, and does not compare epochs; the caller does. It does not prevent repeats: messages settled after the last
+// commit are redelivered at a restart.
 package commit

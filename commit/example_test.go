@@ -7,8 +7,8 @@ import (
 	"github.com/keystrand/keystrand/commit"
 )
 
-// Six messages are fetched from a log that holds none at 13 and 14. Offset 11 is still being handled when the process
-// ends; the restart hands out 11 alone.
+// Six messages are fetched from a log without messages at 13 and 14. Offset 11 is still being handled when the process
+// ends; the restart redelivers 11 alone.
 func ExampleTracker() {
 	t := commit.NewTracker(&commit.Progress{Log: "orders#1", Epoch: 7, Frontier: 10})
 	first, _, err := t.Track([]int64{10, 11, 12, 15, 16, 17}, 18)
@@ -16,7 +16,7 @@ func ExampleTracker() {
 		fmt.Println(err)
 		return
 	}
-	// Numbers run on where offsets skip: first, first+1, ...
+	// Numbers have no gaps where offsets skip: first, first+1, ...
 	if err := t.Settle([]int64{first + 5, first, first + 3, first + 2, first + 4}); err != nil {
 		fmt.Println(err)
 		return
@@ -24,7 +24,7 @@ func ExampleTracker() {
 	p := t.Progress()
 	fmt.Println("frontier", p.Frontier, "ahead", p.Ahead)
 
-	// The next owner reads on at the frontier and drops what is settled.
+	// The next owner continues from the frontier and drops the settled messages.
 	next := commit.NewTracker(p)
 	offsets := []int64{11, 12, 15, 16, 17, 18}
 	_, settled, err := next.Track(offsets, 19)
@@ -48,7 +48,7 @@ func ExampleEncode() {
 	text, stored := commit.Encode(p, 4096)
 	fmt.Println(text, stored.Replays)
 
-	text, stored = commit.Encode(p, 33) // room for the head alone
+	text, stored = commit.Encode(p, 33) // only the head fits
 	fmt.Println(text, stored.Replays)
 	// Output:
 	// ks:1:0A8OCG9yZGVycyMxAgGnmQ8Gh1cM 0

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// One message stuck and ten million settled ahead of it: the directory, and no bits.
-func TestLongSettledStretchCostsBytesNotWords(t *testing.T) {
+// One message is stuck, and ten million behind it are settled: the tracker keeps only the directory.
+func TestLongSettledStretchNeedsOnlyTheDirectory(t *testing.T) {
 	const messages, batch = 10_000_000, 1000
 	tr := NewTracker(nil)
 	offsets, numbers := make([]int64, batch), make([]int64, batch)
@@ -33,9 +33,9 @@ func TestLongSettledStretchCostsBytesNotWords(t *testing.T) {
 		}
 	}
 	directory := cap(tr.slots) * int(reflect.TypeFor[slot]().Size())
-	t.Logf("%d messages: directory of %d bytes, %d blocks, %d spare ones", messages, directory, blocks, len(tr.free))
+	t.Logf("%d messages: directory %d bytes, %d blocks, %d spare blocks", messages, directory, blocks, len(tr.free))
 	if directory > 128<<10 || blocks > 2 || len(tr.free) > maxFree {
-		t.Errorf("directory %d bytes, %d blocks, %d spare ones: want at most 128 KiB, 2 and %d", directory, blocks, len(tr.free), maxFree)
+		t.Errorf("directory %d bytes, %d blocks, %d spare blocks, want at most 128 KiB, 2 and %d", directory, blocks, len(tr.free), maxFree)
 	}
 	p := tr.Progress()
 	if p.Frontier != 0 || len(p.Ahead) != 1 || p.Ahead[0] != (Range{3, 3*(messages-1) + 1}) {

@@ -10,10 +10,10 @@ import (
 	"github.com/keystrand/keystrand/commit"
 )
 
-// model is the tracker as anybody would write it first: a map of offsets, and nothing clever.
+// model is a trivial tracker: a map of offsets.
 type model struct {
 	position int64
-	settled  map[int64]bool // every offset that was tracked
+	settled  map[int64]bool // by offset, for every tracked message
 	restored []commit.Range // as given
 	numbers  []int64        // number -> offset
 }
@@ -44,7 +44,7 @@ func (m *model) frontier() int64 {
 	return f
 }
 
-// pending lists the unsettled numbers.
+// pending returns the unsettled numbers.
 func (m *model) pending() []int64 {
 	var out []int64
 	for n, o := range m.numbers {
@@ -55,7 +55,7 @@ func (m *model) pending() []int64 {
 	return out
 }
 
-// check compares everything the tracker says with the model.
+// check compares all results of the tracker with the model.
 func (m *model) check(t *rapid.T, tr *commit.Tracker) {
 	t.Helper()
 	p, s, pending := tr.Progress(), tr.State(), m.pending()
@@ -94,25 +94,25 @@ func (m *model) check(t *rapid.T, tr *commit.Tracker) {
 	last := int64(math.MinInt64)
 	for i, r := range p.Ahead {
 		if r.From >= r.To || r.From < p.Frontier || (i > 0 && r.From <= last) {
-			t.Fatalf("range %v in %v is empty, below the frontier %d or touches the one before", r, p.Ahead, p.Frontier)
+			t.Fatalf("range %v in %v is empty, below the frontier %d or touches the previous one", r, p.Ahead, p.Frontier)
 		}
 		last = r.To
-		// A range stands for at least one message, or is what an earlier owner left.
+		// A range holds at least one message, or was left by an earlier owner.
 		if !slices.ContainsFunc(m.numbers, func(o int64) bool { return r.From <= o && o < r.To }) &&
 			!slices.ContainsFunc(m.restored, func(q commit.Range) bool { return q.From < r.To && r.From < q.To }) {
 			t.Fatalf("range %v holds no message", r)
 		}
 	}
-	for _, r := range m.restored { // kept until the frontier has passed it, fetched again or not
+	for _, r := range m.restored { // kept until the frontier has passed it, even if it was fetched again
 		for o := max(r.From, p.Frontier); o < r.To; o++ {
 			if !p.Settled(o) {
-				t.Fatalf("restored range %v lost: %v does not hold %d", r, p, o)
+				t.Fatalf("restored range %v lost: %v does not contain %d", r, p, o)
 			}
 		}
 	}
 }
 
-// ranges makes a well-formed list above the frontier out of (gap, length) pairs.
+// ranges makes well-formed ranges above the frontier from (gap, length) pairs.
 func ranges(frontier int64, pairs []byte) []commit.Range {
 	var out []commit.Range
 	at := frontier

@@ -5,15 +5,15 @@ import (
 	"math/bits"
 )
 
-// chunk is a part of the text's body: some neighbouring ranges, written as runs or as a bitmap.
+// chunk is a part of the text's body: neighbouring ranges, written as runs or as a bitmap.
 type chunk struct {
 	bitmap bool
-	start  int64 // the offset where the chunk before ended
+	start  int64 // offset where the previous chunk ended
 	ranges []Range
 }
 
 const (
-	maxChunk  = 1<<13 - 1 // runs or bits in one chunk: its head is then at most two bytes
+	maxChunk  = 1<<13 - 1 // maximum runs or bits in a chunk, so that its head has at most two bytes
 	headBits  = 2 * 8
 	asRuns    = 0
 	asBitmap  = 1
@@ -21,23 +21,24 @@ const (
 	never     = int64(1) << 62
 )
 
-// plan cuts ranges into chunks: as many of the ranges, from the first on, as fit into room bytes, in nearly the fewest
-// bytes.
+// plan cuts ranges into chunks: the longest prefix of ranges that fits into room bytes, in nearly the fewest bytes.
 //
-// It goes along the ranges once and knows for either form the cheapest way to have written everything so far and to be
-// in that form now; the next range carries that chunk on, or opens a new one. (Cutting every so many ranges is simpler,
-// but either misses short stretches that suit the other form, or pays for many heads.) Heads and the padding of bitmaps
-// count at their highest, so what is planned to fit does fit.
+// It visits each range once. For either form it keeps the cheapest way to write everything so far and end in that form;
+// the next range either extends that chunk or opens a new one. It counts heads and the padding of bitmaps at their
+// maximum, so a plan that fits is a text that fits.
+//
+// Cutting at every fixed number of ranges would be simpler. But long chunks miss short stretches that suit the other
+// form, and short ones cost many heads.
 func plan(frontier int64, ranges []Range, room int) []chunk {
 	budget := never
 	if int64(room) < 1<<40 {
 		budget = int64(room) * 8
 	}
-	// step[i] tells for both forms how range i was reached: by carrying on, or from which form's best way.
+	// step[i] holds for each form how range i is reached: by extending its chunk, or from which other form.
 	step := make([][2]uint8, 0, min(int64(len(ranges)), budget/2+1))
 	cost := [2]int64{never, never}
-	size := [2]int64{} // runs or bits in the chunk that would be carried on
-	fit := [2]int{}    // ranges that fit if the last chunk has that form
+	size := [2]int64{} // runs or bits in the chunk that may be extended
+	fit := [2]int{}    // number of ranges that fit if the last chunk has that form
 	start := frontier
 	for i, r := range ranges {
 		gap, length := uint64(r.From)-uint64(start), uint64(r.To)-uint64(r.From)
@@ -52,7 +53,7 @@ func plan(frontier int64, ranges []Range, room int) []chunk {
 		var how [2]uint8
 		bitsOf := [2]int64{8 * int64(uvarintLen(gap)+uvarintLen(length)), never}
 		grow := [2]int64{1, 0}
-		if gap <= maxChunk && length <= maxChunk && gap+length <= maxChunk { // longer ones are shorter as runs
+		if gap <= maxChunk && length <= maxChunk && gap+length <= maxChunk { // longer ranges are cheaper as runs
 			bitsOf[asBitmap], grow[asBitmap] = int64(gap+length), int64(gap+length)
 		}
 		open := [2]int64{headBits, headBits + 7}
@@ -79,7 +80,7 @@ func plan(frontier int64, ranges []Range, room int) []chunk {
 	return cut(frontier, ranges[:n], step, form)
 }
 
-// cut walks the steps back from the last range, which is in a chunk of the given form.
+// cut follows the steps back from the last range, whose chunk has the given form, and returns the chunks.
 func cut(frontier int64, ranges []Range, step [][2]uint8, form int) []chunk {
 	var chunks []chunk
 	for end := len(ranges); end > 0; {
@@ -100,7 +101,7 @@ func cut(frontier int64, ranges []Range, step [][2]uint8, form int) []chunk {
 	return chunks
 }
 
-// append writes the chunk.
+// append appends the encoded chunk to dst.
 func (c chunk) append(dst []byte) []byte {
 	if !c.bitmap {
 		dst = binary.AppendUvarint(dst, uint64(len(c.ranges))<<1)
@@ -124,5 +125,5 @@ func (c chunk) append(dst []byte) []byte {
 	return dst
 }
 
-// uvarintLen is the number of bytes that encoding/binary's AppendUvarint writes for x.
+// uvarintLen returns the number of bytes that binary.AppendUvarint writes for x.
 func uvarintLen(x uint64) int { return (bits.Len64(x|1) + 6) / 7 }

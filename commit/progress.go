@@ -5,29 +5,30 @@ import (
 	"slices"
 )
 
-// Progress is how far one partition is settled: what is committed, and what is restored at a restart.
-// It is one snapshot: all its fields were true at the same moment.
+// Progress is how far one partition is settled: a commit stores it and a restart restores it. It is a snapshot: all its
+// fields were true at the same moment.
 //
-// A Progress is a value: whoever made it does not change it afterwards, so it may be read from any goroutine.
+// A Progress must not be changed once it is made, so any goroutine may read it.
 type Progress struct {
-	// Log names the very log the offsets belong to, as the source knows it (a topic's id, a server's uuid).
-	// Empty where the source cannot tell. Ahead ranges are applied only to the log they were made from.
+	// Log identifies the log that the offsets belong to, such as a topic's id or a server's UUID. It is empty if the
+	// source cannot tell. Ahead applies only to this log.
 	Log string
 
 	// Epoch is the number of the ownership that made this progress. It grows with every hand-over.
 	Epoch int64
 
-	// Frontier is the offset below which every message of the partition is settled: where a restart reads on.
+	// Frontier is the offset below which every message of the partition is settled. A restart continues from it.
 	Frontier int64
 
-	// Ahead are the ranges at or above the frontier whose messages are settled, ascending, neither empty nor touching.
+	// Ahead lists the ranges at or above the frontier whose messages are settled. They ascend, are not empty and do not
+	// touch.
 	Ahead []Range
 }
 
-// Range is a half-open range of offsets, From <= offset < To. Offsets in it that hold no message count as settled.
+// Range is a half-open range of offsets, From <= offset < To. Offsets in it without a message count as settled.
 type Range struct{ From, To int64 }
 
-// Settled tells whether p says that the message at this offset is settled.
+// Settled reports whether the message at this offset is settled.
 func (p *Progress) Settled(offset int64) bool {
 	if offset < p.Frontier {
 		return true
@@ -44,15 +45,15 @@ func (p *Progress) Settled(offset int64) bool {
 	return found
 }
 
-// Stored says what a commit really keeps, which may be less than the progress it was given.
+// Stored reports what a commit keeps, which may be less than its Progress.
 type Stored struct {
-	// Frontier is the frontier that was stored.
+	// Frontier is the stored frontier.
 	Frontier int64
 
-	// Replays is how many settled offsets a crash right after this commit would hand out again, because no range
-	// that was stored covers them: an upper bound of messages, since offsets may be skipped.
+	// Replays is the number of settled offsets that no stored range covers. A crash right after this commit redelivers
+	// at most this many settled messages; fewer, if some offsets hold no message.
 	Replays int64
 }
 
-// ErrFenced is what a store or broker answers to a commit of an epoch that is no longer the owner.
+// ErrFenced reports that a store or broker refused a commit, because a newer epoch owns the partition.
 var ErrFenced = errors.New("commit: fenced: a newer epoch owns the partition")

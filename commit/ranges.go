@@ -2,8 +2,8 @@ package commit
 
 import "slices"
 
-// appendRange adds r behind the last range of rs, or grows the last one if the two touch or overlap. r must not begin
-// before the last range does.
+// appendRange appends r to rs, or extends the last range if the two touch or overlap. r must not begin before the last
+// range does.
 func appendRange(rs []Range, r Range) []Range {
 	if n := len(rs); n > 0 && r.From <= rs[n-1].To {
 		rs[n-1].To = max(rs[n-1].To, r.To)
@@ -12,7 +12,7 @@ func appendRange(rs []Range, r Range) []Range {
 	return append(rs, r)
 }
 
-// wellFormed tells whether rs is what [Progress] promises: at or above the frontier, ascending, neither empty nor
+// wellFormed reports whether rs is as [Progress] requires: at or above the frontier, ascending, neither empty nor
 // touching.
 func wellFormed(frontier int64, rs []Range) bool {
 	for i, r := range rs {
@@ -23,7 +23,8 @@ func wellFormed(frontier int64, rs []Range) bool {
 	return true
 }
 
-// normalise returns rs if it is well formed, else a sorted, merged copy with what lies below the frontier cut away.
+// normalise returns rs if it is well formed. Otherwise it returns a sorted, merged copy without the offsets below the
+// frontier.
 func normalise(frontier int64, rs []Range) []Range {
 	if wellFormed(frontier, rs) {
 		return rs

@@ -6,13 +6,13 @@ import (
 	"math"
 )
 
-// reader reads the bytes of a progress text one after another. After the first error it reads nothing but zeros.
+// reader reads the bytes of a progress text in order. After the first error it returns only zeros.
 type reader struct {
 	data []byte
 	err  error
 }
 
-// progress reads everything: the head, then the chunks. See Encode for the format.
+// progress reads the whole text: the head, then the chunks. See Encode for the format.
 func (r *reader) progress() *Progress {
 	p := &Progress{Frontier: r.varint(), Epoch: r.varint()}
 	p.Log = string(r.bytes(r.uvarint()))
@@ -21,7 +21,7 @@ func (r *reader) progress() *Progress {
 		head := r.uvarint()
 		switch n := head >> 1; {
 		case n == 0:
-			r.fail("an empty chunk")
+			r.fail("empty chunk")
 		case head&1 == 0:
 			at = r.runs(p, n, at)
 		default:
@@ -56,7 +56,7 @@ func (r *reader) bitmap(p *Progress, n uint64, at int64) int64 {
 	words := r.bytes((n + 7) / 8)
 	bit := func(i uint64) bool { return words[i/8]&(1<<(i%8)) != 0 }
 	if !bit(n-1) || words[len(words)-1]>>((n-1)%8) != 1 {
-		r.fail("a bitmap that does not end with its last bit")
+		r.fail("bitmap does not end with a set bit")
 		return at
 	}
 	for i := uint64(0); i < n && r.err == nil; {
@@ -74,11 +74,11 @@ func (r *reader) bitmap(p *Progress, n uint64, at int64) int64 {
 	return at
 }
 
-// cover adds the range of that length behind a gap and returns its end.
+// cover adds a range of the given length after a gap and returns its end.
 func (r *reader) cover(p *Progress, at int64, gap, length uint64) int64 {
-	left := uint64(math.MaxInt64) - uint64(at) // offsets above at; right for negative ones too
+	left := uint64(math.MaxInt64) - uint64(at) // offsets above at; correct for a negative at too
 	if r.err != nil || length == 0 || (gap == 0 && len(p.Ahead) > 0) || gap > left || length > left-gap {
-		r.fail("a range that is empty, touches the one before or ends beyond all offsets")
+		r.fail("range is empty, touches the previous one or exceeds the largest offset")
 		return at
 	}
 	from := int64(uint64(at) + gap)
@@ -90,7 +90,7 @@ func (r *reader) cover(p *Progress, at int64, gap, length uint64) int64 {
 func (r *reader) uvarint() uint64 {
 	x, n := binary.Uvarint(r.data)
 	if n <= 0 {
-		r.fail("a number that does not end")
+		r.fail("unterminated number")
 		return 0
 	}
 	r.data = r.data[n:]
@@ -104,7 +104,7 @@ func (r *reader) varint() int64 {
 
 func (r *reader) bytes(n uint64) []byte {
 	if n > uint64(len(r.data)) {
-		r.fail("a length beyond the end")
+		r.fail("length exceeds the text")
 		return nil
 	}
 	b := r.data[:n]

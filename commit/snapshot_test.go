@@ -6,10 +6,9 @@ import (
 	"testing"
 )
 
-// Frontier and ranges of one moment, counted. The oldest message of each window is settled last, so the frontier jumps
-// over a whole window: a frontier from before the jump beside ranges from after it would leave the window out, and a
-// restart would repeat it. The sum of what a snapshot claims lies between what was settled before it was asked for and
-// what anybody had begun to settle when it came back.
+// The oldest message of each window is settled last, so the frontier jumps over a whole window. An old frontier with
+// newer ranges would leave the window out, and a restart would repeat it. Therefore each snapshot is counted: its sum
+// is at least what was settled before the call, and at most what had begun to settle when it returned.
 func TestProgressNeverMixesTwoMoments(t *testing.T) {
 	const messages, window, settlers, readers = 64_000, 64, 3, 3
 	tr := newTracker(t, nil, upTo(0, messages), messages)
@@ -39,11 +38,11 @@ func TestProgressNeverMixesTwoMoments(t *testing.T) {
 				most := begun.Load()
 				claimed := p.Frontier + sumOf(p.Ahead)
 				if claimed < max(least, last) || claimed > most {
-					t.Errorf("progress claims %d messages; %d were settled before, %d begun after (frontier %d, %d ranges)",
+					t.Errorf("Progress holds %d messages; %d were settled before the call, %d begun after it (frontier %d, %d ranges)",
 						claimed, max(least, last), most, p.Frontier, len(p.Ahead))
 				}
 				last = claimed
-				tr.State() // a second taker of the lock, so that moments change between two of anything
+				tr.State() // contends for the lock, so that the state changes between any two steps
 			}
 		})
 	}
@@ -51,6 +50,6 @@ func TestProgressNeverMixesTwoMoments(t *testing.T) {
 	over.Store(true)
 	reading.Wait()
 	if p := tr.Progress(); p.Frontier != messages || len(p.Ahead) != 0 {
-		t.Errorf("at the end: %v", p)
+		t.Errorf("final progress = %v", p)
 	}
 }

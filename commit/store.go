@@ -2,20 +2,22 @@ package commit
 
 import "context"
 
-// Store keeps progress for sources whose service keeps none, or not enough of it. A store is shared by all processes that
-// own partitions of the same streams.
+// Store keeps progress for sources whose service cannot, or cannot keep all of it. All processes that own partitions of
+// the same streams share one Store.
 //
-// Its methods are called from any number of goroutines, for one partition from one at a time within a process; other
-// processes call them at the same time. They may block, and return soon when ctx ends; then, and after any error but
-// ErrFenced, the outcome is unknown.
+// Its methods are called from any number of goroutines. Within a process, calls for one partition never overlap; calls
+// from other processes may. Methods may block, but must return soon after ctx ends. After an error other than ErrFenced
+// the outcome is unknown.
 type Store interface {
-	// Claim makes a new owner of a partition: it stores an epoch that is at least epoch and greater than every one it
-	// has stored for the partition, and returns the progress of the last Save with that new epoch in it. Where there is
-	// none, the progress has frontier 0 and nothing else. After it, a Save with any earlier epoch is refused: both are
-	// one atomic step against each other, also over processes.
+	// Claim begins a new ownership of a partition. It stores an epoch that is at least epoch and greater than every
+	// epoch stored for the partition before. It returns the progress of the last Save, with the new epoch in it;
+	// without a Save, that is the zero Progress with the epoch.
+	//
+	// After Claim, every Save with an earlier epoch fails. Claim and Save are atomic with respect to each other, across
+	// processes too.
 	Claim(ctx context.Context, stream string, partition int32, epoch int64) (*Progress, error)
 
-	// Save stores p, as a whole or not at all, and returns when it is durable. It answers an error that wraps ErrFenced
-	// if p.Epoch is not the one that was claimed last.
+	// Save stores p, completely or not at all, and returns when p is durable. The error wraps ErrFenced if p.Epoch is
+	// not the last claimed epoch.
 	Save(ctx context.Context, stream string, partition int32, p *Progress) error
 }

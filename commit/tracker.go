@@ -10,60 +10,60 @@ import (
 )
 
 var (
-	// ErrOrder says that Track or Advance was given offsets that do not ascend, or that lie below the position.
+	// ErrOrder reports that Track or Advance was given offsets that do not ascend, or that are below the position.
 	ErrOrder = errors.New("commit: offsets out of order")
 
-	// ErrNotPending says that Settle was given a number that was never tracked or is settled already.
+	// ErrNotPending reports that Settle was given a number that was never tracked or is already settled.
 	ErrNotPending = errors.New("commit: message is not pending")
 )
 
-// maxFree bounds the empty blocks a tracker keeps for later: at most 9 KiB on a plain log, 650 KiB after a long stretch
-// of a log with a hole behind every message.
+// maxFree is the maximum number of empty blocks that a tracker keeps for reuse. They take at most 9 KiB on a plain log,
+// and 650 KiB after a long stretch of a log with a hole behind every message.
 const maxFree = 16
 
-// Tracker knows for one partition, and one ownership of it, which of the messages that were fetched are settled.
+// Tracker records which fetched messages of a partition are settled, during one ownership of it.
 //
-// It gives each message a number, without gaps, in fetch order, because offsets may skip: whether two settled messages
-// are neighbours is seen from their numbers alone. It keeps one bit a message; a stretch of 4096 settled ones becomes 24
-// bytes. Track, Settle and State cost O(1) amortised and allocate nothing in steady state.
+// It numbers the messages without gaps in fetch order, because offsets may skip: the numbers alone show whether two
+// messages are neighbours. It keeps one bit a message; a stretch of 4096 settled messages takes 24 bytes. Track, Settle
+// and State cost O(1) amortised and allocate nothing in steady state.
 //
-// A map or a sorted set of offsets would be shorter, at hundreds of nanoseconds and dozens of bytes a message. "The
-// smallest of what each worker finished last" would be cheaper still, and wrong: a worker that has not finished its
-// first message yet is not in that minimum, and a restart would skip that message.
+// A map or a sorted set of offsets would be shorter code, but costs hundreds of nanoseconds and dozens of bytes a
+// message. Taking the minimum of each worker's last finished message would be cheaper, but loses data: a worker that
+// has not finished its first message yet is not in that minimum, and a restart would skip that message.
 //
-// A Tracker is safe for concurrent use. Track and Advance are meant for the one goroutine that fetches.
+// A Tracker is safe for concurrent use. Only the goroutine that fetches should call Track and Advance.
 type Tracker struct {
 	log   string
 	epoch int64
 
 	mu       sync.Mutex
-	position int64 // offset of the next fetch: all below it is tracked or holds no message
+	position int64 // offset of the next fetch; every message below it is tracked
 	frontier int64 // offset of message low, or position if nothing is pending
 	low      int64 // number of the oldest unsettled message, or next
 	next     int64 // number of the next message to track
-	pending  int64 // unsettled ones among [low, next)
-	changed  int64 // grows with every change of what Progress would say
+	pending  int64 // unsettled messages in [low, next)
+	changed  int64 // grows whenever Progress would return something new
 
-	slots []slot // slots[head:] are the blocks from that of low to that of next-1
+	slots []slot // slots[head:] are the blocks of the numbers low to next-1
 	head  int
 	free  []*block
 
-	restored []Range // settled under an earlier owner, as long as the frontier has not passed them
+	restored []Range // ranges settled by an earlier owner that the frontier has not passed
 	reached  int     // restored[:reached] end at or below the position
-	scratch  []bool  // what Track returns
+	scratch  []bool  // backing array of the slice that Track returns
 }
 
-// slot is the directory's entry for one block of numbers.
+// slot is the directory's entry for one block.
 type slot struct {
-	block *block // nil: all blockSize messages are settled
+	block *block // nil if all blockSize messages are settled
 	first int64  // offset of its first message
 	end   int64  // offset after its last message; set only when block is nil
 }
 
-// NewTracker returns a tracker that goes on where restored ends: its position is restored.Frontier, log identity and
-// epoch are restored's, and restored.Ahead counts as settled until the frontier has passed it. The caller that took the
-// partition over in a new epoch, or found another log, says so in the Progress that it passes. A nil restored is the
-// zero Progress. The tracker keeps no reference to it.
+// NewTracker returns a tracker that continues from restored. Its position is restored.Frontier, it takes over log
+// identity and epoch, and restored.Ahead counts as settled until the frontier has passed it. A caller that begins a new
+// epoch, or has found another log, sets these in restored. A nil restored is the zero Progress. The tracker keeps no
+// reference to it.
 func NewTracker(restored *Progress) *Tracker {
 	if restored == nil {
 		restored = &Progress{}
@@ -77,7 +77,7 @@ func NewTracker(restored *Progress) *Tracker {
 	}
 }
 
-// Trim gives back the memory that is kept for messages to come: for a partition that gets none for long.
+// Trim frees the memory kept for future messages. Call it when the partition is expected to stay idle.
 func (t *Tracker) Trim() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -86,15 +86,15 @@ func (t *Tracker) Trim() {
 	t.head = 0
 }
 
-// Track learns the messages of one fetch, in log order, and the position after them.
+// Track records the messages of one fetch, in log order, and the position after them.
 //
-// Offsets ascend, may skip, and are not below the position; next is above the last of them and may lie further on, where
-// the log holds no more messages up to it. No offsets at all is legal: see Advance. offsets is not kept.
+// Offsets must ascend, may skip, and must not be below the position. next must be above the last offset; it may be
+// higher if the log holds no messages in between. offsets may be empty, see Advance. Track does not keep it.
 //
-// Message offsets[i] gets the number first+i. settled is nil, or as long as offsets and valid until the next Track: true
-// marks a message that an earlier owner had settled already; it is settled here too, and the caller drops it.
+// Message offsets[i] gets the number first+i. settled is nil, or as long as offsets and valid until the next Track.
+// True marks a message that an earlier owner settled: the tracker counts it as settled, and the caller must drop it.
 //
-// The error wraps [ErrOrder]; nothing is tracked then. Track never blocks for longer than another method runs.
+// On an error, which wraps [ErrOrder], Track records nothing. Track waits at most for the other methods' lock.
 func (t *Tracker) Track(offsets []int64, next int64) (first int64, settled []bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -102,12 +102,12 @@ func (t *Tracker) Track(offsets []int64, next int64) (first int64, settled []boo
 	at := t.position
 	for i, o := range offsets {
 		if o < at || o == math.MaxInt64 {
-			return 0, nil, fmt.Errorf("%w: offset %d (message %d of the batch) where at least %d was due: the source must deliver a partition in log order", ErrOrder, o, i, at)
+			return 0, nil, fmt.Errorf("%w: offset %d (message %d of the batch) is below %d: the source must deliver a partition in log order", ErrOrder, o, i, at)
 		}
 		at = o + 1
 	}
 	if next < at {
-		return 0, nil, fmt.Errorf("%w: position %d where at least %d was due: a position never moves back", ErrOrder, next, at)
+		return 0, nil, fmt.Errorf("%w: position %d is below %d: a position must not move back", ErrOrder, next, at)
 	}
 
 	first = t.next
@@ -128,28 +128,28 @@ func (t *Tracker) Track(offsets []int64, next int64) (first int64, settled []boo
 	return first, settled, nil
 }
 
-// Advance learns that the log holds no messages from the position up to next: control records, aborted transactions,
-// a compacted tail, filtered rows. It is Track with no messages.
+// Advance records that the log holds no messages from the position up to next: control records, aborted transactions, a
+// compacted tail, filtered rows. It is Track with no messages.
 func (t *Tracker) Advance(next int64) error {
 	_, _, err := t.Track(nil, next)
 	return err
 }
 
-// Settle learns that these messages, by number, are settled. Any order, any goroutine.
+// Settle marks messages, by number, as settled. It may be called in any order and from any goroutine.
 //
-// A number that was never tracked, or is settled already, is an error that wraps [ErrNotPending] and names the first
-// such number: somebody settled a message twice. The others of the batch are settled all the same.
+// If a number was never tracked or is already settled, the error wraps [ErrNotPending] and names the first such number:
+// the caller has settled a message twice. Settle still settles the other numbers.
 func (t *Tracker) Settle(numbers []int64) error {
 	bad, wrong := int64(0), 0
 	t.mu.Lock()
 	for i := 0; i < len(numbers); {
-		// Neighbours of one word are settled in one go: batches mostly come in order, and 64 single writes to one
-		// word would each wait for the one before.
+		// Settle all neighbours of one word together. Batches are mostly in order, and 64 writes to one word would each
+		// wait for the previous one.
 		first, word, mask := i, numbers[i]>>wordShift, uint64(0)
 		for ; i < len(numbers) && numbers[i]>>wordShift == word; i++ {
 			bit := uint64(1) << (numbers[i] & wordMask)
 			if mask&bit != 0 {
-				break // twice in a batch: the second is found to be settled
+				break // a duplicate: the next round finds it already settled
 			}
 			mask |= bit
 		}
@@ -174,20 +174,21 @@ func (t *Tracker) Settle(numbers []int64) error {
 	if wrong == 0 {
 		return nil
 	}
-	return fmt.Errorf("%w: number %d (%d of %d in this call): never tracked, or settled twice", ErrNotPending, bad, wrong, len(numbers))
+	return fmt.Errorf("%w: number %d (%d of %d in this call): never tracked or already settled; settle each message once", ErrNotPending, bad, wrong, len(numbers))
 }
 
-// Progress returns one snapshot: everything whose Settle had returned is in it, and nothing whose Settle had not begun.
-// Its value is freshly made and the caller's own. It costs a look at every 64 messages between the oldest unsettled one
-// and the position, at every 4096 of a long settled stretch, and some tens of nanoseconds a range; the other methods wait
-// meanwhile.
+// Progress returns a snapshot. It holds every message whose Settle had returned, and none whose Settle had not begun.
+// The value belongs to the caller.
+//
+// The cost grows with the distance from the oldest unsettled message to the position: one step for 64 messages, or for
+// 4096 in a long settled stretch, and some tens of nanoseconds a range. The other methods wait meanwhile.
 func (t *Tracker) Progress() *Progress {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return &Progress{Log: t.log, Epoch: t.epoch, Frontier: t.frontier, Ahead: t.ahead()}
 }
 
-// State returns the counts and marks of this moment in O(1).
+// State returns the tracker's state at one moment, in O(1).
 func (t *Tracker) State() State {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -205,7 +206,7 @@ func (t *Tracker) State() State {
 	return s
 }
 
-// Offset returns the offset of an unsettled message, and false for a number that is settled or was never tracked.
+// Offset returns the offset of an unsettled message. It returns false if the number is settled or was never tracked.
 func (t *Tracker) Offset(number int64) (int64, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -219,7 +220,7 @@ func (t *Tracker) Offset(number int64) (int64, bool) {
 	return b.offset(int(number & blockMask)), true
 }
 
-// settleRestored settles those of the messages just tracked that lie in restored ranges.
+// settleRestored settles the messages just tracked that are in restored ranges, and marks them in its result.
 func (t *Tracker) settleRestored(first int64, offsets []int64) []bool {
 	if t.reached == len(t.restored) {
 		return nil
@@ -248,17 +249,17 @@ func (t *Tracker) settleRestored(first int64, offsets []int64) []bool {
 	return settled
 }
 
-// settleWord settles the numbers word*64 + the bits of mask, and returns those bits that were not pending.
+// settleWord settles the numbers of the set bits of mask in the given word. It returns the bits that were not pending.
 func (t *Tracker) settleWord(word int64, mask uint64) (refused uint64) {
 	base := word << wordShift
 	wanted := mask
-	if base < t.low { // bits below low are off limits
+	if base < t.low { // bits below low are settled
 		if base+wordMask < t.low {
 			return wanted
 		}
 		mask &= ^uint64(0) << (t.low - base)
 	}
-	if base >= t.next { // and those from next on
+	if base >= t.next { // bits from next on are not tracked
 		return wanted
 	}
 	if left := t.next - base; left < wordBits {
@@ -277,10 +278,10 @@ func (t *Tracker) settleWord(word int64, mask uint64) (refused uint64) {
 	return wanted &^ fresh
 }
 
-// slotOf returns the slot of a number whose block is that of low, that of next-1, or between.
+// slotOf returns the slot of a number from low's block to the block of next-1.
 func (t *Tracker) slotOf(n int64) *slot { return &t.slots[t.head+int(n>>blockBits-t.low>>blockBits)] }
 
-// newBlock returns an empty block, a used one if there is.
+// newBlock returns an empty block, a used one if possible.
 func (t *Tracker) newBlock(first int64) *block {
 	b := &block{}
 	if n := len(t.free); n > 0 {
@@ -290,7 +291,7 @@ func (t *Tracker) newBlock(first int64) *block {
 	return b
 }
 
-// fill turns a slot whose messages are all settled into a mark and takes its block back.
+// fill marks a slot as settled completely and keeps its block for reuse.
 func (t *Tracker) fill(s *slot) {
 	s.end = s.block.offset(blockMask) + 1
 	if len(t.free) < maxFree {
@@ -299,7 +300,7 @@ func (t *Tracker) fill(s *slot) {
 	s.block = nil
 }
 
-// advance moves low over what is settled, drops the blocks behind it and sets the frontier.
+// advance moves low over the settled messages, drops the blocks below it and sets the frontier.
 func (t *Tracker) advance() {
 	for t.low < t.next {
 		b := t.slots[t.head].block
@@ -314,7 +315,7 @@ func (t *Tracker) advance() {
 		t.low = (t.low | blockMask) + 1
 		t.head++
 	}
-	if t.head > len(t.slots)/2 { // copying what is left is paid for by the slots that were dropped
+	if t.head > len(t.slots)/2 { // amortised: fewer slots are copied than were dropped
 		n := copy(t.slots, t.slots[t.head:])
 		clear(t.slots[n:])
 		t.slots, t.head = t.slots[:n], 0
@@ -336,8 +337,8 @@ func (t *Tracker) advance() {
 	t.restored, t.reached = t.restored[passed:], max(0, t.reached-passed)
 }
 
-// ahead lists what is settled at or above the frontier: the settled stretches of numbers, as offsets, merged with what
-// is left of the restored ranges. Offsets between two settled neighbours hold no message and are in their range.
+// ahead returns the settled ranges at or above the frontier: the settled stretches of numbers, as offsets, merged with
+// the remaining restored ranges. Offsets between two settled neighbours hold no message and belong to their range.
 func (t *Tracker) ahead() []Range {
 	var out []Range
 	restored := t.restored
@@ -349,7 +350,7 @@ func (t *Tracker) ahead() []Range {
 		out = appendRange(out, r)
 	}
 
-	var open bool // a settled stretch goes on at the end of the block before
+	var open bool // a settled stretch reaches the end of the previous block
 	var run Range
 	base := t.low &^ blockMask
 	for k := t.head; k < len(t.slots); k, base = k+1, base+blockSize {

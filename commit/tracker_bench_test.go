@@ -8,7 +8,7 @@ import (
 	"github.com/keystrand/keystrand/commit"
 )
 
-// BenchmarkTracker tracks and settles; one op is one message. Track gets the same batch size as Settle.
+// BenchmarkTracker tracks and settles messages; one op is one message. Track and Settle get batches of the same size.
 func BenchmarkTracker(b *testing.B) {
 	const window = 10_000
 	for _, batch := range []int{1, 16, 256} {
@@ -16,7 +16,7 @@ func BenchmarkTracker(b *testing.B) {
 		b.Run(fmt.Sprintf("order=in/log=compacted/batch=%d", batch), func(b *testing.B) { benchmarkTracker(b, batch, 0, 3, nil) })
 		b.Run(fmt.Sprintf("order=stuck/batch=%d", batch), func(b *testing.B) { benchmarkTracker(b, batch, 1, 1, nil) })
 		b.Run(fmt.Sprintf("order=random/batch=%d", batch), func(b *testing.B) {
-			// A fixed shuffle of each window: numbers of window k are settled after those of window k+1 are tracked.
+			// Each window is shuffled in the same way. Window k is settled after window k+1 is tracked.
 			benchmarkTracker(b, batch, 0, 1, rand.New(rand.NewPCG(1, 1)).Perm(window))
 		})
 	}
@@ -62,7 +62,7 @@ func benchmarkTracker(b *testing.B, batch, stuck int, step int64, shuffle []int)
 			if window > 0 {
 				base := settled / window * window
 				k := shuffle[settled%window]
-				for k >= window { // the shuffle is of a few more than fit whole batches
+				for k >= window { // the window is a few messages longer than whole batches
 					k = shuffle[k]
 				}
 				numbers[i] = int64(base + k)
@@ -73,7 +73,7 @@ func benchmarkTracker(b *testing.B, batch, stuck int, step int64, shuffle []int)
 	}
 }
 
-// BenchmarkProgress is one snapshot with this many settled messages ahead of one that is stuck.
+// BenchmarkProgress takes a snapshot of this many settled messages ahead of a stuck one.
 func BenchmarkProgress(b *testing.B) {
 	for name, nth := range map[string]int64{"all settled": 1 << 40, "every 100th stuck": 100} {
 		for _, ahead := range []int64{10_000, 1_000_000} {

@@ -10,17 +10,17 @@ import (
 	"github.com/keystrand/keystrand/commit"
 )
 
-// Long histories over many blocks, exact: after every step the progress equals what a sorted list of all messages says.
+// Long histories over many blocks: after every step the progress must equal that of a sorted list of all messages.
 func FuzzTrackerMatchesSortedSet(f *testing.F) {
 	f.Add([]byte{})
-	f.Add([]byte{0, 0, 0, 255, 0, 3, 0, 0, 0, 200, 0, 4, 1, 0})                   // settle all, again and again
-	f.Add([]byte{0, 0, 0, 255, 0, 5, 0, 0, 0, 255, 0, 6, 7, 0, 5, 0, 0, 3, 0, 0}) // one stuck for long
+	f.Add([]byte{0, 0, 0, 255, 0, 3, 0, 0, 0, 200, 0, 4, 1, 0})                   // settles all, repeatedly
+	f.Add([]byte{0, 0, 0, 255, 0, 5, 0, 0, 0, 255, 0, 6, 7, 0, 5, 0, 0, 3, 0, 0}) // one message stuck for long
 	f.Add([]byte{9, 4, 200, 3, 7, 90, 0, 200, 1, 2, 50, 0, 5, 0, 0, 6, 3, 0})     // restored ranges, holes
-	f.Add([]byte{3, 1, 0, 250, 2, 90, 0, 120, 2, 0, 90, 4, 2, 3, 3, 0, 0})        // moves without messages over a range
+	f.Add([]byte{3, 1, 0, 250, 2, 90, 0, 120, 2, 0, 90, 4, 2, 3, 3, 0, 0})        // moves over a range without messages
 	f.Fuzz(func(t *testing.T, history []byte) { replay(t, history) })
 }
 
-// The same with histories drawn at random.
+// The same with random histories.
 func TestTrackerMatchesSortedSetOnLongHistories(t *testing.T) {
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -35,7 +35,7 @@ func TestTrackerMatchesSortedSetOnLongHistories(t *testing.T) {
 	}
 }
 
-// sorted is every message in fetch order, which is offset order.
+// sorted is a trivial tracker: all messages in fetch order, which is offset order.
 type sorted struct {
 	position int64
 	offsets  []int64
@@ -43,7 +43,7 @@ type sorted struct {
 	restored []commit.Range
 }
 
-// replay reads a history from bytes: frontier, number of restored ranges, the ranges, then steps of three bytes.
+// replay runs a history decoded from bytes: frontier, number of restored ranges, the ranges, then steps of three bytes.
 func replay(t *testing.T, history []byte) {
 	t.Helper()
 	take := func() byte {
@@ -90,11 +90,11 @@ func (m *sorted) step(t *testing.T, tr *commit.Tracker, op, a, b byte) {
 		return
 	case 3:
 		batch = pending
-	case 4: // the newest half
+	case 4: // settles the newest half
 		batch = pending[len(pending)/2:]
-	case 5: // all but the oldest
+	case 5: // settles all but the oldest
 		batch = pending[min(1, len(pending)):]
-	case 6: // every a-th
+	case 6: // settles every a-th
 		for i := 0; i < len(pending); i += int(a) + 1 {
 			batch = append(batch, pending[i])
 		}
@@ -115,7 +115,7 @@ func (m *sorted) step(t *testing.T, tr *commit.Tracker, op, a, b byte) {
 	}
 	if len(batch) > 0 {
 		if err := tr.Settle(batch[len(batch)/2:][:1]); !errors.Is(err, commit.ErrNotPending) {
-			t.Fatalf("settled twice: %v, want ErrNotPending", err)
+			t.Fatalf("second Settle = %v, want ErrNotPending", err)
 		}
 	}
 	for _, n := range batch {
@@ -145,7 +145,7 @@ func (m *sorted) track(t *testing.T, tr *commit.Tracker, random *rand.Rand, n in
 	}
 }
 
-// pending lists the unsettled numbers.
+// pending returns the unsettled numbers.
 func (m *sorted) pending() []int64 {
 	var out []int64
 	for n, settled := range m.settled {
@@ -156,7 +156,7 @@ func (m *sorted) pending() []int64 {
 	return out
 }
 
-// progress works the frontier and the ranges ahead of it out from the beginning.
+// progress computes the frontier and the ranges ahead of it from the beginning.
 func (m *sorted) progress() (int64, []commit.Range) {
 	frontier := m.position
 	if n := slices.Index(m.settled, false); n >= 0 {

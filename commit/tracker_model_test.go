@@ -10,7 +10,7 @@ import (
 	"github.com/keystrand/keystrand/commit"
 )
 
-// The tracker against a dumb map, with holes, moves without messages, restored ranges, any settle order and misuse.
+// Compares the tracker with a map, with holes, moves without messages, restored ranges, any settle order and misuse.
 // Replay a failure with the flags that rapid prints.
 func TestTrackerMatchesMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -59,7 +59,7 @@ func TestTrackerMatchesMap(t *testing.T) {
 					t.Fatalf("Track(%v) at %d = %v, want ErrOrder", bad, at, err)
 				}
 				if err := tr.Advance(at - 1); !errors.Is(err, commit.ErrOrder) {
-					t.Fatalf("Advance back = %v, want ErrOrder", err)
+					t.Fatalf("Advance backwards = %v, want ErrOrder", err)
 				}
 			},
 			"settle": func(t *rapid.T) {
@@ -79,7 +79,7 @@ func TestTrackerMatchesMap(t *testing.T) {
 			"settle badly": func(t *rapid.T) {
 				bad := rapid.Int64Range(-2, int64(len(m.numbers))+2).Draw(t, "number")
 				ok := bad >= 0 && bad < int64(len(m.numbers)) && !m.settled[m.numbers[bad]]
-				batch := []int64{bad, bad} // once it may be right, twice it is not
+				batch := []int64{bad, bad} // once it may be pending, twice it is not
 				if err := tr.Settle(batch); !errors.Is(err, commit.ErrNotPending) {
 					t.Fatalf("Settle(%v) = %v, want ErrNotPending", batch, err)
 				}
@@ -91,7 +91,7 @@ func TestTrackerMatchesMap(t *testing.T) {
 				m.check(t, tr)
 				p, c := tr.Progress(), tr.State().Changed
 				if c < changed || (c == changed && !reflect.DeepEqual(p, before)) {
-					t.Fatalf("Changed went from %d to %d, progress from %v to %v", changed, c, before, p)
+					t.Fatalf("Changed = %d, then %d, but progress = %v, then %v", changed, c, before, p)
 				}
 				before, changed = p, c
 				if p.Log != "log" || p.Epoch != 3 {

@@ -12,8 +12,8 @@ import (
 	"github.com/keystrand/keystrand/commit"
 )
 
-// Two workers, one history: worker A holds message 0 and has finished nothing yet, worker B has finished 1 to 4.
-func TestMinimumOfWorkersLastFinishedLosesData(t *testing.T) { // seed 31
+// Worker A holds message 0 and has finished nothing yet; worker B has finished 1 to 4.
+func TestMinimumOfLastFinishedMessagesLosesData(t *testing.T) { // seed 31
 	tr := newTracker(t, &commit.Progress{Frontier: 1000}, upTo(1000, 1006), 1006)
 	running := map[string]int64{"A": 1000, "B": 1005}
 	lastFinished := map[string]int64{}
@@ -24,12 +24,12 @@ func TestMinimumOfWorkersLastFinishedLosesData(t *testing.T) { // seed 31
 		}
 	}
 
-	minimum := int64(math.MaxInt64) // the tempting rule: the smallest of what each worker finished last, plus one
+	minimum := int64(math.MaxInt64) // the wrong rule: the minimum of each worker's last finished message, plus one
 	for _, o := range lastFinished {
 		minimum = min(minimum, o+1)
 	}
 	if minimum <= running["A"] {
-		t.Fatalf("this history no longer shows the trap: minimum %d, message %d is running", minimum, running["A"])
+		t.Fatalf("this history no longer shows the data loss: minimum %d, message %d is running", minimum, running["A"])
 	}
 	p := tr.Progress()
 	for worker, o := range running {
@@ -42,7 +42,7 @@ func TestMinimumOfWorkersLastFinishedLosesData(t *testing.T) { // seed 31
 	}
 }
 
-// The frontier with nothing pending is the position: control records and compacted tails must not leave a lag.
+// With nothing pending the frontier is the position: control records and compacted tails must not leave a lag.
 func TestTrackerFrontierFollowsPositionWhenNothingIsPending(t *testing.T) {
 	tr := newTracker(t, &commit.Progress{Frontier: 5}, nil, 9)
 	if s := tr.State(); s.Frontier != 9 || s.Position != 9 || s.Oldest != -1 {
@@ -62,7 +62,7 @@ func TestTrackerFrontierFollowsPositionWhenNothingIsPending(t *testing.T) {
 	}
 }
 
-// Nothing is half done: a batch out of order leaves the tracker as it was, a bad number does not spoil its neighbours.
+// A batch out of order leaves the tracker unchanged, and a bad number does not affect the others of its call.
 func TestTrackerReportsMisuse(t *testing.T) {
 	tr := newTracker(t, &commit.Progress{Frontier: 10}, []int64{10, 11}, 12)
 	before := tr.State()
@@ -71,13 +71,13 @@ func TestTrackerReportsMisuse(t *testing.T) {
 		next    int64
 	}{
 		{[]int64{11}, 13},                       // below the position
-		{[]int64{12, 14, 14}, 20},               // twice
-		{[]int64{12, 15, 14}, 20},               // back
+		{[]int64{12, 14, 14}, 20},               // duplicate
+		{[]int64{12, 15, 14}, 20},               // descending
 		{[]int64{12, 13}, 13},                   // next not above the last
-		{nil, 11},                               // position back
-		{[]int64{math.MaxInt64}, math.MaxInt64}, // no position is above it
-		{[]int64{math.MinInt64, math.MaxInt64}, math.MaxInt64}, // differences overflow
-		{[]int64{12, math.MinInt64, math.MaxInt64 - 1}, 13},    // likewise
+		{nil, 11},                               // position moves back
+		{[]int64{math.MaxInt64}, math.MaxInt64}, // no position can be above it
+		{[]int64{math.MinInt64, math.MaxInt64}, math.MaxInt64}, // the difference overflows
+		{[]int64{12, math.MinInt64, math.MaxInt64 - 1}, 13},    // the difference overflows
 	} {
 		if _, _, err := tr.Track(c.offsets, c.next); !errors.Is(err, commit.ErrOrder) {
 			t.Errorf("Track(%v, %d) = %v, want ErrOrder", c.offsets, c.next, err)
@@ -93,12 +93,12 @@ func TestTrackerReportsMisuse(t *testing.T) {
 		t.Errorf("progress = %v, want 11 settled", p)
 	}
 	if changed := tr.State().Changed; tr.Settle([]int64{1}) == nil || tr.State().Changed != changed {
-		t.Errorf("a refused Settle changed something")
+		t.Errorf("a refused Settle changed the state")
 	}
 }
 
-// Offsets of packed ids jump by more than 32 bits; the extremes of int64 are offsets too.
-func TestTrackerTakesHugeOffsets(t *testing.T) {
+// Offsets of packed ids jump by more than 32 bits, and the extremes of int64 are valid offsets.
+func TestTrackerAcceptsExtremeOffsets(t *testing.T) {
 	offsets := []int64{math.MinInt64, -5, 0, 1, 1 << 40, 1<<40 + 1, math.MaxInt64 - 1}
 	tr := newTracker(t, &commit.Progress{Frontier: math.MinInt64}, offsets, math.MaxInt64)
 	for n, want := range offsets {
@@ -115,8 +115,8 @@ func TestTrackerTakesHugeOffsets(t *testing.T) {
 	}
 }
 
-// What an earlier owner settled stays in every snapshot until the frontier has passed it, also if two owners in a row
-// die before they fetched that far; and where compaction took its messages away it holds nothing up.
+// Ranges settled by an earlier owner stay in every snapshot until the frontier has passed them, even if two owners in a
+// row die before they have fetched that far. Ranges whose messages were compacted away do not hold the frontier up.
 func TestTrackerKeepsRestoredRangesUntilPassed(t *testing.T) {
 	p := &commit.Progress{Log: "log", Epoch: 4, Frontier: 10, Ahead: []commit.Range{{From: 12, To: 20}, {From: 30, To: 40}}}
 	for range 3 {
@@ -130,7 +130,7 @@ func TestTrackerKeepsRestoredRangesUntilPassed(t *testing.T) {
 	if err := tr.Settle([]int64{0, 1}); err != nil {
 		t.Fatal(err)
 	}
-	if err := tr.Advance(25); err != nil { // 12 to 24 were compacted away
+	if err := tr.Advance(25); err != nil { // 12 to 24 are compacted away
 		t.Fatal(err)
 	}
 	_, settled, err := tr.Track([]int64{29, 31, 45}, 46)
@@ -148,8 +148,9 @@ func TestTrackerKeepsRestoredRangesUntilPassed(t *testing.T) {
 	}
 }
 
-// Broken ranges (a store that somebody wrote to by hand) are put in order, and the caller's are left as they are.
-func TestTrackerPutsRestoredRangesInOrder(t *testing.T) {
+// The tracker sorts restored ranges that are out of order (a store edited by hand) and leaves the caller's slice
+// unchanged.
+func TestTrackerSortsRestoredRanges(t *testing.T) {
 	given := []commit.Range{{From: 30, To: 35}, {From: 5, To: 12}, {From: 33, To: 40}, {From: 50, To: 50}, {From: 60, To: 55}, {From: 40, To: 41}}
 	kept := slices.Clone(given)
 	tr := commit.NewTracker(&commit.Progress{Frontier: 10, Ahead: given})
@@ -158,26 +159,27 @@ func TestTrackerPutsRestoredRangesInOrder(t *testing.T) {
 		t.Errorf("ahead = %v, want %v", got, want)
 	}
 	if !slices.Equal(given, kept) {
-		t.Errorf("the caller's ranges became %v", given)
+		t.Errorf("the caller's ranges changed to %v", given)
 	}
 	if s := commit.NewTracker(nil).State(); s != (commit.State{Oldest: -1}) {
-		t.Errorf("of nil: %+v", s)
+		t.Errorf("NewTracker(nil): %+v", s)
 	}
 }
 
-// Snapshots while others settle. Each must hold all that was settled before it was asked for (else a restart repeats
-// too much) and nothing whose Settle had not begun when it came back (else a restart loses it). Kept apart by -race too.
+// Snapshots are taken while others settle. Each must hold all messages settled before the call, else a restart repeats
+// too much. None may hold a message whose Settle had not begun when it returned, else a restart loses it. Run with
+// -race too.
 func TestProgressIsOneSnapshotWhileOthersSettle(t *testing.T) {
 	const messages, settlers, batch = 60_000, 4, 16
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 
 	tr := commit.NewTracker(nil)
-	offset := func(n int64) int64 { return n + n/7 } // a hole behind every seventh
+	offset := func(n int64) int64 { return n + n/7 } // a hole behind every seventh message
 	var begun, settled [messages]atomic.Bool
 	work := make(chan []int64, 64)
 	var wg sync.WaitGroup
-	wg.Go(func() { // fetches; hands the messages of a window out in random order
+	wg.Go(func() { // fetches, and hands out each window in random order
 		defer close(work)
 		random := rand.New(rand.NewPCG(seed, 1))
 		for first := int64(0); first < messages; first += 2000 {
@@ -233,19 +235,19 @@ func TestProgressIsOneSnapshotWhileOthersSettle(t *testing.T) {
 			}
 			claimed := o < p.Frontier || (k < len(p.Ahead) && p.Ahead[k].From <= o)
 			if claimed && !begun[n].Load() {
-				t.Fatalf("progress claims offset %d, which nobody has settled", o)
+				t.Fatalf("Progress holds offset %d, which is not settled", o)
 			}
 			if before[n] && !claimed {
-				t.Fatalf("progress (frontier %d) leaves out offset %d, which was settled before", p.Frontier, o)
+				t.Fatalf("Progress (frontier %d) lacks offset %d, settled before the call", p.Frontier, o)
 			}
 		}
 	}
 	if s := tr.State(); s.Frontier != offset(messages) || s.Pending != 0 {
-		t.Errorf("at the end: %+v", s)
+		t.Errorf("final state = %+v", s)
 	}
 }
 
-// No allocation in steady state: in order, and at random within a window, with and without holes.
+// Settles in order and at random within a window, with and without holes.
 func TestTrackerDoesNotAllocateInSteadyState(t *testing.T) {
 	for name, step := range map[string]int64{"plain log": 1, "compacted log": 3} {
 		t.Run(name, func(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// once returns a Run whose first turn of an item in results comes to that; all others are done.
+// once returns a Run that applies results to the first turn of each item in it. All other items are done.
 func once(results map[string]Result) func(*Turn[string]) Result {
 	return func(t *Turn[string]) Result {
 		r, ok := results[*t.Items[0]]
@@ -19,7 +19,7 @@ func once(results map[string]Result) func(*Turn[string]) Result {
 	}
 }
 
-func TestBatchRunsAgainAsItWasThoughItsLaneHasGrown(t *testing.T) {
+func TestTogetherRepeatsTheBatchWhenItsLaneHasGrown(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		r     Result
@@ -29,7 +29,7 @@ func TestBatchRunsAgainAsItWasThoughItsLaneHasGrown(t *testing.T) {
 		{"parked", Result{Next: Together(3), Park: time.Second}, "a+b+c a+b+c d+e+f+g"},
 		{"a part of it", Result{Next: Together(2), Park: time.Second}, "a+b+c a+b c+d+e+f g"},
 		{"what is left of it", Result{Done: 1, Next: Together(3), Park: time.Second}, "a+b+c b+c d+e+f+g"},
-		{"one item", Result{Next: Together(1), Park: time.Second}, "a+b+c a+b+c+d e+f+g"}, // nothing to keep together
+		{"one item", Result{Next: Together(1), Park: time.Second}, "a+b+c a+b+c+d e+f+g"}, // a batch of one needs no Together
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -51,7 +51,7 @@ func TestBatchRunsAgainAsItWasThoughItsLaneHasGrown(t *testing.T) {
 	}
 }
 
-func TestBatchRunsAgainAsItWasAfterResume(t *testing.T) {
+func TestTogetherRepeatsTheBatchAfterResume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, q := newWaits(t, 1, 4, once(map[string]Result{"a": {Next: Together(2), Hold: true}}))
 		w.submit(t, q, "k: a", "k: b")
@@ -66,9 +66,9 @@ func TestBatchRunsAgainAsItWasAfterResume(t *testing.T) {
 	})
 }
 
-// A worker has claimed the lane behind one whose turn gets stuck. The clock takes the lane over, and another worker runs
-// it: as many items as before.
-func TestBatchRunsAgainAsItWasAfterItsClaimWasTakenOver(t *testing.T) {
+// A worker gets stuck in a turn and has claimed another lane behind it. The clock takes that lane back, and another
+// worker runs it: with as many items as before.
+func TestTogetherRepeatsTheBatchWhenAnotherWorkerTakesItOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate, stuck := make(chan struct{}), make(chan struct{})
 		run := once(map[string]Result{"a": {Next: Together(2), Hold: true}})
@@ -82,7 +82,7 @@ func TestBatchRunsAgainAsItWasAfterItsClaimWasTakenOver(t *testing.T) {
 			return run(t)
 		})
 		w.e.procs = 1
-		for i := range 1000 { // short turns, so that a claim is of several lanes
+		for i := range 1000 { // short turns, so that a claim has several lanes
 			w.submit(t, q, fmt.Sprintf("short%d: x", i))
 		}
 		w.submit(t, q, "k: a", "k: b")
@@ -98,7 +98,7 @@ func TestBatchRunsAgainAsItWasAfterItsClaimWasTakenOver(t *testing.T) {
 		close(gate)
 		w.want(t, "stuck+stuck+stuck+stuck", "gate", "")
 		if n := w.e.workers[0].n; n != 2 {
-			t.Fatalf("the claim is of %d lanes: the test is void", n)
+			t.Fatalf("the claim has %d lanes, want several: the test proves nothing", n)
 		}
 		if err := w.e.SetWorkers(2); err != nil {
 			t.Fatal(err)
@@ -106,7 +106,7 @@ func TestBatchRunsAgainAsItWasAfterItsClaimWasTakenOver(t *testing.T) {
 		time.Sleep(time.Second)
 		w.want(t, "a+b c+d", "a b c d", "")
 		if n := w.e.Stats().Overtaken; n != 1 {
-			t.Errorf("%d lanes were taken over, want 1", n)
+			t.Errorf("Overtaken = %d lanes, want 1", n)
 		}
 		close(stuck)
 		synctest.Wait()
@@ -115,9 +115,8 @@ func TestBatchRunsAgainAsItWasAfterItsClaimWasTakenOver(t *testing.T) {
 	})
 }
 
-// The next epoch's items have nothing to do with the batch that was to run again, whether its turn returned before the
-// fence or after it.
-func TestNothingRunsAgainAfterAFence(t *testing.T) {
+// Together does not apply to items of the next epoch, whether the turn returned before or after the fence.
+func TestFenceCancelsTogether(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		t.Run(fmt.Sprint("returns after the fence=", late), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -146,8 +145,8 @@ func TestNothingRunsAgainAfterAFence(t *testing.T) {
 	}
 }
 
-// Items that were to run one a turn are dropped by a fence while the first of them runs.
-func TestNothingRunsSinglyAfterAFence(t *testing.T) {
+// A fence drops items marked by Singly while the first of them runs.
+func TestFenceCancelsSingly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		returns := make(chan struct{})
 		run := once(map[string]Result{"a": {Next: Singly(3)}})

@@ -2,20 +2,20 @@ package keyed
 
 import "slices"
 
-// While a barrier waits or runs, what is submitted after it waits in the queue's gate, a FIFO with the barrier itself in
-// front until its id has no lane left. Then it gets the only one; when that has gone, the gate is joined to its lanes, in
-// pieces, by whichever worker is next.
+// Items submitted while a barrier waits or runs go to the queue's gate, a FIFO with the barrier itself in front. When
+// the queue's id has no lane left, the barrier gets the only one. When the barrier has left, the next worker moves the
+// gated items to their lanes, a piece at a time.
 
 func (q *Queue[T]) gateLen() int { return len(q.gate) - q.gateFrom }
 
-// shut puts an item at the end of the gate.
+// shut appends an item to the gate.
 func (q *Queue[T]) shut(s *staged[T]) {
 	x := *s
-	x.more = slices.Clone(x.more) // it was the batch's
+	x.more = slices.Clone(x.more) // the batch reuses its slice
 	q.gate = append(q.gate, x)
 }
 
-// gatedLocked notes that the first of the gate can join, if it can.
+// gatedLocked queues q for ungateLocked if its first gated item can join its lanes now.
 func (e *Executor[T]) gatedLocked(q *Queue[T]) {
 	if q.joining || q.t.barrier != nil || q.fenced || q.gateLen() == 0 {
 		return
@@ -27,7 +27,7 @@ func (e *Executor[T]) gatedLocked(q *Queue[T]) {
 	e.gated = append(e.gated, q)
 }
 
-// ungateLocked lets the next of one queue's gate join.
+// ungateLocked moves gated items of the first queue in e.gated to their lanes, at most joinAtOnce of them.
 func (e *Executor[T]) ungateLocked(now int64) {
 	q := e.gated[0]
 	e.gated = slices.Delete(e.gated, 0, 1)

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// What waited behind a barrier joins its lanes in pieces. The worker that was to go on with that gets stuck in a turn that
-// was to be short: the clock must notice and wake another (I6).
-func TestStuckTurnDoesNotKeepTheGateShut(t *testing.T) {
+// Gated items join their lanes a piece at a time. The worker that would continue gets stuck in a turn that was expected
+// to be short: the clock must notice it and wake another worker (I6).
+func TestGateOpensWhileAWorkerIsStuck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck := make(chan struct{})
 		var ran atomic.Int64
@@ -21,7 +21,7 @@ func TestStuckTurnDoesNotKeepTheGateShut(t *testing.T) {
 			}
 			return Result{Done: 1}
 		}})
-		e.procs = 1 // one such turn is enough
+		e.procs = 1 // one stuck turn is enough
 		q := e.Open(ID{}, nil)
 		q.Batch().AddBarrier() // a short turn; the clock has not started
 		for range joinAtOnce {
@@ -32,7 +32,7 @@ func TestStuckTurnDoesNotKeepTheGateShut(t *testing.T) {
 		time.Sleep(30 * time.Millisecond)
 		synctest.Wait()
 		if n := ran.Load(); n != 2 {
-			t.Errorf("%d turns ran beside the stuck one, want 2: %+v", n, e.Stats())
+			t.Errorf("%d turns ran while one was stuck, want 2: %+v", n, e.Stats())
 		}
 		close(stuck)
 		closeExecutor(t, e)

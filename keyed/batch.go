@@ -5,15 +5,16 @@ import (
 	"slices"
 )
 
-// Batch is what one Submit hands over. It is the queue's own and used again and again, by its one submitting goroutine.
+// Batch collects the items of one Submit. It belongs to its queue, which uses it again and again, and to the queue's
+// one submitting goroutine.
 type Batch[T any] struct {
 	q      *Queue[T]
 	staged []staged[T]
-	more   []hashed   // keys of items that have several
-	free   []*node[T] // from used on: in the order they left, which is about that of their addresses
+	more   []hashed   // keys of items of several keys
+	free   []*node[T] // unused from index used on; in the order they were freed, which is roughly address order
 	used   int
 
-	slow bool // the lane of the item that was added last is slow
+	slow bool // the lane of the last added item is slow
 }
 
 // staged is an item on its way to its lanes.
@@ -22,7 +23,7 @@ type staged[T any] struct {
 	key  string
 	hash uint32
 	kind kind
-	more []hashed // all keys of an item that has several; else nil
+	more []hashed // all keys of an item of several keys; else nil
 }
 
 type hashed struct {
@@ -38,9 +39,11 @@ const (
 	barrier
 )
 
-// Add adds an item to a lane, or to several, in which it then takes its turn when it heads them all; lanes named twice
-// count once, and the empty name is a name like others. It returns the item, zero, to be filled in place before Submit.
-// The names' bytes are kept, not copied, as long as the lane exists: they must not change. Costs no lock.
+// Add adds an item to one or several lanes. An item of several lanes runs when it is first in all of them. Duplicate
+// names count once; the empty name is an ordinary name.
+//
+// Add returns the item, zeroed; fill it in before Submit. The executor keeps the bytes of the names, without a copy, as
+// long as the lane exists: do not change them. Add takes no lock, except to get more memory.
 func (b *Batch[T]) Add(lane string, more ...string) *T {
 	s := b.stage(ordered)
 	s.key, s.hash = lane, b.q.e.hashOf(lane)
@@ -61,25 +64,24 @@ func (b *Batch[T]) Add(lane string, more ...string) *T {
 	return &s.node.item
 }
 
-// AddUnordered adds an item with a lane of its own, which it shares with no other.
+// AddUnordered adds an item with a lane of its own, so that no other item waits for it.
 func (b *Batch[T]) AddUnordered() *T {
 	b.slow = false
 	return &b.stage(unordered).node.item
 }
 
-// AddBarrier adds an item that runs after all that were submitted before it have left, alone, and before all that come
-// after it. "All" are those of the queue's id: also what an earlier epoch still runs.
+// AddBarrier adds an item that runs alone: after all items submitted before it have left, and before all items
+// submitted after it. It also waits for items of the same id that an earlier epoch still runs.
 func (b *Batch[T]) AddBarrier() *T {
 	b.slow = false
 	return &b.stage(barrier).node.item
 }
 
-// Slow tells whether the item that was added last will wait long, as far as can be told: its lane is parked, or has many
-// items before it. Such an item should not keep more memory alive than it needs, such as a whole buffer by a piece of it.
-// Now and then it is true for an item that will not.
+// Slow reports whether the last added item is likely to wait long, because its lane is parked or has many items. Such
+// an item should not keep a large buffer in memory for the sake of a piece of it. Slow may report false positives.
 func (b *Batch[T]) Slow() bool { return b.slow }
 
-// Len is how many items were added since the last Submit.
+// Len returns the number of items added since the last Submit.
 func (b *Batch[T]) Len() int { return len(b.staged) }
 
 func (b *Batch[T]) stage(k kind) *staged[T] {
@@ -91,13 +93,13 @@ func (b *Batch[T]) stage(k kind) *staged[T] {
 		b.staged = slices.Grow(b.staged, 1)
 	}
 	b.staged = b.staged[:n+1]
-	s := &b.staged[n] // zero, see reset; filled in place: a copy of what was written a moment ago stalls the processor
+	s := &b.staged[n] // zeroed by reset; filled in place, since copying memory that was just written stalls the processor
 	s.node, s.kind = b.free[b.used], k
 	b.used++
 	return s
 }
 
-// refill gets nodes from the executor, or new ones: many in one allocation.
+// refill gets nodes from the executor or, if it has none, allocates many at once.
 func (b *Batch[T]) refill() {
 	e := b.q.e
 	e.mu.Lock()
@@ -120,13 +122,13 @@ func (b *Batch[T]) refillLocked() {
 	b.used = 0
 }
 
-// chunkOf is how many nodes are allocated together, and so freed together: few enough that one long parked item pins
-// little, and as many as fit in 16 KiB beside the allocator's own 8 bytes.
+// chunkOf returns how many nodes are allocated, and so freed, together: as many as fit in 16 KiB beside the allocator's
+// own 8 bytes. More would let one parked item keep more memory.
 func chunkOf[T any]() int {
 	return max((16<<10-8)/int(reflect.TypeFor[node[T]]().Size()), 8)
 }
 
-// reset empties the batch; its items from the first that were not submitted are given back.
+// reset empties the batch and keeps the nodes of staged[first:], which were not submitted, for later items.
 func (b *Batch[T]) reset(first int) {
 	for _, s := range b.staged[first:] {
 		*s.node = node[T]{}

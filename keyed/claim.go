@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// claimLocked gives w the lanes that it is to run next: one, or as many as make about shortTurn of work, but no more
-// than its part of what is ready.
+// claimLocked gives w the lanes to run next: one, or while turns are short as many as make about shortTurn of work. It
+// never takes more than the worker's part of the ready lanes.
 func (e *Executor[T]) claimLocked(w *worker[T], now int64) {
 	k := 1
 	if e.avg < shortTurn {
@@ -18,7 +18,7 @@ func (e *Executor[T]) claimLocked(w *worker[T], now int64) {
 		if l == nil {
 			break
 		}
-		if !l.table.queue.fenced { // else Fence finds it in the table
+		if !l.table.queue.fenced { // otherwise Fence finds the lane in the table
 			e.takeLocked(w, l, since)
 		}
 	}
@@ -43,13 +43,13 @@ func (e *Executor[T]) claimLocked(w *worker[T], now int64) {
 	}
 }
 
-// takeLocked makes a ready lane run: it takes the items of one turn out of it.
+// takeLocked makes a ready lane running and takes the items of one turn out of it.
 func (e *Executor[T]) takeLocked(w *worker[T], l *lane[T], since uint32) {
 	if len(w.entries) == cap(w.entries) {
 		w.entries = slices.Grow(w.entries, 1)
 	}
 	w.entries = w.entries[:len(w.entries)+1]
-	en := &w.entries[len(w.entries)-1] // filled in place: a copy of what was written a moment ago stalls the processor
+	en := &w.entries[len(w.entries)-1] // filled in place, since copying memory that was just written stalls the processor
 	q := l.table.queue
 	en.lane, en.queue, en.since, en.n, en.told = l, q, since, 1, false
 	q.turns++
@@ -85,7 +85,7 @@ func (e *Executor[T]) takeLocked(w *worker[T], l *lane[T], since uint32) {
 	q.running += int(en.n)
 }
 
-// untakeLocked is the opposite, for an entry that was not started.
+// untakeLocked undoes takeLocked for an entry whose turn has not started.
 func (e *Executor[T]) untakeLocked(en *entry[T]) {
 	q := en.queue
 	q.running -= int(en.n)
@@ -104,7 +104,7 @@ func (e *Executor[T]) untakeLocked(en *entry[T]) {
 	e.turnEndedLocked(q)
 }
 
-// back puts n items, from first on, in front of their lane again.
+// back puts a chain of n items back at the front of the lane.
 func (l *lane[T]) back(first *node[T], n int) {
 	last := first
 	for range n - 1 {
@@ -114,10 +114,10 @@ func (l *lane[T]) back(first *node[T], n int) {
 	l.count += uint32(n)
 }
 
-// settleLocked releases the lanes of what has been finished, and the worker of its claim. What it leaves to do without
-// the lock is in f: see clean.
+// settleLocked releases the lanes of the finished turns in f, and the worker from its claim. It leaves in f what must
+// be done without the lock, see clean.
 func (e *Executor[T]) settleLocked(f *flush[T], now int64) {
-	if len(f.dead) > 0 { // by now clean
+	if len(f.dead) > 0 { // clean has cleared them
 		e.freeLocked(f.dead)
 		clear(f.dead)
 		f.dead = f.dead[:0]
@@ -146,7 +146,7 @@ func (e *Executor[T]) settleLocked(f *flush[T], now int64) {
 	w.n = 0
 }
 
-// freeLocked keeps nodes to be used again, for a while.
+// freeLocked keeps nodes for later items and has the clock trim the surplus.
 func (e *Executor[T]) freeLocked(nodes []*node[T]) {
 	e.nodes.give(nodes...)
 	if len(e.nodes.free) > trimKeep && e.trimAt == math.MaxInt64 && !e.closed {
@@ -155,12 +155,12 @@ func (e *Executor[T]) freeLocked(nodes []*node[T]) {
 	}
 }
 
-// unwatchLocked takes a worker off the list of those whose claim the clock watches.
+// unwatchLocked removes a worker from the list of those whose claims the clock watches.
 func (e *Executor[T]) unwatchLocked(w *worker[T]) {
 	if w.open {
 		w.open = false
 		if e.open--; e.open == 0 && e.closed {
-			e.poke = e.clockOn // it waits for this to end, and may not be watching w any more
+			e.poke = e.clockOn // the clock ends after the last open claim, and may no longer watch w
 		}
 	}
 	if w.stalled {
@@ -185,13 +185,13 @@ func (e *Executor[T]) unlistLocked(w *worker[T]) {
 	w.older, w.newer = nil, nil
 }
 
-// feedLocked takes a mean of turn times into the average. One stuck turn counts as a long one, no more: so that it is
-// outweighed a few claims later.
+// feedLocked adds a turn duration to the moving average. A longer duration than a tick counts as a tick, so that one
+// stuck turn is outweighed a few claims later.
 func (e *Executor[T]) feedLocked(turn int64) {
 	e.avg += (min(turn, tick) - e.avg) / averageOut
 }
 
-// releaseLocked ends a turn: what is done leaves, the rest goes back, and the lane goes on.
+// releaseLocked ends a turn: done items leave, the others go back, and the lane gets its next state.
 func (e *Executor[T]) releaseLocked(en *entry[T], f *flush[T], now int64) {
 	q, l := en.queue, en.lane
 	if en.token != nil {
@@ -203,7 +203,7 @@ func (e *Executor[T]) releaseLocked(en *entry[T], f *flush[T], now int64) {
 			return
 		}
 	}
-	if en.n == 1 && en.done == 1 && l.waiting() == 0 && l.flags == 0 && !q.fenced && en.first.multi == nil { // most are so: it goes
+	if en.n == 1 && en.done == 1 && l.waiting() == 0 && l.flags == 0 && !q.fenced && en.first.multi == nil { // the usual case: the lane ends
 		q.running--
 		q.finished++
 		f.dead = append(f.dead, en.first)
@@ -215,7 +215,7 @@ func (e *Executor[T]) releaseLocked(en *entry[T], f *flush[T], now int64) {
 	q.running -= int(en.n)
 	q.finished += int64(done)
 	late := rest > 0 && q.fenced
-	if late { // clean drops them, and Wait waits for that
+	if late { // clean drops them; the turn counts for Wait until then
 		q.dropped += int64(rest)
 		f.ended = append(f.ended, q)
 	} else {
@@ -231,7 +231,7 @@ func (e *Executor[T]) releaseLocked(en *entry[T], f *flush[T], now int64) {
 			first = next
 		}
 		l.taken = 0
-		if !q.fenced { // else it is the next epoch's
+		if !q.fenced { // otherwise single belongs to the next epoch
 			l.single -= min(l.single, uint16(done))
 			l.single = max(l.single, en.single)
 			l.repeat(min(int(en.again), rest))
@@ -253,7 +253,7 @@ func (e *Executor[T]) releaseLocked(en *entry[T], f *flush[T], now int64) {
 	}
 }
 
-// onwardLocked gives a lane its next state after a turn.
+// onwardLocked sets the state of a lane after a turn.
 func (e *Executor[T]) onwardLocked(l *lane[T], en *entry[T], now int64) {
 	q := l.table.queue
 	l.flags &^= flagEarlier
@@ -270,14 +270,14 @@ func (e *Executor[T]) onwardLocked(l *lane[T], en *entry[T], now int64) {
 	}
 }
 
-// readyLocked makes a lane with items ready. One whose first item has more lanes gets into the scheduler when that item
-// heads them all, and only the first of them does.
+// readyLocked makes a lane with items ready. If its first item has several lanes, only the first of them enters the
+// scheduler, once the item is first in all.
 func (e *Executor[T]) readyLocked(l *lane[T], since uint32) {
 	l.state, l.at = Ready, since
 	if l.table.queue.fenced {
-		return // Fence finds it in the table
+		return // Fence finds the lane in the table
 	}
-	if l.links > 0 && l.head().multi != nil { // without links its first node need not be read
+	if l.links > 0 && l.head().multi != nil { // without links, do not read the first node's memory
 		m := l.head().multi
 		if m.heads++; m.heads < len(m.lanes) {
 			return
@@ -288,7 +288,7 @@ func (e *Executor[T]) readyLocked(l *lane[T], since uint32) {
 	e.ready.push(l, since)
 }
 
-// removeLocked ends an empty lane.
+// removeLocked removes an empty lane.
 func (e *Executor[T]) removeLocked(l *lane[T]) {
 	t := l.table
 	t.remove(l)
@@ -309,7 +309,7 @@ func (e *Executor[T]) removeLocked(l *lane[T]) {
 	}
 }
 
-// turnEndedLocked counts a turn of q as ended, for Wait.
+// turnEndedLocked counts a turn of q as ended and wakes Wait after the last one.
 func (e *Executor[T]) turnEndedLocked(q *Queue[T]) {
 	if q.turns--; q.turns == 0 && q.still != nil {
 		e.notes = append(e.notes, q.still)
@@ -317,7 +317,7 @@ func (e *Executor[T]) turnEndedLocked(q *Queue[T]) {
 	}
 }
 
-// shareLocked counts the lanes that are longer than their share, for AwaitShare.
+// shareLocked updates, for AwaitShare, whether a lane has more items than its share.
 func (e *Executor[T]) shareLocked(q *Queue[T], l *lane[T]) {
 	if e.cfg.Share == 0 {
 		return
@@ -341,8 +341,10 @@ func (e *Executor[T]) roomLocked(q *Queue[T]) {
 	}
 }
 
-// closeLocked closes a claim: its worker starts no more of it, what it has not started is ready again. What has returned
-// already goes to f to be finished, all but the last, which the worker keeps; with f nil the worker keeps all.
+// closeLocked closes a claim: its worker starts no more of its turns, and the lanes not started are ready again.
+//
+// The turns that have returned, except the last, move to f, and the caller finishes them; the worker keeps the last. If
+// f is nil, the worker keeps all.
 func (e *Executor[T]) closeLocked(w *worker[T], f *flush[T]) {
 	var word uint64
 	for {
@@ -353,7 +355,7 @@ func (e *Executor[T]) closeLocked(w *worker[T], f *flush[T]) {
 		}
 		if word&closedBit != 0 {
 			if f == nil || word&keepBit == 0 {
-				return // closed already, by its worker or like this
+				return // already closed, by its worker or by an earlier call
 			}
 			to &^= keepBit
 		}
@@ -363,7 +365,7 @@ func (e *Executor[T]) closeLocked(w *worker[T], f *flush[T]) {
 	}
 	started := int(word & indexMask)
 	if word&closedBit == 0 {
-		for i := w.n - 1; i >= started; i-- { // backwards: no lane overtakes another
+		for i := w.n - 1; i >= started; i-- { // backwards, so that no lane overtakes another
 			e.untakeLocked(&w.entries[i])
 			w.entries[i] = entry[T]{}
 			e.overtook++

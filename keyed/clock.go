@@ -5,20 +5,20 @@ import (
 	"time"
 )
 
-// parkedLane is an entry of the heap of lanes that are parked for a time. One heap for all: a timer a lane would cost
-// an allocation a retry and a goroutine each when they fire.
+// parkedLane is a lane that is parked for a time. All such lanes share one heap: a timer for each lane would cost an
+// allocation a retry, and a goroutine when it fires.
 type parkedLane[T any] struct {
 	until int64
 	lane  *lane[T]
 }
 
 const (
-	clockBatch = 256                     // lanes that get ready in one stretch under the lock
-	trimEvery  = int64(10 * time.Second) // unused memory is given back
+	clockBatch = 256                     // lanes that become ready before the lock is released
+	trimEvery  = int64(10 * time.Second) // interval at which unused memory is freed
 )
 
-// clock is the one goroutine that looks at the time: it makes parked lanes ready, closes the claims of stuck workers
-// (I6), and gives memory back. It sleeps while there is nothing of that to do.
+// clock is the goroutine that watches the time: it makes parked lanes ready when they are due, closes the claims of
+// stuck workers (I6), and frees unused memory. It sleeps while there is nothing to watch.
 func (e *Executor[T]) clock() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -55,7 +55,7 @@ func (e *Executor[T]) clock() {
 	}
 }
 
-// clockLocked does what is due and tells how long the clock may sleep.
+// clockLocked does what is due and returns how long the clock may sleep.
 func (e *Executor[T]) clockLocked(f *flush[T], now int64) time.Duration {
 	for range clockBatch {
 		if len(e.heap) == 0 || e.heap[0].until > now {
@@ -92,7 +92,7 @@ func (e *Executor[T]) clockLocked(f *flush[T], now int64) time.Duration {
 	return time.Duration(max(next-now, 0))
 }
 
-// byLocked makes the clock look at the given time, or earlier.
+// byLocked makes the clock wake at the given time or earlier.
 func (e *Executor[T]) byLocked(at int64) {
 	if !e.clockOn {
 		e.clockOn, e.start = true, true
@@ -106,7 +106,7 @@ func (e *Executor[T]) byLocked(at int64) {
 	}
 }
 
-// tickLocked makes the clock watch the claims that run.
+// tickLocked makes the clock watch the running claims.
 func (e *Executor[T]) tickLocked() {
 	if !e.ticking && e.oldest != nil {
 		e.ticking = true
@@ -114,7 +114,7 @@ func (e *Executor[T]) tickLocked() {
 	}
 }
 
-// trimLocked gives back what was not needed for a while, and tells whether there is more to give back later.
+// trimLocked frees memory that has not been needed since the last trim. It reports whether there is more to free later.
 func (e *Executor[T]) trimLocked() bool {
 	later := e.nodes.trim()
 	later = e.lanes.trim() || later
@@ -132,7 +132,7 @@ func (e *Executor[T]) trimLocked() bool {
 	return later
 }
 
-// parkLocked makes a lane wait until a time; with hold, until Resume too, and without a time for that alone.
+// parkLocked parks a lane until a time; with hold, until Resume or that time. If until is now, only Resume ends it.
 func (e *Executor[T]) parkLocked(l *lane[T], hold bool, until, now int64) {
 	e.parkBehindLocked(l, now)
 	if hold {
@@ -147,7 +147,7 @@ func (e *Executor[T]) parkLocked(l *lane[T], hold bool, until, now int64) {
 	e.byLocked(until)
 }
 
-// parkBehindLocked parks a lane that the first lane of its first item will wake.
+// parkBehindLocked parks a lane without a time. Its first item's first lane, or Resume, makes it ready.
 func (e *Executor[T]) parkBehindLocked(l *lane[T], now int64) {
 	e.slowLocked(l)
 	q := l.table.queue
@@ -157,8 +157,9 @@ func (e *Executor[T]) parkBehindLocked(l *lane[T], now int64) {
 	e.parked++
 }
 
-// unparkLocked makes a parked lane ready; with it all the lanes of its first item, if that was parked. One that is being
-// fenced stays as it is: some of these lanes may be gone, and Fence finds it in the table.
+// unparkLocked makes a parked lane ready. If its first item has several lanes and was parked, all of them become ready.
+// A lane of a queue that is being fenced stays parked: some of its item's lanes may be gone, and Fence finds the others
+// in the table.
 func (e *Executor[T]) unparkLocked(l *lane[T], now int64) {
 	if l.table.queue.fenced {
 		if l.has(flagTimed) {

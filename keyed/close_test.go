@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// A claim of several lanes that is older than a tick, all its turns returned, its worker still in Finish: the clock can
-// take nothing over from it, and must learn all the same when it has gone, or Close waits for the clock for ever.
-func TestCloseEndsWhenTheLastClaimWasInFinishForLong(t *testing.T) {
+// A claim of several lanes is older than a tick, all its turns have returned, and its worker is still in Finish. The
+// clock has nothing to take over, but must be woken when the claim ends; otherwise Close waits for the clock forever.
+func TestCloseReturnsAfterASlowFinish(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var slow atomic.Bool
 		e := newExecutor(t, Config[int]{
@@ -24,7 +24,7 @@ func TestCloseEndsWhenTheLastClaimWasInFinishForLong(t *testing.T) {
 			},
 		})
 		q := e.Open(ID{}, nil)
-		for range 2 { // few enough that nothing is to be trimmed, which would wake the clock too
+		for range 2 { // too few to be trimmed, which would also wake the clock
 			for i := range 500 {
 				q.Batch().Add(fmt.Sprint(i))
 			}
@@ -33,14 +33,14 @@ func TestCloseEndsWhenTheLastClaimWasInFinishForLong(t *testing.T) {
 			slow.Store(true)
 		}
 		if w := e.workers[0]; w.n < 2 {
-			t.Fatalf("the claim is of %d lanes: the test is void", w.n)
+			t.Fatalf("the claim has %d lanes, want several: the test proves nothing", w.n)
 		}
-		time.Sleep(5 * time.Millisecond) // the clock has looked
+		time.Sleep(5 * time.Millisecond) // the clock has run
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		if err := e.Close(ctx); err != nil {
-			t.Errorf("Close = %v, though every turn has returned: %d goroutines", err, e.live)
-			e.poked <- struct{}{} // let the bubble end
+			t.Errorf("Close = %v after every turn has returned: %d goroutines are left", err, e.live)
+			e.poked <- struct{}{} // wake the clock, so that the bubble can end
 		}
 	})
 }

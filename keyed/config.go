@@ -6,37 +6,39 @@ import (
 	"math"
 )
 
-// Config says how an [Executor] runs its items.
+// Config configures an [Executor].
 type Config[T any] struct {
-	// Workers is how many turns run at once at most. Required; more than 0. See [Executor.SetWorkers].
+	// Workers is the maximum number of concurrent turns. Required; more than 0. See [Executor.SetWorkers].
 	Workers int
 
-	// MaxTurn is how many items of a lane one turn gets at most; a turn never waits for more than are there.
-	// At most 65,535. Default: 1.
+	// MaxTurn is the maximum number of items in a turn, all of one lane. A turn takes the items that are there; it
+	// never waits for more. At most 65,535. Default: 1.
 	MaxTurn int
 
-	// Share is how many items a lane may have before [Queue.AwaitShare] blocks. Default: 0, no bound.
+	// Share is the number of items that a lane may have before [Queue.AwaitShare] blocks. Default: 0, no bound.
 	Share int
 
-	// Run is one turn, called on a worker's goroutine; up to Workers calls at once, never two for one lane. It may
-	// block; that costs one worker and delays its lanes only. A panic in it is not caught: it ends the process.
-	// Required.
+	// Run runs one turn on a worker's goroutine. Up to Workers calls run concurrently, never two for one lane. Run may
+	// block: it then occupies one worker and delays only its lanes. The executor does not recover a panic in Run, so
+	// the process ends. Required.
 	Run func(t *Turn[T]) Result
 
-	// Finish is told the items that leave their lanes by Result.Done: exactly once each, after their turn and before
-	// their lanes may start another one; of one queue, of one or several lanes, those of a lane oldest first. It is
-	// called with no lock held, from a worker or from the executor's clock, concurrently with other turns and other
-	// calls of Finish. The slice is valid during the call, and the items are gone when it has returned. It must return
-	// (no panic, no Goexit), and soon: several lanes wait for it. Default: nobody is told.
+	// Finish receives the items that leave their lanes by Result.Done. The executor passes each item exactly once:
+	// after its turn, and before the next turn of its lanes starts. All items of a call are of one queue; items of one
+	// lane come oldest first.
+	//
+	// Finish is called with no lock held, from a worker, from the executor's clock or from Complete, concurrently with
+	// turns and with other calls of Finish. The slice is valid during the call, and the items must not be used after
+	// it. Finish must return soon, since several lanes wait for it, and must not panic or call Goexit. Default: none.
 	Finish func(q *Queue[T], items []*T)
 
-	// Exited decides what a turn comes to whose Run ended its goroutine (runtime.Goexit). It is called while that
-	// goroutine unwinds and must return. Default: Result{Hold: true}, the lane waits for Resume.
+	// Exited returns the Result of a turn whose Run called runtime.Goexit. It runs while that goroutine unwinds and
+	// must return. Default: Result{Hold: true}, so the lane waits for Resume.
 	Exited func(t *Turn[T]) Result
 
-	// Peek copies to dst what [Queue.Lanes] may show of an item that a turn is running, while it runs. It is called
-	// with a lock held: copy a few fields that nobody writes during the turn, no more. Default: the Head of a running
-	// lane is left zero, since copying memory that Run may be writing is a data race.
+	// Peek copies to dst the fields of a running item that [Queue.Lanes] may show. It is called during the item's turn
+	// with a lock held: copy only a few fields that nobody writes during the turn. Default: the Head of a running lane
+	// is zero, since copying memory that Run may be writing is a data race.
 	Peek func(dst, item *T)
 }
 
@@ -62,7 +64,7 @@ func (c Config[T]) validate() error {
 		errs = append(errs, fmt.Errorf("keyed: Config.Share is %d, must be 0 (no bound) or more", c.Share))
 	}
 	if c.Run == nil {
-		errs = append(errs, errors.New("keyed: Config.Run is missing, set the function that runs a turn"))
+		errs = append(errs, errors.New("keyed: Config.Run is nil, set the function that runs a turn"))
 	}
 	return errors.Join(errs...)
 }

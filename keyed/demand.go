@@ -2,15 +2,15 @@ package keyed
 
 import "context"
 
-// plenty is how many ready lanes for each processor are more than short turns need: some claims of them.
+// plenty is the number of ready lanes for each processor that is enough for short turns: a few claims of them.
 const plenty = 4 * maxClaim
 
-// AwaitDemand blocks while turns are short and more lanes are ready than workers will take within some claims. Handing
-// in more would not make them faster: it would only push what they are about to run out of the processor's caches,
-// which costs several times what a short turn does. While turns are long it never blocks: then what waits is what the
-// choice of the next lane can choose from. It returns the cause of ctx when that ended first.
+// AwaitDemand blocks while turns are short and more lanes are ready than workers claim soon. Submitting more would not
+// make them faster: it would push the items about to run out of the processor's caches, which costs several times a
+// short turn.
 //
-// Safe to call from any goroutine; meant for those that submit.
+// While turns are long, AwaitDemand never blocks, because the scheduler chooses better among more lanes. It returns the
+// cause of ctx if ctx ends first. It is safe to call from any goroutine, and meant for those that submit.
 func (e *Executor[T]) AwaitDemand(ctx context.Context) error {
 	e.mu.Lock()
 	for e.suppliedLocked(plenty) {
@@ -30,12 +30,12 @@ func (e *Executor[T]) AwaitDemand(ctx context.Context) error {
 	return nil
 }
 
-// suppliedLocked tells whether more than so many lanes a processor are ready for turns that are short.
+// suppliedLocked reports whether turns are short and more than this number of lanes for each processor are ready.
 func (e *Executor[T]) suppliedLocked(lanes int) bool {
 	return e.avg < shortTurn && e.ready.len() > lanes*e.procs && !e.closed
 }
 
-// demandLocked notes those who wait in AwaitDemand to be woken, some time before the workers run dry.
+// demandLocked wakes the callers of AwaitDemand, some time before the workers run out of lanes.
 func (e *Executor[T]) demandLocked() {
 	if e.demand != nil && !e.suppliedLocked(plenty/2) {
 		e.notes = append(e.notes, e.demand)

@@ -1,10 +1,13 @@
 // Package keyed runs items in order within a key and concurrently across keys.
 //
-// For two items of one key, the later one is never started before the turn of the earlier one has ended and said that
-// the item leaves its lane; two turns of one key never run at the same time, even when its queue is fenced and opened
-// again in between. Taking, running and putting back a lane costs O(1) and allocates nothing in steady state, whatever
-// the number of keys and workers.
+// A key's items form a lane, a FIFO. Each call of Config.Run is a turn: it gets the first items of one lane, and its
+// Result says which of them leave. Package keyed guarantees:
 //
-// The package knows no messages: an item is whatever the caller says it is. It does not persist anything, it does not
-// order items across keys, and it never gives up a turn that does not return.
+//   - An item starts only after every earlier item of its key has left the lane.
+//   - Two turns of one key never run at the same time, even when the queue is fenced and opened again in between.
+//   - Claiming, running and putting back a lane costs O(1) and allocates nothing in steady state, for any number of
+//     keys and workers.
+//
+// Items are of any type. The package does not persist anything, does not order items across keys, and cannot interrupt
+// a turn that does not return.
 package keyed

@@ -7,7 +7,7 @@ import (
 	"github.com/keystrand/keystrand/keyed"
 )
 
-// Four workers run what belongs to different lanes at once, and what belongs to one lane in order.
+// Four workers run different lanes concurrently and each lane in order.
 func ExampleExecutor_perKeyOrder() {
 	balance := map[string]*int{"alice": new(int), "bob": new(int)}
 	type booking struct {
@@ -34,7 +34,7 @@ func ExampleExecutor_perKeyOrder() {
 		*batch.Add(account) = booking{account, func(b int) int { return b + 10 }}
 		*batch.Add(account) = booking{account, func(b int) int { return b * 3 }}
 	}
-	barrier := batch.AddBarrier() // after all before it, alone
+	barrier := batch.AddBarrier() // runs alone, after all items before it
 	*barrier = booking{"alice", func(b int) int {
 		fmt.Println("alice", b, "bob", *balance["bob"])
 		return b

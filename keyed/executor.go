@@ -13,26 +13,29 @@ import (
 	"time"
 )
 
-// ErrFenced says that the queue was fenced: no turn of it starts any more, and it takes no items.
+// ErrFenced reports that the queue is fenced: it starts no more turns and accepts no more items.
 var ErrFenced = errors.New("keyed: queue is fenced")
 
 // Executor runs the items of many queues on a bounded number of workers: in order within a lane, concurrently across
-// lanes. Workers are goroutines that start when load needs them; besides them it owns one clock goroutine, started when
-// the first lane parks or the first claim must be watched. Close ends them all.
+// lanes.
+//
+// It owns its goroutines: workers, which start when load needs them, and one clock, which starts when the first lane
+// parks or the first claim must be watched. Close ends them all.
 //
 // An Executor is safe for concurrent use.
 type Executor[T any] struct {
 	cfg   Config[T]
 	seed  maphash.Seed
-	hash  func(string) uint32 // a test's own; nil: maphash
+	hash  func(string) uint32 // set by tests; nil means maphash
 	base  time.Time
 	slow  slowLanes
 	procs int
 	chunk int           // nodes allocated at once
-	poked chan struct{} // to the clock; one slot
+	poked chan struct{} // wakes the clock; one slot
 
-	// mu guards all below, and all lanes, tables and queues. Held for at most some hundred steps; never over a callback,
-	// a channel operation or a start of a goroutine: what is to be woken or closed is noted, and unlock does it.
+	// mu guards the fields below and all lanes, tables and queues. It is held for at most some hundred steps, and never
+	// over a callback, a channel operation or the start of a goroutine. Code under mu records what to wake, close or
+	// start, and unlock does it.
 	mu      sync.Mutex
 	ready   scheduler[T]
 	tables  map[ID]*table[T]
@@ -40,61 +43,61 @@ type Executor[T any] struct {
 	lanes   pool[lane[T]]
 	multis  pool[multi[T]]
 	flushes pool[flush[T]]
-	waits   []*Token[T]   // of the lanes that wait for Complete, in any order
-	serial  uint32        // of unordered lanes
-	gated   []*Queue[T]   // with gated items that can join now
-	demand  chan struct{} // closed when few lanes are ready; nil: nobody waits
+	waits   []*Token[T]   // tokens of the lanes that wait for Complete, in any order
+	serial  uint32        // number of the last unordered lane
+	gated   []*Queue[T]   // queues with gated items that can join now
+	demand  chan struct{} // closed when few lanes are ready; nil if nobody waits
 
-	limit    int          // of workers
-	workers  []*worker[T] // by number; nil where one has ended
-	numbers  []int        // free ones
+	limit    int          // maximum number of workers
+	workers  []*worker[T] // by number; nil where a worker has ended
+	numbers  []int        // free worker numbers
 	idle     *worker[T]   // latest sleeper first
-	started  int          // workers that are to go on
-	awake    int          // of these, not idle
-	waking   int          // of these, on their way from idle or just started
-	running  int          // have a claim
-	oldest   *worker[T]   // running and not stalled, by the start of their claims
+	started  int          // workers that have not been told to end
+	awake    int          // started workers that are not idle
+	waking   int          // awake workers that have not looked for work yet
+	running  int          // workers that have a claim
+	oldest   *worker[T]   // list of running, not stalled workers, by the start of their claims
 	newest   *worker[T]
-	stalled  int   // have a claim that is older than a tick
-	open     int   // claims of more than one lane that nobody has closed
-	avg      int64 // ns a turn takes, moving average
+	stalled  int   // workers whose claim is older than a tick
+	open     int   // claims of several lanes that are not closed
+	avg      int64 // moving average of a turn's duration, in ns
 	turns    int64
 	overtook int64
 
 	heap    []parkedLane[T]
 	parked  int
 	clockOn bool
-	clockAt int64 // when the clock looks next
-	ticking bool  // that is within a tick
+	clockAt int64 // when the clock wakes next
+	ticking bool  // clockAt is at most a tick away
 	trimAt  int64
 
 	closed bool
-	live   int // goroutines
+	live   int // goroutines that have not ended
 	gone   chan struct{}
-	over   bool // gone is closed, or noted to be
+	over   bool // gone is closed or about to be
 
 	wakes *worker[T]
 	notes []chan struct{}
 	poke  bool
-	start bool // the clock
+	start bool // start the clock
 }
 
-// Stats is what an executor is doing, at one moment.
+// Stats describes an executor at one moment.
 type Stats struct {
-	Workers     int   // the limit
+	Workers     int   // maximum number of workers
 	Started     int   // worker goroutines
 	Running     int   // workers that have a claim
-	Idle        int   // workers that wait for work
-	ReadyLanes  int   // lanes that wait for a worker
+	Idle        int   // workers waiting for work
+	ReadyLanes  int   // lanes waiting for a worker
 	ParkedLanes int   // lanes parked for a time or until Resume
-	Waits       int   // tokens that wait for Complete
-	Turns       int64 // turns that have returned since New
-	Overtaken   int64 // lanes that were taken over from a worker stuck in an earlier turn of the same claim
+	Waits       int   // tokens waiting for Complete
+	Turns       int64 // turns returned since New
+	Overtaken   int64 // lanes taken from a worker stuck in an earlier turn of the same claim
 	AverageTurn time.Duration
 }
 
-// New makes an executor. The error lists all that is wrong with the configuration. No goroutine starts before the first
-// Submit. Close must be called in the end.
+// New returns an executor. On a bad Config it returns all configuration errors at once. It starts no goroutine; the
+// first Submit does. The caller must call Close.
 func New[T any](cfg Config[T]) (*Executor[T], error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
@@ -110,15 +113,16 @@ func New[T any](cfg Config[T]) (*Executor[T], error) {
 		ready:  &classes[T]{},
 		tables: make(map[ID]*table[T]),
 		limit:  cfg.Workers,
-		avg:    shortTurn, // until it is known, claims are of one lane
+		avg:    shortTurn, // a claim has one lane until the average is known
 		gone:   make(chan struct{}),
 		trimAt: math.MaxInt64,
 	}, nil
 }
 
-// Open begins a new epoch of a queue. data is for the caller alone, see [Queue.Data]. An earlier epoch of this id must
-// have been fenced, with Fence returned: Open panics otherwise, since two epochs at once would break every order.
-// After Close the queue is fenced from the start. Safe to call from any goroutine; does not block.
+// Open begins a new epoch of a queue. [Queue.Data] returns data.
+//
+// Open panics if the id has an earlier epoch whose Fence has not returned: two open epochs could not keep order. After
+// Close, Open returns a fenced queue. It is safe to call from any goroutine and does not block.
 func (e *Executor[T]) Open(id ID, data any) *Queue[T] {
 	e.mu.Lock()
 	defer e.unlock()
@@ -128,7 +132,7 @@ func (e *Executor[T]) Open(id ID, data any) *Queue[T] {
 		e.tables[id] = t
 	}
 	if t.queue != nil && !t.queue.emptied {
-		panic(fmt.Sprintf("keyed: open %s/%d: its earlier epoch is not fenced", id.Name, id.Number))
+		panic(fmt.Sprintf("keyed: open %s/%d: the earlier epoch is not fenced; wait for Fence to return", id.Name, id.Number))
 	}
 	q := &Queue[T]{e: e, t: t, data: data, fenced: e.closed, emptied: e.closed, cleared: make(chan struct{})}
 	if e.closed {
@@ -139,11 +143,12 @@ func (e *Executor[T]) Open(id ID, data any) *Queue[T] {
 	return q
 }
 
-// SetWorkers changes how many turns run at once at most. With fewer, workers end as their turns return; nothing running
-// is disturbed. n below 1 is an error and changes nothing. Safe to call from any goroutine; does not block.
+// SetWorkers sets the maximum number of concurrent turns. A lower limit takes effect as turns return; it disturbs no
+// running turn. An n below 1 is an error and changes nothing. SetWorkers is safe to call from any goroutine and does
+// not block.
 func (e *Executor[T]) SetWorkers(n int) error {
 	if n <= 0 {
-		return fmt.Errorf("keyed: set workers: %d is not more than 0", n)
+		return fmt.Errorf("keyed: set workers: %d must be more than 0", n)
 	}
 	e.mu.Lock()
 	defer e.unlock()
@@ -153,7 +158,7 @@ func (e *Executor[T]) SetWorkers(n int) error {
 	return nil
 }
 
-// Stats tells what the executor is doing, at one moment. Safe to call from any goroutine.
+// Stats returns the executor's state at one moment. It is safe to call from any goroutine.
 func (e *Executor[T]) Stats() Stats {
 	e.mu.Lock()
 	defer e.unlock()
@@ -171,13 +176,15 @@ func (e *Executor[T]) Stats() Stats {
 	}
 }
 
-// Close fences all queues, waits until all turns have returned and all goroutines have ended, and returns nil. Items of a
-// queue that was not fenced before are dropped, and nobody is told. If ctx ends first it returns a *StuckError: those
-// goroutines end when their turns return. May be called again, to wait on. Not from a turn: it would wait for itself.
+// Close fences all queues and waits until all turns have returned and all goroutines have ended. It drops the items of
+// queues that were not fenced before, without calling a drop function.
 //
-// Close does not wait for lanes that wait for Complete. Complete must still be called for them, and then does the same as
-// after a fence, on its caller's goroutine: it calls Finish for items that leave and drops the others. Call [Queue.Wait]
-// before Close to wait for them.
+// If ctx ends first, Close returns a *StuckError; the remaining goroutines end when their turns return. Close may be
+// called again to wait longer. It must not be called from a turn, which would wait for itself.
+//
+// Close does not wait for lanes that wait for Complete; call [Queue.Wait] first to wait for them. The caller must still
+// call Complete for them. Complete then acts as after a fence, on its caller's goroutine: it calls Finish for items
+// that leave and drops the others.
 func (e *Executor[T]) Close(ctx context.Context) error {
 	e.mu.Lock()
 	e.closed = true
@@ -202,7 +209,7 @@ func (e *Executor[T]) Close(ctx context.Context) error {
 	}
 }
 
-// StuckError says which turns still ran when Close gave up waiting.
+// StuckError lists the turns that were still running when Close gave up.
 type StuckError struct {
 	Turns []StuckTurn
 	cause error
@@ -215,7 +222,7 @@ type StuckTurn struct {
 	For  time.Duration // since its claim began
 }
 
-// Error names the turns, ten at most.
+// Error names at most ten of the turns.
 func (s *StuckError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "keyed: close: %v; %d turns have not returned (make Run return when it is told to stop):", s.cause, len(s.Turns))
@@ -225,7 +232,7 @@ func (s *StuckError) Error() string {
 	return strings.TrimSuffix(b.String(), ";")
 }
 
-// Unwrap is why Close did not wait longer.
+// Unwrap returns the cause of Close's ctx.
 func (s *StuckError) Unwrap() error { return s.cause }
 
 func (e *Executor[T]) stuck(cause error) error {
@@ -245,10 +252,10 @@ func (e *Executor[T]) stuck(cause error) error {
 	return s
 }
 
-// now is the time since New; monotonic.
+// now returns the ns since New, from the monotonic clock.
 func (e *Executor[T]) now() int64 { return int64(time.Since(e.base)) }
 
-func milli(now int64) uint32 { return uint32(now / int64(time.Millisecond)) } // wraps, see before
+func milli(now int64) uint32 { return uint32(now / int64(time.Millisecond)) } // wraps around: compare with before
 
 func (e *Executor[T]) hashOf(key string) uint32 {
 	if e.hash != nil {
@@ -257,7 +264,8 @@ func (e *Executor[T]) hashOf(key string) uint32 {
 	return uint32(maphash.String(e.seed, key))
 }
 
-// unlock ends a stretch under mu and then does what was noted in it.
+// unlock releases mu, then does what code under mu has recorded: it wakes workers, closes channels and starts or wakes
+// the clock.
 func (e *Executor[T]) unlock() {
 	e.demandLocked()
 	if e.wakes == nil && e.notes == nil && !e.poke && !e.start {
@@ -274,7 +282,7 @@ func (e *Executor[T]) unlock() {
 			w.fresh = false
 			go e.work(w)
 		} else {
-			w.wake <- struct{}{} // a slot is free: it is sent to once a sleep
+			w.wake <- struct{}{} // does not block: the slot is free, with one send for each sleep
 		}
 		w = next
 	}
@@ -287,19 +295,19 @@ func (e *Executor[T]) unlock() {
 	if poke {
 		select {
 		case e.poked <- struct{}{}:
-		default: // it has not seen the last one yet
+		default: // the clock has not received the previous one yet
 		}
 	}
 }
 
-// wakeLocked brings one more worker to what is ready, if it should. That one wakes the next: so no worker is woken for
-// work that another has taken meanwhile.
+// wakeLocked wakes or starts one worker if there is work for it. That worker wakes the next one, so no worker is woken
+// for work that another has claimed meanwhile.
 func (e *Executor[T]) wakeLocked() {
 	if e.ready.len() == 0 && len(e.gated) == 0 || e.waking >= e.procs {
 		return
 	}
 	if e.avg < shortTurn && e.awake-e.stalled >= e.usefulLocked() {
-		e.tickLocked() // should these get stuck, the clock wakes others
+		e.tickLocked() // if these get stuck, the clock wakes others
 		return
 	}
 	w := e.idle
@@ -318,17 +326,18 @@ func (e *Executor[T]) wakeLocked() {
 	e.wakes = w
 }
 
-// usefulLocked is how many workers short turns keep busy. More of them than processors would only switch, and more than
-// the turns are worth would only contend: for turns that cost less than to claim them, a second worker waits for the
-// lock, goes to sleep and is woken again, which together costs several times the turns.
+// usefulLocked returns how many workers short turns can keep busy. More workers than processors would only switch
+// contexts. If a turn costs less than its claim, further workers only contend: each waits for the lock, sleeps and is
+// woken, which costs several times the turn.
 func (e *Executor[T]) usefulLocked() int {
 	return min(e.procs, 1+int(e.avg/worthWorker))
 }
 
-// worthWorker is the time of a turn for each further worker, in ns: about three times what the lock is held for an item.
+// worthWorker is the turn duration, in ns, that justifies each further worker: about three times as long as the lock is
+// held for an item.
 const worthWorker = 250
 
-// quitIdleLocked ends up to n idle workers.
+// quitIdleLocked tells up to n idle workers to end.
 func (e *Executor[T]) quitIdleLocked(n int) {
 	for ; n > 0 && e.idle != nil; n-- {
 		w := e.idle
@@ -347,11 +356,11 @@ func (e *Executor[T]) goneLocked() {
 	}
 }
 
-// forgetLocked lets go of a table that no lane and no open queue needs.
+// forgetLocked removes a table that has no lane and no open queue.
 func (e *Executor[T]) forgetLocked(t *table[T]) {
 	if t.lanes == 0 && t.queue.emptied && e.tables[t.id] == t {
 		delete(e.tables, t.id)
-		t.reset() // its queues may be kept by whoever opened them
+		t.reset() // frees memory even if the caller keeps the Queue
 		e.gated = slices.DeleteFunc(e.gated, func(q *Queue[T]) bool { return q.t == t })
 	}
 }

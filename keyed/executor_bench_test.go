@@ -11,7 +11,7 @@ import (
 	"github.com/keystrand/keystrand/keyed"
 )
 
-// payload is about what a pipeline's item is.
+// payload has about the size of a pipeline's item.
 type payload struct {
 	words [25]uint64
 }
@@ -22,8 +22,9 @@ const (
 	benchBatch  = 500
 )
 
-// BenchmarkExecutor runs empty turns over 10,000 keys with at most 20,000 items in flight, one op an item, against worker
-// channels to which keys are sharded by hash and which carry the same item. All workers are made busy once before.
+// BenchmarkExecutor runs empty turns over 10,000 keys with at most 20,000 items in flight; one op is one item. It
+// compares the executor with one channel a worker, keys sharded by hash, carrying the same items. All workers are made
+// busy once before.
 //
 //	go test -run '^$' -bench BenchmarkExecutor -cpu 1,2 ./keyed
 func BenchmarkExecutor(b *testing.B) {
@@ -139,10 +140,10 @@ func benchChannels(b *testing.B, keys []string, workers int) {
 	wg.Wait()
 }
 
-// window bounds the items in flight: taken by the one submitter, given back by workers, many at a time.
+// window bounds the items in flight. The submitter acquires places and the workers release them, many at a time.
 type window struct {
 	free  atomic.Int64
-	want  atomic.Int64 // the submitter sleeps until free is so large; 0: it does not sleep
+	want  atomic.Int64 // the submitter sleeps until free reaches it; 0 if it does not sleep
 	size  int64
 	awake chan struct{}
 }

@@ -38,7 +38,7 @@ func submit[T any](tb testing.TB, q *Queue[T]) {
 	}
 }
 
-func TestNewTellsAllThatIsWrong(t *testing.T) {
+func TestNewReturnsAllConfigErrors(t *testing.T) {
 	_, err := New(Config[int]{Workers: -1, MaxTurn: -2, Share: -3})
 	for _, want := range []string{"Workers", "MaxTurn", "Share", "Run"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -49,12 +49,13 @@ func TestNewTellsAllThatIsWrong(t *testing.T) {
 
 func TestLaneIsSmall(t *testing.T) {
 	if size := reflect.TypeFor[lane[[192]byte]]().Size(); size > 64 {
-		t.Errorf("a lane has %d bytes, want at most 64", size)
+		t.Errorf("sizeof(lane) = %d bytes, want at most 64", size)
 	}
 }
 
-// A claim of several short turns gets stuck in one of them: what it has not started must go to others (I6).
-func TestOneSlowTurnHoldsUpNoOtherLane(t *testing.T) { // seeds 29, 33
+// A worker gets stuck in one turn of a claim of several lanes: other workers must take over the lanes it has not
+// started (I6).
+func TestSlowTurnDelaysNoOtherLane(t *testing.T) { // seeds 29, 33
 	synctest.Test(t, func(t *testing.T) {
 		type job struct {
 			submitted time.Time
@@ -76,7 +77,7 @@ func TestOneSlowTurnHoldsUpNoOtherLane(t *testing.T) { // seeds 29, 33
 		}})
 		q := e.Open(ID{}, nil)
 		for i := range 2000 {
-			if i == 100 || i == 1000 { // before the others, so that they are behind it in its claim
+			if i == 100 || i == 1000 { // submitted first, so that the others are behind it in its claim
 				q.Batch().Add(fmt.Sprint("slow", i)).slow = true
 			}
 			for k := range 20 {
@@ -88,12 +89,13 @@ func TestOneSlowTurnHoldsUpNoOtherLane(t *testing.T) { // seeds 29, 33
 		}
 		closeExecutor(t, e)
 		if worst > 10*time.Millisecond {
-			t.Errorf("a key waited %v behind a slow one, want at most 10ms", worst)
+			t.Errorf("another key waited %v for a slow one, want at most 10ms", worst)
 		}
 	})
 }
 
-// newSticky is an executor whose items that are true stick in the handler until free is called; ran counts the others.
+// newSticky returns an executor whose Run blocks on items that are true until free is called. ran counts the other
+// items.
 func newSticky(t *testing.T, workers int) (e *Executor[bool], ran *atomic.Int64, free func()) {
 	t.Helper()
 	stuck := make(chan struct{})
@@ -109,9 +111,9 @@ func newSticky(t *testing.T, workers int) (e *Executor[bool], ran *atomic.Int64,
 	return e, ran, func() { close(stuck) }
 }
 
-// Two claims of several lanes, each with a stuck turn in front, and no other lane is ready: what is behind them is taken
-// over all the same.
-func TestStuckClaimsAreTakenOverThoughNothingElseIsReady(t *testing.T) { // seeds 29, 33
+// Two workers are each stuck in the first turn of a claim of several lanes, and no other lane is ready. The lanes
+// behind must still be taken over.
+func TestStuckClaimsAreTakenOverWhenNoOtherLaneIsReady(t *testing.T) { // seeds 29, 33
 	synctest.Test(t, func(t *testing.T) {
 		e, ran, free := newSticky(t, 3)
 		q := e.Open(ID{}, nil)
@@ -126,19 +128,19 @@ func TestStuckClaimsAreTakenOverThoughNothingElseIsReady(t *testing.T) { // seed
 		time.Sleep(10 * time.Duration(tick))
 		synctest.Wait()
 		if n := ran.Load(); n != 200 {
-			t.Errorf("%d turns ran beside two stuck ones, want 200: %+v", n, e.Stats())
+			t.Errorf("%d turns ran while two were stuck, want 200: %+v", n, e.Stats())
 		}
 		free()
 		closeExecutor(t, e)
 	})
 }
 
-// All workers but one are stuck, each in a turn that began as a short one.
-func TestStuckTurnsWakeOtherWorkers(t *testing.T) {
+// All workers but one are stuck in turns that were expected to be short.
+func TestOtherWorkersWakeWhenTurnsAreStuck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, ran, free := newSticky(t, 16)
 		q := e.Open(ID{}, nil)
-		for i := range 1000 { // short turns, and in virtual time: none at all
+		for i := range 1000 { // short turns: in virtual time they take no time
 			q.Batch().Add(fmt.Sprint(i))
 		}
 		submit(t, q)
@@ -153,14 +155,14 @@ func TestStuckTurnsWakeOtherWorkers(t *testing.T) {
 		time.Sleep(30 * time.Millisecond)
 		synctest.Wait()
 		if n := ran.Load(); n != 2000 {
-			t.Errorf("%d short turns ran beside 15 stuck ones, want 2000: %+v", n, e.Stats())
+			t.Errorf("%d short turns ran while 15 were stuck, want 2000: %+v", n, e.Stats())
 		}
 		free()
 		closeExecutor(t, e)
 	})
 }
 
-// A hot lane that is always the longest gets its share, and no more, of one worker.
+// A lane that is always the longest gets its part of the only worker and no more.
 func TestHotLaneDoesNotStarveOthers(t *testing.T) { // seed 33
 	synctest.Test(t, func(t *testing.T) {
 		var order []string
@@ -191,7 +193,7 @@ func TestHotLaneDoesNotStarveOthers(t *testing.T) { // seed 33
 	})
 }
 
-func TestGoexitInRunHoldsTheLaneAndNothingElse(t *testing.T) {
+func TestGoexitInRunHoldsOnlyItsLane(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var ran atomic.Int64
 		exit := true
@@ -210,18 +212,18 @@ func TestGoexitInRunHoldsTheLaneAndNothingElse(t *testing.T) {
 		submit(t, q)
 		synctest.Wait()
 		if c := q.Counts(); ran.Load() != 99 || c.Parked != 2 {
-			t.Errorf("%d turns ran, counts %+v; want 99, 2 parked", ran.Load(), c)
+			t.Errorf("%d turns ran, Counts = %+v; want 99 turns and 2 parked", ran.Load(), c)
 		}
 		exit = false
 		if !q.Resume("1") || q.Resume("1") || q.Resume("2") {
-			t.Error("Resume does not tell whether the lane was parked")
+			t.Error("Resume does not report whether the lane was parked")
 		}
 		if n := q.ResumeHeld(); n != 1 {
-			t.Errorf("ResumeHeld resumed %d lanes, want 1", n)
+			t.Errorf("ResumeHeld = %d lanes, want 1", n)
 		}
 		synctest.Wait()
 		if c := q.Counts(); c.Finished != 101 {
-			t.Errorf("counts %+v; want 101 finished", c)
+			t.Errorf("Counts = %+v, want 101 finished", c)
 		}
 		closeExecutor(t, e)
 	})
@@ -249,7 +251,7 @@ func TestCloseNamesTheTurnsThatDoNotReturn(t *testing.T) {
 		}
 		late := e.Open(ID{Name: "late"}, nil)
 		if err := late.Submit(late.Batch()); !errors.Is(err, ErrFenced) {
-			t.Error("a closed executor took a batch")
+			t.Error("Submit to a closed executor returned no error")
 		}
 		close(stuck)
 		closeExecutor(t, e)
@@ -262,13 +264,13 @@ func TestOpenPanicsWhileTheEarlierEpochIsNotFenced(t *testing.T) {
 	e.Open(ID{Name: "a"}, nil)
 	defer func() {
 		if recover() == nil {
-			t.Error("a second epoch opened beside the first")
+			t.Error("Open did not panic while the earlier epoch was open")
 		}
 	}()
 	e.Open(ID{Name: "a"}, nil)
 }
 
-func TestLowerNumberOfWorkersTakesEffectAsTurnsEnd(t *testing.T) {
+func TestSetWorkersLowersTheLimitAsTurnsReturn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newExecutor(t, Config[int]{Workers: 10, Run: func(*Turn[int]) Result {
 			time.Sleep(time.Second)
@@ -287,19 +289,19 @@ func TestLowerNumberOfWorkersTakesEffectAsTurnsEnd(t *testing.T) {
 			time.Sleep(time.Second)
 			synctest.Wait()
 			if s := e.Stats(); s.Running != n || s.Started != n {
-				t.Errorf("%d workers are set: %+v", n, s)
+				t.Errorf("after SetWorkers(%d): %+v", n, s)
 			}
 		}
 		if err := e.SetWorkers(0); err == nil {
-			t.Error("no error for 0 workers")
+			t.Error("SetWorkers(0) returned no error")
 		}
 		q.Fence(nil)
 		closeExecutor(t, e)
 	})
 }
 
-// Equal hash is not equal key.
-func TestLanesWithEqualHashAreApart(t *testing.T) {
+// Keys with equal hash are still different keys.
+func TestKeysWithEqualHashHaveSeparateLanes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var running, most atomic.Int64
 		e := newExecutor(t, Config[int]{Workers: 8, Run: func(*Turn[int]) Result {
@@ -316,7 +318,7 @@ func TestLanesWithEqualHashAreApart(t *testing.T) {
 		submit(t, q)
 		time.Sleep(time.Minute)
 		if c := q.Counts(); most.Load() != 8 || c.Finished != 64 {
-			t.Errorf("%d lanes ran at once, want 8; %+v", most.Load(), c)
+			t.Errorf("%d lanes ran concurrently, want 8; %+v", most.Load(), c)
 		}
 		closeExecutor(t, e)
 	})
@@ -360,14 +362,15 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 	for range 60 {
 		round()
 	}
-	// The runtime allocates too and is counted along, a few times a run whatever the number of items: what the path
-	// itself allocated would come at least once for one kind of item, which is 0.1 an item.
+	// The runtime's own allocations are included: a few in a run, for any number of items. An allocation of the
+	// executor would occur at least once for one kind of item, which is 0.1 an item.
 	if n := testing.AllocsPerRun(500, round) / float64(len(keys)); n > 0.01 {
 		t.Errorf("%v allocations an item, want none", n)
 	}
 }
 
-// The memory of a million waiting keys, beside the bytes of the keys, with an item of 192 bytes.
+// BenchmarkWaitingKey measures the memory of a million waiting keys, without the bytes of the keys, for an item of 192
+// bytes.
 func BenchmarkWaitingKey(b *testing.B) {
 	const n = 1_000_000
 	for b.Loop() {
@@ -393,7 +396,7 @@ func BenchmarkWaitingKey(b *testing.B) {
 		close(gate)
 		q.Fence(nil)
 		e.mu.Lock()
-		for e.trimLocked() { // what the clock does every 10 s
+		for e.trimLocked() { // the clock does this every 10 s
 		}
 		e.mu.Unlock()
 		b.ReportMetric((float64(heapNow())-float64(before))/n, "B/key-left")
@@ -410,7 +413,7 @@ func heapNow() uint64 {
 	return m.HeapAlloc
 }
 
-func TestParkForEverIsNotParkForNoTime(t *testing.T) {
+func TestLongestParkDoesNotEndAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var turns atomic.Int64
 		e := newExecutor(t, Config[int]{

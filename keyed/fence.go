@@ -1,14 +1,17 @@
 package keyed
 
-// Fence ends the epoch: after it returned no turn of this queue starts (I7), Submit takes nothing, and all waiting items
-// are dropped. A turn starts when its worker commits to it, an instant before Run is called, and no later: one that has
-// started may still be entering Run when Fence returns; Wait waits for it. What such a turn leaves undone is dropped
-// when it returns. Items that wait for Complete go on waiting, since what they wait for is under way; Wait waits for them
-// too.
+// Fence ends the epoch. When it returns, no turn of this queue starts any more (I7), Submit accepts nothing, and all
+// waiting items are dropped.
 //
-// drop is told each dropped item, once, with no lock held: from this call, and for late ones from workers, the clock and
-// a Submit that was under way, possibly at once; so each item ends by exactly one call of Finish or of drop. nil: nobody
-// is told. Only the first call's drop counts; further calls wait until the first is through. Not to be called from drop.
+// Fence does not wait for turns that have started; Wait does. A turn has started once its worker has committed to it,
+// just before it calls Run, so the worker may enter Run after Fence has returned. Items that such a turn leaves undone
+// are dropped when it returns. Items that wait for Complete keep waiting, because their operation is under way; Wait
+// waits for them too.
+//
+// drop is called once for each dropped item, with no lock held, so each item ends by exactly one call of Finish or of
+// drop. Fence calls it, and later workers, the clock, Complete and a concurrent Submit may, concurrently. It may be
+// nil. Only the first call's drop is used; further calls of Fence wait until the first one ends. Do not call Fence from
+// drop.
 func (q *Queue[T]) Fence(drop func(*T)) {
 	e := q.e
 	e.mu.Lock()
@@ -43,7 +46,7 @@ func (q *Queue[T]) Fence(drop func(*T)) {
 	e.unlock()
 }
 
-// claims tells whether the worker's claim has an entry of q that it has not started.
+// claims reports whether the worker has claimed, but not started, an entry of q.
 func (w *worker[T]) claims(q *Queue[T]) bool {
 	if w.n == 0 {
 		return false
@@ -60,8 +63,8 @@ func (w *worker[T]) claims(q *Queue[T]) bool {
 	return false
 }
 
-// empty drops all waiting items, some hundred in one stretch under the lock. Nothing of the queue can get ready
-// meanwhile; lanes whose turn still runs stay, with their mark (I2).
+// empty drops all waiting items, some hundred at a time under the lock. No lane of the queue can become ready
+// meanwhile. Lanes whose turn still runs stay, and stay Running (I2).
 func (q *Queue[T]) empty() {
 	e := q.e
 	var batch []*node[T]
@@ -116,7 +119,7 @@ func (q *Queue[T]) empty() {
 	e.unlock()
 }
 
-// dropLaneLocked takes waiting items of a lane out of it, until there are joinAtOnce in batch.
+// dropLaneLocked moves waiting items of a lane to batch, until batch has joinAtOnce.
 func (e *Executor[T]) dropLaneLocked(q *Queue[T], l *lane[T], batch []*node[T]) []*node[T] {
 	if l.class != 0 {
 		e.ready.remove(l)
@@ -131,7 +134,7 @@ func (e *Executor[T]) dropLaneLocked(q *Queue[T], l *lane[T], batch []*node[T]) 
 		l.state = Ready
 		e.parked--
 	}
-	l.single = 0 // flagAgain goes with the lane: no lane that has a turn has it
+	l.single = 0 // flagAgain needs no reset: a lane with a turn never has it, and others are removed
 	for l.tail != nil && len(batch) < joinAtOnce {
 		n := l.pop(1)
 		m := n.multi
@@ -151,7 +154,7 @@ func (e *Executor[T]) dropLaneLocked(q *Queue[T], l *lane[T], batch []*node[T]) 
 			}
 			q.dropped++
 			batch = append(batch, n)
-			m.node = nil // soon another item's
+			m.node = nil // the node will be reused for another item
 		} else {
 			e.freeLinkLocked(n)
 		}

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// While turns are short a worker claims several lanes; the fence must take back those it has not started (I7), and what
-// has returned is finished all the same, by the worker and not from Fence.
-func TestFenceTakesBackWhatIsClaimedButNotStarted(t *testing.T) {
+// While turns are short, a worker claims several lanes. Fence must take back the lanes not started (I7). The worker,
+// not Fence, must call Finish for the turns that have returned.
+func TestFenceTakesBackClaimedLanesThatHaveNotStarted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
 		fencing := new(atomic.Bool)
@@ -26,7 +26,7 @@ func TestFenceTakesBackWhatIsClaimedButNotStarted(t *testing.T) {
 			},
 			Finish: func(_ *Queue[int], items []*int) {
 				if fencing.Load() {
-					t.Error("Finish is called from Fence")
+					t.Error("Fence called Finish")
 				}
 				finished.Add(int64(len(items)))
 			},
@@ -37,11 +37,11 @@ func TestFenceTakesBackWhatIsClaimedButNotStarted(t *testing.T) {
 				q.Batch().Add(fmt.Sprint(i))
 			}
 			submit(t, q)
-			synctest.Wait() // no time passes: the clock does not look
+			synctest.Wait() // no time passes, so the clock does not run
 		}
 		w := e.workers[0]
 		if w.n < 2 || starts.Load() != 2010 {
-			t.Fatalf("the claim is of %d lanes, %d turns started: the test is void", w.n, starts.Load())
+			t.Fatalf("the claim has %d lanes, %d turns started: the test proves nothing", w.n, starts.Load())
 		}
 		fencing.Store(true)
 		q.Fence(func(*int) { dropped.Add(1) })
@@ -61,9 +61,9 @@ func TestFenceTakesBackWhatIsClaimedButNotStarted(t *testing.T) {
 	})
 }
 
-// A turn that runs over the fence: its lane keeps its mark, the next epoch's item waits for it (I2), what it does finish
-// is told, and what it does not is dropped before Wait returns.
-func TestRunningMarkOutlivesTheEpoch(t *testing.T) {
+// A turn is running when its queue is fenced. Its lane stays Running, and the next epoch's item waits for it (I2).
+// Finish is called for the items that the turn finishes; the others are dropped before Wait returns.
+func TestLaneStaysRunningAfterFenceUntilItsTurnReturns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		type run struct {
 			epoch  int
@@ -90,7 +90,7 @@ func TestRunningMarkOutlivesTheEpoch(t *testing.T) {
 		first := <-runs
 		old.Fence(func(*int) { dropped.Add(1) })
 		if dropped.Load() != 2 {
-			t.Errorf("%d items dropped, want the 2 behind the turn", dropped.Load())
+			t.Errorf("%d items dropped, want 2, those behind the turn", dropped.Load())
 		}
 		q := e.Open(ID{}, 2)
 		q.Batch().Add("k")
@@ -98,17 +98,17 @@ func TestRunningMarkOutlivesTheEpoch(t *testing.T) {
 		time.Sleep(time.Minute)
 		q.Lanes(func(l Lane[int]) bool {
 			if l.Key != "k" || !l.EarlierEpoch || l.State != Running || l.Len != 1 {
-				t.Errorf("lane is %+v, want it to wait for an earlier epoch", l)
+				t.Errorf("lane = %+v, want it to wait for an earlier epoch", l)
 			}
 			return true
 		})
 		if len(runs) != 0 {
-			t.Error("the next epoch's turn runs beside the earlier one's")
+			t.Error("the next epoch's turn started while the earlier one's ran")
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		if err := old.Wait(ctx); err == nil {
-			t.Error("Wait does not wait for the turn that runs over the fence")
+			t.Error("Wait returned while a turn of the fenced queue ran")
 		}
 		first.result <- Result{Done: 1, Hold: true, Next: Singly(3)}
 		if err := old.Wait(context.Background()); err != nil {
@@ -119,15 +119,15 @@ func TestRunningMarkOutlivesTheEpoch(t *testing.T) {
 		}
 		second := <-runs
 		if second.epoch != 2 {
-			t.Errorf("a turn of epoch %d runs", second.epoch)
+			t.Errorf("the turn is of epoch %d, want the second", second.epoch)
 		}
 		second.result <- Result{Done: 1}
 		closeExecutor(t, e)
 	})
 }
 
-// Fence drops in pieces, without the lock between them: what is still there is not to be claimed meanwhile (I7).
-func TestNothingStartsWhileFenceDrops(t *testing.T) {
+// Fence releases the lock between pieces. No worker may claim the remaining lanes meanwhile (I7).
+func TestNoTurnStartsWhileFenceDropsItems(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
 		var starts, dropped atomic.Int64
@@ -145,7 +145,7 @@ func TestNothingStartsWhileFenceDrops(t *testing.T) {
 		q.Fence(func(*int) {
 			if dropped.Add(1) == 1 {
 				close(gate)
-				synctest.Wait() // the worker looks for more
+				synctest.Wait() // the worker looks for a lane
 			}
 		})
 		if starts.Load() != 1 || dropped.Load() != 2999 {
@@ -155,9 +155,9 @@ func TestNothingStartsWhileFenceDrops(t *testing.T) {
 	})
 }
 
-// A worker that finds only lanes of a queue that is being fenced must go on to those of other queues: nobody else may
-// come to wake it.
-func TestFenceDoesNotPutWorkersToSleepBesideReadyLanes(t *testing.T) {
+// A worker that finds only lanes of a queue that is being fenced must go on with other queues: nothing else may wake
+// it.
+func TestWorkerStaysAwakeForOtherQueuesDuringFence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate, ran := make(chan struct{}), make(chan struct{}, 1)
 		e := newExecutor(t, Config[int]{
@@ -175,7 +175,7 @@ func TestFenceDoesNotPutWorkersToSleepBesideReadyLanes(t *testing.T) {
 		fenced, other := e.Open(ID{Name: "fenced"}, nil), e.Open(ID{Name: "other"}, nil)
 		*other.Batch().Add("first") = 1
 		submit(t, other)
-		synctest.Wait() // the worker is in it
+		synctest.Wait() // the worker is in Run
 		for i := range 2000 {
 			fenced.Batch().Add(fmt.Sprint(i))
 		}
@@ -184,13 +184,13 @@ func TestFenceDoesNotPutWorkersToSleepBesideReadyLanes(t *testing.T) {
 		submit(t, other)
 		dropping := make(chan struct{})
 		go fenced.Fence(func(*int) { <-dropping })
-		synctest.Wait() // some lanes of the fenced queue are ready still
+		synctest.Wait() // some lanes of the fenced queue are still ready
 		close(gate)
 		synctest.Wait()
 		select {
 		case <-ran:
 		default:
-			t.Error("a lane is ready, and the only worker sleeps")
+			t.Error("the only worker sleeps while a lane is ready")
 		}
 		close(dropping)
 		synctest.Wait()
@@ -198,8 +198,8 @@ func TestFenceDoesNotPutWorkersToSleepBesideReadyLanes(t *testing.T) {
 	})
 }
 
-// What Fence has dropped may be in use again for another queue's item before Fence is through.
-func TestFenceLeavesReusedNodesAlone(t *testing.T) {
+// A node that Fence has dropped may be reused for another queue's item before Fence ends.
+func TestFenceDoesNotTouchReusedNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var done atomic.Int64
 		busy := make(chan struct{})
@@ -249,14 +249,14 @@ func TestFenceLeavesReusedNodesAlone(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if got := done.Load(); got != int64(submitted)+1 {
-			t.Errorf("%d items are done, want %d: %+v", got, submitted+1, other.Counts())
+			t.Errorf("%d items done, want %d: %+v", got, submitted+1, other.Counts())
 		}
 		closeExecutor(t, e)
 	})
 }
 
-// The time of a parked item of several lanes may come while Fence has dropped some of its lanes.
-func TestParkedItemOfSeveralLanesMayComeDueWhileFenceDrops(t *testing.T) {
+// A parked item of several lanes may come due after Fence has removed some of its lanes.
+func TestParkedItemOfSeveralLanesComesDueDuringFence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newExecutor(t, Config[int]{
 			Workers: 1,

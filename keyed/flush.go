@@ -1,19 +1,22 @@
 package keyed
 
-// flush is what became of the turns that one goroutine finishes, on its way through three steps: finish tells which items left (no
-// lock), settleLocked releases their lanes, clean lets go of the items' memory and drops late ones (no lock).
+// flush carries the results of the turns that one goroutine finishes, through three steps:
+//
+//   - finish calls Config.Finish for the items that left, without the lock;
+//   - settleLocked releases the lanes;
+//   - clean clears the items' memory and drops late items, without the lock.
 type flush[T any] struct {
-	worker  *worker[T] // whose claim ends with it; nil: nobody's
+	worker  *worker[T] // the worker whose claim ends with these turns, or nil
 	entries []entry[T]
-	own     []entry[T] // entries of closed claims are copied to here
-	spent   int64      // ns that turns of the claim took
+	own     []entry[T] // copies of the entries of closed claims
+	spent   int64      // duration of the claim's turns, in ns
 	turns   int
 
-	items []*T // the argument of Finish
+	items []*T // argument of Finish
 	dead  []*node[T]
-	late  []lateItem[T] // came back after their queue was fenced
-	early []*Token[T]   // were completed before their turn returned
-	ended []*Queue[T]   // whose turns end when late ones are dropped, one each
+	late  []lateItem[T] // items left undone after their queue was fenced
+	early []*Token[T]   // tokens completed before their turn returned
+	ended []*Queue[T]   // one for each turn that ends when its late items are dropped
 }
 
 type lateItem[T any] struct {
@@ -21,7 +24,7 @@ type lateItem[T any] struct {
 	node  *node[T]
 }
 
-// finish calls Finish once for each queue in f.
+// finish calls Config.Finish once for each queue in f.
 func (e *Executor[T]) finish(f *flush[T]) {
 	if e.cfg.Finish == nil {
 		return
@@ -49,11 +52,11 @@ func (e *Executor[T]) finish(f *flush[T]) {
 	clear(f.items)
 }
 
-// dirty reports whether clean is due.
+// dirty reports whether f needs a call of clean.
 func (f *flush[T]) dirty() bool { return len(f.dead)+len(f.late)+len(f.early) > 0 }
 
-// clean drops the late items and clears the memory of those that left, which pins their payload; the next settleLocked
-// gives it back.
+// clean drops the late items and clears the memory of the items that left, which would keep their payload. The next
+// settleLocked frees it.
 func (f *flush[T]) clean(e *Executor[T]) {
 	for _, x := range f.late {
 		if x.queue.drop != nil {

@@ -1,59 +1,70 @@
 package keyed
 
-// node is one item in a lane's list. An item of several lanes has a node in each of them, which share a multi; the
-// first of them carries the item.
+// node is one item in a lane's list. An item of several lanes has a node in each of them; these share a multi, and the
+// first one carries the item.
 type node[T any] struct {
 	next  *node[T]
-	multi *multi[T] // nil for an item of one lane
-	item  T         // behind the links: they share a cache line with its first fields
+	multi *multi[T] // nil if the item has one lane
+	item  T         // after the links, so that they share a cache line with its first fields
 }
 
-// lane is the FIFO of one key in one queue id. It exists while it has items or a turn of it runs, and is in exactly one
-// state. All fields are guarded by Executor.mu. A million of them may wait: 64 bytes, a line of the cache, and a test keeps it so.
+// lane is the FIFO of one key in one queue id. It exists while it has items or runs a turn, and is in exactly one
+// state. Executor.mu guards all fields.
+//
+// A lane has 64 bytes, one cache line, because a million may wait; TestLaneIsSmall checks it.
 type lane[T any] struct {
-	key   string   // the newest item's, so that a lane that never empties pins no old buffer
-	tail  *node[T] // of the circular list of waiting items; nil: none waits
-	chain *lane[T] // in a bucket of the table
+	key   string   // taken from the newest item, so that a lane that never empties keeps no old buffer
+	tail  *node[T] // last of the circular list of waiting items; nil if none waits
+	chain *lane[T] // next lane in the same bucket
 	table *table[T]
 
 	hash   uint32
-	count  uint32 // waiting items of this lane alone
-	links  uint32 // waiting nodes of items of several lanes
-	at     uint32 // ready: place in the scheduler, else since when (ms); held: the same; parked for a time: place in the heap; running: the worker; waiting: place in Executor.waits
-	taken  uint16 // items that the current epoch's running turn has
-	single uint16 // so many of the next items run one a turn; with flagAgain, all in the next one
+	count  uint32 // waiting items that have only this lane
+	links  uint32 // waiting items that have several lanes
+	at     uint32 // depends on the state, see below
+	taken  uint16 // items in the running turn, if it is of the current epoch
+	single uint16 // this many of the next items run one a turn; with flagAgain, together in the next turn
 	state  State
-	class  uint8 // list of the scheduler it is in, plus 1; 0: in none
+	class  uint8 // index of the scheduler's list that holds the lane, plus 1; 0 if none does
 	flags  uint8
 }
 
+// The meaning of lane.at depends on the state:
+//
+//	ready, in the scheduler    place in the scheduler
+//	ready, not in it           ms when it became ready
+//	parked for a time          place in Executor.heap
+//	parked, else               ms when it was parked
+//	running                    number of the worker
+//	waiting                    place in Executor.waits
+
 const (
-	flagUnordered uint8 = 1 << iota // never found by key
-	flagBarrier                     // alone in its queue; unordered too
+	flagUnordered uint8 = 1 << iota // one item without a key; not found by key
+	flagBarrier                     // alone in its queue; flagUnordered is set too
 	flagHeld                        // parked until Resume
 	flagTimed                       // parked, and in the heap
-	flagOver                        // longer than its share, and counted so
-	flagEarlier                     // the running turn is of an earlier epoch
-	flagSlow                        // its items wait long: see slow.go
-	flagAgain                       // its next turn has as many items as single says
+	flagOver                        // longer than its share, and counted in Queue.over
+	flagEarlier                     // the turn is of an earlier epoch
+	flagSlow                        // its items are likely to wait long: see slow.go
+	flagAgain                       // its next turn has exactly single items
 )
 
-// State is what a lane does. It is always exactly one.
+// State is the state of a lane.
 type State uint8
 
 const (
-	// Ready lanes wait for a worker, or their first item waits to head all its lanes.
+	// Ready lanes wait for a worker, or wait until their first item is first in all its lanes.
 	Ready State = iota + 1
-	// Running lanes have a turn with a worker. It stays so until the turn returned, also when its queue was fenced.
+	// Running lanes have a turn on a worker. A lane stays Running until the turn returns, even if its queue is fenced.
 	Running
-	// Parked lanes wait for a time or for Resume, and hold no worker.
+	// Parked lanes wait for a time or for Resume, without a worker.
 	Parked
-	// Waiting lanes have a turn that waits for Complete, and hold no worker. As for Running, it stays so when its queue is
-	// fenced.
+	// Waiting lanes have a turn that waits for Complete, without a worker. A lane stays Waiting until Complete, even if
+	// its queue is fenced.
 	Waiting
 )
 
-// String names the state.
+// String returns the name of the state, such as "ready".
 func (s State) String() string {
 	switch s {
 	case Ready:
@@ -85,7 +96,7 @@ func (l *lane[T]) push(n *node[T]) {
 	l.tail = n
 }
 
-// pushFront puts back the chain from first to last.
+// pushFront puts the chain from first to last before the lane's items.
 func (l *lane[T]) pushFront(first, last *node[T]) {
 	if l.tail == nil {
 		last.next = first
@@ -96,7 +107,7 @@ func (l *lane[T]) pushFront(first, last *node[T]) {
 	l.tail.next = first
 }
 
-// repeat makes the first n items, more than one, the next turn.
+// repeat makes the first n items the next turn if n is more than 1.
 func (l *lane[T]) repeat(n int) {
 	if n > 1 {
 		l.single = uint16(n)
@@ -104,9 +115,9 @@ func (l *lane[T]) repeat(n int) {
 	}
 }
 
-// pop takes the first n nodes, which must be there, as a chain that ends with nil.
+// pop removes the first n nodes and returns them as a chain that ends with nil. The lane must have that many.
 func (l *lane[T]) pop(n int) *node[T] {
-	if n == 1 && l.waiting() == 1 { // without reading the node
+	if n == 1 && l.waiting() == 1 { // does not read the node's memory
 		first := l.tail
 		l.tail, first.next = nil, nil
 		return first
@@ -125,7 +136,7 @@ func (l *lane[T]) pop(n int) *node[T] {
 	return first
 }
 
-// prefix counts the items at the head that a turn of at most limit items may take.
+// prefix returns how many items from the head a turn may take: at most limit, all of this lane only.
 func (l *lane[T]) prefix(limit int) int {
 	n := 1
 	for p := l.tail.next; n < limit && p != l.tail && p.next.multi == nil; p = p.next {

@@ -13,27 +13,27 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The model is an executor as dumb as can be: one list of items a queue in the order of Submit, searched from the front
-// for each question. It is told what the real one starts and finishes, and objects.
+// The model is a trivial executor: one list of items a queue, in submit order, searched from the front for every
+// question. It follows the real executor's turns and results, and reports every step that is not allowed.
 
 type modelItem struct {
 	number  int
 	queue   *modelQueue
-	keys    []string // made up for unordered items and barriers
+	keys    []string // unique for unordered items and barriers
 	barrier bool
-	named   bool       // by its keys; else they were made up
-	turn    *modelTurn // that has it now
-	parked  *modelPark // several keys or not: it came back parked itself
+	named   bool       // keys are lane names, not made up
+	turn    *modelTurn // the turn that runs it now
+	parked  *modelPark // the park of its last Result
 	ended   int        // calls of Finish and drop
 	mayEnd  bool       // Finish is allowed
 	mayDrop bool
-	exit    Result // of the turn that it was the first of
+	exit    Result // Result of Exited, if it was the turn's first item
 }
 
 type modelPark struct {
 	until time.Time
-	held  bool // Resume and ResumeHeld end it
-	timed bool // so does time
+	held  bool // ends by Resume and ResumeHeld
+	timed bool // ends at until
 }
 
 func (p *modelPark) over() bool { return (!p.held || p.timed) && !time.Now().Before(p.until) }
@@ -42,7 +42,7 @@ type modelQueue struct {
 	id        ID
 	q         *Queue[*modelItem]
 	fenced    bool
-	waiting   []*modelItem // running ones not included; those that come back go to their place
+	waiting   []*modelItem // without running items; an item that comes back goes to its place
 	submitted int64
 	finished  int64
 	dropped   int64
@@ -52,32 +52,32 @@ type modelTurn struct {
 	items  []*modelItem
 	queue  *modelQueue
 	result chan modelResult
-	token  *Token[*modelItem] // of a turn that waits
+	token  *Token[*modelItem] // the token that the turn waits for
 }
 
 type modelResult struct {
 	Result
 	goexit bool
 	await  *Token[*modelItem]
-	early  *Result // of a token that is completed before the turn returns
+	early  *Result // Result of a token completed before the turn returns
 }
 
 type model struct {
 	t       *rapid.T
 	e       *Executor[*modelItem]
 	maxTurn int
-	quit    chan struct{} // turns end at once
+	quit    chan struct{} // closed: turns end at once
 	over    bool
 
 	mu      sync.Mutex
 	limit   int
 	queues  map[ID]*modelQueue // the newest epochs
 	running []*modelTurn
-	awaits  []*modelTurn                 // that have returned and wait for Complete
-	again   map[ID]map[string]int        // how many items the next turn of a lane must have; 0: any number
-	park    map[ID]map[string]*modelPark // lanes
+	awaits  []*modelTurn                 // turns that have returned and wait for Complete
+	again   map[ID]map[string]int        // number of items in a lane's next turn; 0 if any
+	park    map[ID]map[string]*modelPark // by lane
 	single  map[ID]map[string]int
-	unended []*modelItem // done, Finish is still to come
+	unended []*modelItem // done, Finish not called yet
 	next    int
 	broken  []string
 }
@@ -153,14 +153,14 @@ func (m *model) play() {
 	m.shutdown()
 	m.check(m.t)
 	if n := m.e.Stats().Waits; n > 0 {
-		m.t.Fatalf("%d tokens are left behind", n)
+		m.t.Fatalf("%d tokens still wait", n)
 	}
 	for _, x := range m.unended {
-		m.t.Fatalf("item %d left and Finish was not told", x.number)
+		m.t.Fatalf("item %d left without a call of Finish", x.number)
 	}
 }
 
-// shutdown ends all turns and goroutines, after a failure too: the bubble waits for them.
+// shutdown ends all turns and goroutines, after a failure too, since the bubble waits for them.
 func (m *model) shutdown() {
 	if m.over {
 		return
@@ -217,7 +217,7 @@ func (m *model) submit(t *rapid.T) {
 	}
 }
 
-// run is the real executor's turn: it must be one that the model allows now.
+// run is the real executor's Run. It checks that the model allows the turn now.
 func (m *model) run(t *Turn[*modelItem]) Result {
 	mq, _ := t.Queue.Data().(*modelQueue)
 	turn := &modelTurn{queue: mq, result: make(chan modelResult)}
@@ -284,7 +284,7 @@ func (m *model) run(t *Turn[*modelItem]) Result {
 	return r.Result
 }
 
-// whyNotLocked says why an item may not start, given that those before it in its own turn have.
+// whyNotLocked returns why an item may not start, given that the items before it in its turn have started.
 func (m *model) whyNotLocked(x *modelItem) string {
 	id := x.queue.id
 	for _, turn := range m.turnsLocked() {
@@ -319,10 +319,10 @@ func share(a, b []string) bool {
 	return slices.ContainsFunc(a, func(k string) bool { return slices.Contains(b, k) })
 }
 
-// turnsLocked are those that run and those that wait.
+// turnsLocked returns the running and the waiting turns.
 func (m *model) turnsLocked() []*modelTurn { return slices.Concat(m.running, m.awaits) }
 
-// awaitLocked lets a turn wait: what is done leaves, what is behind the items that wait goes back.
+// awaitLocked makes a turn wait: done items leave, and items behind the waiting ones go back.
 func (m *model) awaitLocked(turn *modelTurn, r modelResult) {
 	rest := turn.items[r.Done:]
 	held := len(rest)
@@ -338,7 +338,7 @@ func (m *model) awaitLocked(turn *modelTurn, r modelResult) {
 	m.awaits = append(m.awaits, waits)
 }
 
-// complete ends a wait, as whoever finishes what is waited for.
+// complete completes the token of a waiting turn.
 func (m *model) complete(t *rapid.T) {
 	m.settle()
 	m.mu.Lock()
@@ -350,7 +350,7 @@ func (m *model) complete(t *rapid.T) {
 	turn := m.awaits[rapid.IntRange(0, n-1).Draw(t, "wait")]
 	m.completeTurn(turn, m.result(t, len(turn.items)))
 	if err := m.e.Complete(turn.token); err == nil {
-		t.Fatal("a token was completed twice without an error")
+		t.Fatal("second Complete of a token returned no error")
 	}
 }
 
@@ -385,7 +385,7 @@ func (m *model) returnLocked(turn *modelTurn, r Result) {
 			continue
 		}
 		x.turn = nil
-		mq.waiting = slices.Insert(mq.waiting, 0, x) // before all that share a key with it: no other is there
+		mq.waiting = slices.Insert(mq.waiting, 0, x) // the front is right: all items with its keys come after it
 	}
 	slices.SortFunc(mq.waiting, func(a, b *modelItem) int { return a.number - b.number })
 	keys := turn.items[0].keys
@@ -415,9 +415,9 @@ func (m *model) returnLocked(turn *modelTurn, r Result) {
 	}
 	for _, k := range keys {
 		if r.Done == len(turn.items) && len(keys) > 1 {
-			p = &modelPark{until: p.until, held: p.held, timed: p.timed} // each lane waits by itself
+			p = &modelPark{until: p.until, held: p.held, timed: p.timed} // each lane waits independently
 		}
-		if m.hasLaneLocked(mq, k) { // an empty lane is gone and waits for nothing
+		if m.hasLaneLocked(mq, k) { // an empty lane ends and does not wait
 			m.park[id][k] = p
 		}
 	}
@@ -471,7 +471,7 @@ func (m *model) end(t *rapid.T) {
 	turn.result <- r
 }
 
-// result is what a turn of so many items may come to.
+// result draws a Result for a turn of n items.
 func (m *model) result(t *rapid.T, items int) (r Result) {
 	r.Done = items
 	switch rapid.IntRange(0, 7).Draw(t, "result") {
@@ -516,7 +516,7 @@ func (m *model) resume(t *rapid.T) {
 	p := m.parkOfLocked(mq, key)
 	want := p != nil
 	if p != nil {
-		p.held, p.until = false, time.Time{} // several lanes of one item share it
+		p.held, p.until = false, time.Time{} // shared by the lanes of an item
 	}
 	m.mu.Unlock()
 	if got := mq.q.Resume(key); got != want {
@@ -524,7 +524,7 @@ func (m *model) resume(t *rapid.T) {
 	}
 }
 
-// parkOfLocked is what a lane is parked by: it has waiting items, and its time has not come.
+// parkOfLocked returns the park of a lane that has waiting items and is not due, or nil.
 func (m *model) parkOfLocked(mq *modelQueue, key string) *modelPark {
 	p := m.park[mq.id][key]
 	if p == nil || p.over() {
@@ -545,7 +545,7 @@ func (m *model) hasLaneLocked(mq *modelQueue, key string) bool {
 	return false
 }
 
-// gatedLocked tells whether an item waits behind a barrier and so has no lane.
+// gatedLocked reports whether an item waits behind a barrier and so has no lane.
 func (m *model) gatedLocked(mq *modelQueue, x *modelItem) bool {
 	for _, turn := range m.turnsLocked() {
 		if turn.queue.id == mq.id && turn.items[0].barrier {
@@ -581,7 +581,7 @@ func (m *model) fence(t *rapid.T) {
 	b := mq.q.Batch()
 	*b.Add("k1") = &modelItem{}
 	if err := mq.q.Submit(b); err == nil || b.Len() != 0 {
-		t.Fatalf("a fenced queue took a batch: %v", err)
+		t.Fatalf("Submit to a fenced queue = %v, want ErrFenced", err)
 	}
 	m.open(mq.id)
 }
@@ -600,14 +600,14 @@ func (m *model) fenceQueue(mq *modelQueue) {
 	mq.dropped += int64(len(mq.waiting))
 	mq.waiting = nil
 	m.mu.Unlock()
-	synctest.Wait() // those that have started enter Run
+	synctest.Wait() // started turns enter Run
 	m.mu.Lock()
 	mq.fenced = true
 	m.mu.Unlock()
 	mq.q.Fence(m.drop)
 }
 
-// settle lets everything happen that can happen without the test.
+// settle lets everything happen that needs no further step of the test.
 func (m *model) settle() {
 	time.Sleep(20 * time.Millisecond)
 	synctest.Wait()
@@ -643,7 +643,7 @@ func (m *model) longReadyLocked(x *modelItem) bool {
 	return true
 }
 
-// checkCountsLocked is I9: all items are somewhere, and where they should be.
+// checkCountsLocked checks that every item is counted in exactly the state that it has (I9).
 func (m *model) checkCountsLocked(mq *modelQueue) {
 	want := Counts{Submitted: mq.submitted, Finished: mq.finished, Dropped: mq.dropped}
 	for _, turn := range m.running {

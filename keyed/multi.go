@@ -1,18 +1,18 @@
 package keyed
 
-// multi joins the lanes of an item of several keys. It joined them all under one lock, in submit order, so of two such
-// items the earlier one is first in every lane they share, and neither can wait for the other in a circle.
+// multi links the lanes of an item of several keys. The item joins all of them under one lock, in submit order. Of two
+// such items the earlier one is therefore first in every lane they share, so they cannot deadlock.
 type multi[T any] struct {
-	node   *node[T]   // carries the item; links[0]; nil once Fence has dropped it
-	keys   []string   // the names of the lanes
-	lanes  []*lane[T] // the first stands for all in the scheduler and in the heap
-	links  []*node[T] // its node in each of the lanes
-	heads  int        // lanes that are ready and that it heads
+	node   *node[T]   // links[0], which carries the item; nil once Fence has dropped it
+	keys   []string   // names of the lanes
+	lanes  []*lane[T] // lanes[0] represents all of them in the scheduler and in the heap
+	links  []*node[T] // the item's node in each lane
+	heads  int        // ready lanes whose first item this is
 	parked bool
-	left   int // nodes that Fence has not seen
+	left   int // nodes that Fence has not removed yet
 }
 
-// joinMultiLocked puts an item in all its lanes. q.ready counts it already.
+// joinMultiLocked appends an item to all its lanes. q.ready includes it already.
 func (e *Executor[T]) joinMultiLocked(q *Queue[T], s *staged[T], now int64) {
 	m := e.multis.take()
 	if m == nil {
@@ -61,7 +61,7 @@ func (e *Executor[T]) joinMultiLocked(q *Queue[T], s *staged[T], now int64) {
 	}
 }
 
-// multiBackLocked puts the item in front of all its lanes again.
+// multiBackLocked puts the item back at the front of all its lanes.
 func (e *Executor[T]) multiBackLocked(m *multi[T]) {
 	for i, l := range m.lanes {
 		l.taken = 0

@@ -2,11 +2,11 @@ package keyed
 
 import "slices"
 
-// pool keeps what was used, to be used again. A stack of pointers instead of a linked list: taking and giving touch no
-// cache line of what is in it, so both may be done for many at once with the lock held. Guarded by Executor.mu.
+// pool keeps unused objects for reuse. It is a stack of pointers: a linked list would touch a cache line of each
+// object, while this can move many at once under the lock. Guarded by Executor.mu.
 type pool[X any] struct {
 	free []*X
-	low  int // fewest in it since the last trim: nobody needed these
+	low  int // fewest objects in it since the last trim: these were not needed
 }
 
 func (p *pool[X]) take() *X {
@@ -36,9 +36,8 @@ func (p *pool[X]) put(x *X) { p.free = append(p.free, x) }
 
 func (p *pool[X]) give(x ...*X) { p.free = append(p.free, x...) }
 
-// trim forgets those that nobody needed since the last trim, and tells whether there is more to trim later. What was
-// allocated together is freed together, when all of it is forgotten or was: so where most go, all go, since the few
-// left would keep the others' memory.
+// trim drops the objects not needed since the last trim and reports whether there is more to trim later. If it would
+// drop most, it drops all: objects were allocated in chunks, and one that stays keeps its whole chunk in memory.
 func (p *pool[X]) trim() (later bool) {
 	surplus := min(p.low, len(p.free))
 	if surplus > len(p.free)/2 {
@@ -51,5 +50,5 @@ func (p *pool[X]) trim() (later bool) {
 	return len(p.free) > trimKeep
 }
 
-// trimKeep is how many unused ones are too few to care.
+// trimKeep is the number of unused objects that is never trimmed.
 const trimKeep = 1024

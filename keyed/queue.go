@@ -6,58 +6,60 @@ import (
 	"math/bits"
 )
 
-// Queue is one epoch of one queue id: what Open returned. Items of a lane that are submitted to it run in that order.
+// Queue is one epoch of one queue id, returned by Open. Items of a lane run in the order in which they were submitted.
 //
-// Its Batch and Submit belong to one goroutine; all else is safe for concurrent use.
+// Batch, Submit and Trim belong to one goroutine. All other methods are safe for concurrent use.
 type Queue[T any] struct {
 	e     *Executor[T]
 	t     *table[T]
 	data  any
-	batch Batch[T] // of the submitting goroutine
+	batch Batch[T] // for the submitting goroutine alone
 
-	drop    func(*T)      // set before fenced is, constant then
-	cleared chan struct{} // closed when Fence has dropped all
+	drop    func(*T)      // set before fenced, then constant
+	cleared chan struct{} // closed when Fence has dropped all waiting items
 
 	// Guarded by Executor.mu.
 	fenced    bool
-	emptied   bool // Fence is through: another epoch may open
+	emptied   bool // Fence has ended: another epoch may open
 	submitted int64
 	finished  int64
 	dropped   int64
-	ready     int // items; as are the next two
+	ready     int // items, as in the next three fields
 	running   int
 	parked    int
 	waiting   int
-	turns     int           // claimed, running, or waiting for Complete
-	still     chan struct{} // closed when turns is 0; nil: nobody waits
-	over      int           // lanes longer than their share
-	room      chan struct{} // closed when over is 0; nil: nobody waits
+	turns     int           // turns claimed, running or waiting for Complete
+	still     chan struct{} // closed when turns becomes 0; nil if nobody waits
+	over      int           // lanes with more than Config.Share items
+	room      chan struct{} // closed when over becomes 0; nil if nobody waits
 
 	gate     []staged[T]
 	gateFrom int
-	joining  bool // in Executor.gated
+	joining  bool // the queue is in Executor.gated
 }
 
-// joinAtOnce is how many items join their lanes in one stretch under the lock.
+// joinAtOnce is the maximum number of items that join their lanes, or are dropped, before the lock is released.
 const joinAtOnce = 256
 
-// ID is what the queue was opened as.
+// ID returns the id that the queue was opened with.
 func (q *Queue[T]) ID() ID { return q.t.id }
 
-// Data is what was given to Open.
+// Data returns the data that was passed to Open.
 func (q *Queue[T]) Data() any { return q.data }
 
-// Batch is the queue's batch, to be filled and submitted, again and again. For the submitting goroutine alone.
+// Batch returns the queue's only batch. Fill it, submit it, and fill it again. Only the submitting goroutine may use
+// it.
 func (q *Queue[T]) Batch() *Batch[T] { return &q.batch }
 
-// Submit hands the batch over, in its order, and empties it. It does not wait for room: see AwaitShare.
+// Submit submits the items of the batch in their order and empties it. Only the submitting goroutine may call it. It
+// does not wait for room: see AwaitShare.
 //
-// nil means that each item of it will leave by Finish or, after a fence, be dropped: if the queue is fenced meanwhile,
-// what has not joined its lane is dropped by this call, from this goroutine. An error that is ErrFenced means that
-// nothing was submitted and nobody is told of the batch's items. For the submitting goroutine alone.
+// After nil, each item ends by one call of Finish or of the fence's drop function. If the queue is fenced during
+// Submit, this goroutine calls drop for the items that have not joined their lanes. An error that is ErrFenced means
+// that nothing was submitted; neither function is called for the batch's items.
 func (q *Queue[T]) Submit(b *Batch[T]) error {
 	if b == nil || b.q != q {
-		return fmt.Errorf("keyed: submit to %s/%d: the batch belongs to another queue", q.t.id.Name, q.t.id.Number)
+		return fmt.Errorf("keyed: submit to %s/%d: the batch belongs to another queue; use Queue.Batch", q.t.id.Name, q.t.id.Number)
 	}
 	e := q.e
 	now := e.now()
@@ -99,8 +101,8 @@ func (q *Queue[T]) Submit(b *Batch[T]) error {
 	return nil
 }
 
-// Trim gives back the memory that batches have needed: for a queue that gets nothing for long. The batch must be empty. For
-// the submitting goroutine alone.
+// Trim frees the memory that batches have needed. Call it, with an empty batch, when the queue is expected to stay
+// idle. Only the submitting goroutine may call it.
 func (q *Queue[T]) Trim() {
 	b := &q.batch
 	q.e.mu.Lock()
@@ -109,7 +111,7 @@ func (q *Queue[T]) Trim() {
 	b.staged, b.more, b.free, b.used = nil, nil, nil, 0
 }
 
-// acceptLocked lets an item join its lanes, or wait behind a barrier. q.ready counts it already.
+// acceptLocked puts an item into its lanes or, behind a barrier, into the gate. q.ready includes it already.
 func (e *Executor[T]) acceptLocked(q *Queue[T], s *staged[T], now int64) {
 	if q.t.barrier == nil && q.gateLen() == 0 && (s.kind != barrier || q.t.lanes == 0) {
 		e.joinLocked(q, s, now)
@@ -143,7 +145,7 @@ func (e *Executor[T]) joinLocked(q *Queue[T], s *staged[T], now int64) {
 			q.t.barrier = l
 		}
 		l.push(s.node)
-		l.count = 1 // no share is less, and no slow lane so short
+		l.count = 1 // one item is never over the share and never makes a lane slow
 		e.readyLocked(l, milli(now))
 		return
 	}
@@ -169,7 +171,7 @@ func (e *Executor[T]) joinLocked(q *Queue[T], s *staged[T], now int64) {
 	}
 }
 
-// newLaneLocked makes a lane, in the bucket of its hash.
+// newLaneLocked adds a lane to the bucket of its hash.
 func (e *Executor[T]) newLaneLocked(t *table[T], bucket **lane[T], hash uint32, key string, flags uint8) *lane[T] {
 	l := e.lanes.take()
 	if l == nil {
@@ -184,17 +186,18 @@ func (e *Executor[T]) newLaneLocked(t *table[T], bucket **lane[T], hash uint32, 
 	return l
 }
 
-// lanesAtOnce are allocated together: enough that the allocation begins with a page, and each lane with a cache line.
+// lanesAtOnce is how many lanes are allocated together: enough that the allocation is page-aligned, and so each lane is
+// aligned to a cache line.
 const lanesAtOnce = 1024
 
-// serialHash spreads lanes without a key over the table.
+// serialHash returns the hash of the next lane without a key. It spreads such lanes over the table.
 func (e *Executor[T]) serialHash() uint32 {
 	e.serial++
 	return bits.Reverse32(e.serial * 0x9E3779B1)
 }
 
-// AwaitShare blocks while any lane of the queue is longer than Config.Share. It returns an error that is ErrFenced when
-// the queue is fenced, and the cause of ctx when that ended first.
+// AwaitShare blocks while any lane of the queue has more than Config.Share items. It returns an error that is ErrFenced
+// if the queue is fenced, or the cause of ctx if ctx ends first.
 func (q *Queue[T]) AwaitShare(ctx context.Context) error {
 	e := q.e
 	for {
@@ -220,8 +223,9 @@ func (q *Queue[T]) AwaitShare(ctx context.Context) error {
 	}
 }
 
-// Wait blocks until no turn of this epoch is with a worker or waits for Complete and, after Fence, all its late items
-// are dropped. It returns the cause of ctx when that ended first. Without a fence before it, turns may start again at once.
+// Wait blocks until no turn of this epoch runs or waits for Complete. After Fence it also waits until the items of the
+// last turns are dropped. Without a fence, new turns may start at once. Wait returns the cause of ctx if ctx ends
+// first.
 func (q *Queue[T]) Wait(ctx context.Context) error {
 	e := q.e
 	e.mu.Lock()
@@ -242,8 +246,8 @@ func (q *Queue[T]) Wait(ctx context.Context) error {
 	}
 }
 
-// Resume makes a parked lane ready, and with it the other lanes of its first item. It tells whether the lane was parked,
-// whatever for. Does not block.
+// Resume makes a parked lane ready, whether it waits for a time or is held. If its first item has other lanes, they
+// become ready too. Resume reports whether the lane was parked. It does not block.
 func (q *Queue[T]) Resume(lane string) bool {
 	e := q.e
 	now := e.now()
@@ -261,8 +265,8 @@ func (q *Queue[T]) Resume(lane string) bool {
 	return true
 }
 
-// ResumeHeld makes ready all lanes of the queue that are held, also those without a name to resume them by (unordered
-// items and barriers), and tells how many there were.
+// ResumeHeld makes all held lanes of the queue ready and returns their number. It includes lanes without a name
+// (unordered items and barriers), which Resume cannot reach.
 func (q *Queue[T]) ResumeHeld() int {
 	e := q.e
 	n := 0
@@ -277,20 +281,20 @@ func (q *Queue[T]) ResumeHeld() int {
 	return n
 }
 
-// Counts says where the items of a queue are.
+// Counts is the number of a queue's items in each state.
 type Counts struct {
 	Submitted int64 // = Finished + Running + Waiting + Ready + Parked + Dropped
-	Finished  int64 // left by Result.Done
-	Running   int64 // in a turn, or taken by a worker for one
-	Waiting   int64 // for Complete
-	Ready     int64 // wait: for a worker, behind a running item of their lane, behind a barrier
-	Parked    int64 // in lanes that are parked
-	Dropped   int64 // by Fence
-	OverShare int   // lanes that are longer than Config.Share
+	Finished  int64 // items that left by Result.Done
+	Running   int64 // items in a turn, or claimed by a worker
+	Waiting   int64 // items waiting for Complete
+	Ready     int64 // items waiting for a worker, for a running item of their lane, or for a barrier
+	Parked    int64 // items in parked lanes
+	Dropped   int64 // items dropped by Fence
+	OverShare int   // lanes with more than Config.Share items
 }
 
-// Counts tells where the items are, all at one moment. An item of several lanes counts once, as parked when it is itself
-// what is parked.
+// Counts returns the numbers of one moment. An item of several lanes counts once. It counts as parked only if it was
+// parked itself.
 func (q *Queue[T]) Counts() Counts {
 	q.e.mu.Lock()
 	defer q.e.unlock()

@@ -5,26 +5,31 @@ import (
 	"slices"
 )
 
-// scheduler holds the ready lanes and says which is next. All calls are made with Executor.mu held and are O(1).
-// While a lane is in, its class is not 0 and at belongs to the scheduler.
+// scheduler holds the ready lanes and chooses the next one. All methods are called with Executor.mu held and are O(1).
+// A lane in the scheduler has a class other than 0, and its at belongs to the scheduler.
 type scheduler[T any] interface {
-	push(l *lane[T], since uint32) // since: ms, see before
+	push(l *lane[T], since uint32) // since: ms when it became ready; compare with before
 	remove(l *lane[T])
-	grew(l *lane[T])                 // a lane that is in has got more items
-	pop() (l *lane[T], since uint32) // nil: there is none
+	grew(l *lane[T])                 // a lane in the scheduler has got more items
+	pop() (l *lane[T], since uint32) // nil if there is none
 	since(l *lane[T]) uint32
 	len() int
 }
 
-// classes chooses by three pulls. The longest backlog goes first, since nothing but its own turns shortens it, and a hot
-// key that idles while short ones run is what the end of the work then waits for. Every fourth choice is the lane that
-// waits longest instead: so old messages move the frontier, and no ready lane waits for more than about four turns of
-// each lane that was ready before it. The same rule caps the run of a hot lane at three turns when others are ready. A
-// lane whose backlog doubles while it waits begins again in this: it counts all that are ready then.
+// classes is the executor's scheduler. It chooses by two rules:
 //
-// Measured in virtual time with 12,000 messages whose keys follow Zipf(1), 24 workers, 10 ms each: time against the bound
-// max(work / workers, hottest key's chain), and the longest wait of a ready lane. Of the alternatives the two that keep
-// the bound let lanes wait longest at few keys, and neither is O(1) (go test -run TestScheduleKeepsCloseToTheZipfBound -v ./keyed):
+//   - The lane with the longest backlog goes first. Only its own turns shorten a backlog, so a hot key that idles now
+//     ends last.
+//   - Every fourth choice is the lane that has waited longest. So old messages advance the frontier, and a ready lane
+//     waits for at most about four turns of each lane that was ready before it. A hot lane runs at most three turns
+//     in a row while others are ready.
+//
+// If the backlog of a waiting lane doubles, its wait counts anew: all lanes that are ready then count as before it.
+//
+// Measured in virtual time: 12,000 messages whose keys follow Zipf(1), 24 workers, 10 ms each. Each cell gives the
+// total time, relative to the bound max(work / workers, the hottest key's chain), and the longest wait of a ready lane.
+// Oldest head and longest first keep the bound, but lanes wait longest with few keys, and neither is O(1). Reproduce
+// with go test -run TestScheduleKeepsCloseToTheZipfBound -v ./keyed:
 //
 //	in flight  keys    classes       round robin   oldest head   longest first
 //	1,000      100     1.001 160 ms  1.010  40 ms  1.000 280 ms  1.000 650 ms
@@ -32,11 +37,13 @@ type scheduler[T any] interface {
 //	12,000     100     1.005 130 ms  1.060  40 ms  1.000 1.01 s  1.000 2.47 s
 //	12,000     10,000  1.012 3.61 s  1.249 1.33 s  1.000 4.61 s  1.000 4.11 s
 //
-// (In the last row all 12,000 are there at once, 5 s of work for all workers: whoever is last waits long.)
+// In the last row all 12,000 messages are ready at once. They are 5 s of work for all workers, so the last ones wait
+// long with any scheduler.
 //
-// O(1): a list for each power of two of backlog, a word that tells which are not empty, and in each list those that
-// wait longest in front. A lane that grows into a list stands behind all in it, unless it has waited longer than all of
-// them: its place between them is not to be had in O(1), and for the oldest only the first of each list is looked at.
+// Implementation: there is a list for each power of two of backlog, in order of waiting time, and a word that says
+// which lists are not empty. A lane that grows into a list goes to its end or, if it has waited longer than all in it,
+// to its front. Its exact place cannot be found in O(1), and only the first of each list is examined for the oldest
+// lane.
 type classes[T any] struct {
 	lists [33]laneList[T]
 	mask  uint64 // bit i: lists[i] is not empty
@@ -86,11 +93,11 @@ func (s *classes[T]) pop() (*lane[T], uint32) {
 		s.mask &^= 1 << c
 	}
 	s.count--
-	first.lane.class = 0 // only written: its cache miss is not waited for here
+	first.lane.class = 0 // a write does not wait for the cache miss
 	return first.lane, first.since
 }
 
-// oldest is the list whose first lane waits longest.
+// oldest returns the list whose first lane has waited longest.
 func (s *classes[T]) oldest() int {
 	m := s.mask
 	oldest := bits.TrailingZeros64(m)
@@ -108,7 +115,7 @@ func (s *classes[T]) insert(l *lane[T], c int, since uint32) {
 	list := &s.lists[c]
 	l.class = uint8(c) + 1
 	s.mask |= 1 << c
-	// If it grew into this class it may wait longer than all in it.
+	// A lane that grew into this class may have waited longer than all in it.
 	if list.count > 0 && before(since, list.newest) && before(since, list.first(s).since) {
 		l.at = list.pushFront(s, slot[T]{l, since})
 		return
@@ -128,22 +135,22 @@ func (s *classes[T]) unlink(l *lane[T]) {
 	l.class = 0
 }
 
-// laneList is a queue in pages, with holes where lanes left from the middle. Links in the lanes instead would make each
-// claim a walk from lane to lane, one cache miss after the other with the lock held.
+// laneList is a FIFO in pages, with holes where lanes left from the middle. A linked list through the lanes would take
+// one cache miss after the other with the lock held.
 type laneList[T any] struct {
 	pages      []*page[T]
-	base       uint32 // place of the first slot of the first page; places wrap around
-	head, tail uint32 // places of the first and after the last
-	count      int    // without holes
-	newest     uint32 // since: nobody in it got ready later
+	base       uint32 // place of the first page's first slot; places wrap around
+	head, tail uint32 // place of the first lane, and place after the last one
+	count      int    // lanes, holes not counted
+	newest     uint32 // latest since of any lane in it
 }
 
 type slot[T any] struct {
-	lane  *lane[T] // nil: a hole
+	lane  *lane[T] // nil for a hole
 	since uint32
 }
 
-// page keeps the two parts of its slots apart: no padding.
+// page stores lanes and times in two arrays, which need no padding.
 type page[T any] struct {
 	lanes [256]*lane[T]
 	since [256]uint32
@@ -159,7 +166,7 @@ func (q *laneList[T]) set(place uint32, x slot[T]) {
 	p.lanes[i], p.since[i] = x.lane, x.since
 }
 
-// first is the first one; there must be one.
+// first returns the first lane. The list must not be empty.
 func (q *laneList[T]) first(s *classes[T]) slot[T] {
 	for {
 		if p, i := q.at(q.head); p.lanes[i] != nil {
@@ -208,7 +215,7 @@ func (q *laneList[T]) remove(s *classes[T], place uint32) {
 	q.head, q.tail = q.base, q.base
 }
 
-// page is an empty one, of which a few are kept.
+// page returns an empty page, if possible one of the few kept for reuse.
 func (s *classes[T]) page() *page[T] {
 	n := len(s.spare)
 	if n == 0 {
@@ -217,12 +224,12 @@ func (s *classes[T]) page() *page[T] {
 	p := s.spare[n-1]
 	s.spare[n-1] = nil
 	s.spare = s.spare[:n-1]
-	if n > 64 && n > s.count/64 { // a backlog has gone
+	if n > 64 && n > s.count/64 { // far more pages than the ready lanes need
 		clear(s.spare[32:])
 		s.spare = s.spare[:32]
 	}
 	return p
 }
 
-// before compares milliseconds that wrap around after 49 days.
+// before reports whether a is earlier than b, in ms that wrap around after 49 days.
 func before(a, b uint32) bool { return int32(a-b) < 0 }

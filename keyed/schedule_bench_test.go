@@ -7,15 +7,19 @@ import (
 	"time"
 )
 
-// BenchmarkNextLane compares choices of the next lane as TestScheduleKeepsCloseToTheZipfBound does, without an executor:
-// in simulated time, so that nothing but the choice makes the difference. An op is 12,000 messages whose keys follow
-// Zipf(1), 24 workers, 10 ms each. x-bound is the simulated time over max(work / workers, hottest key's chain),
-// ms-longest-wait how long a ready lane waited at most, ns/message what the choice and the simulation cost in real time.
+// BenchmarkNextLane compares schedulers without an executor, in simulated time, so that only their choices differ. One
+// op is 12,000 messages whose keys follow Zipf(1), on 24 workers, 10 ms each. It reports:
 //
-//	go test -run '^$' -bench BenchmarkNextLane ./keyed
+//   - x-bound: the simulated time over max(work / workers, the hottest key's chain);
 //
-// The alternatives are as simple as can be and look at all ready lanes: their ns/message tell what O(1) is worth, not what a
-// heap would cost.
+//   - ms-longest-wait: the longest wait of a ready lane;
+//
+//   - ns/message: the real time of choice and simulation.
+//
+//     go test -run '^$' -bench BenchmarkNextLane ./keyed
+//
+// The alternatives are as simple as possible and look at all ready lanes. Their ns/message shows the gain of O(1), not
+// the cost of a heap.
 func BenchmarkNextLane(b *testing.B) { // seeds 29, 30, 35
 	for _, window := range []int{1000, zipfMessages} {
 		for _, keys := range []int{100, 10_000} {
@@ -36,8 +40,8 @@ func BenchmarkNextLane(b *testing.B) { // seeds 29, 30, 35
 	}
 }
 
-// replay hands the plan in, at most window messages ahead, and lets the workers take what next says. All turns are
-// equally long, so those that began together end together: then their order is chance, as it is between real workers.
+// replay submits the plan, at most window messages ahead, and runs the lanes that next returns. All turns take equally
+// long, so turns that began together end together. Their order is then random, as it is between real workers.
 func replay(next scheduler[zipfItem], window int, plan []string) (took, wait time.Duration) {
 	type turn struct {
 		lane *lane[zipfItem]

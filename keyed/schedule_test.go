@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// The alternatives to classes, as simple as can be: they look at all ready lanes.
+// The alternatives to classes are as simple as possible: they look at all ready lanes.
 type dumbScheduler struct {
 	lanes  []*lane[zipfItem]
 	sinces map[*lane[zipfItem]]uint32
@@ -55,7 +55,7 @@ func (s *dumbScheduler) grew(*lane[zipfItem])           {}
 func (s *dumbScheduler) since(l *lane[zipfItem]) uint32 { return s.sinces[l] }
 func (s *dumbScheduler) len() int                       { return len(s.lanes) }
 
-// zipfPolicy is a way to choose the next lane; the first one is the executor's.
+// zipfPolicy is a scheduler under test; the first one is the executor's.
 type zipfPolicy struct {
 	name string
 	next func() scheduler[zipfItem]
@@ -93,9 +93,14 @@ type zipfItem struct {
 	submitted time.Time
 }
 
-// 12,000 messages whose keys follow Zipf(1), 24 workers, 10 ms each, in virtual time, with all of them or 1,000 in flight:
-// the time it takes against the bound max(work / workers, hottest key's chain), the mean distance of the newest submitted
-// from the oldest unfinished message, and the longest wait of a ready lane. With -v the alternatives are run too:
+// 12,000 messages whose keys follow Zipf(1) run on 24 workers, 10 ms each, in virtual time, with all of them or 1,000
+// in flight. The test measures:
+//
+//   - the time against the bound max(work / workers, the hottest key's chain);
+//   - the mean distance from the oldest unfinished to the newest submitted message;
+//   - the longest wait of a ready lane.
+//
+// With -v the alternatives run too:
 //
 //	go test -run TestScheduleKeepsCloseToTheZipfBound -v ./keyed
 func TestScheduleKeepsCloseToTheZipfBound(t *testing.T) { // seeds 29, 30, 35
@@ -122,10 +127,10 @@ func TestScheduleKeepsCloseToTheZipfBound(t *testing.T) { // seeds 29, 30, 35
 	}
 }
 
-// The bound on a wait that classes promises: with a hot lane, many long ones, each of which always has more, and a short
-// one that comes again and again, no ready lane waits for more than four turns of each lane that was ready before it. The
-// longest backlog first, alone, would leave the short lane to the end, behind all of the hot one.
-func TestReadyLaneWaitsForFourTurnsOfEachLaneBeforeItAtMost(t *testing.T) { // seed 33
+// One lane is hot, many long lanes always have more items, and a short lane comes again and again. No ready lane may
+// wait for more than four turns of each lane that was ready before it. The longest-backlog rule alone would run the
+// short lane last.
+func TestReadyLaneWaitsAtMostFourTurnsOfEachEarlierLane(t *testing.T) { // seed 33
 	for _, c := range []struct{ long, workers int }{{0, 1}, {1, 1}, {10, 1}, {100, 1}, {100, 4}} {
 		t.Run(fmt.Sprintf("long=%d/workers=%d", c.long, c.workers), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -133,9 +138,9 @@ func TestReadyLaneWaitsForFourTurnsOfEachLaneBeforeItAtMost(t *testing.T) { // s
 				bound := 4 * (1 + c.long)
 				var mu sync.Mutex
 				started := 0                 // turns
-				ready := map[string]int{}    // turns that had started when the lane became ready
-				longest := map[string]int{}  // that started while it was
-				again := make(chan struct{}) // the short lane has run
+				ready := map[string]int{}    // turns started before the lane became ready
+				longest := map[string]int{}  // turns started while it was ready
+				again := make(chan struct{}) // sent to when the short lane has run
 				e := newExecutor(t, Config[string]{Workers: c.workers, Run: func(t *Turn[string]) Result {
 					key := *t.Items[0]
 					mu.Lock()
@@ -152,7 +157,7 @@ func TestReadyLaneWaitsForFourTurnsOfEachLaneBeforeItAtMost(t *testing.T) { // s
 					return Result{Done: 1}
 				}})
 				q := e.Open(ID{}, nil)
-				for i := range (rounds + 1) * (bound + 4) { // none of them ends before the last round
+				for i := range (rounds + 1) * (bound + 4) { // so many that none ends before the last round
 					*q.Batch().Add("hot") = "hot"
 					for k := range c.long {
 						if key := fmt.Sprint("long", k); i < 4*(rounds+1) {
@@ -172,7 +177,7 @@ func TestReadyLaneWaitsForFourTurnsOfEachLaneBeforeItAtMost(t *testing.T) { // s
 				}
 				mu.Lock()
 				if len(longest) != c.long+2 {
-					t.Errorf("%d lanes have run, want %d", len(longest), c.long+2)
+					t.Errorf("%d lanes ran, want %d", len(longest), c.long+2)
 				}
 				worst := ""
 				for key, n := range longest {
@@ -180,7 +185,7 @@ func TestReadyLaneWaitsForFourTurnsOfEachLaneBeforeItAtMost(t *testing.T) { // s
 						worst = key
 					}
 				}
-				t.Logf("the short lane waited for %d turns at most, %s for %d, of %d", longest["short"], worst, longest[worst], bound)
+				t.Logf("longest waits in turns: short lane %d, lane %s %d, bound %d", longest["short"], worst, longest[worst], bound)
 				if longest[worst] > bound {
 					t.Errorf("I6: lane %q was ready while %d turns started, want at most %d", worst, longest[worst], bound)
 				}
@@ -191,8 +196,8 @@ func TestReadyLaneWaitsForFourTurnsOfEachLaneBeforeItAtMost(t *testing.T) { // s
 	}
 }
 
-// A lane whose backlog doubles while it waits goes behind those that have as much: it counts anew what is ready then.
-func TestLaneThatGrowsWaitsForFourTurnsOfEachLaneThatIsReadyThenAtMost(t *testing.T) {
+// A lane whose backlog doubles while it waits moves behind the lanes with an equal backlog: its wait counts anew.
+func TestGrownLaneWaitsAtMostFourTurnsOfEachReadyLane(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const others = 100
 		started, waited := 0, -1
@@ -217,7 +222,7 @@ func TestLaneThatGrowsWaitsForFourTurnsOfEachLaneThatIsReadyThenAtMost(t *testin
 			submit(t, q)
 			time.Sleep(5 * time.Millisecond)
 		}
-		add("first", 1) // keeps the only worker until all the rest is there
+		add("first", 1) // occupies the only worker until all other items are submitted
 		add("hot", 1000)
 		add("older", 2)
 		add("grows", 1)
@@ -310,7 +315,7 @@ func simulate(t *testing.T, next scheduler[zipfItem], window int, plan []string)
 		mu.Unlock()
 		submit(t, q)
 	}
-	for range window { // all have left
+	for range window { // wait until all items have left
 		room <- struct{}{}
 	}
 	r.took = time.Since(start)

@@ -5,12 +5,14 @@ import (
 	"sync/atomic"
 )
 
-// slowLength is how many items make a lane slow.
+// slowLength is the number of waiting items that makes a lane slow.
 const slowLength = 32
 
-// slowLanes counts the slow lanes, those that are or were parked or had many items, by a part of their hashes: so that
-// who submits can ask for each item, without a lock, whether it is about to wait long. Written with Executor.mu held,
-// read without it. A set of their keys would be exact, and would cost a lock and a look-up for each item.
+// slowLanes counts the slow lanes by a part of their hash. A lane is slow from the first time it is parked or has
+// slowLength items until it ends. The submitting goroutine can so ask for each item, without a lock, whether it is
+// likely to wait long. A set of keys would be exact, but cost a lock and a look-up for each item.
+//
+// Written with Executor.mu held, read without it.
 type slowLanes struct {
 	lanes  atomic.Int64
 	byHash [4096]atomic.Int32
@@ -18,13 +20,13 @@ type slowLanes struct {
 
 func (s *slowLanes) of(hash uint32) *atomic.Int32 { return &s.byHash[hash%uint32(len(s.byHash))] }
 
-// isSlow tells whether a lane with this hash may be slow.
+// isSlow reports whether a lane with this hash may be slow.
 func (e *Executor[T]) isSlow(hash uint32) bool {
 	return e.slow.lanes.Load() > 0 && e.slow.of(hash).Load() > 0
 }
 
-// slowLocked makes a lane slow, until it is gone. Its key becomes a copy of its own: as a piece of a message it would
-// keep alive what the message was read into.
+// slowLocked marks a lane as slow until it ends. It copies the key: as a part of a message it would keep the message's
+// whole buffer in memory.
 func (e *Executor[T]) slowLocked(l *lane[T]) {
 	if l.has(flagSlow | flagUnordered) {
 		return
@@ -35,7 +37,7 @@ func (e *Executor[T]) slowLocked(l *lane[T]) {
 	e.slow.of(l.hash).Add(1)
 }
 
-// quickLocked takes a slow lane that goes out of the count.
+// quickLocked removes a slow lane from the count when the lane ends.
 func (e *Executor[T]) quickLocked(l *lane[T]) {
 	e.slow.lanes.Add(-1)
 	e.slow.of(l.hash).Add(-1)

@@ -5,31 +5,36 @@ import (
 	"time"
 )
 
-// Lane is a lane as [Queue.Lanes] found it.
+// Lane describes a lane, as [Queue.Lanes] passes it to visit.
 type Lane[T any] struct {
 	Key       string
-	Unordered bool // the lane of one item without a key, or of a barrier
+	Unordered bool // lane of one item without a key, or of a barrier
 	Barrier   bool
-	Len       int // items, the running turn's of this epoch included
+	Len       int // items, with those of a running turn of this epoch
 	State     State
-	Since     time.Time // running: its claim began; waiting: its turn returned; ready: it got ready (to the millisecond); held: it was parked; else zero
-	Note      uint8     // waiting: that of its token
-	Until     time.Time // parked for a time: its end; else zero
-	Held      bool      // parked until Resume
 
-	// Head is a copy of its oldest item, which of a running or waiting lane may be of the earlier epoch; of a running lane it
-	// is what Config.Peek says. Zero where there is none to be had.
+	// Since is when the state began: for a running lane its claim, for a waiting lane the return of its turn. Of a ready
+	// or held lane it is known to the millisecond; of a lane parked for a time it is zero.
+	Since time.Time
+
+	Note  uint8     // Token.Note of a waiting lane
+	Until time.Time // when a lane parked for a time becomes ready; else zero
+	Held  bool      // parked until Resume or ResumeHeld
+
+	// Head is a copy of the lane's oldest item, zero if there is none. For a running lane it has what Config.Peek
+	// copies. For a running or waiting lane the item may be of the earlier epoch.
 	Head T
 
-	// EarlierEpoch: a turn of an earlier epoch still runs or waits, and the lane waits for it.
+	// EarlierEpoch reports that a turn of an earlier epoch still runs or waits for Complete; the lane waits for it.
 	EarlierEpoch bool
 }
 
-// Lanes calls visit for each lane of the queue's id that has items or runs, those of a later epoch too, until visit says
-// false. Lanes are copied some
-// at a time under the lock and visited with none held: each as it was at a moment during the call, those that exist
-// throughout exactly once. Items behind a barrier have no lane yet. It may take long with very many lanes; it never holds
-// up workers for longer than it takes to copy some hundred.
+// Lanes calls visit for each lane of the queue's id, until visit returns false. It includes lanes of a later epoch, and
+// lanes without items whose turn still runs. Items behind a barrier have no lane yet.
+//
+// Lanes copies some hundred lanes at a time under the lock and calls visit with no lock held, so it delays workers only
+// briefly even if there are very many lanes. Each lane is described at some moment during the call. A lane that exists
+// throughout the call is visited exactly once.
 func (q *Queue[T]) Lanes(visit func(Lane[T]) bool) {
 	var copies []Lane[T]
 	more := true
@@ -47,7 +52,8 @@ func (q *Queue[T]) Lanes(visit func(Lane[T]) bool) {
 	})
 }
 
-// pieces calls locked for each lane with the lock held, and between some hundred of them, with no lock held, between.
+// pieces calls locked for each lane with the lock held. After each some hundred lanes it calls between with no lock
+// held, and stops if between returns false.
 func (q *Queue[T]) pieces(locked func(*lane[T]), between func() bool) {
 	e := q.e
 	e.mu.Lock()
@@ -99,7 +105,7 @@ func (e *Executor[T]) describeLocked(l *lane[T]) Lane[T] {
 	n := l.head()
 	if m := n.multi; m != nil {
 		if n = m.node; n == nil {
-			return x // Fence has dropped it
+			return x // Fence has dropped the item
 		}
 		if m.parked && m.lanes[0].has(flagTimed) {
 			x.Until = e.base.Add(time.Duration(e.heap[m.lanes[0].at].until))
@@ -137,7 +143,7 @@ func (en *entry[T]) runs(l *lane[T]) bool {
 	return slices.Contains(en.first.multi.lanes, l)
 }
 
-// sinceLocked turns the milliseconds a lane remembers into a time.
+// sinceLocked converts the ms stored for a lane to a time.
 func (e *Executor[T]) sinceLocked(at uint32) time.Time {
 	now := e.now()
 	return e.base.Add(time.Duration(now) - time.Duration(milli(now)-at)*time.Millisecond)

@@ -14,22 +14,27 @@ import (
 	"time"
 )
 
-// A round of the stress is an executor with three queues of 400 keys, opened and fenced again and again while turns end in
-// every way there is or wait for Complete, which comes before they return or after, workers come and go, and others look on
-// and resume. It checks order, one turn of a key at a time, barriers, one end for each item, the sums of Counts, that no
-// worker sleeps beside work that nobody comes for, and that no token is left behind. What
-// each goroutine decides follows from the round's seed; how they meet does not, in real time.
+// A round of the stress test is an executor with three queues of 400 keys, opened and fenced again and again. Meanwhile
+// turns end in every possible way or wait for Complete, which comes before or after they return. The number of workers
+// changes, and other goroutines read snapshots and resume lanes. A round checks:
+//
+//   - order, one turn of a key at a time, and barriers;
+//   - exactly one Finish or drop for each item, and the sums of Counts;
+//   - that no worker sleeps while work is ready and nobody is due to claim it;
+//   - that no token is left.
+//
+// The round's seed decides what each goroutine does. In real time it does not decide how they interleave.
 //
 //	KEYSTRAND_STRESS_SEED=17 KEYSTRAND_STRESS_ROUNDS=1000 go test -race -timeout 0 -run TestStress -v ./keyed
 //
-// Rounds have seeds one after the other, from the given one on. Without it the first is new each time.
+// Rounds use consecutive seeds, from the given one on. Without it the first seed is random.
 const (
 	stressQueues = 3
 	stressKeys   = 400
-	stressStall  = 60 * time.Second // without any progress: say why, and end
+	stressStall  = 60 * time.Second // without progress, print the state and exit
 )
 
-// Real threads, real time.
+// Runs on real threads in real time.
 func TestStress(t *testing.T) { // I1, I2, I7, I9, I10
 	stressRounds(t, 10, func(seed uint64) {
 		s := newStress(t, seed)
@@ -40,7 +45,7 @@ func TestStress(t *testing.T) { // I1, I2, I7, I9, I10
 	})
 }
 
-// Virtual time: a hang has no clock to hide behind.
+// In virtual time a hang is a deadlock, which synctest reports.
 func TestStressInVirtualTime(t *testing.T) {
 	stressRounds(t, 10, func(seed uint64) {
 		synctest.Test(t, func(t *testing.T) {
@@ -83,20 +88,20 @@ type stress struct {
 	seed    uint64
 	e       *Executor[*stressed]
 	ids     [stressQueues]stressID
-	steps   atomic.Int64 // any progress
+	steps   atomic.Int64 // counts any progress
 	epochs  int
-	virtual bool           // time costs nothing but what was slept
-	abrupt  bool           // Close comes while the last epochs are at work
-	rest    sync.WaitGroup // what nobody waited for before
+	virtual bool           // time passes only in sleeps
+	abrupt  bool           // Close is called while the last epochs run
+	rest    sync.WaitGroup // waits that outlive their epoch
 	waits   stressWaits
 }
 
-// stressID is a queue id. Its marks outlive epochs (I2).
+// stressID is a queue id. Its marks of running lanes outlive epochs (I2).
 type stressID struct {
 	number  int
 	running [stressKeys]atomic.Int32
 	turns   atomic.Int32
-	alone   atomic.Bool // a barrier runs
+	alone   atomic.Bool // set while a barrier runs
 
 	mu    sync.Mutex
 	epoch *stressEpoch // the newest
@@ -106,22 +111,22 @@ type stressEpoch struct {
 	id        *stressID
 	number    int
 	q         *Queue[*stressed]
-	over      atomic.Bool // Fence and Wait have returned
+	over      atomic.Bool // set when Fence and Wait have returned
 	submitted atomic.Int64
 	finished  atomic.Int64
 	dropped   atomic.Int64
 	barriers  atomic.Int64             // finished
-	next      [stressKeys]atomic.Int64 // place of the first unfinished item of each lane
+	next      [stressKeys]atomic.Int64 // by lane: place of the first unfinished item
 }
 
-// stressed is an item. Of the executor it sees the pointer only, so that it can be asked after it has left.
+// stressed is an item. The executor has only a pointer to it, so the test can read it after it has left.
 type stressed struct {
 	epoch    *stressEpoch
-	number   int64 // in its epoch
+	number   int64 // position in its epoch
 	barrier  bool
-	barriers int64 // before it
+	barriers int64 // barriers submitted before it
 	keys     []int
-	places   []int64 // in each of its lanes
+	places   []int64 // position in each of its lanes
 	turns    atomic.Int32
 	ended    atomic.Int32
 }
@@ -152,7 +157,7 @@ func newStress(t *testing.T, seed uint64) *stress {
 
 func (s *stress) rand(stream uint64) *rand.Rand { return rand.New(rand.NewPCG(s.seed, stream)) }
 
-// roll is 0 to 999, the same for the same item, turn and question.
+// roll returns 0 to 999, always the same for the same item, turn and question.
 func (s *stress) roll(x *stressed, question uint64) int {
 	h := s.seed
 	for _, v := range []uint64{uint64(x.epoch.id.number), uint64(x.epoch.number), uint64(x.number), uint64(x.turns.Load()), question} {
@@ -177,9 +182,9 @@ func (s *stress) run() {
 	}
 	queues.Wait()
 	begun := time.Now()
-	closeExecutor(s.t, s.e) // at once: workers may still be on their way home
+	closeExecutor(s.t, s.e) // at once: workers may not have become idle yet
 	if d := time.Since(begun); s.virtual && d > time.Second {
-		s.t.Errorf("Close took %v: nothing takes so long", d)
+		s.t.Errorf("Close took %v, longer than any turn", d)
 	}
 	close(stop)
 	others.Wait()
@@ -188,7 +193,7 @@ func (s *stress) run() {
 		s.check(s.ids[i].newest())
 	}
 	if st := s.e.Stats(); s.e.live != 0 || st.Started != 0 || st.Running != 0 || st.ReadyLanes != 0 || st.ParkedLanes != 0 || st.Waits != 0 {
-		s.t.Errorf("I10: after Close %d goroutines live: %+v", s.e.live, st)
+		s.t.Errorf("I10: %d goroutines are left after Close: %+v", s.e.live, st)
 	}
 }
 
@@ -198,7 +203,7 @@ func (id *stressID) newest() *stressEpoch {
 	return id.epoch
 }
 
-// epoch opens a queue, and sees it fenced at any moment, or all of it done.
+// epoch opens a queue and either fences it at a random moment or waits until all its items are done.
 func (s *stress) epoch(id *stressID, n int) {
 	rnd := s.rand(uint64(id.number)<<32 | uint64(n)<<8 | 1)
 	ep := &stressEpoch{id: id, number: n}
@@ -220,23 +225,23 @@ func (s *stress) epoch(id *stressID, n int) {
 			time.Sleep(200 * time.Microsecond) // real time: the turns end when they do
 		}
 	} else {
-		time.Sleep(time.Duration(rnd.IntN(8000)) * time.Microsecond) // real time: anywhere in the work
+		time.Sleep(time.Duration(rnd.IntN(8000)) * time.Microsecond) // real time: a random moment of the work
 	}
 	if last && s.abrupt {
 		ends := rnd.IntN(2000)
 		s.rest.Go(func() {
-			time.Sleep(time.Duration(ends) * time.Microsecond) // real time: Close meets it, or comes first
+			time.Sleep(time.Duration(ends) * time.Microsecond) // real time: during Close, or before it
 			ep.q.Fence(s.drop)
 			submitter.Wait()
 		})
 		return
 	}
 	if last && rnd.IntN(2) == 0 {
-		return // all is done, and Close is to fence it
+		return // all items are done; Close fences the queue
 	}
 	ep.q.Fence(s.drop)
 	s.steps.Add(1)
-	if rnd.IntN(3) == 0 { // the next epoch meets turns of this one
+	if rnd.IntN(3) == 0 { // the next epoch opens while turns of this one run
 		s.rest.Go(func() { submitter.Wait() })
 		return
 	}
@@ -248,17 +253,17 @@ func (s *stress) epoch(id *stressID, n int) {
 	s.check(ep)
 }
 
-// check looks at an epoch that is over.
+// check checks an epoch that has ended.
 func (s *stress) check(ep *stressEpoch) {
 	c := ep.q.Counts()
 	if c.Submitted != c.Finished+c.Dropped || c.Running+c.Waiting+c.Ready+c.Parked != 0 {
 		s.t.Errorf("I9: %+v", c)
 	}
 	if c.Finished != ep.finished.Load() || c.Submitted != ep.submitted.Load() {
-		s.t.Errorf("I9: %d were submitted, %d finished: %+v", ep.submitted.Load(), ep.finished.Load(), c)
+		s.t.Errorf("I9: %d items submitted, %d finished, but Counts = %+v", ep.submitted.Load(), ep.finished.Load(), c)
 	}
-	if d := ep.dropped.Load(); d != c.Dropped && !s.abrupt { // Close tells nobody
-		s.t.Errorf("I9: %d were dropped: %+v", d, c)
+	if d := ep.dropped.Load(); d != c.Dropped && !s.abrupt { // Close drops without a callback
+		s.t.Errorf("I9: %d items dropped, but Counts = %+v", d, c)
 	}
 }
 
@@ -286,7 +291,7 @@ func (s *stress) submit(ep *stressEpoch, batches int, rnd *rand.Rand) {
 					if rnd.IntN(3) > 0 {
 						x.keys[i] = rnd.IntN(stressKeys)
 					} else {
-						x.keys[i] = rnd.IntN(8) // hot ones
+						x.keys[i] = rnd.IntN(8) // hot keys
 					}
 				}
 				s.add(b, x, &places)
@@ -307,12 +312,12 @@ func (s *stress) submit(ep *stressEpoch, batches int, rnd *rand.Rand) {
 			return
 		}
 		if number > 20_000 || rnd.IntN(4) == 0 {
-			time.Sleep(time.Duration(rnd.IntN(2000)) * time.Microsecond) // real time: others get to their work
+			time.Sleep(time.Duration(rnd.IntN(2000)) * time.Microsecond) // real time: lets the others run
 		}
 	}
 }
 
-// add adds an item to its lanes, of which some may be named twice.
+// add adds an item to its lanes. Some may be named twice.
 func (s *stress) add(b *Batch[*stressed], x *stressed, places *[stressKeys]int64) {
 	names := make([]string, len(x.keys))
 	for i, k := range x.keys {
@@ -338,19 +343,19 @@ func (s *stress) turn(turn *Turn[*stressed]) Result {
 	ep, _ := turn.Queue.Data().(*stressEpoch)
 	id, x := ep.id, *turn.Items[0]
 	if ep.over.Load() {
-		s.t.Error("I7: a turn starts after Fence and Wait")
+		s.t.Error("I7: a turn started after Fence and Wait")
 	}
 	for i, p := range turn.Items {
 		s.mayStart(ep, *p, int64(i), len(turn.Items))
 	}
 	for _, k := range x.keys {
 		if id.running[k].Add(1) != 1 {
-			s.t.Errorf("I2: two turns of lane %d run at once", k)
+			s.t.Errorf("I2: two turns of lane %d run concurrently", k)
 		}
 	}
 	others := id.turns.Add(1) - 1
 	if others > 0 && x.barrier || id.alone.Load() {
-		s.t.Errorf("a barrier does not run alone: barrier %v, %d others", x.barrier, others)
+		s.t.Errorf("a turn runs beside a barrier: barrier %v, %d others", x.barrier, others)
 	}
 	if x.barrier {
 		id.alone.Store(true)
@@ -364,7 +369,7 @@ func (s *stress) turn(turn *Turn[*stressed]) Result {
 			id.running[k].Add(-1)
 		}
 	}
-	defer func() { // a turn that ends its goroutine comes here too
+	defer func() { // a turn that calls Goexit comes here too
 		for _, p := range turn.Items {
 			(*p).turns.Add(1)
 		}
@@ -378,17 +383,17 @@ func (s *stress) turn(turn *Turn[*stressed]) Result {
 	return s.outcome(x, len(turn.Items))
 }
 
-// mayStart checks that all that an item must wait for has been told as finished.
+// mayStart checks that Finish was called for everything that the item must wait for.
 func (s *stress) mayStart(ep *stressEpoch, x *stressed, ahead int64, items int) {
 	if x.epoch != ep || x.ended.Load() != 0 {
-		s.t.Errorf("item %d of epoch %d runs in epoch %d, ended %d times", x.number, x.epoch.number, ep.number, x.ended.Load())
+		s.t.Errorf("item %d of epoch %d runs in epoch %d after %d ends", x.number, x.epoch.number, ep.number, x.ended.Load())
 	}
 	if items > 1 && len(x.keys) != 1 {
-		s.t.Errorf("an item of %d lanes runs in a turn of %d", len(x.keys), items)
+		s.t.Errorf("an item of %d lanes runs in a turn of %d items, want 1", len(x.keys), items)
 	}
 	for i, k := range x.keys {
 		if n := ep.next[k].Load(); x.places[i] != n+ahead {
-			s.t.Errorf("I1: item %d of lane %d runs when %d are finished, and %d before it in its turn", x.places[i], k, n, ahead)
+			s.t.Errorf("I1: item %d of lane %d runs when %d are finished and %d precede it in its turn", x.places[i], k, n, ahead)
 		}
 	}
 	if n := ep.barriers.Load(); n < x.barriers {
@@ -401,7 +406,7 @@ func (s *stress) mayStart(ep *stressEpoch, x *stressed, ahead int64, items int) 
 
 func (s *stress) outcome(x *stressed, items int) (r Result) {
 	defer func() {
-		if recover() != nil { // as whoever writes Run does
+		if recover() != nil { // as a Run that recovers panics does
 			r = Result{Next: Singly(items), Hold: s.roll(x, 2)%2 == 0}
 		}
 	}()
@@ -425,13 +430,13 @@ func (s *stress) outcome(x *stressed, items int) (r Result) {
 	case p < 70:
 		panic("a bug of the handler's")
 	case p < 80:
-		r = Result{} // once more
+		r = Result{} // run it again
 	case p < 90:
 		r = Result{Done: items / 2, Next: Singly(items)}
 	case p < 100:
-		time.Sleep(time.Duration(s.roll(x, 5)*3) * time.Microsecond) // real time: a turn that takes long
+		time.Sleep(time.Duration(s.roll(x, 5)*3) * time.Microsecond) // real time: a long turn
 	case p < 103:
-		time.Sleep(time.Duration(s.roll(x, 5)*20) * time.Microsecond) // real time: and longer
+		time.Sleep(time.Duration(s.roll(x, 5)*20) * time.Microsecond) // real time: a longer turn
 	}
 	return r
 }
@@ -460,7 +465,7 @@ func (s *stress) finish(q *Queue[*stressed], items []**stressed) {
 		s.end(ep, x)
 		for i, k := range x.keys {
 			if !ep.next[k].CompareAndSwap(x.places[i], x.places[i]+1) {
-				s.t.Errorf("item %d of lane %d finishes when %d before it have", x.places[i], k, ep.next[k].Load())
+				s.t.Errorf("item %d of lane %d finished after %d items of the lane", x.places[i], k, ep.next[k].Load())
 			}
 		}
 		if x.barrier {
@@ -483,7 +488,7 @@ func (s *stress) drop(p **stressed) {
 
 func (s *stress) end(ep *stressEpoch, x *stressed) {
 	if n := x.ended.Add(1); n != 1 || x.epoch != ep {
-		s.t.Errorf("item %d ends %d times", x.number, n)
+		s.t.Errorf("item %d ended %d times, want 1", x.number, n)
 	}
 }
 
@@ -493,11 +498,11 @@ func (s *stress) setWorkers(stop chan struct{}) {
 		if err := s.e.SetWorkers(1 + rnd.IntN(12)); err != nil {
 			s.t.Error(err)
 		}
-		time.Sleep(time.Duration(rnd.IntN(3000)) * time.Microsecond) // real time: the others get to their work
+		time.Sleep(time.Duration(rnd.IntN(3000)) * time.Microsecond) // real time: lets the others run
 	}
 }
 
-// lookOn resumes lanes of one queue and looks at it, and at the executor.
+// lookOn resumes lanes of one queue and reads its snapshot and the executor's Stats.
 func (s *stress) lookOn(number int, stop chan struct{}) {
 	rnd := s.rand(4 + uint64(number))
 	for !stopped(stop) {
@@ -523,7 +528,7 @@ func (s *stress) lookOn(number int, stop chan struct{}) {
 				}
 			}
 		}
-		time.Sleep(time.Duration(rnd.IntN(1000)) * time.Microsecond) // real time: the others get to their work
+		time.Sleep(time.Duration(rnd.IntN(1000)) * time.Microsecond) // real time: lets the others run
 	}
 }
 
@@ -533,7 +538,7 @@ func (s *stress) visit(ep *stressEpoch, most int) {
 			s.t.Errorf("%+v", l)
 		}
 		if l.Head != nil && !l.Unordered && l.Head.epoch.id != ep.id {
-			s.t.Errorf("the head of lane %s is of another queue", l.Key)
+			s.t.Errorf("the head of lane %s belongs to another queue", l.Key)
 		}
 		most--
 		return most > 0
@@ -549,8 +554,8 @@ func stopped(stop chan struct{}) bool {
 	}
 }
 
-// oweNothing checks that whenever the lock is free and there is work, somebody comes for it: a worker that is on its way
-// or has no claim now, the last of as many as there may be, or the clock. Else a wake-up was lost, and only luck helps.
+// oweNothing checks, whenever the lock is free, that ready work has somebody due to claim it: a worker that is waking
+// or between claims, a busy worker when the limit is reached, or the clock. Otherwise a wake-up was lost.
 func (s *stress) oweNothing() {
 	e := s.e
 	e.mu.Lock()
@@ -562,11 +567,11 @@ func (s *stress) oweNothing() {
 	case !work, full, e.waking > 0, e.awake > e.running:
 	case short && e.clockOn && e.clockAt <= e.now()+tick:
 	default:
-		s.t.Errorf("nobody comes for %d ready lanes and %d gates: %s", e.ready.len(), len(e.gated), s.describeLocked())
+		s.t.Errorf("lost wake-up for %d ready lanes and %d gates: %s", e.ready.len(), len(e.gated), s.describeLocked())
 	}
 }
 
-// guard ends the process when nothing happens for long, and says all there is to say.
+// guard prints the state and ends the process when there is no progress for stressStall.
 func (s *stress) guard(stop chan struct{}) {
 	for last := int64(-1); ; {
 		select {

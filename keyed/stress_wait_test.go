@@ -1,4 +1,4 @@
-// Virtual time: the stress that has these waits is in stress_test.go.
+// Virtual time: the bubble is in stress_test.go.
 package keyed
 
 import (
@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// stressWaits are tokens that are to be completed together.
+// stressWaits collects tokens to complete together.
 type stressWaits struct {
 	mu     sync.Mutex
 	tokens []*stressWait // guarded by mu
 }
 
-// stressWait is the wait of one turn. Its marks are taken off when Run has returned and Complete comes, whichever is later,
-// and before the executor can know of both.
+// stressWait is the wait of one turn. Its marks are removed when Run has returned and Complete is about to be called,
+// whichever is later. The executor cannot know of both before that.
 type stressWait struct {
 	token   Token[*stressed]
 	result  Result
@@ -29,8 +29,8 @@ func (w *stressWait) over() {
 	}
 }
 
-// await makes a turn wait for a token, and sees that this is completed: in Run, or by another goroutine at once, later, or
-// with others. It returns what is to be called when Run returns.
+// await makes a turn wait for a token, and arranges its completion: in Run, or by another goroutine at once, later, or
+// together with others. It returns a function to call when Run returns.
 func (s *stress) await(turn *Turn[*stressed], x *stressed, p int, end func()) func() {
 	w := &stressWait{end: end}
 	w.pending.Store(2)
@@ -45,7 +45,7 @@ func (s *stress) await(turn *Turn[*stressed], x *stressed, p int, end func()) fu
 	case p < 110:
 		takes := time.Duration(s.roll(x, 13)*3) * time.Microsecond
 		s.rest.Go(func() {
-			time.Sleep(takes) // real time: what is waited for takes long
+			time.Sleep(takes) // real time: a long operation
 			s.complete(w)
 		})
 	default:
@@ -87,7 +87,7 @@ func (s *stress) complete(waits ...*stressWait) {
 	s.steps.Add(1)
 }
 
-// completeBatches completes what has gathered, again and again.
+// completeBatches repeatedly completes the collected tokens.
 func (s *stress) completeBatches(stop chan struct{}) {
 	rnd := s.rand(100)
 	for last := false; !last; {
@@ -99,6 +99,6 @@ func (s *stress) completeBatches(stop chan struct{}) {
 		if len(waits) > 0 {
 			s.complete(waits...)
 		}
-		time.Sleep(time.Duration(rnd.IntN(1000)) * time.Microsecond) // real time: more gather
+		time.Sleep(time.Duration(rnd.IntN(1000)) * time.Microsecond) // real time: lets tokens collect
 	}
 }

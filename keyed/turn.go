@@ -5,58 +5,64 @@ import (
 	"time"
 )
 
-// Turn is one call of [Config.Run]: a prefix of one lane.
+// Turn is the argument of one call of [Config.Run]: the first items of one lane.
 //
-// The Turn and its slice belong to the worker and are valid until Run returned; the items themselves keep their
-// address and their content until they have left their lane, however often they are parked and run again.
+// The Turn and its slice belong to the worker and are valid until Run returns. An item keeps its address and its
+// content until it leaves its lane, however often it is parked and run again.
 type Turn[T any] struct {
-	// Queue is the epoch its items were submitted to.
+	// Queue is the epoch that the items were submitted to.
 	Queue *Queue[T]
 
-	// Items are the turn's items, oldest first; at least one, at most Config.MaxTurn.
+	// Items holds the turn's items, oldest first: at least one, at most Config.MaxTurn.
 	Items []*T
 
-	// Await, if Run sets it, makes the lane wait: what Result.Done says leaves, and the rest stays until
-	// [Executor.Complete]; Park, Hold and Together of the turn's own Result are ignored. Without items left in the lane it
-	// has no effect, and the token must not be completed.
+	// Await, if Run sets it, makes the lane wait for [Executor.Complete]. The items that Result.Done counts leave at
+	// once; the others stay until Complete. The Result's Park, Hold and Together are then ignored. If no item stays in
+	// the lane, Await has no effect, and the token must not be completed.
 	Await *Token[T]
 
-	// Scratch is the worker's own: what a turn leaves there its next turn finds. It is never shared.
+	// Scratch keeps a value of the worker from one of its turns to the next. No two turns use it at the same time.
 	Scratch *any
 
 	entry *entry[T]
-	names []string // what Lanes has returned last
+	names []string // backing array of the slice that Lanes returns
 }
 
-// Result is what a turn came to. It has four fields of 32 bytes at most, so that it travels in registers. The zero Result runs the same items again as soon as the lane is next.
+// Result is the outcome of a turn. The zero Result runs the same items again as soon as the lane is next. It has four
+// fields, 32 bytes at most, so that it is passed in registers.
 type Result struct {
-	// Done is how many of the turn's items leave the lane, counted from the first. The others stay, in their place.
+	// Done is how many of the turn's items leave the lane, counted from the first. The others keep their place.
 	Done int
 
-	// Park makes the lane wait so long before its next turn, holding no worker. A lane that has become empty is gone
-	// and waits for nothing.
+	// Park delays the lane's next turn by this duration, without a worker. It has no effect if the lane has become
+	// empty.
 	Park time.Duration
 
-	// Hold makes the lane wait until Resume or ResumeHeld; with Park, no longer than that.
+	// Hold makes the lane wait until Resume or ResumeHeld; with Park, at most that long.
 	Hold bool
 
-	// Next says how the lane's next items run. Default: as many in a turn as are there, at most Config.MaxTurn.
+	// Next says how the lane's next items are split into turns. Default: as many in a turn as are there, at most
+	// Config.MaxTurn.
 	Next Next
 }
 
-// Next is how the next items of a lane run: [Singly] or [Together]. A number that is not used up stays, if it is larger.
+// Next says how a lane's next items are split into turns. If an earlier number is not used up, the larger of the two
+// applies.
 type Next int32
 
-// Singly makes the next n items run one a turn: for a batch that failed without naming a culprit, up to its old end.
+// Singly runs the next n items one a turn. Use it after a batch failed without naming a culprit, with n up to the end
+// of that batch.
 func Singly(n int) Next { return Next(min(max(n, 0), math.MaxUint16)) }
 
-// Together makes the next n items the next turn, even if more wait by then: for a batch that is to be run as it was, after
-// Park or Hold.
+// Together runs the next n items as one turn, even if more wait by then. Use it with Park or Hold to run a batch again
+// unchanged.
 func Together(n int) Next { return -Singly(n) }
 
-// Lanes returns the names of the lanes that the turn runs for: one, several for an item of several lanes, none for an
-// unordered item or a barrier; and whether it is a barrier. It takes the executor's lock for a moment: few turns need their
-// names. It is for the Run and the Exited of the turn; the names belong to the worker as Items do.
+// Lanes returns the names of the turn's lanes and reports whether its item is a barrier. There is one name for an
+// ordinary item, several for an item of several lanes, and none for an unordered item or a barrier.
+//
+// Lanes may be called only from Run and Exited. The names are valid as long as Items is. Lanes locks the executor for a
+// moment, so call it only when the names are needed.
 func (t *Turn[T]) Lanes() (names []string, isBarrier bool) {
 	e, l := t.Queue.e, t.entry.lane
 	t.names = t.names[:0]
@@ -71,7 +77,7 @@ func (t *Turn[T]) Lanes() (names []string, isBarrier bool) {
 	return t.names, l.has(flagBarrier)
 }
 
-// forget keeps nothing of the last turn alive while its worker sleeps.
+// forget drops the references to the last turn, so that a sleeping worker keeps none of it in memory.
 func (t *Turn[T]) forget() {
 	clear(t.names[:cap(t.names)])
 	t.Queue, t.Await, t.entry = nil, nil, nil

@@ -5,27 +5,27 @@ import (
 	"slices"
 )
 
-// Token is one wait of a lane for something that happens outside its turn, such as a write to a store. Run sets it as
-// [Turn.Await] and returns: the lane then waits and holds no worker, no goroutine and no timer. Whoever finishes what it
-// waits for sets Result and calls [Executor.Complete].
+// Token makes a lane wait for something outside its turn, such as a write to a store. Run sets it as [Turn.Await] and
+// returns. The lane then waits without a worker, a goroutine or a timer. To end the wait, set Result and call
+// [Executor.Complete].
 //
-// A Token is used once. It belongs inside the value that describes the wait, so that waiting allocates nothing; it must
-// not be copied after Run has returned.
+// A Token is used once. Embed it in the value that describes the operation, so that waiting allocates nothing. Do not
+// copy it after Run has returned.
 type Token[T any] struct {
-	// Items is how many items wait, counted from the first that the turn leaves in its lane. Those behind them go back to
-	// the lane. 0 means all. Set it before Run returns.
+	// Items is how many items wait, counted from the first that the turn leaves in its lane. The others go back to the
+	// lane. 0 means all. Set it before Run returns.
 	Items int
 
-	// Note is the caller's own. [Queue.Lanes] shows it, to say what a lane waits for. Set it before Run returns.
+	// Note is for the caller's use: [Queue.Lanes] reports it. Set it before Run returns.
 	Note uint8
 
-	// Result is what the wait comes to, as if a turn of the items that wait had returned it. Set it before Complete.
+	// Result is the outcome of the wait, as if a turn of the waiting items had returned it. Set it before Complete.
 	Result Result
 
-	state tokenState // guarded by Executor.mu, as are the next three
-	index uint32     // in Executor.waits
+	state tokenState // guarded by Executor.mu, as are the next three fields
+	index uint32     // place in Executor.waits
 	since int64
-	entry entry[T] // the items that wait, and their lane
+	entry entry[T] // the waiting items and their lane
 }
 
 type tokenState uint8
@@ -34,16 +34,17 @@ const (
 	tokenNew     tokenState = iota
 	tokenEarly              // Complete was called before Run returned
 	tokenWaiting            // Run has returned
-	tokenOver               // both
+	tokenOver               // Complete was called and Run has returned
 )
 
-// Complete ends the waits of the tokens: Finish is called for the items that their results let leave, then their lanes go
-// on. It may come before the Run that set a token has returned; then the return of Run does the same. After a fence,
-// items that do not leave are dropped, and no turn of them starts.
+// Complete ends the waits of the tokens. It calls Finish for the items that leave by the tokens' Results; then their
+// lanes go on. After a fence it drops the items that do not leave, and starts no turn of them.
 //
-// Complete is safe to call from any goroutine and calls Finish, and the fence's drop, from this one. It takes the
-// executor's lock a fixed number of times, however many tokens there are. A token must be completed exactly once: the
-// error counts those that were completed before, which nothing is done for.
+// Complete may be called before the Run that set a token has returned; the return of Run then ends the wait.
+//
+// Complete is safe to call from any goroutine. It calls Finish and the fence's drop on its caller's goroutine. It locks
+// the executor a fixed number of times, for any number of tokens. Each token must be completed exactly once: Complete
+// ignores tokens that were completed before and returns an error with their number.
 func (e *Executor[T]) Complete(tokens ...*Token[T]) error {
 	e.mu.Lock()
 	f := e.flushLocked()
@@ -61,12 +62,12 @@ func (e *Executor[T]) Complete(tokens ...*Token[T]) error {
 	e.unlock()
 	e.endWaits(f)
 	if again > 0 {
-		return fmt.Errorf("keyed: complete: %d of %d tokens were completed before", again, len(tokens))
+		return fmt.Errorf("keyed: complete: %d of %d tokens were already completed; complete each token once", again, len(tokens))
 	}
 	return nil
 }
 
-// overLocked returns what Result makes of the turn that waits.
+// overLocked ends the token's wait and returns its turn with Result applied.
 func (t *Token[T]) overLocked() entry[T] {
 	t.state = tokenOver
 	en := t.entry
@@ -74,7 +75,7 @@ func (t *Token[T]) overLocked() entry[T] {
 	return en
 }
 
-// endWaits finishes and releases f.own, with no lock held, and gives f back.
+// endWaits finishes and releases the turns in f.own and returns f to the pool. The caller holds no lock.
 func (e *Executor[T]) endWaits(f *flush[T]) {
 	own := f.own
 	if len(own) > 0 {
@@ -84,14 +85,14 @@ func (e *Executor[T]) endWaits(f *flush[T]) {
 		e.mu.Lock()
 		e.settleLocked(f, now)
 		if len(e.gated) > 0 {
-			e.ungateLocked(now) // all workers may be busy for long
+			e.ungateLocked(now) // do it here, since all workers may be busy for long
 		}
 		e.wakeLocked()
 		e.unlock()
 		f.clean(e)
 	}
 	e.mu.Lock()
-	e.settleLocked(f, 0) // frees what clean has cleared
+	e.settleLocked(f, 0) // frees the nodes that clean has cleared
 	f.own = own[:0]
 	e.flushes.put(f)
 	e.unlock()
@@ -104,8 +105,8 @@ func (e *Executor[T]) flushLocked() *flush[T] {
 	return &flush[T]{}
 }
 
-// awaitLocked makes a lane wait for the token of the turn that has just returned. What the turn has finished leaves, and
-// what is behind the items that wait goes back to the lane.
+// awaitLocked makes a lane wait for the token of the turn that has just returned. Done items leave, and items behind
+// the waiting ones go back to the lane.
 func (e *Executor[T]) awaitLocked(en *entry[T], f *flush[T], now int64) {
 	t, q, l := en.token, en.queue, en.lane
 	rest := int(en.n - en.done)
@@ -147,7 +148,7 @@ func (e *Executor[T]) awaitLocked(en *entry[T], f *flush[T], now int64) {
 	t.state = tokenWaiting
 }
 
-// splitLocked cuts a chain of rest items behind the first held, and puts the end back into its lane.
+// splitLocked cuts a chain of rest items after the first held ones and puts the end back into its lane.
 func (e *Executor[T]) splitLocked(q *Queue[T], l *lane[T], first *node[T], held, rest int, f *flush[T]) {
 	last := first
 	for range held - 1 {
@@ -161,7 +162,7 @@ func (e *Executor[T]) splitLocked(q *Queue[T], l *lane[T], first *node[T], held,
 		return
 	}
 	q.dropped += int64(rest - held)
-	q.turns++ // ends when clean has dropped them
+	q.turns++ // counts until clean has dropped them
 	f.ended = append(f.ended, q)
 	for range rest - held {
 		next := behind.next
@@ -170,11 +171,11 @@ func (e *Executor[T]) splitLocked(q *Queue[T], l *lane[T], first *node[T], held,
 	}
 }
 
-// unwaitLocked ends a wait: its items count as running until they are released, a moment later.
+// unwaitLocked removes a token from the waits. Its items count as running until they are released, a moment later.
 func (e *Executor[T]) unwaitLocked(en *entry[T]) {
 	t := en.token
 	if t.entry.lane == nil {
-		panic("keyed: a Token was used for two turns")
+		panic("keyed: a Token was set for two turns; use a new one for each")
 	}
 	en.queue.waiting -= int(en.n)
 	en.queue.running += int(en.n)

@@ -8,14 +8,15 @@ import (
 	"github.com/keystrand/keystrand/keyed"
 )
 
-// waiting is an item that carries its token, beside about what a pipeline's item is.
+// waiting is an item with its token, of about the size of a pipeline's item.
 type waiting struct {
 	token   keyed.Token[waiting]
 	payload payload
 }
 
-// BenchmarkAwait runs turns that wait for Complete, over 10,000 keys with at most 20,000 items in flight, one op an item.
-// early: Complete comes before the turn returns. late: another goroutine completes at most so many tokens at once.
+// BenchmarkAwait runs turns that wait for Complete, over 10,000 keys with at most 20,000 items in flight; one op is one
+// item. early: Complete comes before the turn returns. late: another goroutine completes up to the given number of
+// tokens at once.
 //
 //	go test -run '^$' -bench BenchmarkAwait ./keyed
 func BenchmarkAwait(b *testing.B) {
@@ -25,7 +26,7 @@ func BenchmarkAwait(b *testing.B) {
 	}
 }
 
-// benchAwait completes tokens late, at most so many at once; 0: early, one by one.
+// benchAwait completes tokens late, at most batch at once, or early, one by one, if that is 0.
 func benchAwait(b *testing.B, size int) {
 	b.Helper()
 	room := newWindow(benchWindow)

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-func TestAwaitWithNothingLeftHasNoEffect(t *testing.T) {
+func TestAwaitHasNoEffectWhenNoItemStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, q := newWaits(t, 1, 2, func(t *Turn[string]) Result {
 			t.Await = &Token[string]{}
@@ -24,7 +24,7 @@ func TestAwaitWithNothingLeftHasNoEffect(t *testing.T) {
 	})
 }
 
-func TestTurnThatEndsItsGoroutineWaitsForItsToken(t *testing.T) {
+func TestTurnThatCallsGoexitWaitsForItsToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		token := &Token[string]{}
 		w, q := newWaits(t, 1, 1, func(t *Turn[string]) Result {
@@ -42,8 +42,8 @@ func TestTurnThatEndsItsGoroutineWaitsForItsToken(t *testing.T) {
 	})
 }
 
-// Complete holds no lock when it calls Finish and drop, and none is held when it is called from Run, Finish or drop.
-func TestCompleteMayBeCalledFromItsOwnCallbacks(t *testing.T) {
+// Complete holds no lock when it calls Finish and drop. It may be called from Run, Finish and drop.
+func TestCompleteMayBeCalledFromRunFinishAndDrop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tokens := map[string]*Token[string]{}
 		for _, name := range []string{"run", "from run", "from finish", "from drop"} {
@@ -65,7 +65,7 @@ func TestCompleteMayBeCalledFromItsOwnCallbacks(t *testing.T) {
 				name := *turn.Items[0]
 				turn.Await = tokens[name]
 				if name == "run" {
-					call("run") // of its own turn
+					call("run") // of the turn's own token
 					call("from run")
 				}
 				return Result{}
@@ -98,7 +98,7 @@ func TestCompleteMayBeCalledFromItsOwnCallbacks(t *testing.T) {
 		synctest.Wait()
 		dropping.Fence(func(x *string) {
 			if *x == "behind" {
-				call("waits") // of the queue that is being fenced
+				call("waits") // of a token of the queue that is being fenced
 				call("from drop")
 			}
 		})
@@ -108,14 +108,14 @@ func TestCompleteMayBeCalledFromItsOwnCallbacks(t *testing.T) {
 		}
 		closeExecutor(t, e)
 		if n := e.Stats().Waits; n != 0 {
-			t.Errorf("%d tokens are left behind", n)
+			t.Errorf("%d tokens still wait", n)
 		}
 	})
 }
 
 func TestCloseDoesNotWaitForLanesThatWait(t *testing.T) { // I10
 	synctest.Test(t, func(t *testing.T) {
-		const lanes = 2 * trimKeep // so many that there is memory to give back
+		const lanes = 2 * trimKeep // enough that the clock has memory to trim
 		byItem, tokens := map[string]*Token[string]{}, []*Token[string]{}
 		items := []string{}
 		for i := range lanes {
@@ -139,10 +139,10 @@ func TestCloseDoesNotWaitForLanesThatWait(t *testing.T) { // I10
 			t.Error(err)
 		}
 		if w.e.clockOn || w.e.live != 0 {
-			t.Errorf("Complete started a goroutine after Close had returned: %d", w.e.live)
+			t.Errorf("%d goroutines live after Complete, want none after Close", w.e.live)
 		}
 		if n := len(w.finished); n != lanes/2 || len(w.turns) != 0 {
-			t.Errorf("%d finished and %q started after Close", n, w.turns)
+			t.Errorf("after Close %d items finished and %q started", n, w.turns)
 		}
 		if c := q.Counts(); c.Finished != lanes/2 || c.Dropped != lanes/2+1 || c.Waiting != 0 {
 			t.Errorf("%+v", c)
@@ -151,12 +151,12 @@ func TestCloseDoesNotWaitForLanesThatWait(t *testing.T) { // I10
 			t.Errorf("Wait = %v, %+v", err, w.e.Stats())
 		}
 		if len(w.e.tables) != 0 {
-			t.Errorf("%d tables are left", len(w.e.tables))
+			t.Errorf("%d tables are left, want none", len(w.e.tables))
 		}
 	})
 }
 
-func TestLanesShowsWhatALaneWaitsFor(t *testing.T) {
+func TestLanesDescribesWaitingLanes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tokens := map[string]*Token[string]{"a": {Note: 7}, "kl": {Note: 9}}
 		one, two := tokens["a"], tokens["kl"]
@@ -186,22 +186,22 @@ func TestLanesShowsWhatALaneWaitsFor(t *testing.T) {
 		}
 		for key, got := range lanes(q) {
 			if x := want[key]; !got.Since.Equal(x.Since) || got != withSince(x, got.Since) {
-				t.Errorf("lane %q is %+v, want %+v", key, got, x)
+				t.Errorf("lane %q = %+v, want %+v", key, got, x)
 			}
 			delete(want, key)
 		}
 		if len(want) > 0 {
-			t.Errorf("Lanes shows nothing of %v", want)
+			t.Errorf("Lanes does not visit %v", want)
 		}
 		q.Fence(nil)
 		next := w.e.Open(ID{}, nil)
 		w.submit(t, next, "k: next")
 		if l := lanes(next)["k"]; l.State != Waiting || !l.EarlierEpoch || l.Len != 1 || l.Head != "a" || l.Note != 7 {
-			t.Errorf("the next epoch's lane is %+v, want it to wait for the earlier one's", l)
+			t.Errorf("the next epoch's lane = %+v, want it to wait for the earlier epoch", l)
 		}
 		complete(t, w.e, Result{Done: 1}, one, two)
 		if l := lanes(next)["k"]; l.State != Running || l.EarlierEpoch {
-			t.Errorf("after Complete the lane is %+v", l)
+			t.Errorf("after Complete: lane = %+v", l)
 		}
 		time.Sleep(time.Second)
 		w.close(t)
@@ -221,18 +221,18 @@ func TestStateHasAName(t *testing.T) {
 	}
 }
 
-// waiter is an item that carries its token.
+// waiter is an item with its token.
 type waiter struct {
 	token Token[waiter]
 }
 
-// Tokens that are completed before their turn returns, and after it, one at a time and many at once.
+// Tokens are completed before and after their turn returns, one at a time and many at once.
 func TestWaitingAllocatesNothing(t *testing.T) {
 	const n = 200
 	batch := make(chan *Token[waiter], n)
 	done := make(chan struct{}, 1)
 	var e *Executor[waiter]
-	left, early := 0, false // of one worker's, or of the test's while that has nothing to do
+	left, early := 0, false // used by one worker, or by the test while the workers are idle
 	finished := 0
 	e = newExecutor(t, Config[waiter]{
 		Workers: 1,
@@ -279,7 +279,7 @@ func TestWaitingAllocatesNothing(t *testing.T) {
 			if c.early {
 				return
 			}
-			for e.Stats().Waits < n { // the last turn has not returned yet
+			for e.Stats().Waits < n { // until the last turn has returned
 				runtime.Gosched()
 			}
 			for range n / c.size {
@@ -296,7 +296,7 @@ func TestWaitingAllocatesNothing(t *testing.T) {
 		for range 30 {
 			round()
 		}
-		// As in TestSteadyStateAllocatesNothing, the runtime's own are counted along.
+		// The runtime's own allocations are included, as in TestSteadyStateAllocatesNothing.
 		if allocs := testing.AllocsPerRun(100, round) / n; allocs > 0.01 {
 			t.Errorf("%s: %v allocations a wait, want none", c.name, allocs)
 		}

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestItemsBehindThoseThatWaitKeepTheirPlace(t *testing.T) {
+func TestItemsBehindWaitingOnesKeepTheirPlace(t *testing.T) {
 	for _, c := range []struct {
 		name            string
 		items           int
@@ -17,7 +17,7 @@ func TestItemsBehindThoseThatWaitKeepTheirPlace(t *testing.T) {
 		{"two wait and leave", 2, Result{Done: 2}, 2, "d+e+f", "b c d e f"},
 		{"two wait and one leaves", 2, Result{Done: 1}, 2, "c+d+e+f", "b c d e f"},
 		{"two wait and stay", 2, Result{}, 2, "b+c+d+e+f", "b c d e f"},
-		{"one waits and leaves", 1, Result{Done: 5}, 1, "c+d+e+f", "b c d e f"}, // 5: more than wait
+		{"one waits and leaves", 1, Result{Done: 5}, 1, "c+d+e+f", "b c d e f"}, // Done is more than the waiting items
 		{"all wait", 0, Result{Done: 1}, 4, "c+d+e+f", "b c d e f"},
 		{"more than there are", 9, Result{Done: 1}, 4, "c+d+e+f", "b c d e f"},
 	} {
@@ -40,11 +40,11 @@ func TestItemsBehindThoseThatWaitKeepTheirPlace(t *testing.T) {
 				close(returns)
 				w.want(t, "a+b+c+d+e", "a", "")
 				if n := q.Counts(); n.Waiting != c.waiting || n.Ready != 5-c.waiting || n.Running != 0 {
-					t.Errorf("%+v, want %d waiting and %d ready", n, c.waiting, 5-c.waiting)
+					t.Errorf("Counts = %+v, want %d waiting and %d ready", n, c.waiting, 5-c.waiting)
 				}
 				q.Lanes(func(l Lane[string]) bool {
 					if l.Len != 5 || l.Head != "b" {
-						t.Errorf("%+v, want 5 items and the first that waits", l)
+						t.Errorf("lane = %+v, want 5 items and the first waiting one as its head", l)
 					}
 					return true
 				})
@@ -56,9 +56,9 @@ func TestItemsBehindThoseThatWaitKeepTheirPlace(t *testing.T) {
 	}
 }
 
-// Of a turn that runs over the fence those that do not wait are dropped when it returns, those that wait when they are
-// completed and do not leave. Wait waits for all.
-func TestItemsOfAFencedTurnAreEachDroppedOnce(t *testing.T) { // I9
+// A turn runs when its queue is fenced. When it returns, its items that do not wait are dropped. A waiting item is
+// dropped when it is completed and does not leave. Wait waits for all of them.
+func TestEachItemOfAFencedTurnIsDroppedOnce(t *testing.T) { // I9
 	synctest.Test(t, func(t *testing.T) {
 		token, returns := &Token[string]{Items: 2}, make(chan struct{})
 		w, q := newWaits(t, 4, 5, func(t *Turn[string]) Result {
@@ -76,7 +76,7 @@ func TestItemsOfAFencedTurnAreEachDroppedOnce(t *testing.T) { // I9
 			t.Errorf("%+v, want 2 waiting, 3 dropped", c)
 		}
 		if err := q.Wait(cancelled()); err == nil {
-			t.Error("Wait does not wait for Complete")
+			t.Error("Wait returned before Complete")
 		}
 		complete(t, w.e, Result{Done: 1, Park: time.Second}, token)
 		w.want(t, "", "b", "c")
@@ -87,12 +87,12 @@ func TestItemsOfAFencedTurnAreEachDroppedOnce(t *testing.T) { // I9
 	})
 }
 
-func TestResultOfCompleteIsThatOfATurn(t *testing.T) {
+func TestCompleteAppliesItsResultLikeATurn(t *testing.T) {
 	for _, c := range []struct {
 		name           string
 		r              Result
-		now            [2]string // turns and items that finish, as are the next two
-		second, resume [2]string // a second after Complete; after Resume
+		now            [2]string // turns and finished items, as in the next two fields
+		second, resume [2]string // a second after Complete, and after Resume
 	}{
 		{"zero", Result{}, [2]string{"a+b+c+d e+f", "a b c d e f"}, [2]string{}, [2]string{}},
 		{"Park", Result{Done: 1, Park: time.Second}, [2]string{"", "a"}, [2]string{"b+c+d+e f", "b c d e f"}, [2]string{}},
@@ -108,7 +108,7 @@ func TestResultOfCompleteIsThatOfATurn(t *testing.T) {
 				w.want(t, "a+b+c+d", "", "")
 				time.Sleep(time.Hour)
 				if q.Resume("k") || q.ResumeHeld() != 0 {
-					t.Error("a lane that waits for Complete was resumed")
+					t.Error("Resume reported true for a lane that waits for Complete")
 				}
 				complete(t, w.e, c.r, token)
 				time.Sleep(time.Second - time.Nanosecond)
@@ -116,7 +116,7 @@ func TestResultOfCompleteIsThatOfATurn(t *testing.T) {
 				time.Sleep(time.Nanosecond)
 				w.want(t, c.second[0], c.second[1], "")
 				if q.Resume("k") != c.r.Hold {
-					t.Errorf("the lane is held: %v, want %v", !c.r.Hold, c.r.Hold)
+					t.Errorf("Held = %v, want %v", !c.r.Hold, c.r.Hold)
 				}
 				w.want(t, c.resume[0], c.resume[1], "")
 				w.close(t)
@@ -142,7 +142,7 @@ func TestCompletingTwiceIsAnErrorAndChangesNothing(t *testing.T) {
 		w.want(t, "late", "", "")
 		complete(t, w.e, Result{Done: 1}, early)
 		err := w.e.Complete(early)
-		if want := "keyed: complete: 1 of 1 tokens were completed before"; err == nil || err.Error() != want {
+		if want := "keyed: complete: 1 of 1 tokens were already completed; complete each token once"; err == nil || err.Error() != want {
 			t.Errorf("error = %v, want %s", err, want)
 		}
 		close(returns)
@@ -150,15 +150,15 @@ func TestCompletingTwiceIsAnErrorAndChangesNothing(t *testing.T) {
 
 		late.Result = Result{Done: 1}
 		err = w.e.Complete(late, early, late)
-		if want := "keyed: complete: 2 of 3 tokens were completed before"; err == nil || err.Error() != want {
+		if want := "keyed: complete: 2 of 3 tokens were already completed; complete each token once"; err == nil || err.Error() != want {
 			t.Errorf("error = %v, want %s", err, want)
 		}
 		w.want(t, "next", "late next", "")
 		if err := w.e.Complete(late); err == nil {
-			t.Error("no error for a token that is over")
+			t.Error("Complete of an ended token returned no error")
 		}
 		if err := w.e.Complete(); err != nil {
-			t.Errorf("Complete of nothing: %v", err)
+			t.Errorf("Complete() = %v, want nil", err)
 		}
 		w.want(t, "", "", "")
 		if c := q.Counts(); c.Finished != 3 || c.Submitted != 3 {

@@ -16,12 +16,12 @@ type waits struct {
 	e *Executor[string]
 
 	mu       sync.Mutex
-	turns    []string // the items of each, guarded by mu, as are the next two
+	turns    []string // the items of each turn; guarded by mu, as are the next two fields
 	finished []string
 	dropped  []string
 }
 
-// newWaits makes an executor with one queue. run is called after the turn was recorded.
+// newWaits makes an executor with one queue. It calls run after it has recorded the turn.
 func newWaits(t *testing.T, workers, maxTurn int, run func(*Turn[string]) Result) (*waits, *Queue[string]) {
 	t.Helper()
 	w := &waits{}
@@ -64,8 +64,8 @@ func (w *waits) submit(t *testing.T, q *Queue[string], items ...string) {
 	submit(t, q)
 }
 
-// want lets everything happen that can happen now, and compares what has happened since the last call. Turns and items
-// stand in one string each, separated by spaces.
+// want waits until nothing more happens without the test, and compares the events since the last call. Turns and items
+// are one string each, separated by spaces.
 func (w *waits) want(t *testing.T, turns, finished, dropped string) {
 	t.Helper()
 	synctest.Wait()
@@ -83,12 +83,12 @@ func (w *waits) want(t *testing.T, turns, finished, dropped string) {
 	}
 }
 
-// close closes the executor; no token may be left behind.
+// close closes the executor and checks that no token is left.
 func (w *waits) close(t *testing.T) {
 	t.Helper()
 	closeExecutor(t, w.e)
 	if n := w.e.Stats().Waits; n != 0 {
-		t.Errorf("%d tokens are left behind", n)
+		t.Errorf("%d tokens still wait", n)
 	}
 }
 
@@ -102,7 +102,7 @@ func complete(t *testing.T, e *Executor[string], r Result, tokens ...*Token[stri
 	}
 }
 
-// waitsFor returns a Run whose turns wait for the token of their first item, and are done if it has none.
+// waitsFor returns a Run whose turns wait for the token of their first item, or are done if it has none.
 func waitsFor(tokens map[string]*Token[string]) func(*Turn[string]) Result {
 	var mu sync.Mutex
 	return func(t *Turn[string]) Result {
@@ -118,9 +118,9 @@ func waitsFor(tokens map[string]*Token[string]) func(*Turn[string]) Result {
 	}
 }
 
-// The events are C, Complete; R, the return of Run; F, a fence, after which the next epoch submits an item of the key.
-// Before both C and R the lane waits, whatever the epoch. What they come to is applied once, and after a fence no turn of
-// the old epoch starts.
+// The events are C, a call of Complete; R, the return of Run; and F, a fence, after which the next epoch submits an
+// item of the key. Until both C and R have happened the lane waits, in any epoch. The token's result is applied once,
+// and after a fence no turn of the old epoch starts.
 func TestCompleteEndsTheWaitOnceInEveryOrderOfEvents(t *testing.T) { // I1, I2, I7
 	for _, order := range []string{"CR", "RC", "CRF", "RCF", "CFR", "RFC", "FCR", "FRC"} {
 		for _, done := range []int{1, 0} {
@@ -200,11 +200,11 @@ func playOrder(t *testing.T, order string, done int) {
 			t.Errorf("after %c of %s: %+v", event, order, c)
 		}
 		if err := q.Wait(cancelled()); err == nil {
-			t.Errorf("after %c of %s Wait does not wait", event, order)
+			t.Errorf("after %c of %s: Wait returned too early", event, order)
 		}
 	}
 	if err := q.Wait(cancelled()); err != nil {
-		t.Errorf("Wait waits though nothing does: %v", err)
+		t.Errorf("Wait = %v when no turn runs or waits", err)
 	}
 	w.close(t)
 }
@@ -228,7 +228,7 @@ func TestWaitingLanesHoldNoWorker(t *testing.T) { // I6
 		w.submit(t, q, "other: x", "other: y")
 		w.want(t, "x y", "x y", "")
 		if d := time.Since(begun); d != 0 {
-			t.Errorf("another lane waited %v for those that wait for Complete", d)
+			t.Errorf("another lane waited %v for lanes that wait for Complete", d)
 		}
 		if c := q.Counts(); c.Waiting != lanes || c.Running != 0 || c.Finished != 2 {
 			t.Errorf("%+v, want %d waiting", c, lanes)
@@ -237,7 +237,7 @@ func TestWaitingLanesHoldNoWorker(t *testing.T) { // I6
 			t.Errorf("%+v, want %d waits and an idle worker", s, lanes)
 		}
 		if err := q.Wait(cancelled()); err == nil {
-			t.Error("Wait does not wait for Complete")
+			t.Error("Wait returned before Complete")
 		}
 		complete(t, w.e, Result{Done: 1}, tokens...)
 		if err := q.Wait(cancelled()); err != nil {
@@ -254,7 +254,7 @@ func TestWaitingLanesHoldNoWorker(t *testing.T) { // I6
 	})
 }
 
-// Tokens leave in another order than they came: each lane must keep finding its own.
+// Tokens complete in another order than they were set: each lane must still find its own.
 func TestTokensAreCompletedInAnyOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tokens := map[string]*Token[string]{"a": {Note: 1}, "b": {Note: 2}, "c": {Note: 3}, "d": {Note: 4}}
@@ -267,7 +267,7 @@ func TestTokensAreCompletedInAnyOrder(t *testing.T) {
 			w.want(t, "", item, "")
 			q.Lanes(func(l Lane[string]) bool {
 				if want := tokens[l.Head].Note; l.Note != want {
-					t.Errorf("after Complete of %s lane %s has the note %d, want %d", item, l.Key, l.Note, want)
+					t.Errorf("after Complete of %s: lane %s has Note %d, want %d", item, l.Key, l.Note, want)
 				}
 				return true
 			})
@@ -276,7 +276,7 @@ func TestTokensAreCompletedInAnyOrder(t *testing.T) {
 	})
 }
 
-func TestFinishIsToldBeforeACompletedLaneGoesOn(t *testing.T) { // I1
+func TestFinishIsCalledBeforeACompletedLaneContinues(t *testing.T) { // I1
 	synctest.Test(t, func(t *testing.T) {
 		token := &Token[string]{}
 		finishes := make(chan struct{})
@@ -305,7 +305,7 @@ func TestFinishIsToldBeforeACompletedLaneGoesOn(t *testing.T) { // I1
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if len(started) != 1 {
-			t.Errorf("%q started while Finish is told of the item before", started[1:])
+			t.Errorf("%q started during Finish of the item before", started[1:])
 		}
 		close(finishes)
 		synctest.Wait()
@@ -338,7 +338,7 @@ func TestItemOfSeveralLanesHoldsAllOfThemUntilComplete(t *testing.T) {
 	}
 }
 
-func TestBarrierThatWaitsHoldsItsQueueThroughAFence(t *testing.T) {
+func TestWaitingBarrierHoldsItsQueueAcrossAFence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tokens := map[string]*Token[string]{"barrier": {}, "again": {}}
 		first, second := tokens["barrier"], tokens["again"]

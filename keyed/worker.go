@@ -6,65 +6,70 @@ import (
 )
 
 const (
-	shortTurn  = int64(20 * time.Microsecond) // a claim of several lanes should take so long
+	shortTurn  = int64(20 * time.Microsecond) // target duration of a claim of several lanes
 	maxClaim   = 64
 	tick       = int64(time.Millisecond) // a claim older than this is stuck
 	closedBit  = uint64(1) << 63
 	keepBit    = uint64(1) << 62
 	indexMask  = keepBit - 1
 	averageOut = 8
-	maxPark    = time.Duration(1) << 62 // 146 years; more would end before it began
+	maxPark    = time.Duration(1) << 62 // 146 years; a longer time would overflow
 )
 
-// worker runs claims: one lane, or while turns are short several, taken at once under one lock.
+// worker runs claims. A claim is one lane or, while turns are short, several lanes taken under one lock.
 //
-// What it has claimed but not started can be taken over. word holds how many of the claim's entries it has started; it
-// starts the next by adding one with a compare-and-swap. Whoever else holds Executor.mu may set closedBit the same way:
-// then it starts no more, the rest goes back to be ready, and those that have returned but are not released yet are
-// the closer's to finish; the worker keeps only the entry it is running. With keepBit it keeps those too (Fence must
-// not call Finish from its caller's goroutine). A channel of lanes could not be emptied by others in order.
+// Others can take over the lanes that the worker has claimed but not started. word holds the number of entries that it
+// has started; the worker starts the next by adding one with a compare-and-swap. A goroutine that holds Executor.mu may
+// close the claim by setting closedBit the same way:
+//
+//   - The worker starts no more entries, and the entries not started become ready again.
+//   - The closer finishes the entries that have returned but are not released; the worker keeps only the running one.
+//   - With keepBit the worker keeps the returned entries too, because Fence must not call Finish on its caller's
+//     goroutine.
+//
+// A channel of lanes would not do: others could not take lanes back in order.
 type worker[T any] struct {
 	word atomic.Uint64
-	_    [56]byte // others' words are written at the same time
+	_    [56]byte // padding against false sharing with other workers' words
 
-	// Written by its goroutine under Executor.mu and read by it; by others under mu.
+	// Written by the worker's goroutine under Executor.mu and read by it without; others read them under mu.
 	number  int
 	entries []entry[T]
-	n       int   // entries of the claim; 0: none
-	since   int64 // start of the claim
+	n       int   // entries of the claim; 0 if there is none
+	since   int64 // when the claim began
 
-	// Under Executor.mu.
-	link         *worker[T] // idle, or to be woken
-	older, newer *worker[T] // in the list of running ones
-	open         bool       // claim of several lanes, closed by nobody
+	// Guarded by Executor.mu.
+	link         *worker[T] // next in the list of idle workers, or of workers to wake
+	older, newer *worker[T] // neighbours in the list of running workers
+	open         bool       // has a claim of several lanes that is not closed
 	stalled      bool
 	waking       bool
 	quit         bool
 	fresh        bool
 	wake         chan struct{}
 
-	// Its goroutine's alone.
-	begin   int  // first entry that this goroutine ran
-	at      int  // entry it runs, or runs next
+	// For the worker's goroutine alone.
+	begin   int  // index of the first entry that this goroutine ran
+	at      int  // index of the entry that runs or is next
 	inRun   bool // Run has not returned
-	done    bool // its goroutine ends as it should
-	resumed bool // another goroutine goes on with the claim
+	done    bool // the goroutine ends normally, not by Goexit
+	resumed bool // a new goroutine continues the claim
 	turn    Turn[T]
 	items   []*T
 	scratch any
 	flush   flush[T]
 }
 
-// entry is a lane in a claim: what it was taken with, and what came of it.
+// entry is a lane in a claim: the items taken from it, and the result of their turn.
 type entry[T any] struct {
 	lane   *lane[T]
 	queue  *Queue[T]
-	first  *node[T] // of the chain of items taken
+	first  *node[T] // first of the chain of taken items
 	n      int32
-	since  uint32 // the lane was ready
-	done   int32  // of the result, as are the next four
+	since  uint32 // ms when the lane became ready
+	done   int32  // from the Result, as are single, again, park and hold
 	single uint16
-	again  uint16 // before the turn: it was taken because of one
+	again  uint16 // before the turn: not 0 if the lane had flagAgain
 	park   int64
 	token  *Token[T]
 	hold   bool
@@ -87,7 +92,7 @@ func (e *Executor[T]) newWorkerLocked() *worker[T] {
 	return w
 }
 
-// work is a worker's goroutine.
+// work is the goroutine of a worker.
 func (e *Executor[T]) work(w *worker[T]) {
 	defer e.leave(w)
 	for e.next(w) {
@@ -96,8 +101,8 @@ func (e *Executor[T]) work(w *worker[T]) {
 	w.done = true
 }
 
-// leave sees a goroutine end. If a turn ended it (runtime.Goexit), the turn is settled and a new goroutine goes on as
-// this worker. A panic goes on its way.
+// leave runs when a worker's goroutine ends. If Run ended it by runtime.Goexit, leave records the turn's result and
+// starts a new goroutine for the same worker. It lets a panic continue.
 func (e *Executor[T]) leave(w *worker[T]) {
 	if w.done {
 		e.mu.Lock()
@@ -110,7 +115,7 @@ func (e *Executor[T]) leave(w *worker[T]) {
 		panic(p)
 	}
 	if !w.inRun {
-		panic("keyed: Finish or Exited ended its goroutine; they must return")
+		panic("keyed: Finish or Exited called runtime.Goexit; they must return")
 	}
 	w.inRun = false
 	en := &w.entries[w.at]
@@ -121,7 +126,7 @@ func (e *Executor[T]) leave(w *worker[T]) {
 	go e.work(w)
 }
 
-// next releases the claim that w has run and gets the next one, waiting for it. false: the worker ends.
+// next releases the claim that w has run and waits for the next one. It returns false if the worker must end.
 func (e *Executor[T]) next(w *worker[T]) bool {
 	if w.resumed {
 		w.resumed = false
@@ -157,7 +162,7 @@ func (e *Executor[T]) next(w *worker[T]) bool {
 		case w.flush.dirty():
 			e.unlock()
 			w.flush.clean(e)
-		case !ends && (len(e.gated) > 0 || e.ready.len() > 0): // more to join; or what it took is being fenced
+		case !ends && (len(e.gated) > 0 || e.ready.len() > 0): // more items to join their lanes, or the claimed lanes were being fenced
 			e.unlock()
 		case ends || e.closed:
 			e.started--
@@ -183,7 +188,7 @@ func (e *Executor[T]) endLocked(w *worker[T]) {
 	e.numbers = append(e.numbers, w.number)
 }
 
-// run runs the claim's turns, and tells which items left.
+// run runs the turns of the claim and calls Finish for the items that left.
 func (e *Executor[T]) run(w *worker[T]) {
 	start := e.now()
 	w.begin = w.at
@@ -219,7 +224,7 @@ func (e *Executor[T]) run(w *worker[T]) {
 
 func (en *entry[T]) set(r Result) {
 	en.done = int32(min(max(r.Done, 0), int(en.n)))
-	if r.Hold || r.Park|time.Duration(r.Next) != 0 || en.again != 0 { // few are so
+	if r.Hold || r.Park|time.Duration(r.Next) != 0 || en.again != 0 { // rare
 		en.setRest(r)
 	}
 }

@@ -4,21 +4,21 @@ import (
 	"context"
 )
 
-// Wait is what the fetching of a partition waits for.
+// Wait says why the fetching of a partition waits.
 type Wait int32
 
-// What fetching can wait for.
+// Reasons for fetching to wait.
 const (
-	WaitNone    Wait = iota // nothing: it fetches
-	WaitSource              // the source's next message
-	WaitPause               // an operator, who paused the partition
-	WaitReplay              // commits: Limits.MaxReplay settled messages stand beyond what they can express
-	WaitBudget              // Limits.InFlight or InFlightBytes
-	WaitKey                 // a key that has more than Limits.KeyShare messages waiting
-	WaitWorkers             // workers, which have enough to do for the next moment
+	WaitNone    Wait = iota // it does not wait
+	WaitSource              // for the source's next message
+	WaitPause               // for ResumePartition: an operator has paused the partition
+	WaitReplay              // for commits: a crash could replay Limits.MaxReplay messages
+	WaitBudget              // for the budget: Limits.InFlight or InFlightBytes
+	WaitKey                 // for a key that has more than Limits.KeyShare messages waiting
+	WaitWorkers             // for workers, which have enough ready messages
 )
 
-// String says what is waited for.
+// String returns the reason, such as "the budget".
 func (w Wait) String() string {
 	switch w {
 	case WaitNone:
@@ -39,8 +39,8 @@ func (w Wait) String() string {
 	return "unknown"
 }
 
-// admit blocks until the partition may fetch another batch. It looks at one reason after the other, so a reason that
-// returns meanwhile can let one batch through: the bounds allow for it.
+// admit blocks until the partition may fetch another batch. It checks the reasons one after the other. An earlier
+// reason may recur meanwhile and let one batch through; the limits allow for that.
 func (p *Pipeline) admit(ctx context.Context, pt *partition) error {
 	for _, reason := range []struct {
 		wait  Wait
@@ -61,16 +61,16 @@ func (p *Pipeline) admit(ctx context.Context, pt *partition) error {
 	return nil
 }
 
-// replayable tells how many messages may be fetched before a crash could replay too many. What is under way counts, since
-// it may settle ahead of the frontier at any moment: a partition that waits only once too much has settled would exceed
-// the bound by all that was in flight.
+// replayable returns how many messages may be fetched before a crash could replay too many. It counts pending messages,
+// since each may settle ahead of the frontier at any moment. Otherwise a partition could exceed the limit by all its
+// messages in flight.
 func (p *Pipeline) replayable(pt *partition) int64 {
 	s := pt.tracker.State()
 	return int64(p.cfg.limits.MaxReplay) - s.Pending - min(s.Ahead, pt.commits.Beyond(s))
 }
 
-// needsCommit tells whether the partition should not wait for the next tick: half of MaxReplay is used, and a commit
-// gives some of it back.
+// needsCommit reports whether the partition should commit before the next tick: half of MaxReplay is used, and a commit
+// would free some of it.
 func (p *Pipeline) needsCommit(pt *partition) bool {
 	half := int64(p.cfg.limits.MaxReplay) / 2
 	return p.replayable(pt) <= half && pt.commits.Gainable(pt.tracker.State()) >= half/2

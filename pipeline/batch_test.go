@@ -20,10 +20,10 @@ type batches struct {
 	log      *memory.Log
 	began    time.Time
 	calls    []string // "at: first to last, attempts"
-	failures []string // what the failure policy was asked about
+	failures []string // messages that the failure policy was called for
 }
 
-// run has f handle n messages of one key, and those that it appends to the log.
+// run handles n messages, and those that f appends to the log, with f.
 func (b *batches) run(t *testing.T, n int, f func(ms []*keystrand.Message) error, ms ...keystrand.Middleware) {
 	t.Helper()
 	b.log = memory.NewLog("posts", 1)
@@ -37,7 +37,7 @@ func (b *batches) run(t *testing.T, n int, f func(ms []*keystrand.Message) error
 				attempts += fmt.Sprint(" and ", last.Attempt)
 			}
 			b.calls = append(b.calls, fmt.Sprintf("%v: %d to %d, %s", time.Since(b.began), first.Offset, last.Offset, attempts))
-			if len(b.calls) > 100 { // again and again, at the same moment
+			if len(b.calls) > 100 { // an endless loop in virtual time
 				return nil
 			}
 			return f(ms)
@@ -61,19 +61,19 @@ func (b *batches) check(t *testing.T, calls, failures []string) {
 		t.Errorf("calls:\n%q, want\n%q", b.calls, calls)
 	}
 	if !slices.Equal(b.failures, failures) {
-		t.Errorf("the policy was asked about %q, want %q", b.failures, failures)
+		t.Errorf("the policy was called for %q, want %q", b.failures, failures)
 	}
 }
 
 var exactly = middleware.RetryPolicy{DisableJitter: true}
 
-// A database is away for 3 s.
-func TestBatchIsRetriedWholeWhileItsDatabaseIsAway(t *testing.T) {
+// A database is unreachable for 3 s.
+func TestWholeBatchIsRetriedWhileItsDatabaseIsUnreachable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b batches
 		b.run(t, 50, func([]*keystrand.Message) error {
 			if time.Since(b.began) < 3*time.Second {
-				b.log.Append(0, keyed("k0")) // more arrives meanwhile
+				b.log.Append(0, keyed("k0")) // more messages arrive meanwhile
 				return errors.New("connection refused")
 			}
 			return nil
@@ -90,8 +90,8 @@ func TestBatchIsRetriedWholeWhileItsDatabaseIsAway(t *testing.T) {
 	})
 }
 
-// I1: only the message that fails by itself reaches the policy.
-func TestBatchWhoseRetriesAreUsedUpIsRunSinglyWithAttemptsFromOne(t *testing.T) {
+// I1: the policy is called only for the message that fails when run alone.
+func TestBatchRunsSinglyWithAttemptsFromOneAfterItsLastRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b batches
 		b.run(t, 5, func(ms []*keystrand.Message) error {
@@ -119,7 +119,7 @@ func TestBatchWhoseRetriesAreUsedUpIsRunSinglyWithAttemptsFromOne(t *testing.T) 
 	})
 }
 
-func TestBatchThatFailsWithoutRetryIsRunSinglyAtOnce(t *testing.T) {
+func TestBatchRunsSinglyAtOnceWhenItFailsWithoutRetry(t *testing.T) {
 	for name, err := range map[string]error{"plain": errBoom, "permanent": keystrand.Permanent(errBoom)} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -141,7 +141,7 @@ func TestBatchThatFailsWithoutRetryIsRunSinglyAtOnce(t *testing.T) {
 	}
 }
 
-// The attempts of a batch are those of its culprit alone; more of the key may come along.
+// Only the attempts of the failed message count, even if the retried batch has more messages.
 func TestBatchErrorWithRetryAfterRetriesFromItsCulprit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b batches
@@ -161,8 +161,8 @@ func TestBatchErrorWithRetryAfterRetriesFromItsCulprit(t *testing.T) {
 	})
 }
 
-// The largest attempt of a batch counts: one that has a message which was tried before is given up earlier.
-func TestBatchIsGivenUpByTheLargestAttemptOfItsMessages(t *testing.T) {
+// The largest attempt in a batch counts: an earlier attempt of one message shortens the batch's retries.
+func TestBatchRetriesEndByTheLargestAttemptOfItsMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b batches
 		b.run(t, 3, func(ms []*keystrand.Message) error {

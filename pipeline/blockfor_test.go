@@ -18,12 +18,12 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-func TestBlockForTriesAgainAfterGrowingPausesAndResumeEndsOne(t *testing.T) {
+func TestBlockForRetriesAfterGrowingPausesAndResumeEndsAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keyed("bad"), keyed("bad"), keyed("good"))
 		began := time.Now()
-		var calls []time.Duration // of the bad key's first message
+		var calls []time.Duration // times of the calls for the bad key's first message
 		var attempts []int32
 		var healed atomic.Bool
 		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
@@ -42,7 +42,7 @@ func TestBlockForTriesAgainAfterGrowingPausesAndResumeEndsOne(t *testing.T) {
 			t.Errorf("oldest %+v, %d ahead; want the bad key blocked until second 15, and the good one settled", k, p.Ahead)
 		}
 		if !run.Resume("posts", 0, "bad") {
-			t.Error("Resume says that nothing was parked")
+			t.Error("Resume reported false for a parked key")
 		}
 		time.Sleep(time.Second)
 		healed.Store(true)
@@ -56,7 +56,7 @@ func TestBlockForTriesAgainAfterGrowingPausesAndResumeEndsOne(t *testing.T) {
 			t.Errorf("handled at %v, want %v", calls, want)
 		}
 		if slices.ContainsFunc(attempts, func(n int32) bool { return n != 1 }) {
-			t.Errorf("attempts %v, want each counted anew", attempts)
+			t.Errorf("attempts %v, want 1 after each pause", attempts)
 		}
 		if p := run.part(t, 0); p.Frontier != 3 {
 			t.Errorf("frontier %d, want 3", p.Frontier)
@@ -67,7 +67,7 @@ func TestBlockForTriesAgainAfterGrowingPausesAndResumeEndsOne(t *testing.T) {
 	})
 }
 
-func TestBlockForHealsByItselfWhenADatabaseComesBack(t *testing.T) {
+func TestBlockForRecoversWhenTheDatabaseRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keysOf(2_000, 400)...)
@@ -92,7 +92,7 @@ func TestBlockForHealsByItselfWhenADatabaseComesBack(t *testing.T) {
 	})
 }
 
-func TestBlockForWritesARefusedOutputAgain(t *testing.T) {
+func TestBlockForRetriesARefusedOutput(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keyed("k"), keyed("k"), keyed("other"))
@@ -127,7 +127,7 @@ func TestBlockForWithANegativePauseIsRefusedByBuild(t *testing.T) {
 	}
 }
 
-func TestLogNamesABlockedKeyAsResumeTakesIt(t *testing.T) {
+func TestLogNamesABlockedKeyAsResumeAcceptsIt(t *testing.T) {
 	for _, name := range []string{"post-7", "", "\x00\xff", `"quoted"`, " spaces "} {
 		t.Run(fmt.Sprintf("%q", name), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -140,10 +140,10 @@ func TestLogNamesABlockedKeyAsResumeTakesIt(t *testing.T) {
 					OnFailure(pipeline.Block).Logger(slog.New(attribute{"key", &logged})))
 				synctest.Wait()
 				if p := run.part(t, 0); p.Oldest == nil || p.Oldest.Key != logged {
-					t.Errorf("the log says %q, the snapshot %+v", logged, p.Oldest)
+					t.Errorf("logged key %q, snapshot %+v", logged, p.Oldest)
 				}
 				if !run.Resume("posts", 0, logged) {
-					t.Errorf("Resume(%q) says that nothing was parked", logged)
+					t.Errorf("Resume(%q) reported false for a parked key", logged)
 				}
 				if err := run.stop(); err != nil {
 					t.Fatal(err)
@@ -153,7 +153,7 @@ func TestLogNamesABlockedKeyAsResumeTakesIt(t *testing.T) {
 	}
 }
 
-// attribute is a log that keeps the last value of one attribute.
+// attribute is a slog.Handler that keeps the last value of one attribute.
 type attribute struct {
 	name  string
 	value *string

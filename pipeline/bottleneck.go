@@ -1,6 +1,6 @@
 package pipeline
 
-// Bottleneck is what limits the throughput of a pipeline.
+// Bottleneck identifies the limit on a pipeline's throughput.
 type Bottleneck uint8
 
 // The bottlenecks.
@@ -29,7 +29,8 @@ func (b Bottleneck) String() string {
 	return "unknown"
 }
 
-// bottleneck returns the bottleneck of the snapshot. Busy workers come first: they are also why other limits are reached.
+// bottleneck returns the bottleneck of the snapshot. It checks for busy workers first, because they are also a cause of
+// the other limits.
 func (s *Snapshot) bottleneck() Bottleneck {
 	if s.Running >= s.Workers && s.Ready > 0 {
 		return BottleneckWorkers

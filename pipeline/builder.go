@@ -14,20 +14,21 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// Builder collects the parts of a pipeline. The order of calls does not matter, and nothing is checked, started or
-// connected before [Builder.Build]. [From] makes one: the zero Builder lacks its source. A Builder is not safe for concurrent use.
+// Builder collects the parts of a pipeline. [From] makes one; the zero Builder lacks its source. The order of calls
+// does not matter. Nothing is checked, started or connected before [Builder.Build]. A Builder is not safe for
+// concurrent use.
 type Builder struct {
 	cfg   config
-	calls map[string]int // how often each stage was set; nil before the first
+	calls map[string]int // how often each stage was set; nil before the first call
 }
 
-// config is what a pipeline is built from.
+// config is the configuration of a pipeline.
 type config struct {
 	source     source.Source
 	middleware []keystrand.Middleware
-	handler    any            // of whatever shape; nil for none
-	end        keystrand.Next // the handler, as the end of the chain
-	batches    bool           // the handler takes several messages a turn
+	handler    any            // of any shape; nil if none is set
+	end        keystrand.Next // calls the handler, at the end of the chain
+	batches    bool           // the handler gets several messages a turn
 	transforms bool           // the handler emits to sink
 	sink       sink.Sink
 	key        keystrand.KeyFunc
@@ -35,23 +36,23 @@ type config struct {
 	limits     Limits
 	timing     Timing
 	log        *slog.Logger
-	crash      bool // panics of a handler end the process
-	abandon    bool // stuck handlers are given up
+	crash      bool // a panic of a handler ends the process
+	abandon    bool // stuck handlers are abandoned
 }
 
-// From begins a pipeline that reads src.
+// From returns a Builder for a pipeline that reads src.
 func From(src source.Source) *Builder {
 	return &Builder{cfg: config{source: src}}
 }
 
-// Use adds middleware. The first is the outermost; several calls add up.
+// Use adds middleware. The first one is the outermost. Several calls add up.
 func (b *Builder) Use(ms ...keystrand.Middleware) *Builder {
 	b.cfg.middleware = append(b.cfg.middleware, ms...)
 	return b
 }
 
-// Handle sets the handler, which gets one message a turn. It is called from many goroutines, never twice at once for one
-// key: [keystrand.Handler] has the rules.
+// Handle sets the handler, which gets one message a turn. The pipeline calls it from many goroutines, but never
+// concurrently for one key. See [keystrand.Handler].
 func (b *Builder) Handle(h keystrand.Handler) *Builder {
 	b.called("handler")
 	if h != nil {
@@ -65,7 +66,7 @@ func (b *Builder) HandleFunc(f func(ctx context.Context, m *keystrand.Message) e
 	return b.Handle(keystrand.HandlerFunc(f))
 }
 
-// HandleBatch sets the handler, which gets the waiting messages of one key a turn, at most Limits.MaxBatch.
+// HandleBatch sets a handler that gets the waiting messages of one key, at most Limits.MaxBatch a turn.
 func (b *Builder) HandleBatch(h keystrand.BatchHandler) *Builder {
 	b.called("handler")
 	if h != nil {
@@ -79,7 +80,7 @@ func (b *Builder) HandleBatchFunc(f func(ctx context.Context, ms []*keystrand.Me
 	return b.HandleBatch(keystrand.BatchHandlerFunc(f))
 }
 
-// Transform sets the handler to a transformer, which emits messages for the sink that [Transform.To] sets.
+// Transform sets a transformer as the handler. It emits messages for the sink that [Transform.To] sets.
 func (b *Builder) Transform(t keystrand.Transformer) *Transform {
 	b.called("handler")
 	if t != nil {
@@ -96,31 +97,33 @@ func (b *Builder) TransformFunc(f func(ctx context.Context, m *keystrand.Message
 // Transform is a pipeline under construction that lacks its sink.
 type Transform struct{ b *Builder }
 
-// To sets the sink that takes what the transformer emits. A sink keeps the order of each key of the outputs; to keep that
-// of the inputs' lanes too, two outputs of one lane that differ in their keys, or have none, never stand in one Write. So
-// outputs that have the key of their lane travel in large batches, and a lane whose outputs have other keys costs a Write
-// each. The pipeline opens and closes writers of it; the sink itself is closed by whoever made it.
+// To sets the sink for the messages that the transformer emits. The pipeline opens and closes the sink's writers; the
+// caller closes the sink.
+//
+// A sink keeps the order of each key of the outputs. To keep the order of the inputs' lanes as well, the pipeline never
+// writes two outputs of one lane in one Write if their keys differ or are missing. So outputs with the key of their
+// lane are written in large batches, and others take one Write each in their lane.
 func (t *Transform) To(s sink.Sink) *Builder {
 	t.b.called("sink")
 	t.b.cfg.sink = s
 	return t.b
 }
 
-// Key sets what messages are ordered by. Default: [keystrand.ByKey].
+// Key sets the function that returns the key of a message. Default: [keystrand.ByKey].
 func (b *Builder) Key(f keystrand.KeyFunc) *Builder {
 	b.called("key")
 	b.cfg.key = f
 	return b
 }
 
-// OnFailure sets what becomes of a message whose handler failed for good. Default: [Stop].
+// OnFailure sets the policy for messages whose handler has failed for good. Default: [Stop].
 func (b *Builder) OnFailure(p Policy) *Builder {
 	b.called("failure policy")
 	b.cfg.policy = p
 	return b
 }
 
-// Limits bounds memory, workers and replays.
+// Limits sets bounds on memory, workers and replays.
 func (b *Builder) Limits(l Limits) *Builder {
 	b.called("limits")
 	b.cfg.limits = l
@@ -134,26 +137,31 @@ func (b *Builder) Timing(t Timing) *Builder {
 	return b
 }
 
-// Logger sets where the pipeline tells what it does: partitions that come and go at level Info, what was not handled, and
-// commits and writes that fail, at Warn, handlers that do not return at Error. It never tells values or headers. A key
-// is named as Resume takes it. Default: nowhere.
+// Logger sets the logger. It gets, by level:
+//
+//   - Info: partitions that are accepted and released, and skipped messages;
+//   - Warn: failed messages, commits and writes;
+//   - Error: calls that do not return after their ctx has ended.
+//
+// The pipeline never logs values or headers. It logs a key in the form that Resume accepts. Default: no log.
 func (b *Builder) Logger(l *slog.Logger) *Builder {
 	b.called("logger")
 	b.cfg.log = l
 	return b
 }
 
-// CrashOnPanic lets a panic of a handler end the process, instead of making it a failure of its message.
+// CrashOnPanic makes a panic of a handler end the process. By default it is a failure of its message.
 func (b *Builder) CrashOnPanic() *Builder {
 	b.cfg.crash = true
 	return b
 }
 
-// AbandonStuck lets a partition leave, and Run return, although a handler ignores the end of its ctx: Timing.StuckAfter
-// after that end it is given up, and Run returns a [*StuckError]. Its goroutine lives on until the handler returns, and
-// in this process no other message of its key starts before. Without it the pipeline waits, and says so in its log.
-// A sink's Write that ignores the end of its ctx is waited for in any case: what it stores later would overtake what the
-// next owner stores.
+// AbandonStuck abandons handlers that ignore the end of their ctx. Timing.StuckAfter after that end the partition is
+// released without them, and Run returns a [*StuckError]. The goroutine lives until the handler returns, and until then
+// no other message of its key starts in this process. Without AbandonStuck the pipeline waits and logs it.
+//
+// The pipeline always waits for a sink's Write, even if it ignores the end of its ctx: an output stored later could
+// overtake those of the next owner.
 func (b *Builder) AbandonStuck() *Builder {
 	b.cfg.abandon = true
 	return b
@@ -166,24 +174,24 @@ func (b *Builder) called(stage string) {
 	b.calls[stage]++
 }
 
-// Build checks everything and returns the pipeline, or one error that lists all that is wrong, a line each. It connects to
-// nothing and starts nothing, so it does not block; each pipeline needs a source of its own, since Run closes it.
+// Build validates the configuration and returns the pipeline, or one error that lists all mistakes, one a line. It
+// connects to nothing, starts nothing and does not block. Each pipeline needs its own source, since Run closes it.
 func (b *Builder) Build() (*Pipeline, error) {
 	var errs []error
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf("pipeline: "+format, args...)) }
 	cfg := b.cfg
 	if cfg.source == nil {
-		wrong("no source: From needs one")
+		wrong("no source: pass one to From")
 	}
 	if cfg.end == nil {
-		wrong("no handler: call Handle, HandleBatch or Transform with one")
+		wrong("no handler: pass one to Handle, HandleBatch or Transform")
 	} else if err := check(cfg.handler); err != nil {
 		for line := range strings.Lines(err.Error()) {
 			wrong("%s", strings.TrimSuffix(line, "\n"))
 		}
 	}
 	if cfg.transforms && cfg.sink == nil {
-		wrong("no sink: Transform needs To with one")
+		wrong("no sink: pass one to Transform.To")
 	}
 	for _, stage := range []string{"handler", "sink", "key", "failure policy", "limits", "timing", "logger"} {
 		if n := b.calls[stage]; n > 1 {
@@ -204,7 +212,7 @@ func (b *Builder) Build() (*Pipeline, error) {
 	}
 	for i, m := range cfg.middleware {
 		if m == nil {
-			wrong("middleware %d is nil", i)
+			wrong("middleware %d is nil: remove it", i)
 		}
 	}
 	next, err := cfg.chain()
@@ -214,8 +222,8 @@ func (b *Builder) Build() (*Pipeline, error) {
 	return newPipeline(cfg.withDefaults(), next)
 }
 
-// chain applies each middleware once. One that is misconfigured says so by a panic when it is applied, since it has no
-// other way to: all of them are told, not only the first.
+// chain wraps the handler in all middleware. A misconfigured middleware panics when it is applied, since it cannot
+// return an error. chain collects all of these panics as errors.
 func (c config) chain() (next keystrand.Next, err error) {
 	var errs []error
 	next = c.end
@@ -230,7 +238,7 @@ func (c config) chain() (next keystrand.Next, err error) {
 	return next, errors.Join(errs...)
 }
 
-// guard makes a panic of middleware a failure of the message, as one of the handler is: those are caught beneath it.
+// guard turns a panic of middleware into a failure of the message. Panics of the handler are caught inside.
 func guard(next keystrand.Next) keystrand.Next {
 	return func(ctx context.Context, c *keystrand.Call) (err error) {
 		defer func() {
@@ -254,7 +262,7 @@ func apply(m keystrand.Middleware, next keystrand.Next, i int, errs *[]error) (w
 		}
 	}()
 	if wrapped = m(next); wrapped == nil {
-		*errs = append(*errs, fmt.Errorf("pipeline: middleware %d returned no Next", i))
+		*errs = append(*errs, fmt.Errorf("pipeline: middleware %d returned a nil Next: return a function", i))
 		return next
 	}
 	return wrapped

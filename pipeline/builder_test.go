@@ -27,7 +27,7 @@ func TestBuildReportsEveryMistakeAtOnce(t *testing.T) {
 	}{
 		"nothing set":            {pipeline.From(nil), []string{"no source", "no handler"}},
 		"nil handlers":           {pipeline.From(nil).Handle(nil).HandleBatch(nil), []string{"no source", "no handler", "the handler is set 2 times"}},
-		"zero builder":           {zero.Handle(h), []string{"no source: From"}},
+		"zero builder":           {zero.Handle(h), []string{"no source: pass one to From"}},
 		"nil function":           {pipeline.From(src()).HandleFunc(nil), []string{"the handler is a nil keystrand.HandlerFunc"}},
 		"nil batch function":     {pipeline.From(src()).HandleBatchFunc(nil), []string{"the handler is a nil keystrand.BatchHandlerFunc"}},
 		"nil transform function": {pipeline.From(src()).TransformFunc(nil).To(out), []string{"the handler is a nil keystrand.TransformerFunc"}},
@@ -90,12 +90,12 @@ func TestBuildReportsEveryMistakeAtOnce(t *testing.T) {
 			}
 			for _, w := range c.want {
 				if !strings.Contains(err.Error(), w) {
-					t.Errorf("the error does not say %q:\n%v", w, err)
+					t.Errorf("the error does not contain %q:\n%v", w, err)
 				}
 			}
 			for line := range strings.Lines(err.Error()) {
 				if !strings.HasPrefix(line, "pipeline: ") {
-					t.Errorf("line without the package's name: %s", line)
+					t.Errorf("line without the package name: %s", line)
 				}
 			}
 			if n := strings.Count(err.Error(), "\n") + 1; n != len(c.want) {
@@ -157,10 +157,10 @@ func TestRunTwiceIsAnError(t *testing.T) {
 	})
 }
 
-// badSink is a sink by value.
+// badSink is a sink that is not a pointer.
 type badSink struct{ *sinkmemory.Sink }
 
-func TestSinkThatCannotBeOpenedLeavesNothingBehind(t *testing.T) {
+func TestRunCleansUpWhenTheSinkCannotBeOpened(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		out := sinkmemory.New()

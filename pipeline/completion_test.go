@@ -17,13 +17,13 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// Whatever a key waits for, in whatever lanes, and however its partition goes: order (I1, I2), other keys (I6), the fence
-// (I7), conservation (I9) and that nothing is lost (I3), in every combination.
+// Checks order (I1, I2), other keys (I6), the fence (I7), conservation (I9) and no loss (I3) for every combination of
+// what a key waits for, its lanes, and how its partition ends.
 func TestCompletionKeepsEveryInvariant(t *testing.T) {
 	for _, lanes := range []string{"one lane", "two lanes", "barrier"} {
 		for _, work := range []string{"handler", "batch handler", "sink", "dead letter"} {
 			for _, mood := range []string{"ok", "slow", "failing", "hanging"} {
-				for _, leave := range []string{"stays", "asked back", "lost"} {
+				for _, leave := range []string{"stays", "revoked", "lost"} {
 					t.Run(strings.Join([]string{lanes, work, mood, leave}, ", "), func(t *testing.T) {
 						synctest.Test(t, func(t *testing.T) { newCell(t, lanes, work, mood, leave).play() })
 					})
@@ -33,8 +33,8 @@ func TestCompletionKeepsEveryInvariant(t *testing.T) {
 	}
 }
 
-// cell is one combination: a pipeline with two workers and two partitions, in one of which the keys that begin with
-// "bad" meet something that is slow, fails or hangs.
+// cell is one combination: a pipeline with two workers and two partitions. In partition 0, keys that begin with "bad"
+// are slow, fail or hang.
 type cell struct {
 	t                        *testing.T
 	lanes, work, mood, leave string
@@ -44,12 +44,12 @@ type cell struct {
 	mem  *memory.Source
 	run  *running
 	to   *ways
-	over chan struct{} // closed when what hangs, or fails, does so no more
+	over chan struct{} // closed: bad messages no longer hang or fail
 
 	began   time.Time
 	first   int64        // offset of the first bad message
-	fenced  atomic.Bool  // partition 0 was asked back or lost, and the fence is through
-	storing atomic.Int32 // bad messages that the sink is storing
+	fenced  atomic.Bool  // partition 0 is revoked or lost, and fenced
+	storing atomic.Int32 // number of bad messages that the sink is storing
 }
 
 func newCell(t *testing.T, lanes, work, mood, leave string) *cell {
@@ -60,7 +60,7 @@ func newCell(t *testing.T, lanes, work, mood, leave string) *cell {
 	}
 	c.to = &ways{Sink: sinkmemory.New(), of: map[string]int{}, bad: map[int]bool{}}
 	c.to.SetFault(c.store)
-	c.l.ahead = func(lane string) bool { // the order of its writer is enough
+	c.l.ahead = func(lane string) bool { // these lanes rely on the order of their writer
 		return work == "sink" && (lanes == "one lane" || !isBad(lane))
 	}
 	c.mem = memory.NewSource(memory.Config{}, c.log)
@@ -97,7 +97,7 @@ func (c *cell) build(mem *memory.Source) *pipeline.Builder {
 		for i, m := range ms {
 			c.l.begin(m)
 			var err error
-			if i == 0 { // the whole batch, or nothing of it
+			if i == 0 { // all of the batch or nothing
 				err = c.handle(ctx, m)
 			}
 			if c.l.end(m, err); err != nil {
@@ -110,12 +110,12 @@ func (c *cell) build(mem *memory.Source) *pipeline.Builder {
 
 var errPending = errors.New("handled, its effect is not durable yet")
 
-// isBad reports whether a key is one of those that are slow, fail or hang.
+// isBad reports whether messages of the key are slow, fail or hang.
 func isBad(key string) bool { return strings.HasPrefix(key, "bad") }
 
 func bad(m *keystrand.Message) bool { return isBad(string(m.Key)) }
 
-// outside reports whether bad messages wait for something outside their turn.
+// outside reports whether bad messages wait outside their turn.
 func (c *cell) outside() bool { return c.work == "sink" || c.work == "dead letter" }
 
 func (c *cell) handle(ctx context.Context, m *keystrand.Message) error {
@@ -138,13 +138,13 @@ func (c *cell) handle(ctx context.Context, m *keystrand.Message) error {
 	return err
 }
 
-// store is what the sink, or that of the dead letters, does with a message.
+// store is the Write of the sink and of the dead-letter sink.
 func (c *cell) store(ctx context.Context, m *keystrand.Message) error {
 	if bad(m) {
 		c.storing.Add(1)
 		defer c.storing.Add(-1)
 		if c.mood == "hanging" {
-			ctx = context.WithoutCancel(ctx) // a Write that never returns ignores its ctx, too
+			ctx = context.WithoutCancel(ctx) // a Write that hangs also ignores its ctx
 		}
 		if err := c.act(ctx); err != nil {
 			return err
@@ -154,7 +154,7 @@ func (c *cell) store(ctx context.Context, m *keystrand.Message) error {
 	return nil
 }
 
-// act is slow, fails or hangs.
+// act behaves as the cell's mood says: it is slow, fails or hangs.
 func (c *cell) act(ctx context.Context) error {
 	var wait <-chan time.Time
 	switch c.mood {
@@ -187,9 +187,9 @@ func (c *cell) healed() bool {
 	}
 }
 
-// play is the course of every cell.
+// play runs the cell.
 func (c *cell) play() {
-	c.add(0, "", 20) // so that it is known which key goes which way
+	c.add(0, "", 20) // learn which writer each key goes to
 	c.add(1, "", 20)
 	c.wait(1)
 	c.began = time.Now()
@@ -224,10 +224,10 @@ func (c *cell) play() {
 		c.t.Fatal(err)
 	}
 	if n := c.run.Tokens(); n != 0 {
-		c.t.Errorf("%d tokens are left behind", n)
+		c.t.Errorf("%d tokens still wait", n)
 	}
 	if s := c.run.Snapshot(); s.InFlight != 0 || s.InFlightBytes != 0 {
-		c.t.Errorf("I9: after Run %d messages and %d bytes are in flight", s.InFlight, s.InFlightBytes)
+		c.t.Errorf("I9: after Run in flight: %d messages, %d bytes", s.InFlight, s.InFlightBytes)
 	}
 	c.log.Close()
 	if err := start(c.t, c.build(memory.NewSource(memory.Config{}, c.log))).wait(); err != nil {
@@ -236,7 +236,7 @@ func (c *cell) play() {
 	c.l.checkAllSettled()
 }
 
-// add appends n messages. Bad ones have one key, the others ten, which are not those of the other partition.
+// add appends n messages: bad ones with one key, others with ten keys that the other partition does not have.
 func (c *cell) add(partition int32, bad string, n int) (first int64) {
 	for i := range n {
 		key := bad
@@ -253,9 +253,9 @@ func (c *cell) add(partition int32, bad string, n int) (first int64) {
 	return first
 }
 
-// wait lets seconds pass and checks at their begin and after each of them.
+// wait lets seconds pass and checks at the beginning and after each of them.
 func (c *cell) wait(seconds int) {
-	time.Sleep(10 * time.Millisecond) // what waits behind a stuck turn is taken over within a millisecond
+	time.Sleep(10 * time.Millisecond) // lanes behind a stuck turn are taken over within 1 ms
 	c.check()
 	for range seconds {
 		time.Sleep(time.Second)
@@ -263,16 +263,16 @@ func (c *cell) wait(seconds int) {
 	}
 }
 
-// check holds the pipeline to what must be true whenever nothing moves.
+// check checks what must hold whenever nothing runs.
 func (c *cell) check() {
 	c.t.Helper()
 	synctest.Wait()
 	s := c.run.Snapshot()
 	if n := conserve(c.t, s); len(s.Partitions) == 2 && n != int64(s.InFlight) {
-		c.t.Errorf("I9: %d in flight, in lanes and on their way out are %d", s.InFlight, n)
+		c.t.Errorf("I9: %d messages in flight, %d in lanes and on the way to a sink", s.InFlight, n)
 	}
 	if c.outside() && s.Running != 0 {
-		c.t.Errorf("I6: %d workers are held after %v", s.Running, time.Since(c.began))
+		c.t.Errorf("I6: %d workers are busy after %v", s.Running, time.Since(c.began))
 	}
 	c.l.mu.Lock()
 	defer c.l.mu.Unlock()
@@ -287,11 +287,11 @@ func (c *cell) check() {
 	}
 }
 
-// checkOwner checks that partition 0 was released after the drain, but not while a Write ignores the end of its ctx; unless
-// it was lost.
+// checkOwner checks that partition 0 is released after the drain, unless it was lost, but not while a Write ignores the
+// end of its ctx.
 func (c *cell) checkOwner() {
 	want := int64(2)
-	if c.leave == "stays" || c.leave == "asked back" && c.outside() && c.mood == "hanging" {
+	if c.leave == "stays" || c.leave == "revoked" && c.outside() && c.mood == "hanging" {
 		want = 1
 	}
 	if e := c.log.Group("").Epoch(0); e != want {
@@ -299,21 +299,21 @@ func (c *cell) checkOwner() {
 	}
 }
 
-// mayWait reports whether a message may be unsettled now.
+// mayWait reports whether a message may still be unsettled.
 func (c *cell) mayWait(at place, key string) bool {
-	away := c.fenced.Load() && at.partition == 0 && c.log.Group("").Epoch(0) == 1 // on its way to the next owner
+	away := c.fenced.Load() && at.partition == 0 && c.log.Group("").Epoch(0) == 1 // the next owner does not have it yet
 	switch {
 	case c.healed() || c.mood == "ok":
 		return away
 	case isBad(key):
 		return true
-	case c.lanes == "barrier" && at.partition == 0 && at.at >= c.first: // behind one
+	case c.lanes == "barrier" && at.partition == 0 && at.at >= c.first: // behind the barrier
 		return true
 	}
-	return away || c.mood != "failing" && c.to.held(key) // a writer has one Write in flight
+	return away || c.mood != "failing" && c.to.held(key) // its writer has a Write in flight
 }
 
-// crowd checks that what waits outside costs no goroutine, however much it is.
+// crowd checks that messages waiting outside cost no goroutines, for any number of them.
 func (c *cell) crowd() {
 	if !c.outside() || c.mood == "ok" || c.mood == "slow" {
 		return
@@ -327,6 +327,6 @@ func (c *cell) crowd() {
 		goroutines[i] = runtime.NumGoroutine()
 	}
 	if goroutines[1] > goroutines[0] {
-		c.t.Errorf("%d goroutines while 10 messages wait outside, %d while 1,010 do", goroutines[0], goroutines[1])
+		c.t.Errorf("%d goroutines while 10 messages wait outside, but %d while 1,010 wait", goroutines[0], goroutines[1])
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// conserve checks I9 in a snapshot.
+// conserve checks I9 for a snapshot.
 func conserve(t *testing.T, s pipeline.Snapshot) (inFlight int64) {
 	t.Helper()
 	for _, p := range s.Partitions {
@@ -25,7 +25,7 @@ func conserve(t *testing.T, s pipeline.Snapshot) (inFlight int64) {
 		}
 		for _, n := range []int64{p.Accepted, p.Settled, p.Running, p.Ready, p.Parked, p.Sinking, p.Dropped, p.Lag, p.Replays} {
 			if n < 0 {
-				t.Errorf("I9: %v has a negative figure: %+v", p.ID, p)
+				t.Errorf("I9: %v has a negative count: %+v", p.ID, p)
 			}
 		}
 		inFlight += p.Running + p.Ready + p.Parked + p.Sinking + p.Dropped
@@ -36,9 +36,9 @@ func conserve(t *testing.T, s pipeline.Snapshot) (inFlight int64) {
 	return inFlight
 }
 
-// I9: accepted = settled + running + ready + parked + sinking + dropped, at any moment, and each of them is what it says
-// whenever nothing moves.
-func TestNoMessageIsEverUnaccountedFor(t *testing.T) {
+// I9: accepted = settled + running + ready + parked + sinking + dropped at any moment. Whenever nothing runs, each
+// count is exact.
+func TestCountsAddUpAtAnyMoment(t *testing.T) {
 	for _, how := range []string{"handler", "batch", "sink"} {
 		t.Run(how, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -47,7 +47,7 @@ func TestNoMessageIsEverUnaccountedFor(t *testing.T) {
 				for p := range int32(3) {
 					log.Append(p, keysOf(300, 23)...)
 				}
-				var handled, running, letters atomic.Int64 // letters: asked for
+				var handled, running, letters atomic.Int64 // letters counts dead-letter decisions
 				work := func(context.Context, *keystrand.Message) error {
 					running.Add(1)
 					defer running.Add(-1)
@@ -97,7 +97,7 @@ func TestNoMessageIsEverUnaccountedFor(t *testing.T) {
 					b.HandleBatch(keystrand.BatchHandlerFunc(func(ctx context.Context, ms []*keystrand.Message) error {
 						for i, m := range ms {
 							if err := work(ctx, m); err != nil {
-								if ctx.Err() == nil { // else it is neither success nor failure
+								if ctx.Err() == nil { // otherwise it is neither success nor failure
 									handled.Add(int64(i))
 								}
 								return &keystrand.BatchError{Settled: i, Err: err}
@@ -116,21 +116,21 @@ func TestNoMessageIsEverUnaccountedFor(t *testing.T) {
 				left := false
 				for range 150 {
 					time.Sleep(time.Duration(d.roll(10)) * time.Millisecond)
-					conserve(t, run.Snapshot()) // while things move
+					conserve(t, run.Snapshot()) // while turns run
 					synctest.Wait()
 					s := run.Snapshot()
 					if n := conserve(t, s); len(s.Partitions) == 3 && n != int64(s.InFlight) {
-						t.Errorf("I9: %d in flight, in lanes and before the sink are %d", s.InFlight, n)
+						t.Errorf("I9: %d in flight, %d in lanes and before the sink", s.InFlight, n)
 					}
 					sinking := int64(0)
 					for _, p := range s.Partitions {
 						sinking += p.Sinking
 					}
-					// Where a partition has left, its dead letters were dropped.
+					// A partition that was released has dropped its dead letters.
 					if want := letters.Load() - s.DeadLettered; how != "sink" && (sinking > want || !left && sinking < want) {
 						t.Errorf("I9: %d sinking, want %d dead letters", sinking, want)
 					}
-					// What nothing but the handler can tell: while nothing moves it is exact.
+					// Only the handler knows this number; it is exact while nothing runs.
 					if int64(s.Running) != running.Load() {
 						t.Errorf("I9: running %d, want %d", s.Running, running.Load())
 					}
@@ -154,15 +154,15 @@ func TestNoMessageIsEverUnaccountedFor(t *testing.T) {
 					t.Fatal(err)
 				}
 				if s := run.Snapshot(); s.InFlight != 0 || s.InFlightBytes != 0 {
-					t.Errorf("I9: after Run %d messages and %d bytes are in flight", s.InFlight, s.InFlightBytes)
+					t.Errorf("I9: in flight after Run: %d messages, %d bytes", s.InFlight, s.InFlightBytes)
 				}
 			})
 		})
 	}
 }
 
-// I5: the budget gets back what it was charged, whatever a handler or middleware does to the message.
-func TestBudgetIsGivenBackThoughTheMessageWasChanged(t *testing.T) {
+// I5: a message returns the budget that it was charged, even if a handler or middleware changes it.
+func TestBudgetIsReturnedWhenTheHandlerChangesTheMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		for i := range 1000 {

@@ -14,8 +14,8 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// I1, I3, I4, seed 31: crashes at random moments, with handlers that fail and take their time. Nothing is lost, the
-// order of a key holds, replays begin at a message that no commit has settled, and each commit has all that was settled.
+// I1, I3, I4, seed 31: crashes at random moments, with slow and failing handlers. Nothing is lost, each key stays in
+// order, replays begin at a message that no commit has settled, and each commit has everything settled before it.
 func TestCrashesAtRandomMomentsLoseNothingAndKeepTheOrder(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
@@ -70,7 +70,7 @@ func TestCrashesAtRandomMomentsLoseNothingAndKeepTheOrder(t *testing.T) {
 				for p := range int32(3) {
 					_, end := log.Bounds(p)
 					if c := log.Group("").Committed(p); c.Frontier != end {
-						t.Errorf("partition %d is committed up to %d, want %d", p, c.Frontier, end)
+						t.Errorf("partition %d: committed frontier %d, want %d", p, c.Frontier, end)
 					}
 				}
 			})
@@ -78,8 +78,8 @@ func TestCrashesAtRandomMomentsLoseNothingAndKeepTheOrder(t *testing.T) {
 	}
 }
 
-// I4, I6: one stuck key, a gap at every other message and a commit that can keep nearly nothing. What a crash would
-// replay stays within MaxReplay, only that partition waits, and the snapshot says why.
+// I4, I6: one key is stuck, every other message leaves a gap, and a commit can keep almost nothing. A crash replays at
+// most MaxReplay messages, only that partition waits, and the snapshot gives the reason.
 func TestReplaysOfACrashStayWithinMaxReplay(t *testing.T) { // seed 32
 	synctest.Test(t, func(t *testing.T) {
 		const maxReplay, inFlight = 300, 1000
@@ -117,10 +117,10 @@ func TestReplaysOfACrashStayWithinMaxReplay(t *testing.T) { // seed 32
 			t.Errorf("I4: a crash now would replay %d settled messages, MaxReplay is %d", p0.Replays, maxReplay)
 		}
 		if p1.Frontier != 4000 || p1.Waits != pipeline.WaitSource {
-			t.Errorf("I6: partition 1 stands at %d and waits for %v: want it to be at its end", p1.Frontier, p1.Waits)
+			t.Errorf("I6: partition 1: frontier %d, waits for %v; want it at its end", p1.Frontier, p1.Waits)
 		}
 		if o := p0.Oldest; o == nil || o.Key != "stuck" || o.Why != pipeline.WhyHandler || o.Offset != 0 || o.Age < 10*time.Second {
-			t.Errorf("the oldest unsettled message is %+v, want that of the stuck key, with its handler", o)
+			t.Errorf("the oldest unsettled message is %+v, want the stuck key's, with WhyHandler", o)
 		}
 		settled := p0.Settled
 		mem.Crash()

@@ -14,7 +14,8 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// deafFirst ignores the end of its ctx at offset 0, for an hour: so that the partition can be looked at after the drain.
+// deafFirst ignores the end of its ctx at offset 0 for an hour, so that the test can examine the partition after the
+// drain.
 func deafFirst(m *keystrand.Message) {
 	if m.Offset == 0 {
 		time.Sleep(time.Hour)
@@ -24,7 +25,7 @@ func deafFirst(m *keystrand.Message) {
 // untilTold is a sink that stores nothing.
 func untilTold(ctx context.Context, _ []keystrand.Message) error { <-ctx.Done(); return ctx.Err() }
 
-// drained stops a pipeline and returns what its only partition looks like after the drain.
+// drained stops a pipeline and returns the snapshot of its only partition after the drain.
 func drained(t *testing.T, run *running) pipeline.PartitionSnapshot {
 	t.Helper()
 	run.cancel(nil)
@@ -37,8 +38,8 @@ func drained(t *testing.T, run *running) pipeline.PartitionSnapshot {
 	return s.Partitions[0]
 }
 
-// I9: what waits behind the Write under way is dropped like what is in it.
-func TestOutputsThatWaitForAWriteCountAsDroppedWhenTheyAreCut(t *testing.T) {
+// I9: outputs waiting behind a running Write are dropped, as those in it are.
+func TestOutputsBehindARunningWriteCountAsDroppedWhenCut(t *testing.T) {
 	for name, letters := range map[string]bool{"outputs": false, "dead letters": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -58,7 +59,7 @@ func TestOutputsThatWaitForAWriteCountAsDroppedWhenTheyAreCut(t *testing.T) {
 					})).To(sinkFunc(untilTold))
 				}
 				run := start(t, b)
-				for i := range 10 { // the first goes into a Write, the others wait
+				for i := range 10 { // the first is being written, the others wait
 					log.Append(0, keyed(fmt.Sprint("k", i)))
 					time.Sleep(time.Minute)
 				}
@@ -76,8 +77,8 @@ func TestOutputsThatWaitForAWriteCountAsDroppedWhenTheyAreCut(t *testing.T) {
 	}
 }
 
-// I9: a policy that takes its time sends an output to the dead letters when those of its partition are cut.
-func TestRefusedOutputThatComesTooLateForTheDeadLettersCountsAsDropped(t *testing.T) {
+// I9: a slow policy decides to dead-letter a message after the outputs of its partition are cut.
+func TestRefusedOutputCountsAsDroppedWhenItsPolicyReturnsAfterTheCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keyed("deaf"), keyed("refused"))
@@ -94,7 +95,7 @@ func TestRefusedOutputThatComesTooLateForTheDeadLettersCountsAsDropped(t *testin
 				return pipeline.DeadLetter(dlq)(f)
 			}).
 			Timing(pipeline.Timing{DrainTimeout: time.Second}))
-		time.Sleep(time.Second) // the policy is being asked
+		time.Sleep(time.Second) // the policy is running
 		if p := drained(t, run); p.Sinking != 0 || p.Dropped != 1 {
 			t.Errorf("I9: %d sinking, %d dropped after the drain; want 0 and 1", p.Sinking, p.Dropped)
 		}
@@ -107,9 +108,8 @@ func TestRefusedOutputThatComesTooLateForTheDeadLettersCountsAsDropped(t *testin
 	})
 }
 
-// I9: an output is cut while its message has not left its lane yet: the worker that took its lane together with others
-// has not returned from all of them.
-func TestOutputThatIsCutBeforeItsMessageHasLeftItsLaneIsCountedOnce(t *testing.T) {
+// I9: an output is cut before its message has left its lane: the worker still runs other turns of the same claim.
+func TestOutputIsCountedOnceWhenCutBeforeItsMessageLeavesTheLane(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 2)
 		let := make(chan struct{})
@@ -124,13 +124,13 @@ func TestOutputThatIsCutBeforeItsMessageHasLeftItsLaneIsCountedOnce(t *testing.T
 				return nil
 			})).
 			To(sinkFunc(untilTold)).Limits(pipeline.Limits{Workers: 1}).
-			Timing(pipeline.Timing{DrainTimeout: time.Nanosecond})) // less than until a stuck claim is noticed
-		log.Append(1, keysOf(1000, 50)...) // so that it is known that turns are short
+			Timing(pipeline.Timing{DrainTimeout: time.Nanosecond})) // shorter than the time after which a claim counts as stuck
+		log.Append(1, keysOf(1000, 50)...) // so that the executor knows that turns are short
 		synctest.Wait()
 		log.Append(0, keyed("late"), keyed("deaf"))
 		synctest.Wait()
 		if p := run.part(t, 0); p.Running != 2 {
-			t.Fatalf("%d messages are running, want two of one claim: the test is void", p.Running)
+			t.Fatalf("%d messages are running, want two of one claim: the test proves nothing", p.Running)
 		}
 		run.cancel(nil)
 		time.Sleep(time.Microsecond)

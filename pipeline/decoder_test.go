@@ -19,7 +19,7 @@ import (
 
 type post struct{ ID int }
 
-// postLog is a finite log of n posts; those that bad names cannot be decoded.
+// postLog returns a finite log of n posts. Those listed in bad cannot be decoded.
 func postLog(n int, bad ...int) *memory.Log {
 	log := memory.NewLog("posts", 1)
 	for i := range n {
@@ -32,7 +32,8 @@ func postLog(n int, bad ...int) *memory.Log {
 	return log
 }
 
-// The key function decodes; each handler call after an hour's wait, for which a message gets its own bytes, finds the value.
+// The key function decodes the message. The handler finds the value on every attempt, also after an hour's wait, for
+// which the message gets a copy of its bytes.
 func TestDecodedValueSurvivesRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var calls, handled atomic.Int64
@@ -58,7 +59,8 @@ func TestDecodedValueSurvivesRetries(t *testing.T) {
 	})
 }
 
-// What the key function cannot decode fails, permanently, and never reaches the handler; its dead letter has its bytes.
+// A message that the key function cannot decode fails permanently and never reaches the handler. Its dead letter has
+// its bytes.
 func TestUndecodableMessageIsAPermanentFailure(t *testing.T) {
 	for _, batches := range []bool{false, true} {
 		for _, keyed := range []bool{false, true} {
@@ -113,8 +115,8 @@ func TestUndecodableMessageIsAPermanentFailure(t *testing.T) {
 	}
 }
 
-// A decoded value says what it was decoded from, which must not keep the chunk that the source cut the message from.
-func TestDecodedMessageThatWaitsPinsNoFetchBuffer(t *testing.T) {
+// A decoded value references the bytes it was decoded from. It must not keep the source's chunk in memory.
+func TestWaitingDecodedMessageKeepsNoFetchBuffer(t *testing.T) {
 	const n, chunk = 500, 64 << 10
 	log := memory.Generate("posts", 1, n, func(_ int32, offset int64, m *keystrand.Message) {
 		b := make([]byte, chunk)

@@ -1,14 +1,15 @@
 // Package pipeline reads a source, handles its messages in order per key and concurrently across keys, and commits what
-// is settled, so that a restart goes on exactly there.
+// is settled, so that a restart continues from there.
 //
-// A slow, failing or hot key delays only itself, until it has used its share of the budget; then its partition waits,
-// and no other. What is committed is always true: every message below a committed frontier was settled. When a
-// partition is asked back, nothing of it is started any more before anybody else can learn that it is free.
+//   - A slow, failing or hot key delays only itself. Once it has used its share of the budget, it pauses its own
+//     partition and no other.
+//   - Every message below a committed frontier is settled.
+//   - When a partition is revoked, none of its handlers starts any more before another process can own it.
 //
-// A [Pipeline] is composed by a [Builder], which reports all mistakes at once before anything starts, and then runs
-// until its context ends. Package pipelinetest runs a stage on given messages in a test.
+// A [Builder] composes a [Pipeline] and reports all mistakes at once, before anything starts. The pipeline runs until
+// its context ends. Package pipelinetest runs a stage on given messages in a test.
 //
-// Delivery is at least once. After a crash, messages that were unsettled, or were settled since the last commit, are
-// handled again. A process that was paused or cut off may still run handlers of a partition that another process owns
-// by then; a store can tell by [keystrand.Message.Epoch].
+// Delivery is at least once: a crash repeats messages that were unsettled or were settled since the last commit. A
+// process that was paused or disconnected may still run handlers of a partition that another process owns by then; a
+// store can detect this by [keystrand.Message.Epoch].
 package pipeline

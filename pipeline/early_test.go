@@ -12,9 +12,9 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// I6: a stuck key must not make its partition wait for the ticks of commits, as long as these can express what is
+// I6: a stuck key must not make its partition wait for the commit ticks, as long as commits can express the messages
 // settled behind it.
-func TestStuckKeyDoesNotTieItsPartitionToTheTicks(t *testing.T) {
+func TestStuckKeyDoesNotMakeItsPartitionWaitForCommitTicks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n, most = 2_000, 100
 		log := memory.NewLog("posts", 1)
@@ -38,7 +38,7 @@ func TestStuckKeyDoesNotTieItsPartitionToTheTicks(t *testing.T) {
 		for range n - 1 {
 			<-settled
 		}
-		// Ten at once, a millisecond each, is 200 ms of work; the ticks alone would let 100 a second through.
+		// Ten concurrent turns of 1 ms are 200 ms of work; commits on ticks alone would allow 100 messages a second.
 		if d := time.Since(began); d > 5*time.Second {
 			t.Errorf("took %v of virtual time", d)
 		}

@@ -19,12 +19,12 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// I10: whenever ctx ends, Run returns within DrainTimeout and a bounded rest, commits what is settled and leaves nothing
-// behind: a goroutine that is left fails the bubble.
-func TestRunEndsInTimeWheneverItsContextDoes(t *testing.T) {
+// I10: whenever ctx ends, Run returns within DrainTimeout and a bounded rest, commits what is settled and leaves no
+// goroutine, which would fail the bubble.
+func TestRunReturnsInTimeWheneverItsContextEnds(t *testing.T) {
 	const drain, stuckAfter, commitTimeout = 3 * time.Second, 2 * time.Second, 4 * time.Second
-	// Of the first messages all but the last settle at once, and the last so late in the drain that only the last commit
-	// can tell; the rest never.
+	// All but the last of the first messages settle at once. The last settles so late in the drain that only the last
+	// commit has it. The others never settle.
 	const settles = 6
 	slow := func(late time.Duration) func(context.Context, *keystrand.Message) error {
 		return func(ctx context.Context, m *keystrand.Message) error {
@@ -43,7 +43,7 @@ func TestRunEndsInTimeWheneverItsContextDoes(t *testing.T) {
 		}
 		return nil
 	}
-	// One message settles between the first commit, which is stored, and the second, which hangs.
+	// One message settles after the first commit, which is stored, and before the second, which hangs.
 	late := func(_ context.Context, m *keystrand.Message) error {
 		if m.Offset == settles {
 			time.Sleep(1200 * time.Millisecond)
@@ -57,12 +57,12 @@ func TestRunEndsInTimeWheneverItsContextDoes(t *testing.T) {
 		cfg      memory.Config
 		when     time.Duration
 		within   time.Duration
-		leave    bool          // the partitions are asked back just before
-		taken    bool          // another member has them all, so Accept blocks
-		hangs    bool          // all commits but the first
-		waits    pipeline.Wait // what fetching waits for then
+		leave    bool          // the partitions are revoked just before
+		taken    bool          // another member owns all partitions, so Accept blocks
+		hangs    bool          // all commits but the first hang
+		waits    pipeline.Wait // why fetching waits at the end of ctx
 		settled  int           // messages
-		stored   int           // of them: are committed in the end
+		stored   int           // of these: committed in the end
 	}{
 		{name: "before it starts", messages: 10, handle: nothing, when: -1, within: 0},
 		{name: "accept blocks", messages: 10, handle: nothing, taken: true, when: time.Second, within: 0},
@@ -153,7 +153,7 @@ func TestRunEndsInTimeWheneverItsContextDoes(t *testing.T) {
 	}
 }
 
-// While it drains it says so, and is not ready.
+// While the pipeline drains, its state is Stopping and it is not ready.
 func TestStateIsStoppingWhileThePipelineDrains(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
@@ -178,7 +178,7 @@ func TestStateIsStoppingWhileThePipelineDrains(t *testing.T) {
 	})
 }
 
-// I11: 20 deploys in a row under load; the handlers return what their ctx says. No message is dead-lettered, none lost.
+// I11: 20 restarts under load, with handlers that return their ctx's error. No message is dead-lettered or lost.
 func TestTwentyRestartsUnderLoadDeadLetterNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &dice{r: random(t, 11)}
@@ -232,7 +232,7 @@ func TestTwentyRestartsUnderLoadDeadLetterNothing(t *testing.T) {
 	})
 }
 
-// I11: a nil that comes after the cancel, but before the last commit, settles.
+// I11: a message whose handler returns nil after the cancel, but before the last commit, is settled.
 func TestSuccessAfterCancelStillSettles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
@@ -245,7 +245,7 @@ func TestSuccessAfterCancelStillSettles(t *testing.T) {
 		run := startWith(t, ctx, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
 			Handle(keystrand.HandlerFunc(func(ctx context.Context, m *keystrand.Message) error {
 				<-ctx.Done()
-				time.Sleep(time.Second) // it saves what it has
+				time.Sleep(time.Second) // it completes its work
 				if m.Offset == 0 {
 					cause, value = context.Cause(ctx), ctx.Value(key{})
 					return nil
@@ -254,7 +254,7 @@ func TestSuccessAfterCancelStillSettles(t *testing.T) {
 			})).
 			OnFailure(func(f pipeline.Failure) pipeline.Action { failed.Store(true); return pipeline.Skip(f) }).
 			Timing(pipeline.Timing{DrainTimeout: 5 * time.Second}))
-		time.Sleep(time.Second) // the executor takes what is behind a stuck handler over within a millisecond
+		time.Sleep(time.Second) // lanes behind a stuck handler are taken over within 1 ms
 		began := time.Now()
 		cancel()
 		if err := run.wait(); err != nil {
@@ -272,8 +272,9 @@ func TestSuccessAfterCancelStillSettles(t *testing.T) {
 	})
 }
 
-// A message that cannot be read stops the pipeline: the others drain and commit, the frontier does not pass it.
-func TestFatalFetchErrorDrainsTheOthersAndNamesItsOffset(t *testing.T) {
+// A message that cannot be read stops the pipeline. The other partitions drain and commit, and no frontier passes the
+// message.
+func TestFetchErrorDrainsOtherPartitionsAndNamesItsOffset(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 3)
 		for p := range int32(3) {
@@ -282,7 +283,7 @@ func TestFatalFetchErrorDrainsTheOthersAndNamesItsOffset(t *testing.T) {
 		corrupt := errors.New("crc does not match")
 		src := watch(t, memory.NewSource(memory.Config{FetchFault: func(id source.ID, offset int64) error {
 			if id.Partition == 1 && offset == 42 {
-				time.Sleep(55 * time.Millisecond) // the others are under way
+				time.Sleep(55 * time.Millisecond) // messages of the other partitions are running
 				return corrupt
 			}
 			return nil
@@ -327,8 +328,8 @@ func TestAcceptErrorIsReturnedAfterTheDrain(t *testing.T) {
 	})
 }
 
-// Run and stop, many times at once. No bubble: the race detector sees real parallelism.
-func TestManyPipelinesRunAndStopAtOnce(t *testing.T) {
+// Runs and stops many pipelines concurrently, without a bubble, so that the race detector sees real parallelism.
+func TestManyPipelinesRunAndStopConcurrently(t *testing.T) {
 	var wg sync.WaitGroup
 	for g := range 10 {
 		wg.Go(func() {

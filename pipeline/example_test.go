@@ -13,8 +13,8 @@ import (
 	source "github.com/keystrand/keystrand/source/memory"
 )
 
-// The shortest pipeline: a source, a handler, and what to do when it fails. Retry parks the key between tries, so that
-// no worker waits; messages of other keys go on meanwhile.
+// The shortest pipeline has a source, a handler and a failure policy. Retry parks the key between attempts: no worker
+// waits, and messages of other keys continue.
 func Example() {
 	log := source.NewLog("orders", 1)
 	log.Append(0, keystrand.Message{Key: []byte("order-1"), Value: []byte("paid")})
@@ -46,8 +46,8 @@ func Example() {
 	// settled: 2
 }
 
-// A policy decides what becomes of a message that failed for good. Here what can never succeed goes to the dead
-// letters, and anything else blocks its key until somebody has looked at it.
+// A policy decides what happens to a message that failed for good. This one dead-letters permanent failures and blocks
+// the key on all others, until an operator resumes it.
 func ExamplePolicy() {
 	log := source.NewLog("orders", 1)
 	log.Append(0, keystrand.Message{Key: []byte("order-1"), Value: []byte("rubbish")})
@@ -89,7 +89,7 @@ func ExamplePolicy() {
 	// dead letter: order-1 rubbish, offset 0: not an order
 }
 
-// A transformer emits messages for a sink. They become durable in the order of their inputs, for each key.
+// A transformer emits messages for a sink. For each key they become durable in the order of their inputs.
 func ExampleBuilder_Transform() {
 	log := source.NewLog("clicks", 1)
 	for i := range 3 {
@@ -122,14 +122,14 @@ func ExampleBuilder_Transform() {
 	// pages: ann page 2
 }
 
-// Build tells all mistakes at once, before anything starts.
+// Build reports all mistakes at once, before anything starts.
 func ExampleBuilder_Build() {
 	_, err := pipeline.From(nil).
 		Limits(pipeline.Limits{Workers: -1}).
 		Build()
 	fmt.Println(err)
 	// Output:
-	// pipeline: no source: From needs one
-	// pipeline: no handler: call Handle, HandleBatch or Transform with one
+	// pipeline: no source: pass one to From
+	// pipeline: no handler: pass one to Handle, HandleBatch or Transform
 	// pipeline: Limits.Workers is -1: it must not be negative (0 means the default)
 }

@@ -1,4 +1,4 @@
 package pipeline
 
-// Tokens returns how many lanes wait for something outside their turn.
+// Tokens returns the number of lanes that wait for Complete.
 func (p *Pipeline) Tokens() int { return p.exec.Stats().Waits }

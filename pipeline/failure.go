@@ -11,29 +11,30 @@ import (
 	"github.com/keystrand/keystrand/sink"
 )
 
-// Failure is a message that failed for good: its handler returned an error that is no retry, after all middleware.
+// Failure is a message that has failed for good: after all middleware, its handler's error does not ask for a retry.
 type Failure struct {
 	Message   *keystrand.Message // valid until the policy returns
 	Err       error
-	Permanent bool // the error was marked by keystrand.Permanent
+	Permanent bool // Err is marked by keystrand.Permanent
 }
 
-// Policy decides what becomes of a failed message. It is called from many goroutines at once and must not block: the turn
-// of its message waits for it. One policy may call others, so that for instance permanent failures are dead-lettered and
-// all others block their key. One that panics, or ends its goroutine, is [Stop].
+// Policy decides what happens to a failed message. It is called concurrently from many goroutines and must not block,
+// because the message's turn waits for it. A policy may call others, for example to dead-letter permanent failures and
+// block the key on all others. A policy that panics or calls runtime.Goexit acts as [Stop].
 //
-// It is asked when a handler, or the key function, has failed for good after all middleware; and when a sink refuses an
-// output for good (keystrand.Permanent), where Block is Stop, since later messages of the key were handled already.
+// The pipeline calls it when a handler or the key function has failed for good, after all middleware. It also calls it
+// when a sink refuses an output for good (keystrand.Permanent). Block then acts as Stop, since later messages of the
+// key may already be handled.
 type Policy func(Failure) Action
 
-// Action is what a [Policy] decides. The zero Action is that of [Stop].
+// Action is the decision of a [Policy]. The zero Action is the one of [Stop].
 type Action struct {
 	kind        action
 	letters     *letterBox
-	first, most time.Duration // pauses of BlockFor; else 0
+	first, most time.Duration // pauses of BlockFor; 0 for other actions
 }
 
-// pause returns how long a key waits that has failed so often before; 0: until it is resumed.
+// pause returns how long a key waits after the given number of earlier blocks; 0 means until Resume.
 func (a Action) pause(before uint8) time.Duration {
 	if before >= 62 || a.first > a.most>>before {
 		return a.most
@@ -41,11 +42,11 @@ func (a Action) pause(before uint8) time.Duration {
 	return a.first << before
 }
 
-// letterBox is the sink of one DeadLetter.
+// letterBox holds the sink of one call of DeadLetter.
 type letterBox struct{ sink sink.Sink }
 
-// name returns what is the same for all boxes of a sink: a policy may call DeadLetter anew for each failure, and all of
-// these must share a writer. A sink that cannot be compared has only its box.
+// name returns a map key that all boxes of a sink share, since a policy may call DeadLetter for each failure and all
+// must share a writer. If the sink is not comparable, each box has its own.
 func (b *letterBox) name() any {
 	if reflect.ValueOf(b.sink).Comparable() {
 		return b.sink
@@ -62,21 +63,23 @@ const (
 	deadLetter
 )
 
-// Stop ends the pipeline: it drains, commits what is settled, and Run returns a [*FailureError]. The failed message is
-// not passed by any commit, so the next start meets it again.
+// Stop ends the pipeline: it drains, commits what is settled, and Run returns a [*FailureError]. No commit passes the
+// failed message, so it is redelivered after a restart.
 func Stop(Failure) Action { return Action{kind: stop} }
 
-// Block parks the key until an operator calls [Pipeline.Resume]; then the message is handled again. Other keys go on.
-// It is forgotten when the partition is handed over or the process restarts: the message is then tried again.
+// Block parks the key until an operator calls [Pipeline.Resume]; then the message is handled again. Other keys
+// continue. A hand-over or a restart ends the block, and the message is tried again.
 func Block(Failure) Action { return Action{kind: block} }
 
-// BlockFor returns a policy that parks the key and handles the message again after a pause: first, then twice as long each
-// time it fails, at most most, for as long as it takes. [Pipeline.Resume] ends a pause at once. Other keys go on. Attempts
-// are counted anew after each pause, so retries of the middleware begin again. It suits failures that end when another
-// service is back; a message that can never be handled holds its key until somebody mends it.
+// BlockFor returns a policy that parks the key for a pause and then handles the message again. The first pause is
+// first; each further one is twice as long, up to most, without limit on their number. Other keys continue, and
+// [Pipeline.Resume] ends a pause at once. Attempts count from 1 after each pause, so the middleware retries again. An
+// output that the sink refuses for good is written again after pauses.
 //
-// Zeros stand for 1 s and 1 min. BlockFor with a negative pause is nil, which Build refuses. An output that the sink
-// refuses for good is written again after pauses.
+// BlockFor suits failures that end when another service recovers. A message that can never be handled blocks its key
+// until somebody repairs it.
+//
+// Zero values mean 1 s and 1 min. For a negative pause BlockFor returns nil, which Build refuses.
 func BlockFor(first, most time.Duration) Policy {
 	if first < 0 || most < 0 {
 		return nil
@@ -86,17 +89,18 @@ func BlockFor(first, most time.Duration) Policy {
 	return func(Failure) Action { return Action{kind: block, first: first, most: most} }
 }
 
-// Skip settles the message without effect. It is counted and logged.
+// Skip settles the message without handling it. The pipeline counts and logs it.
 func Skip(Failure) Action { return Action{kind: skip} }
 
-// DeadLetter returns a policy that writes the failed message to s and then goes on with its key. The dead letter has
-// the key, value and headers of the message, and headers that tell where it comes from and why it is there; its Stream
-// is empty, so s decides where it goes. The key waits until the dead letter is durable; a write that fails is tried
-// again, so after a lost reply a dead letter may be there twice. One that the sink refuses for good (keystrand.Permanent),
-// as too large for instance, is asked about once more, and if DeadLetter is the answer again the pipeline stops: it has
-// nowhere else to go. The text of the error is cut to about 1 KiB.
+// DeadLetter returns a policy that writes the failed message to s and then continues with its key. The dead letter has
+// the key, value and headers of the message, and headers with its origin and its error, cut to about 1 KiB. Its Stream
+// is empty, so s chooses the destination.
 //
-// The pipeline opens one writer of s at the first dead letter; s is closed by whoever made it. DeadLetter(nil) is nil, which
+// The key waits until the dead letter is durable. A failed write is retried, so after a lost reply the dead letter may
+// exist twice. If the sink refuses a dead letter for good (keystrand.Permanent), for example because it is too large,
+// the policy is called once more; if it returns DeadLetter again, the pipeline stops.
+//
+// The pipeline opens one writer of s at the first dead letter; the caller closes s. DeadLetter(nil) returns nil, which
 // Build refuses.
 func DeadLetter(s sink.Sink) Policy {
 	if s == nil {
@@ -106,7 +110,7 @@ func DeadLetter(s sink.Sink) Policy {
 	return func(Failure) Action { return Action{kind: deadLetter, letters: box} }
 }
 
-// The headers that DeadLetter adds.
+// Headers that DeadLetter adds.
 const (
 	HeaderStream    = "keystrand-stream"
 	HeaderPartition = "keystrand-partition"
@@ -128,11 +132,11 @@ func letter(m *keystrand.Message, cause error) keystrand.Message {
 	return l
 }
 
-// maxErrorText is what a dead letter tells of its error, in bytes: with much more of it a message that the sink would
-// take might be too large.
+// maxErrorText is the maximum length in bytes of the error in a dead letter. A longer one might make the message too
+// large for the sink.
 const maxErrorText = 1024
 
-// textOf returns what err says, cut to maxErrorText at the end of a character.
+// textOf returns err's text, cut to maxErrorText at a character boundary.
 func textOf(err error) string {
 	text := fmt.Sprint(err) // not err.Error(), which may panic
 	if len(text) <= maxErrorText {
@@ -145,8 +149,9 @@ func textOf(err error) string {
 	return text[:n] + "..."
 }
 
-// FailureError is what Run returns when a failed message stopped the pipeline. No commit passes the message: the next
-// start meets it again, until its cause is mended or a failure policy lets the pipeline go on without it.
+// FailureError is the error of Run when a failed message has stopped the pipeline. No commit passes the message: it is
+// redelivered after every restart, until its cause is repaired or a failure policy lets the pipeline continue without
+// it.
 type FailureError struct {
 	Stream    string
 	Partition int32
@@ -160,9 +165,9 @@ func newFailureError(m *keystrand.Message, err error) *FailureError {
 	return &FailureError{m.Stream, m.Partition, m.Offset, m.Key, int(m.Attempt), err}
 }
 
-// Error names the message and what happened to it.
+// Error names the message and its error.
 func (e *FailureError) Error() string {
-	return fmt.Sprintf("pipeline: %s/%d@%d key %.64q failed in attempt %d, and is met again at the next start: %v", e.Stream, e.Partition, e.Offset, e.Key, e.Attempts, e.Err)
+	return fmt.Sprintf("pipeline: %s/%d@%d key %.64q failed on attempt %d; redelivered after a restart: %v", e.Stream, e.Partition, e.Offset, e.Key, e.Attempts, e.Err)
 }
 
 // Unwrap returns the handler's error.

@@ -1,4 +1,4 @@
-// Virtual time: the tests that use it make it.
+// Virtual time: the bubbles are in the tests that use the harness.
 
 package pipeline_test
 
@@ -17,9 +17,8 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// spy is a source that stands between a pipeline and another source and holds the pipeline to the contract: no two
-// calls where one is allowed, no commit after Release or while it is called, no frontier that goes back, no progress
-// that says more than the ledger does.
+// spy wraps a source and checks the contract between it and the pipeline: no concurrent calls where one is allowed, no
+// commit after or during Release, no frontier that moves back, and no progress beyond the ledger.
 type spy struct {
 	source.Source
 	t      *testing.T
@@ -30,7 +29,7 @@ type spy struct {
 	closed   bool
 }
 
-// spied is a partition on its way through a spy.
+// spied is a partition that a spy wraps.
 type spied struct {
 	source.Partition
 	spy *spy
@@ -38,7 +37,7 @@ type spied struct {
 	mu         sync.Mutex
 	committing bool
 	released   bool
-	commits    []commit.Progress // that were stored
+	commits    []commit.Progress // stored commits
 	tried      int
 	frontier   int64
 }
@@ -69,7 +68,7 @@ func (s *spy) Close() error {
 	for _, p := range s.accepted {
 		p.mu.Lock()
 		if !p.released {
-			s.t.Errorf("the source is closed before %v is released", p.ID())
+			s.t.Errorf("source closed before %v is released", p.ID())
 		}
 		p.mu.Unlock()
 	}
@@ -77,7 +76,7 @@ func (s *spy) Close() error {
 	return s.Source.Close()
 }
 
-// epochs returns the ownerships of a partition, in their order.
+// epochs returns the ownerships of a partition in order.
 func (s *spy) epochs(partition int32) (all []*spied) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,11 +95,11 @@ func (p *spied) Commit(ctx context.Context, g *commit.Progress) (commit.Stored, 
 	case p.released:
 		p.spy.t.Errorf("I8: commit of %v after its release", p.ID())
 	case p.committing:
-		p.spy.t.Errorf("I8: two commits of %v at once", p.ID())
+		p.spy.t.Errorf("I8: concurrent commits of %v", p.ID())
 	case g.Epoch != p.ID().Epoch:
 		p.spy.t.Errorf("I8: commit of %v with epoch %d", p.ID(), g.Epoch)
 	case g.Frontier < p.frontier:
-		p.spy.t.Errorf("I8: commit of %v goes back from %d to %d", p.ID(), p.frontier, g.Frontier)
+		p.spy.t.Errorf("I8: commit of %v moves back from %d to %d", p.ID(), p.frontier, g.Frontier)
 	}
 	p.committing = true
 	p.frontier = g.Frontier
@@ -109,7 +108,7 @@ func (p *spied) Commit(ctx context.Context, g *commit.Progress) (commit.Stored, 
 		p.spy.ledger.committed(p.ID(), g)
 	}
 	err := errors.New("it ended its goroutine")
-	defer func() { // also then
+	defer func() { // also after a Goexit
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.committing = false
@@ -125,10 +124,10 @@ func (p *spied) Commit(ctx context.Context, g *commit.Progress) (commit.Stored, 
 func (p *spied) Release(ctx context.Context) error {
 	p.mu.Lock()
 	if p.released {
-		p.spy.t.Errorf("%v is released twice", p.ID())
+		p.spy.t.Errorf("second release of %v", p.ID())
 	}
 	if p.committing {
-		p.spy.t.Errorf("I8: %v is released while a commit is under way", p.ID())
+		p.spy.t.Errorf("I8: release of %v during a commit", p.ID())
 	}
 	p.released = true
 	p.mu.Unlock()
@@ -148,24 +147,24 @@ func (p *spied) isReleased() bool {
 	return p.released
 }
 
-// ledger is the oracle: it is told of each call of a handler and of each commit, over any number of processes that
-// follow one another, and knows what must never be.
+// ledger is the oracle: it records each call of a handler and each commit, over several processes in a row, and checks
+// what must never happen.
 type ledger struct {
 	t   *testing.T
 	key func(m *keystrand.Message) string // a message's lane; "" has no order
 
 	mu       sync.Mutex
-	offsets  map[name][]int64      // of each lane: the messages that there are, told by put
+	offsets  map[name][]int64      // by lane: all messages, recorded by put
 	lanes    map[place]string      // the lane of each message
-	settled  map[place]int         // how often a handler returned nil
-	when     map[place]settling    // the last time it did
-	starts   map[place]int         // how often it was called
-	running  map[name]int          // turns of a lane now
-	last     map[laneEpoch]int64   // offset of the last message of a lane begun in an epoch
-	restored map[place]restoration // of partition and epoch
+	settled  map[place]int         // number of successful handler calls
+	when     map[place]settling    // time of the last successful call
+	starts   map[place]int         // number of handler calls
+	running  map[name]int          // running turns by lane
+	last     map[laneEpoch]int64   // offset of the last started message by lane and epoch
+	restored map[place]restoration // by partition and epoch
 	fenced   map[place]bool
-	overlaps bool                   // turns of one lane may overlap: processes that were cut off
-	ahead    func(lane string) bool // of a lane: a handler may start before the effect of the message before it is durable
+	overlaps bool                   // turns of one lane may overlap, for disconnected processes
+	ahead    func(lane string) bool // reports whether a handler of the lane may start before the previous message's effect is durable
 }
 
 type name struct {
@@ -207,7 +206,7 @@ func newLedger(t *testing.T) *ledger {
 	}
 }
 
-// put tells the ledger of a message that the log has.
+// put records a message of the log.
 func (l *ledger) put(partition int32, offset int64, key string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -223,15 +222,15 @@ func (l *ledger) accepted(id source.ID, r *commit.Progress) {
 	l.allSettledLocked("I3: restored", id, r)
 }
 
-// committed checks I3: what is committed was settled.
+// committed checks I3: every committed message is settled.
 func (l *ledger) committed(id source.ID, p *commit.Progress) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.allSettledLocked("I3: committed", id, p)
 	now := time.Now()
-	for at, s := range l.when { // I4: what was settled before, in virtual time, is in this commit
+	for at, s := range l.when { // I4: every message settled before, in virtual time, is in this commit
 		if at.partition == id.Partition && s.epoch == id.Epoch && s.at.Before(now) && !p.Settled(at.at) {
-			l.t.Errorf("I4: %d of %v was settled %v ago and is not in the commit (frontier %d, ahead %v)", at.at, id, now.Sub(s.at), p.Frontier, p.Ahead)
+			l.t.Errorf("I4: offset %d of %v was settled %v ago but is not in the commit (frontier %d, ahead %v)", at.at, id, now.Sub(s.at), p.Frontier, p.Ahead)
 		}
 	}
 }
@@ -239,12 +238,12 @@ func (l *ledger) committed(id source.ID, p *commit.Progress) {
 func (l *ledger) allSettledLocked(what string, id source.ID, p *commit.Progress) {
 	for at := range l.lanes {
 		if at.partition == id.Partition && p.Settled(at.at) && l.settled[at] == 0 {
-			l.t.Errorf("%s progress of %v says that %d is settled (frontier %d, ahead %v): it was not", what, id, at.at, p.Frontier, p.Ahead)
+			l.t.Errorf("%s progress of %v has unsettled offset %d (frontier %d, ahead %v)", what, id, at.at, p.Frontier, p.Ahead)
 		}
 	}
 }
 
-// begin checks I1 and I2 and is called when a handler starts. It returns how often it has.
+// begin checks I1 and I2 at the start of a handler. It returns the number of starts of the message.
 func (l *ledger) begin(m *keystrand.Message) (starts int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -257,7 +256,7 @@ func (l *ledger) begin(m *keystrand.Message) (starts int) {
 		return l.starts[at]
 	}
 	if l.running[n]++; l.running[n] > 1 && !l.overlaps {
-		l.t.Errorf("I2: %d turns of key %q of partition %d at once (offset %d)", l.running[n], n.lane, n.partition, m.Offset)
+		l.t.Errorf("I2: %d concurrent turns of key %q of partition %d (offset %d)", l.running[n], n.lane, n.partition, m.Offset)
 	}
 	le := laneEpoch{n, m.Epoch}
 	if last, ok := l.last[le]; ok && m.Offset < last {
@@ -288,14 +287,14 @@ func (l *ledger) end(m *keystrand.Message, err error) {
 	}
 }
 
-// settle notes what was settled without its handler.
+// settle records a message settled without its handler.
 func (l *ledger) settle(partition int32, offset int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.settled[place{partition, offset}]++
 }
 
-// durable checks I1 and settles a message: it is called when what the message leaves outside becomes durable.
+// durable checks I1 and settles a message when its effect outside becomes durable.
 func (l *ledger) durable(m *keystrand.Message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -308,17 +307,17 @@ func (l *ledger) durable(m *keystrand.Message) {
 	l.settled[place{m.Partition, m.Offset}]++
 }
 
-// tooOften is how often no test has a message handled.
+// tooOften is more handler calls for a message than any test needs.
 const tooOften = 1000
 
-// handler records the calls of f.
+// handler returns a handler that records the calls of f.
 func (l *ledger) handler(f func(ctx context.Context, m *keystrand.Message) error) keystrand.Handler {
 	return keystrand.HandlerFunc(func(ctx context.Context, m *keystrand.Message) (err error) {
 		if n := l.begin(m); n >= tooOften {
 			if n == tooOften {
-				l.t.Errorf("I4: %d/%d is handled for the %dth time", m.Partition, m.Offset, n)
+				l.t.Errorf("I4: %d/%d handled %d times", m.Partition, m.Offset, n)
 			}
-			<-ctx.Done() // time goes on, and the pipeline is stopped
+			<-ctx.Done() // virtual time passes until the pipeline is stopped
 			l.end(m, ctx.Err())
 			return ctx.Err()
 		}
@@ -357,13 +356,13 @@ func (l *ledger) started(partition int32, offset int64) int {
 	return l.starts[place{partition, offset}]
 }
 
-// running is a pipeline whose Run is under way.
+// running is a pipeline that runs.
 type running struct {
 	*pipeline.Pipeline
 	t      *testing.T
 	cancel context.CancelCauseFunc
 	over   chan struct{}
-	err    error // what Run returned; after over
+	err    error // result of Run; valid once over is closed
 }
 
 // start builds the pipeline and runs it until it ends or the test stops it.
@@ -389,24 +388,24 @@ func startWith(t *testing.T, ctx context.Context, b *pipeline.Builder) *running 
 			r.err = errors.Join(cause, r.err)
 		}
 	}()
-	t.Cleanup(func() { _ = r.stop() }) // a test that has failed leaves a pipeline that runs
+	t.Cleanup(func() { _ = r.stop() }) // a failed test leaves its pipeline running
 	return r
 }
 
-// forever is how long a pipeline runs at most, in virtual time: then one that hangs is stopped, so that its test says
-// what is wrong instead of hanging too.
+// forever is the maximum run time of a pipeline in virtual time. A pipeline that hangs is then stopped, so that its
+// test fails with a message.
 const forever = 24 * time.Hour
 
 var errHung = fmt.Errorf("the pipeline still ran after %v", forever)
 
-// stop ends the pipeline and returns what Run returned.
+// stop ends the pipeline and returns the result of Run.
 func (r *running) stop() error {
 	r.cancel(nil)
 	return r.wait()
 }
 
-// wait waits for Run. One that does not return although it was told to stop would go on in virtual time until the time limit of
-// all tests: nothing but a panic ends its bubble, and names the test.
+// wait waits for Run and returns its result. If Run ignores the stop, virtual time would pass until the test time
+// limit. Therefore wait panics, which ends the bubble and names the test.
 func (r *running) wait() error {
 	select {
 	case <-r.over:
@@ -417,7 +416,7 @@ func (r *running) wait() error {
 	return r.err
 }
 
-// readOn has another member read a log to its end, after a crash or a stop, and looks whether all is settled then.
+// readOn has another member read a log to its end, after a crash or a stop, and checks that everything is settled.
 func readOn(t *testing.T, log *memory.Log, l *ledger) {
 	t.Helper()
 	log.Close()
@@ -444,7 +443,7 @@ func keyed(key string) keystrand.Message {
 	return keystrand.Message{Key: []byte(key), Value: []byte("v")}
 }
 
-// keysOf returns n messages with the keys k0, k1, … in turns.
+// keysOf returns n messages that cycle through the keys k0, k1, ….
 func keysOf(n, keys int) []keystrand.Message {
 	ms := make([]keystrand.Message, n)
 	for i := range ms {

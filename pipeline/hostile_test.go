@@ -21,7 +21,7 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// plainError is an error whose method needs its receiver, as most do.
+// plainError is an error whose method dereferences its receiver.
 type plainError struct{ text string }
 
 func (e *plainError) Error() string { return e.text }
@@ -34,7 +34,8 @@ func (f sinkFunc) Close() error               { return nil }
 
 func (f sinkFunc) Write(ctx context.Context, ms []keystrand.Message) error { return f(ctx, ms) }
 
-// A nil pointer in an error is not nil, and its methods panic. It is a failure like others, wherever it comes from.
+// A nil pointer in an error is not a nil error, and its methods panic. It is an ordinary failure, wherever it comes
+// from.
 func TestNilPointerInAnErrorIsAFailure(t *testing.T) {
 	var plain *plainError
 	var batch *keystrand.BatchError
@@ -68,9 +69,9 @@ func TestNilPointerInAnErrorIsAFailure(t *testing.T) {
 				time.Sleep(time.Minute)
 				p := run.part(t, 0)
 				switch {
-				case name == "sink": // it is written again and again
+				case name == "sink": // the output is written again and again
 					if p.Frontier != 0 || p.Sinking != 6 {
-						t.Errorf("I3: frontier %d, %d on their way to the sink: want 0 and 6", p.Frontier, p.Sinking)
+						t.Errorf("I3: frontier %d, %d sinking; want 0 and 6", p.Frontier, p.Sinking)
 					}
 				case p.Frontier != 6 || len(dlq.Messages()) != 6:
 					t.Errorf("frontier %d, %d dead letters: want 6 and 6", p.Frontier, len(dlq.Messages()))
@@ -83,7 +84,7 @@ func TestNilPointerInAnErrorIsAFailure(t *testing.T) {
 	}
 }
 
-// What ends the goroutine that it is called from must not leave a pipeline that does nothing and says nothing.
+// A callback that calls runtime.Goexit must stop the pipeline with an error, not leave it hanging silently.
 func TestGoexitOutsideTheHandlerStopsThePipeline(t *testing.T) {
 	for name, stage := range map[string]func(b *pipeline.Builder){
 		"key": func(b *pipeline.Builder) {
@@ -116,7 +117,7 @@ func TestGoexitOutsideTheHandlerStopsThePipeline(t *testing.T) {
 				stage(b)
 				run := start(t, b)
 				if err := run.wait(); err == nil || errors.Is(err, errHung) || !strings.Contains(err.Error(), "runtime.Goexit") {
-					t.Errorf("Run = %v, want it to say who ended its goroutine", err)
+					t.Errorf("Run = %v, want it to name the caller of Goexit", err)
 				}
 				if c := log.Group("").Committed(0); c != nil && c.Frontier > 3 {
 					t.Errorf("I3: committed %+v", c)
@@ -126,8 +127,8 @@ func TestGoexitOutsideTheHandlerStopsThePipeline(t *testing.T) {
 	}
 }
 
-// I11 for sinks: a Write that was told to return has refused nothing, whatever it says.
-func TestRefusalOfAWriteThatWasToldToReturnIsNoFailure(t *testing.T) {
+// I11 for sinks: a cancelled Write has refused nothing, whatever its error says.
+func TestRefusalByACancelledWriteIsNoFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keysOf(3, 3)...)
@@ -151,8 +152,8 @@ func TestRefusalOfAWriteThatWasToldToReturnIsNoFailure(t *testing.T) {
 	})
 }
 
-// A sink that judges fewer messages than it was given has said nothing of the rest.
-func TestMessagesThatASinkDidNotJudgeAreWrittenAgain(t *testing.T) {
+// If a PartialError covers only some messages, the others are written again.
+func TestMessagesWithoutAResultFromTheSinkAreWrittenAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keyed("k"))
@@ -175,13 +176,13 @@ func TestMessagesThatASinkDidNotJudgeAreWrittenAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		if failures != 0 || calls != 2 {
-			t.Errorf("I3: %d failures, %d writes: the message was given up although its second output was not judged", failures, calls)
+			t.Errorf("I3: %d failures, %d writes: the message failed although the sink did not report on its second output", failures, calls)
 		}
 	})
 }
 
-// Only what is not durable is written again, and in its order.
-func TestOnlyWhatIsNotDurableIsWrittenAgain(t *testing.T) {
+// Only outputs that are not durable are written again, in their order.
+func TestOnlyOutputsThatAreNotDurableAreWrittenAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keyed("lane"), keyed("lane"))
@@ -216,7 +217,7 @@ func TestOnlyWhatIsNotDurableIsWrittenAgain(t *testing.T) {
 	})
 }
 
-// twice hands its partition out a second time, before it was released.
+// twice is a source that offers its partition again before it is released.
 type twice struct {
 	source.Source
 	first source.Partition
@@ -238,8 +239,9 @@ type again struct{ source.Partition }
 func (again) Leaving() <-chan source.Leave  { return nil }
 func (again) Release(context.Context) error { return nil }
 
-// I2: two ownerships at once would run a key twice at once. A source that offers one breaks its contract: Run says so.
-func TestPartitionThatIsHandedOutTwiceStopsThePipeline(t *testing.T) {
+// I2: with two concurrent ownerships a key could run twice at once. Run reports a source that breaks its contract in
+// this way.
+func TestPipelineStopsWhenAPartitionIsAcceptedTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keysOf(100, 10)...)
@@ -248,14 +250,14 @@ func TestPartitionThatIsHandedOutTwiceStopsThePipeline(t *testing.T) {
 			t.Errorf("Run = %v, want it to name the partition", err)
 		}
 		if c := log.Group("").Committed(0); c == nil || c.Frontier != 100 {
-			t.Errorf("committed %+v, want what the first ownership has settled", c)
+			t.Errorf("committed %+v, want everything settled by the first ownership", c)
 		}
 	})
 }
 
-// I8, I10: the last commit of a pipeline that stops hangs. The source asks the partition back meanwhile, and then lets
-// go of it: nobody waits for that commit any longer.
-func TestLastCommitEndsWhenItsPartitionIsAskedBackAndThenLost(t *testing.T) {
+// I8, I10: the last commit hangs while the source revokes the partition and then reports it as lost. Nobody may wait
+// for that commit any longer.
+func TestLastCommitEndsWhenItsPartitionIsRevokedAndThenLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keysOf(3, 3)...)
@@ -268,21 +270,21 @@ func TestLastCommitEndsWhenItsPartitionIsAskedBackAndThenLost(t *testing.T) {
 			Timing(pipeline.Timing{CommitTimeout: time.Hour, CommitInterval: 24 * time.Hour}))
 		time.Sleep(time.Minute)
 		run.cancel(nil)
-		time.Sleep(time.Second) // the last commit is under way
+		time.Sleep(time.Second) // the last commit is running
 		began := time.Now()
 		mem.AskBack("posts", 0)
 		if err := run.wait(); err != nil {
 			t.Errorf("Run = %v", err)
 		}
 		if d := time.Since(began); d > 5*time.Second {
-			t.Errorf("I10: Run returned %v after the partition was asked back, within 5 s: it waited for a commit that can no more be stored", d)
+			t.Errorf("I10: Run returned %v after the partition was revoked, want at most 5 s: it waited for a commit that cannot be stored", d)
 		}
 	})
 }
 
-// A Write that ignores the end of its ctx is waited for before its partition is released, also by a pipeline that gives
-// handlers up, and the log says what is waited for.
-func TestWriteThatIgnoresItsContextIsWaitedForWithAnAlarm(t *testing.T) {
+// A partition is released only after a Write that ignores the end of its ctx has returned, even with AbandonStuck. The
+// log reports the wait.
+func TestReleaseWaitsForAWriteThatIgnoresItsContextAndLogsIt(t *testing.T) {
 	for _, c := range []struct {
 		name          string
 		abandon, lost bool
@@ -315,10 +317,10 @@ func TestWriteThatIgnoresItsContextIsWaitedForWithAnAlarm(t *testing.T) {
 				run.cancel(nil)
 				time.Sleep(time.Minute)
 				if !c.lost && src.epochs(0)[0].isReleased() && writing.Load() {
-					t.Error("I7: the partition is released while its outputs are written")
+					t.Error("I7: partition released while its outputs are being written")
 				}
-				if !out.has("Write") {
-					t.Errorf("no alarm tells of the Write:\n%s", out.b.String())
+				if !out.has("sink write has not returned") {
+					t.Errorf("the log does not report the Write:\n%s", out.b.String())
 				}
 				close(let)
 				if err := run.wait(); err != nil {
@@ -329,8 +331,8 @@ func TestWriteThatIgnoresItsContextIsWaitedForWithAnAlarm(t *testing.T) {
 	}
 }
 
-// A policy that takes longer than the pipeline lives: what it decides then opens nothing.
-func TestPolicyThatReturnsAfterRunOpensNoDeadLetterSink(t *testing.T) {
+// A policy returns after Run has: its decision must not open a writer.
+func TestPolicyOpensNoDeadLetterSinkWhenItReturnsAfterRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keyed("k"))
@@ -342,17 +344,17 @@ func TestPolicyThatReturnsAfterRunOpensNoDeadLetterSink(t *testing.T) {
 			AbandonStuck().Timing(pipeline.Timing{DrainTimeout: time.Second}))
 		time.Sleep(time.Second)
 		if _, stuck := errors.AsType[*pipeline.StuckError](run.stop()); !stuck {
-			t.Error("Run did not name the turn it gave up")
+			t.Error("Run did not name the abandoned turn")
 		}
 		close(let)
 		synctest.Wait()
 		if opened != 0 {
-			t.Errorf("I10: %d writers were opened after Run had returned: nobody closes them", opened)
+			t.Errorf("I10: %d writers opened after Run returned, want none: nobody closes them", opened)
 		}
 	})
 }
 
-// A dead letter carries why, not a book: with it the message must still fit where it fitted before.
+// A dead letter has a short error text, so that a sink that accepted the message accepts the dead letter too.
 func TestDeadLetterCutsALongError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
@@ -373,8 +375,8 @@ func TestDeadLetterCutsALongError(t *testing.T) {
 	})
 }
 
-// A dead letter that is refused and then skipped is none.
-func TestRefusedDeadLetterThatIsSkippedIsNotCountedAsOne(t *testing.T) {
+// A dead letter that is refused and then skipped does not count as dead-lettered.
+func TestSkippedDeadLetterDoesNotCountAsDeadLettered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keyed("k"))
@@ -396,10 +398,10 @@ func TestRefusedDeadLetterThatIsSkippedIsNotCountedAsOne(t *testing.T) {
 	})
 }
 
-// noWriter is a sink that opens nothing and says that all went well.
+// noWriter is a sink whose Open returns neither a writer nor an error.
 type noWriter struct{ sink.Sink }
 
-func (noWriter) Open() (sink.Writer, error) { return nil, nil } //nolint:nilnil // that is what it is about
+func (noWriter) Open() (sink.Writer, error) { return nil, nil } //nolint:nilnil // the case under test
 
 func TestSinkThatOpensNoWriterIsAnError(t *testing.T) {
 	for name, stage := range map[string]func(b *pipeline.Builder){
@@ -422,7 +424,7 @@ func TestSinkThatOpensNoWriterIsAnError(t *testing.T) {
 	}
 }
 
-// I9: outputs that are given up because their partition leaves are dropped, not on their way for ever.
+// I9: outputs that are cut because their partition is released count as dropped, not as sinking.
 func TestOutputsThatAreCutCountAsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
@@ -430,7 +432,7 @@ func TestOutputsThatAreCutCountAsDropped(t *testing.T) {
 		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
 			Transform(keystrand.TransformerFunc(func(_ context.Context, m *keystrand.Message, emit func(keystrand.Message)) error {
 				if m.Offset == 0 {
-					time.Sleep(time.Hour) // it ignores the end of its ctx: the partition stays
+					time.Sleep(time.Hour) // ignores the end of its ctx, so the partition is not released
 				}
 				emit(*m)
 				return nil
@@ -454,8 +456,8 @@ func TestOutputsThatAreCutCountAsDropped(t *testing.T) {
 	})
 }
 
-// I1, I2, I3, I9: operators who pause, resume, and change the workers to one, while partitions leave and are lost.
-func TestOperatorsWhoMeddleWhilePartitionsLeaveBreakNothing(t *testing.T) {
+// I1, I2, I3, I9: operators pause, resume and set the workers to one while partitions are revoked and lost.
+func TestOperatorCallsAreSafeWhilePartitionsAreReleased(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -534,9 +536,9 @@ func TestOperatorsWhoMeddleWhilePartitionsLeaveBreakNothing(t *testing.T) {
 	}
 }
 
-// A key function that hangs, and a Fetch that does, keep their partition; everything that was settled is committed all the
-// same, other partitions are released, and the log says what is waited for.
-func TestKeyFunctionThatHangsKeepsNothingFromBeingCommitted(t *testing.T) {
+// A key function or a Fetch hangs and so delays the release of its partition. Everything settled is still committed,
+// other partitions are released, and the log reports the wait.
+func TestSettledMessagesAreCommittedWhenTheKeyFunctionHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 2)
 		log.Append(0, keysOf(50, 7)...)
@@ -563,7 +565,7 @@ func TestKeyFunctionThatHangsKeepsNothingFromBeingCommitted(t *testing.T) {
 			}
 		}
 		if !out.has("the key function") {
-			t.Error("nobody is told what is waited for")
+			t.Error("the log does not report the wait")
 		}
 		select {
 		case <-run.over:

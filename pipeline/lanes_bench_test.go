@@ -1,4 +1,4 @@
-// Real time: a benchmark of a sink that takes its time.
+// Real time: a benchmark of a slow sink.
 
 package pipeline_test
 
@@ -13,8 +13,8 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// BenchmarkSinkLanes is 20,000 messages through a sink whose Write takes 5 ms. Outputs of one lane follow one another
-// without waiting; a message of two lanes keeps them until its outputs are durable.
+// BenchmarkSinkLanes writes 20,000 messages to a sink whose Write takes 5 ms. Outputs of one lane follow each other
+// without waiting; a message of two lanes holds them until its outputs are durable.
 func BenchmarkSinkLanes(b *testing.B) {
 	const messages = 20_000
 	names := make([][]byte, messages)
@@ -39,7 +39,7 @@ func BenchmarkSinkLanes(b *testing.B) {
 						}).
 						Transform(keystrand.TransformerFunc(echo)).
 						To(sinkFunc(func(context.Context, []keystrand.Message) error {
-							time.Sleep(5 * time.Millisecond) // real time: a store that answers after so long
+							time.Sleep(5 * time.Millisecond) // real time: latency of a store
 							return nil
 						})).Limits(pipeline.Limits{Workers: 64}).Build()
 					if err != nil {
@@ -49,7 +49,7 @@ func BenchmarkSinkLanes(b *testing.B) {
 						b.Fatal(err)
 					}
 					if s := p.Snapshot(); s.Written != messages {
-						b.Fatalf("%d of %d messages are written", s.Written, messages)
+						b.Fatalf("%d of %d messages written", s.Written, messages)
 					}
 				}
 				b.ReportMetric(messages*float64(b.N)/b.Elapsed().Seconds(), "messages/s")

@@ -13,9 +13,9 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// I4: a tick must not begin a commit while the partition leaves. It would be told to return when the last commit finds one under
-// way, and takes that for its own. The moment for it is short but for the pause after a commit that has failed.
-func TestTickBeginsNoCommitWhileThePartitionLeaves(t *testing.T) {
+// I4: a tick must not begin a commit while the partition is released: the last commit would cancel it and take its
+// result for its own. Normally that moment is short, but a failed commit is followed by a pause.
+func TestTickBeginsNoCommitDuringTheLastCommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keystrand.Message{})
@@ -58,10 +58,10 @@ func TestTickBeginsNoCommitWhileThePartitionLeaves(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		synctest.Wait()
 		if tries != 1 {
-			t.Errorf("%d commits were tried, want that the second is about to: the test is void", tries)
+			t.Errorf("%d commits tried, want the second one to be due: the test proves nothing", tries)
 		}
 		if s := pt.tracker.State(); pt.commits.Due(s) {
-			t.Error("I4: a tick may begin a commit")
+			t.Error("I4: a tick began a commit")
 			pt.commits.End(s, commit.Stored{}, errors.New("not made"))
 		}
 		<-over

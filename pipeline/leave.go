@@ -14,27 +14,28 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// leaving is why and how a partition is let go.
+// leaving is why and by when a partition is released.
 type leaving struct {
-	cause    error     // what context.Cause tells its handlers
-	deadline time.Time // when the source lets go whatever happens; zero if never
-	lost     bool      // somebody else may own it already
+	cause    error     // context.Cause of the handlers' ctx
+	deadline time.Time // when the source revokes the partition in any case; zero if never
+	lost     bool      // another process may already own it
 }
 
-// flowing is how the fetching of a partition is told to stop, and when it has: soon, for what it still brings is refused by
-// the fence. Only a Fetch that ignores the end of its ctx, or a key function that does not return, takes longer.
+// flowing controls the goroutine that fetches: stop tells it to end, and stopped is closed when it has. It ends soon
+// after the fence, which refuses what it submits. It takes longer only if Fetch ignores the end of its ctx, or the key
+// function does not return.
 type flowing struct {
 	stop    context.CancelCauseFunc
 	stopped <-chan struct{}
 }
 
-// await blocks until the partition must be let go, and tells why. fetched brings what flow returned.
+// await blocks until the partition must be released and returns the reason. fetched receives the result of flow.
 func (p *Pipeline) await(run context.Context, pt *partition, fetched <-chan error) leaving {
 	ctx, cancel := context.WithCancel(run)
 	var settling sync.WaitGroup
 	defer settling.Wait()
 	defer cancel()
-	var settled chan error // receives once flow is at the end of its log and all is settled
+	var settled chan error // receives once flow is at the end of its log and everything is settled
 	for {
 		select {
 		case <-run.Done():
@@ -42,7 +43,7 @@ func (p *Pipeline) await(run context.Context, pt *partition, fetched <-chan erro
 		case l := <-pt.source.Leaving():
 			return leavingFor(l)
 		case err := <-pt.lostC:
-			pt.log.LogAttrs(run, slog.LevelWarn, "the partition is lost: a newer owner has it", slog.Any("error", err))
+			pt.log.LogAttrs(run, slog.LevelWarn, "partition lost: a newer owner has it", slog.Any("error", err))
 			return leaving{cause: keystrand.ErrLost, lost: true}
 		case err := <-settled:
 			if err == nil {
@@ -52,7 +53,7 @@ func (p *Pipeline) await(run context.Context, pt *partition, fetched <-chan erro
 			fetched = nil
 			switch {
 			case run.Err() != nil, errors.Is(err, source.ErrLeaving):
-				// why is told by the other channels
+				// another channel gives the reason
 			case errors.Is(err, io.EOF):
 				settled = make(chan error, 1)
 				settling.Go(func() { settled <- pt.gate.await(ctx, pt.allSettled) })
@@ -70,21 +71,21 @@ func leavingFor(l source.Leave) leaving {
 	return leaving{cause: keystrand.ErrLeaving, deadline: l.Deadline}
 }
 
-// leave lets a partition go, in the order that keeps I7 and I8: nothing starts after the fence, no commit follows the
-// release, and only the release lets the source tell others that the partition is free.
+// leave drains and releases a partition in the order that I7 and I8 require. Nothing starts after the fence, no commit
+// follows the release, and only the release lets the source offer the partition to others.
 func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, flow flowing) {
 	began := time.Now()
-	pt.log.LogAttrs(ctx, slog.LevelInfo, "partition leaves", slog.Any("why", why.cause))
+	pt.log.LogAttrs(ctx, slog.LevelInfo, "releasing partition", slog.Any("cause", why.cause))
 	pt.queue.Fence(nil)
 	flow.stop(why.cause)
-	if why.lost { // at once: somebody else may handle the same messages
+	if why.lost { // at once: another process may handle the same messages
 		pt.cancel(why.cause)
 	}
 	if !why.lost {
 		why = p.drain(ctx, pt, why)
 	}
 	pt.cancel(why.cause)
-	p.cutOutputs(pt) // what is not written by now is dropped; a Write under way returns soon
+	p.cutOutputs(pt) // drops outputs not written yet; a running Write returns soon
 	if !why.lost {
 		why = p.awaitCancelled(ctx, pt, why)
 	}
@@ -93,8 +94,8 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, flow f
 	}
 	pt.over.Store(true)
 	pt.commits.Abort()
-	_ = pt.gate.await(base(ctx), pt.commits.Idle) // Release comes after the last Commit has returned; its ctx has ended
-	// And after the last Fetch. By now all that was settled is committed.
+	_ = pt.gate.await(base(ctx), pt.commits.Idle) // Release must wait for the last Commit, whose ctx has ended
+	// Release must also wait for the last Fetch. Everything settled is committed by now.
 	p.awaitReturn(ctx, pt, flow.stopped, "the key function, or Fetch of the source")
 	release, cancel := context.WithTimeout(base(ctx), p.cfg.timing.CommitTimeout)
 	defer cancel()
@@ -109,13 +110,13 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, flow f
 	}
 }
 
-// drain lets running handlers and writes end by themselves, as long as there is time: less of it once the partition is
-// asked back.
+// drain waits for running handlers and writes, for at most DrainTimeout or, once the partition is revoked, until
+// shortly before the source's deadline.
 func (p *Pipeline) drain(ctx context.Context, pt *partition, why leaving) leaving {
 	end := time.Now().Add(p.cfg.timing.DrainTimeout)
 	for {
 		if !why.deadline.IsZero() {
-			// What follows the drain (handlers that end because of their ctx, the last commit) needs a part of the time.
+			// Leave some time for the handlers that end by their ctx and for the last commit.
 			left := time.Until(why.deadline)
 			if d := why.deadline.Add(-min(2*time.Second, left/4)); d.Before(end) {
 				end = d
@@ -132,8 +133,8 @@ func (p *Pipeline) drain(ctx context.Context, pt *partition, why leaving) leavin
 	}
 }
 
-// awaitCancelled waits for the handlers whose ctx has ended. Those that ignore it are waited for, with an alarm now and
-// then, until the partition is lost; or they are given up, if the pipeline was built so, in time for the last commit.
+// awaitCancelled waits for the handlers whose ctx has ended, and regularly logs those that ignore it. It returns when
+// all have ended or the partition is lost. With AbandonStuck it abandons them, in time for the last commit.
 func (p *Pipeline) awaitCancelled(ctx context.Context, pt *partition, why leaving) leaving {
 	for {
 		patience := p.cfg.timing.StuckAfter
@@ -151,7 +152,7 @@ func (p *Pipeline) awaitCancelled(ctx context.Context, pt *partition, why leavin
 	}
 }
 
-// awaitReturn waits for a call of the source or the user that must return by now, with an alarm now and then.
+// awaitReturn waits for a call of the source or the user whose ctx has ended, and regularly logs if it does not return.
 func (p *Pipeline) awaitReturn(ctx context.Context, pt *partition, returned <-chan struct{}, call string) {
 	tick := time.NewTicker(p.cfg.timing.StuckAfter)
 	defer tick.Stop()
@@ -165,8 +166,8 @@ func (p *Pipeline) awaitReturn(ctx context.Context, pt *partition, returned <-ch
 	}
 }
 
-// awaitLate does for handlers what awaitCancelled does, for a partition that was lost and is released already: Run must not return before its
-// handlers and the Writes of its outputs have, or name the handlers.
+// awaitLate is awaitCancelled for a partition that was lost and is already released. Run must not return before its
+// handlers and the Writes of its outputs have, or it must name the handlers.
 func (p *Pipeline) awaitLate(ctx context.Context, pt *partition) {
 	for {
 		wait, cancel := context.WithTimeout(base(ctx), p.cfg.timing.StuckAfter)
@@ -181,16 +182,16 @@ func (p *Pipeline) awaitLate(ctx context.Context, pt *partition) {
 	}
 }
 
-// alarm tells of handlers and Writes that ignore the end of their ctx, and whether they are given up. A Write never is:
-// what it stores after the partition has another owner would overtake what that one stores.
+// alarm logs handlers and Writes that ignore the end of their ctx, and reports whether the handlers were abandoned. It
+// never abandons a Write: an output stored after the partition has another owner would overtake that owner's outputs.
 func (p *Pipeline) alarm(ctx context.Context, pt *partition) (abandoned bool) {
 	running, writing := p.running(pt), pt.outputs.Pending()
 	abandoned = p.cfg.abandon && writing == 0
 	if len(running) > 0 {
-		pt.log.LogAttrs(ctx, slog.LevelError, "handlers ignore the end of their ctx", slog.Any("keys", running), slog.Bool("abandoned", abandoned))
+		pt.log.LogAttrs(ctx, slog.LevelError, "handlers have not returned after cancel", slog.Any("keys", running), slog.Bool("abandoned", abandoned))
 	}
 	if writing > 0 {
-		pt.log.LogAttrs(ctx, slog.LevelError, "a Write of a sink ignores the end of its ctx: it is waited for", slog.Int64("outputs", writing))
+		pt.log.LogAttrs(ctx, slog.LevelError, "sink write has not returned after cancel; waiting", slog.Int64("outputs", writing))
 	}
 	if abandoned {
 		p.abandon(pt, running)
@@ -198,8 +199,8 @@ func (p *Pipeline) alarm(ctx context.Context, pt *partition) (abandoned bool) {
 	return abandoned
 }
 
-// awaitIdle waits until no turn and no write of the partition is under way, ctx ends, or the source says more about the
-// leave. It returns what is known of that now, and whether the partition is idle.
+// awaitIdle waits until no turn and no write of the partition runs, ctx ends, or the source changes the conditions of
+// the release. It returns the current conditions and reports whether the partition is idle.
 func (p *Pipeline) awaitIdle(ctx context.Context, pt *partition, why leaving) (leaving, bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	idle := make(chan struct{})
@@ -225,14 +226,14 @@ func (p *Pipeline) awaitIdle(ctx context.Context, pt *partition, why leaving) (l
 			why.deadline = l.Deadline
 		}
 	case err := <-pt.lostC:
-		pt.log.LogAttrs(ctx, slog.LevelWarn, "the partition is lost: a newer owner has it", slog.Any("error", err))
+		pt.log.LogAttrs(ctx, slog.LevelWarn, "partition lost: a newer owner has it", slog.Any("error", err))
 		why = leaving{cause: keystrand.ErrLost, lost: true}
 	}
 	return why, false
 }
 
-// commitLast commits what is settled, and again until it is stored, the partition is lost, or its time is up. It waits
-// for a commit that is under way: there is one at a time.
+// commitLast commits the final progress. It retries until the commit is stored, the partition is lost, or time is up.
+// It first waits for a running commit, since only one may run at a time.
 func (p *Pipeline) commitLast(ctx context.Context, pt *partition, why leaving) {
 	timeout := p.cfg.timing.CommitTimeout
 	if !why.deadline.IsZero() {
@@ -251,7 +252,7 @@ func (p *Pipeline) commitLast(ctx context.Context, pt *partition, why leaving) {
 	pt.commits.Leave()
 	for pt.gate.await(ctx, pt.commits.Idle) == nil {
 		if !pt.commits.DueLast(pt.tracker.State()) {
-			return // all of it is stored
+			return // everything is stored
 		}
 		if err = p.commitNow(ctx, pt); err == nil || errors.Is(err, commit.ErrFenced) {
 			return
@@ -261,12 +262,12 @@ func (p *Pipeline) commitLast(ctx context.Context, pt *partition, why leaving) {
 		}
 	}
 	if err != nil {
-		pt.log.LogAttrs(ctx, slog.LevelError, "the last commit was not stored: what was settled since the one before is handled again", slog.Any("error", err))
+		pt.log.LogAttrs(ctx, slog.LevelError, "last commit failed; messages settled since the previous commit will be redelivered", slog.Any("error", err))
 	}
 }
 
-// cancelWhenLost calls cancel once the partition is lost, or the time that the source gives it is up: what cannot be
-// stored any more must not be waited for.
+// cancelWhenLost calls cancel once the partition is lost or the source's deadline has passed: nothing can be stored
+// after that.
 func cancelWhenLost(ctx context.Context, pt *partition, cancel func()) {
 	var deadline <-chan time.Time
 	for {
@@ -283,7 +284,7 @@ func cancelWhenLost(ctx context.Context, pt *partition, cancel func()) {
 			}
 			if !l.Deadline.IsZero() {
 				t := time.NewTimer(time.Until(l.Deadline))
-				defer t.Stop() // once: a partition is asked back once
+				defer t.Stop() // runs once: a partition is revoked once
 				deadline = t.C
 			}
 		}

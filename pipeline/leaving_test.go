@@ -14,15 +14,16 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// I8, I11: the source lets go at its deadline. Whatever the pipeline is doing by then, its last commit comes before.
+// I8, I11: the source revokes the partition at its deadline. The last commit must come before, whatever the pipeline is
+// doing.
 func TestLastCommitComesBeforeTheSourcesDeadline(t *testing.T) {
 	for _, c := range []struct {
 		name              string
 		stopFirst, ignore bool
 	}{
-		{name: "asked back"},
-		{name: "asked back while it stops", stopFirst: true},
-		{name: "asked back, with a handler that is given up", ignore: true},
+		{name: "revoked"},
+		{name: "revoked while it stops", stopFirst: true},
+		{name: "revoked, with an abandoned handler", ignore: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -47,7 +48,7 @@ func TestLastCommitComesBeforeTheSourcesDeadline(t *testing.T) {
 					b.AbandonStuck()
 				}
 				run := start(t, b)
-				time.Sleep(time.Second) // the executor takes what is behind a stuck handler over within a millisecond
+				time.Sleep(time.Second) // lanes behind a stuck handler are taken over within 1 ms
 				if c.stopFirst {
 					run.cancel(nil)
 					time.Sleep(time.Second)
@@ -56,10 +57,10 @@ func TestLastCommitComesBeforeTheSourcesDeadline(t *testing.T) {
 				time.Sleep(7900 * time.Millisecond)
 				e := src.epochs(0)[0]
 				if !e.isReleased() {
-					t.Error("it is not released before the deadline")
+					t.Error("the partition is not released before the deadline")
 				}
 				if len(e.commits) != 1 || !e.commits[0].Settled(1) || !e.commits[0].Settled(2) {
-					t.Errorf("commits %+v, want one with what is settled", e.commits)
+					t.Errorf("commits %+v, want one with everything settled", e.commits)
 				}
 				close(let)
 				err := run.stop()
@@ -71,7 +72,7 @@ func TestLastCommitComesBeforeTheSourcesDeadline(t *testing.T) {
 	}
 }
 
-// slowly is a source whose Fetch takes a second to notice that it is to return.
+// slowly is a source whose Fetch returns a second after its ctx has ended.
 type slowly struct{ source.Source }
 
 type slowPartition struct{ source.Partition }
@@ -92,8 +93,9 @@ func (p slowPartition) Fetch(ctx context.Context, b *source.Batch) error {
 	return err
 }
 
-// Lost: another owner may handle the messages already, so the handlers are told before anything else is waited for.
-func TestLostPartitionCancelsItsHandlersBeforeItWaitsForItsFetch(t *testing.T) {
+// Another owner may already handle the messages of a lost partition, so its handlers are cancelled before anything is
+// awaited.
+func TestLostPartitionCancelsHandlersBeforeWaitingForFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keyed("a"))
@@ -108,7 +110,7 @@ func TestLostPartitionCancelsItsHandlersBeforeItWaitsForItsFetch(t *testing.T) {
 		lost := time.Now()
 		mem.Lose("posts", 0)
 		if d := (<-told).Sub(lost); d > 0 {
-			t.Errorf("its handler was told after %v", d)
+			t.Errorf("its handler was cancelled after %v", d)
 		}
 		if err := run.stop(); err != nil {
 			t.Fatal(err)

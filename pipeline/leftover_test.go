@@ -16,16 +16,16 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// Goroutines that are about to end by themselves are gone an instant later, so that no bubble fails on them. On one
-// processor nothing runs beside a test: what was not waited for is still there.
+// Goroutines that are about to end are gone an instant later, so a bubble does not fail on them. On one processor
+// nothing runs beside a test, so a goroutine that was not awaited is still there.
 func onOneProcessor(t *testing.T) {
 	t.Helper()
 	before := runtime.GOMAXPROCS(1)
 	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
 }
 
-// I10: whoever lets a finite partition go before all of it is settled waits for the goroutine that watches for that.
-func TestNobodyWatchesForTheEndOfAFinitePartitionThatLeaves(t *testing.T) {
+// I10: releasing a finite partition before all of it is settled waits for the goroutine that waits for its end.
+func TestReleaseOfAFinitePartitionWaitsForItsEndWatcher(t *testing.T) {
 	onOneProcessor(t)
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
@@ -47,7 +47,7 @@ func TestNobodyWatchesForTheEndOfAFinitePartitionThatLeaves(t *testing.T) {
 		if err := sp.Fetch(t.Context(), &b); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := pt.track(&b); err != nil { // and never settled
+		if _, _, err := pt.track(&b); err != nil { // these messages never settle
 			t.Fatal(err)
 		}
 		fetched := make(chan error, 1)
@@ -55,7 +55,7 @@ func TestNobodyWatchesForTheEndOfAFinitePartitionThatLeaves(t *testing.T) {
 		time.AfterFunc(time.Second, func() { pt.lose(commit.ErrFenced) })
 		p.await(t.Context(), pt, fetched)
 		if n := pt.gate.waiting.Load(); n != 0 {
-			t.Errorf("I10: the partition leaves while %d goroutines still wait for its end", n)
+			t.Errorf("I10: partition released while %d goroutines still wait for its end", n)
 		}
 		synctest.Wait()
 		pt.queue.Fence(nil)
@@ -71,8 +71,8 @@ func TestNobodyWatchesForTheEndOfAFinitePartitionThatLeaves(t *testing.T) {
 	})
 }
 
-// I10: that handlers may be given up is no reason to return before the workers of all others have ended.
-func TestRunWaitsForItsWorkersAlthoughHandlersMayBeGivenUp(t *testing.T) {
+// I10: with AbandonStuck, Run still waits for the workers of all handlers that return.
+func TestRunWaitsForItsWorkersWithAbandonStuck(t *testing.T) {
 	onOneProcessor(t)
 	synctest.Test(t, func(t *testing.T) {
 		const n = 100
@@ -104,10 +104,10 @@ func TestRunWaitsForItsWorkersAlthoughHandlersMayBeGivenUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		if most < n {
-			t.Fatalf("%d workers while %d handlers ran: the test looks for the wrong thing", most, n)
+			t.Fatalf("%d workers while %d handlers ran: the test counts the wrong goroutines", most, n)
 		}
 		if left != 0 {
-			t.Errorf("I10: Run has returned, and %d of its workers have not ended", left)
+			t.Errorf("I10: %d workers are left after Run returned", left)
 		}
 	})
 }

@@ -8,19 +8,19 @@ import (
 	"github.com/keystrand/keystrand/keyed"
 )
 
-// letters writes dead letters: one writer for each sink that a policy has named.
+// letters writes dead letters. It has one writer for each sink that a policy has named.
 type letters struct {
 	p  *Pipeline
 	mu sync.Mutex
 	to map[any]*outlets // by letterBox.name; guarded by mu
 
-	closed bool // Run ends: no other is opened; guarded by mu
+	closed bool // Run ends: open no further outlet; guarded by mu
 }
 
 func newLetters(p *Pipeline) *letters { return &letters{p: p, to: map[any]*outlets{}} }
 
-// send writes the dead letter of a turn's item, of which done items are done before it. Its lane waits until the letter is
-// durable.
+// send writes the dead letter of the turn's item at index done; the items before it are done. The lane waits until the
+// letter is durable.
 func (l *letters) send(box *letterBox, pt *partition, t *keyed.Turn[item], done int, cause error) keyed.Result {
 	to, err := l.outlet(box)
 	if err != nil {
@@ -30,12 +30,12 @@ func (l *letters) send(box *letterBox, pt *partition, t *keyed.Turn[item], done 
 	it := t.Items[done]
 	o := newOutput(pt, it, letter(&it.Message, cause))
 	o.Value.letter = true
-	o.Lane = uint64(it.number) //nolint:gosec // its lane waits for it: any lane of its own will do
+	o.Lane = uint64(it.number) //nolint:gosec // its lane waits for it, so any unique lane will do
 	return await(to, o, t, done, noteLetter)
 }
 
-// replace writes the dead letter of a message whose output was refused. A lane that waits for the output waits for the
-// letter. False: nothing is written.
+// replace writes the dead letter of a message whose output was refused. If a lane waits for the output, it then waits
+// for the letter. replace returns false if nothing is written.
 func (l *letters) replace(box *letterBox, o *output, cause error) bool {
 	to, err := l.outlet(box)
 	if err != nil {
@@ -67,10 +67,10 @@ func (l *letters) outlet(box *letterBox) (*outlets, error) {
 	return x, nil
 }
 
-// errLettersClosed reaches nobody: a policy has returned after Run has, of a turn that was given up.
-var errLettersClosed = errors.New("pipeline: the pipeline has stopped")
+// errLettersClosed is never reported: it occurs only when the policy of an abandoned turn returns after Run.
+var errLettersClosed = errors.New("pipeline: dead letter dropped: the pipeline has stopped")
 
-// all returns the outlets that were opened.
+// all returns the opened outlets.
 func (l *letters) all() (all []*outlets) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -16,8 +16,8 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// deadLetters runs a pipeline whose handler fails for all keys that begin with "bad", and whose dead letters are refused
-// as long as away is open.
+// deadLetters runs a pipeline whose handler fails for all keys that begin with "bad". The dead-letter sink is
+// unavailable until away is closed.
 func deadLetters(t *testing.T, log *memory.Log, workers int, away <-chan struct{}) (*running, *sinkmemory.Sink) {
 	t.Helper()
 	dlq := sinkmemory.New()
@@ -38,7 +38,7 @@ func deadLetters(t *testing.T, log *memory.Log, workers int, away <-chan struct{
 		})).OnFailure(pipeline.DeadLetter(dlq)).Limits(pipeline.Limits{Workers: workers, InFlight: 20_000})), dlq
 }
 
-func TestSnapshotTellsThatAKeyWaitsForItsDeadLetter(t *testing.T) {
+func TestSnapshotShowsAKeyThatWaitsForItsDeadLetter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keyed("bad"), keyed("good"), keyed("bad"))
@@ -67,8 +67,8 @@ func TestSnapshotTellsThatAKeyWaitsForItsDeadLetter(t *testing.T) {
 	})
 }
 
-// I6: it costs neither a worker nor a goroutine to wait for a dead letter.
-func TestThousandFailingDeadLettersHoldNoWorker(t *testing.T) {
+// I6: waiting for a dead letter occupies neither a worker nor a goroutine.
+func TestWaitingDeadLettersOccupyNoWorker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const workers, letters = 4, 1000
 		log := memory.NewLog("posts", 2)
@@ -88,10 +88,10 @@ func TestThousandFailingDeadLettersHoldNoWorker(t *testing.T) {
 		s := run.Snapshot()
 		conserve(t, s)
 		if n := runtime.NumGoroutine(); n > before {
-			t.Errorf("%d goroutines while one dead letter waits, %d while %d do", before, n, letters)
+			t.Errorf("%d goroutines while one dead letter waits, but %d while %d wait", before, n, letters)
 		}
 		if s.Running != 0 || s.InFlight != letters || s.Partitions[0].Sinking != letters {
-			t.Errorf("I6: %d workers are held, %d in flight, %d dead letters wait; want 0, %d and %d", s.Running, s.InFlight, s.Partitions[0].Sinking, letters, letters)
+			t.Errorf("I6: %d workers are busy, %d in flight, %d dead letters wait; want 0, %d and %d", s.Running, s.InFlight, s.Partitions[0].Sinking, letters, letters)
 		}
 		if s.Settled != 300 || s.DeadLettered != 0 {
 			t.Errorf("I6: settled %d, dead-lettered %d: want the 300 messages of the other keys at once", s.Settled, s.DeadLettered)

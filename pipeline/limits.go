@@ -7,32 +7,32 @@ import (
 	"time"
 )
 
-// Limits bound what a pipeline uses. The zero value of a field is its default; a negative one is an error.
+// Limits bounds the resources of a pipeline. The zero value of a field is its default; a negative value is an error.
 type Limits struct {
-	// Workers is how many turns run at once. Default: 256.
+	// Workers is the maximum number of concurrent turns. Default: 256.
 	Workers int
-	// InFlight is how many messages may be fetched and not yet settled, over all partitions: waiting, running, parked
-	// and on the way to a sink. Each partition may exceed it by the one batch that was under way. Half of it is split
-	// among the partitions and never lent, half is shared on demand. Default: 20 for each
-	// worker, at least 1,000.
+	// InFlight is the maximum number of messages fetched and not yet settled, over all partitions: waiting, running,
+	// parked, or on the way to a sink. Each partition may exceed it by the one batch it was fetching. Half of it is
+	// split among the partitions and reserved for them; the other half is shared on demand. Default: 20 for
+	// each worker, at least 1,000.
 	InFlight int
-	// InFlightBytes is the same in bytes of keys, values and headers. A single larger message is let in alone.
+	// InFlightBytes is the same limit in bytes of keys, values and headers. A single larger message is admitted alone.
 	// Default: 256 MiB.
 	InFlightBytes int
-	// KeyShare is how many messages of one key may wait before its partition's fetching pauses. Default: a quarter of
-	// InFlight.
+	// KeyShare is the number of messages of one key that may wait before its partition's fetching pauses. Default: a
+	// quarter of InFlight.
 	KeyShare int
-	// MaxReplay is how many settled messages of a partition may stand beyond what its commits can express, so how many
-	// a crash hands out again because of gaps; at the bound its fetching pauses. Messages in flight count, since they
-	// may come to stand there, so it bounds them too. Default: 100,000.
+	// MaxReplay is the maximum number of settled messages of a partition that a crash may replay because a commit
+	// cannot express them. At the limit the partition's fetching pauses. Messages in flight count as well, since they
+	// may settle ahead of the frontier. Default: 100,000.
 	MaxReplay int
-	// MaxBatch is how many messages a BatchHandler gets at most; at most 65,535. Default: 64.
+	// MaxBatch is the maximum number of messages in one call of a BatchHandler; at most 65,535. Default: 64.
 	MaxBatch int
-	// FetchMessages and FetchBytes bound one batch from the source; FetchBytes is at most InFlightBytes. Defaults: 256
+	// FetchMessages and FetchBytes limit one batch from the source; FetchBytes is at most InFlightBytes. Defaults: 256
 	// and 1 MiB.
 	FetchMessages int
 	FetchBytes    int
-	// Writers is how many writers of the sink work at once; at most 65,535. Default: 8.
+	// Writers is the number of concurrent writers of the sink; at most 65,535. Default: 8.
 	Writers int
 }
 
@@ -77,23 +77,23 @@ func (l Limits) withDefaults() Limits {
 	l.MaxReplay = or(l.MaxReplay, 100_000)
 	l.MaxBatch = or(l.MaxBatch, 64)
 	l.FetchMessages = or(l.FetchMessages, 256)
-	l.FetchBytes = min(or(l.FetchBytes, 1<<20), l.InFlightBytes) // so that a message larger than the budget comes alone
+	l.FetchBytes = min(or(l.FetchBytes, 1<<20), l.InFlightBytes) // so that a message larger than the budget is fetched alone
 	l.Writers = or(l.Writers, 8)
 	return l
 }
 
-// Timing sets how long things may take. The zero value of a field is its default; a negative one is an error.
+// Timing sets intervals and timeouts. The zero value of a field is its default; a negative value is an error.
 type Timing struct {
-	// CommitInterval is the time from commit to commit. A crash replays what was settled since the last one.
+	// CommitInterval is the time between commits. A crash replays the messages settled since the last one.
 	// Default: 1 s.
 	CommitInterval time.Duration
-	// CommitTimeout bounds one commit, the last one too. Default: 10 s.
+	// CommitTimeout limits each commit, including the last one. Default: 10 s.
 	CommitTimeout time.Duration
-	// DrainTimeout is how long running handlers may go on when the pipeline stops or a partition leaves, before their
-	// ctx ends. A partition that leaves has at most the time its source gives it. Default: 30 s.
+	// DrainTimeout is how long running handlers may continue, before their ctx ends, when the pipeline stops or a
+	// partition is released. A revoked partition has at most the time that its source allows. Default: 30 s.
 	DrainTimeout time.Duration
-	// StuckAfter is how long after its ctx has ended a handler counts as stuck: it is then logged, and with
-	// AbandonStuck given up. Default: 5 s.
+	// StuckAfter is how long after the end of its ctx a handler counts as stuck. It is then logged, and abandoned with
+	// AbandonStuck. Default: 5 s.
 	StuckAfter time.Duration
 }
 

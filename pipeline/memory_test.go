@@ -15,14 +15,14 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// I5: messages and bytes in flight stay within the budget and one batch a partition: waiting, parked and sinking ones
-// count.
+// I5: messages and bytes in flight stay within the budget and one batch for each partition. Waiting, parked and sinking
+// messages count.
 func TestInFlightStaysWithinTheBudgetAndABatchAPartition(t *testing.T) {
 	const partitions, batch, limit, bytes = 4, 10, 100, 40_000
 	for _, how := range []string{"slow", "parked", "sinking"} {
 		t.Run(how, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				// The first partition may use all of the budget before the others are there.
+				// The first partition may use the whole budget before the others are accepted.
 				log := memory.NewLog("posts", partitions)
 				for p := range int32(partitions) {
 					for i := range 500 {
@@ -52,7 +52,7 @@ func TestInFlightStaysWithinTheBudgetAndABatchAPartition(t *testing.T) {
 					t.Errorf("I5: most in flight: %d messages, %d bytes", s.MostInFlight, s.MostBytes)
 				}
 				if s.InFlight < limit/2 || s.Bottleneck != pipeline.BottleneckBudget {
-					t.Errorf("%d in flight, bottleneck %v: want the budget to be used and named", s.InFlight, s.Bottleneck)
+					t.Errorf("%d in flight, bottleneck %v: want a full budget, reported as the bottleneck", s.InFlight, s.Bottleneck)
 				}
 				for _, p := range s.Partitions {
 					if p.Waits != pipeline.WaitBudget {
@@ -67,8 +67,8 @@ func TestInFlightStaysWithinTheBudgetAndABatchAPartition(t *testing.T) {
 	}
 }
 
-// I5: a message larger than the byte budget is let in alone and counted; nothing hangs.
-func TestMessageLargerThanTheBudgetIsLetInAlone(t *testing.T) {
+// I5: a message larger than the byte budget is admitted alone and counted; nothing hangs.
+func TestMessageLargerThanTheBudgetIsAdmittedAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 2)
 		for i := range 40 {
@@ -91,7 +91,7 @@ func TestMessageLargerThanTheBudgetIsLetInAlone(t *testing.T) {
 	})
 }
 
-// I5, I6: a key that has used its share pauses its partition alone.
+// I5, I6: a key that has used its share pauses only its own partition.
 func TestKeyBeyondItsSharePausesOnlyItsPartition(t *testing.T) { // seeds 33, 40
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 2)
@@ -104,7 +104,7 @@ func TestKeyBeyondItsSharePausesOnlyItsPartition(t *testing.T) { // seeds 33, 40
 				}
 				return ctx.Err()
 			})).Limits(pipeline.Limits{KeyShare: 50, FetchMessages: 20}).Timing(pipeline.Timing{DrainTimeout: time.Second}))
-		time.Sleep(time.Second) // the executor takes what is behind a stuck handler over within a millisecond
+		time.Sleep(time.Second) // lanes behind a stuck handler are taken over within 1 ms
 		hot, other := run.part(t, 0), run.part(t, 1)
 		if hot.Waits != pipeline.WaitKey || hot.Accepted > 50+20 || len(hot.HotKeys) != 1 || hot.HotKeys[0].Key != "k0" || hot.HotKeys[0].Waiting != int(hot.Accepted) {
 			t.Errorf("I6: hot partition: %+v", hot)
@@ -118,7 +118,7 @@ func TestKeyBeyondItsSharePausesOnlyItsPartition(t *testing.T) { // seeds 33, 40
 	})
 }
 
-// I6: one stuck key of one partition: all others go on at the same pace.
+// I6: one key is stuck, and all others continue at the same speed.
 func TestStuckKeyDelaysOnlyItself(t *testing.T) { // seed 33
 	elapsed := func(t *testing.T, stuck bool) (d time.Duration) {
 		t.Helper()
@@ -154,19 +154,19 @@ func TestStuckKeyDelaysOnlyItself(t *testing.T) { // seed 33
 		return d
 	}
 	with, without := elapsed(t, true), elapsed(t, false)
-	if with > without*21/20+20*time.Millisecond { // it holds one of 21 workers
+	if with > without*21/20+20*time.Millisecond { // the stuck key occupies one of 21 workers
 		t.Errorf("I6: the others took %v with a stuck key, %v without", with, without)
 	}
 }
 
-// Messages that wait long must not keep the chunk that their source cut them from: parked ones, those behind a parked
-// one, and those behind many others. Else the budget, which counts their bytes, would bound nothing.
-func TestMessagesThatWaitPinNoFetchBuffers(t *testing.T) {
+// Messages that wait long must not keep the source's chunk in memory: parked ones, those behind a parked one, and those
+// behind many others. Otherwise the budget, which counts their bytes, would not limit memory.
+func TestWaitingMessagesKeepNoFetchBuffers(t *testing.T) {
 	const n, chunk = 1000, 64 << 10
 	for _, c := range []struct {
 		name  string
-		keys  int64 // of the n messages
-		calls int   // of the handler until nothing more happens
+		keys  int64 // number of keys
+		calls int   // handler calls until nothing more happens
 		work  func(ctx context.Context) error
 		waits func(s pipeline.PartitionSnapshot) int64
 	}{
@@ -184,7 +184,7 @@ func TestMessagesThatWaitPinNoFetchBuffers(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			// Each message comes from a chunk of its own, of which it is a hundred bytes.
+			// Each message is a hundred bytes of a chunk of its own.
 			log := memory.Generate("posts", 1, n, func(_ int32, offset int64, m *keystrand.Message) {
 				b := make([]byte, chunk)
 				copy(b, fmt.Sprintf("%050d", offset%c.keys))
@@ -226,8 +226,9 @@ func heap() int64 {
 	return int64(m.HeapAlloc) //nolint:gosec // it fits
 }
 
-// I6: of short turns a worker takes several at once. When one of them does not return, those behind it are for others.
-func TestWhatIsBehindAStuckTurnIsTakenOver(t *testing.T) {
+// I6: while turns are short, a worker claims several lanes. If one turn does not return, other workers take over the
+// lanes behind it.
+func TestLanesBehindAStuckTurnAreTakenOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
@@ -238,13 +239,13 @@ func TestWhatIsBehindAStuckTurnIsTakenOver(t *testing.T) {
 				}
 				return nil
 			})).Limits(pipeline.Limits{Workers: 2}).Timing(pipeline.Timing{DrainTimeout: time.Second}))
-		log.Append(0, keysOf(1000, 50)...) // so that it knows that turns are short
+		log.Append(0, keysOf(1000, 50)...) // so that the executor knows that turns are short
 		synctest.Wait()
 		log.Append(0, append([]keystrand.Message{keyed("stuck")}, keysOf(200, 200)...)...)
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if p := run.part(t, 0); p.Settled != 1200 || p.Running != 1 {
-			t.Errorf("I6: %d settled and %d running beside a stuck key, want 1200 and 1", p.Settled, p.Running)
+			t.Errorf("I6: %d settled and %d running with one stuck key, want 1200 and 1", p.Settled, p.Running)
 		}
 		if err := run.stop(); err != nil {
 			t.Fatal(err)

@@ -15,9 +15,9 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// I1: a sink keeps the order of each output key alone. A lane whose outputs have different keys must not have two of
-// them in one Write, or the later one could be stored and the earlier one not.
-func TestEffectsOfALaneKeepTheirOrderWhateverTheirKeys(t *testing.T) {
+// I1: a sink keeps only the order of each output key. Two outputs of one lane with different keys must not be in one
+// Write, or only the later one might be stored.
+func TestEffectsOfALaneStayInOrderWithDifferentKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("in", 1)
 		for i := range 60 {
@@ -47,7 +47,7 @@ func TestEffectsOfALaneKeepTheirOrderWhateverTheirKeys(t *testing.T) {
 		}
 		for i, m := range out.Messages() {
 			if string(m.Value) != strconv.Itoa(i) {
-				t.Fatalf("I1: stored as number %d: the output of message %s", i, m.Value)
+				t.Fatalf("I1: position %d of the sink holds the output of message %s", i, m.Value)
 			}
 		}
 	})

@@ -8,14 +8,14 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// PausePartition stops fetching of a partition, owned now or later, until ResumePartition. What is in flight goes on, no
-// other partition notices, and other owners know nothing of it: it lives in this process, through hand-overs, until it
-// ends. It does not block, nor do the other methods of this kind.
+// PausePartition pauses the fetching of a partition, owned now or later, until ResumePartition. Messages in flight
+// continue, and other partitions are not affected. The pause applies to this process only and survives hand-overs.
+// PausePartition does not block, nor do the other methods for operators.
 func (p *Pipeline) PausePartition(stream string, partition int32) {
 	p.setPaused(name{stream, partition}, true)
 }
 
-// ResumePartition ends a PausePartition; without one it does nothing.
+// ResumePartition ends the pause of PausePartition. It has no effect on a partition that is not paused.
 func (p *Pipeline) ResumePartition(stream string, partition int32) {
 	p.setPaused(name{stream, partition}, false)
 }
@@ -37,7 +37,7 @@ func (p *Pipeline) setPaused(n name, paused bool) {
 	}
 }
 
-// awaitUnpaused blocks as long as the partition is paused.
+// awaitUnpaused blocks while the partition is paused.
 func (pt *partition) awaitUnpaused(ctx context.Context) error {
 	if !pt.paused.Load() {
 		return nil
@@ -46,14 +46,15 @@ func (pt *partition) awaitUnpaused(ctx context.Context) error {
 	return pt.gate.await(ctx, func() bool { return !pt.paused.Load() })
 }
 
-// Resume lets a parked key try again now: one that the policy [Block] holds, or one that waits for a retry. It reports
-// whether there was one, in a partition that is owned. lane is the text of its lane ([keystrand.Lane]), as the snapshot
-// and the log print it: for ordinary keys the key itself. A program that has the bytes of a key passes
-// keystrand.Lane(key).String(). The attempts of a blocked message are counted anew.
+// Resume retries a parked key now, whether the policy [Block] holds it or it waits for a retry. It reports whether the
+// key was parked, in a partition that is owned. The attempts of a blocked message count from 1 again.
+//
+// lane is the text of the key's lane ([keystrand.Lane]) as the snapshot and the log print it; for ordinary keys it is
+// the key itself. A program that has the bytes of a key passes keystrand.Lane(key).String().
 func (p *Pipeline) Resume(stream string, partition int32, lane string) bool {
 	l, err := keystrand.ParseLane(lane)
 	if err != nil {
-		return false // the text names no lane, so none is parked
+		return false // lane is not the text of a lane
 	}
 	p.mu.Lock()
 	pt := p.owned[name{stream, partition}]
@@ -61,8 +62,8 @@ func (p *Pipeline) Resume(stream string, partition int32, lane string) bool {
 	return pt != nil && pt.queue.Resume(string(l))
 }
 
-// ResumeAll lets all keys of a partition try again that the policy [Block] holds, also messages without a key, which
-// Resume cannot name. It returns how many there were.
+// ResumeAll retries all keys of a partition that the policy [Block] holds, and returns their number. It includes
+// messages without a key, which Resume cannot name.
 func (p *Pipeline) ResumeAll(stream string, partition int32) int {
 	p.mu.Lock()
 	pt := p.owned[name{stream, partition}]
@@ -73,16 +74,16 @@ func (p *Pipeline) ResumeAll(stream string, partition int32) int {
 	return pt.queue.ResumeHeld()
 }
 
-// SetWorkers changes how many turns run at once, before Run or while it runs. More takes effect at once, fewer as turns
-// end: none is cut short. n below 1 is an error and changes nothing.
+// SetWorkers sets the maximum number of concurrent turns, before or during Run. A higher number takes effect at once, a
+// lower one as turns end; no turn is interrupted. An n below 1 is an error and changes nothing.
 func (p *Pipeline) SetWorkers(n int) error {
 	if n <= 0 {
-		return fmt.Errorf("pipeline: SetWorkers(%d): it must be positive", n)
+		return fmt.Errorf("pipeline: set workers: %d must be more than 0", n)
 	}
 	return p.exec.SetWorkers(n)
 }
 
-// State is what a pipeline does.
+// State is the state of a pipeline.
 type State uint8
 
 // The states of a pipeline, in their order.
@@ -108,8 +109,8 @@ func (s State) String() string {
 	return fmt.Sprintf("state %d", uint8(s))
 }
 
-// Ready tells whether the pipeline runs and has come to own a partition at least once, or knows from its source that it
-// takes part: what a readiness probe asks.
+// Ready reports whether the pipeline runs and has owned a partition at least once, or takes part according to its
+// source. Use it for a readiness probe.
 func (p *Pipeline) Ready() bool {
 	p.mu.Lock()
 	state, accepted := p.state, p.accepted

@@ -32,9 +32,9 @@ func TestPausedPartitionHandlesNothingNewUntilResumed(t *testing.T) {
 		time.Sleep(time.Hour)
 		p, other := run.part(t, 0), run.part(t, 1)
 		if p.Frontier != 10 || !p.Paused || p.Waits != pipeline.WaitPause || other.Frontier != 10 {
-			t.Errorf("paused partition: %+v; the other stands at %d", p, other.Frontier)
+			t.Errorf("paused partition: %+v; frontier of the other: %d", p, other.Frontier)
 		}
-		// An operator's pause outlives a hand-over.
+		// An operator's pause survives a hand-over.
 		mem.AskBack("posts", 0)
 		time.Sleep(time.Hour)
 		if p := run.part(t, 0); p.ID.Epoch != 2 || p.Frontier != 10 || !p.Paused {
@@ -75,7 +75,7 @@ func TestSetWorkersTakesEffectWhileRunning(t *testing.T) {
 			}
 		}
 		if run.SetWorkers(0) == nil || run.SetWorkers(-1) == nil {
-			t.Error("no error for 0 workers")
+			t.Error("SetWorkers(0) returned no error")
 		}
 		_ = run.SetWorkers(500)
 		if err := run.stop(); err != nil {
@@ -108,14 +108,14 @@ func TestReadyOnceAPartitionIsOwned(t *testing.T) {
 	})
 }
 
-// I1: messages of several lanes and barriers keep their order with all of them, also the order of their effects.
+// I1: messages of several lanes and barriers stay in order in all of their lanes, and so do their effects.
 func TestSeveralLanesAndBarriersKeepTheirOrder(t *testing.T) {
 	for _, sinks := range []bool{false, true} {
 		t.Run(fmt.Sprintf("sink %v", sinks), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d := &dice{r: random(t, 21)}
 				const n = 400
-				lanes := make([][]string, n) // nil: a barrier
+				lanes := make([][]string, n) // by message; nil for a barrier
 				log := memory.NewLog("rows", 1)
 				for i := range lanes {
 					if d.roll(40) > 0 {
@@ -136,12 +136,12 @@ func TestSeveralLanesAndBarriersKeepTheirOrder(t *testing.T) {
 					defer mu.Unlock()
 					for _, r := range running {
 						if conflict(r, o) {
-							t.Errorf("I1: %d and %d run at once", r, o)
+							t.Errorf("I1: %d and %d run concurrently", r, o)
 						}
 					}
 					for b := range o {
 						if conflict(b, o) && !slices.Contains(done, b) {
-							t.Errorf("I1: %d starts before %d is over", o, b)
+							t.Errorf("I1: %d starts before %d has ended", o, b)
 						}
 					}
 					running = append(running, o)
@@ -181,7 +181,7 @@ func TestSeveralLanesAndBarriersKeepTheirOrder(t *testing.T) {
 					}).Limits(pipeline.Limits{Workers: 8})
 				if sinks {
 					b.Transform(keystrand.TransformerFunc(func(_ context.Context, m *keystrand.Message, emit func(keystrand.Message)) error {
-						// Within one lane it is the sink that keeps the order, by the outputs' own key.
+						// Within one lane the sink keeps the order, by the outputs' key.
 						emit(keystrand.Message{Offset: m.Offset, Key: []byte(strings.Join(append(lanes[m.Offset], "")[:1], ""))})
 						return work(m.Offset)
 					})).To(out)
@@ -214,8 +214,8 @@ func TestSeveralLanesAndBarriersKeepTheirOrder(t *testing.T) {
 	}
 }
 
-// I6: a message of several lanes waits for the outputs before it, not for those that come after it without end.
-func TestMessageOfSeveralLanesIsNotStarvedByOthersOutputs(t *testing.T) {
+// I6: a message of several lanes waits only for the outputs before it, not for an endless stream of later ones.
+func TestMessageOfSeveralLanesIsNotStarvedByLaterOutputs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("rows", 1)
 		for i := range 3000 {
@@ -248,7 +248,7 @@ func TestMessageOfSeveralLanesIsNotStarvedByOthersOutputs(t *testing.T) {
 		}
 		both, at = time.Since(began), n.Load()
 		if at > 1800 {
-			t.Errorf("I6: it was durable after %v, when %d messages had been handled: want soon after the 1,000 before it", both, at)
+			t.Errorf("I6: durable after %v, when %d messages were handled; want soon after the 1,000 messages before it", both, at)
 		}
 		if err := run.stop(); err != nil {
 			t.Fatal(err)
@@ -256,8 +256,8 @@ func TestMessageOfSeveralLanesIsNotStarvedByOthersOutputs(t *testing.T) {
 	})
 }
 
-// The snapshot says why the oldest unsettled message waits, wherever it is.
-func TestSnapshotSaysWhyTheOldestMessageWaits(t *testing.T) {
+// The snapshot gives the reason why the oldest unsettled message waits, wherever it is.
+func TestSnapshotGivesTheReasonWhyTheOldestMessageWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 3)
 		log.Append(0, keyed("retry"), keyed("ok"))
@@ -287,11 +287,11 @@ func TestSnapshotSaysWhyTheOldestMessageWaits(t *testing.T) {
 			t.Errorf("oldest of 0: %+v, want a retry in 50 min", o)
 		}
 		if o := run.part(t, 1).Oldest; o == nil || o.Key != "sink" || o.Why != pipeline.WhySink || o.Offset != 0 || o.Age != 10*time.Minute {
-			t.Errorf("oldest of 1: %+v, want the one on its way to the sink", o)
+			t.Errorf("oldest of 1: %+v, want the sinking one", o)
 		}
 		p := run.part(t, 2)
 		if o := p.Oldest; o == nil || o.Key != "a" || o.Why != pipeline.WhyHandler || o.Age != 10*time.Minute {
-			t.Errorf("oldest of 2: %+v, want the one with its handler", o)
+			t.Errorf("oldest of 2: %+v, want the running one", o)
 		}
 		if p.Lag != 2 || p.End != 2 || p.Position != 2 {
 			t.Errorf("lag %d, end %d, position %d", p.Lag, p.End, p.Position)
@@ -302,7 +302,7 @@ func TestSnapshotSaysWhyTheOldestMessageWaits(t *testing.T) {
 	})
 }
 
-// Snapshots while messages are retried, parked and cloned: the race detector watches.
+// Takes snapshots while messages are retried, parked and cloned, for the race detector.
 func TestSnapshotReadsNothingThatATurnWrites(t *testing.T) {
 	log := memory.NewLog("posts", 1)
 	log.Append(0, keysOf(3000, 50)...)

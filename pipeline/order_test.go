@@ -17,14 +17,14 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// random returns a generator whose seed is printed, so that a failure can be replayed.
+// random returns a generator and prints its seed, so that a failure can be replayed.
 func random(t *testing.T, seed uint64) *rand.Rand {
 	t.Helper()
 	t.Logf("seed %d", seed)
-	return rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test wants numbers that come again
+	return rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // tests need reproducible numbers
 }
 
-// fill appends n messages of random keys to each partition and tells the ledger.
+// fill appends n messages of random keys to each partition and records them in the ledger.
 func fill(l *ledger, log *memory.Log, partitions int32, n, keys int, r *rand.Rand) {
 	for p := range partitions {
 		for range n {
@@ -37,7 +37,7 @@ func fill(l *ledger, log *memory.Log, partitions int32, n, keys int, r *rand.Ran
 	}
 }
 
-// dice is a random generator for many goroutines.
+// dice is a random generator that is safe for concurrent use.
 type dice struct {
 	mu sync.Mutex
 	r  *rand.Rand
@@ -49,7 +49,7 @@ func (d *dice) roll(n int) int {
 	return d.r.IntN(n)
 }
 
-// I1, I2: whatever the handler returns, a later message of a key waits until the earlier one is settled.
+// I1, I2: a later message of a key waits until the earlier one is settled, whatever the handler returns.
 func TestOrderOfAKeyHoldsThroughRetriesPanicsAndPolicies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := random(t, 31)
@@ -96,9 +96,9 @@ func TestOrderOfAKeyHoldsThroughRetriesPanicsAndPolicies(t *testing.T) {
 	})
 }
 
-// I1: a batch that fails without a culprit is run again one by one up to its old end, and only the message that fails
-// by itself counts an attempt or reaches the policy.
-func TestBatchWithoutCulpritIsRunAgainSinglyUpToItsOldEnd(t *testing.T) {
+// I1: after a batch fails without a culprit, its messages run one by one up to its old end. Only the message that fails
+// alone counts an attempt and reaches the policy.
+func TestFailedBatchWithoutCulpritRunsSinglyUpToItsOldEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keysOf(20, 1)...)
@@ -107,18 +107,18 @@ func TestBatchWithoutCulpritIsRunAgainSinglyUpToItsOldEnd(t *testing.T) {
 		var failures []int64
 		h := keystrand.BatchHandlerFunc(func(_ context.Context, ms []*keystrand.Message) error {
 			if calls = append(calls, call{ms[0].Offset, ms[len(ms)-1].Offset, int64(ms[0].Attempt)}); len(calls) == 100 {
-				t.Errorf("I1: a batch is handled again and again, not message by message: %+v", calls[90:])
+				t.Errorf("I1: the batch is retried instead of run message by message: %+v", calls[90:])
 			}
 			if len(calls) >= 100 {
 				return nil
 			}
 			if ms[0].Offset == 0 && len(ms) == 1 {
-				time.Sleep(time.Second) // the others arrive
+				time.Sleep(time.Second) // the other messages arrive
 				return nil
 			}
 			for _, m := range ms {
 				if m.Attempt != 1 {
-					t.Errorf("I1: message %d is in attempt %d, want 1: it has not failed", m.Offset, m.Attempt)
+					t.Errorf("I1: message %d is on attempt %d, want 1: it has not failed", m.Offset, m.Attempt)
 				}
 				if m.Offset == 3 {
 					return errors.New("one of them is bad")
@@ -136,24 +136,24 @@ func TestBatchWithoutCulpritIsRunAgainSinglyUpToItsOldEnd(t *testing.T) {
 		if err := run.stop(); err != nil {
 			t.Fatal(err)
 		}
-		// The batch with 3 fails, then its five messages come alone, then batches again.
+		// The batch with message 3 fails, then its five messages run alone, then batches again.
 		for i := range calls {
 			if calls[i].first <= 3 && calls[i].last >= 3 && calls[i].first != calls[i].last {
 				from, to := calls[i].first, calls[i].last
 				for o := from; o <= to; o++ {
 					i++
 					if calls[i].first != o || calls[i].last != o {
-						t.Fatalf("I1: after the failed batch %d to %d came %+v", from, to, calls[i:])
+						t.Fatalf("I1: calls after the failed batch %d to %d: %+v", from, to, calls[i:])
 					}
 				}
 				if next := calls[i+1]; next.first != to+1 || next.last == next.first {
-					t.Fatalf("after the old end came %+v, want a batch", next)
+					t.Fatalf("call after the old end: %+v, want a batch", next)
 				}
 				break
 			}
 		}
 		if len(failures) != 1 || failures[0] != 3 {
-			t.Errorf("the policy was asked about %v, want 3 alone", failures)
+			t.Errorf("the policy was called for %v, want only 3", failures)
 		}
 		if s := run.Snapshot(); s.Settled != 20 || s.Skipped != 1 {
 			t.Errorf("settled %d, skipped %d, want 20 and 1", s.Settled, s.Skipped)
@@ -161,8 +161,8 @@ func TestBatchWithoutCulpritIsRunAgainSinglyUpToItsOldEnd(t *testing.T) {
 	})
 }
 
-// I1: a BatchError settles a prefix, names the culprit, and the others are not counted as tried.
-func TestBatchErrorSettlesThePrefixAndCountsTheCulpritAlone(t *testing.T) {
+// I1: a BatchError settles a prefix and names the culprit; only the culprit counts an attempt.
+func TestBatchErrorSettlesThePrefixAndCountsOnlyTheCulprit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keysOf(10, 1)...)
@@ -200,8 +200,8 @@ func TestBatchErrorSettlesThePrefixAndCountsTheCulpritAlone(t *testing.T) {
 	})
 }
 
-// I1: with a sink the effects of a key become durable in the order of its messages, through failed writes and lost
-// replies, and replays after a crash begin at an unsettled message.
+// I1: the effects of a key become durable in the order of its messages, despite failed writes and lost replies. Replays
+// after a crash begin at an unsettled message.
 func TestEffectsOfAKeyBecomeDurableInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := random(t, 7)
@@ -264,8 +264,8 @@ func TestEffectsOfAKeyBecomeDurableInOrder(t *testing.T) {
 	})
 }
 
-// checkEffects holds what is durable to the order of each lane: with repeats taken out at their second coming it
-// ascends, each offset goes on after what was durable before it, and nothing is missing.
+// checkEffects checks the durable outputs of each lane: without repeats they ascend, each message begins after the
+// outputs of all earlier ones, and none is missing.
 func checkEffects(t *testing.T, l *ledger, stored []keystrand.Message) {
 	t.Helper()
 	seen := map[place]map[byte]bool{}
@@ -273,7 +273,7 @@ func checkEffects(t *testing.T, l *ledger, stored []keystrand.Message) {
 	for i := range stored {
 		m := &stored[i]
 		if m.Offset < 0 {
-			t.Fatalf("I1: the output of a failed call is durable")
+			t.Fatalf("I1: the sink has the output of a failed call")
 		}
 		at := place{m.Partition, m.Offset}
 		n := name{m.Partition, string(m.Key)}
@@ -281,7 +281,7 @@ func checkEffects(t *testing.T, l *ledger, stored []keystrand.Message) {
 			seen[at] = map[byte]bool{}
 		}
 		if !seen[at][m.Value[0]] {
-			// New: all outputs of all earlier messages of the lane must be durable, and the earlier ones of its own.
+			// First occurrence: all outputs of earlier messages of the lane, and earlier outputs of this message, must be durable.
 			if h, ok := high[n]; ok && h.at > m.Offset {
 				t.Errorf("I1: output of %d of key %s is durable for the first time after that of %d", m.Offset, m.Key, h.at)
 			}

@@ -20,27 +20,27 @@ type (
 	token   = keyed.Token[item]
 )
 
-// sent is what the pipeline knows of an output or a dead letter that is on its way.
+// sent is the pipeline's data of an output or a dead letter on its way to a sink.
 type sent struct {
 	pt     *partition
 	number int64
 	size   budget.Usage
-	lane   keystrand.Lane    // the first of its lanes
-	named  bool              // it has one
-	input  keystrand.Message // what the failure policy is asked about, should the sink refuse the output for good
-	letter bool              // it is a dead letter
-	wait   *token            // of the lane that waits for it; nil: the message has left its lane
+	lane   keystrand.Lane    // first of the message's lanes
+	named  bool              // the message has a lane with a name
+	input  keystrand.Message // for the failure policy, if the sink refuses the output for good
+	letter bool              // this is a dead letter
+	wait   *token            // token of the waiting lane; nil if the message has left its lane
 	more   [1]uint64         // room for Output.More: most messages of several lanes have two
-	token  token             // what wait points to, but for the dead letter of a refused output
+	token  token             // target of wait, except for the dead letter of a refused output
 }
 
-// What a lane waits for: the notes of its token.
+// Values of Token.Note: the lane waits for a sink or for a dead letter.
 const (
 	noteSink uint8 = iota
 	noteLetter
 )
 
-// openSink opens the writers of the sink that To named.
+// openSink opens the writers of the sink set by To.
 func (p *Pipeline) openSink() (err error) {
 	if p.cfg.sink == nil {
 		return nil
@@ -57,7 +57,7 @@ func (p *Pipeline) openOutlet(s sink.Sink, writers int) (*outlets, error) {
 	})
 }
 
-// newOutput returns an output of an item, without its lanes.
+// newOutput returns an output of an item. Its lanes are not set.
 func newOutput(pt *partition, it *item, ms ...keystrand.Message) *output {
 	return &output{
 		Owner: pt.outputs, Messages: ms,
@@ -65,9 +65,9 @@ func newOutput(pt *partition, it *item, ms ...keystrand.Message) *output {
 	}
 }
 
-// write hands what a turn emitted to the writer of its lane. The lane goes on at once: what follows of its key goes to the
-// same writer, behind it. The order of one writer is not enough for a message of several lanes, or a barrier: its lanes
-// wait until it is durable.
+// write passes the messages that a turn emitted to the writer of its lane. The lane continues at once, since its later
+// outputs go to the same writer, behind these. A message of several lanes, or a barrier, needs more than the order of
+// one writer: its lanes wait until its outputs are durable.
 func (p *Pipeline) write(pt *partition, t *keyed.Turn[item], c *keystrand.Call) keyed.Result {
 	if len(c.Emitted()) == 0 {
 		return keyed.Result{Done: 1}
@@ -77,7 +77,7 @@ func (p *Pipeline) write(pt *partition, t *keyed.Turn[item], c *keystrand.Call) 
 	o.More = o.Value.more[:0]
 	var lanes []string
 	if lanes, o.All = t.Lanes(); len(lanes) == 0 {
-		o.Lane = maphash.Comparable(p.seed, it.number) // it has a lane of its own
+		o.Lane = maphash.Comparable(p.seed, it.number) // the item has a lane of its own
 	}
 	for i, lane := range lanes {
 		if hash := maphash.String(p.seed, lane); i == 0 {
@@ -90,26 +90,26 @@ func (p *Pipeline) write(pt *partition, t *keyed.Turn[item], c *keystrand.Call) 
 		return await(p.outputs, o, t, 0, noteSink)
 	}
 	it.marks |= sinking
-	if !p.outputs.Add(o) { // the partition's outputs are cut: the next owner handles it again
+	if !p.outputs.Add(o) { // the partition's outputs are cut, so the next owner handles the message again
 		it.marks &^= sinking
 		return keyed.Result{Hold: true}
 	}
 	return keyed.Result{Done: 1}
 }
 
-// await makes the first item that the turn leaves wait for an output, and returns the turn's result.
+// await makes the first item that stays in the lane wait for an output, and returns the turn's result.
 func await(to *outlets, o *output, t *keyed.Turn[item], done int, note uint8) keyed.Result {
 	v := &o.Value
 	v.wait, v.token.Items, v.token.Note = &v.token, 1, note
 	t.Await = v.wait
-	if !to.Add(o) { // the partition's outputs are cut: the next owner handles it again
+	if !to.Add(o) { // the partition's outputs are cut, so the next owner handles the message again
 		t.Await = nil
 		return keyed.Result{Done: done, Hold: true}
 	}
 	return keyed.Result{Done: done}
 }
 
-// durable settles the messages of outputs that are stored.
+// durable settles the messages of stored outputs.
 func (p *Pipeline) durable(outputs []*output) {
 	for _, o := range outputs {
 		if o.Value.letter {
@@ -121,13 +121,13 @@ func (p *Pipeline) durable(outputs []*output) {
 	p.ended(outputs, keyed.Result{Done: 1})
 }
 
-// dropped leaves the messages of outputs that were cut to the next owner.
+// dropped ends outputs that were cut, without settling their messages: the next owner handles them.
 func (p *Pipeline) dropped(outputs []*output) {
 	p.ended(outputs, keyed.Result{Hold: true})
 }
 
-// ended says what became of the messages of outputs: with r.Done they are settled. Where a lane waits, it goes on, and its
-// message is settled as it leaves.
+// ended ends outputs; if r.Done is not 0, their messages are settled. A lane that waits for an output continues, and
+// its message is settled as it leaves.
 func (p *Pipeline) ended(outputs []*output, r keyed.Result) {
 	var room [32]int64
 	numbers := room[:0]
@@ -154,11 +154,11 @@ func (p *Pipeline) ended(outputs []*output, r keyed.Result) {
 		return
 	}
 	if err := p.exec.Complete(waits...); err != nil {
-		p.log.Error("an output ended twice; please report this", slog.Any("error", err))
+		p.log.Error("output ended twice; please report this bug", slog.Any("error", err))
 	}
 }
 
-// left says what became of messages that had left their lanes before.
+// left settles or drops messages that left their lanes before.
 func (p *Pipeline) left(pt *partition, numbers []int64, size budget.Usage, settled bool) {
 	if !settled {
 		pt.dropped.Add(int64(len(numbers)))
@@ -168,7 +168,8 @@ func (p *Pipeline) left(pt *partition, numbers []int64, size budget.Usage, settl
 	pt.settled.Add(int64(len(numbers)))
 }
 
-// refused asks the failure policy about a message whose output the sink will never take. False: it is tried again.
+// refused calls the failure policy for a message whose output the sink refuses for good. It returns false if the output
+// must be written again.
 func (p *Pipeline) refused(o *output, cause error) bool {
 	v := &o.Value
 	p.counts.failed.Add(1)
@@ -181,17 +182,17 @@ func (p *Pipeline) refused(o *output, cause error) bool {
 	case action.kind == deadLetter && !v.letter:
 		return p.letters.replace(action.letters, o, cause)
 	case action.kind == block && action.first > 0:
-		// Until the sink takes it.
+		// Write it again until the sink accepts it.
 	case action.kind == stop || action.kind == block || action.kind == deadLetter:
-		// Block cannot hold a key whose later messages were handled already. A dead letter that is refused has nowhere
-		// else to go.
+		// Block cannot hold a key whose later messages may already be handled. A refused dead letter has no other
+		// destination.
 		p.failed(newFailureError(&v.input, cause))
 	}
 	return false
 }
 
-// cutOutputs drops what is not written yet of a partition and lets nothing more in, for ever: a handler that ignores the
-// end of its ctx may return long after the release. A Write that has some of it under way is told to return.
+// cutOutputs drops the partition's outputs that are not written yet and cancels a running Write of its outputs. From
+// then on it accepts none, since a handler that ignores the end of its ctx may return long after the release.
 func (p *Pipeline) cutOutputs(pt *partition) {
 	pt.outputs.Cut()
 	if p.outputs != nil {
@@ -200,7 +201,7 @@ func (p *Pipeline) cutOutputs(pt *partition) {
 	p.letters.cut(pt)
 }
 
-// closeOutputs ends all writers, after the last partition was released.
+// closeOutputs closes all writers after the last partition is released.
 func (p *Pipeline) closeOutputs() error {
 	var err error
 	if p.outputs != nil {

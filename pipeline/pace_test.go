@@ -15,9 +15,9 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// I4: commits keep their interval under load, also while those of another partition hang, so a crash at any moment
-// replays no more than what was settled in one interval and the time that a commit takes.
-func TestCommitsKeepTheirIntervalAndSoBoundTheReplays(t *testing.T) {
+// I4: commits keep their interval under load, even if those of another partition hang. So a crash replays at most what
+// was settled in one interval and the duration of a commit.
+func TestCommitsKeepTheirIntervalAndLimitReplays(t *testing.T) {
 	for _, crash := range []time.Duration{5 * time.Second, 5*time.Second + 30*time.Millisecond, 5*time.Second + 130*time.Millisecond, 5*time.Second + 249*time.Millisecond} {
 		t.Run(crash.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -49,12 +49,12 @@ func TestCommitsKeepTheirIntervalAndSoBoundTheReplays(t *testing.T) {
 					synctest.Wait()
 					tick := time.Since(began).Truncate(interval)
 					if time.Since(began)-tick <= takes {
-						tick -= interval // its commit is under way
+						tick -= interval // the commit of that tick is still running
 					}
 					want := int64(tick/every) - 1
 					for p := range int32(hangs) {
 						if c := log.Group("").Committed(p); want > 0 && (c == nil || c.Frontier < want) {
-							t.Fatalf("I4: after %v %+v of partition %d is committed, want all of %d", time.Since(began), c, p, want)
+							t.Fatalf("I4: after %v the commit is %+v (partition %d), want all of %d", time.Since(began), c, p, want)
 						}
 					}
 				}
@@ -67,7 +67,7 @@ func TestCommitsKeepTheirIntervalAndSoBoundTheReplays(t *testing.T) {
 				for at, times := range l.settled {
 					repeats[at.partition] += times - 1
 				}
-				t.Logf("handled again: %v", repeats)
+				t.Logf("replays: %v", repeats)
 				for p := range int32(hangs) {
 					if most := int((interval+takes)/every) + 1; repeats[p] > most {
 						t.Errorf("I4: %d messages of partition %d are handled again, at most %d were settled since the last commit", repeats[p], p, most)

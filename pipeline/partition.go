@@ -29,30 +29,30 @@ type partition struct {
 	tracker *commit.Tracker
 	queue   *queue
 	share   *budget.Share
-	gate    *gate // flow waits at it
+	gate    *gate // flow waits here for conditions
 	outputs *outlet.Owner[sent]
 
-	ctx    context.Context //nolint:containedctx // of all handlers of this epoch: a ctx a message would cost more than the whole path
+	ctx    context.Context //nolint:containedctx // shared by all handlers of this epoch: a ctx for each message would cost more than all other work on it
 	cancel context.CancelCauseFunc
 
-	rest      rest      // of its Fetch
-	fetchedAt time.Time // of the batch under way; flow's alone
-	offsets   []int64   // scratch of track; flow's alone
+	rest      rest      // ctx of Fetch
+	fetchedAt time.Time // when the current batch was fetched; used by flow alone
+	offsets   []int64   // scratch of track; used by flow alone
 
 	settled atomic.Int64 // messages that left their lanes and are settled
 	dropped atomic.Int64 // messages that left their lanes and whose outputs were cut
-	over    atomic.Bool  // the last commit is through: what a handler returns now counts for nothing
-	paused  atomic.Bool  // by an operator
-	waits   atomic.Int32 // what flow waits for: a wait
+	over    atomic.Bool  // the last commit has ended: ignore later results of handlers
+	paused  atomic.Bool  // an operator has paused the partition
+	waits   atomic.Int32 // a Wait: why flow waits
 
-	lostC chan error // a commit was fenced; room for one
+	lostC chan error // receives the error of a fenced commit; one slot
 
-	keyErrors sync.Map // number → error of the messages whose key function failed: rare
+	keyErrors sync.Map // number → error of messages whose key function failed
 
 	commits progress.Commits
 }
 
-// open begins an ownership. It fails if the earlier one of the partition has not ended.
+// open begins an ownership. It fails if the partition's earlier ownership has not ended.
 func (p *Pipeline) open(ctx context.Context, sp source.Partition) (*partition, error) {
 	id, restored := sp.ID(), sp.Restored()
 	pt := &partition{
@@ -78,19 +78,19 @@ func (p *Pipeline) open(ctx context.Context, sp source.Partition) (*partition, e
 	return pt, nil
 }
 
-// openQueue opens the partition's lanes. The executor panics if those of the earlier ownership are not fenced: two at
-// once would run a key twice at once.
+// openQueue opens the partition's lanes. The executor panics if the earlier ownership is not fenced, since a key could
+// then run twice at once.
 func (p *Pipeline) openQueue(pt *partition) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("pipeline: the source handed out %v before its earlier ownership was released, which breaks the contract of source.Source: %v", pt.id, v)
+			err = fmt.Errorf("pipeline: accept %v: its earlier ownership is not released; the source breaks the contract of source.Source: %v", pt.id, v)
 		}
 	}()
 	pt.queue = p.exec.Open(keyed.ID{Name: pt.id.Stream, Number: pt.id.Partition}, pt)
 	return nil
 }
 
-// track numbers the batch. Of the numbers that settled names the messages were settled by an earlier owner.
+// track numbers the messages of the batch. settled marks those that an earlier owner settled.
 func (pt *partition) track(b *source.Batch) (first int64, settled []bool, err error) {
 	pt.offsets = pt.offsets[:0]
 	for i := range b.Messages {
@@ -100,7 +100,7 @@ func (pt *partition) track(b *source.Batch) (first int64, settled []bool, err er
 	}
 	first, settled, err = pt.tracker.Track(pt.offsets, b.Next)
 	if err != nil {
-		return 0, nil, fmt.Errorf("the source returned offsets that do not ascend: %w", err)
+		return 0, nil, fmt.Errorf("the source returned offsets out of order: %w", err)
 	}
 	if len(b.Messages) == 0 {
 		pt.gate.poke()
@@ -111,7 +111,7 @@ func (pt *partition) track(b *source.Batch) (first int64, settled []bool, err er
 // place adds a message to the lanes of its key, and returns the item to fill.
 func (p *Pipeline) place(pt *partition, lanes *keyed.Batch[item], m *keystrand.Message, number int64) *item {
 	var it *item
-	if p.cfg.key == nil && m.Key != nil { // as ByKey says, without a call that may fail or panic
+	if p.cfg.key == nil && m.Key != nil { // same as ByKey, without a call that may fail or panic
 		lane, _, _ := keystrand.KeyOf(m.Key).Lanes()
 		it = lanes.Add(lane)
 		it.marks = 0
@@ -122,7 +122,7 @@ func (p *Pipeline) place(pt *partition, lanes *keyed.Batch[item], m *keystrand.M
 	return it
 }
 
-// placeByFunc is place for what the key function says.
+// placeByFunc is place with a key function.
 func (p *Pipeline) placeByFunc(pt *partition, lanes *keyed.Batch[item], m *keystrand.Message, number int64) (it *item) {
 	key, err := p.keyOf(m)
 	lane, more, ordered := key.Lanes()
@@ -143,7 +143,7 @@ func (p *Pipeline) placeByFunc(pt *partition, lanes *keyed.Batch[item], m *keyst
 	return it
 }
 
-// keyOf calls the key function; its panic is an error like any other.
+// keyOf calls the key function and returns a panic as an error.
 func (p *Pipeline) keyOf(m *keystrand.Message) (key keystrand.Key, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -156,16 +156,16 @@ func (p *Pipeline) keyOf(m *keystrand.Message) (key keystrand.Key, err error) {
 	return p.cfg.key(m)
 }
 
-// lose says that a newer owner has the partition.
+// lose reports to await that a newer owner has the partition.
 func (pt *partition) lose(err error) {
 	select {
 	case pt.lostC <- err:
-	default: // it is lost already
+	default: // already reported
 	}
 }
 
-// written reports whether none of its outputs and dead letters is waiting, or in a Write.
+// written reports whether none of the partition's outputs and dead letters is waiting or being written.
 func (pt *partition) written() bool { return pt.outputs.Pending() == 0 }
 
-// allSettled tells whether nothing of what was fetched is left to do.
+// allSettled reports whether all fetched messages are settled.
 func (pt *partition) allSettled() bool { return pt.tracker.State().Pending == 0 }

@@ -14,16 +14,16 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// Pipeline reads a source, handles its messages in order per key and commits what is settled. It is made by
-// [Builder.Build] and runs once. All methods are safe for concurrent use.
+// Pipeline reads a source, handles its messages in order per key and commits what is settled. [Builder.Build] makes it.
+// It runs once. All methods are safe for concurrent use.
 type Pipeline struct {
 	cfg     config
 	log     *slog.Logger
-	next    keystrand.Next // all middleware around the handler
+	next    keystrand.Next // the handler inside all middleware
 	exec    *keyed.Executor[item]
 	budget  *budget.Budget
-	outputs *outlets // of the sink; nil without one
-	letters *letters // of the dead-letter sinks
+	outputs *outlets // writers of the sink; nil without a sink
+	letters *letters // writers of the dead-letter sinks
 	seed    maphash.Seed
 
 	started atomic.Bool
@@ -33,43 +33,42 @@ type Pipeline struct {
 	owned      map[name]*partition // guarded by mu
 	paused     map[name]bool       // partitions an operator has paused, owned or not; guarded by mu
 	fail       func(error)         // ends Run with this error; set by Run; guarded by mu
-	turnedAway []source.Partition  // offered while they were owned already; guarded by mu
-	stuck      []Stuck             // handlers that were given up; guarded by mu
+	turnedAway []source.Partition  // offered while already owned; guarded by mu
+	stuck      []Stuck             // abandoned handlers; guarded by mu
 	state      State               // guarded by mu
-	accepted   bool                // a partition was owned at least once; guarded by mu
+	accepted   bool                // at least one partition has been owned; guarded by mu
 }
 
-// name is a partition without its epoch.
+// name identifies a partition without its epoch.
 type name struct {
 	stream    string
 	partition int32
 }
 
-// item is what a lane holds: a message and what the pipeline must know of it. A waiting key costs its lane and this, so
-// it is kept small.
+// item is a message in a lane, with the pipeline's data about it. It is small, because every waiting message has one.
 type item struct {
 	keystrand.Message
-	number int64  // the tracker's
-	size   uint32 // in bytes, as the budget counts it: whoever handles the message may change it
+	number int64  // number in the tracker
+	size   uint32 // bytes charged to the budget; stored, since a handler may change the message
 	marks  marks
-	blocks uint8 // how often its key was blocked because of it
+	blocks uint8 // how often it has blocked its key
 }
 
 func (it *item) usage() budget.Usage { return budget.Usage{Messages: 1, Bytes: int(it.size)} }
 
-// marks are facts about an item. They are written by the turn that has it and read by its later turns.
+// marks are flags of an item. The item's turn writes them, and its later turns read them.
 type marks uint8
 
 const (
-	unkeyed marks = 1 << iota // its key function failed: partition.keyErrors tells how
-	cloned                    // its bytes are its own, not a piece of a larger chunk
-	blocked                   // it failed, and is handled again after a pause or when an operator says so
-	sinking                   // it leaves its lane although its output, which settles it, is not durable yet
+	unkeyed marks = 1 << iota // its key function failed; partition.keyErrors has the error
+	cloned                    // it has a copy of its bytes, not a part of a larger chunk
+	blocked                   // it failed and is handled again after a pause or by Resume
+	sinking                   // it leaves its lane before its output is durable, which settles it
 )
 
 func (m marks) has(x marks) bool { return m&x != 0 }
 
-// ErrRunTwice is what Run returns when it was called before.
+// ErrRunTwice is the error of a second call of Run.
 var ErrRunTwice = errors.New("pipeline: Run was called before: build another pipeline")
 
 func newPipeline(cfg config, next keystrand.Next) (*Pipeline, error) {
@@ -103,12 +102,12 @@ func newPipeline(cfg config, next keystrand.Next) (*Pipeline, error) {
 	return p, err
 }
 
-// peek copies what a snapshot shows of a message whose handler runs: what nobody writes meanwhile.
+// peek copies the fields that a snapshot shows of a running message. Nobody writes these during the turn.
 func peek(dst, it *item) {
 	dst.Epoch, dst.Offset, dst.Fetched = it.Epoch, it.Offset, it.Fetched
 }
 
-// failed ends Run with err, after everything that is settled was committed. The first error wins.
+// failed ends Run with err, after a drain and a last commit. Run returns the first such error.
 func (p *Pipeline) failed(err error) {
 	p.mu.Lock()
 	fail := p.fail
@@ -116,7 +115,7 @@ func (p *Pipeline) failed(err error) {
 	fail(err)
 }
 
-// enter adds a partition to those owned. It takes over an operator's pause.
+// enter registers an owned partition and applies an operator's pause to it.
 func (p *Pipeline) enter(pt *partition) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -124,7 +123,7 @@ func (p *Pipeline) enter(pt *partition) {
 	pt.paused.Store(p.paused[pt.name])
 }
 
-// exit removes a partition from those owned.
+// exit unregisters a partition.
 func (p *Pipeline) exit(pt *partition) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -133,7 +132,7 @@ func (p *Pipeline) exit(pt *partition) {
 	}
 }
 
-// partitions returns those owned now.
+// partitions returns the owned partitions.
 func (p *Pipeline) partitions() []*partition {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -150,10 +149,10 @@ func (p *Pipeline) enterState(s State) {
 	p.state = s
 }
 
-// base returns ctx without its cancel: handlers, commits and releases outlive the end of Run's ctx.
+// base returns ctx without its cancellation: handlers, commits and releases outlive the end of Run's ctx.
 func base(ctx context.Context) context.Context { return context.WithoutCancel(ctx) }
 
-// firstError keeps the first error it is given.
+// firstError keeps the first error it gets.
 type firstError struct {
 	mu  sync.Mutex
 	err error

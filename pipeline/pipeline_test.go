@@ -29,7 +29,7 @@ func TestMessagesOfAKeyAreHandledInOrder(t *testing.T) { // seeds 29, 31
 				k := fmt.Sprintf("%d/%s", m.Partition, m.Key)
 				mu.Lock()
 				if running[k] {
-					t.Errorf("I2: two turns of %s at once", k)
+					t.Errorf("I2: two concurrent turns of %s", k)
 				}
 				if l, ok := last[k]; ok && l >= m.Offset {
 					t.Errorf("I1: %s: offset %d after %d", k, m.Offset, l)
@@ -86,7 +86,7 @@ func TestStopPolicyDoesNotPassTheFailedMessage(t *testing.T) {
 			t.Fatalf("Run = %v", err)
 		}
 		if c := log.Group("").Committed(0); c != nil && (c.Frontier > 42 || c.Settled(42)) {
-			t.Errorf("I3: committed %+v: that passes message 42", c)
+			t.Errorf("I3: committed %+v, which passes message 42", c)
 		}
 	})
 }

@@ -23,7 +23,7 @@ import (
 
 var errBoom = errors.New("boom")
 
-// failing returns a handler that fails at these offsets of partition 0.
+// failing returns a handler that fails for these offsets of partition 0.
 func failing(offsets ...int64) keystrand.Handler {
 	return keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error {
 		if m.Partition == 0 && slices.Contains(offsets, m.Offset) {
@@ -48,7 +48,7 @@ func TestSkipSettlesTheFailedMessageAndCountsIt(t *testing.T) {
 	})
 }
 
-func TestBlockHoldsTheKeyUntilResumeAndCountsAttemptsAnew(t *testing.T) {
+func TestBlockHoldsTheKeyUntilResumeAndResetsAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keyed("bad"), keyed("bad"), keyed("good"), keyed("good"))
@@ -80,11 +80,11 @@ func TestBlockHoldsTheKeyUntilResumeAndCountsAttemptsAnew(t *testing.T) {
 			t.Errorf("parked keys %+v", p.ParkedKeys)
 		}
 		if run.Resume("posts", 0, "good") || run.Resume("posts", 1, "bad") || run.Resume("other", 0, "bad") {
-			t.Error("Resume of what is not parked says true")
+			t.Error("Resume reported true for a key that is not parked")
 		}
 		healed.Store(true)
 		if !run.Resume("posts", 0, "bad") {
-			t.Error("Resume says that nothing was parked")
+			t.Error("Resume reported false for a parked key")
 		}
 		time.Sleep(time.Second)
 		if p := run.part(t, 0); p.Frontier != 4 {
@@ -99,8 +99,8 @@ func TestBlockHoldsTheKeyUntilResumeAndCountsAttemptsAnew(t *testing.T) {
 	})
 }
 
-// What has no key cannot be named, but can be resumed.
-func TestResumeAllLetsBlockedMessagesWithoutAKeyTryAgain(t *testing.T) {
+// Resume cannot name messages without a key; ResumeAll resumes them.
+func TestResumeAllRetriesBlockedMessagesWithoutAKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keystrand.Message{}, keystrand.Message{}, keyed("k"))
@@ -135,7 +135,7 @@ func headers(m *keystrand.Message) string {
 	return b.String()
 }
 
-func TestDeadLetterTellsWhereItComesFromAndWhy(t *testing.T) {
+func TestDeadLetterHasOriginAndErrorHeaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		m := keyed("k")
@@ -167,8 +167,8 @@ func TestDeadLetterTellsWhereItComesFromAndWhy(t *testing.T) {
 	})
 }
 
-// The key goes on only after the dead letter is durable; a write that fails parks the lane and is tried again.
-func TestKeyGoesOnOnlyAfterItsDeadLetterIsDurable(t *testing.T) { // seed 34: recorded before it is passed over
+// The key continues only after the dead letter is durable. A failed write is retried after a pause.
+func TestKeyContinuesOnlyAfterItsDeadLetterIsDurable(t *testing.T) { // seed 34: recorded before it is passed over
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keyed("bad"), keyed("bad"), keyed("good"), keyed("good"))
@@ -208,7 +208,7 @@ func TestKeyGoesOnOnlyAfterItsDeadLetterIsDurable(t *testing.T) { // seed 34: re
 			t.Fatal(err)
 		}
 		if writes.Load() != 6 || after < time.Second {
-			t.Errorf("%d writes, the key went on after %v: want 6, with pauses between", writes.Load(), after)
+			t.Errorf("%d writes, the key continued after %v: want 6, with pauses between", writes.Load(), after)
 		}
 		if n := len(dlq.Messages()); n != 1 {
 			t.Errorf("%d dead letters", n)
@@ -216,8 +216,8 @@ func TestKeyGoesOnOnlyAfterItsDeadLetterIsDurable(t *testing.T) { // seed 34: re
 	})
 }
 
-// A dead letter of a message without a key must not resume a blocked key that happens to be empty.
-func TestDeadLetterOfAnUnorderedMessageResumesNobody(t *testing.T) {
+// A dead letter of a message without a key must not resume the blocked key with the empty name.
+func TestDeadLetterOfAnUnorderedMessageResumesNoKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keystrand.Message{Key: []byte{}}, keystrand.Message{})
@@ -254,7 +254,7 @@ func TestDeadLetterOfAnUnorderedMessageResumesNobody(t *testing.T) {
 	})
 }
 
-// The key function is called once a message, whatever becomes of it.
+// The key function is called once for each message, whatever its outcome.
 func TestKeyFunctionIsCalledOnceAMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
@@ -276,7 +276,7 @@ func TestKeyFunctionIsCalledOnceAMessage(t *testing.T) {
 	})
 }
 
-func TestPolicyThatPanicsStopsThePipeline(t *testing.T) {
+func TestPanicOfThePolicyStopsThePipeline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keysOf(10, 3)...)
@@ -290,7 +290,7 @@ func TestPolicyThatPanicsStopsThePipeline(t *testing.T) {
 	})
 }
 
-func TestPolicyThatEndsItsGoroutineStopsThePipeline(t *testing.T) {
+func TestGoexitOfThePolicyStopsThePipeline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keysOf(10, 3)...)
@@ -298,13 +298,13 @@ func TestPolicyThatEndsItsGoroutineStopsThePipeline(t *testing.T) {
 			OnFailure(func(pipeline.Failure) pipeline.Action { runtime.Goexit(); panic("unreachable") }))
 		err := run.wait()
 		f, ok := errors.AsType[*pipeline.FailureError](err)
-		if !ok || f.Offset != 5 || !errors.Is(err, errBoom) || !strings.Contains(err.Error(), "policy ended its goroutine") {
+		if !ok || f.Offset != 5 || !errors.Is(err, errBoom) || !strings.Contains(err.Error(), "policy called runtime.Goexit") {
 			t.Errorf("Run = %v", err)
 		}
 	})
 }
 
-func TestFailureTellsThePolicyWhetherItIsPermanent(t *testing.T) {
+func TestFailureReportsWhetherItIsPermanent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keysOf(2, 2)...)
@@ -333,7 +333,7 @@ func TestFailureTellsThePolicyWhetherItIsPermanent(t *testing.T) {
 	})
 }
 
-func TestKeyFunctionThatFailsOrPanicsIsAFailureOfItsMessage(t *testing.T) {
+func TestErrorOrPanicOfTheKeyFunctionFailsItsMessage(t *testing.T) {
 	for _, policy := range []string{"stop", "skip", "dead letter"} {
 		t.Run(policy, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -354,7 +354,7 @@ func TestKeyFunctionThatFailsOrPanicsIsAFailureOfItsMessage(t *testing.T) {
 					}).
 					Handle(keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error {
 						if m.Offset == 3 || m.Offset == 4 {
-							t.Errorf("the handler got message %d", m.Offset)
+							t.Errorf("the handler was called for message %d", m.Offset)
 						}
 						handled.Add(1)
 						return nil
@@ -372,7 +372,7 @@ func TestKeyFunctionThatFailsOrPanicsIsAFailureOfItsMessage(t *testing.T) {
 						t.Errorf("Run = %v, want a KeyError", err)
 					}
 					if c := log.Group("").Committed(0); c != nil && (c.Frontier > 3 || c.Settled(3)) {
-						t.Errorf("I3: committed %+v: that passes message 3", c)
+						t.Errorf("I3: committed %+v, which passes message 3", c)
 					}
 					return
 				}
@@ -387,8 +387,8 @@ func TestKeyFunctionThatFailsOrPanicsIsAFailureOfItsMessage(t *testing.T) {
 	}
 }
 
-// A panic and a Goexit are failures with all that follows, for every shape of handler.
-func TestPanicAndGoexitAreFailuresOfTheirMessage(t *testing.T) {
+// A panic and a Goexit are ordinary failures for every shape of handler.
+func TestPanicAndGoexitFailTheirMessage(t *testing.T) {
 	end := func(how string) {
 		if how == "panic" {
 			panic(errBoom)

@@ -8,12 +8,13 @@ import (
 	"github.com/keystrand/keystrand/sink"
 )
 
-// readable returns err, or, if its methods panic, an error that says so: those of a nil pointer in an error do, which is
-// not nil. What handlers, key functions and sinks return passes here before anybody asks what it means.
+// readable returns err, or an error that describes the panic if its methods panic. That happens for a nil pointer in an
+// error, which is not a nil error. All errors of handlers, key functions and sinks pass through readable before the
+// pipeline examines them.
 func readable(err error) (safe error) {
 	defer func() {
 		if v := recover(); v != nil {
-			safe = fmt.Errorf("pipeline: an error of type %T that cannot be read (%v): return nil itself, not a nil pointer", err, v)
+			safe = fmt.Errorf("pipeline: an error of type %T panicked (%v): return nil, not a nil pointer in an error", err, v)
 		}
 	}()
 	_, _ = keystrand.OutcomeOf(err)

@@ -13,7 +13,7 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// reporting is a source that tells how it is.
+// reporting is a source with a Report.
 type reporting struct {
 	source.Source
 	report source.Report
@@ -21,18 +21,18 @@ type reporting struct {
 
 func (r *reporting) Report() source.Report { return r.report }
 
-func TestSnapshotAndReadinessAreTheSourcesOwn(t *testing.T) {
+func TestSnapshotAndReadinessComeFromTheSourcesReport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &reporting{Source: memory.NewSource(memory.Config{}, memory.NewLog("posts", 1))}
 		src.report.Trouble = []source.Trouble{{What: "join", Err: errors.New("no broker answers"), Since: time.Now()}}
 		run := start(t, pipeline.From(src).Handle(keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error { return nil })))
 		synctest.Wait()
 		if run.Ready() || len(run.Snapshot().Source.Trouble) != 1 {
-			t.Errorf("ready %v, source %+v, although it cannot join", run.Ready(), run.Snapshot().Source)
+			t.Errorf("ready %v, source %+v, while the source cannot join", run.Ready(), run.Snapshot().Source)
 		}
 		src.report = source.Report{Ready: true}
 		if !run.Ready() {
-			t.Error("not ready although the source takes part")
+			t.Error("not ready while the source takes part")
 		}
 		if err := run.stop(); err != nil {
 			t.Fatal(err)

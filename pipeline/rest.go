@@ -7,22 +7,22 @@ import (
 	"time"
 )
 
-// restAfter is how long a partition waits for messages before it gives back the memory of its last batch. Thousands of
-// partitions may be idle at once: a binlog has one for each table.
+// restAfter is how long a partition waits for messages before it frees the memory of its last batch. Thousands of
+// partitions may be idle at once.
 const restAfter = 30 * time.Second
 
-var errResting = errors.New("pipeline: the partition is idle and gives memory back")
+var errResting = errors.New("pipeline: fetch interrupted to free memory")
 
-// rest interrupts a Fetch that waits long, so that flow, to which the memory belongs, can give it back.
+// rest interrupts a Fetch that waits long, so that flow can free the memory it owns.
 type rest struct {
 	mu     sync.Mutex
-	ctx    context.Context         //nolint:containedctx // of Fetch; the same for many, so that a batch costs none
-	cancel context.CancelCauseFunc // of ctx
-	holds  bool                    // there is something to give back
-	since  time.Time               // when the Fetch under way began; zero: none is, or it holds nothing
+	ctx    context.Context         //nolint:containedctx // ctx of Fetch; reused, so that a batch allocates none
+	cancel context.CancelCauseFunc // cancels ctx
+	holds  bool                    // there is memory to free
+	since  time.Time               // when the running Fetch began; zero if none runs or there is nothing to free
 }
 
-// begin returns the ctx of the Fetch that begins.
+// begin records the start of a Fetch and returns its ctx.
 func (r *rest) begin(ctx context.Context) context.Context {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -35,19 +35,19 @@ func (r *rest) begin(ctx context.Context) context.Context {
 	return r.ctx
 }
 
-// end notes that a Fetch has returned, with how many messages, and reports whether it returned because of due. Then
-// nothing is held any more.
+// end records that a Fetch has returned, with the number of its messages. It reports whether due interrupted it, so
+// that flow must free its memory.
 func (r *rest) end(messages int, err error) (resting bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.since = time.Time{}
 	r.holds = r.holds || messages > 0
-	resting = err != nil && context.Cause(r.ctx) == errResting && (errors.Is(err, errResting) || errors.Is(err, context.Canceled)) //nolint:errorlint // the very cause
+	resting = err != nil && context.Cause(r.ctx) == errResting && (errors.Is(err, errResting) || errors.Is(err, context.Canceled)) //nolint:errorlint // compare the cause itself
 	r.holds = r.holds && !resting
 	return resting
 }
 
-// due interrupts the Fetch under way if it has waited long.
+// due interrupts the running Fetch if it has waited for restAfter.
 func (r *rest) due(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -56,7 +56,7 @@ func (r *rest) due(now time.Time) {
 	}
 }
 
-// over frees the ctx.
+// over releases the ctx.
 func (r *rest) over() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

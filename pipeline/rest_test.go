@@ -13,7 +13,7 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-func TestIdlePartitionGivesBackTheMemoryOfItsLastBatch(t *testing.T) {
+func TestIdlePartitionFreesTheMemoryOfItsLastBatch(t *testing.T) {
 	const partitions = 200
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("tables", partitions)
@@ -24,15 +24,15 @@ func TestIdlePartitionGivesBackTheMemoryOfItsLastBatch(t *testing.T) {
 		run := start(t, pipeline.From(memory.NewSource(memory.Config{}, log)).Handle(keystrand.HandlerFunc(nothing)))
 		synctest.Wait()
 		if s := run.Snapshot(); s.Settled != 256*partitions {
-			t.Fatalf("%d messages are settled, want all", s.Settled)
+			t.Fatalf("%d messages settled, want all", s.Settled)
 		}
 		busy := (held() - before) / partitions
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		idle := (held() - before) / partitions
-		t.Logf("%d bytes of heap each, %d after a minute", busy, idle)
+		t.Logf("heap for each partition: %d bytes, after a minute %d", busy, idle)
 		if busy < 60_000 || idle > 10_000 {
-			t.Errorf("%d bytes of heap each, and %d after a minute; want most of it back, and 10,000 at most left", busy, idle)
+			t.Errorf("heap for each partition: %d bytes, after a minute %d; want most of it freed and at most 10,000 left", busy, idle)
 		}
 		if err := run.stop(); err != nil {
 			t.Fatal(err)
@@ -47,8 +47,8 @@ func held() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// A Fetch that is interrupted has lost nothing, and one that returns messages all the same is no interruption.
-func TestPartitionThatRestedGoesOnWhereItWas(t *testing.T) {
+// An interrupted Fetch loses nothing. A Fetch that returns messages despite the interrupt is not interrupted.
+func TestPartitionContinuesAfterAnInterruptedFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger(t)
 		log := memory.NewLog("posts", 1)
@@ -63,12 +63,12 @@ func TestPartitionThatRestedGoesOnWhereItWas(t *testing.T) {
 		run := start(t, pipeline.From(src).Handle(l.handler(nothing)))
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if src.calls != 3 { // the batch, what followed it until it was interrupted, and what follows that
+		if src.calls != 3 { // the batch, the interrupted call, and the call after it
 			t.Errorf("Fetch was called %d times in an idle hour, want 3", src.calls)
 		}
 		put(10, 10)
 		time.Sleep(restAfter - time.Nanosecond)
-		put(20, 10) // in the moment in which it would rest
+		put(20, 10) // at the moment of the interrupt
 		time.Sleep(time.Hour)
 		l.checkAllSettled()
 		if err := run.stop(); err != nil {
@@ -77,9 +77,9 @@ func TestPartitionThatRestedGoesOnWhereItWas(t *testing.T) {
 	})
 }
 
-const restAfter = 30 * time.Second // as in the pipeline
+const restAfter = 30 * time.Second // same as in the pipeline
 
-// fetches counts them.
+// fetches is a source that counts the calls of Fetch.
 type fetches struct {
 	source.Source
 	calls int

@@ -14,8 +14,8 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// An operator copies the key from the snapshot, whatever its bytes are and whoever made it.
-func TestResumeTakesTheKeyThatTheSnapshotPrints(t *testing.T) {
+// An operator copies the key from the snapshot, with any bytes and from any source.
+func TestResumeAcceptsTheKeyThatTheSnapshotPrints(t *testing.T) {
 	for name, key := range map[string]keystrand.KeyFunc{
 		"keys of the messages": nil,
 		"keys of a key function": func(m *keystrand.Message) (keystrand.Key, error) {
@@ -46,14 +46,14 @@ func TestResumeTakesTheKeyThatTheSnapshotPrints(t *testing.T) {
 				healed.Store(true)
 				parked := run.part(t, 0).ParkedKeys
 				if o := run.part(t, 0).Oldest; o == nil || !slices.ContainsFunc(parked, func(k pipeline.KeySnapshot) bool { return k.Key == o.Key }) {
-					t.Errorf("the oldest is %+v, which is none of %+v", o, parked)
+					t.Errorf("oldest = %+v, not in %+v", o, parked)
 				}
 				if run.Resume("posts", 0, "") || run.Resume("posts", 0, `"`) {
-					t.Error("Resume takes a text that names no lane")
+					t.Error("Resume accepts a text that names no lane")
 				}
 				for _, k := range parked {
 					if !run.Resume("posts", 0, k.Key) {
-						t.Errorf("Resume does not know the parked key %s", k.Key)
+						t.Errorf("Resume reported false for the parked key %s", k.Key)
 					}
 				}
 				time.Sleep(time.Second)
@@ -68,7 +68,7 @@ func TestResumeTakesTheKeyThatTheSnapshotPrints(t *testing.T) {
 	}
 }
 
-func TestSnapshotTellsAMessageWithoutOrderFromTheLaneWithTheEmptyName(t *testing.T) {
+func TestSnapshotDistinguishesUnorderedMessagesFromTheEmptyKey(t *testing.T) {
 	for want, key := range map[string]keystrand.KeyFunc{"": keystrand.Unordered, `""`: keystrand.ByPartition} {
 		synctest.Test(t, func(t *testing.T) {
 			log := memory.NewLog("posts", 1)

@@ -13,17 +13,20 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// Run runs the pipeline until ctx ends, the source has no more, or a failure stops it. It blocks, and when it returns
-// every goroutine that it began has ended; the exception, a handler that never returns, is named in a [*StuckError].
+// Run runs the pipeline until ctx ends, the source has no more messages, or a failure stops it. It blocks. When it
+// returns, all its goroutines have ended, except abandoned handlers, which a [*StuckError] names. A pipeline runs once:
+// a second call returns [ErrRunTwice] and changes nothing.
 //
-// When ctx ends it stops in steps: no turn is started any more, running handlers may go on for Timing.DrainTimeout,
-// then their ctx ends; what is settled is committed, the partitions are released and the source is closed. It then
-// returns nil, or what went wrong.
+// When ctx ends, Run stops in steps:
 //
-// Its error can hold several at once; ask errors.Is and errors.As. A [*FailureError] is a message that the policy [Stop]
-// has stopped for; a [*StuckError] names handlers that were given up; an error of the source names the partition and
-// offset. A commit that is not stored is no error: it is told to the log, and what it would have said is handled again.
-// A pipeline runs once: a second call returns [ErrRunTwice] and changes nothing.
+//   - It starts no more turns. Running handlers may continue for Timing.DrainTimeout; then their ctx ends.
+//   - It commits what is settled, releases the partitions and closes the source.
+//   - It returns nil, or the errors that occurred.
+//
+// The error may hold several errors; use errors.Is and errors.As. A [*FailureError] is a message for which the policy
+// [Stop] stopped the pipeline. A [*StuckError] names abandoned handlers. An error of the source names the partition and
+// the offset. A failed commit is not an error of Run: it is logged, and the messages it would have covered are handled
+// again.
 func (p *Pipeline) Run(ctx context.Context) error {
 	if p.started.Swap(true) {
 		return ErrRunTwice
@@ -53,9 +56,9 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		}
 		owners.Go(func() { p.own(ctx, run, sp) })
 	}
-	p.enterState(Stopping) // while the partitions that are left drain, or come to the end of a finite source
+	p.enterState(Stopping) // the remaining partitions drain or reach the end of a finite source
 	if s, ok := p.cfg.source.(source.Stopper); ok && run.Err() != nil {
-		s.Stop() // here and not at the end of ctx, after which the contract allows another Accept
+		s.Stop() // here, since the contract allows an Accept after the end of ctx, but none after Stop
 	}
 	owners.Wait()
 	p.releaseTurnedAway(ctx)
@@ -64,7 +67,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	return errors.Join(fault.get(), p.close(ctx))
 }
 
-// own is one ownership of one partition, from Accept to Release. What follows is the way of a message:
+// own runs one ownership of one partition, from Accept to Release. A message passes these steps:
 //
 //	fetch → track → submit → turn (middleware, handler) → write → settle → commit
 func (p *Pipeline) own(ctx, run context.Context, sp source.Partition) {
@@ -86,9 +89,9 @@ func (p *Pipeline) own(ctx, run context.Context, sp source.Partition) {
 	p.leave(ctx, pt, why, flowing{stop, stopped})
 }
 
-var errFlowExited = errors.New("the key function, or Fetch of the source, ended its goroutine (runtime.Goexit): it must return")
+var errFlowExited = errors.New("the key function, or Fetch of the source, called runtime.Goexit: it must return")
 
-// turnAway ends Run because of a partition that must not be handled.
+// turnAway ends Run because the source offered a partition that must not be handled.
 func (p *Pipeline) turnAway(sp source.Partition, err error) {
 	p.mu.Lock()
 	p.turnedAway = append(p.turnedAway, sp)
@@ -96,16 +99,17 @@ func (p *Pipeline) turnAway(sp source.Partition, err error) {
 	p.failed(err)
 }
 
-// releaseTurnedAway releases what was turned away, after all that was not: until then its handlers ran.
+// releaseTurnedAway releases the partitions that were turned away. It runs after all others are released, since until
+// then their handlers ran.
 func (p *Pipeline) releaseTurnedAway(ctx context.Context) {
 	for _, sp := range p.turnedAway {
 		release, cancel := context.WithTimeout(base(ctx), p.cfg.timing.CommitTimeout)
-		_ = sp.Release(release) // Run returns why it was turned away, which is the cause of whatever this says
+		_ = sp.Release(release) // Run returns the error that turned it away, the cause of this one
 		cancel()
 	}
 }
 
-// flow moves messages from the partition into their lanes, as long as there is room for them.
+// flow fetches messages and submits them to their lanes, as long as there is room.
 func (p *Pipeline) flow(ctx context.Context, pt *partition) error {
 	defer pt.rest.over()
 	b := source.Batch{MaxBytes: p.cfg.limits.FetchBytes}
@@ -125,7 +129,7 @@ func (p *Pipeline) flow(ctx context.Context, pt *partition) error {
 		if err != nil {
 			return err
 		}
-		if err := pt.awaitUnpaused(ctx); err != nil { // it may have been paused while it waited for messages
+		if err := pt.awaitUnpaused(ctx); err != nil { // it may have been paused during Fetch
 			return err
 		}
 		pt.fetchedAt = time.Now()
@@ -139,12 +143,12 @@ func (p *Pipeline) flow(ctx context.Context, pt *partition) error {
 	}
 }
 
-// submit hands a batch to the lanes of its keys.
+// submit submits a batch to the lanes of its keys.
 func (p *Pipeline) submit(pt *partition, b *source.Batch, first int64, settled []bool) error {
 	lanes, size := pt.queue.Batch(), budget.Usage{}
 	for i := range b.Messages {
 		if settled != nil && settled[i] {
-			continue // an earlier owner has settled it ahead of the frontier
+			continue // an earlier owner settled it ahead of the frontier
 		}
 		m := &b.Messages[i]
 		it := p.place(pt, lanes, m, first+int64(i))
@@ -159,7 +163,7 @@ func (p *Pipeline) submit(pt *partition, b *source.Batch, first int64, settled [
 	return pt.queue.Submit(lanes)
 }
 
-// finish settles items that have left their lanes.
+// finish settles the items that have left their lanes.
 func (p *Pipeline) finish(q *queue, items []*item) {
 	pt, _ := q.Data().(*partition)
 	var room [64]int64
@@ -178,7 +182,7 @@ func (p *Pipeline) finish(q *queue, items []*item) {
 	pt.settled.Add(int64(len(numbers)))
 }
 
-// settle marks messages as settled and gives back their budget.
+// settle marks messages as settled and returns their budget.
 func (p *Pipeline) settle(pt *partition, numbers []int64, size budget.Usage) {
 	if len(numbers) == 0 || pt.over.Load() {
 		return
@@ -192,10 +196,10 @@ func (p *Pipeline) settle(pt *partition, numbers []int64, size budget.Usage) {
 	pt.gate.poke()
 }
 
-// commitOnTicks commits the progress of all partitions together, at every tick; between two of them, that of partitions
-// which are about to wait for a commit.
+// commitOnTicks commits the progress of all partitions at every CommitInterval. Between two intervals it commits the
+// partitions that would soon wait for a commit.
 func (p *Pipeline) commitOnTicks(ctx context.Context) {
-	const parts = 10 // of an interval
+	const parts = 10 // of a CommitInterval
 	tick := time.NewTicker(max(p.cfg.timing.CommitInterval/parts, 1))
 	defer tick.Stop()
 	var under sync.WaitGroup
@@ -210,22 +214,22 @@ func (p *Pipeline) commitOnTicks(ctx context.Context) {
 		for _, pt := range p.partitions() {
 			pt.rest.due(now)
 			if (part%parts == 0 || p.needsCommit(pt)) && pt.commits.Due(pt.tracker.State()) {
-				under.Go(func() { _ = p.commitNow(ctx, pt) }) // it has told the log
+				under.Go(func() { _ = p.commitNow(ctx, pt) }) // commitNow logs the error
 			}
 		}
 	}
 }
 
-// close ends what Run began, after the last partition was released.
+// close closes what Run opened, after the last partition is released.
 func (p *Pipeline) close(ctx context.Context) error {
 	var errs []error
 	errs = append(errs, p.closeOutputs())
 	wait, cancel := context.WithCancel(base(ctx))
 	if p.stuckError() != nil {
-		cancel() // whoever still runs was given up by its partition
+		cancel() // the turns that still run are abandoned
 	}
 	defer cancel()
-	_ = p.exec.Close(wait) // what still runs is told by stuckError, with more
+	_ = p.exec.Close(wait) // stuckError names the turns that still run
 	if err := p.cfg.source.Close(); err != nil {
 		errs = append(errs, fmt.Errorf("pipeline: close the source: %w", err))
 	}

@@ -5,9 +5,9 @@ import (
 	"github.com/keystrand/keystrand/internal/runner"
 )
 
-// The functions of package runner with their types. They are asserted here, once, and not in each turn.
+// The functions of package runner with their types. The type assertions run once, here, and not in each turn.
 //
-//nolint:gochecknoglobals,errcheck // constant; a wrong type is to panic at once
+//nolint:gochecknoglobals,errcheck // constant; a wrong type must panic at once
 var (
 	reset         = runner.Reset.(func(*keystrand.Call, []*keystrand.Message))
 	release       = runner.Release.(func(*keystrand.Call))

@@ -14,19 +14,18 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// A handler that waits 100 ms for others, ordered by post, four partitions: post i is in partition i mod 4. Handled
-// one partition after the other it takes as long as the fullest partition; with lanes and 100 workers it takes
-// max(work / workers, chain of the hottest post), which is the promise of the whole only while no post is hot. Nothing is
-// lost, and the order of each post is kept, in either.
+// The handler waits 100 ms; messages are ordered by post, and post i is in partition i mod 4. One partition after the
+// other, the run takes as long as the fullest partition. With lanes and 100 workers it takes max(work / workers, chain
+// of the hottest post). Either way nothing is lost and each post stays in order.
 //
 // seeds 27, 28, 29, 30, 35
-func TestSlowHandlersAreBoundByWorkersOrTheHottestKey(t *testing.T) {
+func TestSlowHandlersAreLimitedByWorkersOrTheHottestKey(t *testing.T) {
 	const messages, posts, parts, workers, handler = 8000, 1000, 4, 100, 100 * time.Millisecond
 	for _, c := range []struct {
 		name  string
-		zipf  float64 // exponent; 0: uniform
-		lanes bool    // a lane a post, else one a partition
-		gain  float64 // at least so many times as fast as one partition after the other; 5 % above the bound still are
+		zipf  float64 // exponent; 0 for uniform keys
+		lanes bool    // one lane for each post; otherwise one for each partition
+		gain  float64 // minimum speed-up over one partition after the other
 	}{
 		{"partition by partition", 0, false, 1},
 		{"uniform posts", 0, true, 24},
@@ -62,7 +61,7 @@ func TestSlowHandlersAreBoundByWorkersOrTheHottestKey(t *testing.T) {
 				took := time.Since(began)
 				l.checkAllSettled()
 				if n := l.repeats(); n != 0 {
-					t.Errorf("%d messages were handled twice", n)
+					t.Errorf("%d messages handled twice", n)
 				}
 				serial := time.Duration(most(perPart)) * handler
 				bound := serial
@@ -82,7 +81,7 @@ func TestSlowHandlersAreBoundByWorkersOrTheHottestKey(t *testing.T) {
 	}
 }
 
-// draw returns n numbers below keys, the i-th (from 1) with a probability that goes with 1/i^exponent.
+// draw returns n numbers below keys. The i-th key (from 1) has a probability proportional to 1/i^exponent.
 func draw(r *rand.Rand, n, keys int, exponent float64) []int {
 	sums, sum := make([]float64, keys), 0.0
 	for i := range sums {

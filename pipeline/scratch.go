@@ -5,13 +5,13 @@ import (
 	"github.com/keystrand/keystrand/keyed"
 )
 
-// scratch is what a worker uses again for each turn.
+// scratch is a worker's memory that it reuses for each turn.
 type scratch struct {
 	call     keystrand.Call
-	messages []*keystrand.Message // of the turn's items
+	messages []*keystrand.Message // messages of the turn's items
 }
 
-// scratchOf returns the worker's.
+// scratchOf returns the scratch of the turn's worker.
 func scratchOf(t *keyed.Turn[item]) *scratch {
 	s, ok := (*t.Scratch).(*scratch)
 	if !ok {
@@ -21,7 +21,7 @@ func scratchOf(t *keyed.Turn[item]) *scratch {
 	return s
 }
 
-// callOf makes the call of a turn, which counts as an attempt for each of its items.
+// callOf returns the call of a turn. It counts as an attempt for each item.
 func (s *scratch) callOf(items []*item) *keystrand.Call {
 	s.messages = s.messages[:0]
 	for _, it := range items {

@@ -17,9 +17,9 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// A handler that writes to its message (unzips the value, fills in a new one) changes neither what the next try sees,
-// nor how tries are counted, nor what a dead letter says. Snapshots are taken all the while, for the race detector.
-func TestHandlerThatChangesItsMessageChangesNothingElse(t *testing.T) {
+// A handler changes its message, for example unzips the value. This changes neither the message of the next attempt,
+// nor the count of attempts, nor the dead letter. Snapshots run meanwhile, for the race detector.
+func TestChangesOfAMessageByItsHandlerAffectNothingElse(t *testing.T) {
 	errBroken := errors.New("broken")
 	for name, stage := range map[string]func(b *pipeline.Builder, change func(*keystrand.Message)){
 		"handler": func(b *pipeline.Builder, change func(*keystrand.Message)) {
@@ -58,7 +58,7 @@ func TestHandlerThatChangesItsMessageChangesNothingElse(t *testing.T) {
 				var now atomic.Bool
 				stage(b, func(m *keystrand.Message) {
 					tries = append(tries, strconv.Itoa(int(m.Attempt))+" "+string(m.Value)+" "+m.Stream)
-					for now.Store(true); now.Load(); { // while it is looked at
+					for now.Store(true); now.Load(); { // while snapshots are taken
 						*m = keystrand.Message{Value: append([]byte("changed "), m.Value...), Stream: "other"}
 						time.Sleep(time.Millisecond)
 					}

@@ -19,7 +19,7 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// buffer is a bytes.Buffer for many goroutines.
+// buffer is a bytes.Buffer that is safe for concurrent use.
 type buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -39,7 +39,7 @@ func (b *buffer) has(text string) bool {
 
 func (b *buffer) logger() *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }
 
-// deaf returns a handler that ignores the end of its ctx for the first call at offset 0, until let is closed.
+// deaf returns a handler whose first call at offset 0 ignores the end of its ctx until let is closed.
 func deaf(let <-chan struct{}, first *atomic.Bool) func(context.Context, *keystrand.Message) error {
 	return func(_ context.Context, m *keystrand.Message) error {
 		if m.Offset == 0 && !first.Swap(true) {
@@ -49,10 +49,10 @@ func deaf(let <-chan struct{}, first *atomic.Bool) func(context.Context, *keystr
 	}
 }
 
-// I2, I7: the mark "running" of a key outlives the epoch: the partition comes back to the same process while a handler
-// of the earlier epoch ignores the end of its ctx.
-func TestKeyOfAnEarlierEpochsHandlerWaitsForIt(t *testing.T) {
-	for _, how := range []string{"lost", "asked back and abandoned"} {
+// I2, I7: a key stays running across epochs. The partition comes back to the same process while a handler of the
+// earlier epoch ignores the end of its ctx.
+func TestKeyWaitsForTheHandlerOfAnEarlierEpoch(t *testing.T) {
+	for _, how := range []string{"lost", "revoked and abandoned"} {
 		t.Run(how, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newLedger(t)
@@ -62,7 +62,7 @@ func TestKeyOfAnEarlierEpochsHandlerWaitsForIt(t *testing.T) {
 				}
 				let := make(chan struct{})
 				letGo := sync.OnceFunc(func() { close(let) })
-				defer letGo() // a test that fails has to end, too
+				defer letGo() // lets a failed test end
 				var first atomic.Bool
 				mem := memory.NewSource(memory.Config{}, log)
 				b := pipeline.From(watch(t, mem, l)).Handle(l.handler(deaf(let, &first))).
@@ -71,7 +71,7 @@ func TestKeyOfAnEarlierEpochsHandlerWaitsForIt(t *testing.T) {
 					b.AbandonStuck()
 				}
 				run := start(t, b)
-				time.Sleep(time.Second) // the executor takes what is behind a stuck handler over within a millisecond
+				time.Sleep(time.Second) // lanes behind a stuck handler are taken over within 1 ms
 				if how == "lost" {
 					mem.Lose("posts", 0)
 				} else {
@@ -79,7 +79,7 @@ func TestKeyOfAnEarlierEpochsHandlerWaitsForIt(t *testing.T) {
 				}
 				time.Sleep(time.Minute)
 				if e := log.Group("").Epoch(0); e != 2 {
-					t.Fatalf("epoch %d, want 2: the partition has not come back", e)
+					t.Fatalf("epoch %d, want 2: the partition has not been accepted again", e)
 				}
 				p := run.part(t, 0)
 				if p.Oldest == nil || p.Oldest.Key != "deaf" || p.Oldest.Why != pipeline.WhyEarlier {
@@ -102,15 +102,15 @@ func TestKeyOfAnEarlierEpochsHandlerWaitsForIt(t *testing.T) {
 					t.Errorf("Run = %v", err)
 				}
 				if how != "lost" && (!named || len(stuck.Handlers) != 1 || stuck.Handlers[0].Key != "deaf" || stuck.Handlers[0].Partition.Epoch != 1) {
-					t.Errorf("Run = %v, want the handler that was given up", err)
+					t.Errorf("Run = %v, want the abandoned handler", err)
 				}
 			})
 		})
 	}
 }
 
-// I10: a handler that ignores the end of its ctx is waited for by default, and the log raises an alarm.
-func TestHandlerThatIgnoresCancelIsWaitedForWithAnAlarm(t *testing.T) {
+// I10: by default Run waits for a handler that ignores the end of its ctx, and logs it.
+func TestRunWaitsForAHandlerThatIgnoresCancelAndLogsIt(t *testing.T) {
 	for _, lost := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			log := memory.NewLog("posts", 1)
@@ -133,15 +133,15 @@ func TestHandlerThatIgnoresCancelIsWaitedForWithAnAlarm(t *testing.T) {
 			if d := time.Since(began); d < time.Hour {
 				t.Errorf("Run returned after %v, before the handler did", d)
 			}
-			if !out.has("ignore the end of their ctx") || !out.has("deaf") {
-				t.Errorf("lost %v: no alarm that names the key in the log:\n%s", lost, out.b.String())
+			if !out.has("handlers have not returned after cancel") || !out.has("deaf") {
+				t.Errorf("lost %v: the log does not name the key:\n%s", lost, out.b.String())
 			}
 		})
 	}
 }
 
-// I10: with AbandonStuck it is given up and named, and the last commit goes without it.
-func TestAbandonedHandlerIsNamedAndTheOthersAreCommitted(t *testing.T) {
+// I10: with AbandonStuck the handler is abandoned and named, and the last commit does not include its message.
+func TestAbandonedHandlerIsNamedAndOtherMessagesAreCommitted(t *testing.T) {
 	for _, lost := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			log := memory.NewLog("posts", 1)
@@ -166,7 +166,7 @@ func TestAbandonedHandlerIsNamedAndTheOthersAreCommitted(t *testing.T) {
 			if !ok || len(stuck.Handlers) != 1 || stuck.Handlers[0].Key != "deaf" || stuck.Handlers[0].Partition.Partition != 0 {
 				t.Errorf("I10: lost %v: Run = %v, want a StuckError that names the key", lost, err)
 			} else if e := stuck.Handlers[0].Partition.Epoch; e != 1 {
-				t.Errorf("lost %v: the handler given up is of epoch %d, want 1", lost, e)
+				t.Errorf("lost %v: the abandoned handler is of epoch %d, want 1", lost, e)
 			}
 			c := log.Group("").Committed(0)
 			if c == nil || c.Frontier != 0 || !c.Settled(1) || !c.Settled(2) {
@@ -179,8 +179,8 @@ func TestAbandonedHandlerIsNamedAndTheOthersAreCommitted(t *testing.T) {
 	}
 }
 
-// I8, seed 18: what a handler of an earlier epoch emits after the release never reaches the sink.
-func TestOutputsOfAHandlerThatReturnsAfterTheReleaseAreDropped(t *testing.T) {
+// I8, seed 18: messages that a handler of an earlier epoch emits after the release never reach the sink.
+func TestOutputsAreDroppedWhenTheHandlerReturnsAfterTheRelease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keyed("deaf"))
@@ -205,18 +205,18 @@ func TestOutputsOfAHandlerThatReturnsAfterTheReleaseAreDropped(t *testing.T) {
 		}
 		got := out.Messages()
 		if len(got) != 1 || got[0].Epoch != 2 {
-			t.Errorf("the sink has %d messages (%+v), want that of epoch 2 alone", len(got), got)
+			t.Errorf("the sink has %d messages (%+v), want only the one of epoch 2", len(got), got)
 		}
 		if s := run.Snapshot(); s.Settled != 1 {
-			t.Errorf("settled %d, want 1: a late result counts for nothing", s.Settled)
+			t.Errorf("settled %d, want 1: a late result must not count", s.Settled)
 		}
 	})
 }
 
-// I7, I11: after the fence nothing of the partition starts, whatever the reason to leave. Turns that take their time are
-// claimed one by one; of short ones a worker has claimed many when the first of them does not return.
-func TestNothingStartsAfterTheFence(t *testing.T) {
-	for _, why := range []string{"stop", "asked back", "lost", "fault of another partition"} {
+// I7, I11: no handler of the partition starts after the fence, whatever the cause of the release. Long turns are
+// claimed one by one; of short turns a worker has claimed many when the first one blocks.
+func TestNoHandlerStartsAfterTheFence(t *testing.T) {
+	for _, why := range []string{"stop", "revoked", "lost", "fault of another partition"} {
 		for _, turns := range []string{"long", "short"} {
 			t.Run(why+" "+turns, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -244,7 +244,7 @@ func TestNothingStartsAfterTheFence(t *testing.T) {
 					switch turns {
 					case "long":
 						time.Sleep(250 * time.Millisecond)
-					default: // no time passes, in which the executor would take over what is behind a slow turn
+					default: // no time passes, so the executor does not take over lanes behind a slow turn
 						synctest.Wait()
 						long.Store(true)
 						log.Append(0, keysOf(500, 500)...)
@@ -253,7 +253,7 @@ func TestNothingStartsAfterTheFence(t *testing.T) {
 					switch why {
 					case "stop":
 						run.cancel(nil)
-					case "asked back":
+					case "revoked":
 						mem.AskBack("posts", 0)
 					case "lost":
 						mem.Lose("posts", 0)
@@ -261,14 +261,14 @@ func TestNothingStartsAfterTheFence(t *testing.T) {
 						log.Append(1, keyed("bad"))
 						<-failed
 					}
-					synctest.Wait() // the fence has gone through
+					synctest.Wait() // Fence has returned
 					leaving.Store(true)
 					time.Sleep(time.Second)
 					if n := late.Load(); n != 0 {
 						t.Fatalf("I7: %d handlers started after the fence", n)
 					}
 					if !src.epochs(0)[0].isReleased() {
-						t.Error("I7: not released")
+						t.Error("I7: the partition is not released")
 					}
 					err := run.stop()
 					if (why == "fault of another partition") != (err != nil) {
@@ -280,7 +280,7 @@ func TestNothingStartsAfterTheFence(t *testing.T) {
 	}
 }
 
-// atLine is a log that calls then for each line that begins with a text, on the goroutine that writes it.
+// atLine is a slog.Handler that calls then for each line that begins with a text, on the goroutine that logs it.
 type atLine struct {
 	slog.Handler
 	begins string
@@ -298,10 +298,10 @@ func (h atLine) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// I7: a fence drops what waits in pieces. Workers that look for something to run meanwhile, just freed, must leave alone what it
-// has not come to: they would start it when the fence is through. What is lost has its ctx ended right after the fence; one turn a
-// worker may be entering its handler at that moment.
-func TestWorkersLeaveAloneWhatIsBeingFenced(t *testing.T) {
+// I7: Fence drops waiting items a piece at a time. Workers that become free meanwhile must not claim the remaining
+// ones, which would start after the fence. The ctx of a lost partition ends right after the fence; each worker may be
+// entering one handler at that moment.
+func TestWorkersDoNotClaimLanesThatAreBeingFenced(t *testing.T) {
 	const workers, waiting = 4, 10_000
 	for range 5 {
 		synctest.Test(t, func(t *testing.T) {
@@ -323,20 +323,20 @@ func TestWorkersLeaveAloneWhatIsBeingFenced(t *testing.T) {
 					if block.Load() {
 						<-free
 					}
-					for range 100 { // in virtual time it is a short turn all the same
+					for range 100 { // still a short turn in virtual time
 						runtime.Gosched()
 					}
 					return nil
 				})).
 				Limits(pipeline.Limits{Workers: workers, FetchMessages: waiting, InFlight: 2 * waiting}).
-				Logger(slog.New(atLine{begins: "partition leaves", then: freeAll})))
-			log.Append(0, keysOf(1000, 50)...) // so that it knows that turns are short
+				Logger(slog.New(atLine{begins: "releasing partition", then: freeAll})))
+			log.Append(0, keysOf(1000, 50)...) // so that the executor knows that turns are short
 			synctest.Wait()
 			block.Store(true)
 			log.Append(0, keysOf(waiting, waiting)...)
 			synctest.Wait()
 			if p := run.part(t, 0); p.Ready < waiting/2 {
-				t.Fatalf("%d messages are ready, want nearly all of %d: the test is void", p.Ready, waiting)
+				t.Fatalf("%d messages are ready, want nearly all of %d: the test proves nothing", p.Ready, waiting)
 			}
 			mem.Lose("posts", 0)
 			synctest.Wait()

@@ -21,7 +21,7 @@ func echo(_ context.Context, m *keystrand.Message, emit func(keystrand.Message))
 	return nil
 }
 
-// I6: a message of several lanes waits for outputs of its own partition only.
+// I6: a message of several lanes waits only for outputs of its own partition.
 func TestMessageOfSeveralLanesWaitsForNoOtherPartition(t *testing.T) {
 	for _, refuse := range []bool{false, true} {
 		t.Run(fmt.Sprintf("refuse %v", refuse), func(t *testing.T) {
@@ -52,7 +52,7 @@ func TestMessageOfSeveralLanesWaitsForNoOtherPartition(t *testing.T) {
 				log.Append(0, keyed("both"))
 				time.Sleep(time.Minute)
 				if n := len(out.Key("both")); n != 1 || run.part(t, 0).Frontier != 1 {
-					t.Errorf("I6: after a minute it is stored %d times, frontier %d", n, run.part(t, 0).Frontier)
+					t.Errorf("I6: after a minute the message is stored %d times, frontier %d", n, run.part(t, 0).Frontier)
 				}
 				if err := run.stop(); err != nil {
 					t.Fatal(err)
@@ -62,8 +62,8 @@ func TestMessageOfSeveralLanesWaitsForNoOtherPartition(t *testing.T) {
 	}
 }
 
-// A message whose first output is refused for good, with a second one of the same key behind it.
-func TestRefusedOutputWithAnotherBehindItIsUpToThePolicy(t *testing.T) {
+// The first output of a message is refused for good; a second one of the same key is behind it.
+func TestPolicyDecidesOnARefusedOutputWithAnotherBehindIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keyed("a"), keyed("a"))
@@ -89,7 +89,7 @@ func TestRefusedOutputWithAnotherBehindItIsUpToThePolicy(t *testing.T) {
 			t.Fatal(err)
 		}
 		if ctx.Err() != nil {
-			t.Error("the policy was not asked within an hour")
+			t.Error("the policy was not called within an hour")
 		}
 		if n := len(dlq.Messages()); n != 1 {
 			t.Errorf("%d dead letters, want 1", n)
@@ -97,8 +97,8 @@ func TestRefusedOutputWithAnotherBehindItIsUpToThePolicy(t *testing.T) {
 	})
 }
 
-// I6: one key whose outputs fail again and again must not keep those of other partitions from being written.
-func TestKeyWhoseWritesFailKeepsNoOtherPartitionFromTheSink(t *testing.T) {
+// I6: one key's outputs fail again and again. Outputs of other partitions must still be written.
+func TestFailingWritesOfAKeyDoNotBlockOtherPartitions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 2)
 		for range 5000 {
@@ -119,7 +119,7 @@ func TestKeyWhoseWritesFailKeepsNoOtherPartitionFromTheSink(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		if n := len(out.Messages()); n != 10 {
-			t.Errorf("I6: after a minute %d of 10 are stored", n)
+			t.Errorf("I6: %d of 10 outputs stored after a minute", n)
 		}
 		if err := run.stop(); err != nil {
 			t.Fatal(err)
@@ -127,7 +127,7 @@ func TestKeyWhoseWritesFailKeepsNoOtherPartitionFromTheSink(t *testing.T) {
 	})
 }
 
-// counted counts its writers; it cannot be a key of a map.
+// counted is a sink that counts its writers. It is not comparable.
 type counted struct {
 	sink.Sink
 	opened *int
@@ -139,7 +139,7 @@ func (c counted) Open() (sink.Writer, error) {
 	return c.Sink.Open()
 }
 
-// A policy may call another one that it makes on the spot, for each failure.
+// A policy may make and call another policy for each failure.
 func TestDeadLettersOfOneSinkShareAWriter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
@@ -160,13 +160,13 @@ func TestDeadLettersOfOneSinkShareAWriter(t *testing.T) {
 			t.Fatal(err)
 		}
 		if opened != 2 {
-			t.Errorf("%d writers were opened, want one for each of two sinks", opened)
+			t.Errorf("%d writers opened, want one for each of two sinks", opened)
 		}
 	})
 }
 
-// I6: a message of several lanes whose Write fails holds no worker, and no other key's outputs wait for it.
-func TestKeyWhoseWritesFailDelaysNoOtherMessageOfSeveralLanes(t *testing.T) {
+// I6: a message of several lanes whose Write fails occupies no worker, and no other key's outputs wait for it.
+func TestFailingWritesOfAKeyDoNotDelayMessagesOfSeveralLanes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("rows", 2)
 		out := sinkmemory.New()
@@ -188,10 +188,10 @@ func TestKeyWhoseWritesFailDelaysNoOtherMessageOfSeveralLanes(t *testing.T) {
 		synctest.Wait()
 		s := run.Snapshot()
 		if n := len(out.Messages()); n != 200 || s.Written != 200 || s.Running != 0 {
-			t.Errorf("I6: %d of 200 messages are written at once, %d workers are held", n, s.Running)
+			t.Errorf("I6: %d of 200 messages written at once, %d workers busy", n, s.Running)
 		}
 		if k := s.Partitions[0].Oldest; k == nil || !strings.HasPrefix(k.Key, "bad") || k.Why != pipeline.WhySink || k.Waiting != 2 || k.Age != time.Minute {
-			t.Errorf("oldest %+v, want the bad key, which waits for its sink for a minute", k)
+			t.Errorf("oldest %+v, want the bad key, waiting for its sink for a minute", k)
 		}
 		if err := run.stop(); err != nil {
 			t.Fatal(err)

@@ -11,94 +11,94 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// counters count since the start of Run.
+// counters are totals since the start of Run.
 type counters struct {
 	settled, skipped, failed, retried, deadLettered, written atomic.Int64
 }
 
-// Snapshot is what a pipeline does at one moment. It is a value; nothing in it changes.
+// Snapshot describes a pipeline at one moment. It is a value that does not change.
 //
-// The figures of one partition belong together; those of different partitions were taken one after the other.
+// The figures of one partition are consistent; those of different partitions were taken one after the other.
 type Snapshot struct {
 	State      State
 	At         time.Time
-	Partitions []PartitionSnapshot // by stream and number
-	Source     source.Report       // zero for a source that does not tell how it is
+	Partitions []PartitionSnapshot // sorted by stream and number
+	Source     source.Report       // zero if the source is no source.Reporter
 
-	Settled      int64 // messages, since the start of Run, as all of these
-	Skipped      int64 // of the settled: without effect
-	Failed       int64 // asked the failure policy
-	Retried      int64 // handler calls that asked for another
-	DeadLettered int64 // of the settled: their dead letter is durable
-	Written      int64 // of the settled: their outputs are durable
+	Settled      int64 // messages settled since the start of Run
+	Skipped      int64 // of these: without effect
+	Failed       int64 // calls of the failure policy
+	Retried      int64 // handler calls that asked for a retry
+	DeadLettered int64 // of the settled: with a durable dead letter
+	Written      int64 // of the settled: with durable outputs
 
-	Workers int // turns that may run at once
-	Running int // turns that do
-	Ready   int // lanes that wait for a worker
+	Workers int // maximum number of concurrent turns
+	Running int // running turns
+	Ready   int // lanes waiting for a worker
 
 	InFlight      int   // messages fetched and not settled
 	InFlightBytes int   // their bytes
-	MostInFlight  int   // the largest InFlight has been
-	MostBytes     int   // the largest InFlightBytes has been
-	Oversized     int64 // messages let in alone because they are larger than Limits.InFlightBytes
+	MostInFlight  int   // highest InFlight so far
+	MostBytes     int   // highest InFlightBytes so far
+	Oversized     int64 // messages admitted alone because they exceed Limits.InFlightBytes
 
-	Bottleneck Bottleneck // what limits the throughput now
+	Bottleneck Bottleneck // the current limit on throughput
 }
 
-// PartitionSnapshot is one partition at one moment.
+// PartitionSnapshot describes a partition at one moment.
 type PartitionSnapshot struct {
 	ID       source.ID
-	Frontier int64 // below it everything is settled
-	Position int64 // where the next fetch begins
-	End      int64 // of the log, as last heard; -1 if unknown
+	Frontier int64 // every message below it is settled
+	Position int64 // offset of the next fetch
+	End      int64 // last known end of the log; -1 if unknown
 	Lag      int64 // offsets from Frontier to End; -1 if unknown
 
 	Ahead   int64 // settled messages at or above the frontier
-	Replays int64 // settled offsets that a crash now would hand out again, at most
+	Replays int64 // maximum settled offsets that a crash now would redeliver
 
-	Committed   int64     // the frontier that was committed last
-	CommittedAt time.Time // zero if not yet in this epoch
-	CommitErr   error     // why the last commit failed; nil if it was stored
+	Committed   int64     // last committed frontier
+	CommittedAt time.Time // zero before the first commit of this epoch
+	CommitErr   error     // error of the last commit; nil if it was stored
 
-	// Accepted = Settled + Running + Ready + Parked + Sinking + Dropped, in messages, in this epoch. Those in lanes were
-	// counted at one moment; a message whose outputs became durable at that very moment may count as either Sinking or
-	// Settled. Sinking are those whose outputs or dead letter are on the way.
+	// Accepted = Settled + Running + Ready + Parked + Sinking + Dropped, in messages of this epoch. Sinking messages
+	// have outputs or a dead letter on the way to a sink. The lanes were counted at one moment; a message whose outputs
+	// became durable at that moment may count as either Sinking or Settled.
 	Accepted, Settled, Running, Ready, Parked, Sinking, Dropped int64
 
-	Waits  Wait // what its fetching waits for
-	Paused bool // by an operator
+	Waits  Wait // why its fetching waits
+	Paused bool // by PausePartition
 
-	Oldest     *KeySnapshot  // the oldest unsettled message and its key; nil if there is none in a lane or before the sink
-	HotKeys    []KeySnapshot // the keys with the most messages waiting, most first; at most 10
-	ParkedKeys []KeySnapshot // keys that are parked, or wait for a sink; the longest waiting first; at most 10
+	Oldest     *KeySnapshot  // key of the oldest unsettled message; nil if none is in a lane or on the way to a sink
+	HotKeys    []KeySnapshot // at most 10 keys with the most waiting messages, most first
+	ParkedKeys []KeySnapshot // at most 10 keys that are parked or wait for a sink, longest waiting first
 }
 
-// KeySnapshot is one key of a partition at one moment.
+// KeySnapshot describes a key of a partition at one moment.
 type KeySnapshot struct {
-	Key     string        // the text of its lane (keystrand.Lane), which Resume takes; empty for a message without order
-	Waiting int           // messages in its lane
-	Offset  int64         // of the first of them
-	Age     time.Duration // since it was fetched
-	Attempt int           // of its handler; 0 while it runs
-	Why     Why           // what it waits for
-	Until   time.Time     // with WhyRetry, and with WhyBlocked after BlockFor: when it is tried again; else zero
+	Key     string        // text of its lane (keystrand.Lane), for Resume; empty for a message without order
+	Waiting int           // number of messages in its lane
+	Offset  int64         // offset of the first message
+	Age     time.Duration // time since the first message was fetched
+	Attempt int           // attempt of the first message; 0 while its handler runs
+	Why     Why           // why the first message waits
+	Until   time.Time     // when it is retried, for WhyRetry, and WhyBlocked after BlockFor; else zero
 }
 
-// Why is what a key's first message waits for.
+// Why says why a key's first message waits.
 type Why uint8
 
-// What a key can wait for.
+// Reasons for a key to wait.
 const (
-	WhyWorker  Why = iota // a free worker
-	WhyHandler            // its handler, which runs
-	WhyRetry              // the time of its next attempt
-	WhyBlocked            // an operator's Resume, or the end of the pause of BlockFor
-	WhyEarlier            // a handler of an earlier epoch, which still runs
-	WhySink               // its outputs, which are not durable yet
-	WhyLetter             // its dead letter, which is not durable yet
+	WhyWorker  Why = iota // for a free worker
+	WhyHandler            // for its handler, which runs
+	WhyRetry              // for the time of its next attempt
+	WhyBlocked            // for Resume, or the end of BlockFor's pause
+	WhyEarlier            // for a handler of an earlier epoch, which still runs
+	WhySink               // for its outputs, which are not durable yet
+	WhyLetter             // for its dead letter, which is not durable yet
 )
 
-// String says what is waited for.
+// String returns the reason, such as "a worker".
 func (w Why) String() string {
 	switch w {
 	case WhyWorker:
@@ -119,8 +119,8 @@ func (w Why) String() string {
 	return "unknown"
 }
 
-// Snapshot returns what the pipeline does now. It looks at every key that has messages, a piece at a time, so that
-// handlers are not held up; call it about once a second at most.
+// Snapshot returns the current state of the pipeline. It visits every key that has messages, a piece at a time, so that
+// it does not block handlers. Call it at most about once a second.
 func (p *Pipeline) Snapshot() Snapshot {
 	s := Snapshot{
 		At:           time.Now(),
@@ -161,9 +161,9 @@ func (pt *partition) snapshot(outputs *outlets, now time.Time) PartitionSnapshot
 		Accepted: counts.Submitted, Running: counts.Running, Ready: counts.Ready, Parked: counts.Parked,
 		Waits: Wait(pt.waits.Load()), Paused: pt.paused.Load(),
 	}
-	// The lanes know what has left them, in the same moment as all they hold. It is told as settled before they let it
-	// go, so without a sink all of it is; with one, what is not settled yet is on its way there. Outputs can be cut, and so
-	// counted as dropped, before their messages have left.
+	// The executor counts waiting and finished messages at one moment. It calls finish before a message leaves its
+	// lane, so without a sink every finished message is settled. With a sink, the finished messages that are not
+	// settled are on the way to it. Outputs may be cut, and so counted as dropped, before their messages have left.
 	dropped := min(pt.dropped.Load(), counts.Finished)
 	left := counts.Finished - dropped
 	s.Settled = min(pt.settled.Load(), left)
@@ -184,7 +184,7 @@ func (pt *partition) snapshot(outputs *outlets, now time.Time) PartitionSnapshot
 	return s
 }
 
-// onTheWay returns the key of a message that has left its lane, and whether its outputs are on the way.
+// onTheWay returns the key of a message that has left its lane, if its outputs are on the way to the sink.
 func (pt *partition) onTheWay(outputs *outlets, number int64, now time.Time) (k KeySnapshot, found bool) {
 	if outputs == nil {
 		return k, false
@@ -203,10 +203,10 @@ func (pt *partition) onTheWay(outputs *outlets, number int64, now time.Time) (k 
 	return k, found
 }
 
-// keys looks at every lane, a segment at a time.
+// keys fills in the keys of s. It visits every lane, a piece at a time.
 func (pt *partition) keys(s *PartitionSnapshot, now time.Time) {
 	const most = 10
-	oldest := int64(-1) // by offset: numbers of an earlier epoch's handler say nothing here
+	oldest := int64(-1) // by offset: numbers of an earlier epoch are not comparable
 	pt.queue.Lanes(func(l keyed.Lane[item]) bool {
 		k := keySnapshot(l, now)
 		if l.Len > 0 && (oldest < 0 || k.Offset < oldest) {
@@ -242,7 +242,7 @@ func keySnapshot(l keyed.Lane[item], now time.Time) KeySnapshot {
 	return k
 }
 
-// laneText returns what a snapshot calls a lane.
+// laneText returns the text of a lane for a snapshot.
 func laneText(l keyed.Lane[item]) string {
 	if l.Unordered {
 		return ""
@@ -250,8 +250,8 @@ func laneText(l keyed.Lane[item]) string {
 	return keystrand.Lane(l.Key).String()
 }
 
-// keep inserts k, of lane l, in the sorted list and cuts it to most. Only what it keeps is given a text: there may be a
-// million lanes.
+// keep inserts k, of lane l, in the sorted list and cuts it to most. It makes the lane's text only for an entry that it
+// keeps, because there may be a million lanes.
 func keep(list []KeySnapshot, k KeySnapshot, l keyed.Lane[item], most int, order func(a, b KeySnapshot) int) []KeySnapshot {
 	i, _ := slices.BinarySearchFunc(list, k, order)
 	if i == most {

@@ -16,13 +16,13 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// hold keeps its worker until the drain ends.
+// hold occupies its worker until the drain ends.
 func hold(ctx context.Context, _ *keystrand.Message) error {
 	<-ctx.Done()
 	return ctx.Err()
 }
 
-// holdKey keeps the worker of one key.
+// holdKey occupies the worker of one key.
 func holdKey(key string) func(context.Context, *keystrand.Message) error {
 	return func(ctx context.Context, m *keystrand.Message) error {
 		if string(m.Key) == key {
@@ -32,7 +32,7 @@ func holdKey(key string) func(context.Context, *keystrand.Message) error {
 	}
 }
 
-// Each case is one situation: the snapshot names its bottleneck and what each partition waits for.
+// In each situation the snapshot names the bottleneck and the reason why each partition waits.
 func TestSnapshotNamesTheBottleneck(t *testing.T) {
 	noCommit := memory.Config{BeforeCommit: func(context.Context, source.ID, *commit.Progress) error { return errBoom }}
 	for _, c := range []struct {
@@ -81,9 +81,9 @@ func TestSnapshotNamesTheBottleneck(t *testing.T) {
 	}
 }
 
-// Each key says what its first message waits for. The key is "b"; "a", which has more messages, keeps the worker where
-// there has to be one that does.
-func TestSnapshotNamesWhatAKeyWaitsFor(t *testing.T) {
+// A snapshot gives the reason why a key's first message waits. The key is "b". Where a busy worker is needed, "a",
+// which has more messages, occupies it.
+func TestSnapshotGivesTheReasonWhyAKeyWaits(t *testing.T) {
 	away := sinkmemory.New()
 	away.SetFault(func(context.Context, *keystrand.Message) error { return errors.New("no leader") })
 	handle := func(f func(context.Context, *keystrand.Message) error, more ...pipeline.Policy) func(*pipeline.Builder) {
@@ -104,9 +104,9 @@ func TestSnapshotNamesWhatAKeyWaitsFor(t *testing.T) {
 		says     string
 		messages []keystrand.Message
 		build    func(*pipeline.Builder)
-		lose     bool                                                    // the partition comes again after a second
-		where    func(pipeline.PartitionSnapshot) []pipeline.KeySnapshot // it is told there, and as the oldest if it is
-		retry    time.Duration                                           // since the start
+		lose     bool                                                    // the partition is lost and accepted again after a second
+		where    func(pipeline.PartitionSnapshot) []pipeline.KeySnapshot // the list that must contain the key
+		retry    time.Duration                                           // time of the retry, since the start
 		want     pipeline.KeySnapshot
 	}{
 		{
@@ -154,15 +154,15 @@ func TestSnapshotNamesWhatAKeyWaitsFor(t *testing.T) {
 				}
 				time.Sleep(time.Minute - time.Second)
 				p := run.part(t, 0)
-				c.want.Key, c.want.Age = "b", time.Minute // since its first fetch, also of an earlier epoch
+				c.want.Key, c.want.Age = "b", time.Minute // since its first fetch, even by an earlier epoch
 				if c.retry > 0 {
 					c.want.Until = began.Add(c.retry)
 				}
 				if c.where != nil && !slices.ContainsFunc(c.where(p), same(c.want)) {
-					t.Errorf("told are %+v, want %+v", c.where(p), c.want)
+					t.Errorf("keys = %+v, want %+v", c.where(p), c.want)
 				}
 				if (p.Oldest != nil && p.Oldest.Key == "b") != (c.want.Offset == 0) || c.want.Offset == 0 && !same(c.want)(*p.Oldest) {
-					t.Errorf("the oldest is %+v, want %+v", p.Oldest, c.want)
+					t.Errorf("oldest = %+v, want %+v", p.Oldest, c.want)
 				}
 				if c.want.Why.String() != c.says {
 					t.Errorf("it waits for %q, want %q", c.want.Why, c.says)

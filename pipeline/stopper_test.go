@@ -15,7 +15,7 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// stopper notes what a source is told, in order.
+// stopper is a source that records its calls in order.
 type stopper struct {
 	source.Source
 
@@ -55,7 +55,7 @@ func (p stopperPart) Release(ctx context.Context) error {
 	return p.Partition.Release(ctx)
 }
 
-func TestSourceIsToldOfAStopBeforeThePartitionsDrain(t *testing.T) {
+func TestStopIsCalledBeforeThePartitionsDrain(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		end  func(log *memory.Log, cancel context.CancelFunc)
@@ -86,7 +86,7 @@ func TestSourceIsToldOfAStopBeforeThePartitionsDrain(t *testing.T) {
 					t.Errorf("Run = %v", err)
 				}
 				if !slices.Equal(src.told, c.want) {
-					t.Errorf("the source was told %q, want %q", src.told, c.want)
+					t.Errorf("calls of the source = %q, want %q", src.told, c.want)
 				}
 			})
 		})

@@ -8,20 +8,20 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// Stuck is a handler that was given up: it had not returned although its ctx had ended.
+// Stuck is an abandoned handler: it had not returned after its ctx ended.
 type Stuck struct {
 	Partition source.ID
-	Key       string // of its lane
+	Key       string // key of its lane
 }
 
-// StuckError is what Run returns when handlers were given up, see [Builder.AbandonStuck]. Their goroutines live until
+// StuckError is the error of Run when handlers were abandoned, see [Builder.AbandonStuck]. Their goroutines live until
 // they return. Their messages are not settled: the next owner of the partition handles them again.
 type StuckError struct{ Handlers []Stuck }
 
 // Error names the handlers.
 func (e *StuckError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "pipeline: %d handlers ignored the end of their ctx and were given up (make them return when it ends):", len(e.Handlers))
+	fmt.Fprintf(&b, "pipeline: abandoned %d handlers that did not return after cancel (make them return when ctx ends):", len(e.Handlers))
 	for i, s := range e.Handlers {
 		if i == 10 {
 			fmt.Fprintf(&b, " and %d more", len(e.Handlers)-i)
@@ -32,7 +32,7 @@ func (e *StuckError) Error() string {
 	return b.String()
 }
 
-// abandon notes that the partition is let go although these keys' handlers run.
+// abandon records the keys whose handlers still run when their partition is released.
 func (p *Pipeline) abandon(pt *partition, keys []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -41,7 +41,7 @@ func (p *Pipeline) abandon(pt *partition, keys []string) {
 	}
 }
 
-// stuckError returns a *StuckError if handlers were given up, whether or not they have returned since.
+// stuckError returns a *StuckError if handlers were abandoned, even if they have returned since.
 func (p *Pipeline) stuckError() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -51,8 +51,8 @@ func (p *Pipeline) stuckError() error {
 	return &StuckError{p.stuck}
 }
 
-// running returns the keys whose handlers run in this epoch, also when a later one has opened the lanes meanwhile. A scan
-// over the lanes: for logs only.
+// running returns the keys whose handlers of this epoch run, even if a later epoch has opened the lanes. It visits all
+// lanes, so it is for logs only.
 func (p *Pipeline) running(pt *partition) (keys []string) {
 	pt.queue.Lanes(func(l keyed.Lane[item]) bool {
 		if l.State == keyed.Running && l.Head.Epoch == pt.id.Epoch {

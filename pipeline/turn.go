@@ -14,8 +14,8 @@ import (
 	"github.com/keystrand/keystrand/keyed"
 )
 
-// turn runs the handler chain for a lane's first item, or its first items, and reads from what it returned what becomes
-// of them. It is called by the executor on a worker.
+// turn is Config.Run of the executor. It runs the handler chain for a lane's first items and converts its error to the
+// turn's Result.
 func (p *Pipeline) turn(t *keyed.Turn[item]) keyed.Result {
 	pt, _ := t.Queue.Data().(*partition)
 	if first := t.Items[0]; first.marks&(unkeyed|blocked) != 0 {
@@ -35,7 +35,8 @@ func (p *Pipeline) turn(t *keyed.Turn[item]) keyed.Result {
 	return p.troubled(pt, t, err)
 }
 
-// marked sees to an item that an earlier turn, or submit, has left a mark on. over: the turn is at its end.
+// marked handles an item with a mark of submit or an earlier turn. It returns over if the turn must not call the
+// handler.
 func (p *Pipeline) marked(pt *partition, t *keyed.Turn[item], it *item) (r keyed.Result, over bool) {
 	if it.marks.has(unkeyed) {
 		it.Attempt++
@@ -43,15 +44,15 @@ func (p *Pipeline) marked(pt *partition, t *keyed.Turn[item], it *item) (r keyed
 		err, _ := cause.(error)
 		return p.failedTurn(pt, t, 0, &KeyError{err}), true
 	}
-	it.marks &^= blocked // an operator lets the key try again, as if for the first time
+	it.marks &^= blocked // the block has ended: attempts count from 1 again
 	it.Attempt = 0
 	return keyed.Result{}, false
 }
 
-// troubled reads an error of the chain. It says what becomes of the turn's items.
+// troubled converts an error of the handler chain to the turn's Result.
 func (p *Pipeline) troubled(pt *partition, t *keyed.Turn[item], err error) keyed.Result {
 	if pt.ctx.Err() != nil {
-		// Neither success nor failure: the handler was told to end (I11). The next owner handles it again.
+		// Neither success nor failure: the handler was cancelled (I11). The next owner handles the message again.
 		return keyed.Result{Hold: true}
 	}
 	err = readable(err)
@@ -61,24 +62,24 @@ func (p *Pipeline) troubled(pt *partition, t *keyed.Turn[item], err error) keyed
 		}
 	}
 	outcome, delay := keystrand.OutcomeOf(err)
-	done := 0 // items before the one that the error is about
+	done := 0 // items before the failed one
 	if len(t.Items) > 1 {
 		e, named := errors.AsType[*keystrand.BatchError](err)
 		switch {
 		case named && e.Settled >= 0 && e.Settled < len(t.Items):
 			done = e.Settled
-			uncount(t.Items[done+1:]) // only the culprit has failed
+			uncount(t.Items[done+1:]) // only the named item has failed
 		case outcome == keystrand.OutcomeSkipped:
 			p.counts.skipped.Add(int64(len(t.Items)))
 			pt.logAbout(slog.LevelInfo, t, t.Items[0], "messages skipped", err)
 			return keyed.Result{Done: len(t.Items)}
-		case outcome == keystrand.OutcomeRetry: // the whole batch is tried again as it was
+		case outcome == keystrand.OutcomeRetry: // retry the same batch
 			p.counts.retried.Add(1)
 			for _, it := range t.Items {
 				it.unpin()
 			}
 			return keyed.Result{Next: keyed.Together(len(t.Items)), Park: delay}
-		default: // one by one, to find the culprit
+		default: // run them one by one, to find the one that fails
 			for _, it := range t.Items {
 				it.Attempt = 0
 			}
@@ -101,7 +102,7 @@ func (p *Pipeline) troubled(pt *partition, t *keyed.Turn[item], err error) keyed
 	return p.failedTurn(pt, t, done, err)
 }
 
-// failedTurn asks the policy about an item that has failed for good. The items before it leave the lane.
+// failedTurn calls the policy for an item that has failed for good. The items before it leave the lane.
 func (p *Pipeline) failedTurn(pt *partition, t *keyed.Turn[item], done int, err error) keyed.Result {
 	it := t.Items[done]
 	p.counts.failed.Add(1)
@@ -116,7 +117,7 @@ func (p *Pipeline) failedTurn(pt *partition, t *keyed.Turn[item], done int, err 
 		return keyed.Result{Done: done, Hold: true, Park: pt.block(t, it, action, err)}
 	case deadLetter:
 		it.unpin()
-		pt.logAbout(slog.LevelWarn, t, it, "failed message goes to the dead letters", err)
+		pt.logAbout(slog.LevelWarn, t, it, "failed message dead-lettered", err)
 		return p.letters.send(action.letters, pt, t, done, err)
 	case stop:
 	}
@@ -124,9 +125,9 @@ func (p *Pipeline) failedTurn(pt *partition, t *keyed.Turn[item], done int, err 
 	return keyed.Result{Done: done, Hold: true}
 }
 
-// block marks the item whose key is blocked, and returns for how long; 0: until it is resumed.
+// block marks the item that blocks its key. It returns the pause, or 0 until Resume.
 func (pt *partition) block(t *keyed.Turn[item], it *item, action Action, err error) (pause time.Duration) {
-	became := "key blocked until it is resumed"
+	became := "key blocked until Resume"
 	if pause = action.pause(it.blocks); pause > 0 {
 		became = fmt.Sprintf("key blocked for %v", pause)
 	}
@@ -137,8 +138,8 @@ func (pt *partition) block(t *keyed.Turn[item], it *item, action Action, err err
 	return pause
 }
 
-// decide asks the policy. A policy that panics stops the pipeline, as one does that ends its goroutine: that is none of
-// ours therefore, since who asks has more to do.
+// decide calls the policy. If the policy panics or calls runtime.Goexit, the pipeline stops. It runs on a goroutine of
+// its own, so that a Goexit does not end the caller's.
 func (p *Pipeline) decide(f Failure) (a Action) {
 	decided := make(chan struct{})
 	go func() {
@@ -159,35 +160,35 @@ func (p *Pipeline) decide(f Failure) (a Action) {
 	return a
 }
 
-var errPolicyExited = errors.New("pipeline: the failure policy ended its goroutine (runtime.Goexit)")
+var errPolicyExited = errors.New("pipeline: the failure policy called runtime.Goexit: it must return")
 
-// exited is what a turn comes to whose handler ended its goroutine: a failure, as a panic is.
+// exited is Config.Exited of the executor: a handler that called runtime.Goexit has failed.
 func (p *Pipeline) exited(t *keyed.Turn[item]) keyed.Result {
 	pt, _ := t.Queue.Data().(*partition)
 	return p.troubled(pt, t, ErrGoexit)
 }
 
 // ErrGoexit is the failure of a handler that called runtime.Goexit, as testing.T.FailNow does.
-var ErrGoexit = errors.New("pipeline: the handler ended its goroutine (runtime.Goexit)")
+var ErrGoexit = errors.New("pipeline: the handler called runtime.Goexit")
 
 // KeyError is the failure of a message whose key function failed. Its handler was not called.
 type KeyError struct{ Err error }
 
-// Error tells what the key function returned.
+// Error returns the text of the key function's error.
 func (e *KeyError) Error() string { return fmt.Sprintf("pipeline: key: %v", e.Err) }
 
-// Unwrap returns what the key function returned.
+// Unwrap returns the key function's error.
 func (e *KeyError) Unwrap() error { return e.Err }
 
-// uncount takes an attempt back that failed because of another message of the batch.
+// uncount takes back an attempt of items that another item of the batch made fail.
 func uncount(items []*item) {
 	for _, it := range items {
 		it.Attempt--
 	}
 }
 
-// unpin gives an item that will wait long its own copy of its bytes: as a piece of a larger chunk (sources cut payloads
-// from chunks of up to 64 KiB) it would keep all of the chunk in memory.
+// unpin copies the bytes of an item that may wait long. Sources cut payloads from chunks of up to 64 KiB, and the item
+// would keep its whole chunk in memory.
 func (it *item) unpin() {
 	if it.marks.has(cloned) {
 		return
@@ -203,7 +204,7 @@ func (it *item) unpin() {
 	}
 }
 
-// logAbout logs what became of a message that was not handled. It names the key as [Pipeline.Resume] takes it.
+// logAbout logs the outcome of a message that was not handled. It prints the key as [Pipeline.Resume] accepts it.
 func (pt *partition) logAbout(level slog.Level, t *keyed.Turn[item], it *item, became string, err error) {
 	key := ""
 	if lanes, _ := t.Lanes(); len(lanes) > 0 {

@@ -9,16 +9,16 @@ import (
 	sinkmemory "github.com/keystrand/keystrand/sink/memory"
 )
 
-// ways is a sink that knows which of its writers a key goes to.
+// ways is a sink that records which writer each key goes to.
 type ways struct {
 	*sinkmemory.Sink
 	mu  sync.Mutex
 	n   int
-	of  map[string]int // the writer of a key
-	bad map[int]bool   // writers that were given a bad message
+	of  map[string]int // writer by key
+	bad map[int]bool   // writers that have received a bad message
 }
 
-// way is a writer.
+// way is a writer of ways.
 type way struct {
 	sink.Writer
 	to *ways
@@ -33,7 +33,7 @@ func (w *ways) Open() (sink.Writer, error) {
 	return &way{x, w, w.n}, err
 }
 
-// held reports whether a key goes to a writer that was given a bad message.
+// held reports whether the key's writer has received a bad message.
 func (w *ways) held(key string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
