@@ -35,7 +35,7 @@ type writer[X any] struct {
 	ms      []keystrand.Message
 	kept    []*Output[X] // scratch of settle, as is the next
 	durable []*Output[X]
-	failing bool         // the last Write left something
+	failing bool // the last Write left something
 
 	mu    sync.Mutex
 	all   map[laneID[X]]*lane[X] // guarded by mu, as are the next five
