@@ -340,6 +340,11 @@ func TestWorkersDoNotClaimLanesThatAreBeingFenced(t *testing.T) {
 			}
 			mem.Lose("posts", 0)
 			synctest.Wait()
+			select {
+			case <-free:
+			default:
+				t.Fatal("the pipeline did not log the release, so no worker became free: the test proves nothing")
+			}
 			if err := run.stop(); err != nil {
 				t.Fatal(err)
 			}
