@@ -49,7 +49,7 @@ func (e *Executor[T]) finish(f *flush[T]) {
 			e.cfg.Finish(q, f.items)
 		}
 	}
-	clear(f.items)
+	clear(f.items[:cap(f.items)])
 }
 
 // dirty reports whether f needs a call of clean.

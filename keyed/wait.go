@@ -43,12 +43,23 @@ const (
 // Complete may be called before the Run that set a token has returned; the return of Run then ends the wait.
 //
 // Complete is safe to call from any goroutine. It calls Finish and the fence's drop on its caller's goroutine. It locks
-// the executor a fixed number of times, for any number of tokens. Each token must be completed exactly once: Complete
+// the executor a few times for each 256 tokens. Each token must be completed exactly once: Complete
 // ignores tokens that were completed before and returns an error with their number.
 func (e *Executor[T]) Complete(tokens ...*Token[T]) error {
+	again := 0
+	for i := 0; i < len(tokens); i += joinAtOnce {
+		again += e.completeSome(tokens[i:min(i+joinAtOnce, len(tokens))])
+	}
+	if again > 0 {
+		return fmt.Errorf("keyed: complete: %d of %d tokens were already completed; complete each token once", again, len(tokens))
+	}
+	return nil
+}
+
+// completeSome is Complete for a few tokens. It returns how many were already completed.
+func (e *Executor[T]) completeSome(tokens []*Token[T]) (again int) {
 	e.mu.Lock()
 	f := e.flushLocked()
-	again := 0
 	for _, t := range tokens {
 		switch t.state {
 		case tokenNew:
@@ -61,10 +72,14 @@ func (e *Executor[T]) Complete(tokens ...*Token[T]) error {
 	}
 	e.unlock()
 	e.endWaits(f)
-	if again > 0 {
-		return fmt.Errorf("keyed: complete: %d of %d tokens were already completed; complete each token once", again, len(tokens))
-	}
-	return nil
+	return again
+}
+
+// Renote changes the Note of a token whose wait goes on for another reason. Safe to call from any goroutine.
+func (e *Executor[T]) Renote(t *Token[T], note uint8) {
+	e.mu.Lock()
+	defer e.unlock()
+	t.Note = note
 }
 
 // overLocked ends the token's wait and returns its turn with Result applied.

@@ -45,7 +45,10 @@ func (l *letters) replace(box *letterBox, o *output, cause error) bool {
 	v := &o.Value
 	x := &output{Owner: o.Owner, Lane: o.Lane}
 	x.Messages = append(x.Messages, letter(&v.input, cause))
-	x.Value = sent{pt: v.pt, number: v.number, size: v.size, input: v.input, letter: true, wait: v.wait}
+	x.Value = sent{pt: v.pt, number: v.number, size: v.size, input: v.input, letter: true, of: o, wait: v.wait}
+	if v.wait != nil {
+		l.p.exec.Renote(v.wait, noteLetter)
+	}
 	return to.Add(x)
 }
 

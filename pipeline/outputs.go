@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -29,6 +30,7 @@ type sent struct {
 	named  bool              // the message has a lane with a name
 	input  keystrand.Message // for the failure policy, if the sink refuses the output for good
 	letter bool              // this is a dead letter
+	of     *output           // a dead letter of a refused output: that one, which is held; else nil
 	wait   *token            // token of the waiting lane; nil if the message has left its lane
 	more   [1]uint64         // room for Output.More: most messages of several lanes have two
 	token  token             // target of wait, except for the dead letter of a refused output
@@ -150,11 +152,15 @@ func (p *Pipeline) ended(outputs []*output, r keyed.Result) {
 			numbers, size = numbers[:0], budget.Usage{}
 		}
 	}
-	if len(waits) == 0 {
-		return
+	if len(waits) > 0 {
+		if err := p.exec.Complete(waits...); err != nil {
+			p.log.Error("output ended twice; please report this bug", slog.Any("error", err))
+		}
 	}
-	if err := p.exec.Complete(waits...); err != nil {
-		p.log.Error("output ended twice; please report this bug", slog.Any("error", err))
+	for _, o := range outputs {
+		if of := o.Value.of; of != nil {
+			p.outputs.End(of) // the messages behind it go on
+		}
 	}
 }
 
@@ -168,19 +174,22 @@ func (p *Pipeline) left(pt *partition, numbers []int64, size budget.Usage, settl
 	pt.settled.Add(int64(len(numbers)))
 }
 
-// refused calls the failure policy for a message whose output the sink refuses for good. It returns false if the output
-// must be written again.
-func (p *Pipeline) refused(o *output, cause error) bool {
+// refused calls the failure policy for a message whose output the sink refuses for good.
+func (p *Pipeline) refused(o *output, cause error) outlet.Refusal {
 	v := &o.Value
 	p.counts.failed.Add(1)
 	action := p.decide(Failure{Message: &v.input, Err: cause, Permanent: true})
 	switch {
 	case action.kind == skip:
 		p.counts.skipped.Add(1)
+		v.logRefused("refused message skipped", cause)
 		p.ended([]*output{o}, keyed.Result{Done: 1})
-		return true
+		return outlet.Ended
 	case action.kind == deadLetter && !v.letter:
-		return p.letters.replace(action.letters, o, cause)
+		v.logRefused("refused message dead-lettered", cause)
+		if p.letters.replace(action.letters, o, cause) {
+			return outlet.Hold // the messages of its key wait for the dead letter
+		}
 	case action.kind == block && action.first > 0:
 		// Write it again until the sink accepts it.
 	case action.kind == stop || action.kind == block || action.kind == deadLetter:
@@ -188,7 +197,17 @@ func (p *Pipeline) refused(o *output, cause error) bool {
 		// destination.
 		p.failed(newFailureError(&v.input, cause))
 	}
-	return false
+	return outlet.WriteAgain
+}
+
+// logRefused logs the outcome of a message whose output was refused.
+func (v *sent) logRefused(became string, cause error) {
+	key := ""
+	if v.named {
+		key = v.lane.String()
+	}
+	v.pt.log.LogAttrs(context.WithoutCancel(v.pt.ctx), slog.LevelWarn, "output refused by the sink",
+		slog.String("became", became), slog.Int64("offset", v.input.Offset), slog.String("key", key), slog.Any("error", cause))
 }
 
 // cutOutputs drops the partition's outputs that are not written yet and cancels a running Write of its outputs. From

@@ -198,6 +198,9 @@ func (pt *partition) onTheWay(outputs *outlets, number int64, now time.Time) (k 
 		if o.Value.named {
 			k.Key = o.Value.lane.String()
 		}
+		if o.Held() {
+			k.Why = WhyLetter
+		}
 		return true
 	})
 	return k, found

@@ -83,11 +83,12 @@ func playModel(t *rapid.T) {
 	x, err := Open(&fakeSink{write: m.write, close: m.closeWriter}, m.writers, Hooks[*modelOutput]{
 		Durable: func(outputs []*Output[*modelOutput]) { m.end("durable", outputs...) },
 		Dropped: func(outputs []*Output[*modelOutput]) { m.end("dropped", outputs...) },
-		Refused: func(o *Output[*modelOutput], _ error) bool {
+		Refused: func(o *Output[*modelOutput], _ error) Refusal {
 			if m.accept {
 				m.end("refused", o)
+				return Ended
 			}
-			return m.accept
+			return WriteAgain
 		},
 		Broken: func(err error) { panic(err) },
 		Safe:   func(err error) error { return err },

@@ -13,8 +13,8 @@ import (
 type Hooks[X any] struct {
 	// Durable is told all outputs that one Write made durable, those of a lane in order. The slice is valid during the call.
 	Durable func(outputs []*Output[X])
-	// Refused is asked about an output that the sink will never take. True: it has ended. False: it is written again.
-	Refused func(o *Output[X], cause error) bool
+	// Refused is asked what becomes of an output that the sink refuses for good.
+	Refused func(o *Output[X], cause error) Refusal
 	// Dropped is told outputs that were cut before they were durable.
 	Dropped func(outputs []*Output[X])
 	// Broken is told that Write breaks its contract, so that the outlet cannot go on for long.
@@ -24,6 +24,19 @@ type Hooks[X any] struct {
 	// Log is told when Writes begin to fail.
 	Log *slog.Logger
 }
+
+// Refusal is what becomes of an output that the sink refuses for good.
+type Refusal uint8
+
+const (
+	// WriteAgain writes the output again after a pause.
+	WriteAgain Refusal = iota
+	// Ended ends the output.
+	Ended
+	// Hold keeps the output first in its lane, unwritten, until [Outlet.End] or a cut: for an output whose message goes
+	// elsewhere. The outputs behind it wait. A cut ends it without a call of Dropped.
+	Hold
+)
 
 // Outlet is a sink with its writers. All methods are safe for concurrent use; none blocks but Close.
 type Outlet[X any] struct {
@@ -112,6 +125,9 @@ func (x *Outlet[X]) Cut(w *Owner[X]) {
 		x.dropped([]*Output[X]{o})
 	}
 }
+
+// End ends an output that Refused holds. It does nothing if the output was cut.
+func (x *Outlet[X]) End(o *Output[X]) { x.writer(o.Lane).end(o) }
 
 func (x *Outlet[X]) dropped(outputs []*Output[X]) {
 	if len(outputs) == 0 {

@@ -121,11 +121,14 @@ func TestHookMayAddToAnotherOutlet(t *testing.T) {
 		letters := newRig(t, 1, write)
 		w := newOwner()
 		hooks := letters.hooks()
-		hooks.Refused = func(o *Output[string], cause error) bool {
+		hooks.Refused = func(o *Output[string], cause error) Refusal {
 			if !errors.Is(cause, errTooLarge) {
 				t.Errorf("refused because of %v", cause)
 			}
-			return letters.x.Add(newOutput(o.Owner, o.Lane, "letter of "+o.Value))
+			if letters.x.Add(newOutput(o.Owner, o.Lane, "letter of "+o.Value)) {
+				return Ended
+			}
+			return WriteAgain
 		}
 		x, err := Open(&fakeSink{write: func(_ context.Context, _ int, ms []keystrand.Message) error {
 			if string(ms[0].Value) == "a" {

@@ -27,8 +27,18 @@ type Output[X any] struct {
 	to     *Outlet[X]
 	next   *Output[X]    // of its lane; guarded by the writer's mu
 	before atomic.Int32  // lanes whose earlier outputs have not ended
+	state  outputState   // guarded by the writer's mu
 	pause  time.Duration // before it is written again, the last time; the writer's goroutine's alone
 }
+
+// outputState says whether an output that was refused is held.
+type outputState uint8
+
+const (
+	outputPending outputState = iota
+	outputHeld
+	outputEnded
+)
 
 const (
 	firstPause = 50 * time.Millisecond
@@ -96,8 +106,9 @@ func (l *lane[X]) keep(kept []*Output[X]) {
 	}
 }
 
-// drop removes all outputs but those of the Write under way, and returns them behind dropped.
-func (l *lane[X]) drop(dropped []*Output[X]) []*Output[X] {
+// drop removes all outputs but those of the Write under way. It returns the held ones behind held, the others behind
+// dropped.
+func (l *lane[X]) drop(dropped, held []*Output[X]) (_, _ []*Output[X]) {
 	var last *Output[X]
 	o := l.head
 	for range l.taken {
@@ -112,11 +123,44 @@ func (l *lane[X]) drop(dropped []*Output[X]) []*Output[X] {
 	for o != nil {
 		next := o.next
 		o.next = nil
-		dropped = append(dropped, o)
+		if o.state == outputHeld {
+			o.state = outputEnded
+			held = append(held, o)
+		} else {
+			dropped = append(dropped, o)
+		}
 		o = next
 	}
-	return dropped
+	return dropped, held
 }
+
+// remove removes an output that is not in the Write under way. It reports whether it did.
+func (l *lane[X]) remove(o *Output[X]) bool {
+	var before *Output[X]
+	i := 0
+	for x := l.head; x != nil; before, x, i = x, x.next, i+1 {
+		if x != o {
+			continue
+		}
+		if i < l.taken {
+			return false
+		}
+		if before == nil {
+			l.head = o.next
+		} else {
+			before.next = o.next
+		}
+		if l.tail == o {
+			l.tail = before
+		}
+		o.next = nil
+		return true
+	}
+	return false
+}
+
+// idle reports whether the lane is neither ready, nor waits for a time, nor is in the Write under way.
+func (l *lane[X]) idle() bool { return l.taken == 0 && l.head != nil && l.head.state == outputHeld }
 
 // later is a heap of lanes by the time at which they may be written again.
 type later[X any] []*lane[X]

@@ -99,9 +99,9 @@ func (r *rig) hooks() Hooks[string] {
 			ends("durable")(outputs)
 		},
 		Dropped: ends("dropped"),
-		Refused: func(o *Output[string], _ error) bool {
+		Refused: func(o *Output[string], _ error) Refusal {
 			r.note(&r.ends, "refused "+o.Value)
-			return true
+			return Ended
 		},
 		Broken: func(err error) {
 			r.mu.Lock()

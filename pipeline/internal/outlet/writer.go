@@ -35,7 +35,8 @@ type writer[X any] struct {
 	ms      []keystrand.Message
 	kept    []*Output[X] // scratch of settle, as is the next
 	durable []*Output[X]
-	failing bool // the last Write left something
+	mine    []*Output[X] // scratch of putBack
+	failing bool         // the last Write left something
 
 	mu    sync.Mutex
 	all   map[laneID[X]]*lane[X] // guarded by mu, as are the next five
@@ -109,13 +110,13 @@ func (w *writer[X]) popReadyLocked() *lane[X] {
 
 // cut drops the outputs of an owner, but for those in the Write under way, and tells that Write to return if it has some.
 func (w *writer[X]) cut(owner *Owner[X]) {
-	var dropped, freed []*Output[X]
+	var dropped, held, freed []*Output[X]
 	w.mu.Lock()
 	for id, l := range w.all {
 		if id.owner != owner {
 			continue
 		}
-		dropped = l.drop(dropped)
+		dropped, held = l.drop(dropped, held)
 		if l.taken > 0 {
 			w.abort()
 			continue
@@ -127,6 +128,7 @@ func (w *writer[X]) cut(owner *Owner[X]) {
 	w.sweepLocked()
 	w.mu.Unlock()
 	w.x.dropped(dropped)
+	count(held)
 	w.x.release(freed)
 }
 
@@ -265,7 +267,7 @@ func (w *writer[X]) take(abort context.CancelFunc, now time.Time) (pause time.Du
 	for w.first != nil && !full(w.first.head) {
 		l := w.popReadyLocked()
 		l.due = time.Time{}
-		for o := l.head; o != nil && !full(o) && (l.taken == 0 || !o.mixes(l.head)); o = o.next {
+		for o := l.head; o != nil && o.state == outputPending && !full(o) && (l.taken == 0 || !o.mixes(l.head)); o = o.next {
 			for i := range o.Messages {
 				size += o.Messages[i].Size()
 			}
@@ -294,7 +296,7 @@ func (w *writer[X]) settle(err error, aborted bool) (failed bool) {
 	durable := w.durable[:0]
 	w.kept = w.kept[:0]
 	partial, _ := errors.AsType[*sink.PartialError](err)
-	i := 0
+	i, again := 0, 0
 	for _, o := range w.batch {
 		v := w.judge(i, len(o.Messages), err, partial)
 		i += len(o.Messages)
@@ -302,10 +304,19 @@ func (w *writer[X]) settle(err error, aborted bool) (failed bool) {
 		case v.cause == nil:
 			durable = append(durable, o)
 			continue
-		case v.permanent && !aborted && w.x.hooks.Refused(o, v.cause):
-			refused = append(refused, o)
-			continue
+		case v.permanent && !aborted:
+			switch w.x.hooks.Refused(o, v.cause) {
+			case Ended:
+				refused = append(refused, o)
+				continue
+			case Hold:
+				w.hold(o)
+				w.kept = append(w.kept, o)
+				continue
+			case WriteAgain:
+			}
 		}
+		again++
 		o.Messages = v.rest
 		w.kept = append(w.kept, o)
 		if !aborted && !errors.Is(v.cause, sink.ErrBehind) {
@@ -313,14 +324,15 @@ func (w *writer[X]) settle(err error, aborted bool) (failed bool) {
 			w.delay(o, now)
 		}
 	}
-	if !failed && !aborted && len(w.kept) == len(w.batch) {
+	if !failed && !aborted && again == len(w.batch) {
 		w.delay(w.kept[0], now) // each stands behind another: such a sink must not make this spin
 	}
 	if len(durable) > 0 {
 		w.x.hooks.Durable(durable) // while their lanes have them: an output that follows them is not written before
 	}
-	dropped, freed := w.putBack(now)
+	dropped, ended, freed := w.putBack(now)
 	w.x.dropped(dropped)
+	count(ended)
 	count(durable)
 	count(refused)
 	w.x.release(freed)
@@ -341,7 +353,7 @@ func (w *writer[X]) delay(o *Output[X], now time.Time) {
 
 // putBack gives the lanes of the last Write what it left, but for owners that were cut meanwhile: it returns their outputs,
 // and those that waited for a lane that has become empty.
-func (w *writer[X]) putBack(now time.Time) (dropped, freed []*Output[X]) {
+func (w *writer[X]) putBack(now time.Time) (dropped, ended, freed []*Output[X]) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.abort = nil
@@ -351,20 +363,23 @@ func (w *writer[X]) putBack(now time.Time) (dropped, freed []*Output[X]) {
 		for n < len(kept) && kept[n].Owner == l.id.owner && kept[n].Lane == l.id.hash {
 			n++
 		}
-		l.keep(kept[:n])
-		kept = kept[n:]
+		mine := w.mine[:0]
+		for _, o := range kept[:n] {
+			if o.state == outputEnded { // while the Write that refused it was not over
+				ended = append(ended, o)
+			} else {
+				mine = append(mine, o)
+			}
+		}
+		l.keep(mine)
+		w.mine, kept = mine, kept[n:]
 		if l.id.owner.cut.Load() {
-			dropped = l.drop(dropped)
+			dropped, ended = l.drop(dropped, ended)
 		}
 		switch {
 		case l.head == nil:
-			delete(w.all, l.id)
-			freed = append(freed, l.after...)
-			if len(w.spare) < writeMessages {
-				clear(l.after)
-				*l = lane[X]{after: l.after[:0]}
-				w.spare = append(w.spare, l)
-			}
+			freed = w.removeLocked(l, freed)
+		case l.idle(): // until end
 		case l.due.After(now):
 			heap.Push(&w.later, l)
 		default:
@@ -375,6 +390,7 @@ func (w *writer[X]) putBack(now time.Time) (dropped, freed []*Output[X]) {
 	clear(w.lanes)
 	clear(w.ms)
 	clear(w.kept)
+	clear(w.mine[:cap(w.mine)])
 	w.batch, w.lanes, w.ms, w.kept = w.batch[:0], w.lanes[:0], w.ms[:0], w.kept[:0]
-	return dropped, freed
+	return dropped, ended, freed
 }

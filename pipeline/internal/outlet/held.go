@@ -1,0 +1,50 @@
+package outlet
+
+// end ends an output that is held.
+func (w *writer[X]) end(o *Output[X]) {
+	var freed []*Output[X]
+	removed := false
+	w.mu.Lock()
+	if l := w.all[laneID[X]{o.Owner, o.Lane}]; l != nil && o.state != outputEnded {
+		idle := l.idle()
+		o.state = outputEnded // if the Write that refused it is not over, putBack removes it
+		if removed = l.remove(o); removed && l.taken == 0 {
+			switch {
+			case l.head == nil:
+				freed = w.removeLocked(l, freed)
+			case idle && !l.idle():
+				w.readyLocked(l)
+			}
+		}
+	}
+	w.mu.Unlock()
+	if removed {
+		o.Owner.ended(1)
+	}
+	w.x.release(freed)
+	w.rouse()
+}
+
+// removeLocked removes an empty lane, and returns the outputs that waited for that behind freed.
+func (w *writer[X]) removeLocked(l *lane[X], freed []*Output[X]) []*Output[X] {
+	delete(w.all, l.id)
+	freed = append(freed, l.after...)
+	if len(w.spare) < writeMessages {
+		clear(l.after)
+		*l = lane[X]{after: l.after[:0]}
+		w.spare = append(w.spare, l)
+	}
+	return freed
+}
+
+// hold marks an output that was refused, unless it has ended already.
+func (w *writer[X]) hold(o *Output[X]) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if o.state == outputPending {
+		o.state = outputHeld
+	}
+}
+
+// Held reports whether Refused holds the output. It is for the function that [Outlet.Find] calls.
+func (o *Output[X]) Held() bool { return o.state == outputHeld }
