@@ -14,21 +14,20 @@ func init() {
 	runner.Check, runner.CloneValue = checkHandler, (*Message).cloneValue
 }
 
-// Call is one turn: one call of the handler, with its messages. The worker reuses it for its next turn, so neither
+// Call is one turn: one call of the handler chain, with its messages. The worker reuses it for its next turn, so neither
 // middleware nor handler may keep it. Tests of middleware make one with [NewCall].
 type Call struct {
 	// Messages are the messages of the turn: one, or for a [BatchHandler] one or more of one key, in order.
 	//
-	// They are copies: middleware may unzip a value, or fill in a whole new message. This changes neither the next try
-	// nor a dead letter. After an error of the handler they are again as they were before the turn. Their bytes are
-	// immutable.
+	// They are copies: middleware may change a field, or replace a whole message. Neither the next attempt nor a dead letter
+	// sees the change. When the handler fails, they are reset to their state before the turn. Their bytes are immutable.
 	Messages []*Message
 
 	origin []*Message // what Messages are copies of
 	copies []Message
 
 	emitted []Message
-	emit    func(Message) // made once a Call, so that a turn allocates nothing
+	emit    func(Message) // made once per Call, so that a turn does not allocate
 }
 
 // NewCall returns a Call with copies of the messages. It is for tests of middleware: a pipeline makes its own.
@@ -38,18 +37,18 @@ func NewCall(ms ...*Message) *Call {
 	return c
 }
 
-// Next runs the rest of a chain of middleware, and at its end the handler. Like a handler it may be called from many
-// goroutines, each with its own Call.
+// Next runs the rest of a chain of middleware and then the handler. It may be called from many goroutines, each with its
+// own Call.
 type Next func(ctx context.Context, c *Call) error
 
-// Middleware wraps the rest of a chain. It is called once, when the pipeline is built; the Next it returns is called
-// for every turn, whatever shape the handler has.
+// Middleware wraps the rest of a chain. It is called once, when the pipeline is built. The Next it returns is called once
+// for every turn, for every kind of handler.
 //
-// It may end the turn without calling next, call it with another ctx, or replace the error; it must return what it
-// wants the pipeline to know as an error that [OutcomeOf] understands.
+// The Next may return without calling the wrapped one, call it with another ctx, or replace its error. [OutcomeOf]
+// interprets the error that it returns.
 type Middleware func(Next) Next
 
-// Chain wraps next in the middleware: the first of them is the outermost.
+// Chain wraps next in the middleware. The first middleware is the outermost.
 func Chain(next Next, ms ...Middleware) Next {
 	for i := len(ms) - 1; i >= 0; i-- {
 		next = ms[i](next)
@@ -57,7 +56,8 @@ func Chain(next Next, ms ...Middleware) Next {
 	return next
 }
 
-// Emitted returns what a [Transformer] emitted in its last run within this turn. It is valid until the turn ends.
+// Emitted returns the messages that a [Transformer] emitted in its last run within this turn. The slice is valid until the
+// turn ends.
 func (c *Call) Emitted() []Message { return c.emitted }
 
 func (c *Call) reset(ms []*Message) {
@@ -81,8 +81,7 @@ func (c *Call) release() {
 	c.copies, c.origin, c.Messages = c.copies[:0], c.origin[:0], c.Messages[:0]
 }
 
-// restore undoes what a handler that has failed did to its messages, except for decoding them: the next try gets what
-// was decoded.
+// restore resets the messages after a failed handler. It keeps decoded values for the next attempt.
 func (c *Call) restore(err error) {
 	if err == nil {
 		return
@@ -94,7 +93,7 @@ func (c *Call) restore(err error) {
 }
 
 func (c *Call) dropEmitted() {
-	clear(c.emitted) // lets the payloads go
+	clear(c.emitted) // frees the payloads
 	c.emitted = c.emitted[:0]
 }
 
@@ -122,7 +121,7 @@ func transformNext(t Transformer) Next {
 		c.dropEmitted()
 		if c.emit == nil {
 			c.emit = func(m Message) {
-				m.decoded = nil // an output that waits for its Write keeps only its bytes
+				m.decoded = nil // a queued output keeps only its bytes
 				c.emitted = append(c.emitted, m)
 			}
 		}
@@ -134,8 +133,8 @@ func transformNext(t Transformer) Next {
 
 // PanicError is the error of a handler that panicked.
 type PanicError struct {
-	Value any    // of the panic
-	Stack []byte // of the goroutine, at the panic
+	Value any    // the value passed to panic
+	Stack []byte // the stack of the goroutine that panicked
 }
 
 // Error returns the text of the value, without the stack.
@@ -147,7 +146,7 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// caught turns a panic into an error. Nothing can stop a runtime.Goexit: the worker notices it.
+// caught turns a panic into an error. A runtime.Goexit cannot be recovered; the worker detects it.
 func caught(c *Call, err *error) {
 	if v := recover(); v != nil {
 		*err = &PanicError{Value: v, Stack: debug.Stack()}

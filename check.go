@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// checkHandler returns what would panic at the first message: nil functions behind the types of this package, also
-// within others of them. It does not look into types of other packages.
+// checkHandler returns an error for each nil function or nil handler, which would panic at the first message. It looks into
+// the types of this package, nested ones too. It does not look into types of other packages.
 func checkHandler(handler any) error { return errors.Join(check(handler)...) }
 
 func check(handler any) []error {

@@ -2,27 +2,26 @@ package keystrand
 
 import "bytes"
 
-// decoded is what a [Decoder] has made of a message. It never changes, so copies of a message may share it.
+// decoded is the result of a [Decoder] for one message. It is immutable, so copies of a message may share it.
 type decoded struct {
 	by    any    // the *Decoder[T]
 	from  []byte // the Value that was decoded
 	value any    // a *T
 }
 
-// same reports whether a and b are the same bytes of memory. A handler that has replaced a value must not get what was
-// decoded from the one before.
+// same reports whether a and b share their memory. It detects a replaced Message.Value, whose decoded value is outdated.
 func same(a, b []byte) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
-// keepDecoded takes over what was decoded from the Value of m in a copy of m.
+// keepDecoded stores x in m if x was decoded from the Value of m. A copy of m may have been decoded in its place.
 func (m *Message) keepDecoded(x *decoded) {
 	if x != nil && same(x.from, m.Value) {
 		m.decoded = x
 	}
 }
 
-// cloneValue gives m its own copy of the bytes of its Value. What was decoded from them stays decoded.
+// cloneValue replaces the Value of m with a copy of its bytes. It keeps the decoded value.
 func (m *Message) cloneValue() {
 	x, old := m.decoded, m.Value
 	m.Value, m.decoded = bytes.Clone(old), nil

@@ -55,7 +55,8 @@ func (h decodedBatchHandler[T]) HandleBatch(ctx context.Context, ms []*Message) 
 	return h.f(ctx, ms, vs)
 }
 
-// stopBefore handles the messages before one that cannot be decoded, and names that one as the culprit.
+// stopBefore handles ms, the messages before one that cannot be decoded. If they are settled, it returns a BatchError that
+// names the undecodable message.
 func (h decodedBatchHandler[T]) stopBefore(ctx context.Context, ms []*Message, vs []T, undecodable error) error {
 	if len(ms) > 0 {
 		if err := h.f(ctx, ms, vs); err != nil {
@@ -65,17 +66,17 @@ func (h decodedBatchHandler[T]) stopBefore(ctx context.Context, ms []*Message, v
 	return &BatchError{Settled: len(ms), Err: undecodable}
 }
 
-// ofFirst returns err, which a handler returned for the first n messages of a batch, as an error for the whole batch: it
-// must say nothing of the messages that the handler did not get.
+// ofFirst converts err, which a handler returned for the first n messages of a batch, to an error for the whole batch. The
+// result must not settle, skip or blame a message that the handler did not get.
 func ofFirst(n int, err error) error {
 	if e, ok := errors.AsType[*BatchError](err); ok {
 		if e.Settled >= 0 && e.Settled < n {
 			return err
 		}
-		return errors.New(e.Error()) // a failure of none of the n by name
+		return errors.New(e.Error()) // a failure that names no message
 	}
 	if outcome, _ := OutcomeOf(err); outcome == OutcomeSkipped {
-		return &BatchError{Err: err} // skips the first of them; those behind it come again
+		return &BatchError{Err: err} // skips the first message; the next call starts with the second
 	}
 	return err
 }

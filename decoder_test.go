@@ -12,7 +12,7 @@ import (
 
 type comment struct{ Post, Text string }
 
-// counting is a decoder of comments that counts how often it decodes.
+// counting returns a decoder of comments and the number of its calls of unmarshal.
 func counting() (d *keystrand.Decoder[comment], calls *int) {
 	calls = new(int)
 	return keystrand.NewDecoder[comment](func(data []byte, v any) error { *calls++; return json.Unmarshal(data, v) }), calls
@@ -24,7 +24,7 @@ func commentOf(post string) *keystrand.Message {
 
 var errBoom = errors.New("boom")
 
-func TestDecoderDecodesOnceForKeyFunctionAndAllTries(t *testing.T) {
+func TestDecoderDecodesOnceForKeyFunctionAndAllAttempts(t *testing.T) {
 	for name, end := range map[string]func(d *keystrand.Decoder[comment], seen *[]string) keystrand.Next{
 		"handler": func(d *keystrand.Decoder[comment], seen *[]string) keystrand.Next {
 			return keystrand.HandlerNext(d.Handle(func(_ context.Context, _ *keystrand.Message, v comment) error {
@@ -56,13 +56,13 @@ func TestDecoderDecodesOnceForKeyFunctionAndAllTries(t *testing.T) {
 			}
 			var seen []string
 			next := end(d, &seen)
-			for range 3 { // each call is a turn after the one before has failed
+			for range 3 { // three failed turns
 				if err := next(t.Context(), keystrand.NewCall(m)); !errors.Is(err, errBoom) {
 					t.Fatal(err)
 				}
 			}
 			if *calls != 1 || !slices.Equal(seen, []string{"p1", "p1", "p1"}) {
-				t.Errorf("%s, with a key function %v: decoded %d times, want once; the handler got %q", name, keyed, *calls, seen)
+				t.Errorf("%s, key function %v: decoded %d times, want once; handler got %q", name, keyed, *calls, seen)
 			}
 		}
 	}
@@ -83,15 +83,15 @@ func TestDecoderDecodesAValueThatMiddlewareReplaced(t *testing.T) {
 	for i := range 2 {
 		_ = replace(t.Context(), keystrand.NewCall(m)) // boom
 		if got != "p2" || *calls != i+2 {
-			t.Errorf("try %d: the handler got %q, decoded %d times; want p2 and %d", i, got, *calls, i+2)
+			t.Errorf("attempt %d: handler got %q, decoded %d times; want p2 and %d", i+1, got, *calls, i+2)
 		}
 	}
 	if v, err := d.Decode(m); v.Post != "p1" || err != nil || *calls != 3 {
-		t.Errorf("the message itself is %+v, %v, decoded %d times; want p1 and still 3", v, err, *calls)
+		t.Errorf("Decode of the original message = %+v, %v, decoded %d times; want p1 and 3", v, err, *calls)
 	}
 }
 
-func TestDecodersOfOneTypeDoNotMixTheirValues(t *testing.T) {
+func TestDecodersOfOneTypeDoNotShareDecodedValues(t *testing.T) {
 	m := commentOf("p1")
 	d, _ := counting()
 	other := keystrand.NewDecoder[comment](func(_ []byte, v any) error {
@@ -127,11 +127,11 @@ func TestDecodeFailureIsPermanentAndNamesTheMessage(t *testing.T) {
 		}
 	}
 	if _, err := keystrand.NewDecoder[int](nil).Decode(m); err == nil {
-		t.Error("a Decoder without an unmarshal function decodes")
+		t.Error("Decode without an unmarshal function returned no error")
 	}
 }
 
-func TestDecoderGivesTheZeroValueForATombstone(t *testing.T) {
+func TestDecoderReturnsTheZeroValueForATombstone(t *testing.T) {
 	d, calls := counting()
 	m := &keystrand.Message{Key: []byte("k")}
 	got := comment{Post: "none"}
@@ -143,13 +143,13 @@ func TestDecoderGivesTheZeroValueForATombstone(t *testing.T) {
 		t.Errorf("key %q, %v", lane, err)
 	}
 	if *calls != 0 {
-		t.Errorf("a tombstone was decoded %d times", *calls)
+		t.Errorf("unmarshal was called %d times for a tombstone, want 0", *calls)
 	}
 	if _, err := d.Decode(&keystrand.Message{Native: row{}}); err == nil {
-		t.Error("a native message without bytes counts as a tombstone")
+		t.Error("Decode treats a native message without bytes as a tombstone")
 	}
 	if _, err := d.Decode(&keystrand.Message{Value: []byte{}}); err == nil {
-		t.Error("an empty value counts as a tombstone")
+		t.Error("Decode treats an empty value as a tombstone")
 	}
 }
 
@@ -157,27 +157,27 @@ type row struct{}
 
 func (row) AppendValue(dst []byte) ([]byte, error) { return dst, nil }
 
-func TestDecodedBatchSettlesWhatIsBeforeAnUndecodableMessage(t *testing.T) {
+func TestDecodedBatchSettlesTheMessagesBeforeAnUndecodableOne(t *testing.T) {
 	bad := &keystrand.Message{Stream: "comments", Offset: 77, Value: []byte("{")}
 	batch := []*keystrand.Message{commentOf("a"), commentOf("b"), bad, commentOf("c")}
 	retry, skip := keystrand.RetryAfter(5, errBoom), keystrand.Skip("old")
 	for _, c := range []struct {
 		name    string
 		ms      []*keystrand.Message
-		err     error // of the handler
+		err     error // returned by the handler
 		gets    []string
-		settled int // as the error names it; -1: it names no message
+		settled int // BatchError.Settled; -1: no BatchError
 		outcome keystrand.Outcome
 	}{
 		{"all can be decoded", []*keystrand.Message{commentOf("a"), commentOf("b")}, nil, []string{"a", "b"}, -1, keystrand.OutcomeHandled},
 		{"the third cannot", batch, nil, []string{"a", "b"}, 2, keystrand.OutcomePermanent},
 		{"the first cannot", batch[2:], nil, nil, 0, keystrand.OutcomePermanent},
-		{"those before it fail", batch, errBoom, []string{"a", "b"}, -1, keystrand.OutcomeFailed},
-		{"those before it are tried again", batch, retry, []string{"a", "b"}, -1, keystrand.OutcomeRetry},
-		{"one before it fails", batch, &keystrand.BatchError{Settled: 1, Err: errBoom}, []string{"a", "b"}, 1, keystrand.OutcomeFailed},
-		// The handler was given two messages: it cannot mean the third, nor skip it.
-		{"the handler names one that it did not get", batch, &keystrand.BatchError{Settled: 2, Err: skip}, []string{"a", "b"}, -1, keystrand.OutcomeFailed},
-		{"those before it are skipped", batch, skip, []string{"a", "b"}, 0, keystrand.OutcomeSkipped},
+		{"the earlier messages fail", batch, errBoom, []string{"a", "b"}, -1, keystrand.OutcomeFailed},
+		{"the earlier messages are retried", batch, retry, []string{"a", "b"}, -1, keystrand.OutcomeRetry},
+		{"an earlier message fails", batch, &keystrand.BatchError{Settled: 1, Err: errBoom}, []string{"a", "b"}, 1, keystrand.OutcomeFailed},
+		// The handler gets two messages. It must not be able to skip the third.
+		{"the handler names a message that it did not get", batch, &keystrand.BatchError{Settled: 2, Err: skip}, []string{"a", "b"}, -1, keystrand.OutcomeFailed},
+		{"the earlier messages are skipped", batch, skip, []string{"a", "b"}, 0, keystrand.OutcomeSkipped},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d, _ := counting()
@@ -185,7 +185,7 @@ func TestDecodedBatchSettlesWhatIsBeforeAnUndecodableMessage(t *testing.T) {
 			err := d.HandleBatch(func(_ context.Context, ms []*keystrand.Message, vs []comment) error {
 				for i, v := range vs {
 					if string(commentOf(v.Post).Value) != string(ms[i].Value) {
-						t.Errorf("value %d is %+v of message %s", i, v, ms[i].Value)
+						t.Errorf("value %d is %+v, but message %d is %s", i, v, i, ms[i].Value)
 					}
 					gets = append(gets, v.Post)
 				}
@@ -196,13 +196,13 @@ func TestDecodedBatchSettlesWhatIsBeforeAnUndecodableMessage(t *testing.T) {
 				settled = e.Settled
 			}
 			if o, _ := keystrand.OutcomeOf(err); o != c.outcome || settled != c.settled || !slices.Equal(gets, c.gets) {
-				t.Errorf("the handler got %q, outcome %v, settled %d; want %q, %v, %d: %v", gets, o, settled, c.gets, c.outcome, c.settled, err)
+				t.Errorf("handler got %q, outcome %v, settled %d; want %q, %v, %d; error %v", gets, o, settled, c.gets, c.outcome, c.settled, err)
 			}
 		})
 	}
 }
 
-func TestClonesAndOutputsKeepNothingDecoded(t *testing.T) {
+func TestClonesAndOutputsKeepNoDecodedValue(t *testing.T) {
 	d, calls := counting()
 	m := commentOf("p1")
 	if _, err := d.Decode(m); err != nil {
@@ -218,7 +218,7 @@ func TestClonesAndOutputsKeepNothingDecoded(t *testing.T) {
 	}
 	for i, m := range []*keystrand.Message{m.Clone(), &c.Emitted()[0]} {
 		if v, err := d.Decode(m); err != nil || v.Post != "p1" || *calls != i+2 {
-			t.Errorf("%d: %+v, %v, decoded %d times; want it decoded anew", i, v, err, *calls)
+			t.Errorf("copy %d: %+v, %v, decoded %d times; want %d", i, v, err, *calls, i+2)
 		}
 	}
 }

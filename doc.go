@@ -1,9 +1,8 @@
-// Package keystrand is the vocabulary of a framework that handles the messages of a log in order per key and
-// concurrently across keys. A slow, hot or failing key delays only itself; order is kept, nothing is lost, and a
-// restart goes on exactly where the work stood, on every source alike.
+// Package keystrand defines the messages, handlers, keys and outcomes of a library that processes the messages of a log in
+// order per key and concurrently across keys. A slow, hot or failing key delays only itself. No message is lost, and a
+// restart resumes at the committed progress. These guarantees are the same for every source.
 //
-// A program composes a pipeline of three things: a source that it reads ([github.com/keystrand/keystrand/source]),
-// a handler of its own, and the middleware around it:
+// A pipeline has a source ([github.com/keystrand/keystrand/source]), a handler, and middleware around the handler:
 //
 //	p, err := pipeline.From(src).
 //		Use(middleware.Retry(middleware.RetryPolicy{})).
@@ -14,15 +13,20 @@
 //	}
 //	return p.Run(ctx)
 //
-// Handlers come in three shapes, all called in order per key: a [Handler] gets one message, a [BatchHandler] gets the
-// messages of one key that are waiting, and a [Transformer] emits messages for a sink. What a handler returns decides
-// what becomes of the message: nil settles it; [RetryAfter], [Permanent] and [Skip] say something special; any other
-// error is a failure. [OutcomeOf] is the only interpreter of these errors.
+// There are three kinds of handlers. All are called in order per key:
 //
-// A [Decoder] turns the bytes of messages into values of your own type, for the key function and for handlers of every
-// shape.
+//   - A [Handler] gets one message.
+//   - A [BatchHandler] gets the waiting messages of one key.
+//   - A [Transformer] emits messages for a sink.
 //
-// Delivery is at least once: after a crash, messages that were not settled, or were settled after the last commit, are
-// handled again, in order. A handler must therefore be idempotent. Messages of different keys have no order, and no
-// order is kept across partitions, even for one key.
+// The error that a handler returns decides the outcome of its message. Nil settles the message. [RetryAfter] retries it,
+// [Skip] settles it without effect, and [Permanent] is a failure that must not be retried. Any other error is a failure.
+// [OutcomeOf] interprets these errors.
+//
+// A [Decoder] decodes messages into values of your own type, for the key function and for every kind of handler.
+//
+// Delivery is at least once. After a crash, messages that were not settled, or were settled after the last commit, are
+// redelivered in order. Handlers must therefore be idempotent.
+//
+// Messages of different keys have no order. Messages of different partitions have none either, even with the same key.
 package keystrand

@@ -15,15 +15,15 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// A whole program: comments of posts are handled in order for each post, and concurrently across posts. The log is in
-// memory here; with kafka.New it is a topic, and nothing else changes.
+// A complete program. It handles the comments of a post in order, and the comments of different posts concurrently. The log
+// is in memory here. To read a Kafka topic instead, replace the source with kafka.New.
 func Example() {
 	log := memory.NewLog("comments", 2)
 	for i, text := range []string{"first", "second", "third"} {
 		log.Append(0, keystrand.Message{Key: []byte("post-1"), Value: []byte(text)})
 		log.Append(1, keystrand.Message{Key: []byte("post-2"), Value: fmt.Append(nil, i)})
 	}
-	log.Close() // a finite log: Run returns when all of it is settled
+	log.Close() // a finite log: Run returns when every message is settled
 
 	var mu sync.Mutex
 	saved := map[string][]string{}
@@ -51,7 +51,7 @@ func Example() {
 	// post-2 [0 1 2]
 }
 
-// What a handler returns decides what becomes of its message.
+// The error that a handler returns decides the outcome of its message.
 func ExampleOutcomeOf() {
 	for _, err := range []error{
 		nil,
@@ -71,7 +71,7 @@ func ExampleOutcomeOf() {
 	// failed
 }
 
-// A test of middleware: next stands for the handler and notes what reaches it.
+// A test of middleware. next replaces the handler and prints the message that it gets.
 func ExampleNewCall() {
 	upper := func(next keystrand.Next) keystrand.Next {
 		return func(ctx context.Context, c *keystrand.Call) error {
@@ -84,7 +84,7 @@ func ExampleNewCall() {
 
 	next := func(_ context.Context, c *keystrand.Call) error {
 		fmt.Printf("the handler gets %s\n", c.Messages[0].Value)
-		return errors.New("the database is away")
+		return errors.New("database unavailable")
 	}
 	m := &keystrand.Message{Value: []byte("first"), Attempt: 1}
 	outcome, _ := keystrand.OutcomeOf(upper(next)(context.Background(), keystrand.NewCall(m)))
@@ -96,7 +96,7 @@ func ExampleNewCall() {
 	// the message still has first
 }
 
-// A decoder serves the key function and the handler; each comment is decoded once.
+// The key function and the handler share a decoder. Each comment is decoded once.
 func ExampleDecoder() {
 	type Comment struct{ Post, Text string }
 	log := memory.NewLog("comments", 1)
@@ -113,7 +113,7 @@ func ExampleDecoder() {
 			fmt.Println(m.Offset, c.Post, c.Text)
 			return nil
 		})).
-		OnFailure(pipeline.Skip). // here: of what is not JSON
+		OnFailure(pipeline.Skip). // skips the message that is not JSON
 		Build()
 	if err != nil {
 		fmt.Println(err)
@@ -126,7 +126,7 @@ func ExampleDecoder() {
 	// <nil>
 }
 
-// Messages that belong to several things wait for all of them.
+// A message with several lanes waits for the earlier messages of all of them.
 func ExampleKeysOf() {
 	transfer := func(*keystrand.Message) (keystrand.Key, error) {
 		return keystrand.KeysOf("account-1", "account-2"), nil

@@ -1,6 +1,6 @@
 package keystrand
 
-// The ends of a chain, for tests.
+// HandlerNext, BatchNext and TransformNext make the end of a chain from a handler. They are exported for tests.
 var (
 	HandlerNext   = handlerNext
 	BatchNext     = batchNext

@@ -2,7 +2,7 @@ package keystrand
 
 import "unsafe" //nolint:depguard // stringOf says why
 
-// Key says which messages wait for each other: those that have a lane in common. The zero Key has none: its message is
+// Key is the set of lanes of a message. Messages that share a lane run in order. The zero Key has no lane: its message is
 // unordered and runs as soon as a worker is free.
 type Key struct {
 	lane string
@@ -18,19 +18,19 @@ const (
 	barrier
 )
 
-// KeyFunc returns the key of a message. It is called once a message, from the goroutine that fetches the partition,
-// before any middleware, and must not block. An error is a failure of the message like a handler's.
+// KeyFunc returns the key of a message. It is called once per message, from the goroutine that fetches the partition,
+// before any middleware. It must not block. Its error counts like an error of the handler.
 type KeyFunc func(m *Message) (Key, error)
 
-// KeyOf returns the key of one lane. The bytes must not change afterwards; a message's bytes never do. An empty slice
-// is a key like any other, nil too: see [ByKey] for messages without one.
+// KeyOf returns the Key with one lane. The caller must not change the bytes afterwards; the bytes of a message never change.
+// An empty or nil slice names the lane with the empty name. See [ByKey] for messages without a key.
 func KeyOf(lane []byte) Key { return Key{lane: stringOf(lane), kind: ordered} }
 
 // KeyOfString is [KeyOf] for a string.
 func KeyOfString(lane string) Key { return Key{lane: lane, kind: ordered} }
 
-// KeysOf returns the key of a message that belongs to several lanes: it waits for all before it in any of them, and all
-// after it in any of them wait for it. With no lane it is the zero Key.
+// KeysOf returns the Key of a message in several lanes. The message waits for every earlier message in any of the lanes, and
+// every later message in any of them waits for it. Without lanes KeysOf returns the zero Key.
 func KeysOf(lanes ...string) Key {
 	if len(lanes) == 0 {
 		return Key{}
@@ -38,16 +38,17 @@ func KeysOf(lanes ...string) Key {
 	return Key{lane: lanes[0], more: lanes[1:], kind: ordered}
 }
 
-// Barrier returns the key of a message that runs alone: after all before it in its partition, before all after it.
+// Barrier returns the Key of a message that runs alone: after every earlier message of its partition and before every later
+// one.
 func Barrier() Key { return Key{kind: barrier} }
 
-// Lanes returns the lanes: the first, and those beside it. ok is false for an unordered message and for a barrier.
+// Lanes returns the first lane and the others. ok is false for an unordered message and for a barrier.
 func (k Key) Lanes() (lane string, more []string, ok bool) { return k.lane, k.more, k.kind == ordered }
 
-// IsBarrier tells whether k is a [Barrier].
+// IsBarrier reports whether k is a [Barrier].
 func (k Key) IsBarrier() bool { return k.kind == barrier }
 
-// ByKey orders messages by their own key; a message with a nil key is unordered. It is the default.
+// ByKey orders messages by Message.Key. A message with a nil key is unordered. ByKey is the default.
 func ByKey(m *Message) (Key, error) {
 	if m.Key == nil {
 		return Key{}, nil
@@ -55,11 +56,12 @@ func ByKey(m *Message) (Key, error) {
 	return KeyOf(m.Key), nil
 }
 
-// ByPartition keeps the order of the whole partition: one message of it at a time.
+// ByPartition runs the messages of a partition one at a time, in the order of the log.
 func ByPartition(*Message) (Key, error) { return Key{kind: ordered}, nil }
 
-// Unordered keeps no order at all.
+// Unordered keeps no order.
 func Unordered(*Message) (Key, error) { return Key{}, nil }
 
-// stringOf shares the bytes: they are immutable by the contract of Message, and a copy would cost an allocation each.
+// stringOf returns a string that shares the bytes of b. The bytes are immutable by the contract of Message, and a copy would
+// cost an allocation per message.
 func stringOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -8,15 +8,14 @@ import (
 	"unicode/utf8"
 )
 
-// Lane is the name of a lane: the bytes that a [KeyFunc] gave to [KeyOf]. By default they are the key of the message.
+// Lane is the name of a lane: the bytes that a [KeyFunc] passed to [KeyOf]. By default it is the key of the message.
 //
-// Its text names the lane for people: in logs, in the snapshot of a pipeline, and where an operator says which key to
-// resume. [ParseLane] returns the same Lane for the text, whatever its bytes are.
+// Logs and the snapshot of a pipeline show the text of a lane, and operators use it to name the key to resume. [ParseLane]
+// converts the text back to the same Lane, for any bytes.
 type Lane string
 
-// String returns the text of the lane: the name itself if it can be read, else the name in double quotes as
-// [strconv.Quote] writes it. A name is quoted if it is empty, begins with a double quote, begins or ends with a space,
-// or has bytes that are not printable.
+// String returns the text of the lane. It is the name itself, or the name quoted by [strconv.Quote]. A name is quoted if it
+// is empty, begins with a double quote, begins or ends with a space, or has unprintable bytes.
 func (l Lane) String() string {
 	if l.plain() {
 		return string(l)
@@ -37,19 +36,19 @@ func (l Lane) plain() bool {
 	return true
 }
 
-// ParseLane returns the lane with this text. A text that begins with a double quote must be what [Lane.String] returns
-// or another Go string in double quotes; any other is the name itself. The empty text is an error: the lane with the
-// empty name is written "".
+// ParseLane returns the lane with this text. If text begins with a double quote, it must be a quoted Go string, such as
+// [Lane.String] returns. Any other text is the name itself. The empty text is an error: the text of the lane with the empty
+// name is "".
 func ParseLane(text string) (Lane, error) {
 	switch {
 	case text == "":
-		return "", errors.New(`keystrand: parse lane: the text is empty: write "" with its quotes for the lane with the empty name`)
+		return "", errors.New(`keystrand: parse lane: the text is empty: for the lane with the empty name write two double quotes, ""`)
 	case text[0] != '"':
 		return Lane(text), nil
 	}
 	name, err := strconv.Unquote(text)
 	if err != nil {
-		return "", fmt.Errorf("keystrand: parse lane %.100s: it begins with a double quote and is no Go string: quote the name with strconv.Quote: %w", text, err)
+		return "", fmt.Errorf("keystrand: parse lane %.100s: not a quoted Go string: a name that begins with a double quote must be quoted with strconv.Quote: %w", text, err)
 	}
 	return Lane(name), nil
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/keystrand/keystrand"
 )
 
-func TestLaneTextIsQuotedOnlyWhereNeeded(t *testing.T) {
+func TestLaneStringQuotesOnlyUnreadableNames(t *testing.T) {
 	for name, want := range map[string]string{
 		"post-7":        `post-7`,
 		"eu/customer 7": `eu/customer 7`,
@@ -27,34 +27,34 @@ func TestLaneTextIsQuotedOnlyWhereNeeded(t *testing.T) {
 		"a\u00a0b":      `"a\u00a0b"`,
 	} {
 		if got := keystrand.Lane(name).String(); got != want {
-			t.Errorf("the text of %q is %s, want %s", name, got, want)
+			t.Errorf("Lane(%q).String() = %s, want %s", name, got, want)
 		}
 	}
 }
 
-func TestParseLaneRefusesWhatIsNoText(t *testing.T) {
+func TestParseLaneRejectsEmptyTextAndBrokenQuotes(t *testing.T) {
 	for text, want := range map[string]string{
 		"":     "empty",
-		`"`:    "no Go string",
-		`"a`:   "no Go string",
-		`"a"b`: "no Go string",
-		`"\q"`: "no Go string",
+		`"`:    "not a quoted Go string",
+		`"a`:   "not a quoted Go string",
+		`"a"b`: "not a quoted Go string",
+		`"\q"`: "not a quoted Go string",
 	} {
 		if l, err := keystrand.ParseLane(text); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("ParseLane(%s) = %q, %v; want an error with %q", text, string(l), err, want)
+			t.Errorf("ParseLane(%s) = %q, %v; want an error that contains %q", text, string(l), err, want)
 		}
 	}
 }
 
-// roundTrip checks that a lane is what its text says, and that its text is one line that can be printed.
+// roundTrip checks that ParseLane inverts String, and that the text is one printable line.
 func roundTrip(t *testing.T, name []byte) {
 	t.Helper()
 	text := keystrand.Lane(name).String()
 	if got, err := keystrand.ParseLane(text); string(got) != string(name) || err != nil {
-		t.Fatalf("the lane %q has the text %s, which is parsed as %q, %v", name, text, string(got), err)
+		t.Fatalf("lane %q has the text %s, and ParseLane returns %q, %v", name, text, string(got), err)
 	}
 	if strings.ContainsAny(text, "\n\r\x00") || text == "" || strings.ToValidUTF8(text, "") != text {
-		t.Fatalf("the lane %q has the text %q", name, text)
+		t.Fatalf("lane %q has the text %q, want one printable line", name, text)
 	}
 }
 

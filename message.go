@@ -7,36 +7,36 @@ import (
 
 // Message is one message of a log.
 //
-// The bytes of Key, Value and Headers are immutable and are never reused by a source, so a handler may keep them for
-// ever. The struct itself is valid until the handler returns; [Message.Clone] keeps it longer.
+// The bytes of Key, Value and Headers are immutable, and a source never reuses them, so a handler may keep them. The struct
+// is valid until the handler returns; [Message.Clone] returns a copy that stays valid.
 type Message struct {
-	// Key says which messages belong together. A nil key is a message without one.
+	// Key is the key of the message in its log. Nil: the message has no key.
 	Key []byte
-	// Value is the payload. Nil is a tombstone where the log knows such things.
+	// Value is the payload. Nil is a tombstone, if the log supports tombstones.
 	Value []byte
-	// Headers come in the order of the log. Keys may repeat.
+	// Headers are in the order of the log. Keys may repeat.
 	Headers []Header
-	// Time is the time of the event, as the source gives it.
+	// Time is the time of the event, as reported by the source.
 	Time time.Time
 	// Stream is the topic, or the table of a binlog.
 	Stream string
 	// Partition is the number of the partition within the stream.
 	Partition int32
-	// Attempt counts the calls of the handler for this message: 1, 2, and so on. It lives in memory only: after a
-	// restart it begins at 1 again. Set by the pipeline.
+	// Attempt counts the calls of the handler for this message, from 1. It is kept only in memory: after a restart it starts
+	// at 1 again. Set by the pipeline.
 	Attempt int32
 	// Offset is the position in the partition. Offsets ascend and may skip numbers.
 	Offset int64
-	// Native is the source's own form of the message, for instance a row of a binlog. Nil for plain logs.
+	// Native is the source's own form of the message, for example a row of a binlog. Nil if the source has none.
 	Native Native
 
-	// Epoch is the number of the ownership under which the message was fetched. It grows with every hand-over of the
-	// partition, so a store can refuse the write of an owner that is no more (a fencing token). Set by the pipeline.
+	// Epoch is the number of the ownership under which the message was fetched. It increases with every hand-over of the
+	// partition. A store can use it as a fencing token, to reject the write of a previous owner. Set by the pipeline.
 	Epoch int64
 	// Fetched is when the batch with this message arrived in this process. Set by the pipeline.
 	Fetched time.Time
 
-	decoded *decoded // what a Decoder has made of Value; nil for nothing
+	decoded *decoded // the result of a Decoder for Value; nil if there is none
 }
 
 // Header is one header of a message.
@@ -45,15 +45,15 @@ type Header struct {
 	Value []byte
 }
 
-// Native is a message's form in its source, kept as it is instead of being turned into bytes and back.
+// Native is a source's own form of a message. It is encoded to bytes only on demand.
 type Native interface {
-	// AppendValue appends the lossless bytes form of the message's value to dst and returns the longer slice. It is
-	// called only when a sink or a side log needs bytes, from any goroutine, and does not block.
+	// AppendValue appends the value of the message, encoded without loss, to dst and returns the extended slice. It is called
+	// when a sink needs bytes, from any goroutine. It must not block.
 	AppendValue(dst []byte) ([]byte, error)
 }
 
-// Clone returns a copy of m that stays valid after the handler has returned. The bytes are shared: they are immutable.
-// A [Decoder] decodes the copy anew.
+// Clone returns a copy of m that stays valid after the handler returns. It shares the bytes, which are immutable, but not the
+// decoded value: a [Decoder] decodes the copy again.
 func (m *Message) Clone() *Message {
 	c := *m
 	c.decoded = nil
@@ -61,7 +61,7 @@ func (m *Message) Clone() *Message {
 	return &c
 }
 
-// Header returns the value of the last header with this key, and whether there is one.
+// Header returns the value of the last header with this key and reports whether there is one.
 func (m *Message) Header(key string) ([]byte, bool) {
 	for i := len(m.Headers) - 1; i >= 0; i-- {
 		if m.Headers[i].Key == key {
@@ -71,7 +71,7 @@ func (m *Message) Header(key string) ([]byte, bool) {
 	return nil, false
 }
 
-// Size returns the bytes of key, value and headers: what byte budgets count.
+// Size returns the number of bytes in key, value and headers. The byte limits of a pipeline count it.
 func (m *Message) Size() int {
 	n := len(m.Key) + len(m.Value)
 	for i := range m.Headers {

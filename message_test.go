@@ -12,7 +12,7 @@ import (
 	"github.com/keystrand/keystrand"
 )
 
-func TestOutcomeOfReadsWhatAHandlerReturned(t *testing.T) {
+func TestOutcomeOfInterpretsTheErrorOfAHandler(t *testing.T) {
 	boom := errors.New("boom")
 	for _, c := range []struct {
 		name  string
@@ -43,10 +43,10 @@ func TestOutcomeOfReadsWhatAHandlerReturned(t *testing.T) {
 		})
 	}
 	if err := keystrand.RetryAfter(0, boom); !errors.Is(err, boom) {
-		t.Errorf("RetryAfter hides its cause: %v", err)
+		t.Errorf("RetryAfter(0, boom) = %v, want an error that wraps boom", err)
 	}
 	if err := keystrand.Permanent(boom); !errors.Is(err, boom) || err.Error() != "boom" {
-		t.Errorf("Permanent(boom) = %v", err)
+		t.Errorf("Permanent(boom) = %v, want an error that wraps boom and reads the same", err)
 	}
 }
 
@@ -69,7 +69,7 @@ func TestChainPutsTheFirstMiddlewareOutermost(t *testing.T) {
 	}
 }
 
-func TestPanicsOfEveryHandlerShapeAreCaughtBeneathAllMiddleware(t *testing.T) {
+func TestPanicInEveryKindOfHandlerIsAnErrorForMiddleware(t *testing.T) {
 	boom := errors.New("boom")
 	for name, next := range map[string]keystrand.Next{
 		"handler": keystrand.HandlerNext(keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error { panic(boom) })),
@@ -92,13 +92,13 @@ func TestPanicsOfEveryHandlerShapeAreCaughtBeneathAllMiddleware(t *testing.T) {
 			err := keystrand.Chain(next, observer)(t.Context(), keystrand.NewCall(&keystrand.Message{}))
 			p, ok := errors.AsType[*keystrand.PanicError](err)
 			if !ok || len(p.Stack) == 0 || seen == nil {
-				t.Fatalf("err = %v, middleware saw %v", err, seen)
+				t.Fatalf("error %v, middleware got %v; want a PanicError with a stack", err, seen)
 			}
 			if name != "nil map" && !errors.Is(err, boom) {
-				t.Errorf("%v does not wrap what it panicked with", err)
+				t.Errorf("%v does not wrap the panic value", err)
 			}
 			if _, ok := errors.AsType[runtime.Error](err); name == "nil map" && !ok {
-				t.Errorf("%v does not wrap the runtime's error", err)
+				t.Errorf("%v does not wrap the runtime error", err)
 			}
 		})
 	}
@@ -109,7 +109,7 @@ func nilMap(m map[string]int) error {
 	return nil
 }
 
-func TestTransformDropsWhatAnEarlierTryEmitted(t *testing.T) {
+func TestTransformDropsTheOutputsOfAnEarlierAttempt(t *testing.T) {
 	tries := 0
 	next := keystrand.TransformNext(keystrand.TransformerFunc(func(_ context.Context, m *keystrand.Message, emit func(keystrand.Message)) error {
 		tries++
@@ -130,15 +130,15 @@ func TestTransformDropsWhatAnEarlierTryEmitted(t *testing.T) {
 		t.Fatal(err)
 	}
 	if e := c.Emitted(); len(e) != 1 || e[0].Attempt != 2 || e[0].Offset != 7 {
-		t.Errorf("emitted %+v, want the second try's alone", e)
+		t.Errorf("emitted %+v, want only the output of the second attempt", e)
 	}
 	c.Reset()
 	if len(c.Emitted()) != 0 {
-		t.Error("Reset keeps what was emitted")
+		t.Error("Emitted is not empty after Reset")
 	}
 }
 
-func TestKeys(t *testing.T) {
+func TestKeyFunctionsReturnTheLanesOfAMessage(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		f       keystrand.KeyFunc
@@ -164,14 +164,14 @@ func TestKeys(t *testing.T) {
 		t.Errorf("KeysOf: %q %q %v", lane, more, ok)
 	}
 	if _, _, ok := keystrand.KeysOf().Lanes(); ok {
-		t.Error("KeysOf() is ordered")
+		t.Error("KeysOf() is ordered, want unordered")
 	}
 	if b := keystrand.Barrier(); !b.IsBarrier() {
-		t.Error("a barrier is none")
+		t.Error("Barrier().IsBarrier() = false")
 	}
 }
 
-func TestCloneOutlivesTheMessage(t *testing.T) {
+func TestCloneStaysValidAfterTheMessageChanges(t *testing.T) {
 	m := &keystrand.Message{Key: []byte("k"), Headers: []keystrand.Header{{Key: "h", Value: []byte("1")}, {Key: "h", Value: []byte("2")}}}
 	c := m.Clone()
 	m.Key, m.Headers[0] = nil, keystrand.Header{}
@@ -182,7 +182,7 @@ func TestCloneOutlivesTheMessage(t *testing.T) {
 		t.Errorf(`Header("h") = %q, %v`, v, ok)
 	}
 	if _, ok := c.Header("x"); ok {
-		t.Error("a header that is not there")
+		t.Error(`Header("x") reports a header that does not exist`)
 	}
 	if c.Size() != 5 {
 		t.Errorf("Size = %d, want 5", c.Size())

@@ -7,10 +7,11 @@ import (
 	"slices"
 )
 
-// Mux is a [Handler] that calls the handler of the message's stream. The handler of "" gets the streams that have none.
-// A message of a stream without a handler is a [Permanent] failure, so that no message is settled unseen.
+// Mux is a [Handler] that calls the handler registered for the message's stream. The handler registered for "" gets the
+// messages of all other streams. Without one, a message of another stream is a [Permanent] failure, so that it is not
+// settled silently.
 //
-// Fill a Mux before the pipeline runs and do not change it afterwards. Then it is safe for concurrent use.
+// Fill a Mux before the pipeline runs. A Mux that no longer changes is safe for concurrent use.
 type Mux map[string]Handler
 
 // Handle calls the handler of m.Stream.
@@ -58,7 +59,7 @@ func ofStream[H any](x map[string]H, m *Message) (H, error) {
 		h, ok = x[""]
 	}
 	if !ok {
-		return h, Permanent(fmt.Errorf("keystrand: no handler for stream %q (%d@%d)", m.Stream, m.Partition, m.Offset))
+		return h, Permanent(fmt.Errorf("keystrand: no handler for stream %q (partition %d, offset %d): add one to the Mux", m.Stream, m.Partition, m.Offset))
 	}
 	return h, nil
 }

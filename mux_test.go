@@ -7,7 +7,7 @@ import (
 	"github.com/keystrand/keystrand"
 )
 
-func TestMuxOfEachShapePicksByStreamAndRefusesAStreamWithoutHandler(t *testing.T) {
+func TestMuxCallsTheHandlerOfTheStreamAndFailsForAnUnknownStream(t *testing.T) {
 	var got string
 	handler := func(name string) keystrand.Handler {
 		return keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error { got = name; return nil })
@@ -32,20 +32,20 @@ func TestMuxOfEachShapePicksByStreamAndRefusesAStreamWithoutHandler(t *testing.T
 		t.Run(name, func(t *testing.T) {
 			for _, stream := range []string{"orders", "users"} {
 				if err := c.call(&keystrand.Message{Stream: stream}); err != nil || got != stream {
-					t.Errorf("a message of %s went to %q, %v", stream, got, err)
+					t.Errorf("stream %s: handler %q was called, error %v", stream, got, err)
 				}
 			}
 			got = ""
 			err := c.call(&keystrand.Message{Stream: "posts", Partition: 3, Offset: 9})
 			if o, _ := keystrand.OutcomeOf(err); o != keystrand.OutcomePermanent || got != "" {
-				t.Errorf("a stream without a handler went to %q, err = %v, want a permanent failure", got, err)
+				t.Errorf("unknown stream: handler %q was called, error %v; want a permanent failure", got, err)
 			}
-			if err != nil && err.Error() != `keystrand: no handler for stream "posts" (3@9)` {
+			if err != nil && err.Error() != `keystrand: no handler for stream "posts" (partition 3, offset 9): add one to the Mux` {
 				t.Errorf("error = %q", err)
 			}
 			c.rest()
 			if err := c.call(&keystrand.Message{Stream: "posts"}); err != nil || got != "rest" {
-				t.Errorf("the rest went to %q, %v", got, err)
+				t.Errorf("unknown stream: handler %q was called, error %v; want the handler of the empty name", got, err)
 			}
 		})
 	}

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// Outcome says what a handler's error means for its message.
+// Outcome is the meaning of a handler's error for its message.
 type Outcome uint8
 
-// The outcomes, as [OutcomeOf] reads them from an error.
+// The outcomes returned by [OutcomeOf].
 const (
 	OutcomeHandled   Outcome = iota // nil: settled
-	OutcomeSkipped                  // [Skip]: settled without effect; counted, and no failure
-	OutcomeRetry                    // [RetryAfter]: the lane waits, then the handler gets the message again
+	OutcomeSkipped                  // [Skip]: settled without effect; counted, but not as a failure
+	OutcomeRetry                    // [RetryAfter]: the lane is parked, then the handler gets the message again
 	OutcomeFailed                   // any other error
 	OutcomePermanent                // [Permanent]: failed; retrying cannot help
 )
@@ -35,10 +35,10 @@ func (o Outcome) String() string {
 	return fmt.Sprintf("outcome %d", uint8(o))
 }
 
-// OutcomeOf reads what a handler, or middleware around it, returned. The duration is the delay of an
-// [OutcomeRetry], else 0. Middleware asks OutcomeOf and looks for no error types itself.
+// OutcomeOf returns the outcome of an error that a handler or middleware returned. The duration is the delay of an
+// [OutcomeRetry], else 0. Middleware should call OutcomeOf instead of looking for error types.
 //
-// If err joins or wraps several of them, Permanent wins over RetryAfter, and RetryAfter over Skip.
+// If err wraps or joins several kinds, Permanent takes precedence over RetryAfter, and RetryAfter over Skip.
 func OutcomeOf(err error) (Outcome, time.Duration) {
 	if err == nil {
 		return OutcomeHandled, 0
@@ -55,7 +55,7 @@ func OutcomeOf(err error) (Outcome, time.Duration) {
 	return OutcomeFailed, 0
 }
 
-// Permanent marks err as one that another try would meet again: it is not retried. Permanent(nil) is nil.
+// Permanent marks err as a failure that retrying cannot help. The message is not retried. Permanent(nil) returns nil.
 func Permanent(err error) error {
 	if err == nil {
 		return nil
@@ -63,25 +63,26 @@ func Permanent(err error) error {
 	return &permanentError{err}
 }
 
-// RetryAfter asks for the same message again after d, counted as another attempt. Its lane is parked meanwhile and
-// holds no worker. A d below zero counts as zero; err may be nil.
+// RetryAfter returns an error that retries the message after d and counts another attempt. The lane is parked meanwhile and
+// occupies no worker. A negative d counts as zero. err may be nil.
 func RetryAfter(d time.Duration, err error) error { return &retryError{max(d, 0), err} }
 
-// Skip settles the message without effect. It is counted and logged with the reason, and is no failure.
+// Skip returns an error that settles the message without effect. The skip is counted and logged with the reason. It is not a
+// failure.
 func Skip(reason string) error { return &skipError{reason} }
 
-// BatchError is what a [BatchHandler] returns when it knows how far it came.
+// BatchError is returned by a [BatchHandler] that settled the first messages of a batch and failed at the next one.
 type BatchError struct {
-	Settled int   // so many messages of the batch, from the first, are settled
-	Err     error // what happened to the next one; read by [OutcomeOf]
+	Settled int   // number of messages settled, from the first
+	Err     error // the error of the next message, interpreted by [OutcomeOf]
 }
 
-// Error tells how far the batch came and what stopped it.
+// Error returns the number of settled messages and the error of the next one.
 func (e *BatchError) Error() string {
 	return fmt.Sprintf("keystrand: batch stopped after %d messages: %v", e.Settled, e.Err)
 }
 
-// Unwrap returns what stopped the batch.
+// Unwrap returns e.Err.
 func (e *BatchError) Unwrap() error { return e.Err }
 
 type permanentError struct{ err error }

@@ -2,12 +2,13 @@ package keystrand
 
 import "errors"
 
-// The reasons for which a handler's ctx ends, as [context.Cause] gives them.
+// Causes of a canceled handler ctx, returned by [context.Cause].
 var (
-	// ErrStopping: Run was asked to end, and the time to drain is over.
+	// ErrStopping is the cause when Run is ending, because its ctx was canceled or because of an error, and the time to drain
+	// is over.
 	ErrStopping = errors.New("keystrand: the pipeline is stopping")
-	// ErrLeaving: the partition goes to another owner, and the time to drain it is over.
-	ErrLeaving = errors.New("keystrand: the partition is leaving")
-	// ErrLost: the partition is lost; another owner may handle its messages already.
-	ErrLost = errors.New("keystrand: the partition is lost")
+	// ErrLeaving is the cause when the source asked for the partition and the time to drain it is over.
+	ErrLeaving = errors.New("keystrand: the partition is leaving: the source asked for it back")
+	// ErrLost is the cause when the partition was lost. Another owner may already handle its messages.
+	ErrLost = errors.New("keystrand: the partition is lost: another process may own it")
 )

@@ -1,12 +1,12 @@
-// Package middleware has the middleware that most pipelines want: [Timeout] bounds a try, [Retry] spaces out tries
-// without holding a worker, [Log] tells of failures. Each works for every shape of handler, keeps nothing between turns
-// and is safe for concurrent use.
+// Package middleware provides common middleware: [Timeout] bounds one attempt, [Retry] delays attempts without occupying a
+// worker, and [Log] logs failures. Each works for every kind of handler, keeps no state between turns and is safe for
+// concurrent use.
 //
-// The first middleware given to a pipeline is the outermost. Log, then Retry, then Timeout is the usual order: every try
-// gets its own time, and the log sees what the pipeline sees.
+// The first middleware of a pipeline is the outermost. The usual order is Log, Retry, Timeout: each attempt gets its own
+// timeout, and Log gets the error that the pipeline gets.
 //
-// A misconfigured middleware panics, with an error that lists everything wrong, when it is applied to a chain: that is
-// while the pipeline is built, before any message.
+// A middleware with an invalid configuration panics when the pipeline is built, before any message. The panic value is an
+// error that lists all mistakes.
 //
-// It does not promise that a handler which ignores its ctx ends: nothing can end it from outside.
+// The package cannot stop a handler that ignores its ctx.
 package middleware

@@ -12,11 +12,11 @@ import (
 	"github.com/keystrand/keystrand/middleware"
 )
 
-// A pipeline does this loop: it parks the lane for the delay and counts the attempts.
+// A pipeline runs a loop like this one. It counts the attempts, and parks the lane for each delay.
 func Example() {
 	save := func(_ context.Context, c *keystrand.Call) error {
 		if c.Messages[0].Attempt < 3 {
-			return errors.New("database is away")
+			return errors.New("database unavailable")
 		}
 		return nil
 	}
@@ -42,7 +42,7 @@ func ExampleLog() {
 	log := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 			if a.Key == slog.TimeKey || a.Key == "duration" {
-				return slog.Attr{} // they differ from run to run
+				return slog.Attr{} // varies between runs
 			}
 			return a
 		},

@@ -8,17 +8,17 @@ import (
 	"github.com/keystrand/keystrand/internal/runner"
 )
 
-// turn runs one turn of the chain on the messages.
+// turn runs one turn with the messages through m and end.
 func turn(ctx context.Context, end keystrand.Next, m keystrand.Middleware, ms ...*keystrand.Message) error {
 	return m(end)(ctx, keystrand.NewCall(ms...))
 }
 
-// returning is the end of a chain that returns err.
+// returning returns the end of a chain that returns err.
 func returning(err error) keystrand.Next {
 	return func(context.Context, *keystrand.Call) error { return err }
 }
 
-// shapes are the ends of a chain that call f once a turn, for each shape of handler.
+// shapes returns an end of a chain for each kind of handler. Each calls f once per turn.
 func shapes(f func(context.Context) error) map[string]keystrand.Next {
 	return map[string]keystrand.Next{
 		"handler":   handlerNext(keystrand.HandlerFunc(func(ctx context.Context, _ *keystrand.Message) error { return f(ctx) })),
@@ -27,9 +27,9 @@ func shapes(f func(context.Context) error) map[string]keystrand.Next {
 	}
 }
 
-// The ends of a chain, as a pipeline makes them.
+// handlerNext, batchNext and transformNext make the end of a chain from a handler, as a pipeline does.
 //
-//nolint:errcheck // a wrong type is to panic at once
+//nolint:errcheck // a wrong type should panic
 var (
 	handlerNext   = runner.HandlerNext.(func(keystrand.Handler) keystrand.Next)
 	batchNext     = runner.BatchNext.(func(keystrand.BatchHandler) keystrand.Next)
@@ -42,7 +42,7 @@ func mustPanic(t *testing.T, m keystrand.Middleware) (err error) {
 	defer func() {
 		v, ok := recover().(error)
 		if !ok {
-			t.Fatalf("it did not panic with an error: %v", v)
+			t.Fatalf("applying the middleware did not panic with an error: %v", v)
 		}
 		err = v
 	}()

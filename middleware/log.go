@@ -10,23 +10,27 @@ import (
 	"github.com/keystrand/keystrand"
 )
 
-// LogConfig says what [Log] tells beside failures and skips. The zero value is the default.
+// LogConfig configures [Log]. The zero value is the default.
 type LogConfig struct {
-	// Success logs a line at level Debug for every turn that went well. Default: false.
+	// Success logs every successful turn at level Debug. Default: false.
 	Success bool
 }
 
-// Log writes one line for each turn that did not go well: level Error for a failure, Warn for one that is tried again,
-// Info for a skip and for a turn cut short because its ctx ended, which is no failure. The line has the stream, partition,
-// offset, key (quoted, cut to 64 bytes), attempt, duration and outcome, and the error as the handler gave it.
+// Log logs one line for each turn that returns an error:
 //
-// For a batch, the line also has the number of messages. If a [keystrand.BatchError] names a message, offset and attempt
-// are those of that message. Otherwise the line has first_offset and last_offset instead of offset, and the largest
-// attempt among the messages.
+//   - level Error for a failure;
+//   - level Warn for a retry;
+//   - level Info for a skip, and for an error after the ctx was canceled, which is not a failure.
 //
-// It never has the value or the headers; what a handler puts into its errors is the handler's business.
+// The line has the stream, partition, offset, key (quoted, cut to 64 bytes), attempt, duration, outcome and error.
 //
-// It changes nothing: what comes back is the very error. Success costs two readings of the clock and no allocation.
+// For a batch, the line also has the number of messages. If a [keystrand.BatchError] names a message, the line has the offset
+// and attempt of that message. Otherwise it has first_offset and last_offset instead of offset, and the largest attempt among
+// the messages.
+//
+// Log never logs the value or the headers. It does not filter the handler's error.
+//
+// The returned error is the unchanged error of the turn. A successful turn costs two clock reads and no allocation.
 func Log(log *slog.Logger, cfg LogConfig) keystrand.Middleware {
 	return func(next keystrand.Next) keystrand.Next {
 		if log == nil {
@@ -84,11 +88,11 @@ func logTurn(ctx context.Context, log *slog.Logger, c *keystrand.Call, took time
 	case outcome == keystrand.OutcomeHandled:
 		log.LogAttrs(ctx, level, "message handled", attrs...)
 	case level == slog.LevelInfo && outcome != keystrand.OutcomeSkipped:
-		log.LogAttrs(ctx, level, "turn cut short", attrs...)
+		log.LogAttrs(ctx, level, "turn canceled", attrs...)
 	case outcome == keystrand.OutcomeSkipped:
 		log.LogAttrs(ctx, level, "message skipped", attrs...)
 	case outcome == keystrand.OutcomeRetry:
-		log.LogAttrs(ctx, level, "message is tried again", attrs...)
+		log.LogAttrs(ctx, level, "message failed; retrying", attrs...)
 	default:
 		log.LogAttrs(ctx, level, "message failed", attrs...)
 	}
@@ -98,7 +102,7 @@ func levelOf(ctx context.Context, o keystrand.Outcome) slog.Level {
 	switch {
 	case o == keystrand.OutcomeHandled:
 		return slog.LevelDebug
-	case o == keystrand.OutcomeSkipped || ctx.Err() != nil: // leaving is not failing
+	case o == keystrand.OutcomeSkipped || ctx.Err() != nil: // an error after the ctx was canceled is not a failure
 		return slog.LevelInfo
 	case o == keystrand.OutcomeRetry:
 		return slog.LevelWarn
@@ -108,7 +112,8 @@ func levelOf(ctx context.Context, o keystrand.Outcome) slog.Level {
 
 const maxKeyBytes = 64
 
-// quoteKey makes any bytes one readable word: keys may be binary, long, or made to forge a log line.
+// quoteKey returns a key, quoted and cut to maxKeyBytes, that is safe to log. Keys may be binary, long, or crafted to forge a
+// log line.
 func quoteKey(key []byte) string {
 	switch {
 	case key == nil:

@@ -17,7 +17,7 @@ func newLog(b *bytes.Buffer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-func TestLogWritesOneLineAFailure(t *testing.T) {
+func TestLogWritesOneLineForEachTurnWithAnError(t *testing.T) {
 	cause := errors.New("no route")
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -42,16 +42,16 @@ func TestLogWritesOneLineAFailure(t *testing.T) {
 		"retry":     {t.Context(), 1, keystrand.RetryAfter(time.Second, cause), []string{"level=WARN", "outcome=retry", "delay=1s", "no route"}},
 		"skip":      {t.Context(), 1, keystrand.Skip("too old"), []string{"level=INFO", "outcome=skipped", "too old"}},
 		"panic":     {t.Context(), 1, &keystrand.PanicError{Value: "boom", Stack: []byte("main.go:1")}, []string{"level=ERROR", "boom", "stack=main.go:1"}},
-		"leaving":   {ended, 1, context.Canceled, []string{"level=INFO", `msg="turn cut short"`}},
+		"leaving":   {ended, 1, context.Canceled, []string{"level=INFO", `msg="turn canceled"`}},
 		"batch":     {t.Context(), 5, &keystrand.BatchError{Settled: 3, Err: cause}, []string{" offset=45 ", "attempt=5", "messages=5", "settled=3", "outcome=failed"}},
-		"nameless":  {t.Context(), 5, cause, []string{"level=ERROR", " first_offset=42 last_offset=46 ", "attempt=6", "messages=5"}},
+		"unnamed":   {t.Context(), 5, cause, []string{"level=ERROR", " first_offset=42 last_offset=46 ", "attempt=6", "messages=5"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var b bytes.Buffer
 				end := func(context.Context, *keystrand.Call) error { time.Sleep(20 * time.Millisecond); return x.err }
 				if err := turn(x.ctx, end, Log(newLog(&b), LogConfig{}), ms(x.messages)...); err != x.err { //nolint:errorlint // the very error
-					t.Errorf("it changed the error to %v", err)
+					t.Errorf("Log returned %v, want the unchanged error %v", err, x.err)
 				}
 				line := b.String()
 				if strings.Count(line, "\n") != 1 {
@@ -59,25 +59,25 @@ func TestLogWritesOneLineAFailure(t *testing.T) {
 				}
 				for _, want := range x.want {
 					if !strings.Contains(line, want) {
-						t.Errorf("%s is missing in %s", want, line)
+						t.Errorf("line %q does not contain %s", line, want)
 					}
 				}
 				if strings.Contains(line, "password") {
-					t.Errorf("the value is in the log: %s", line)
+					t.Errorf("line contains the value or a header: %s", line)
 				}
 			})
 		})
 	}
 }
 
-func TestLogTellsOfSuccessOnlyWhenAsked(t *testing.T) {
+func TestLogWritesSuccessOnlyIfConfigured(t *testing.T) {
 	for _, success := range []bool{false, true} {
 		var b bytes.Buffer
 		if err := turn(t.Context(), returning(nil), Log(newLog(&b), LogConfig{Success: success}), &keystrand.Message{}); err != nil {
 			t.Error(err)
 		}
 		if got := strings.Contains(b.String(), "level=DEBUG"); got != success {
-			t.Errorf("Success %v: %q", success, b.String())
+			t.Errorf("Success %v: logged %q", success, b.String())
 		}
 	}
 	if err := mustPanic(t, Log(nil, LogConfig{})); !strings.Contains(err.Error(), "logger") {

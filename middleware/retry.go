@@ -12,64 +12,65 @@ import (
 	"github.com/keystrand/keystrand"
 )
 
-// RetryPolicy says how often and how far apart a failed message is tried again. The zero value is the default.
+// RetryPolicy configures the number of attempts and the delays between them. The zero value is the default.
 //
-// The n-th delay is Initial * Multiplier^(n-1), at most MaxDelay, spread by Jitter. It follows from the number of the
-// attempt alone, so that a lane can go from one worker to another.
+// The n-th delay is Initial * Multiplier^(n-1), at most MaxDelay, spread by Jitter. It depends only on the number of the
+// attempt, so any worker can compute it.
 type RetryPolicy struct {
 	// Initial is the delay after the first failure. Default: 100ms.
 	Initial time.Duration
-	// Multiplier is how much longer each delay is than the one before: 1, or 1.1 and more. Default: 2.
+	// Multiplier is the ratio of each delay to the previous one. It is 1, or 1.1 or more. Default: 2.
 	Multiplier float64
-	// MaxDelay bounds a delay, jitter left out. Default: 30s, or Initial if that is longer.
+	// MaxDelay bounds a delay, without jitter. Default: 30s, or Initial if that is longer.
 	MaxDelay time.Duration
-	// Jitter spreads a delay d evenly over d * (1 ± Jitter), so that what failed together does not come back together.
+	// Jitter spreads a delay d evenly over d * (1 ± Jitter), so that messages that failed together are not retried together.
 	// At most 1. Default: 0.5.
 	Jitter float64
-	// DisableJitter makes all delays exact. Default: false.
+	// DisableJitter disables the jitter. Default: false.
 	DisableJitter bool
 
-	// MaxAttempts is how often the handler is called for a message in all, the first call included. Default: 10.
+	// MaxAttempts is the maximum number of calls of the handler for a message, including the first. Default: 10.
 	MaxAttempts int
-	// Forever takes the bound on attempts away: only MaxWaiting, if it is set, ends the retries. Default: false.
+	// Forever removes the bound on attempts. Only MaxWaiting, if it is set, ends the retries. Default: false.
 	Forever bool
-	// MaxWaiting bounds the sum of the delays before the tries of a message, jitter left out: it is given up rather than
-	// parked if the next delay would exceed it. It does not bound the time since the first try. The time of the handler
-	// itself, and that in the queue, does not count: when a message was first tried is stored nowhere, and with the age
-	// of the message in its place a long queue would use up its retries before the first of them. Default: no bound.
+	// MaxWaiting bounds the sum of the delays of a message, without jitter. Retry gives up if the next delay would exceed it.
+	//
+	// The time in the handler and in the backlog does not count. The time of the first attempt is not stored, and the age of
+	// the message would include its time in the backlog, which can use up all retries. Default: no bound.
 	MaxWaiting time.Duration
 
-	// Rand returns a number in [0, 1) for the jitter, from any goroutine. Tests set it. Default: math/rand/v2.
+	// Rand returns a number in [0, 1) for the jitter. It is called from any goroutine. Tests set it. Default: math/rand/v2.
 	Rand func() float64
 }
 
-// GaveUpError is the failure of a message that [Retry] does not try again: its bounds are reached.
+// GaveUpError is the failure of a message that has reached the bounds of its [RetryPolicy].
 type GaveUpError struct {
-	Attempts int   // calls of the handler, this one included
-	Err      error // what the last one returned, without its wish for another try
+	Attempts int   // number of calls of the handler, including the last
+	Err      error // error of the last attempt, without its RetryAfter
 }
 
-// Error tells how many attempts there were and what the last one returned.
+// Error returns the number of attempts and the error of the last one.
 func (e *GaveUpError) Error() string {
 	return fmt.Sprintf("middleware: gave up after %d attempts: %v", e.Attempts, e.Err)
 }
 
-// Unwrap returns what the last attempt returned.
+// Unwrap returns e.Err.
 func (e *GaveUpError) Unwrap() error { return e.Err }
 
-// Retry turns a failure into [keystrand.RetryAfter], so that the lane is parked for the delay and no worker sleeps. When
-// the bounds of the policy are reached it returns a [*GaveUpError], a plain failure, and the pipeline's failure policy
-// acts. [keystrand.Permanent] passes at once, Skip passes. A handler that returns RetryAfter itself gets its own delay,
-// but the attempt counts, and so does the delay against MaxWaiting while it is the longer one.
+// Retry converts a failure to [keystrand.RetryAfter]. The lane is parked for the delay; no worker sleeps. When a bound of the
+// policy is reached, Retry returns a [*GaveUpError], which is a failure, and the failure policy of the pipeline applies.
 //
-// In a batch, a [keystrand.BatchError] names the message that failed, and the policy applies to that message. A batch
-// that fails without naming one is retried whole, with the same messages. Its attempt is the largest
-// [keystrand.Message.Attempt] among them. When the policy gives it up, the pipeline runs its messages one at a time, and
-// each counts its attempts from 1 again; only a message that fails by itself reaches the failure policy.
+// Retry returns other errors unchanged: [keystrand.Permanent], [keystrand.Skip], and every error after ctx was canceled.
 //
-// Once ctx has ended, every error passes: leaving is not failing.
+// A handler that returns RetryAfter chooses the next delay itself. Its attempts count all the same. MaxWaiting then bounds the
+// sum of the policy's delays for the earlier attempts and the chosen one.
 //
-// Success costs one comparison and no allocation.
+// If a [keystrand.BatchError] names a message of a batch, the policy applies to that message. A batch that fails without
+// naming one is retried whole, with the same messages. Its attempt is the largest [keystrand.Message.Attempt] among them.
+// When the policy gives up such a batch, the pipeline runs its messages one at a time, each from attempt 1 again. Only a
+// message that fails alone reaches the failure policy.
+//
+// A successful turn costs one comparison and no allocation.
 func Retry(policy RetryPolicy) keystrand.Middleware {
 	return func(next keystrand.Next) keystrand.Next {
 		p := policy.withDefaults()
@@ -78,7 +79,7 @@ func Retry(policy RetryPolicy) keystrand.Middleware {
 		}
 		r := newRetrier(p)
 		return func(ctx context.Context, c *keystrand.Call) error {
-			var attempt int // looked at before: what is called next may write to the message
+			var attempt int // read before the call, because next may change the message
 			if len(c.Messages) == 1 {
 				attempt = int(c.Messages[0].Attempt)
 			}
@@ -123,8 +124,8 @@ func (p RetryPolicy) validate() error {
 	bad(p.Initial < 0, "Initial is negative: %v", p.Initial)
 	bad(p.MaxDelay < 0, "MaxDelay is negative: %v", p.MaxDelay)
 	bad(p.MaxDelay > 0 && p.MaxDelay < p.Initial, "MaxDelay %v is shorter than Initial %v", p.MaxDelay, p.Initial)
-	// The negations catch NaN too.
-	bad(p.Multiplier != 1 && !(p.Multiplier >= 1.1), "Multiplier must be 1, or 1.1 and more: %v", p.Multiplier)
+	// The negations also reject NaN.
+	bad(p.Multiplier != 1 && !(p.Multiplier >= 1.1), "Multiplier must be 1, or 1.1 or more: %v", p.Multiplier)
 	bad(!(p.Jitter >= 0 && p.Jitter <= 1), "Jitter must be from 0 to 1: %v", p.Jitter)
 	bad(p.DisableJitter && p.Jitter != 0, "Jitter is %v and DisableJitter is set", p.Jitter)
 	bad(p.MaxAttempts < 0, "MaxAttempts is negative: %d", p.MaxAttempts)
@@ -133,15 +134,15 @@ func (p RetryPolicy) validate() error {
 	return errors.Join(errs...)
 }
 
-// retrier is a policy made ready: it has no state that changes, so any number of workers share it.
+// retrier is a policy with its precomputed delays. It is immutable, so all workers share it.
 type retrier struct {
 	policy RetryPolicy
-	delays []time.Duration // after attempt 1, 2, …; the last one is that of all later attempts
+	delays []time.Duration // after attempt 1, 2, …; the last one applies to all later attempts
 	waited []time.Duration // waited[i] is the sum of delays[:i]
 }
 
-// newRetrier lets the library compute the delays once. Asking one of its BackOffs at each failure would need one for
-// every message that waits: it counts its calls.
+// newRetrier computes the delays once, with the library. A BackOff of the library counts its calls, so calling it at each
+// failure would need one for every waiting message.
 func newRetrier(p RetryPolicy) *retrier {
 	b := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(p.Initial),
@@ -160,7 +161,7 @@ func newRetrier(p RetryPolicy) *retrier {
 	}
 }
 
-// decide returns what becomes of a turn that returned err. attempt is that of its message if it has only one, else 0.
+// decide returns the error of Retry for a turn that returned err. attempt is the attempt of a single message, 0 for a batch.
 func (r *retrier) decide(ctx context.Context, c *keystrand.Call, attempt int, err error) error {
 	outcome, own := keystrand.OutcomeOf(err)
 	if ctx.Err() != nil || outcome != keystrand.OutcomeFailed && outcome != keystrand.OutcomeRetry {
@@ -182,12 +183,12 @@ func (r *retrier) decide(ctx context.Context, c *keystrand.Call, attempt int, er
 		return giveUp(err, batch, attempt)
 	}
 	if outcome == keystrand.OutcomeRetry {
-		return err // it asks for its delay itself
+		return err // err has its own delay
 	}
 	return keystrand.RetryAfter(r.jitter(delay), err)
 }
 
-// exhausted tells whether the attempt was the last one, given the delay that would follow it.
+// exhausted reports whether attempt was the last one, given the delay that would follow it.
 func (r *retrier) exhausted(attempt int, delay time.Duration) bool {
 	p := &r.policy
 	if !p.Forever && attempt >= p.MaxAttempts {
@@ -203,7 +204,7 @@ func (r *retrier) delay(attempt int) time.Duration {
 
 // waitedBefore returns the sum of the delays before an attempt, without jitter.
 func (r *retrier) waitedBefore(attempt int) time.Duration {
-	last := len(r.delays) - 1 // of this index are all delays from attempt last+1 on
+	last := len(r.delays) - 1 // delays[last] applies from attempt last+1 on
 	if attempt-1 <= last {
 		return r.waited[attempt-1]
 	}
@@ -214,7 +215,7 @@ func (r *retrier) waitedBefore(attempt int) time.Duration {
 	return r.waited[last] + n*d
 }
 
-// jitter spreads d as the library does, but with a source of numbers that a test can choose.
+// jitter spreads d as the library does. It uses policy.Rand, which a test can set.
 func (r *retrier) jitter(d time.Duration) time.Duration {
 	if r.policy.Jitter == 0 {
 		return d
@@ -226,7 +227,7 @@ func (r *retrier) jitter(d time.Duration) time.Duration {
 	return time.Duration(f)
 }
 
-// attemptOf returns the attempt of a batch: the largest among its messages, at least 1.
+// attemptOf returns the attempt of a batch: the largest attempt among its messages, at least 1.
 func attemptOf(ms []*keystrand.Message) int {
 	attempt := int32(1)
 	for _, m := range ms {
@@ -235,8 +236,8 @@ func attemptOf(ms []*keystrand.Message) int {
 	return int(attempt)
 }
 
-// culprit returns the message of the turn that failed, and the BatchError that names it if there is one. It is nil if
-// the turn had several messages and none was named.
+// culprit returns the failed message of the turn, and the BatchError that names it, if any. The message is nil if the turn
+// has several messages and err names none.
 func culprit(c *keystrand.Call, err error) (*keystrand.Message, *keystrand.BatchError) {
 	if b, ok := errors.AsType[*keystrand.BatchError](err); ok && b.Settled >= 0 && b.Settled < len(c.Messages) {
 		return c.Messages[b.Settled], b
@@ -247,7 +248,7 @@ func culprit(c *keystrand.Call, err error) (*keystrand.Message, *keystrand.Batch
 	return c.Messages[0], nil
 }
 
-// giveUp makes err a plain failure. What the batch had settled stays settled.
+// giveUp converts err to a GaveUpError. It keeps the messages settled by the batch.
 func giveUp(err error, batch *keystrand.BatchError, attempt int) error {
 	if batch != nil {
 		return &keystrand.BatchError{Settled: batch.Settled, Err: &GaveUpError{attempt, withoutRetry(batch.Err)}}
@@ -255,8 +256,8 @@ func giveUp(err error, batch *keystrand.BatchError, attempt int) error {
 	return &GaveUpError{attempt, withoutRetry(err)}
 }
 
-// withoutRetry returns the first error in the chain that does not ask for another try. Where that cannot be reached,
-// because errors are joined or there is no cause, the text alone is kept.
+// withoutRetry returns the first error in the chain that is not a RetryAfter. If there is none, because the errors are joined
+// or the RetryAfter has no cause, it returns an error with the text of err.
 func withoutRetry(err error) error {
 	for e := err; e != nil; e = errors.Unwrap(e) {
 		if o, _ := keystrand.OutcomeOf(e); o != keystrand.OutcomeRetry {

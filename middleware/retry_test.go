@@ -16,10 +16,10 @@ import (
 
 var errFlaky = errors.New("flaky")
 
-func TestRetryDelaysFollowFromTheAttemptAlone(t *testing.T) {
+func TestRetryDelayDependsOnlyOnTheAttempt(t *testing.T) {
 	m := Retry(RetryPolicy{Initial: 100 * time.Millisecond, MaxDelay: time.Second, DisableJitter: true, MaxAttempts: 8})
 	want := []time.Duration{100, 200, 400, 800, 1000, 1000, 1000} // ms after attempt 1, 2, …
-	for _, attempt := range []int{3, 1, 7, 2, 5, 4, 6, 1} {       // in any order: lanes move between workers
+	for _, attempt := range []int{3, 1, 7, 2, 5, 4, 6, 1} {       // in any order, as lanes move between workers
 		err := turn(t.Context(), returning(errFlaky), m, &keystrand.Message{Attempt: int32(attempt)})
 		o, d := keystrand.OutcomeOf(err)
 		if o != keystrand.OutcomeRetry || d != want[attempt-1]*time.Millisecond || !errors.Is(err, errFlaky) {
@@ -33,7 +33,7 @@ func TestRetryDelaysFollowFromTheAttemptAlone(t *testing.T) {
 	}
 }
 
-func TestRetryDelaysAreThoseOfTheLibrary(t *testing.T) {
+func TestRetryDelaysEqualThoseOfTheLibrary(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
@@ -52,7 +52,7 @@ func TestRetryDelaysAreThoseOfTheLibrary(t *testing.T) {
 		for attempt := 1; attempt < 200; attempt++ {
 			want := b.NextBackOff()
 			if got := ready.delay(attempt); got != want {
-				t.Fatalf("%+v: delay(%d) = %v, the library says %v", p, attempt, got, want)
+				t.Fatalf("%+v: delay(%d) = %v, library returns %v", p, attempt, got, want)
 			}
 			if got := ready.waitedBefore(attempt); got != sum {
 				t.Fatalf("%+v: waitedBefore(%d) = %v, want %v", p, attempt, got, sum)
@@ -71,11 +71,11 @@ func TestRetryJitterSpreadsAroundTheDelay(t *testing.T) {
 		}
 	}
 	if d := newRetrier(RetryPolicy{Initial: maxDuration, MaxDelay: maxDuration, Multiplier: 1, Jitter: 1, Rand: func() float64 { return 1 }}).jitter(maxDuration); d != maxDuration {
-		t.Errorf("the longest delay overflows to %v", d)
+		t.Errorf("jitter(maxDuration) = %v, want maxDuration", d)
 	}
 }
 
-func TestRetryBounds(t *testing.T) {
+func TestRetryStopsAtTheBoundsOfThePolicy(t *testing.T) {
 	own := func(d time.Duration) error { return fmt.Errorf("busy: %w", keystrand.RetryAfter(d, errFlaky)) }
 	second := RetryPolicy{Initial: time.Second, Multiplier: 1, DisableJitter: true}
 	with := func(change func(*RetryPolicy)) RetryPolicy {
@@ -112,14 +112,14 @@ func TestRetryBounds(t *testing.T) {
 					t.Errorf("%s: %v after %v, want %v after %v: %v", shape, o, d, x.outcome, x.delay, err)
 				}
 				if x.outcome == keystrand.OutcomeFailed && !errors.Is(err, errFlaky) {
-					t.Errorf("%s: the cause is lost: %v", shape, err)
+					t.Errorf("%s: %v does not wrap the handler's error", shape, err)
 				}
 			}
 		})
 	}
 }
 
-func TestRetryGivesUpWithoutTheWishForAnotherTry(t *testing.T) {
+func TestGaveUpErrorIsNotARetryAfter(t *testing.T) {
 	once := Retry(RetryPolicy{MaxAttempts: 1})
 	for name, err := range map[string]error{
 		"no cause":       keystrand.RetryAfter(time.Second, nil),
@@ -133,7 +133,7 @@ func TestRetryGivesUpWithoutTheWishForAnotherTry(t *testing.T) {
 	}
 }
 
-func TestRetryJudgesTheCulpritOfABatch(t *testing.T) {
+func TestRetryAppliesThePolicyToTheCulpritOfABatch(t *testing.T) {
 	ms := []*keystrand.Message{{Attempt: 1}, {Attempt: 3}, {Attempt: 1}}
 	m := Retry(RetryPolicy{MaxAttempts: 3, DisableJitter: true})
 
@@ -176,22 +176,22 @@ func TestRetryRetriesABatchThatNamesNoMessageByItsLargestAttempt(t *testing.T) {
 	if got := turn(t.Context(), returning(keystrand.Permanent(errFlaky)), m, []*keystrand.Message{{}, {}}...); !errors.Is(got, errFlaky) {
 		t.Errorf("permanent: %v", got)
 	} else if o, _ := keystrand.OutcomeOf(got); o != keystrand.OutcomePermanent {
-		t.Errorf("permanent: %v, want it as it is", o)
+		t.Errorf("permanent: outcome %v, want permanent", o)
 	}
 }
 
-// I11: leaving is not failing.
-func TestRetryCountsNothingOnceItsContextHasEnded(t *testing.T) {
+// I11: an error after the ctx was canceled is not a failure.
+func TestRetryReturnsTheErrorUnchangedAfterItsContextIsCanceled(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(keystrand.ErrLeaving)
 	for _, attempt := range []int{1, 10} {
 		if got := turn(ctx, returning(errFlaky), Retry(RetryPolicy{}), &keystrand.Message{Attempt: int32(attempt)}); got != errFlaky { //nolint:errorlint // the very error
-			t.Errorf("attempt %d: %v, want the handler's error as it is", attempt, got)
+			t.Errorf("attempt %d: %v, want the unchanged error of the handler", attempt, got)
 		}
 	}
 }
 
-func TestRetryListsEverythingWrong(t *testing.T) {
+func TestRetryPanicsWithAllConfigurationErrors(t *testing.T) {
 	nan := 0.0
 	nan /= nan
 	err := mustPanic(t, Retry(RetryPolicy{Initial: -1, Multiplier: nan, MaxDelay: -1, Jitter: 2, MaxAttempts: -1, MaxWaiting: -1}))

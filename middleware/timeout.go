@@ -9,14 +9,16 @@ import (
 	"github.com/keystrand/keystrand"
 )
 
-// ErrTimeout is the [context.Cause] of a ctx that [Timeout] has ended, and is in the error of that try.
+// ErrTimeout is the [context.Cause] of a ctx that timed out in [Timeout]. The error of that attempt wraps it.
 var ErrTimeout = errors.New("middleware: handler timed out")
 
-// Timeout gives every try a ctx of its own that ends after d. Its cause is [ErrTimeout] with the duration. If the handler
-// then returns an error, that error says so too; if it returns nil the message is settled: it was just in time.
+// Timeout gives every attempt its own ctx, which times out after d. The cause of the ctx is [ErrTimeout] with the duration.
 //
-// Beneath [Retry] each try gets the whole of d. A handler that ignores its ctx is waited for. It costs one ctx with its
-// timer for every turn: 4 allocations, 272 B, about 1.2 µs (BenchmarkTimeout).
+// If the handler returns an error after the timeout, Timeout adds the cause to it. If the handler returns nil, the message is
+// settled, even after the timeout. Timeout waits for a handler that ignores its ctx.
+//
+// Inside [Retry], each attempt gets the full duration. Timeout costs a ctx and a timer for every turn: 4 allocations, 272 B,
+// about 1.2 µs (BenchmarkTimeout).
 func Timeout(d time.Duration) keystrand.Middleware {
 	return func(next keystrand.Next) keystrand.Next {
 		if d <= 0 {

@@ -11,8 +11,8 @@ import (
 	"github.com/keystrand/keystrand"
 )
 
-// With a ctx kept from the first try, every later one would start dead.
-func TestTimeoutGivesEachTryItsOwnTime(t *testing.T) {
+// If attempts shared a ctx, it would already be canceled when the second attempt starts.
+func TestTimeoutGivesEachAttemptTheFullDuration(t *testing.T) {
 	for shape := range shapes(nil) {
 		t.Run(shape, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -24,7 +24,7 @@ func TestTimeoutGivesEachTryItsOwnTime(t *testing.T) {
 					start := time.Now()
 					<-ctx.Done()
 					if d := time.Since(start); d != time.Second || !errors.Is(context.Cause(ctx), ErrTimeout) {
-						t.Errorf("try %d ended after %v: %v", tries, d, context.Cause(ctx))
+						t.Errorf("attempt %d: ctx canceled after %v with cause %v, want 1s and ErrTimeout", tries, d, context.Cause(ctx))
 					}
 					return ctx.Err()
 				})[shape]
@@ -44,28 +44,28 @@ func TestTimeoutGivesEachTryItsOwnTime(t *testing.T) {
 	}
 }
 
-func TestTimeoutLeavesAloneWhatIsNotItsOwn(t *testing.T) {
+func TestTimeoutDoesNotChangeOtherResults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		failed := errors.New("failed")
 		if err := turn(t.Context(), returning(failed), Timeout(time.Second), &keystrand.Message{}); err != failed { //nolint:errorlint // the very error
-			t.Errorf("a failure in time: %v", err)
+			t.Errorf("failure before the timeout: %v, want it unchanged", err)
 		}
 		late := func(result error) keystrand.Next {
 			return func(ctx context.Context, _ *keystrand.Call) error { <-ctx.Done(); return result }
 		}
 		if err := turn(t.Context(), late(nil), Timeout(time.Second), &keystrand.Message{}); err != nil {
-			t.Errorf("success at the last moment: %v", err)
+			t.Errorf("success after the timeout: %v, want nil", err)
 		}
 		err := turn(t.Context(), late(keystrand.Permanent(failed)), Timeout(time.Second), &keystrand.Message{})
 		if o, _ := keystrand.OutcomeOf(err); o != keystrand.OutcomePermanent {
-			t.Errorf("permanent after the timeout: %v: %v", o, err)
+			t.Errorf("permanent failure after the timeout: outcome %v: %v", o, err)
 		}
-		// I11: the drain is over, not the try.
+		// I11: the drain ended the ctx, not the timeout.
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Millisecond, func() { cancel(keystrand.ErrStopping) })
 		end := func(ctx context.Context, _ *keystrand.Call) error { <-ctx.Done(); return context.Cause(ctx) }
 		if err := turn(ctx, end, Timeout(time.Second), &keystrand.Message{}); err != keystrand.ErrStopping { //nolint:errorlint // the very error
-			t.Errorf("the drain is over: %v", err)
+			t.Errorf("ctx canceled by the drain: %v, want ErrStopping", err)
 		}
 	})
 }

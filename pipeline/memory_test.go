@@ -2,6 +2,7 @@ package pipeline_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync/atomic"
@@ -161,6 +162,44 @@ func TestStuckKeyDelaysOnlyItself(t *testing.T) { // seed 33
 
 // Messages that wait long must not keep the source's chunk in memory: parked ones, those behind a parked one, and those
 // behind many others. Otherwise the budget, which counts their bytes, would not limit memory.
+func TestOutputsThatWaitKeepNoFetchBuffers(t *testing.T) {
+	const n, chunk = 1000, 64 << 10
+	for _, lanes := range []int{1, 2} {
+		t.Run(fmt.Sprint(lanes, " lanes"), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := memory.Generate("posts", 1, n, func(_ int32, offset int64, m *keystrand.Message) {
+					b := make([]byte, chunk)
+					copy(b, fmt.Sprintf("%050d", offset))
+					m.Key, m.Value = b[:50:50], b[50:100:100]
+				})
+				out := sinkmemory.New()
+				out.SetFault(func(context.Context, *keystrand.Message) error { return errors.New("away") })
+				before := heap()
+				run := start(t, pipeline.From(memory.NewSource(memory.Config{}, log)).
+					Key(func(m *keystrand.Message) (keystrand.Key, error) {
+						if lanes == 1 {
+							return keystrand.KeyOf(m.Key), nil
+						}
+						return keystrand.KeysOf(string(m.Key), string(m.Key)+" too"), nil
+					}).
+					Transform(keystrand.TransformerFunc(echo)).To(out).
+					Limits(pipeline.Limits{InFlight: 4 * n, FetchMessages: 20}).Timing(pipeline.Timing{DrainTimeout: time.Second}))
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if p := run.part(t, 0); p.Sinking != n {
+					t.Fatalf("%d messages wait for the sink, want %d", p.Sinking, n)
+				}
+				if each := (heap() - before) / n; each > 10_000 {
+					t.Errorf("I5: a message of 100 bytes that waits for its sink keeps %d", each)
+				}
+				if err := run.stop(); err != nil {
+					t.Fatal(err)
+				}
+			})
+		})
+	}
+}
+
 func TestWaitingMessagesKeepNoFetchBuffers(t *testing.T) {
 	const n, chunk = 1000, 64 << 10
 	for _, c := range []struct {

@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"slices"
+	"strings"
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/keyed"
@@ -55,7 +56,7 @@ func (p *Pipeline) openSink() (err error) {
 
 func (p *Pipeline) openOutlet(s sink.Sink, writers int) (*outlets, error) {
 	return outlet.Open(s, writers, outlet.Hooks[sent]{
-		Durable: p.durable, Refused: p.refused, Dropped: p.dropped, Broken: p.failed, Safe: readable, Log: p.log,
+		Durable: p.durable, Waits: waits, Refused: p.refused, Dropped: p.dropped, Broken: p.failed, Safe: readable, Log: p.log,
 	})
 }
 
@@ -83,10 +84,14 @@ func (p *Pipeline) write(pt *partition, t *keyed.Turn[item], c *keystrand.Call) 
 	}
 	for i, lane := range lanes {
 		if hash := maphash.String(p.seed, lane); i == 0 {
-			o.Lane, o.Value.lane, o.Value.named = hash, keystrand.Lane(lane), true
+			o.Lane, o.Value.lane, o.Value.named = hash, keystrand.Lane(strings.Clone(lane)), true // the name must not keep a fetch buffer
 		} else {
 			o.More = append(o.More, hash)
 		}
+	}
+	if p.outputs.Failing(o.Lane) { // it may wait long
+		it.unpin()
+		waits(o)
 	}
 	if o.All || len(o.More) > 0 {
 		return await(p.outputs, o, t, 0, noteSink)
@@ -97,6 +102,14 @@ func (p *Pipeline) write(pt *partition, t *keyed.Turn[item], c *keystrand.Call) 
 		return keyed.Result{Hold: true}
 	}
 	return keyed.Result{Done: 1}
+}
+
+// waits gives an output that may wait long its own copy of its bytes, as unpin does for an item.
+func waits(o *output) {
+	own(&o.Value.input)
+	for i := range o.Messages {
+		own(&o.Messages[i])
+	}
 }
 
 // await makes the first item that stays in the lane wait for an output, and returns the turn's result.

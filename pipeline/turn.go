@@ -194,12 +194,17 @@ func (it *item) unpin() {
 		return
 	}
 	it.marks |= cloned
-	it.Key = bytes.Clone(it.Key)
-	cloneValue(&it.Message)
-	if len(it.Headers) > 0 {
-		it.Headers = append([]keystrand.Header(nil), it.Headers...)
-		for i := range it.Headers {
-			it.Headers[i].Value = bytes.Clone(it.Headers[i].Value)
+	own(&it.Message)
+}
+
+// own gives a message its own copy of its bytes.
+func own(m *keystrand.Message) {
+	m.Key = bytes.Clone(m.Key)
+	cloneValue(m)
+	if len(m.Headers) > 0 {
+		m.Headers = append([]keystrand.Header(nil), m.Headers...)
+		for i := range m.Headers {
+			m.Headers[i].Value = bytes.Clone(m.Headers[i].Value)
 		}
 	}
 }

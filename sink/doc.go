@@ -1,7 +1,7 @@
-// Package sink is the contract between a pipeline and a store that takes messages: what a [Writer] reports as durable
-// is durable, in order for each key, and only what is not is written again.
+// Package sink defines the contract between a pipeline and a store for its outputs. A [Writer] reports which messages are
+// durable. The durable messages of one key are in order, and the pipeline writes only the others again.
 //
-// [github.com/keystrand/keystrand/sink/sinktest] is this contract as a test suite.
+// [github.com/keystrand/keystrand/sink/sinktest] tests a sink against this contract.
 //
-// A sink does not promise that a message is stored once: after a lost reply it may be stored twice, in order.
+// A sink does not promise to store a message only once: after a lost reply it may be stored twice, in order.
 package sink

@@ -6,26 +6,26 @@ import (
 	"github.com/keystrand/keystrand"
 )
 
-// ErrBehind is the cause of a message that was not written because one before it, of the same key and stream, was not.
-// It says nothing against the message itself: it must not be counted as a failure of it.
-var ErrBehind = errors.New("sink: a message before it, of the same key, was not written")
+// ErrBehind is the error of a message that was not written because an earlier message of the same stream and key was not. It
+// does not count as a failure of the message.
+var ErrBehind = errors.New("sink: not written: an earlier message of the same key was not written")
 
-// Result gathers what became of the messages of one Write, for the writer of a sink: it remembers the keys that have
-// failed, so that nothing of them is written behind the failure. As long as nothing fails it costs nothing.
+// Result collects the results of one Write, message by message. It remembers the keys that failed, so that a writer does not
+// write a later message of such a key. It allocates nothing until a message fails.
 //
-// It is used from one goroutine.
+// A Result is not safe for concurrent use.
 type Result struct {
 	ms     []keystrand.Message
-	errs   []error         // one a message once something failed
-	failed map[keyName]int // the first message of each key that failed
+	errs   []error         // one per message; nil until a message fails
+	failed map[keyName]int // index of the first failed message of each key
 }
 
 type keyName struct{ stream, key string }
 
-// NewResult returns a Result in which all is well.
+// NewResult returns a Result without failures.
 func NewResult(ms []keystrand.Message) Result { return Result{ms: ms} }
 
-// Fail says that message i is not durable, and why. All that come after it and have its key are [Result.Behind].
+// Fail records that message i is not durable because of err. Later messages of its stream and key are [Result.Behind] it.
 func (r *Result) Fail(i int, err error) {
 	if r.errs == nil {
 		r.errs = make([]error, len(r.ms))
@@ -40,8 +40,8 @@ func (r *Result) Fail(i int, err error) {
 	}
 }
 
-// Behind tells whether message i must not be written because an earlier one of its key failed, and if so notes it as
-// failed with [ErrBehind]. A message without a key is behind nothing.
+// Behind reports whether message i must not be written because an earlier message of its stream and key failed. If so, it
+// records [ErrBehind] for message i. Behind returns false for a message without a key.
 func (r *Result) Behind(i int) bool {
 	m := &r.ms[i]
 	if r.failed == nil || m.Key == nil {
@@ -56,10 +56,10 @@ func (r *Result) Behind(i int) bool {
 	return true
 }
 
-// Failed tells whether message i has been noted as failed.
+// Failed reports whether an error is recorded for message i.
 func (r *Result) Failed(i int) bool { return r.errs != nil && r.errs[i] != nil }
 
-// Err returns what Write returns: nil if nothing failed, else a [*PartialError].
+// Err returns the error for Write to return: nil if no message failed, else a [*PartialError].
 func (r *Result) Err() error {
 	if r.errs == nil {
 		return nil

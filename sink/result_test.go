@@ -9,15 +9,15 @@ import (
 	"github.com/keystrand/keystrand/sink"
 )
 
-func TestResultHoldsBackOnlyWhatStandsBehind(t *testing.T) {
+func TestResultIsBehindOnlyAfterAFailureOfTheSameKey(t *testing.T) {
 	ms := []keystrand.Message{{Key: []byte("a")}, {Key: []byte("b")}, {}, {Key: []byte("a")}, {}, {Key: []byte("a"), Stream: "other"}, {Key: []byte("a")}}
 	res := sink.NewResult(ms)
 	if res.Err() != nil || res.Behind(6) || res.Failed(0) {
-		t.Error("a fresh result has failures")
+		t.Error("a new Result reports a failure")
 	}
 	cause := errors.New("full")
 	res.Fail(3, cause)
-	res.Fail(2, cause) // no key: nothing is behind it
+	res.Fail(2, cause) // without a key: no message is behind it
 	want := []bool{false, false, false, false, false, false, true}
 	for i := range ms {
 		if got := res.Behind(i); got != want[i] {
@@ -26,7 +26,7 @@ func TestResultHoldsBackOnlyWhatStandsBehind(t *testing.T) {
 	}
 	res.Fail(0, cause)
 	if !res.Behind(3) {
-		t.Error("message 3 is not behind message 0, which failed later")
+		t.Error("Behind(3) = false after Fail(0), want true")
 	}
 	p, ok := errors.AsType[*sink.PartialError](res.Err())
 	if !ok || p.Errs[3] != cause || !errors.Is(p.Errs[6], sink.ErrBehind) || p.Errs[1] != nil { //nolint:errorlint // the very error

@@ -9,42 +9,51 @@ import (
 
 // Sink stores messages durably.
 type Sink interface {
-	// Open returns a writer, or an error, which ends the pipeline. A pipeline opens several, from one goroutine, before it
-	// starts, and each lane always uses the same one; of a sink for dead letters it opens one, at the first of them, from
-	// any goroutine. It does not block on the network: a store that cannot be reached is Write's to report.
+	// Open returns a writer. An error ends the pipeline. Open does not block on the network: Write reports a store that cannot
+	// be reached.
+	//
+	// Before it starts, a pipeline opens several writers from one goroutine. Each lane always uses the same writer. For dead
+	// letters, a pipeline opens one writer at the first dead letter, from any goroutine.
 	Open() (Writer, error)
 
-	// Close frees everything. It is called once, after all writers were closed.
+	// Close frees all resources. It is called once, after all writers are closed.
 	Close() error
 }
 
-// Writer writes in order. It is used from one goroutine at a time: one Write in flight a writer.
+// Writer writes messages in order. Its methods are called from one goroutine at a time, so at most one Write is in flight.
 type Writer interface {
-	// Write makes the messages durable in the order given and returns when they are, or when some could not be.
+	// Write stores the messages in the given order. It returns when all are durable, or when some could not be written:
 	//
-	// nil: all are durable. A [*PartialError] tells which are; for messages of one stream and key the durable ones come
-	// before those that are not, whatever the cause: what stands behind a message that was not written says [ErrBehind].
-	// Messages without a key have no order. Any other error: none is known to be durable. What is not durable is written
-	// again, in the same order, so a message may be stored twice after a lost reply; it never overtakes one of its key.
+	//   - Nil: all messages are durable.
+	//   - A [*PartialError] reports which messages are durable. Within one stream and key, no durable message follows one
+	//     that is not. A message that was not written because of an earlier one has [ErrBehind].
+	//   - Any other error: no message is known to be durable.
 	//
-	// Errors wrapped in [keystrand.Permanent] cannot be healed by writing again (too large, no permission): the caller
-	// decides what becomes of that message and writes those behind it again. When ctx ends, Write returns soon, and what
-	// it does not report as durable may be stored all the same; no error of such a Write counts as Permanent. A Write that
-	// does not return keeps its partition from being released. The messages are not kept after the return, nor changed.
+	// Messages without a key have no order. The caller writes the messages that are not durable again, in the same order. So a
+	// message may be stored twice after a lost reply, but never before an earlier message of its key.
+	//
+	// An error marked with [keystrand.Permanent] means that a retry cannot help, for example because the message is too large.
+	// The failure policy of the pipeline then applies to that message, and the messages behind it are written again.
+	//
+	// When ctx ends, Write returns soon. A message that it does not report as durable may be stored all the same. The caller
+	// ignores Permanent in an error of such a Write. A Write that does not return delays the release of its partition.
+	//
+	// Write must not change the messages, nor keep them after it returns.
 	Write(ctx context.Context, ms []keystrand.Message) error
 
-	// Close gives up the writer. It is called once, after the last Write has returned.
+	// Close closes the writer. It is called once, after the last Write has returned.
 	Close() error
 }
 
-// PartialError says that some messages of a Write are durable and some are not. Ask [keystrand.OutcomeOf] about each of
-// Errs, not about the whole: one message that is too large would make all look [keystrand.OutcomePermanent].
+// PartialError reports that some messages of a Write are durable and some are not. Call [keystrand.OutcomeOf] for each of
+// Errs, not for the PartialError: one message that is too large would make the outcome [keystrand.OutcomePermanent].
 type PartialError struct {
-	// Errs has one entry a message: nil if it is durable, else why not. A message without an entry is not durable.
+	// Errs has one entry per message: nil if the message is durable, else the cause. A message without an entry is not
+	// durable.
 	Errs []error
 }
 
-// Error counts the messages and names the first cause.
+// Error returns the number of messages that are not durable, and the first cause.
 func (e *PartialError) Error() string {
 	n, first := 0, error(nil)
 	for _, err := range e.Errs {

@@ -1,11 +1,13 @@
-// Package source is the contract between a log and a pipeline: a [Source] hands over partitions as they come to be
-// owned, and takes them back only after they have been drained and released. Every source gives the same guarantees:
-// messages of a partition in order, a position that may move without messages, progress stored as one snapshot and
-// restored exactly, and no hand-over before the old owner has let go, unless the partition is lost.
+// Package source defines the contract between a log and a pipeline. A [Source] gives the pipeline the partitions that this
+// process owns, and gives a partition to another owner only after its release. Every source has the same guarantees:
 //
-// [github.com/keystrand/keystrand/source/sourcetest] is this contract as a test suite, for the sources of this module
-// and for anybody's own.
+//   - The messages of a partition are in order.
+//   - The position of a partition may move without messages.
+//   - Progress is stored as one snapshot and restored exactly.
+//   - A partition has no new owner before the old one has released it, unless the partition is lost.
 //
-// The contract promises nothing about order between partitions. A process that is paused or cut off can still run
-// handlers of a partition that others own by then; the epoch in the [ID] is how a store can tell.
+// [github.com/keystrand/keystrand/source/sourcetest] tests a source against this contract.
+//
+// The contract has no order between partitions. A process that is paused or disconnected may still run handlers of a partition
+// that another process already owns. A store can use the epoch in the [ID] to reject their writes.
 package source

@@ -10,125 +10,137 @@ import (
 	"github.com/keystrand/keystrand/commit"
 )
 
-// Source is where partitions come from, as a net.Listener is where connections come from.
+// Source supplies partitions to a pipeline, as a net.Listener supplies connections to a server.
 type Source interface {
-	// Accept returns the next partition that this process has come to own. It is called from one goroutine and blocks
-	// until there is one. Faults that pass (a broker restarts, a coordinator moves) are healed inside, with backoff,
-	// and told in the log; any error it returns is final. io.EOF: a finite source has no more; partitions that
-	// were accepted before go on to their own ends. When ctx ends it returns context.Cause(ctx), having lost nothing: the
-	// next Accept returns what this one would have.
+	// Accept returns the next partition that this process owns. It blocks until there is one, and is called from one
+	// goroutine.
 	//
-	// The same stream and number is never returned again before Release was called on its earlier Partition, be that
-	// asked back or lost. It may come while that call is on its way back: what has to be over before, the caller ends
+	//   - A source retries transient errors (a broker restarts, a coordinator moves) with backoff and logs them. An error that
+	//     Accept returns is final.
+	//   - io.EOF means that a finite source has no more partitions. The accepted partitions continue to their ends.
+	//   - When ctx ends, Accept returns context.Cause(ctx). The next Accept continues, and no partition is lost.
+	//
+	// Accept never returns a stream and partition number again before Release is called on its earlier Partition, even if that
+	// was lost. Accept may return it while Release is still running. So the caller must finish all work on the old Partition
 	// before it calls Release.
 	Accept(ctx context.Context) (Partition, error)
 
-	// Close gives up the membership and frees everything. It is called once, after Accept and the last Release have
-	// returned, and ends all goroutines of the source.
+	// Close leaves the group and frees all resources. It is called once, after Accept and the last Release have returned. All
+	// goroutines of the source end before it returns.
 	Close() error
 }
 
-// Partition is one ownership of one partition: an epoch of it.
+// Partition is one ownership of one partition, identified by its epoch.
 //
-// Each method says who calls it. Calls for different partitions come from different goroutines at the same time. A
-// partition whose Fetch is not called never stops the others.
+// Methods of different Partitions are called concurrently. A Partition whose Fetch is not called must not block the others.
 type Partition interface {
-	// ID returns the partition's name and epoch. It does not change, does not block, and is called from anywhere.
+	// ID returns the name and the epoch of the partition. It is constant. ID does not block and is called from any goroutine.
 	ID() ID
 
-	// Restored returns what an earlier owner has committed and is never nil: Log and Epoch are those of this ownership,
-	// Frontier is where Fetch begins, Ahead holds the ranges at or above it that are settled already. It does not
-	// block. Ranges that were made from another log are not in it.
+	// Restored returns the progress that earlier owners have committed. It is never nil and does not block.
+	//
+	//   - Log and Epoch belong to this ownership.
+	//   - Frontier is the offset at which Fetch starts.
+	//   - Ahead has the settled ranges above it, but none that was committed for another log.
 	Restored() *commit.Progress
 
-	// Fetch fills b with the next messages and blocks until there is at least one, or until the position has moved
-	// without any. It is called from one goroutine, not again until it has returned. It sets b.Messages (offsets
-	// ascending) and b.Next, which is above every offset returned so far; b.Messages may be empty.
+	// Fetch appends the next messages to b.Messages, in ascending order of their offsets, and sets b.Next, which is above every
+	// offset returned so far. It blocks until there is a message or the position moves without one, in which case b.Messages
+	// stays empty. It is called from one goroutine at a time.
 	//
-	// When ctx ends it returns context.Cause(ctx) soon, having lost nothing: the next Fetch goes on at the same
-	// position. After any error b holds nothing that counts. ErrLeaving: the partition was asked back or lost. io.EOF: a finite partition is at its end, and stays there. Any other
-	// error is final for the partition and names its stream, number and offset.
+	//   - When ctx ends, Fetch soon returns context.Cause(ctx). The next Fetch continues at the same position.
+	//   - ErrLeaving means that the source asked for the partition or that it is lost.
+	//   - io.EOF means that a finite partition is at its end.
+	//   - Any other error is final for the partition. It names the stream, number and offset.
+	//
+	// On error, the caller ignores b.
 	Fetch(ctx context.Context, b *Batch) error
 
-	// Commit stores p where the next owner finds it, and returns when it is stored. One call at a time a partition;
-	// the frontier never goes back from call to call. Calls for several partitions come together, so that a source
-	// can send them as one request. It is called while the partition is leaving, too, and never after Release. Once the
-	// partition is lost, it stores nothing. An error that wraps commit.ErrFenced means that the partition is lost. After
-	// any other error the outcome is unknown and the next Commit carries progress at least as far.
+	// Commit stores p for the next owner and returns when it is stored. It is called once at a time for each partition, even
+	// while the partition is leaving, but never after Release. The frontier never decreases from call to call.
+	//
+	// Commits of several partitions are called at about the same time, so that a source can send them in one request.
+	//
+	// After the partition is lost, Commit must store nothing. An error that wraps commit.ErrFenced means that the partition is
+	// lost. After any other error the result is unknown, and the next Commit has at least the same progress.
 	Commit(ctx context.Context, p *commit.Progress) (commit.Stored, error)
 
-	// Leaving returns a channel with room for its at most two values: the partition is asked back, then lost; or lost
-	// at once. It is never closed. The source must not let the partition go before Release, except when it is lost.
+	// Leaving returns a channel with capacity for at most two values: the source asks for the partition, and the partition is
+	// lost. The second may come without the first. The channel is never closed. Unless the partition is lost, the source must
+	// not give it to another owner before Release.
 	Leaving() <-chan Leave
 
-	// Release gives the partition up. It is called exactly once, always, and only after the last Fetch and Commit have
-	// returned. Only now may the source tell others that it is free.
+	// Release gives up the partition, so that the source may give it to another owner. It is called exactly once, after the
+	// last Fetch and Commit have returned.
 	Release(ctx context.Context) error
 }
 
-// ID is the name of a partition and the number of its ownership.
+// ID identifies one ownership of a partition.
 type ID struct {
 	Stream    string
 	Partition int32
-	// Epoch is at least 1 and greater than that of every earlier ownership of the partition that has committed. One that
-	// has committed nothing may have left no trace in a log that forgets idle groups.
+	// Epoch is the number of the ownership, at least 1. It is greater than the epoch of every earlier ownership of the partition
+	// that has committed. A log that forgets idle groups may reuse the epoch of an ownership without a commit.
 	Epoch int64
 }
 
 // String returns stream/partition#epoch.
 func (id ID) String() string { return fmt.Sprintf("%s/%d#%d", id.Stream, id.Partition, id.Epoch) }
 
-// Leave says that the source wants a partition back.
+// Leave tells the pipeline that the source asks for a partition or that the partition is lost.
 type Leave struct {
-	// Deadline is when the source will let go whatever happens; zero if it waits for ever.
+	// Deadline is the time at which the source gives up the partition even without a Release. Zero: it waits for ever.
 	Deadline time.Time
-	// Lost: somebody else may own the partition already. No commit is possible any more.
+	// Lost reports whether the partition is lost. Another process may already own it, and commits fail.
 	Lost bool
 }
 
-// Batch is what one Fetch brings.
+// Batch has the limits and the results of one Fetch.
 type Batch struct {
-	// Messages is emptied by the caller before Fetch and appended to by the source, so its memory is used again. The
-	// structs belong to the caller afterwards; their bytes are immutable and never reused.
+	// Messages has the fetched messages. The caller empties it before Fetch, and Fetch appends to it, which reuses its memory.
+	// The structs belong to the caller. Their bytes are immutable and never reused.
 	Messages []keystrand.Message
-	// MaxMessages and MaxBytes bound what Fetch appends, at least 1 each. A single message larger than MaxBytes comes
-	// alone.
+	// MaxMessages and MaxBytes bound the messages that Fetch appends. Both are at least 1. A message larger than MaxBytes is
+	// returned alone.
 	MaxMessages int
 	MaxBytes    int
-	// Next is the position after this batch, set by Fetch. It may move although there are no messages: control
-	// records, aborted transactions, compacted tails, rows that are filtered out.
+	// Next is the position after this batch, set by Fetch. It may move without messages, for example over control records,
+	// aborted transactions, compacted tails and filtered rows.
 	Next int64
 }
 
-// ErrLeaving is what Fetch returns when the partition has been asked back or lost.
-var ErrLeaving = errors.New("source: the partition is leaving")
+// ErrLeaving is returned by Fetch when the source asked for the partition or the partition is lost.
+var ErrLeaving = errors.New("source: the partition is leaving: the source asked for it back, or it is lost")
 
-// Lagger is implemented by partitions that know where their log ends.
+// Lagger is implemented by partitions that know the end of their log.
 type Lagger interface {
-	// End returns the offset after the last message that Fetch could return now, as last heard, and whether it is
-	// known. It does not block and is called from any goroutine.
+	// End returns the offset after the last message that Fetch could return, as last reported by the log, and reports whether
+	// it is known. It does not block and is called from any goroutine.
 	End() (int64, bool)
 }
 
-// Mover is implemented by sources whose partitions can go to another machine.
+// Mover is implemented by sources whose partitions can move to another machine.
 type Mover interface {
-	// Moves tells whether another process, perhaps on another machine, can come to own a partition of this source.
+	// Moves reports whether another process can become the owner of a partition of this source.
 	Moves() bool
 }
 
-// Stopper is implemented by sources that can have the next owner chosen while the one before drains.
+// Stopper is implemented by sources that can choose the next owner of a partition while the current owner drains it.
 type Stopper interface {
-	// Stop says that the process stops: what was accepted drains and is released as ever, then Close is called. What was
-	// not accepted may go to others at once; what was stays owned until its Release, but the source may let others be chosen for
-	// it and wait, and does not ask it back because of that. It is called once at most, after the last Accept has
-	// returned and from the same goroutine, and not where the source itself has come to its end (io.EOF). It does not
-	// block.
+	// Stop tells the source that the process is stopping. The pipeline then drains and releases the accepted partitions, and
+	// calls Close.
+	//
+	// The source may give partitions that were not accepted to other processes at once. An accepted partition stays owned until
+	// its Release. The source may already choose the next owner, which waits; it must not ask for the partition because of that.
+	//
+	// Stop is called at most once, after the last Accept has returned and from the same goroutine. It is not called after
+	// Accept returned io.EOF. It does not block.
 	Stop()
 }
 
-// Prefetcher is implemented by sources that hold fetched messages back beside what Fetch has returned.
+// Prefetcher is implemented by sources that hold fetched messages that Fetch has not returned yet.
 type Prefetcher interface {
-	// Prefetch returns how many bytes at most the source holds for one partition. It is a constant.
+	// Prefetch returns the maximum number of bytes that the source holds for one partition. It is constant.
 	Prefetch() int
 }
 
@@ -140,32 +152,31 @@ type Reporter interface {
 
 // Report is the state of a source at one moment.
 type Report struct {
-	// State is a word or two for people. Each source lists its own.
+	// State describes the state for operators in one or two words. Each source documents its states.
 	State string
-	// Ready reports whether the source takes part, with or without partitions. Readiness probes ask for it.
+	// Ready reports whether the source is a member of its group, with or without partitions. Use it for readiness probes.
 	Ready bool
-	// Member is the name under which the brokers list this process. Empty if there is none.
+	// Member is the name of this process in the lists of the brokers. Empty if it has none.
 	Member string
-	// Trouble lists what fails now and is retried, sorted by name.
+	// Trouble lists the operations that fail now and are retried, sorted by name.
 	Trouble []Trouble
-	// Stalled lists the partitions that are below the end of their logs and make no progress for no reason in this
-	// process.
+	// Stalled lists the partitions that have a backlog but make no progress, for no reason in this process.
 	Stalled []ID
 	// Losses counts the ownerships lost since the start.
 	Losses Losses
 }
 
-// Losses counts ownerships that ended before Release. Another process could own their partitions at once.
+// Losses counts ownerships that ended before Release. Another process could already own their partitions.
 type Losses struct {
 	Count int64
-	Last  ID        // the latest loss
-	At    time.Time // of the latest loss
-	Why   string    // of the latest loss
+	Last  ID        // the latest ownership that was lost
+	At    time.Time // time of the latest loss
+	Why   string    // reason of the latest loss
 }
 
 // Trouble is an operation that fails now and is retried.
 type Trouble struct {
 	What  string    // the operation: "join", "commit", …
-	Err   error     // of the last attempt
-	Since time.Time // of the first failure in a row
+	Err   error     // error of the last attempt
+	Since time.Time // time of the first failure since the last success
 }

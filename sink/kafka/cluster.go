@@ -12,22 +12,22 @@ import (
 	"github.com/segmentio/kafka-go/protocol/metadata"
 )
 
-// cluster knows the topics and their leaders. Safe for concurrent use; shared by the writers of a sink.
+// cluster caches the topics and their leaders. The writers of a sink share it. It is safe for concurrent use.
 type cluster struct {
 	addr      net.Addr
 	transport *kafka.Transport
 	timeout   time.Duration
 
 	mu     sync.Mutex
-	topics map[string]*topic // the last that was heard of each; guarded by mu
+	topics map[string]*topic // latest metadata of each topic; guarded by mu
 }
 
-// topic is one view of a topic. It does not change.
+// topic is the metadata of a topic at one moment. It is immutable.
 type topic struct {
 	name      string
-	leaders   []int32 // of each partition, -1 for none
-	available []int32 // partitions that have a leader
-	heard     time.Time
+	leaders   []int32   // leader of each partition, -1 for none
+	available []int32   // partitions that have a leader
+	heard     time.Time // when it was requested
 }
 
 func newCluster(brokers []string, cfg Config) *cluster {
@@ -40,15 +40,15 @@ func newCluster(brokers []string, cfg Config) *cluster {
 			ClientID:       cfg.ClientID,
 			TLS:            cfg.TLS,
 			SASL:           cfg.SASL,
-			MetadataTTL:    time.Second, // of the brokers' addresses
-			MetadataTopics: []string{},  // none: nil would mean all topics of the cluster, every second
+			MetadataTTL:    time.Second, // for the addresses of the brokers
+			MetadataTopics: []string{},  // none; nil would request all topics of the cluster every second
 		},
 	}
 }
 
 func (c *cluster) close() { c.transport.CloseIdleConnections() }
 
-// known returns what is known of a topic since the given time, else nil.
+// known returns the metadata of a topic if it is not older than since, else nil.
 func (c *cluster) known(name string, since time.Time) *topic {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -58,23 +58,24 @@ func (c *cluster) known(name string, since time.Time) *topic {
 	return nil
 }
 
-// doubt forgets a topic, so that it is asked for again.
+// doubt removes the metadata of a topic, so that it is requested again.
 func (c *cluster) doubt(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.topics, name)
 }
 
-// ask fetches the topics. bad has an error for each topic that could not be had; err means that no broker answered.
+// ask requests the metadata of the topics. bad has an error for each topic without metadata. err means that no broker
+// answered.
 func (c *cluster) ask(ctx context.Context, names []string) (good map[string]*topic, bad map[string]error, err error) {
 	now := time.Now()
 	res, err := c.roundTrip(ctx, anyBroker, &metadata.Request{TopicNames: names})
 	if err != nil {
-		return nil, nil, fmt.Errorf("ask %s for topics: %w", c.addr, err)
+		return nil, nil, fmt.Errorf("request metadata from %s: %w", c.addr, err)
 	}
 	md, ok := res.(*metadata.Response)
 	if !ok {
-		return nil, nil, fmt.Errorf("impossible response %T", res)
+		return nil, nil, fmt.Errorf("unexpected response %T", res)
 	}
 	good, bad = make(map[string]*topic), make(map[string]error)
 	for i := range md.Topics {
@@ -115,12 +116,12 @@ func (c *cluster) learn(topics map[string]*topic) {
 
 func topicOf(rt *metadata.ResponseTopic, heard time.Time) (*topic, error) {
 	if len(rt.Partitions) == 0 {
-		return nil, kafka.LeaderNotAvailable // it is being created
+		return nil, kafka.LeaderNotAvailable // the topic is being created
 	}
 	t := &topic{name: rt.Name, leaders: make([]int32, len(rt.Partitions)), heard: heard}
 	for _, p := range rt.Partitions {
 		if p.PartitionIndex < 0 || int(p.PartitionIndex) >= len(t.leaders) {
-			return nil, fmt.Errorf("has %d partitions and one numbered %d", len(t.leaders), p.PartitionIndex)
+			return nil, fmt.Errorf("invalid metadata: %d partitions, but one has the number %d", len(t.leaders), p.PartitionIndex)
 		}
 		t.leaders[p.PartitionIndex] = p.LeaderID
 		if p.LeaderID >= 0 {

@@ -13,38 +13,39 @@ import (
 	"github.com/segmentio/kafka-go/sasl"
 )
 
-// Config has what New does not require. The zero value is the default.
+// Config configures a [Sink]. The zero value is the default.
 type Config struct {
-	// ByStream writes each message to the topic that its Stream names; New then takes no topic. A Transformer that emits the
-	// message it was given, with its Stream as it is, writes it back to the topic that it came from. Default: false.
+	// ByStream writes each message to the topic named by its Stream. The topic passed to New must then be empty. If a
+	// Transformer emits its input with the same Stream, the message is written back to the topic it was read from.
+	// Default: false.
 	ByStream bool
 	// Partitioner chooses the partition of a message that has a key. Default: Murmur2, as the Java producer.
 	Partitioner Partitioner
-	// Compression of the batches: kafka.Gzip, Snappy, Lz4 or Zstd of the client library. Default: none.
+	// Compression is the compression of batches: kafka.Gzip, Snappy, Lz4 or Zstd of the client library. Default: none.
 	Compression kafka.Compression
-	// MaxBatchBytes bounds a batch for one partition, before compression; a single message beyond it is refused as
-	// permanent. Raise it together with the topic's max.message.bytes. A broker with a lower limit is obeyed: the batch is
-	// split. Default: 1048588, the broker's default.
+	// MaxBatchBytes bounds a batch for one partition, before compression. A larger message is a permanent failure. If you
+	// increase it, increase max.message.bytes of the topic too. If the limit of the broker is lower, the sink splits batches.
+	// Default: 1048588, the default of the broker.
 	MaxBatchBytes int
-	// RequestTimeout is how long one request may take. The broker gets three quarters of it to wait for its replicas.
-	// Default: 10s.
+	// RequestTimeout bounds one request. The broker may use three quarters of it to wait for its replicas. Default: 10s.
 	RequestTimeout time.Duration
-	// HealTimeout is how long a Write tries to heal faults that pass, from the first on, before it reports what is not
-	// durable. The caller writes that again, and what waits for the same writer gets its turn meanwhile. Default: 2s.
+	// HealTimeout bounds the time that a Write retries transient errors, from the first error. Then Write reports the messages
+	// that are not durable. The pipeline writes them again, and meanwhile writes other messages that wait for this writer.
+	// Default: 2s.
 	HealTimeout time.Duration
-	// MetadataMaxAge is how old the knowledge about a topic may become; new partitions are found so late at most. A moved
-	// leader is looked up at once. Default: 1m.
+	// MetadataMaxAge bounds the age of the metadata of a topic, and so the time until new partitions are used. A moved leader
+	// is looked up at once. Default: 1m.
 	MetadataMaxAge time.Duration
 
-	// ClientID names the client to the brokers. Default: keystrand.
+	// ClientID is the name of the client in requests to the brokers. Default: keystrand.
 	ClientID string
-	// TLS, if set, encrypts the connections. Default: nil, no TLS.
+	// TLS is the configuration of encrypted connections. Default: nil, no TLS.
 	TLS *tls.Config
-	// SASL, if set, logs in with this mechanism. Default: nil, no login.
+	// SASL is the mechanism to authenticate with. Default: nil, no authentication.
 	SASL sasl.Mechanism
 	// Dial opens connections. Default: net.Dialer with a timeout of 3s.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// Logger gets a line when a partition begins and ends to be in trouble. Default: none.
+	// Logger logs when writes to a partition start to fail and when they recover. Default: none.
 	Logger *slog.Logger
 }
 
@@ -80,9 +81,9 @@ func (c Config) validate(brokers []string, topic string) error {
 	var errs []error
 	switch {
 	case topic == "" && !c.ByStream:
-		errs = append(errs, errors.New("no topic: name one, or set Config.ByStream to write each message to the topic that its Stream names"))
+		errs = append(errs, errors.New("no topic: pass one, or set Config.ByStream to write each message to the topic named by its Stream"))
 	case topic != "" && c.ByStream:
-		errs = append(errs, errors.New("there is a topic, and Config.ByStream is set: want one of them"))
+		errs = append(errs, errors.New("both a topic and Config.ByStream are set: use one of them"))
 	}
 	if len(brokers) == 0 {
 		errs = append(errs, errors.New("no brokers"))

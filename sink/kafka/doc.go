@@ -1,17 +1,25 @@
-// Package kafka is a sink that writes to Apache Kafka. A message that Write reports as durable has been acknowledged by
-// all in-sync replicas of its partition, and the messages of one key stand in its partition in the order in which they
-// were written, whatever failed and was tried again in between.
+// Package kafka is a sink that writes to Apache Kafka. A message that Write reports as durable has been acknowledged by all
+// in-sync replicas of its partition. Retries keep the order: the messages of one key are in their partition in the order in
+// which they were written.
 //
-// A message goes to the topic given to [New], or with Config.ByStream to the topic named by its Stream. One with a key
-// goes to the partition that the Java producer would choose (or another [Partitioner]), counted over all partitions, even
-// if their leader is away; one without a key goes to one that has a leader, in turns. Topics are never created.
+// # Topics and partitions
 //
-// Passing faults (a leader moves, a broker restarts, replicas lag) are healed inside a Write for HealTimeout; one
-// request is in flight for each writer and partition, so nothing overtakes.
+//   - The topic of a message is the topic passed to [New], or with Config.ByStream its Stream. The sink never creates topics.
+//   - The partition of a message with a key is chosen by the [Partitioner] among all partitions of the topic, with or without
+//     a leader. By default it is the partition that the Java producer chooses.
+//   - Messages without a key are spread over the partitions that have a leader.
 //
-// What is not promised: that a message is stored once. The client library has no idempotent producer, so a reply that is
-// lost means that the batch is written again and stands in the log twice: 1 2 3 1 2 3 4, in order each time. A request
-// that was given up is broken off, never sent later; but a broker that froze after it had received it may append it when
-// it goes on, even behind later messages: 1 2 3 4 1 2 3. Consumers that must not see a message twice have to recognize
-// it. Order across a change of a topic's number of partitions is not kept either: keys then move.
+// # Retries
+//
+// Write retries transient errors for Config.HealTimeout: a leader moves, a broker restarts, replicas lag. Each writer has at
+// most one request in flight for a partition, so a retry never reorders messages.
+//
+// # Not promised
+//
+//   - That a message is stored once. The client library has no idempotent producer: after a lost reply the batch is written
+//     again, in order, and the log has 1 2 3 1 2 3 4.
+//   - That a message stored twice is still in order, if a broker freezes. A canceled request is never sent later, but a frozen
+//     broker may already have received it. When it resumes, it may append the request behind later messages: 1 2 3 4 1 2 3.
+//     Consumers must detect duplicates if they cannot tolerate them.
+//   - Order across a change of the number of partitions of a topic, which moves keys to other partitions.
 package kafka

@@ -7,18 +7,18 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// cure is what to do about an error.
+// cure is the action after an error.
 type cure uint8
 
 const (
-	heal   cure = iota // it passes: look for the leader, wait a little and write again
-	report             // waiting does not help, but a person may: tell it at once
-	forbid             // this message, or this topic, will never be written: permanent
-	split              // one message of the batch is to blame: find it
+	heal   cure = iota // transient: look up the leader, wait and retry
+	report             // retrying does not help until an operator acts: return the error at once
+	forbid             // retrying cannot help: return a permanent error
+	split              // one message of the batch is refused: find it
 )
 
-// cureFor is the table of errors. Codes: https://kafka.apache.org/protocol#protocol_error_codes; whether Kafka calls a
-// code retriable is only a hint, since most retriable ones here mean "ask another broker".
+// cureFor returns the action for an error. The codes are listed in https://kafka.apache.org/protocol#protocol_error_codes.
+// The table differs from Kafka's "retriable", because most retriable codes here mean that another broker must be asked.
 func cureFor(err error) cure {
 	code, ok := errors.AsType[kafka.Error](err)
 	if !ok {
@@ -26,30 +26,30 @@ func cureFor(err error) cure {
 			return report
 		}
 		if _, bad := errors.AsType[tls.RecordHeaderError](err); bad {
-			return report // the port speaks no TLS
+			return report // the port does not use TLS
 		}
-		return heal // connections break and time out
+		return heal // a broken connection or a timeout
 	}
 	switch code {
-	case kafka.MessageSizeTooLarge, kafka.RecordListTooLarge: // the topic's limit may be lower than ours
+	case kafka.MessageSizeTooLarge, kafka.RecordListTooLarge: // the limit of the topic may be below MaxBatchBytes
 		return split
-	case kafka.InvalidRecord, kafka.InvalidTimestamp: // no key in a compacted topic; a time outside the topic's bounds
+	case kafka.InvalidRecord, kafka.InvalidTimestamp: // no key in a compacted topic; a time outside the bounds of the topic
 		return split
 	case kafka.TopicAuthorizationFailed, kafka.ClusterAuthorizationFailed, kafka.InvalidTopic, kafka.PolicyViolation,
 		kafka.UnsupportedForMessageFormat, kafka.UnsupportedCompressionType, kafka.InvalidRequiredAcks:
 		return forbid
-	case kafka.UnknownTopicOrPartition, // just created, and not known everywhere yet
+	case kafka.UnknownTopicOrPartition, // a new topic that some brokers do not know yet
 		kafka.LeaderNotAvailable, kafka.NotLeaderForPartition, kafka.FencedLeaderEpoch, kafka.UnknownLeaderEpoch,
 		kafka.BrokerNotAvailable, kafka.ReplicaNotAvailable, kafka.NetworkException, kafka.RequestTimedOut,
 		kafka.NotEnoughReplicas, kafka.NotEnoughReplicasAfterAppend, kafka.KafkaStorageError,
-		kafka.InvalidMessage: // the checksum was wrong: damaged on the way
+		kafka.InvalidMessage: // wrong checksum: damaged in transit
 		return heal
 	default:
 	}
-	return report // SASLAuthenticationFailed, UnsupportedSASLMechanism, UnsupportedVersion and what we do not know
+	return report // SASLAuthenticationFailed, UnsupportedSASLMechanism, UnsupportedVersion and unknown codes
 }
 
-// loginFailed tells whether the broker refused our credentials, or the way they were given.
+// loginFailed reports whether the broker refused the credentials or the mechanism.
 func loginFailed(err error) bool {
 	code, ok := errors.AsType[kafka.Error](err)
 	return ok && (code == kafka.SASLAuthenticationFailed || code == kafka.UnsupportedSASLMechanism || code == kafka.IllegalSASLState)

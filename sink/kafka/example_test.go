@@ -11,7 +11,7 @@ import (
 )
 
 func Example() {
-	// A broker in this process; yours has an address of its own.
+	// A broker in this process. Use the address of your broker instead.
 	net := &kfake.VirtualNetwork{}
 	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(9092), kfake.ListenFn(net.Listen), kfake.SeedTopics(4, "totals"))
 	if err != nil {

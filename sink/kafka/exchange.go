@@ -13,32 +13,34 @@ import (
 	"github.com/segmentio/kafka-go/protocol"
 )
 
-// exchange is one request on its way through the client library's Transport, which lends us its connections, login and
-// versions. It goes to a broker that we name: the Transport would choose by its own cached view of the topics, which no
-// error refreshes, and would answer a metadata request out of that cache. And it ends when its ctx ends: the
-// Transport would let the request go on, so that it could reach the broker after its own retry.
+// exchange is one request sent through the client library's Transport. It uses the connections, the authentication and the
+// version negotiation of the Transport, but not two of its decisions:
+//
+//   - The broker. The Transport chooses by its own cached metadata, which errors do not refresh, and answers metadata requests
+//     from that cache. An exchange names its broker.
+//   - The end of a request. When ctx ends, the Transport lets the request continue, so that it could reach the broker after a
+//     retry of the caller. An exchange ends with its ctx.
 type exchange struct {
 	protocol.Message // the request
 	broker           int32
 
 	mu      sync.Mutex
-	conn    net.Conn      // the request is on it; nil before and after
-	aborted bool          // it must not begin any more
-	over    chan struct{} // closed when the request has left conn; nil before it began
+	conn    net.Conn      // the connection while the request is in flight, else nil
+	aborted bool          // the request must not start
+	over    chan struct{} // closed when the request has ended; nil before it starts
 }
 
-// reply hides the response's type from the Transport, which takes metadata for an answer to its own question.
+// reply hides the type of the response from the Transport. The Transport would store a metadata response in its cache.
 type reply struct{ protocol.Message }
 
-// anyBroker sends a request to whichever broker the control connection leads to.
+// anyBroker sends a request over the control connection, to any broker.
 const anyBroker = -1
 
-var errAborted = errors.New("request given up")
+var errAborted = errors.New("request canceled")
 
-// roundTrip sends req to the broker and returns the response. When it returns, nothing of req is read any more and it is
-// not sent later.
+// roundTrip sends req to the broker and returns the response. After it returns, req is not read and not sent any more.
 func roundTrip(ctx context.Context, t *kafka.Transport, addr net.Addr, timeout time.Duration, broker int32, req protocol.Message) (protocol.Message, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %v", timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no response within %v", timeout))
 	defer cancel()
 	x := &exchange{Message: req, broker: broker}
 	stop := context.AfterFunc(ctx, x.abort)
@@ -55,24 +57,24 @@ func roundTrip(ctx context.Context, t *kafka.Transport, addr net.Addr, timeout t
 	}
 	r, ok := res.(*reply)
 	if !ok {
-		return nil, fmt.Errorf("impossible response %T", res)
+		return nil, fmt.Errorf("unexpected response %T", res)
 	}
 	return r.Message, nil
 }
 
-// Broker routes the request. Called by the Transport.
+// Broker returns the broker to send the request to. The Transport calls it.
 func (x *exchange) Broker(protocol.Cluster) (protocol.Broker, error) {
 	return protocol.Broker{ID: x.broker}, nil
 }
 
-// Required takes the connection into our hands. Called by the library's connection.
+// Required returns true, so that the library's connection calls RawExchange.
 func (x *exchange) Required(map[protocol.ApiKey]int16) bool { return true }
 
-// RawExchange does the round trip. Called by the library's connection, which is closed if it fails.
+// RawExchange sends the request and returns the response. The library's connection calls it, and closes on an error.
 func (x *exchange) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
 	conn, ok := rw.(*protocol.Conn)
 	if !ok {
-		return nil, fmt.Errorf("impossible connection %T", rw)
+		return nil, fmt.Errorf("unexpected connection %T", rw)
 	}
 	if !x.begin(conn) {
 		return nil, errAborted
@@ -102,7 +104,7 @@ func (x *exchange) end() {
 	close(x.over)
 }
 
-// abort breaks the request off, or keeps it from beginning.
+// abort cancels the request, or prevents it from starting.
 func (x *exchange) abort() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -112,7 +114,7 @@ func (x *exchange) abort() {
 	}
 }
 
-// wait returns when an aborted request has left its connection.
+// wait returns when an aborted request no longer uses its connection.
 func (x *exchange) wait() {
 	x.mu.Lock()
 	over := x.over

@@ -71,7 +71,7 @@ func (f *fake) read(t *testing.T, topics ...string) []keystrand.Message {
 	return ms
 }
 
-// readAll returns all that the topics hold now, in order for each partition. They have lost none.
+// readAll returns all messages of the topics, in order for each partition.
 func readAll(ctx context.Context, addrs, topics []string, opts ...kgo.Opt) ([]keystrand.Message, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute) // real time: hang guard
 	defer cancel()
@@ -114,7 +114,7 @@ func keyed(pairs ...string) []keystrand.Message {
 	return ms
 }
 
-// values joins the values of each key in the order they are stored.
+// values returns the values of each key, in the order in which they are stored, joined by spaces.
 func values(ms []keystrand.Message) map[string]string {
 	by := make(map[string]string)
 	for i := range ms {

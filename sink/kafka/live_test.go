@@ -32,8 +32,8 @@ func liveBrokers(t *testing.T, variable string) []string {
 	return strings.Split(v, ",")
 }
 
-// liveTopic creates a topic of its own and deletes it at the end. It keeps messages whatever their time says: the broker
-// looks for old ones every second.
+// liveTopic creates a topic for the test and deletes it when the test ends. The topic has no retention time: the broker checks
+// it every second, and the messages of a test may have old times.
 func liveTopic(t *testing.T, brokers []string, partitions int32, config map[string]*string, opts ...kgo.Opt) string {
 	t.Helper()
 	cl, err := kgo.NewClient(append(opts, kgo.SeedBrokers(brokers...))...)
@@ -67,7 +67,7 @@ func TestLiveSinkKeepsTheContract(t *testing.T) {
 		t.Helper()
 		topic := liveTopic(t, brokers, 4, map[string]*string{"max.message.bytes": &small})
 		c := &cutter{dial: (&net.Dialer{}).DialContext}
-		s, err := New(brokers, "", Config{ByStream: true, Dial: c.DialContext}) // at once: the brokers have hardly heard of the topic
+		s, err := New(brokers, "", Config{ByStream: true, Dial: c.DialContext}) // at once, when some brokers may not know the topic yet
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,7 +75,7 @@ func TestLiveSinkKeepsTheContract(t *testing.T) {
 			Sink:     s,
 			Stream:   topic,
 			Trouble:  func() { c.cut.Store(2) },
-			MaxBytes: 4000, // refused by the broker, whose limit is lower than ours
+			MaxBytes: 4000, // refused by the broker, whose limit is below MaxBatchBytes
 			Stored: func(ctx context.Context) ([]keystrand.Message, error) {
 				return readAll(ctx, brokers, []string{topic})
 			},
@@ -99,7 +99,7 @@ func TestLiveOrderAndPartitions(t *testing.T) {
 	t.Logf("10 writes of 30 messages over 7 partitions took %v", time.Since(start))
 	checkOrder(t, readMust(t, brokers, topic), false)
 
-	// The Java producer's choice among 7 partitions, from the hashes of TestMurmur2GivesTheHashesOfTheJavaClient.
+	// The Java producer's choice among 7 partitions, from the hashes of TestMurmur2ReturnsTheHashesOfTheJavaClient.
 	java := map[string]int32{"21": -973932308, "foobar": -790332482, "a-little-bit-long-string": -985981536, "a-little-bit-longer-string": -1486304829}
 	var ms []keystrand.Message
 	for k := range java {
@@ -110,7 +110,7 @@ func TestLiveOrderAndPartitions(t *testing.T) {
 	}
 	for _, m := range readMust(t, brokers, topic) {
 		if hash, ok := java[string(m.Key)]; ok && m.Partition != (hash&0x7fffffff)%7 {
-			t.Errorf("key %s is in partition %d, the Java producer chooses %d", m.Key, m.Partition, (hash&0x7fffffff)%7)
+			t.Errorf("key %s is in partition %d, want %d as with the Java producer", m.Key, m.Partition, (hash&0x7fffffff)%7)
 		}
 	}
 	if err := w.Close(); err != nil {
@@ -212,7 +212,7 @@ func TestLiveSCRAMOverTLS(t *testing.T) {
 	}
 	_, _ = w.Close(), s.Close()
 
-	s, err = New(brokers, topic, Config{SASL: mechanism, TLS: &tls.Config{MinVersion: tls.VersionTLS12}}) // does not know the authority
+	s, err = New(brokers, topic, Config{SASL: mechanism, TLS: &tls.Config{MinVersion: tls.VersionTLS12}}) // does not trust the authority
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +220,7 @@ func TestLiveSCRAMOverTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, bad := errors.AsType[*tls.CertificateVerificationError](w.Write(t.Context(), keyed("a=3"))); !bad {
-		t.Error("a certificate of an unknown authority was accepted, or the error does not say so")
+		t.Error("Write returned no CertificateVerificationError for a certificate of an unknown authority")
 	}
 	_, _ = w.Close(), s.Close()
 }

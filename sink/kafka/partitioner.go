@@ -1,16 +1,16 @@
 package kafka
 
-// Partitioner returns the partition, from 0 to partitions-1, for a key that is not nil. It is called from many goroutines
-// and must always give the same answer for the same arguments, else the order of a key is lost.
+// Partitioner returns the partition, from 0 to partitions-1, for a key that is not nil. It is called from many goroutines. It
+// must always return the same partition for the same arguments, or the order of the key is lost.
 type Partitioner func(key []byte, partitions int) int
 
-// Murmur2 chooses as the Java producer does by default: the 32-bit MurmurHash2 with the seed 0x9747b28c, its sign bit
+// Murmur2 is the default partitioner of the Java producer: the 32-bit MurmurHash2 with the seed 0x9747b28c, its sign bit
 // cleared, modulo the number of partitions (org.apache.kafka.common.utils.Utils and BuiltInPartitioner).
 func Murmur2(key []byte, partitions int) int {
 	return int((murmur2(key) & 0x7fffffff) % uint32(partitions))
 }
 
-// FNV chooses as Sarama's hash partitioner and the client library's Hash do: FNV-1a of 32 bits read as a signed number,
+// FNV is the hash partitioner of Sarama and of the client library (kafka.Hash): the 32-bit FNV-1a hash as a signed number,
 // modulo the number of partitions, without its sign.
 func FNV(key []byte, partitions int) int {
 	h := uint32(2166136261)

@@ -7,10 +7,10 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// The values of Apache Kafka's own UtilsTest.testMurmur2, as signed numbers of 32 bits.
+// The values are from UtilsTest.testMurmur2 of Apache Kafka, as signed 32-bit numbers.
 //
 // seed 38
-func TestMurmur2GivesTheHashesOfTheJavaClient(t *testing.T) {
+func TestMurmur2ReturnsTheHashesOfTheJavaClient(t *testing.T) {
 	for key, want := range map[string]int32{
 		"21":                         -973932308,
 		"foobar":                     -790332482,
@@ -41,10 +41,10 @@ func TestPartitionersAgreeWithTheClientLibrary(t *testing.T) {
 		}
 		m := kafka.Message{Key: key}
 		if got, want := Murmur2(key, len(ids)), murmur.Balance(m, ids...); got != want {
-			t.Fatalf("Murmur2(%x, %d) = %d, the library says %d", key, len(ids), got, want)
+			t.Fatalf("Murmur2(%x, %d) = %d, library returns %d", key, len(ids), got, want)
 		}
 		if got, want := FNV(key, len(ids)), fnv.Balance(m, ids...); got != want {
-			t.Fatalf("FNV(%x, %d) = %d, the library says %d", key, len(ids), got, want)
+			t.Fatalf("FNV(%x, %d) = %d, library returns %d", key, len(ids), got, want)
 		}
 	}
 }

@@ -19,9 +19,9 @@ import (
 	"github.com/keystrand/keystrand/sink"
 )
 
-// Random faults, several writers, little time to heal; what is not durable is written again, as a pipeline does. A seed
-// that failed is run again with KEYSTRAND_SEED.
-func TestRandomFaultsKeepTheOrderAndLoseNothing(t *testing.T) {
+// Several writers run against random faults with a short HealTimeout. Like a pipeline, the test writes messages that are not
+// durable again. Set KEYSTRAND_SEED to repeat a failed seed.
+func TestSinkKeepsOrderAndLosesNothingUnderRandomFaults(t *testing.T) {
 	seed := rand.Uint64()
 	if v := os.Getenv("KEYSTRAND_SEED"); v != "" {
 		var err error
@@ -52,7 +52,7 @@ func randomFaults(t *testing.T, r *rand.Rand) {
 	stop := make(chan struct{})
 	var trouble, writers sync.WaitGroup
 	trouble.Go(func() {
-		for range 60 { // in all: faults that come faster than they are healed would never end
+		for range 60 { // a limit, because faults more frequent than recoveries would never end
 			select {
 			case <-stop:
 				return
@@ -100,7 +100,7 @@ func randomFaults(t *testing.T, r *rand.Rand) {
 	checkOrder(t, f.read(t, "out"), true)
 }
 
-// leftOf returns what is to be written again.
+// leftOf returns the messages to write again.
 func leftOf(t *testing.T, err error, ms []keystrand.Message) []keystrand.Message {
 	t.Helper()
 	if err == nil {
@@ -115,10 +115,10 @@ func leftOf(t *testing.T, err error, ms []keystrand.Message) []keystrand.Message
 	for i, err := range p.Errs {
 		k := string(ms[i].Key)
 		if err == nil && gap[k] {
-			t.Errorf("%s=%s is reported durable behind a gap", k, ms[i].Value)
+			t.Errorf("%s=%s is reported durable, but an earlier message of its key is not", k, ms[i].Value)
 		}
 		if o, _ := keystrand.OutcomeOf(err); o == keystrand.OutcomePermanent {
-			t.Errorf("%s=%s is given up: %v", k, ms[i].Value, err)
+			t.Errorf("%s=%s failed permanently: %v", k, ms[i].Value, err)
 		}
 		if err != nil {
 			gap[k] = true

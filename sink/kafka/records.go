@@ -10,10 +10,10 @@ import (
 	"github.com/keystrand/keystrand"
 )
 
-// records gives the messages of one batch to the library's encoder, one at a time and without copies of its own.
+// records is a reader of the messages of one batch for the library's encoder. It does not copy their bytes.
 type records struct {
 	ms     []keystrand.Message
-	values map[int][]byte // bytes forms made for messages that have a Native and no Value
+	values map[int][]byte // encoded values of messages with a Native and no Value
 	batch  []int          // indexes into ms
 	next   int
 	record protocol.Record
@@ -30,7 +30,7 @@ func (r *records) rewind(ms []keystrand.Message, values map[int][]byte, batch []
 	r.ms, r.values, r.batch, r.next = ms, values, batch, 0
 }
 
-// ReadRecord returns the next record, valid until the next call.
+// ReadRecord returns the next record. It is valid until the next call.
 func (r *records) ReadRecord() (*protocol.Record, error) {
 	if r.next == len(r.batch) {
 		return nil, io.EOF
@@ -61,10 +61,10 @@ func valueOf(m *keystrand.Message, native []byte) []byte {
 	return m.Value
 }
 
-// batchOverhead is the header of a record batch: https://kafka.apache.org/documentation/#recordbatch.
+// batchOverhead is the number of bytes in the header of a record batch: https://kafka.apache.org/documentation/#recordbatch.
 const batchOverhead = 61
 
-// recordSize returns the bytes of the only record of a batch, and a bound for any other place in one.
+// recordSize returns the size of m as the only record of a batch, and an upper bound for its size in any batch.
 func recordSize(m *keystrand.Message, native []byte) (alone, bound int) {
 	v := valueOf(m, native)
 	n := 1 + 1 + 1 + // attributes, time and offset deltas of the first record
@@ -73,8 +73,8 @@ func recordSize(m *keystrand.Message, native []byte) (alone, bound int) {
 		n += varLen(len(h.Key)) + len(h.Key) + varLen(len(h.Value)) + len(h.Value)
 	}
 	alone = varLen(n) + n
-	return alone, alone + 9 + 4 + 1 // longer deltas of time and offset, and the length of the record may take a byte more
+	return alone, alone + 9 + 4 + 1 // longer time delta, offset delta and record length
 }
 
-// varLen returns the bytes of n, 0 or more, as a zigzag varint.
+// varLen returns the size of n, which is not negative, as a zigzag varint.
 func varLen(n int) int { return (bits.Len64(uint64(n)<<1|1) + 6) / 7 }

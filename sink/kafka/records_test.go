@@ -12,7 +12,7 @@ import (
 	"github.com/keystrand/keystrand"
 )
 
-func TestRecordSizeIsThatOfTheEncodedBatch(t *testing.T) {
+func TestRecordSizeEqualsTheSizeOfTheEncodedRecord(t *testing.T) {
 	long := bytes.Repeat([]byte("x"), 70_000)
 	for i, m := range []keystrand.Message{
 		{},
@@ -44,10 +44,10 @@ func encodedSize(t *testing.T, ms []keystrand.Message, batch []int) int {
 	if _, err := rs.WriteTo(&b); err != nil {
 		t.Fatal(err)
 	}
-	return b.Len() - 4 // the length in front
+	return b.Len() - 4 // without the length prefix
 }
 
-func TestRecordsReadNothingTwice(t *testing.T) {
+func TestRecordsReadEachRecordOnce(t *testing.T) {
 	var r records
 	r.rewind([]keystrand.Message{{Key: []byte("a"), Headers: []keystrand.Header{{Key: "h"}}}, {Value: []byte("b")}, {}}, map[int][]byte{2: []byte("native")}, []int{0, 1, 2})
 	for i := range 3 {

@@ -12,18 +12,18 @@ import (
 	"github.com/segmentio/kafka-go/protocol/produce"
 )
 
-// request is one produce request: the batches of the partitions that one broker leads.
+// request is one produce request: batches for partitions led by one broker.
 type request struct {
 	leader int32
 	shards []*shard
-	size   int // most bytes of the batches
+	size   int // upper bound of the bytes in the batches
 }
 
-// maxRequestBytes keeps a request below the broker's socket.request.max.bytes, 100 MiB by default, beyond which it hangs
-// up without a word.
+// maxRequestBytes bounds a request. A broker disconnects without an error when a request is larger than its
+// socket.request.max.bytes, 100 MiB by default.
 const maxRequestBytes = 32 << 20
 
-// add takes the shard's batch along, unless the request is full; the batch then waits for the next round.
+// add adds the batch of s to the request. If the request is full, the batch waits for the next round.
 func (q *request) add(s *shard) {
 	if len(q.shards) > 0 && q.size+s.size > maxRequestBytes {
 		return
@@ -32,7 +32,7 @@ func (q *request) add(s *shard) {
 	q.size += s.size
 }
 
-// send writes the batches and sets the answer of each shard.
+// send sends the request and sets the answer of each shard.
 func (q *request) send(ctx context.Context, s *Sink) {
 	res, err := s.cluster.roundTrip(ctx, q.leader, q.build(s))
 	if err == nil {
@@ -41,7 +41,7 @@ func (q *request) send(ctx context.Context, s *Sink) {
 			q.read(answer)
 			return
 		}
-		err = fmt.Errorf("impossible response %T", res)
+		err = fmt.Errorf("unexpected response %T", res)
 	}
 	for _, sh := range q.shards {
 		sh.answer, sh.faulty = fmt.Errorf("broker %d: %w", q.leader, err), nil
@@ -73,7 +73,7 @@ func (q *request) build(s *Sink) *produce.Request {
 
 func (q *request) read(res *produce.Response) {
 	for _, sh := range q.shards {
-		sh.answer, sh.faulty = fmt.Errorf("broker %d left the partition out of its answer", q.leader), nil
+		sh.answer, sh.faulty = fmt.Errorf("response of broker %d does not contain the partition", q.leader), nil
 	}
 	for i := range res.Topics {
 		t := &res.Topics[i]

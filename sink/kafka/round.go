@@ -13,7 +13,7 @@ import (
 	"github.com/keystrand/keystrand"
 )
 
-// round sends one batch of each partition and takes the answers in. It returns false if something has to be healed.
+// round sends one batch of each partition and handles the answers. It reports whether there was no transient error.
 func (w *writer) round(ctx context.Context) (healthy bool) {
 	healthy = w.gather(ctx)
 	if len(w.requests) == 1 {
@@ -35,7 +35,7 @@ func (w *writer) round(ctx context.Context) (healthy bool) {
 	return healthy
 }
 
-// gather makes the requests of a round, one for each leader.
+// gather makes the requests of a round, one per leader. It reports whether every partition has a leader.
 func (w *writer) gather(ctx context.Context) (healthy bool) {
 	healthy = true
 	w.requests = w.requests[:0]
@@ -65,11 +65,11 @@ func (w *writer) requestTo(leader int32) *request {
 	return q
 }
 
-// take reads the answer for the batch of a partition. It returns false if the batch has to be sent again after a pause.
+// take handles the answer to the batch of a partition. It returns false if the batch must be sent again after a pause.
 func (w *writer) take(ctx context.Context, s *shard) (healthy bool) {
 	if s.answer == nil {
 		if s.err != nil {
-			w.sink.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "partition is written again", s.attrs()...)
+			w.sink.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "kafka: write to partition recovered", s.attrs()...)
 		}
 		s.advance()
 		return true
@@ -89,17 +89,17 @@ func (w *writer) take(ctx context.Context, s *shard) (healthy bool) {
 	return true
 }
 
-// trouble notes what has to be healed, and tells it when it begins.
+// trouble records a transient error, and logs the first one.
 func (w *writer) trouble(ctx context.Context, s *shard, err error) {
 	if s.err == nil {
-		w.sink.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "partition cannot be written, trying again",
+		w.sink.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "kafka: write to partition failed; retrying",
 			append(s.attrs(), slog.String("error", err.Error()))...)
 	}
 	s.err = err
-	w.sink.cluster.doubt(s.topic) // for the next Write too, should this one end before it has asked again
+	w.sink.cluster.doubt(s.topic) // this Write may end before it asks again; then the next one asks
 }
 
-// failAll reports messages that this Write gives up.
+// failAll records err for the messages that have not failed yet.
 func (w *writer) failAll(batch []int, err error, c cure) {
 	if c == forbid {
 		err = keystrand.Permanent(err)
@@ -111,7 +111,7 @@ func (w *writer) failAll(batch []int, err error, c cure) {
 	}
 }
 
-// abandon reports all that is left when the time is over.
+// abandon records an error for all remaining messages.
 func (w *writer) abandon(cause error) {
 	for name, b := range w.unrouted {
 		w.failAll(b.batch, because(w.describe(name, -1, cause), b.err), heal)
@@ -123,7 +123,8 @@ func (w *writer) abandon(cause error) {
 	}
 }
 
-// pause waits before the next round and makes it ask for the leaders anew. The error says why there is no next round.
+// pause waits before the next round, which then requests the leaders again. It returns an error if there is no next round,
+// because HealTimeout is over or ctx has ended.
 func (w *writer) pause(ctx context.Context) error {
 	limit := w.sink.cfg.HealTimeout
 	if w.wait == nil {
@@ -136,7 +137,7 @@ func (w *writer) pause(ctx context.Context) error {
 	}
 	left := time.Until(w.healBy)
 	if left <= 0 {
-		return fmt.Errorf("not healed within %v", limit)
+		return fmt.Errorf("still failing after %v", limit)
 	}
 	timer := time.NewTimer(min(w.wait.NextBackOff(), left))
 	defer timer.Stop()

@@ -8,8 +8,7 @@ import (
 	"github.com/keystrand/keystrand"
 )
 
-// route learns what is needed about topics and gives the messages that wait for it to their partitions. It returns false
-// if something has to be healed.
+// route requests missing metadata and assigns waiting messages to partitions. It reports whether there was no transient error.
 func (w *writer) route(ctx context.Context) (healthy bool) {
 	var ask []string
 	for name := range w.unrouted {
@@ -53,7 +52,7 @@ func (w *writer) route(ctx context.Context) (healthy bool) {
 	return w.blame(names, func(name string) error { return bad[name] })
 }
 
-// spread gives the messages that wait for a topic to its partitions.
+// spread assigns the messages that wait for the metadata of t to partitions.
 func (w *writer) spread(t *topic) {
 	b := w.unrouted[t.name]
 	if b == nil {
@@ -70,12 +69,12 @@ func (w *writer) spread(t *topic) {
 	}
 }
 
-// partition chooses: with a key among all, without one among those that can be written now.
+// partition returns the partition for a key: among all partitions for a key that is not nil, else among those with a leader.
 func (w *writer) partition(t *topic, key []byte) (int32, error) {
 	if key != nil {
 		p := w.sink.cfg.Partitioner(key, len(t.leaders))
 		if p < 0 || p >= len(t.leaders) {
-			return 0, fmt.Errorf("kafka: Partitioner chose %d of the %d partitions of %s", p, len(t.leaders), t.name)
+			return 0, fmt.Errorf("kafka: Config.Partitioner returned partition %d, but topic %s has %d partitions", p, t.name, len(t.leaders))
 		}
 		return int32(p), nil
 	}
@@ -101,7 +100,8 @@ func (w *writer) shardFor(t *topic, p int32) *shard {
 	return s
 }
 
-// blame notes why topics are not known. What waits for them goes on waiting if that passes, else it fails.
+// blame records why the metadata of topics is missing. It fails their messages unless the error is transient. It reports
+// whether no error is transient.
 func (w *writer) blame(names []string, cause func(string) error) (healthy bool) {
 	healthy = true
 	for _, name := range names {
@@ -130,7 +130,7 @@ func (w *writer) blame(names []string, cause func(string) error) (healthy bool) 
 	return healthy
 }
 
-// divertKeyless gives messages without a key to partitions that have a leader: they have no order to lose.
+// divertKeyless moves messages without a key, which have no order, from s to partitions that have a leader.
 func (w *writer) divertKeyless(s *shard) {
 	t := w.sink.cluster.known(s.topic, w.since)
 	if t == nil || len(t.available) == 0 {

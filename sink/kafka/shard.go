@@ -14,23 +14,23 @@ type shardID struct {
 	partition int32
 }
 
-// shard is one partition's part of a Write. Nothing leaves it behind a batch that is not durable.
+// shard holds the messages of a Write for one partition. It sends a batch only when the previous one is durable.
 type shard struct {
 	shardID
 
-	active bool // it has messages of the Write that runs
+	active bool // it has messages of the current Write
 	leader int32
-	queue  []int // messages in order
-	head   int   // before it all are durable or have failed
+	queue  []int // indexes of the messages, in order
+	head   int   // the messages before queue[head] are durable or have failed
 
-	batch  []int // what is on its way now
-	end    int   // head once that is durable
-	size   int   // most bytes of the batch, before compression
-	limit  int   // most messages of a batch while a culprit is searched; 0 for no bound
-	answer error // to the batch
+	batch  []int // the batch in flight
+	end    int   // the value of head when the batch is durable
+	size   int   // upper bound of the bytes in the batch, before compression
+	limit  int   // maximum number of messages in a batch while searching for a refused message; 0: no limit
+	answer error // the result of the batch
 	faulty []produce.ResponseError
 
-	err     error // the last trouble, nil when the last batch was durable
+	err     error // the last transient error; nil after a durable batch
 	records records
 }
 
@@ -46,8 +46,8 @@ func (s *shard) rest() []int { return s.queue[s.head:] }
 
 func (s *shard) drop() { s.head = len(s.queue) }
 
-// follow takes the leader from the newest view of the topic. The partition stays even if the topic has grown since:
-// within a Write a key must not move.
+// follow sets the leader from the latest metadata. The messages stay in the partition even if the topic has grown, because
+// a key must not move within a Write.
 func (s *shard) follow(t *topic) {
 	s.leader = -1
 	if int(s.partition) < len(t.leaders) {
@@ -55,7 +55,7 @@ func (s *shard) follow(t *topic) {
 	}
 }
 
-// fill chooses the next batch and returns false if there is none.
+// fill chooses the next batch and reports whether there is one.
 func (s *shard) fill(w *writer) bool {
 	s.batch, s.end = s.batch[:0], s.head
 	size := batchOverhead
@@ -80,10 +80,10 @@ func (s *shard) fill(w *writer) bool {
 	return true
 }
 
-// advance goes behind the batch, which is durable.
+// advance moves head behind the batch, which is durable.
 func (s *shard) advance() { s.head, s.limit, s.err = s.end, 0, nil }
 
-// narrow finds the message for which the broker refused the batch, by what the broker says or by halving.
+// narrow fails the messages that the broker named in its refusal. If it named none, narrow halves the batch to find one.
 func (s *shard) narrow(w *writer, err error) {
 	named := false
 	for _, f := range s.faulty {

@@ -11,19 +11,19 @@ import (
 
 // Sink writes to the topics of one Kafka cluster. It is safe for concurrent use; its writers are not.
 //
-// It owns the connections: one for each writer and broker while they write. They are shared by nobody else.
+// A Sink has its own connections: one for each writer and broker while they write.
 type Sink struct {
 	topic   string
 	cfg     Config
 	cluster *cluster
-	open    atomic.Int32 // writers
+	open    atomic.Int32 // number of open writers
 	closed  atomic.Bool
 }
 
 var _ sink.Sink = (*Sink)(nil)
 
-// New returns a sink for a topic of the cluster with these brokers (host:port each; one that is up is enough). The topic is
-// empty with Config.ByStream alone. It connects when the first message is written.
+// New returns a sink for a topic. brokers are addresses of the form host:port; one broker that is up is enough. The topic must
+// be empty if Config.ByStream is set, and only then. The sink connects at the first Write.
 func New(brokers []string, topic string, cfg Config) (*Sink, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(brokers, topic); err != nil {
@@ -41,13 +41,13 @@ func (s *Sink) Open() (sink.Writer, error) {
 	return &writer{sink: s, turn: rand.IntN(1 << 16), shards: make(map[shardID]*shard)}, nil
 }
 
-// Close ends all connections and goroutines of the sink. It fails while a writer is open.
+// Close closes the connections and ends the goroutines of the sink. It fails while a writer is open.
 func (s *Sink) Close() error {
 	if n := s.open.Load(); n > 0 {
-		return fmt.Errorf("kafka: sink closed before its writers: %d are open", n)
+		return fmt.Errorf("kafka: close the sink: %d writers are open: close them first", n)
 	}
 	if s.closed.Swap(true) {
-		return errors.New("kafka: sink closed twice")
+		return errors.New("kafka: close the sink: it is already closed")
 	}
 	s.cluster.close()
 	return nil

@@ -34,7 +34,7 @@ func TestSinkKeepsTheContract(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake(t, kfake.SeedTopics(4, "out"))
 				c.Test(t, &sinktest.Env{
-					// Little time to heal: trouble is to reach the caller.
+					// A short HealTimeout, so that Write reports the faults.
 					Sink:     f.sink(t, "", Config{ByStream: true, HealTimeout: 100 * time.Millisecond, MaxBatchBytes: 2000}),
 					MaxBytes: 2000,
 					Stored: func(ctx context.Context) ([]keystrand.Message, error) {
@@ -67,7 +67,7 @@ func writeRounds(t *testing.T, w sink.Writer, between func(round int)) {
 	}
 }
 
-// checkOrder wants every value once, or again in runs that begin at one that stands there already.
+// checkOrder checks that every value is stored once in order, or more often in runs that start at a stored value.
 func checkOrder(t *testing.T, ms []keystrand.Message, again bool) {
 	t.Helper()
 	by := values(ms)
@@ -82,7 +82,7 @@ func checkOrder(t *testing.T, ms []keystrand.Message, again bool) {
 				t.Fatal(err)
 			}
 			if n > next || n < next && !again {
-				t.Fatalf("%s: %d stands where %d belongs: %s", k, n, next, vs)
+				t.Fatalf("%s: got %d, want %d: %s", k, n, next, vs)
 			}
 			next = max(next, n+1)
 		}
@@ -92,10 +92,10 @@ func checkOrder(t *testing.T, ms []keystrand.Message, again bool) {
 	}
 }
 
-func TestSinkHealsFaultsInOrder(t *testing.T) {
+func TestSinkRetriesTransientErrorsInOrder(t *testing.T) {
 	for name, x := range map[string]struct {
 		fault kfake.Fault
-		again bool // the broker may have stored what it did not confirm
+		again bool // the broker may store a batch that it does not confirm
 	}{
 		"not the leader":             {fault: kfake.Fault{Err: kerr.NotLeaderForPartition}},
 		"one partition only":         {fault: kfake.Fault{Err: kerr.NotLeaderForPartition, Partitions: []int32{1}, Count: 3}},
@@ -109,7 +109,7 @@ func TestSinkHealsFaultsInOrder(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake(t, kfake.SeedTopics(3, "out"))
-				w := f.writer(t, "out", Config{MaxBatchBytes: 300}) // several batches a Write
+				w := f.writer(t, "out", Config{MaxBatchBytes: 300}) // several batches per Write
 				x.fault.Keys = []kmsg.Key{kmsg.Produce}
 				writeRounds(t, w, func(int) { f.Fault(x.fault) })
 				checkOrder(t, f.read(t, "out"), x.again)
@@ -118,7 +118,7 @@ func TestSinkHealsFaultsInOrder(t *testing.T) {
 	}
 }
 
-func TestBatchesAreForAllReplicasAndWithinTheLimit(t *testing.T) {
+func TestProduceRequestWantsAllReplicasAndIsWithinTheLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, kfake.SeedTopics(2, "out"))
 		var seen []string
@@ -159,13 +159,14 @@ func TestSinkFollowsTheLeader(t *testing.T) {
 		writeRounds(t, w, func(int) { f.ShufflePartitionLeaders() })
 		checkOrder(t, f.read(t, "out"), false)
 		if d := time.Since(start); d > 5*time.Second {
-			t.Errorf("ten moves of the leaders took %v: the metadata is not asked for at once", d)
+			t.Errorf("ten moves of the leaders took %v: the metadata is not requested at once", d)
 		}
 	})
 }
 
-// A Write without time to ask again must leave the question to the next one: the stale view would fail until it is old.
-func TestMovedLeaderIsAskedForByTheNextWrite(t *testing.T) {
+// A Write may end before it requests the metadata again. The next Write must request it, or it uses the outdated leader until
+// MetadataMaxAge is over.
+func TestNextWriteRequestsAMovedLeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, kfake.SeedTopics(1, "out"))
 		w := f.writer(t, "out", Config{})
@@ -185,15 +186,15 @@ func TestMovedLeaderIsAskedForByTheNextWrite(t *testing.T) {
 			t.Errorf("the second Write after the move: %v", err)
 		}
 		if d := time.Since(start); d != 0 {
-			t.Errorf("the second Write had to ask again for %v", d)
+			t.Errorf("the second Write retried for %v, want no retry", d)
 		}
 	})
 }
 
-// cutter is a network whose connections can be cut with the reply to a produce request still to come.
+// cutter is a network that can close a connection before the reply to a produce request arrives.
 type cutter struct {
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
-	cut  atomic.Int32 // so many of the next replies to large requests are lost
+	cut  atomic.Int32 // number of replies to large requests to lose
 }
 
 func (c *cutter) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
@@ -208,11 +209,11 @@ type cutConn struct {
 	net.Conn
 
 	cutter  *cutter
-	produce bool // the last request was one
+	produce bool // the last request was a produce request
 }
 
 func (c *cutConn) Write(b []byte) (int, error) {
-	// size int32, api key int16, version int16: the key of produce is 0, and no other request of ours starts so.
+	// size int32, api key int16, version int16. The key of produce is 0. No other request of the sink has it.
 	c.produce = len(b) > 8 && b[4] == 0 && b[5] == 0 && b[6] == 0 && b[7] >= 3
 	return c.Conn.Write(b)
 }
@@ -238,7 +239,7 @@ func TestSinkWritesAgainInOrderAfterLostReplies(t *testing.T) {
 		ms := f.read(t, "out")
 		checkOrder(t, ms, true)
 		if len(ms) <= 300 {
-			t.Errorf("%d messages are stored: no reply was lost", len(ms))
+			t.Errorf("%d messages are stored, so no reply was lost", len(ms))
 		}
 	})
 }
@@ -276,7 +277,7 @@ func TestSinkSurvivesABrokerRestart(t *testing.T) {
 	})
 }
 
-func TestSinkWaitsForAClusterThatIsDown(t *testing.T) {
+func TestWriteRetriesUntilTheClusterIsUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, kfake.SeedTopics(1, "out"))
 		up := time.Now().Add(3 * time.Second)
@@ -290,12 +291,12 @@ func TestSinkWaitsForAClusterThatIsDown(t *testing.T) {
 			t.Fatal(err)
 		}
 		if d := time.Since(up); d > 2*time.Second {
-			t.Errorf("written %v after the cluster was up", d)
+			t.Errorf("Write returned %v after the cluster was up", d)
 		}
 	})
 }
 
-func TestWriteReportsWhatItCouldNotHealInTime(t *testing.T) {
+func TestWriteReportsTransientErrorsAfterHealTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, kfake.SeedTopics(3, "out"))
 		h := f.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Partitions: []int32{1}, Err: kerr.NotEnoughReplicas, Count: -1})
@@ -315,14 +316,14 @@ func TestWriteReportsWhatItCouldNotHealInTime(t *testing.T) {
 				t.Errorf("message %d of partition %d: %v", i, part, err)
 			}
 			if err != nil && (!strings.Contains(err.Error(), "out/1") || !errors.Is(err, kafka.NotEnoughReplicas)) {
-				t.Errorf("the error names neither the partition nor the cause: %v", err)
+				t.Errorf("error %v does not name the partition or the cause", err)
 			}
 			if o, _ := keystrand.OutcomeOf(err); o == keystrand.OutcomePermanent {
-				t.Errorf("what can be written later is permanent: %v", err)
+				t.Errorf("a transient error is permanent: %v", err)
 			}
 		}
-		if n := strings.Count(log.String(), "trying again"); n != 1 {
-			t.Errorf("trouble was told %d times, want once:\n%s", n, log.String())
+		if n := strings.Count(log.String(), "write to partition failed"); n != 1 {
+			t.Errorf("the failure was logged %d times, want once:\n%s", n, log.String())
 		}
 		h.Remove()
 		if err := w.Write(t.Context(), ms); err != nil {
@@ -331,7 +332,7 @@ func TestWriteReportsWhatItCouldNotHealInTime(t *testing.T) {
 	})
 }
 
-// A leader that answers no more must not hold a Write, and a request that was given up must not be sent later.
+// A leader that stops answering must not block a Write after its ctx ends. A canceled request must not be sent later.
 func TestWriteEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, kfake.SeedTopics(1, "out"))
@@ -382,7 +383,7 @@ func TestHungBrokerCostsOneRequestTimeout(t *testing.T) {
 	})
 }
 
-// muteConn swallows what is written while mute: the other side never answers.
+// muteConn discards writes while mute is set, so that the broker never answers.
 type muteConn struct {
 	net.Conn
 
@@ -396,9 +397,9 @@ func (c *muteConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-func TestBatchesAreSplitWhereTheBrokerWantsThemSmaller(t *testing.T) {
+func TestBatchIsSplitIfTheBrokerHasALowerLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		// The topic's limit is lower than ours: its neighbours go on, the large one is permanent.
+		// The limit of the topic is below MaxBatchBytes. Only the large message fails, permanently.
 		f := newFake(t, kfake.SeedTopics(0, "none"))
 		if err := f.CreateTopic("out", 1, map[string]string{"max.message.bytes": "500"}); err != nil {
 			t.Fatal(err)
@@ -437,7 +438,7 @@ func TestBatchesAreSplitWhereTheBrokerWantsThemSmaller(t *testing.T) {
 	})
 }
 
-func TestRecordThatTheBrokerNamesIsPermanent(t *testing.T) {
+func TestRecordNamedByTheBrokerFailsPermanently(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, kfake.SeedTopics(1, "out"))
 		f.ControlKey(int16(kmsg.Produce), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
@@ -470,7 +471,7 @@ func TestRecordThatTheBrokerNamesIsPermanent(t *testing.T) {
 	})
 }
 
-func TestMessagesNameTheirTopics(t *testing.T) {
+func TestByStreamWritesToTheTopicOfTheStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, kfake.SeedTopics(2, "one", "two"))
 		w := f.writer(t, "", Config{ByStream: true, HealTimeout: time.Second})
@@ -481,13 +482,13 @@ func TestMessagesNameTheirTopics(t *testing.T) {
 			t.Fatalf("%v", p)
 		}
 		if err := p.Errs[3]; !errors.Is(err, kafka.UnknownTopicOrPartition) || !strings.Contains(err.Error(), "missing") {
-			t.Errorf("a topic that is missing: %v", err)
+			t.Errorf("missing topic: %v", err)
 		}
 		if o, _ := keystrand.OutcomeOf(p.Errs[3]); o == keystrand.OutcomePermanent {
-			t.Error("a topic that is missing is permanent, but somebody may create it")
+			t.Error("missing topic: the error is permanent, but the topic may be created later")
 		}
 		if o, _ := keystrand.OutcomeOf(p.Errs[4]); o != keystrand.OutcomePermanent {
-			t.Errorf("a message without a topic: %v", p.Errs[4])
+			t.Errorf("message without a topic: %v, want a permanent error", p.Errs[4])
 		}
 		if got := values(f.read(t, "one", "two"))["a"]; got != "1 3 2" && got != "2 1 3" && got != "1 2 3" {
 			t.Errorf("stored: %s", got)
@@ -499,7 +500,7 @@ func TestMessagesNameTheirTopics(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := w.Write(t.Context(), ms[3:4]); err != nil {
-			t.Errorf("the topic exists now: %v", err) // a Transport's cached view would say no for seconds
+			t.Errorf("after the topic was created: %v", err) // the cache of a Transport would be outdated for seconds
 		}
 	})
 }
@@ -514,7 +515,7 @@ func TestNullKeysSpreadOverAvailablePartitionsAndKeyedOnesOverAll(t *testing.T) 
 			t.Fatal(err)
 		}
 		defer func() { _, _ = w.Close(), s.Close() }()
-		// Partition 2 has no leader in the sink's eyes.
+		// Partition 2 has no leader in the metadata of the sink.
 		if _, _, err := s.cluster.ask(t.Context(), []string{"out"}); err != nil {
 			t.Fatal(err)
 		}
@@ -527,14 +528,14 @@ func TestNullKeysSpreadOverAvailablePartitionsAndKeyedOnesOverAll(t *testing.T) 
 		}
 		start := time.Now()
 		if err := w.Write(t.Context(), ms); err != nil || time.Since(start) != 0 {
-			t.Fatalf("after %v: %v; want no pause: all but partition 2 can be written", time.Since(start), err)
+			t.Fatalf("after %v: %v; want no pause, because the other partitions have a leader", time.Since(start), err)
 		}
 		counts := make([]int, 4)
 		for _, m := range f.read(t, "out") {
 			counts[m.Partition]++
 		}
 		if !slices.Equal(counts, []int{100, 100, 0, 100}) {
-			t.Errorf("null keys went to %v, want them even and none to partition 2", counts)
+			t.Errorf("messages without a key per partition: %v, want them even and none in partition 2", counts)
 		}
 		var key []byte
 		for i := range 100 {
@@ -543,15 +544,15 @@ func TestNullKeysSpreadOverAvailablePartitionsAndKeyedOnesOverAll(t *testing.T) 
 			}
 		}
 		if err := w.Write(t.Context(), []keystrand.Message{{Key: key, Value: []byte("v")}}); err != nil {
-			t.Fatal(err) // asked for the leader again
+			t.Fatal(err) // this Write requests the leader again
 		}
 		if n := f.PartitionInfo("out", 2).HighWatermark; n != 1 {
-			t.Errorf("partition 2 has %d messages, want the keyed one", n)
+			t.Errorf("partition 2 has %d messages, want only the keyed one", n)
 		}
 	})
 }
 
-func TestNullKeysLeaveAPartitionThatLosesItsLeader(t *testing.T) {
+func TestMessagesWithoutAKeyLeaveAPartitionThatLosesItsLeader(t *testing.T) {
 	w := &writer{sink: &Sink{topic: "out", cluster: &cluster{topics: map[string]*topic{}}}, shards: make(map[shardID]*shard)}
 	w.ms = []keystrand.Message{{}, {Key: []byte("k")}, {}, {}}
 	tp := &topic{name: "out", leaders: []int32{1, -1, 2}, available: []int32{0, 2}}
@@ -563,15 +564,15 @@ func TestNullKeysLeaveAPartitionThatLosesItsLeader(t *testing.T) {
 	s.head = 1 // message 0 is durable
 	w.divertKeyless(s)
 	if !slices.Equal(s.rest(), []int{1}) {
-		t.Errorf("partition 1 keeps %v, want the keyed message 1", s.rest())
+		t.Errorf("partition 1 keeps %v, want only the keyed message 1", s.rest())
 	}
 	if n := len(w.shardFor(tp, 0).queue) + len(w.shardFor(tp, 2).queue); n != 2 || len(w.active) != 3 {
 		t.Errorf("%d messages were diverted over %d partitions, want 2", n, len(w.active)-1)
 	}
 }
 
-// Not in a bubble: a zstd decoder has goroutines and channels that a finalizer closes, from outside.
-func TestCompressedBatchesAreRead(t *testing.T) {
+// Not in a bubble: a finalizer, which runs outside of it, ends the goroutines of a zstd decoder.
+func TestCompressedBatchesCanBeRead(t *testing.T) {
 	for _, c := range []kafka.Compression{kafka.Gzip, kafka.Snappy, kafka.Lz4, kafka.Zstd} {
 		t.Run(c.String(), func(t *testing.T) {
 			f := newFake(t, kfake.SeedTopics(1, "out"))
@@ -602,7 +603,7 @@ func (n native) AppendValue(dst []byte) ([]byte, error) {
 	return append(dst, n...), nil
 }
 
-func TestNativeValuesAreTurnedIntoBytes(t *testing.T) {
+func TestNativeValueIsWrittenAsBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, kfake.SeedTopics(1, "out"))
 		w := f.writer(t, "out", Config{})
@@ -612,7 +613,7 @@ func TestNativeValuesAreTurnedIntoBytes(t *testing.T) {
 			t.Fatalf("%v", p)
 		}
 		if o, _ := keystrand.OutcomeOf(p.Errs[1]); o != keystrand.OutcomePermanent {
-			t.Errorf("a value without a form: %v", p.Errs[1])
+			t.Errorf("value that cannot be encoded: %v, want a permanent error", p.Errs[1])
 		}
 		if got := values(f.read(t, "out"))["a"]; got != "row" {
 			t.Errorf("stored %q", got)
@@ -620,12 +621,12 @@ func TestNativeValuesAreTurnedIntoBytes(t *testing.T) {
 	})
 }
 
-func TestWrongPasswordIsToldAtOnce(t *testing.T) {
+func TestWrongPasswordFailsWithoutRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, kfake.SeedTopics(1, "out"))
 		w := f.writer(t, "out", Config{
 			SASL: plain.Mechanism{Username: "alice", Password: "secret"},
-			// kfake hangs up where Apache Kafka answers with this error (TestLiveWrongPassword).
+			// For a wrong password kfake disconnects, but Apache Kafka returns this error (TestLiveWrongPassword).
 			Dial: func(context.Context, string, string) (net.Conn, error) { return nil, kafka.SASLAuthenticationFailed },
 		})
 		start := time.Now()
@@ -640,14 +641,14 @@ func checkWrongPassword(t *testing.T, err error, took time.Duration) {
 		t.Errorf("error: %v", err)
 	}
 	if o, _ := keystrand.OutcomeOf(err); o == keystrand.OutcomePermanent {
-		t.Error("a wrong password is permanent: a Skip policy would drop every message")
+		t.Error("wrong password: the error is permanent, so a Skip policy would drop every message")
 	}
 	if took > 5*time.Second {
-		t.Errorf("told after %v", took)
+		t.Errorf("Write returned after %v, want no retry", took)
 	}
 }
 
-func TestBrokerThatHangsUpAtLoginIsToldWithTheMechanism(t *testing.T) {
+func TestErrorNamesTheMechanismIfTheBrokerDisconnectsAtLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, kfake.SeedTopics(1, "out"), kfake.EnableSASL(), kfake.Superuser("PLAIN", "alice", "right"))
 		good := f.writer(t, "out", Config{SASL: plain.Mechanism{Username: "alice", Password: "right"}})
@@ -665,7 +666,7 @@ func TestBrokerThatHangsUpAtLoginIsToldWithTheMechanism(t *testing.T) {
 	})
 }
 
-func TestNoPermissionIsPermanent(t *testing.T) {
+func TestMissingPermissionIsPermanent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, kfake.SeedTopics(1, "out"))
 		f.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.TopicAuthorizationFailed})
@@ -677,20 +678,20 @@ func TestNoPermissionIsPermanent(t *testing.T) {
 	})
 }
 
-func TestNewListsEverythingWrong(t *testing.T) {
+func TestNewReturnsAllConfigurationErrors(t *testing.T) {
 	_, err := New([]string{"host"}, "", Config{Compression: 9, MaxBatchBytes: -1, RequestTimeout: -1, HealTimeout: -1, MetadataMaxAge: -1})
 	if err == nil {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{"no topic", "Config.ByStream", "host", "Compression", "MaxBatchBytes", "RequestTimeout", "HealTimeout", "MetadataMaxAge"} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("%q is missing in %v", want, err)
+			t.Errorf("error %v does not contain %q", err, want)
 		}
 	}
 	if _, err := New(nil, "out", Config{}); err == nil {
-		t.Error("a sink without brokers")
+		t.Error("New without brokers returned no error")
 	}
-	if _, err := New([]string{"host:9092"}, "out", Config{ByStream: true}); err == nil || !strings.Contains(err.Error(), "want one of them") {
+	if _, err := New([]string{"host:9092"}, "out", Config{ByStream: true}); err == nil || !strings.Contains(err.Error(), "use one of them") {
 		t.Errorf("with a topic and ByStream: %v", err)
 	}
 }

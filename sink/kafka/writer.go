@@ -14,33 +14,33 @@ import (
 	"github.com/keystrand/keystrand/sink"
 )
 
-// writer writes in rounds: in each, every partition with something left sends its next batch, all those of one leader in
-// one request, the leaders at the same time. A partition whose batch failed sends that one again before anything later.
+// writer writes in rounds. In each round, every partition with pending messages sends one batch. The batches for one leader
+// share a request, and the requests run concurrently. A failed batch is sent again before any later one of its partition.
 type writer struct {
 	sink   *Sink
 	closed bool
-	turn   int // the next partition for a message without a key
+	turn   int // chooses the partition of the next message without a key
 
-	// Of the Write that runs.
+	// State of the current Write.
 	ms       []keystrand.Message
-	values   map[int][]byte // bytes forms of native messages
+	values   map[int][]byte // encoded values of messages with a Native
 	res      sink.Result
-	unrouted map[string]*backlog // topics of which nothing is known yet
-	since    time.Time           // what is known of topics must be as new as this
-	shards   map[shardID]*shard  // all partitions ever written to; used again
-	active   []*shard            // those with messages of this Write
+	unrouted map[string]*backlog // messages of topics without metadata
+	since    time.Time           // older metadata is not used
+	shards   map[shardID]*shard  // all partitions ever written to; reused
+	active   []*shard            // partitions with messages of this Write
 	requests []*request
-	wait     *backoff.ExponentialBackOff // nil until something had to be healed
-	healBy   time.Time                   // set with wait
+	wait     *backoff.ExponentialBackOff // nil until the first transient error
+	healBy   time.Time                   // when HealTimeout is over; set with wait
 }
 
-// backlog is what waits to hear of a topic.
+// backlog holds messages that wait for the metadata of a topic.
 type backlog struct {
 	batch []int
-	err   error // why nothing is known
+	err   error // why there is no metadata
 }
 
-// Write makes the messages durable, see [sink.Writer].
+// Write implements [sink.Writer].
 func (w *writer) Write(ctx context.Context, ms []keystrand.Message) error {
 	if w.closed {
 		return errors.New("kafka: Write on a closed writer")
@@ -64,17 +64,17 @@ func (w *writer) Write(ctx context.Context, ms []keystrand.Message) error {
 	return w.res.Err()
 }
 
-// Close gives up the writer.
+// Close closes the writer.
 func (w *writer) Close() error {
 	if w.closed {
-		return errors.New("kafka: writer closed twice")
+		return errors.New("kafka: close the writer: it is already closed")
 	}
 	w.closed = true
 	w.sink.open.Add(-1)
 	return nil
 }
 
-// begin takes the messages in: those that can never be written are refused, the others wait for their topic.
+// begin starts a Write. It fails the messages that can never be written, and adds the others to the backlog of their topic.
 func (w *writer) begin(ms []keystrand.Message) {
 	w.ms, w.res = ms, sink.NewResult(ms)
 	w.since = time.Now().Add(-w.sink.cfg.MetadataMaxAge)
@@ -99,16 +99,16 @@ func (w *writer) begin(ms []keystrand.Message) {
 	}
 }
 
-// admit tells why message i can never be written.
+// admit returns an error if message i can never be written.
 func (w *writer) admit(i int) error {
 	m := &w.ms[i]
 	if w.topicOf(m) == "" {
-		return errors.New("kafka: message names no topic: its Stream is empty, and the sink has Config.ByStream")
+		return errors.New("kafka: message has no topic: Config.ByStream is set, and its Stream is empty")
 	}
 	if m.Value == nil && m.Native != nil {
 		v, err := m.Native.AppendValue(nil)
 		if err != nil {
-			return fmt.Errorf("kafka: bytes of the native value for topic %s: %w", w.topicOf(m), err)
+			return fmt.Errorf("kafka: message for topic %s: encode the native value: %w", w.topicOf(m), err)
 		}
 		if w.values == nil {
 			w.values = make(map[int][]byte)
@@ -116,7 +116,7 @@ func (w *writer) admit(i int) error {
 		w.values[i] = v
 	}
 	if n, _ := recordSize(m, w.values[i]); batchOverhead+n > w.sink.cfg.MaxBatchBytes {
-		return fmt.Errorf("kafka: message for topic %s: %w: %d bytes are more than MaxBatchBytes, %d",
+		return fmt.Errorf("kafka: message for topic %s: %w: %d bytes exceed Config.MaxBatchBytes (%d)",
 			w.topicOf(m), kafka.MessageSizeTooLarge, batchOverhead+n, w.sink.cfg.MaxBatchBytes)
 	}
 	return nil
@@ -129,7 +129,7 @@ func (w *writer) topicOf(m *keystrand.Message) string {
 	return m.Stream
 }
 
-// forget lets the messages go.
+// forget drops the references to the messages.
 func (w *writer) forget() {
 	for _, s := range w.active {
 		s.reset()
@@ -151,15 +151,16 @@ func (w *writer) pending() bool {
 	return false
 }
 
-// describe says what could not be written. A negative partition stands for the whole topic.
+// describe adds the topic and partition to err, and hints for authentication errors. A negative partition means the whole
+// topic.
 func (w *writer) describe(topic string, partition int32, err error) error {
 	switch cfg := &w.sink.cfg; {
 	case cfg.SASL != nil && loginFailed(err):
-		err = fmt.Errorf("log in with %s: %w", cfg.SASL.Name(), err)
+		err = fmt.Errorf("authenticate with %s: %w", cfg.SASL.Name(), err)
 	case cfg.SASL != nil && errors.Is(err, io.ErrUnexpectedEOF):
-		err = fmt.Errorf("%w (the broker hung up: does it take %s, and this user?)", err, cfg.SASL.Name())
+		err = fmt.Errorf("%w (the broker disconnected: check that it supports %s and that the credentials are valid)", err, cfg.SASL.Name())
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		err = fmt.Errorf("%w (the broker hung up: does it want TLS or SASL?)", err)
+		err = fmt.Errorf("%w (the broker disconnected: check whether it requires TLS or SASL)", err)
 	}
 	if partition < 0 {
 		return fmt.Errorf("kafka: write to topic %s: %w", topic, err)
@@ -171,5 +172,5 @@ func because(err, last error) error {
 	if last == nil {
 		return err
 	}
-	return fmt.Errorf("%w; last trouble: %w", err, last)
+	return fmt.Errorf("%w; last error: %w", err, last)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/keystrand/keystrand"
 )
 
-// line is the object of one message. Strings are pointers: absent is null, "" is empty.
+// line is the JSON object of one message. Strings are pointers, to distinguish nil from empty.
 type line struct {
 	Stream      string    `json:"stream"`
 	Partition   int32     `json:"partition"`
@@ -30,25 +30,25 @@ type header struct {
 	ValueBase64 []byte  `json:"value_base64,omitempty"`
 }
 
-// appendLine appends the message's line, newline included, to b. The error is about this message alone.
+// appendLine appends the line of m, including the newline, to b. On error it appends nothing.
 func appendLine(b *bytes.Buffer, m *keystrand.Message) error {
 	l := line{Stream: m.Stream, Partition: m.Partition, Offset: m.Offset, Time: m.Time}
 	value := m.Value
 	if value == nil && m.Native != nil {
 		v, err := m.Native.AppendValue(nil)
 		if err != nil {
-			return fmt.Errorf("bytes of the native value: %w", err)
+			return fmt.Errorf("encode the native value: %w", err)
 		}
 		value = v
 	}
 	l.Key, l.KeyBase64 = textOf(m.Key)
 	l.Value, l.ValueBase64 = textOf(value)
 	if !utf8.ValidString(m.Stream) {
-		return fmt.Errorf("the stream's name is not UTF-8: %q", m.Stream)
+		return fmt.Errorf("name of the stream is not UTF-8: %q", m.Stream)
 	}
 	for _, h := range m.Headers {
 		if !utf8.ValidString(h.Key) {
-			return fmt.Errorf("a header's key is not UTF-8: %q", h.Key)
+			return fmt.Errorf("key of a header is not UTF-8: %q", h.Key)
 		}
 		lh := header{Key: h.Key}
 		lh.Value, lh.ValueBase64 = textOf(h.Value)
@@ -57,7 +57,7 @@ func appendLine(b *bytes.Buffer, m *keystrand.Message) error {
 	start := b.Len()
 	enc := json.NewEncoder(b)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(&l); err != nil { // for instance a year beyond 9999
+	if err := enc.Encode(&l); err != nil { // for example a year after 9999
 		b.Truncate(start)
 		return err
 	}
@@ -75,8 +75,8 @@ func textOf(b []byte) (*string, []byte) {
 	return nil, b
 }
 
-// Decode reads a line that the sink has written. The bytes of the message are its own. It never panics, whatever the
-// bytes; fields it does not know are an error, so that nothing is lost unseen.
+// Decode decodes a line written by the sink. The message does not share memory with b. Decode returns an error for invalid
+// input and for unknown fields.
 func Decode(b []byte) (keystrand.Message, error) {
 	var l line
 	dec := json.NewDecoder(bytes.NewReader(b))
@@ -85,7 +85,7 @@ func Decode(b []byte) (keystrand.Message, error) {
 		return keystrand.Message{}, fmt.Errorf("lines: decode: %w", err)
 	}
 	if len(bytes.TrimSpace(b[dec.InputOffset():])) > 0 {
-		return keystrand.Message{}, errors.New("lines: decode: more than one object in a line")
+		return keystrand.Message{}, errors.New("lines: decode: data after the first object of the line")
 	}
 	m := keystrand.Message{Stream: l.Stream, Partition: l.Partition, Offset: l.Offset, Time: l.Time}
 	m.Key, m.Value = bytesOf(l.Key, l.KeyBase64), bytesOf(l.Value, l.ValueBase64)

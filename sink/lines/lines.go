@@ -13,10 +13,10 @@ import (
 	"github.com/keystrand/keystrand/sink"
 )
 
-// Config has what New does not require. The zero value is the default.
+// Config configures a [Sink]. The zero value is the default.
 type Config struct {
-	// DisableSync leaves out the call of Sync of a writer that has it (an os.File has): lines are then durable for the
-	// process, not for a power failure. Default: false.
+	// DisableSync disables the call of Sync on an io.Writer that has this method, such as os.File. Lines then survive a crash of
+	// the process, but not a power failure. Default: false.
 	DisableSync bool
 }
 
@@ -24,23 +24,24 @@ type Config struct {
 type Sink struct {
 	out  io.Writer
 	cfg  Config
-	turn chan struct{} // holds a token while nobody writes; a mutex could not be given up when a ctx ends
+	turn chan struct{} // holds a token while no Write runs; waiting for a mutex could not end with a ctx
 
 	// Guarded by the token.
-	torn []byte // the rest of a line of which out has taken only the beginning
+	torn []byte // the unwritten rest of a partly written line
 
-	open   atomic.Int32 // writers
+	open   atomic.Int32 // number of open writers
 	closed atomic.Bool
 }
 
 var _ sink.Sink = (*Sink)(nil)
 
-// New returns a sink that writes to out and never closes it. If out has Flush() error, as a bufio.Writer, it is called
-// for every Write; if it has Sync() error, as an os.File, that too, unless out is a terminal or a pipe and says so.
-// Nobody else may write to out meanwhile.
+// New returns a sink that writes to out. Nothing else may write to out until the sink is closed. The sink never closes out.
+//
+// In every Write the sink calls the methods Flush() error and Sync() error of out, if out has them. A bufio.Writer has Flush,
+// an os.File has Sync. A Sync that fails because out is a terminal or a pipe is ignored.
 func New(out io.Writer, cfg Config) (*Sink, error) {
 	if out == nil {
-		return nil, errors.New("lines: no writer")
+		return nil, errors.New("lines: the io.Writer is nil")
 	}
 	s := &Sink{out: out, cfg: cfg, turn: make(chan struct{}, 1)}
 	s.turn <- struct{}{}
@@ -56,21 +57,21 @@ func (s *Sink) Open() (sink.Writer, error) {
 	return &writer{sink: s}, nil
 }
 
-// Close ends the sink. The io.Writer stays open. It fails while a writer is open. A line that an error has torn is
-// completed; if that fails again, Close says so.
+// Close closes the sink, but not the io.Writer. It fails while a writer is open. If an error has left a line incomplete, Close
+// writes the rest; it returns an error if that fails.
 func (s *Sink) Close() error {
 	if n := s.open.Load(); n > 0 {
-		return fmt.Errorf("lines: sink closed before its writers: %d are open", n)
+		return fmt.Errorf("lines: close: %d writers are open: close them first", n)
 	}
 	if s.closed.Swap(true) {
-		return errors.New("lines: sink closed twice")
+		return errors.New("lines: close: the sink is already closed")
 	}
 	if len(s.torn) == 0 {
 		return nil
 	}
 	_, err := s.write(nil)
 	if err = errors.Join(err, s.flush()); err != nil {
-		return fmt.Errorf("lines: the last line may lack its last %d bytes: %w", len(s.torn), err)
+		return fmt.Errorf("lines: close: up to %d bytes of the last line are missing: %w", len(s.torn), err)
 	}
 	return nil
 }
@@ -78,12 +79,12 @@ func (s *Sink) Close() error {
 type writer struct {
 	sink   *Sink
 	buf    bytes.Buffer
-	ends   []int // where the line of a message ends in buf; 0 if it has none
+	ends   []int // end of the line of each message in buf; 0 if it has no line
 	closed bool
 }
 
-// Write makes the messages durable, see [sink.Writer]. It waits for other writers of the sink until ctx ends; the
-// io.Writer itself cannot be interrupted.
+// Write implements [sink.Writer]. While it waits for other writers of the sink, it returns when ctx ends. A call of the
+// io.Writer cannot be interrupted.
 func (w *writer) Write(ctx context.Context, ms []keystrand.Message) error {
 	if w.closed {
 		return errors.New("lines: Write on a closed writer")
@@ -103,7 +104,7 @@ func (w *writer) Write(ctx context.Context, ms []keystrand.Message) error {
 	}
 	n, err := w.sink.write(w.buf.Bytes())
 	if ferr := w.sink.flush(); ferr != nil {
-		return fmt.Errorf("lines: nothing of %d messages is known to be durable: %w", len(ms), errors.Join(ferr, err))
+		return fmt.Errorf("lines: flush: none of %d messages is known to be durable: %w", len(ms), errors.Join(ferr, err))
 	}
 	if err == nil {
 		return res.Err()
@@ -117,20 +118,20 @@ func (w *writer) Write(ctx context.Context, ms []keystrand.Message) error {
 	return res.Err()
 }
 
-// Close gives up the writer.
+// Close closes the writer.
 func (w *writer) Close() error {
 	if w.closed {
-		return errors.New("lines: writer closed twice")
+		return errors.New("lines: close: the writer is already closed")
 	}
 	w.closed = true
 	w.sink.open.Add(-1)
 	return nil
 }
 
-// encode makes the lines before anybody has to wait for them.
+// encode encodes the messages to w.buf. It runs before Write waits for the other writers of the sink.
 func (w *writer) encode(ms []keystrand.Message) sink.Result {
 	const keep = 1 << 20
-	if w.buf.Cap() > keep { // one huge Write must not hold its memory for ever
+	if w.buf.Cap() > keep { // frees the memory of a large Write
 		w.buf = bytes.Buffer{}
 	}
 	w.buf.Reset()
@@ -151,8 +152,8 @@ func (w *writer) encode(ms []keystrand.Message) sink.Result {
 	return res
 }
 
-// write returns how many bytes of b were taken. If that is in the middle of a line, the rest of the line is kept and
-// goes first the next time: so every line is whole in the end, and its message, which is written again, stands there twice.
+// write writes b and returns the number of bytes written. If it stops inside a line, it keeps the rest of the line for the
+// next call. So every line is completed, and its message, which the caller writes again, is in the output twice.
 func (s *Sink) write(b []byte) (int, error) {
 	if len(s.torn) > 0 {
 		n, err := writeAll(s.out, s.torn)
@@ -175,7 +176,7 @@ func (s *Sink) write(b []byte) (int, error) {
 func writeAll(out io.Writer, b []byte) (int, error) {
 	n, err := out.Write(b)
 	if n < 0 || n > len(b) {
-		return 0, fmt.Errorf("the writer says it took %d of %d bytes", n, len(b))
+		return 0, fmt.Errorf("the io.Writer returned an invalid count: %d of %d bytes", n, len(b))
 	}
 	if err == nil && n < len(b) {
 		err = io.ErrShortWrite
@@ -192,7 +193,7 @@ func (s *Sink) flush() error {
 	if f, ok := s.out.(interface{ Sync() error }); ok && !s.cfg.DisableSync {
 		err := f.Sync()
 		if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
-			return nil // a terminal, a pipe: there is nothing to sync
+			return nil // a terminal or a pipe cannot be synced
 		}
 		return err
 	}

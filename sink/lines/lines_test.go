@@ -22,12 +22,12 @@ import (
 
 var errFull = errors.New("disk is full")
 
-// disk takes room bytes and is then full until it gets more; it has what a real file has.
+// disk is an in-memory file. One Write fails once room bytes are written; later Writes succeed.
 type disk struct {
 	mu    sync.Mutex
 	data  bytes.Buffer
-	room  int // -1: no bound
-	short bool
+	room  int  // -1: no limit
+	short bool // a full disk returns a short count without an error
 	syncs int
 	flush error
 }
@@ -42,7 +42,7 @@ func (d *disk) Write(b []byte) (int, error) {
 	}
 	d.data.Write(b[:n])
 	if n < len(b) {
-		d.room = -1 // somebody makes room
+		d.room = -1 // there is room again
 		if !d.short {
 			return n, errFull
 		}
@@ -63,7 +63,7 @@ func (d *disk) messages() ([]keystrand.Message, error) {
 	var ms []keystrand.Message
 	for l := range strings.Lines(d.data.String()) {
 		if !strings.HasSuffix(l, "\n") {
-			break // torn
+			break // incomplete
 		}
 		m, err := lines.Decode([]byte(l))
 		if err != nil {
@@ -77,10 +77,10 @@ func (d *disk) messages() ([]keystrand.Message, error) {
 func TestSinkKeepsTheContract(t *testing.T) {
 	for _, c := range sinktest.Cases() {
 		if c.Name == "TooLargeIsPermanentAndAlone" {
-			continue // there is no limit
+			continue // the sink has no limit
 		}
 		t.Run(c.Name, func(t *testing.T) {
-			for room := 0; room < 700; room += 3 { // the disk is full after so many bytes; every second time it only says so by the count
+			for room := 0; room < 700; room += 3 { // every second disk is short
 				if room > 0 && !strings.HasPrefix(c.Name, "Durable") && !strings.HasPrefix(c.Name, "Writing") {
 					break
 				}
@@ -101,7 +101,7 @@ func TestSinkKeepsTheContract(t *testing.T) {
 					})
 				})
 				if t.Failed() {
-					t.Fatalf("room for %d bytes", room)
+					t.Fatalf("failed on a disk with room for %d bytes", room)
 				}
 			}
 		})
@@ -121,7 +121,7 @@ func open(t *testing.T, d *disk, cfg lines.Config) (*lines.Sink, sink.Writer) {
 	return s, w
 }
 
-func TestTornLineIsCompletedFirst(t *testing.T) {
+func TestWriteCompletesAnIncompleteLineFirst(t *testing.T) {
 	d := &disk{room: 80}
 	s, w := open(t, d, lines.Config{})
 	ms := []keystrand.Message{{Stream: "s", Key: []byte("a"), Value: []byte("1")}, {Stream: "s", Key: []byte("b"), Value: []byte("2")}}
@@ -130,7 +130,7 @@ func TestTornLineIsCompletedFirst(t *testing.T) {
 		t.Fatalf("Write = %v", p)
 	}
 	if strings.HasSuffix(d.data.String(), "\n") {
-		t.Fatalf("no line is torn: %q", d.data.String())
+		t.Fatalf("the last line is complete: %q", d.data.String())
 	}
 	if err := w.Write(t.Context(), ms[1:]); err != nil {
 		t.Fatal(err)
@@ -144,7 +144,7 @@ func TestTornLineIsCompletedFirst(t *testing.T) {
 	}
 }
 
-func TestCloseTellsOfATornLine(t *testing.T) {
+func TestCloseFailsIfTheLastLineStaysIncomplete(t *testing.T) {
 	d := &disk{room: 10}
 	s, w := open(t, d, lines.Config{})
 	if err := w.Write(t.Context(), []keystrand.Message{{Stream: "s"}}); !errors.Is(err, errFull) {
@@ -155,11 +155,11 @@ func TestCloseTellsOfATornLine(t *testing.T) {
 	}
 	d.room = 3
 	if err := s.Close(); !errors.Is(err, errFull) {
-		t.Errorf("Close hides that the last line is torn: %v", err)
+		t.Errorf("Close = %v, want %v", err, errFull)
 	}
 }
 
-func TestNothingIsDurableThatCouldNotBeSynced(t *testing.T) {
+func TestNoMessageIsDurableIfSyncFails(t *testing.T) {
 	d := &disk{room: -1, flush: errors.New("I/O error")}
 	_, w := open(t, d, lines.Config{})
 	err := w.Write(t.Context(), []keystrand.Message{{Stream: "s"}})
@@ -172,7 +172,7 @@ func TestNothingIsDurableThatCouldNotBeSynced(t *testing.T) {
 	}
 }
 
-func TestBufferedFileHoldsTheLinesWhenWriteReturns(t *testing.T) {
+func TestWriteFlushesABufferedFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "out.jsonl")
 	f, err := os.Create(path)
 	if err != nil {
@@ -200,7 +200,7 @@ func TestBufferedFileHoldsTheLinesWhenWriteReturns(t *testing.T) {
 	}
 }
 
-func TestMessageThatJSONCannotHoldIsPermanentAndAlone(t *testing.T) {
+func TestMessageThatCannotBeEncodedFailsPermanentlyAndAlone(t *testing.T) {
 	d := &disk{room: -1}
 	_, w := open(t, d, lines.Config{})
 	ms := []keystrand.Message{
@@ -215,12 +215,12 @@ func TestMessageThatJSONCannotHoldIsPermanentAndAlone(t *testing.T) {
 	}
 	for _, i := range []int{0, 3} {
 		if o, _ := keystrand.OutcomeOf(p.Errs[i]); o != keystrand.OutcomePermanent {
-			t.Errorf("message %d: %v", i, p.Errs[i])
+			t.Errorf("message %d: %v, want a permanent error", i, p.Errs[i])
 		}
 	}
 }
 
-func FuzzDecodeNeverPanicsAndReadsBackWhatIsWritten(f *testing.F) {
+func FuzzDecodeNeverPanicsAndReadsBackAWrittenLine(f *testing.F) {
 	f.Add([]byte(`{"stream":"s","partition":1,"offset":2,"key":"k","value_base64":"AP8="}`), []byte("v"))
 	f.Add([]byte("{}{}"), []byte{0xff})
 	f.Fuzz(func(t *testing.T, line, value []byte) {

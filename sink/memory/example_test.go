@@ -32,10 +32,10 @@ func Example() {
 	for _, m := range s.Key("post-1") {
 		fmt.Printf("%s: %s\n", m.Key, m.Value)
 	}
-	fmt.Println("in all:", len(s.Messages()))
+	fmt.Println("total:", len(s.Messages()))
 	// Output:
 	// sink: 2 of 4 messages not written: refused
 	// post-1: first
 	// post-1: second
-	// in all: 2
+	// total: 2
 }

@@ -1,12 +1,13 @@
-// Package memory is a sink that keeps what it is given, in order, for tests: whatever a Write reported as durable can be
-// read back at once, and a hook makes writes fail, wait or lose their reply.
+// Package memory is a sink for tests that keeps messages in memory, in order. A test can read the stored messages back at any
+// time. A [Fault] makes writes fail, block or lose their reply.
 //
-// It does not promise anything beyond the end of the process, and it never forgets, so it is no place for production.
+// The sink is not for production: it keeps every message until the process ends, and none beyond that.
 package memory
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -14,21 +15,21 @@ import (
 	"github.com/keystrand/keystrand/sink"
 )
 
-// ErrReplyLost is what a [Fault] returns, or wraps, to store the message and report it as not durable all the same, as
-// after a connection that broke before the reply. The message is then written again and stored twice.
+// ErrReplyLost makes a [Fault] that returns or wraps it simulate a connection that breaks before the reply: the message is
+// stored but reported as not durable. The pipeline then writes the message again, and it is stored twice.
 var ErrReplyLost = errors.New("memory: reply lost")
 
-// Fault is called before a message is stored, from the goroutine of Write and without a lock. It may block, to play a
-// slow store, and should then end with ctx. Its error is reported for the message, which is not stored; the messages
-// of the same key behind it are not stored either. It must not change the message.
+// Fault is called before each message is stored, from the goroutine of Write and without a lock. It may block, to simulate a
+// slow store, and should then return when ctx ends. If it returns an error, Write reports the error, and stores neither the
+// message nor the later messages of its key. Fault must not change the message.
 type Fault func(ctx context.Context, m *keystrand.Message) error
 
-// Sink keeps messages. It is safe for concurrent use.
+// Sink keeps messages in memory. It is safe for concurrent use.
 type Sink struct {
 	mu     sync.Mutex
 	fault  Fault
 	stored []keystrand.Message
-	open   int // writers
+	open   int // number of open writers
 	closed bool
 }
 
@@ -37,7 +38,7 @@ var _ sink.Sink = (*Sink)(nil)
 // New returns an empty sink.
 func New() *Sink { return &Sink{} }
 
-// SetFault makes f judge the messages written from now on; nil ends that.
+// SetFault sets the Fault for the following Writes. A nil f removes it.
 func (s *Sink) SetFault(f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -55,23 +56,22 @@ func (s *Sink) Open() (sink.Writer, error) {
 	return &writer{sink: s}, nil
 }
 
-// Messages returns all that is stored, in the order in which it became durable; hence in order for each key, and for
-// each stream and partition.
+// Messages returns all stored messages, in the order in which they were stored.
 func (s *Sink) Messages() []keystrand.Message {
 	return s.filter(func(*keystrand.Message) bool { return true })
 }
 
-// Partition returns what is stored for one partition of a stream, in order.
+// Partition returns the stored messages of one partition of a stream, in order.
 func (s *Sink) Partition(stream string, partition int32) []keystrand.Message {
 	return s.filter(func(m *keystrand.Message) bool { return m.Stream == stream && m.Partition == partition })
 }
 
-// Key returns what is stored for one key, in order, whatever its stream. Messages without a key are in no answer.
+// Key returns the stored messages of all streams with this key, in order. It never returns messages without a key.
 func (s *Sink) Key(key string) []keystrand.Message {
 	return s.filter(func(m *keystrand.Message) bool { return m.Key != nil && string(m.Key) == key })
 }
 
-// Close ends the sink; what is stored can still be read. It fails while a writer is open.
+// Close closes the sink. The stored messages can still be read. Close fails while a writer is open.
 func (s *Sink) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,7 +79,7 @@ func (s *Sink) Close() error {
 		return errClosed
 	}
 	if s.open > 0 {
-		return errors.New("memory: sink closed before its writers")
+		return fmt.Errorf("memory: close: %d writers are open: close them first", s.open)
 	}
 	s.closed = true
 	return nil
@@ -103,7 +103,7 @@ func (s *Sink) currentFault() Fault {
 	return s.fault
 }
 
-// store keeps a copy: the caller uses its messages again.
+// store keeps a copy of m, because the caller reuses the messages.
 func (s *Sink) store(m *keystrand.Message) {
 	c := *m
 	c.Headers = slices.Clone(m.Headers)
@@ -118,4 +118,4 @@ func (s *Sink) closeWriter() {
 	s.open--
 }
 
-var errClosed = errors.New("memory: sink is closed")
+var errClosed = errors.New("memory: the sink is already closed")

@@ -7,14 +7,14 @@ import (
 	"github.com/keystrand/keystrand/sink/memory"
 )
 
-func TestSinkAnswersByPartitionAndKey(t *testing.T) {
+func TestSinkReturnsMessagesByPartitionAndKey(t *testing.T) {
 	s := memory.New()
 	w, err := s.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err == nil {
-		t.Error("the sink closed before its writer")
+		t.Error("Close of a sink with an open writer returned no error")
 	}
 	ms := []keystrand.Message{
 		{Stream: "s", Partition: 1, Key: []byte("a"), Value: []byte("1"), Headers: []keystrand.Header{{Key: "h"}}},
@@ -38,12 +38,12 @@ func TestSinkAnswersByPartitionAndKey(t *testing.T) {
 		t.Error(err)
 	}
 	if err := w.Close(); err == nil {
-		t.Error("the writer closed twice")
+		t.Error("the second Close of the writer returned no error")
 	}
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
 	if len(s.Messages()) != 3 {
-		t.Error("a closed sink has forgotten its messages")
+		t.Errorf("a closed sink has %d messages, want 3", len(s.Messages()))
 	}
 }

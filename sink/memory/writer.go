@@ -11,13 +11,13 @@ import (
 
 type writer struct {
 	sink   *Sink
-	busy   atomic.Bool // a Write is running: finds the user's race, not ours
+	busy   atomic.Bool // a Write is running; detects concurrent Writes of the caller
 	closed bool
 }
 
 func (w *writer) Write(ctx context.Context, ms []keystrand.Message) error {
 	if !w.busy.CompareAndSwap(false, true) {
-		return errors.New("memory: two Writes at once on one writer")
+		return errors.New("memory: concurrent Write on one writer: use one writer per goroutine")
 	}
 	defer w.busy.Store(false)
 	if w.closed {
@@ -49,7 +49,7 @@ func (w *writer) Write(ctx context.Context, ms []keystrand.Message) error {
 
 func (w *writer) Close() error {
 	if w.closed {
-		return errors.New("memory: writer closed twice")
+		return errors.New("memory: close: the writer is already closed")
 	}
 	w.closed = true
 	w.sink.closeWriter()

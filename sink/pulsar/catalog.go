@@ -7,23 +7,23 @@ import (
 	"time"
 )
 
-// catalog knows the partitions of topics. Safe for concurrent use; shared by the writers of a sink.
+// catalog caches the partitions of topics. The writers of a sink share it. It is safe for concurrent use.
 type catalog struct {
 	sink *Sink
 
 	mu     sync.Mutex
-	topics map[string]*topic  // the last that was heard of each; guarded by mu
-	asking map[string]*lookup // under way; guarded by mu
+	topics map[string]*topic  // latest metadata of each topic; guarded by mu
+	asking map[string]*lookup // running look-ups; guarded by mu
 }
 
-// topic is one view of a topic. It does not change.
+// topic is the metadata of a topic at one moment. It is immutable.
 type topic struct {
 	name       string
-	partitions []string // the topics of its partitions, or only itself
-	heard      time.Time
+	partitions []string  // names of its partitions, or its own name
+	heard      time.Time // when it was requested
 }
 
-// lookup is one question about a topic. Its answer may be read once done is closed.
+// lookup is one look-up of a topic. Its result may be read after done is closed.
 type lookup struct {
 	done  chan struct{}
 	topic *topic
@@ -34,8 +34,8 @@ func newCatalog(s *Sink) *catalog {
 	return &catalog{sink: s, topics: make(map[string]*topic), asking: make(map[string]*lookup)}
 }
 
-// get returns what is known of a topic, asking for it if that is nothing or too old. It returns when ctx ends; the
-// question then goes on for those who ask later.
+// get returns the metadata of a topic. It looks the topic up if the metadata is missing or too old. If ctx ends first, the
+// look-up continues for later calls.
 func (c *catalog) get(ctx context.Context, name string) (*topic, error) {
 	t, l := c.knownOrAsked(name)
 	if l == nil {
@@ -47,10 +47,10 @@ func (c *catalog) get(ctx context.Context, name string) (*topic, error) {
 		if t != nil {
 			return t, nil
 		}
-		return nil, fmt.Errorf("look up its partitions: %w", context.Cause(ctx))
+		return nil, fmt.Errorf("look up the partitions: %w", context.Cause(ctx))
 	}
 	if l.err != nil && t != nil && cureFor(l.err) == heal {
-		return t, nil // an old view is better than none: partitions are seldom added
+		return t, nil // old metadata is better than none: partitions are rarely added
 	}
 	return l.topic, l.err
 }
@@ -75,13 +75,13 @@ func (c *catalog) ask(name string, l *lookup) {
 	heard := time.Now()
 	partitions, err := c.sink.client.Partitions(name)
 	if err == nil && len(partitions) == 0 {
-		err = fmt.Errorf("impossible answer: it has no partition and is none")
+		err = fmt.Errorf("unexpected answer: no partitions")
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.asking, name)
 	if err != nil {
-		l.err = fmt.Errorf("look up its partitions: %w", err)
+		l.err = fmt.Errorf("look up the partitions: %w", err)
 	} else {
 		l.topic = &topic{name: name, partitions: partitions, heard: heard}
 		c.topics[name] = l.topic
@@ -89,7 +89,7 @@ func (c *catalog) ask(name string, l *lookup) {
 	close(l.done)
 }
 
-// doubt forgets a topic, so that it is asked for again.
+// doubt removes the metadata of a topic, so that it is looked up again.
 func (c *catalog) doubt(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

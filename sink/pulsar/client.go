@@ -9,25 +9,25 @@ import (
 	"github.com/apache/pulsar-client-go/pulsar"
 )
 
-// client is what the sink needs of the library's client. Each call may block for several RequestTimeouts and takes no
-// context, so it is made from a goroutine of its own.
+// client is the part of the library's client that the sink uses. Each call may block for several RequestTimeouts and takes no
+// ctx, so the sink runs it in its own goroutine.
 type client interface {
-	// Partitions returns the names of a topic's partitions, or its own if it has none.
+	// Partitions returns the names of a topic's partitions, or the topic itself if it has none.
 	Partitions(topic string) ([]string, error)
 	// Produce opens a producer to the topic of one partition.
 	Produce(topic string) (producer, error)
-	// Close ends all connections. It is called when nothing else runs any more.
+	// Close closes all connections. No other call may run.
 	Close()
 }
 
-// producer is what an outlet needs of the library's producer.
+// producer is the part of the library's producer that an outlet uses.
 type producer interface {
-	// SendAsync takes a message. The callback comes once, before the return or later, or never; it must not block. On a
-	// producer that closes it may panic (v0.19.0 sends on a closed channel).
+	// SendAsync queues a message. It calls done at most once, before or after it returns. done must not block. While the
+	// producer closes, SendAsync may panic (v0.19.0 sends on a closed channel).
 	SendAsync(ctx context.Context, m *pulsar.ProducerMessage, done func(pulsar.MessageID, *pulsar.ProducerMessage, error))
-	// FlushWithCtx sends what was taken, and waits until it has been answered. It too may panic.
+	// FlushWithCtx sends the queued messages and waits for the answers. It may panic like SendAsync.
 	FlushWithCtx(ctx context.Context) error
-	// Close takes back what is unanswered: after its return nothing of it is sent any more.
+	// Close drops the unanswered messages. After it returns, they are not sent any more.
 	Close()
 }
 
@@ -38,10 +38,10 @@ type library struct {
 	cfg *Config
 }
 
-// maxWave is the most messages of a wave. The library's queue has room for them, so that it never blocks.
+// maxWave is the maximum number of messages in a wave. The library's queue has room for them, so that it never blocks.
 const maxWave = 1000
 
-// connect makes the client. That connects to nothing, but asks for the first token, which can hang.
+// connect returns a new client. The client does not connect yet, but requests its first token, which may block.
 func connect(url string, cfg *Config, troubles *troubles) (client, error) {
 	type result struct {
 		c   client
@@ -63,7 +63,7 @@ func connect(url string, cfg *Config, troubles *troubles) (client, error) {
 				r.c.Close()
 			}
 		}()
-		return nil, fmt.Errorf("client library: no answer within %v: does Config.Authentication answer?", cfg.RequestTimeout)
+		return nil, fmt.Errorf("create the client: no token from Config.Authentication within %v", cfg.RequestTimeout)
 	}
 }
 
@@ -72,18 +72,18 @@ func newLibrary(url string, cfg *Config, troubles *troubles) (client, error) {
 		URL:               url,
 		ConnectionTimeout: cfg.RequestTimeout,
 		OperationTimeout:  cfg.RequestTimeout,
-		KeepAliveInterval: max(cfg.RequestTimeout, time.Second), // a silent broker is missed after two
+		KeepAliveInterval: max(cfg.RequestTimeout, time.Second), // the library disconnects a silent broker after two intervals
 		Authentication:    cfg.Authentication,
 		TLSConfig:         cfg.TLS,
 		Logger:            libraryLog{out: cfg.Logger, troubles: troubles},
-		MemoryLimitBytes:  -1, // the waves are the bound
+		MemoryLimitBytes:  -1, // no limit: the waves bound the memory
 	}
 	if cfg.Client != nil {
 		cfg.Client(&options)
 	}
 	c, err := pulsar.NewClient(options)
 	if err != nil {
-		return nil, fmt.Errorf("client library: %w", err)
+		return nil, fmt.Errorf("create the client: %w", err)
 	}
 	return &library{c, cfg}, nil
 }
@@ -91,8 +91,8 @@ func newLibrary(url string, cfg *Config, troubles *troubles) (client, error) {
 // Partitions implements client.
 func (l *library) Partitions(topic string) ([]string, error) { return l.TopicPartitions(topic) }
 
-// Produce implements client. The options make the library send exactly when it is flushed, and all at once: a batch cut
-// by its own clock or limits would let the first half of a key's messages fail and the second be stored.
+// Produce implements client. With these options the library sends only when it is flushed. If the library cut batches by time
+// or size, the first messages of a key could fail while later ones are stored.
 func (l *library) Produce(topic string) (producer, error) {
 	builder := pulsar.KeyBasedBatchBuilder
 	if l.cfg.MixKeys {
@@ -107,7 +107,7 @@ func (l *library) Produce(topic string) (producer, error) {
 		BatchingMaxMessages:     maxWave,
 		BatchingMaxSize:         math.MaxInt32,
 		BatchingMaxPublishDelay: 1000 * time.Hour,
-		// It is one partition's topic and never grows.
+		// The topic is a single partition, so there is nothing to discover.
 		PartitionsAutoDiscoveryInterval: 1000 * time.Hour,
 	})
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/apache/pulsar-client-go/pulsar"
 )
 
-// optionsClient notes what the library is asked for, and makes nothing.
+// optionsClient records the options of a producer and creates none.
 type optionsClient struct {
 	pulsar.Client
 	got pulsar.ProducerOptions
@@ -18,12 +18,12 @@ type optionsClient struct {
 
 func (c *optionsClient) CreateProducer(o pulsar.ProducerOptions) (pulsar.Producer, error) {
 	c.got = o
-	return nil, nil //nolint:nilnil // the options are what is looked at
+	return nil, nil //nolint:nilnil // the test needs only the options
 }
 
-// The fakes stand in front of these options: a library that sends by its own clock, gives up by it, or mixes keys in a batch, would
-// pass every other test.
-func TestProducerSendsOnlyWhatIsFlushedAndGivesUpNothing(t *testing.T) {
+// Other tests use a fake, which ignores these options. They would pass even if the library sent or gave up messages by time, or
+// mixed keys in a batch.
+func TestProducerOptionsDisableSendingByTimeAndGivingUp(t *testing.T) {
 	for mix, want := range map[bool]pulsar.BatcherBuilderType{false: pulsar.KeyBasedBatchBuilder, true: pulsar.DefaultBatchBuilder} {
 		c := &optionsClient{}
 		cfg := Config{MixKeys: mix, Compression: pulsar.LZ4}.withDefaults()
@@ -36,16 +36,16 @@ func TestProducerSendsOnlyWhatIsFlushedAndGivesUpNothing(t *testing.T) {
 			t.Errorf("MixKeys %t: batches are built by %v, want %v", mix, o.BatcherBuilderType, want)
 		}
 		if o.SendTimeout != -1 {
-			t.Errorf("SendTimeout is %v, want -1: a message it gives up may be stored later, behind later ones of its key", o.SendTimeout)
+			t.Errorf("SendTimeout is %v, want -1: a message that timed out may still be stored behind later ones of its key", o.SendTimeout)
 		}
 		if o.Name != "" {
-			t.Errorf("the producer has the name %s: a broker that deduplicates takes its messages for those of the one before it", o.Name)
+			t.Errorf("the producer has the name %s: with deduplication the broker drops its messages as duplicates of an earlier producer", o.Name)
 		}
 		if o.DisableBatching {
-			t.Error("batching is off: a flush sends nothing together")
+			t.Error("batching is disabled")
 		}
 		if o.DisableBlockIfQueueFull {
-			t.Error("a full queue is an error")
+			t.Error("a full queue is an error, want that SendAsync blocks")
 		}
 		if o.MaxPendingMessages < maxWave || o.BatchingMaxMessages < maxWave {
 			t.Errorf("the queue has room for %d messages and a batch for %d, a wave has up to %d", o.MaxPendingMessages, o.BatchingMaxMessages, maxWave)
@@ -60,9 +60,9 @@ func TestProducerSendsOnlyWhatIsFlushedAndGivesUpNothing(t *testing.T) {
 	}
 }
 
-// The waves are the bound of what is unconfirmed. The library's own would be shared by all writers, and one that waits for a silent
-// partition would keep the others from sending.
-func TestLibraryHasNoMemoryLimitOfItsOwn(t *testing.T) {
+// The waves bound the unconfirmed messages. All writers would share a memory limit of the library, and a writer that waits for a
+// silent partition would block the others.
+func TestClientHasNoMemoryLimit(t *testing.T) {
 	var got pulsar.ClientOptions
 	s, err := New("pulsar://127.0.0.1:1", "out", Config{Client: func(o *pulsar.ClientOptions) { got = *o }})
 	if err != nil {
@@ -76,8 +76,8 @@ func TestLibraryHasNoMemoryLimitOfItsOwn(t *testing.T) {
 	}
 }
 
-// New has no ctx, and the token comes from a function of the user's.
-func TestNewIsBoundedWhileNoTokenComes(t *testing.T) {
+// New has no ctx, and calls a user's function to get the token.
+func TestNewTimesOutIfTheTokenFunctionBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hang := make(chan struct{})
 		begin := time.Now()
@@ -86,24 +86,24 @@ func TestNewIsBoundedWhileNoTokenComes(t *testing.T) {
 			RequestTimeout: 3 * time.Second,
 		})
 		if d := time.Since(begin); d != 3*time.Second || err == nil || !strings.Contains(err.Error(), "Authentication") {
-			t.Errorf("after %v New = %v, want it after 3s to say who does not answer", d, err)
+			t.Errorf("after %v New = %v, want an error about Config.Authentication after 3s", d, err)
 		}
-		close(hang) // the bubble ends only when the client that comes after all is closed
+		close(hang) // the bubble ends only after the late client is closed
 	})
 }
 
-func TestNewTakesATopicOrByStreamAndNotBoth(t *testing.T) {
+func TestNewRequiresEitherATopicOrByStream(t *testing.T) {
 	for _, c := range []struct {
 		topic    string
 		byStream bool
 		want     string
 	}{
-		{"", false, "no topic: name one, or set Config.ByStream"},
-		{"orders", true, "want one of them"},
+		{"", false, "no topic: pass one, or set Config.ByStream"},
+		{"orders", true, "use one of them"},
 	} {
 		_, err := New("pulsar://host:6650", c.topic, Config{ByStream: c.byStream})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("topic %q, ByStream %t: %v, want %q in it", c.topic, c.byStream, err, c.want)
+			t.Errorf("topic %q, ByStream %t: error %v does not contain %q", c.topic, c.byStream, err, c.want)
 		}
 	}
 }

@@ -12,49 +12,49 @@ import (
 	"github.com/keystrand/keystrand/internal/pulsarname"
 )
 
-// Config has what New does not require. The zero value is the default.
+// Config configures a [Sink]. The zero value is the default.
 type Config struct {
-	// ByStream writes each message to the topic that its Stream names; New then takes no topic. A Transformer that emits the
-	// message it was given, with its Stream as it is, writes it back to the topic that it came from. Default: false.
+	// ByStream writes each message to the topic named by its Stream. The topic passed to New must then be empty. If a
+	// Transformer emits its input with the same Stream, the message is written back to the topic it was read from.
+	// Default: false.
 	ByStream bool
 	// Partitioner chooses the partition of a message that has a key. Default: JavaStringHash, as the Java client.
 	Partitioner Partitioner
-	// Compression of the batches: pulsar.LZ4, ZLib, ZSTD or SNAPPY of the client library. Default: none.
+	// Compression is the compression of batches: pulsar.LZ4, ZLib, ZSTD or SNAPPY of the client library. Default: none.
 	Compression pulsar.CompressionType
-	// MixKeys lets a batch hold messages of several keys: fewer and larger entries, for topics that no Key_Shared
-	// subscription reads. Those that do need all messages of an entry to be of one key. Default: off, one key a batch.
+	// MixKeys allows messages of several keys in one batch, which makes fewer and larger entries. Do not set it if a Key_Shared
+	// subscription reads the topic: such a subscription needs entries with one key. Default: false.
 	MixKeys bool
-	// MaxBatchBytes bounds what a writer has unconfirmed in a partition, and so a batch, before compression. A larger
-	// message goes alone. Keep it below the broker's maxMessageSize. Default: 1 MiB.
+	// MaxBatchBytes bounds the unconfirmed bytes of a writer in a partition, and so the size of a batch, before compression. A
+	// larger message is sent alone. It must be below the broker's maxMessageSize. Default: 1 MiB.
 	MaxBatchBytes int
-	// MaxMessageBytes is the broker's maxMessageSize: a message that does not fit, with its key and headers (they are sent
-	// twice) and some bytes around them, is refused as permanent. A broker with a lower limit is obeyed. Default: 5 MiB.
+	// MaxMessageBytes is the broker's maxMessageSize. A larger message is a permanent failure. Its size includes key and
+	// headers, which are sent twice, and some overhead. A lower limit of the broker still applies. Default: 5 MiB.
 	MaxMessageBytes int
-	// LastHeaderWins keeps the last of several headers with the same name. Default: off, a message with two values for one
-	// name is refused as permanent, since its properties are a map. For dead letters switch it on: a permanent refusal
-	// of a dead letter leaves nothing but to try it for ever.
+	// LastHeaderWins keeps the last of several headers with the same name. If it is false, a message with two values for one
+	// name is a permanent failure, because properties are a map. Set it for dead letters: a dead letter that fails is retried
+	// for ever, even after a permanent failure. Default: false.
 	LastHeaderWins bool
-	// RequestTimeout is how long the broker may take to answer one request that is not a message: to look up a topic, to
-	// open or to close a producer. Default: 5s.
+	// RequestTimeout bounds a request that is not a message: to look up a topic, to open or to close a producer. Default: 5s.
 	RequestTimeout time.Duration
-	// HealTimeout is how long a Write waits for a partition that confirms nothing (its broker is away or silent, its topic
-	// is above its quota) before it reports what is not durable. The caller writes that again, and what waits for the same
-	// writer gets its turn meanwhile. What a slower broker stores all the same stands there twice then. Default: 10s.
+	// HealTimeout bounds the time that a Write waits for a partition without a confirmation: its broker is down or silent, or
+	// the topic is above its quota. Then Write reports the messages that are not durable. The pipeline writes them again, and
+	// meanwhile writes other messages that wait for this writer. Messages that a slow broker stores after all are stored twice.
+	// Default: 10s.
 	HealTimeout time.Duration
-	// MetadataMaxAge is how old the knowledge about a topic may become; new partitions are found so late at most.
-	// Default: 1m.
+	// MetadataMaxAge bounds the age of the metadata of a topic, and so the time until new partitions are used. Default: 1m.
 	MetadataMaxAge time.Duration
 
-	// TLS, if set, is how connections to a pulsar+ssl URL are encrypted. Default: nil, the system's authorities.
+	// TLS is the configuration of connections to a pulsar+ssl URL. Default: nil, the authorities of the system.
 	TLS *tls.Config
-	// Authentication is what the client library's NewAuthentication… functions return: a token, OAuth2, a certificate.
-	// Default: nil, none.
+	// Authentication is the result of a NewAuthentication… function of the client library: a token, OAuth2, a certificate.
+	// Default: nil, no authentication.
 	Authentication pulsar.Authentication
-	// Client changes what else the client library offers (a listener's name, a registerer of its metrics) before the client
-	// is made; what this Config sets is set already. Default: nil, nothing.
+	// Client changes other options of the client library, for example its listener name or its metrics registerer. It is
+	// called before the client is made, after the fields of this Config are applied. Default: nil.
 	Client func(*pulsar.ClientOptions)
-	// Logger gets a line when a partition begins and ends to be in trouble, and at level debug what the client library tells.
-	// Default: none.
+	// Logger logs when writes to a partition start to fail and when they recover. At level debug it logs the lines of the
+	// client library. Default: none.
 	Logger *slog.Logger
 }
 
@@ -88,13 +88,13 @@ func (c Config) validate(serviceURL, topic string) error {
 	if err := pulsarname.CheckURL(serviceURL); err != nil {
 		errs = append(errs, err)
 	} else if c.TLS != nil && !pulsarname.Encrypts(serviceURL) {
-		errs = append(errs, errors.New("there is Config.TLS, and nothing is encrypted with it: want a URL of the form pulsar+ssl://host:6651"))
+		errs = append(errs, errors.New("Config.TLS is set but the URL does not use TLS: use a URL of the form pulsar+ssl://host:6651"))
 	}
 	switch {
 	case topic == "" && !c.ByStream:
-		errs = append(errs, errors.New("no topic: name one, or set Config.ByStream to write each message to the topic that its Stream names"))
+		errs = append(errs, errors.New("no topic: pass one, or set Config.ByStream to write each message to the topic named by its Stream"))
 	case topic != "" && c.ByStream:
-		errs = append(errs, errors.New("there is a topic, and Config.ByStream is set: want one of them"))
+		errs = append(errs, errors.New("both a topic and Config.ByStream are set: use one of them"))
 	case topic != "":
 		if err := pulsarname.CheckTopic(topic); err != nil {
 			errs = append(errs, err)
@@ -112,7 +112,7 @@ func (c Config) validate(serviceURL, topic string) error {
 		}
 	}
 	if c.MaxBatchBytes > c.MaxMessageBytes && c.MaxMessageBytes > 0 {
-		errs = append(errs, fmt.Errorf("MaxBatchBytes, %d, is more than MaxMessageBytes, %d", c.MaxBatchBytes, c.MaxMessageBytes))
+		errs = append(errs, fmt.Errorf("MaxBatchBytes (%d) exceeds MaxMessageBytes (%d)", c.MaxBatchBytes, c.MaxMessageBytes))
 	}
 	for _, d := range []struct {
 		name  string

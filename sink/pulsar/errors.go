@@ -9,23 +9,23 @@ import (
 	"github.com/apache/pulsar-client-go/pulsar"
 )
 
-// cure is what to do about an error.
+// cure is the action after an error.
 type cure uint8
 
 const (
-	heal   cure = iota // it passes: wait a little, open a new producer and write again
-	report             // waiting does not help, but a person may: tell it at once
-	forbid             // this message, or this topic, will never be written: permanent
-	split              // one message of the batch is to blame: find it
+	heal   cure = iota // transient: wait, open a new producer and retry
+	report             // retrying does not help until an operator acts: return the error at once
+	forbid             // retrying cannot help: return a permanent error
+	split              // one message of the batch is refused: find it
 )
 
 var (
 	errClosed   = errors.New("the client library's producer is closed")
-	errNoAnswer = errors.New("the client library gave no answer for it")
+	errNoAnswer = errors.New("the client library did not call back for a message")
 )
 
-// cureFor is the table of errors. The library gives most of the broker's answers as a text that begins with the name of
-// the ServerError (https://pulsar.apache.org/docs/developing-binary-protocol, PulsarApi.proto).
+// cureFor returns the action for an error. The library returns most errors of the broker as a text that has the name of the
+// ServerError (https://pulsar.apache.org/docs/developing-binary-protocol, PulsarApi.proto).
 func cureFor(err error) cure {
 	var refused *refusal
 	switch {
@@ -40,10 +40,10 @@ func cureFor(err error) cure {
 		return report
 	}
 	if _, bad := errors.AsType[tls.RecordHeaderError](err); bad {
-		return report // the port speaks no TLS
+		return report // the port does not use TLS
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return heal // ours, looked at by who waits; or the library's, which gives it beside what is told above
+		return heal // the end of the Write's ctx, which the caller checks, or a timeout of the library
 	}
 	text := err.Error()
 	for _, row := range []struct {
@@ -53,21 +53,21 @@ func cureFor(err error) cure {
 		{"TopicTerminated", forbid},
 		{"AuthorizationError", forbid},
 		{"InvalidTopicName", forbid},
-		{"NotAllowedError", report}, // for instance: the namespace allows no more producers, or topics
+		{"NotAllowedError", report}, // for example: the namespace has its maximum of producers or topics
 		{"AuthenticationError", report},
 		{"IncompatibleSchema", report},
 		{"UnsupportedVersionError", report},
-		{"ProducerBlockedQuotaExceeded", heal}, // Error and Exception: two policies of one quota
-		{"TopicNotFound", report},              // whoever deleted it, or has not made it yet, may make it
+		{"ProducerBlockedQuotaExceeded", heal}, // followed by Error or Exception, depending on the policy of the quota
+		{"TopicNotFound", report},              // the topic may be created later
 	} {
 		if strings.Contains(text, row.name) {
 			return row.cure
 		}
 	}
-	return heal // connections break and time out, brokers unload a topic, bookies are away
+	return heal // broken connections, timeouts, unloaded topics, missing bookies
 }
 
-// isExceeded recognizes the error for a batch that is too large with its metadata: the library does not export it.
+// isExceeded reports whether err says that a batch and its metadata are too large. The library does not export this error.
 func isExceeded(err error) bool {
 	return strings.Contains(err.Error(), "exceeds MaxMessageSize")
 }

@@ -10,7 +10,7 @@ import (
 )
 
 func Example() {
-	// New connects to nothing: that is left to the first message.
+	// New does not connect. The sink connects at the first Write.
 	s, err := pulsar.New("pulsar+ssl://pulsar.example:6651", "shop/prod/totals", pulsar.Config{
 		Authentication: client.NewAuthenticationTokenFromSupplier(func() (string, error) { return os.Getenv("PULSAR_TOKEN"), nil }),
 		LastHeaderWins: true,

@@ -8,22 +8,22 @@ import (
 	"github.com/apache/pulsar-client-go/pulsar"
 )
 
-// link is the producer of an outlet: at most one, since the next is opened only when the last is closed and can send
-// nothing any more. It is used from one goroutine; what blocks is done in goroutines of the sink.
+// link holds the producer of an outlet. It opens the next producer only after the last one is closed and cannot send any more.
+// It is used from one goroutine. Blocking calls run in goroutines of the sink.
 type link struct {
 	producer producer      // nil if there is none
-	opening  *opening      // under way, else nil
-	closing  chan struct{} // closed when the last producer is; nil if there is none to wait for
+	opening  *opening      // the running call, or nil
+	closing  chan struct{} // closed when the last producer is closed; nil if there is none to wait for
 }
 
-// opening is a call to open a producer. Its result may be read once done is closed.
+// opening is a call that opens a producer. Its result may be read after done is closed.
 type opening struct {
 	done     chan struct{}
 	producer producer
 	err      error
 }
 
-// get returns the producer, opening it if there is none. When ctx ends first, the opening goes on, for the next call.
+// get returns the producer. It opens one if there is none. If ctx ends first, the opening continues for the next call.
 func (l *link) get(ctx context.Context, s *Sink, topic string) (producer, error) {
 	if l.producer != nil {
 		return l.producer, nil
@@ -33,7 +33,7 @@ func (l *link) get(ctx context.Context, s *Sink, topic string) (producer, error)
 		case <-l.closing:
 			l.closing = nil
 		case <-ctx.Done():
-			return nil, fmt.Errorf("close the producer before: %w", context.Cause(ctx))
+			return nil, fmt.Errorf("close the previous producer: %w", context.Cause(ctx))
 		}
 	}
 	if l.opening == nil {
@@ -58,7 +58,7 @@ func (l *link) get(ctx context.Context, s *Sink, topic string) (producer, error)
 	return l.producer, nil
 }
 
-// drop closes the producer in the background, also one that is being opened.
+// drop closes the producer in the background, even one that is still being opened.
 func (l *link) drop(s *Sink) {
 	p, o := l.producer, l.opening
 	l.producer, l.opening = nil, nil
@@ -82,20 +82,20 @@ func (l *link) drop(s *Sink) {
 	})
 }
 
-// closeProducer closes, and survives the library's panic when the producer closes itself at the same time.
+// closeProducer closes p. It recovers from a panic of the library, which occurs if the producer closes itself at the same time.
 func closeProducer(p producer) {
-	defer func() { _ = recover() }() // a send on its closed channel: it is closed then
+	defer func() { _ = recover() }() // a send on a closed channel: the producer is closed
 	p.Close()
 }
 
-// sendAsync is SendAsync with the library's panic as an error.
+// sendAsync calls SendAsync and converts a panic to an error.
 func sendAsync(ctx context.Context, p producer, m *pulsar.ProducerMessage, done func(pulsar.MessageID, *pulsar.ProducerMessage, error)) (err error) {
 	defer recovered(&err)
 	p.SendAsync(ctx, m, done)
 	return nil
 }
 
-// flush is FlushWithCtx with the library's panic as an error.
+// flush calls FlushWithCtx and converts a panic to an error.
 func flush(ctx context.Context, p producer) (err error) {
 	defer recovered(&err)
 	return p.FlushWithCtx(ctx)
@@ -103,9 +103,9 @@ func flush(ctx context.Context, p producer) (err error) {
 
 func recovered(err *error) {
 	if r := recover(); r != nil {
-		*err = fmt.Errorf("%w: it panicked: %v", errClosed, r)
+		*err = fmt.Errorf("%w: panic: %v", errClosed, r)
 	}
 }
 
-// errNotSent marks a message that was left out of a wave because one before it was refused.
+// errNotSent marks a message that was left out of a wave because an earlier message of its key was refused.
 var errNotSent = errors.New("not sent")

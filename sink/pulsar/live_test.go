@@ -63,7 +63,7 @@ func (l *live) ask(t *testing.T, path string, body any) {
 	}
 }
 
-// topic makes a topic of its own with so many partitions (0: without) and deletes it at the end.
+// topic creates a topic with this number of partitions (0: not partitioned) and deletes it when the test ends.
 func (l *live) topic(t *testing.T, namespace string, partitions int) string {
 	t.Helper()
 	name := fmt.Sprintf("persistent://%s/sink-%s-%d", namespace, strings.ReplaceAll(strings.ToLower(t.Name()), "/", "-"), time.Now().UnixNano())
@@ -78,7 +78,7 @@ func (l *live) topic(t *testing.T, namespace string, partitions int) string {
 	return name
 }
 
-// namespace makes a namespace that keeps what no subscription holds: a ledger that an unload has closed could go else.
+// namespace creates a namespace with a retention policy. Without one, an unload could delete messages without a subscription.
 func (l *live) namespace(t *testing.T) string {
 	t.Helper()
 	keep := map[string]int{"retentionTimeInMinutes": -1, "retentionSizeInMB": -1}
@@ -89,14 +89,14 @@ func (l *live) namespace(t *testing.T) string {
 	return name
 }
 
-// stored is one message with the entry it stands in.
+// stored is one message and its entry.
 type stored struct {
 	keystrand.Message
 
 	entry string
 }
 
-// read returns all that a topic holds now, in order for each partition.
+// read returns all messages of a topic, in order for each partition.
 func (l *live) read(ctx context.Context, topic string) ([]stored, error) {
 	partitions, err := l.client.TopicPartitions(topic)
 	if err != nil {
@@ -105,7 +105,7 @@ func (l *live) read(ctx context.Context, topic string) ([]stored, error) {
 	var all []stored
 	for n, p := range partitions {
 		r, err := l.client.CreateReader(pulsar.ReaderOptions{Topic: p, StartMessageID: pulsar.EarliestMessageID()})
-		for isAway(err) && ctx.Err() == nil { // being unloaded, or just back
+		for isAway(err) && ctx.Err() == nil { // the topic is being unloaded or was just loaded
 			r, err = l.client.CreateReader(pulsar.ReaderOptions{Topic: p, StartMessageID: pulsar.EarliestMessageID()})
 		}
 		if err != nil {
@@ -207,7 +207,7 @@ func TestLiveMixedAndCompressedBatchesKeepTheContract(t *testing.T) {
 	liveContract(t, l, l.namespace(t), Config{MixKeys: true, Compression: pulsar.ZSTD})
 }
 
-// Where the broker drops what it takes for duplicates, it must find none but those that the library sends again.
+// With deduplication enabled, the broker must drop only messages that the library sends again.
 //
 // Soak: the topic is unloaded again and again while it is written to.
 func TestSoakDeduplicationLosesNothing(t *testing.T) {
@@ -231,7 +231,7 @@ func liveUnloads(t *testing.T, l *live, namespace string, cfg Config) {
 	writeUntilDurable(t, w, func(int) {
 		wg.Go(func() {
 			if err := l.admin.Unload(t.Context(), topic); err != nil {
-				t.Log(err) // the writer sees what became of it
+				t.Log(err) // the writer checks the effect
 			}
 		})
 	})
@@ -273,7 +273,7 @@ func TestSoakKilledBrokerKeepsTheOrder(t *testing.T) {
 	checkOrder(t, l.readMust(t, topic), true)
 }
 
-func TestLiveBatchesHoldOneKeyAndPartitionsAreTheClientsOwn(t *testing.T) {
+func TestLiveBatchesHoldOneKeyAndKeysStayInTheirPartition(t *testing.T) {
 	l := newLive(t)
 	topic := l.topic(t, l.namespace(t), 7)
 	var ms []keystrand.Message
@@ -321,11 +321,11 @@ func TestLiveBatchesHoldOneKeyAndPartitionsAreTheClientsOwn(t *testing.T) {
 		entries[entry] = string(s.Key)
 	}
 	if multiple == 0 {
-		t.Error("there is no batch")
+		t.Error("no entry has more than one message")
 	}
 }
 
-func TestLiveLargestMessageIsTakenAndALargerOneRefused(t *testing.T) {
+func TestLiveLargestMessageIsStoredAndALargerOneRefused(t *testing.T) {
 	l := newLive(t)
 	topic := l.topic(t, l.namespace(t), 0)
 	w := liveWriter(t, l.url, topic, Config{})
@@ -350,9 +350,9 @@ func TestLiveLargestMessageIsTakenAndALargerOneRefused(t *testing.T) {
 	if o, _ := keystrand.OutcomeOf(w.Write(t.Context(), ms[:1])); o != keystrand.OutcomePermanent {
 		t.Errorf("a byte more: %v", o)
 	}
-	// The broker's own limit, where ours is set too high.
+	// MaxMessageBytes is higher than the limit of the broker.
 	w = liveWriter(t, l.url, topic, Config{MaxMessageBytes: 50 << 20})
-	ms[0].Value = bytes.Repeat([]byte("x"), 5<<20-10) // with what is around it beyond the limit, which only the batch shows
+	ms[0].Value = bytes.Repeat([]byte("x"), 5<<20-10) // exceeds the limit only with the overhead of its batch
 	ms[1] = keyed("k=1")[0]
 	err := w.Write(t.Context(), ms[:2])
 	p, ok := errors.AsType[*sink.PartialError](err)
@@ -374,7 +374,7 @@ func TestLiveTerminatedTopicIsPermanent(t *testing.T) {
 	l.ask(t, pulsartest.Path(topic)+"/terminate", nil)
 	start := time.Now()
 	err := w.Write(t.Context(), keyed("a=2"))
-	if err != nil && time.Since(start) >= 10*time.Second { // the library may swallow the first refusal
+	if err != nil && time.Since(start) >= 10*time.Second { // the library may ignore the first refusal
 		err = w.Write(t.Context(), keyed("a=2"))
 	}
 	if p, ok := errors.AsType[*sink.PartialError](err); ok {
@@ -386,7 +386,7 @@ func TestLiveTerminatedTopicIsPermanent(t *testing.T) {
 	}
 }
 
-// Bytes go into a topic with a schema as they are, unless its namespace wants a schema of producers, too.
+// A topic with a schema stores bytes unchanged, unless its namespace requires a schema of producers.
 func TestLiveTopicWithASchema(t *testing.T) {
 	l := newLive(t)
 	ns := l.namespace(t)
@@ -513,13 +513,13 @@ func TestLiveRefusals(t *testing.T) {
 				t.Errorf("error: %v", err)
 			}
 			if strings.Contains(fmt.Sprint(err), "secret") {
-				t.Error("a secret is in the error")
+				t.Error("error contains a secret")
 			}
 		})
 	}
 }
 
-// Whoever has not made it yet may make it: it is told at once, and nothing is refused for good.
+// The topic may be created later, so the error is returned without a retry and is not permanent.
 func TestLiveMissingTopicAndNamespace(t *testing.T) {
 	l := newLive(t)
 	ns := l.namespace(t)
@@ -549,7 +549,7 @@ func TestLiveBrokerThatIsDown(t *testing.T) {
 	t.Log(err)
 }
 
-// Sinks mix: what fails in a pipeline over any log becomes a dead letter in Pulsar, in order for each key.
+// A pipeline with any source can write its dead letters to Pulsar, in order for each key.
 func TestLiveDeadLettersGoToPulsar(t *testing.T) {
 	l := newLive(t)
 	topic := l.topic(t, l.namespace(t), 3)
@@ -588,7 +588,7 @@ func TestLiveDeadLettersGoToPulsar(t *testing.T) {
 	for _, m := range l.readMust(t, topic) {
 		k := string(m.Key)
 		if string(m.Value) != fmt.Sprint(next[k]) {
-			t.Errorf("key %s: %s stands where %d belongs", k, m.Value, next[k])
+			t.Errorf("key %s: got %s, want %d", k, m.Value, next[k])
 		}
 		next[k]++
 		for _, want := range []string{"trace=t", pipeline.HeaderStream + "=orders", pipeline.HeaderOffset + "=", pipeline.HeaderError + "="} {
@@ -602,7 +602,7 @@ func TestLiveDeadLettersGoToPulsar(t *testing.T) {
 	}
 }
 
-// A broker that is frozen confirms nothing and refuses nothing: Write and Close are bounded all the same.
+// A frozen broker neither confirms nor refuses. Write and Close must time out.
 //
 // Soak: the broker is frozen.
 func TestSoakPausedBrokerIsReportedAndGoesOn(t *testing.T) {
@@ -620,7 +620,7 @@ func TestSoakPausedBrokerIsReportedAndGoesOn(t *testing.T) {
 		if round != 4 {
 			return
 		}
-		s, err := New(l.url, topic, cfg) // another sink, given up meanwhile
+		s, err := New(l.url, topic, cfg) // another sink, closed while the broker is frozen
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -636,7 +636,7 @@ func TestSoakPausedBrokerIsReportedAndGoesOn(t *testing.T) {
 		err = other.Write(t.Context(), keyed("other=0"))
 		t.Logf("Write returned after %v: %v", time.Since(start), err)
 		if err == nil {
-			t.Error("a paused broker has confirmed")
+			t.Error("Write to a frozen broker returned no error")
 		}
 		if err := other.Close(); err != nil {
 			t.Error(err)

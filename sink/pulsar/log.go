@@ -12,7 +12,8 @@ import (
 	"github.com/apache/pulsar-client-go/pulsar/log"
 )
 
-// troubles remembers why the library could last not connect: its errors say only "connection error", its log says why.
+// troubles remembers the reason of the library's last failed connection. The library's error is only "connection error"; its
+// log has the reason.
 type troubles struct{ last atomic.Pointer[trouble] }
 
 type trouble struct {
@@ -20,13 +21,13 @@ type trouble struct {
 	err error
 }
 
-// refusal is a broker's answer to a handshake: it is there, and it does not want us.
+// refusal is the error of a broker that refused the handshake.
 type refusal struct{ text string }
 
 // Error implements error.
 func (r *refusal) Error() string { return "the broker refuses the connection: " + r.text }
 
-// since returns the last reason if it is not older than that.
+// since returns the last reason if it is not older than start, else nil.
 func (t *troubles) since(start time.Time) error {
 	if l := t.last.Load(); l != nil && !l.at.Before(start) {
 		return l.err
@@ -34,7 +35,7 @@ func (t *troubles) since(start time.Time) error {
 	return nil
 }
 
-// note keeps what the library tells if it is about a connection.
+// note records the reason in a line of the library's log, if the line is about a failed connection.
 func (t *troubles) note(text string, cause error) {
 	const refused = "Failed to establish connection with broker:"
 	switch {
@@ -43,7 +44,7 @@ func (t *troubles) note(text string, cause error) {
 	case strings.HasPrefix(text, "Failed to connect to broker"), strings.HasPrefix(text, "Failed to configure TLS"),
 		strings.HasPrefix(text, "Failed to load auth credentials"):
 	case strings.HasPrefix(text, "Failed to perform initial handshake"):
-		cause = fmt.Errorf("handshake: %w (does the broker want TLS?)", orUnknown(cause))
+		cause = fmt.Errorf("handshake: %w (check whether the broker requires TLS)", orUnknown(cause))
 	default:
 		return
 	}
@@ -57,8 +58,8 @@ func orUnknown(err error) error {
 	return err
 }
 
-// libraryLog is the client library's logger. It passes on the text and the error, at level debug, but none of the fields:
-// some of them are the users' own data.
+// libraryLog is the logger of the client library. It logs the text and the error at level debug. It drops the fields, because
+// some contain user data.
 type libraryLog struct {
 	out      *slog.Logger
 	troubles *troubles
@@ -72,11 +73,11 @@ var (
 
 func (l libraryLog) tell(text string) {
 	l.troubles.note(text, l.err)
-	attrs := []slog.Attr{slog.String("told", text)}
+	attrs := []slog.Attr{slog.String("text", text)}
 	if l.err != nil {
 		attrs = append(attrs, slog.String("error", l.err.Error()))
 	}
-	l.out.LogAttrs(context.Background(), slog.LevelDebug, "pulsar client library", attrs...)
+	l.out.LogAttrs(context.Background(), slog.LevelDebug, "pulsar: client library", attrs...)
 }
 
 // SubLogger implements log.Logger, as do the methods below.
@@ -91,26 +92,26 @@ func (l libraryLog) WithField(string, any) log.Entry { return l }
 // WithError keeps the error for the next line.
 func (l libraryLog) WithError(err error) log.Entry { l.err = err; return l }
 
-// Debug tells nothing: there is a line for each message.
+// Debug logs nothing. The library would log a line for each message.
 func (l libraryLog) Debug(...any) {}
 
-// Debugf tells nothing.
+// Debugf logs nothing.
 func (l libraryLog) Debugf(string, ...any) {}
 
-// Info tells a line.
+// Info logs a line.
 func (l libraryLog) Info(args ...any) { l.tell(fmt.Sprint(args...)) }
 
-// Infof tells a line.
+// Infof logs a line.
 func (l libraryLog) Infof(format string, args ...any) { l.tell(fmt.Sprintf(format, args...)) }
 
-// Warn tells a line.
+// Warn logs a line.
 func (l libraryLog) Warn(args ...any) { l.tell(fmt.Sprint(args...)) }
 
-// Warnf tells a line.
+// Warnf logs a line.
 func (l libraryLog) Warnf(format string, args ...any) { l.tell(fmt.Sprintf(format, args...)) }
 
-// Error tells a line.
+// Error logs a line.
 func (l libraryLog) Error(args ...any) { l.tell(fmt.Sprint(args...)) }
 
-// Errorf tells a line.
+// Errorf logs a line.
 func (l libraryLog) Errorf(format string, args ...any) { l.tell(fmt.Sprintf(format, args...)) }

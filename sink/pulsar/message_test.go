@@ -17,7 +17,7 @@ type native struct{ err error }
 
 func (n native) AppendValue(dst []byte) ([]byte, error) { return append(dst, "native"...), n.err }
 
-func TestMessageCarriesAllThatPulsarHas(t *testing.T) {
+func TestMessageIsStoredWithKeyHeadersAndEventTime(t *testing.T) {
 	at := time.Date(1969, 7, 20, 20, 17, 40, 123_456_789, time.UTC)
 	cfg := Config{}.withDefaults()
 	var out pulsar.ProducerMessage
@@ -36,7 +36,7 @@ func TestMessageCarriesAllThatPulsarHas(t *testing.T) {
 	}
 }
 
-func TestMessageThatPulsarCannotCarryIsRefused(t *testing.T) {
+func TestMessageThatPulsarCannotStoreIsRefused(t *testing.T) {
 	cfg := Config{MaxMessageBytes: 10_000}.withDefaults()
 	twice := []keystrand.Header{{Key: "a", Value: []byte("1")}, {Key: "a", Value: []byte("2")}}
 	for name, m := range map[string]keystrand.Message{
@@ -59,9 +59,9 @@ func TestMessageThatPulsarCannotCarryIsRefused(t *testing.T) {
 	}
 }
 
-// Of two that can never be written the second is not refused before the first is settled: the failure policy would be asked about
-// it, and could settle it, while the first still waits.
-func TestRefusedMessageBehindAnotherOfItsKeyIsNotJudgedYet(t *testing.T) {
+// Two messages of one key can never be written. Only the first fails permanently. Otherwise the failure policy could settle the
+// second before the first.
+func TestInvalidMessageBehindAnotherOfItsKeyIsOnlyBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(map[string]int{"out": 0})
 		w := f.writer(t, "out", Config{})
@@ -71,16 +71,16 @@ func TestRefusedMessageBehindAnotherOfItsKeyIsNotJudgedYet(t *testing.T) {
 		}
 		p, ok := errors.AsType[*sink.PartialError](w.Write(t.Context(), ms))
 		if !ok {
-			t.Fatal("everything is durable")
+			t.Fatal("Write reports all messages as durable")
 		}
 		if o, _ := keystrand.OutcomeOf(p.Errs[0]); o != keystrand.OutcomePermanent {
 			t.Errorf("first: %v, want a permanent refusal", p.Errs[0])
 		}
 		if o, _ := keystrand.OutcomeOf(p.Errs[1]); o == keystrand.OutcomePermanent || !errors.Is(p.Errs[1], sink.ErrBehind) {
-			t.Errorf("second: %v, want that it stands behind the first", p.Errs[1])
+			t.Errorf("second: %v, want ErrBehind", p.Errs[1])
 		}
 		if p.Errs[2] != nil {
-			t.Errorf("of another key: %v", p.Errs[2])
+			t.Errorf("other key: %v", p.Errs[2])
 		}
 	})
 }

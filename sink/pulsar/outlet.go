@@ -7,33 +7,33 @@ import (
 	"log/slog"
 )
 
-// outlet is one writer's way to one partition. Nothing leaves it behind a wave that is not durable.
+// outlet writes the messages of one writer to one partition. It sends a wave only when the previous one is durable.
 type outlet struct {
 	sink  *Sink
-	topic string // as it was asked for
-	name  string // the partition's own topic
+	topic string // name of the topic
+	name  string // name of the partition
 
 	link link
 
-	// Of the Write that runs.
-	queue []int // messages in order
-	head  int   // before it all are durable or have failed
-	batch []int // the wave's
-	end   int   // head once that is durable
-	limit int   // most messages of a wave while a culprit is searched; 0 for no bound
+	// State of the current Write.
+	queue []int // indexes of the messages, in order
+	head  int   // the messages before queue[head] are durable or have failed
+	batch []int // the messages of the wave
+	end   int   // the value of head when the wave is durable
+	limit int   // maximum number of messages in a wave while searching for a refused message; 0: no limit
 	wave  *wave
 
-	trouble error // the last, nil when the last wave was durable
+	trouble error // the last error; nil after a durable wave
 }
 
-// run writes what is queued, as far as it can.
+// run writes the queued messages. It returns when all are durable or have failed.
 func (o *outlet) run(ctx context.Context, w *writer) {
 	for o.advance(ctx, w) {
 	}
 	o.queue, o.batch, o.head, o.end, o.limit = o.queue[:0], o.batch[:0], 0, 0, 0
 }
 
-// advance goes on until something has become durable, or failed for good. It returns false if there is no more to do.
+// advance sends waves until some messages are durable or have failed. It returns false if no message is left.
 func (o *outlet) advance(ctx context.Context, w *writer) bool {
 	p := newPatience(ctx, o.sink.cfg.HealTimeout)
 	defer p.end()
@@ -42,18 +42,18 @@ func (o *outlet) advance(ctx context.Context, w *writer) bool {
 		err := o.send(p.ctx, w) //nolint:contextcheck // derived from ctx, by newPatience
 		if err == nil {
 			if o.trouble != nil {
-				o.sink.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "partition is written again", slog.String("topic", o.name))
+				o.sink.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "pulsar: write to partition recovered", slog.String("topic", o.name))
 			}
 			o.trouble, o.limit = nil, 0
 			return true
 		}
 		if over := context.Cause(p.ctx); over != nil { //nolint:contextcheck // derived from ctx, by newPatience
 			if errors.Is(err, over) {
-				over = err // and what was waited for
+				over = err // err also names the operation
 			}
 			last := o.trouble
 			over = w.describe(o.name, p.began, over)
-			if ctx.Err() == nil && last == nil { // else the error would grow with each Write
+			if ctx.Err() == nil && last == nil { // else the text of the error would grow with each Write
 				o.tell(ctx, over)
 			}
 			o.giveUp(w, because(over, last), heal)
@@ -65,7 +65,7 @@ func (o *outlet) advance(ctx context.Context, w *writer) bool {
 			o.limit = (len(o.batch) + 1) / 2
 		case report, forbid:
 			o.tell(ctx, err)
-			o.sink.catalog.doubt(o.topic) // it may have been made again with other partitions
+			o.sink.catalog.doubt(o.topic) // the topic may have been recreated with other partitions
 			o.giveUp(w, err, c)
 			return false
 		case heal:
@@ -82,7 +82,7 @@ func (o *outlet) advance(ctx context.Context, w *writer) bool {
 	return false
 }
 
-// fill chooses the next wave and returns false if there is none.
+// fill chooses the next wave and reports whether there is one.
 func (o *outlet) fill(w *writer) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -106,8 +106,8 @@ func (o *outlet) fill(w *writer) bool {
 	return len(o.batch) > 0
 }
 
-// send sends the wave and takes the answers in. If it returns an error, the messages to be written again stand at head,
-// and there is no producer any more that could still send them.
+// send sends the wave and handles the answers. If it returns an error, the messages to write again start at head, and the
+// producer that could still send them is closed or closing.
 func (o *outlet) send(ctx context.Context, w *writer) error {
 	p, err := o.link.get(ctx, o.sink, o.name)
 	if err != nil {
@@ -131,7 +131,7 @@ func (o *outlet) send(ctx context.Context, w *writer) error {
 	return o.take(w, err)
 }
 
-// offer gives the wave's messages to the library.
+// offer passes the messages of the wave to the library.
 func (o *outlet) offer(ctx context.Context, w *writer, p producer) error {
 	refused := false
 	for _, i := range o.batch {
@@ -156,11 +156,11 @@ func (o *outlet) offer(ctx context.Context, w *writer, p producer) error {
 	return nil
 }
 
-// spoiled tells whether a batch was found too large when it was put together: the library (v0.19.0) then drops the other
-// batches without a word.
+// spoiled reports whether the library found a batch too large when it built it. The library (v0.19.0) then drops the other
+// batches without calling back.
 func (o *outlet) spoiled() bool {
 	for n := range o.batch {
-		if n >= o.wave.used || o.wave.slots[n].refused { // that was before there was a batch
+		if n >= o.wave.used || o.wave.slots[n].refused { // refused before the batch was built
 			continue
 		}
 		if answered, err := o.wave.outcome(n); answered && err != nil && isExceeded(err) {
@@ -170,8 +170,8 @@ func (o *outlet) spoiled() bool {
 	return false
 }
 
-// take reads the answers. What is not durable goes back to the queue in order; with it what is, but stands behind a
-// message of its key that is not.
+// take handles the answers. Messages that are not durable go back to the queue in order. So do durable messages behind a
+// message of their key that is not durable.
 func (o *outlet) take(w *writer, err error) error {
 	var again []int
 	failed := make(map[string]bool)
@@ -186,7 +186,7 @@ func (o *outlet) take(w *writer, err error) error {
 			}
 		}
 		m := &w.ms[i]
-		key := func() string { return m.Stream + "\x00" + string(m.Key) } // made when something has failed, not for every message
+		key := func() string { return m.Stream + "\x00" + string(m.Key) } // called only after a failure
 		switch {
 		case answered && aerr == nil && (len(failed) == 0 || m.Key == nil || !failed[key()]):
 			continue
@@ -218,36 +218,36 @@ func (o *outlet) take(w *writer, err error) error {
 	return err
 }
 
-// tell notes a trouble, and logs it when it begins.
+// tell records an error, and logs the first one.
 func (o *outlet) tell(ctx context.Context, err error) {
 	if o.trouble == nil {
-		o.sink.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "partition cannot be written",
+		o.sink.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "pulsar: write to partition failed",
 			slog.String("topic", o.name), slog.String("error", err.Error()))
 	}
 	o.trouble = err
 }
 
-// giveUp reports all that is left.
+// giveUp records err for all remaining messages.
 func (o *outlet) giveUp(w *writer, err error, c cure) {
 	w.failAll(o.queue[o.head:], err, c)
 	o.head = len(o.queue)
 }
 
-// shut closes the producer in the background.
+// shut closes the producer, in the background.
 func (o *outlet) shut() { o.link.drop(o.sink) }
 
 func describeOne(name string, err error) error {
 	return fmt.Errorf("pulsar: write to %s: %w", name, err)
 }
 
-// behind tells whether message i stands behind one of its key that has failed.
+// behind reports whether an earlier message of the key of message i has failed.
 func (w *writer) behind(i int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.res.Behind(i)
 }
 
-// hold says that the library may go on reading the messages.
+// hold records that the library may still read the messages after the Write.
 func (w *writer) hold() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

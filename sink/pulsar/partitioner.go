@@ -7,20 +7,22 @@ import (
 	"unicode/utf8"
 )
 
-// Partitioner returns the partition, from 0 to partitions-1, for a key that is not nil. It is called from many goroutines
-// and must always give the same answer for the same arguments, else the order of a key is lost.
+// Partitioner returns the partition, from 0 to partitions-1, for a key that is not nil. It is called from many goroutines. It
+// must always return the same partition for the same arguments, or the order of the key is lost.
 type Partitioner func(key []byte, partitions int) int
 
-// JavaStringHash chooses as the Java client does by default: String.hashCode of the key's text, in UTF-16, its sign bit
-// cleared, modulo the number of partitions (org.apache.pulsar.client.impl.JavaStringHash). Bytes that are not UTF-8, which
-// a Java String cannot hold, count as U+FFFD.
+// JavaStringHash is the default partitioner of the Java client: String.hashCode of the key as UTF-16 text, its sign bit
+// cleared, modulo the number of partitions (org.apache.pulsar.client.impl.JavaStringHash). Bytes that are not UTF-8 count as
+// U+FFFD.
 func JavaStringHash(key []byte, partitions int) int {
 	return int((javaStringHash(key) & 0x7fffffff) % uint32(partitions))
 }
 
-// GoStringHash chooses as the Go client library's own default does, which it also calls JavaStringHash: the same hash of
-// the key's bytes, but with its sign bit, so that of keys with a hash beyond 2^31 many go elsewhere wherever the number of
-// partitions is not a power of two, and keys beyond ASCII anywhere. For topics that Go programs write to as well.
+// GoStringHash is the default partitioner of the Go client library, where it is called JavaStringHash. Use it for topics that
+// other Go programs write to.
+//
+// It hashes the bytes of the key and keeps the sign bit. So it may choose another partition than [JavaStringHash] for a key
+// that is not ASCII, and, if the number of partitions is not a power of two, for a key with a hash of at least 2^31.
 func GoStringHash(key []byte, partitions int) int {
 	h := uint32(0)
 	for _, b := range key {
@@ -29,8 +31,8 @@ func GoStringHash(key []byte, partitions int) int {
 	return int(h % uint32(partitions))
 }
 
-// Murmur3 chooses as the clients of all languages do with the hashing scheme Murmur3_32Hash: the 32-bit MurmurHash3 of the
-// key's bytes with the seed 0, its sign bit cleared, modulo the number of partitions.
+// Murmur3 is the hashing scheme Murmur3_32Hash of the clients of all languages: the 32-bit MurmurHash3 of the key with the
+// seed 0, its sign bit cleared, modulo the number of partitions.
 func Murmur3(key []byte, partitions int) int {
 	return int((murmur3(key) & 0x7fffffff) % uint32(partitions))
 }

@@ -6,9 +6,9 @@ import (
 	"github.com/apache/pulsar-client-go/pulsar"
 )
 
-// What makeHash of org.apache.pulsar.client.impl.JavaStringHash and Murmur3Hash32 (4.0.8) answers. The hash of
-// polygenelubricants is exactly 2^31: the sign bit is cleared.
-func TestPartitionersGiveTheHashesOfTheJavaClient(t *testing.T) {
+// The values are the results of makeHash of org.apache.pulsar.client.impl.JavaStringHash and Murmur3Hash32 (4.0.8). The hash of
+// polygenelubricants is exactly 2^31, so clearing the sign bit changes it.
+func TestPartitionersReturnTheHashesOfTheJavaClient(t *testing.T) {
 	for key, want := range map[string]struct{ java, murmur uint32 }{
 		"":           {0, 0},
 		"hello":      {99162322, 613153351},
@@ -39,7 +39,7 @@ func TestPartitionersGiveTheHashesOfTheJavaClient(t *testing.T) {
 	}
 }
 
-// The client library exports its router, which takes the hash as an argument: with its own hash of the text, unmasked.
+// The client library exports its router. It takes the hash function as an argument; the test passes the unmasked string hash.
 func TestGoStringHashAgreesWithTheClientLibrary(t *testing.T) {
 	hash := func(s string) uint32 {
 		h := uint32(0)
@@ -54,7 +54,7 @@ func TestGoStringHashAgreesWithTheClientLibrary(t *testing.T) {
 		for n := 2; n < 12; n++ {
 			want := router(&pulsar.ProducerMessage{Key: key}, uint32(n))
 			if got := GoStringHash([]byte(key), n); got != want {
-				t.Errorf("GoStringHash(%q, %d) = %d, the library says %d", key, n, got, want)
+				t.Errorf("GoStringHash(%q, %d) = %d, library returns %d", key, n, got, want)
 			}
 			if JavaStringHash([]byte(key), n) != want {
 				differ++
@@ -62,7 +62,7 @@ func TestGoStringHashAgreesWithTheClientLibrary(t *testing.T) {
 		}
 	}
 	if differ == 0 {
-		t.Error("it is said to differ from Java's")
+		t.Error("GoStringHash equals JavaStringHash for a key for which they should differ")
 	}
 }
 

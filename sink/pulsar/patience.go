@@ -8,9 +8,9 @@ import (
 	"github.com/cenkalti/backoff/v4"
 )
 
-// patience bounds how long a Write tries to heal one trouble. Its ctx ends with the Write's, or when the time is over.
+// patience bounds the retries of a Write. Its ctx ends with the ctx of the Write, or when the limit is over.
 type patience struct {
-	ctx   context.Context //nolint:containedctx // it is this patience's deadline, made and ended with it
+	ctx   context.Context //nolint:containedctx // it lives as long as the patience
 	end   context.CancelFunc
 	began time.Time
 	wait  *backoff.ExponentialBackOff // nil until the first pause
@@ -18,11 +18,11 @@ type patience struct {
 
 func newPatience(ctx context.Context, limit time.Duration) *patience {
 	p := &patience{began: time.Now()}
-	p.ctx, p.end = context.WithTimeoutCause(ctx, limit, fmt.Errorf("not healed within %v", limit))
+	p.ctx, p.end = context.WithTimeoutCause(ctx, limit, fmt.Errorf("still failing after %v", limit))
 	return p
 }
 
-// pause waits before the next try. The error says why there is none.
+// pause waits before the next retry. It returns an error if there is none, because the limit is over or ctx has ended.
 func (p *patience) pause() error {
 	if p.wait == nil {
 		p.wait = backoff.NewExponentialBackOff(

@@ -16,9 +16,9 @@ import (
 	"github.com/keystrand/keystrand"
 )
 
-// Random faults, several writers, little time to heal; what is not durable is written again, as a pipeline does. A seed
-// that failed is run again with KEYSTRAND_SEED.
-func TestRandomFaultsKeepTheOrderAndLoseNothing(t *testing.T) {
+// Several writers run against random faults with a short HealTimeout. Like a pipeline, the test writes messages that are not
+// durable again. Set KEYSTRAND_SEED to repeat a failed seed.
+func TestSinkKeepsOrderAndLosesNothingUnderRandomFaults(t *testing.T) {
 	seed := rand.Uint64()
 	if v := os.Getenv("KEYSTRAND_SEED"); v != "" {
 		var err error
@@ -38,7 +38,7 @@ func randomFaults(t *testing.T, r *rand.Rand) {
 	t.Helper()
 	f := newFake(map[string]int{"out": r.IntN(6)})
 	f.oneWriter = false
-	left := 200               // faults in all: those that come faster than they are healed would never end
+	left := 200               // a limit, because faults more frequent than recoveries would never end
 	roll := func(n int) int { // under f.mu
 		if left == 0 || r.IntN(6) > 0 {
 			return n
@@ -50,7 +50,7 @@ func randomFaults(t *testing.T, r *rand.Rand) {
 	f.fault = func(_ string, ms []keystrand.Message) fault {
 		mu.Lock()
 		defer mu.Unlock()
-		if x := roll(6); x < 5 || x == 5 && len(ms) > 1 { // a message that is too large by itself is given up
+		if x := roll(6); x < 5 || x == 5 && len(ms) > 1 { // a message that is too large alone fails permanently
 			return []fault{cut, storeCut, fail, failAll, swallow, dropRest}[x]
 		}
 		return store

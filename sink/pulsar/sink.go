@@ -13,25 +13,29 @@ import (
 
 // Sink writes to the topics of one Pulsar cluster. It is safe for concurrent use; its writers are not.
 //
-// It owns one client of the library, whose connections its writers share, and a goroutine for each call of the library
-// that may block without end of its own choosing: to look up a topic, to open or to close a producer.
+// A Sink has one client of the library, and its writers share its connections. It runs each call of the library that may
+// block in its own goroutine: to look up a topic, and to open or close a producer.
 type Sink struct {
 	topic    string
 	cfg      Config
 	client   client
 	catalog  *catalog
 	troubles *troubles
-	calls    sync.WaitGroup // goroutines that are in a call of the client
-	open     atomic.Int32   // writers
+	calls    sync.WaitGroup // goroutines in a call of the client
+	open     atomic.Int32   // number of open writers
 	closed   atomic.Bool
 }
 
 var _ sink.Sink = (*Sink)(nil)
 
-// New returns a sink for a topic (topic, tenant/namespace/topic, or either after persistent://) of the cluster behind a
-// URL such as pulsar://host:6650 or pulsar+ssl://host:6651; several hosts are separated by commas. The topic is
-// empty with Config.ByStream alone. New asks Config.Authentication for a first token, for RequestTimeout at most, and
-// connects when the first message is written.
+// New returns a sink for a topic of a cluster.
+//
+//   - url has the form pulsar://host:6650 or pulsar+ssl://host:6651. Separate several hosts by commas.
+//   - topic has the form topic or tenant/namespace/topic, with or without persistent:// before it. It must be empty if
+//     Config.ByStream is set, and only then.
+//
+// New requests a token from Config.Authentication, which it waits for at most RequestTimeout. The sink connects at the first
+// Write.
 func New(url, topic string, cfg Config) (*Sink, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(url, topic); err != nil {
@@ -60,20 +64,20 @@ func (s *Sink) Open() (sink.Writer, error) {
 	return &writer{sink: s, turn: rand.IntN(1 << 16), branches: make(map[string]*branch), parts: make(map[string][]int)}, nil
 }
 
-// Close ends all connections and goroutines of the sink. It fails while a writer is open. What the library still waits for,
-// a broker that does not answer, it waits for at most twice RequestTimeout: then it returns an error that says so, and the
-// connections end as soon as the library gives up, some RequestTimeouts later.
+// Close closes the connections and ends the goroutines of the sink. It fails while a writer is open. If the broker does not
+// answer, Close returns an error after twice RequestTimeout. The connections then stay open until the library gives up, a few
+// RequestTimeouts later.
 func (s *Sink) Close() error {
 	if n := s.open.Load(); n > 0 {
-		return fmt.Errorf("pulsar: sink closed before its writers: %d are open", n)
+		return fmt.Errorf("pulsar: close the sink: %d writers are open: close them first", n)
 	}
 	if s.closed.Swap(true) {
-		return errors.New("pulsar: sink closed twice")
+		return errors.New("pulsar: close the sink: it is already closed")
 	}
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
-		s.calls.Wait() // to close the client under a call would leave the connection that this call opens
+		s.calls.Wait() // a call that runs while the client closes would leave its connection open
 		s.client.Close()
 	}()
 	limit := 2 * s.cfg.RequestTimeout
@@ -83,6 +87,6 @@ func (s *Sink) Close() error {
 	case <-over:
 		return nil
 	case <-timer.C:
-		return fmt.Errorf("pulsar: the broker has not answered the closing of producers within %v: their connections end later", limit)
+		return fmt.Errorf("pulsar: close the sink: no answer from the broker within %v: the connections close later", limit)
 	}
 }

@@ -37,7 +37,7 @@ func TestSinkKeepsTheContract(t *testing.T) {
 				}
 				f.maxMessage = 2000
 				c.Test(t, &sinktest.Env{
-					// Little time to heal: trouble is to reach the caller.
+					// A short HealTimeout, so that Write reports the faults.
 					Sink:          f.sink(t, "", Config{ByStream: true, HealTimeout: 20 * time.Millisecond}),
 					MaxBytes:      2001,
 					EmptyIsNull:   true,
@@ -68,7 +68,7 @@ func writeRounds(t *testing.T, w sink.Writer, between func(round int)) {
 	}
 }
 
-// checkOrder wants every value once, or again in runs that begin at one that stands there already.
+// checkOrder checks that every value is stored once in order, or more often in runs that start at a stored value.
 func checkOrder(t *testing.T, ms []keystrand.Message, again bool) {
 	t.Helper()
 	by := values(ms)
@@ -83,7 +83,7 @@ func checkOrder(t *testing.T, ms []keystrand.Message, again bool) {
 				t.Fatal(err)
 			}
 			if n > next || n < next && !again {
-				t.Fatalf("%s: %d stands where %d belongs: %s", k, n, next, vs)
+				t.Fatalf("%s: got %d, want %d: %s", k, n, next, vs)
 			}
 			next = max(next, n+1)
 		}
@@ -93,13 +93,13 @@ func checkOrder(t *testing.T, ms []keystrand.Message, again bool) {
 	}
 }
 
-func TestSinkHealsFaultsInOrder(t *testing.T) {
+func TestSinkRetriesTransientErrorsInOrder(t *testing.T) {
 	quota := errors.New("server error: ProducerBlockedQuotaExceededException: Cannot create producer on topic with backlog quota exceeded")
 	for name, x := range map[string]struct {
-		faults []fault // one an entry, from the start of each round
-		send   error   // of one SendAsync a round
-		open   []error // of openings
-		again  bool    // the broker has stored what it did not confirm
+		faults []fault // one per entry, from the start of each round
+		send   error   // of one SendAsync per round
+		open   []error // of the calls of Produce
+		again  bool    // the broker stores a message that it does not confirm
 	}{
 		"connection lost before the entry":    {faults: []fault{cut, store, cut, cut}},
 		"connection lost behind the entry":    {faults: []fault{storeCut, store, storeCut, storeCut}, again: true},
@@ -155,7 +155,7 @@ func TestSinkHealsFaultsInOrder(t *testing.T) {
 	}
 }
 
-// writeUntilDurable is writeRounds with what fails written again, as a pipeline does.
+// writeUntilDurable is writeRounds, but writes failed messages again, like a pipeline.
 func writeUntilDurable(t *testing.T, w sink.Writer, between func(round int)) {
 	t.Helper()
 	for round := range 10 {
@@ -172,7 +172,7 @@ func writeUntilDurable(t *testing.T, w sink.Writer, between func(round int)) {
 	}
 }
 
-// leftOf returns what is to be written again.
+// leftOf returns the messages to write again.
 func leftOf(t *testing.T, err error, ms []keystrand.Message) []keystrand.Message {
 	t.Helper()
 	if err == nil {
@@ -187,10 +187,10 @@ func leftOf(t *testing.T, err error, ms []keystrand.Message) []keystrand.Message
 	for i, err := range p.Errs {
 		k := string(ms[i].Key)
 		if err == nil && gap[k] {
-			t.Errorf("%s=%s is reported durable behind a gap", k, ms[i].Value)
+			t.Errorf("%s=%s is reported durable, but an earlier message of its key is not", k, ms[i].Value)
 		}
 		if o, _ := keystrand.OutcomeOf(err); o == keystrand.OutcomePermanent {
-			t.Errorf("%s=%s is given up: %v", k, ms[i].Value, err)
+			t.Errorf("%s=%s failed permanently: %v", k, ms[i].Value, err)
 		}
 		if err != nil {
 			gap[k] = true
@@ -200,8 +200,8 @@ func leftOf(t *testing.T, err error, ms []keystrand.Message) []keystrand.Message
 	return left
 }
 
-// A Write that was given up must leave nothing behind that is sent later: the partition's next owner may be further.
-func TestGivenUpMessagesAreTakenBack(t *testing.T) {
+// After a canceled Write, the library must not send a message later: the next owner may already have written later ones.
+func TestMessagesOfACanceledWriteAreNotSentLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(map[string]int{"out": 0})
 		away := true
@@ -225,7 +225,7 @@ func TestGivenUpMessagesAreTakenBack(t *testing.T) {
 		f.set(func() { away = false })
 		time.Sleep(time.Hour)
 		if got := f.read(); len(got) > 0 {
-			t.Errorf("what was given up is stored an hour later: %v", values(got))
+			t.Errorf("messages of the canceled Write are stored an hour later: %v", values(got))
 		}
 		if err := w.Write(t.Context(), keyed("a=3")); err != nil {
 			t.Error(err)
@@ -257,7 +257,7 @@ func TestSilentPartitionIsReportedAndOthersAreDurable(t *testing.T) {
 		if !ok || p.Errs[0] != nil || p.Errs[2] != nil || p.Errs[1] == nil || p.Errs[3] == nil || !strings.Contains(p.Errs[1].Error(), silent) {
 			t.Fatalf("error: %v", err)
 		}
-		// Messages without a key go elsewhere meanwhile.
+		// Meanwhile messages without a key go to other partitions.
 		ms := make([]keystrand.Message, 4)
 		for i := range ms {
 			ms[i].Value = []byte("x")
@@ -271,20 +271,20 @@ func TestSilentPartitionIsReportedAndOthersAreDurable(t *testing.T) {
 		if err := w.Write(t.Context(), keyed("b=1", "b=2")); err != nil {
 			t.Error(err)
 		}
-		if n := strings.Count(logged.String(), "level=WARN"); n != 1 || strings.Count(logged.String(), "written again") != 1 {
-			t.Errorf("want one line when it begins and one when it ends:\n%s", &logged)
+		if n := strings.Count(logged.String(), "level=WARN"); n != 1 || strings.Count(logged.String(), "write to partition recovered") != 1 {
+			t.Errorf("want one line for the failure and one for the recovery:\n%s", &logged)
 		}
 	})
 }
 
-// What fails for a day is written again every few seconds.
-func TestErrorsDoNotGrowWithTheTries(t *testing.T) {
+// A message that fails for a day is written again every few seconds.
+func TestErrorDoesNotGrowWithTheNumberOfWrites(t *testing.T) {
 	for name, c := range map[string]struct {
 		prepare func(f *fake)
 		says    string
 	}{
-		"a silent broker":                 {func(f *fake) { f.fault = func(string, []keystrand.Message) fault { return swallow } }, "not healed"},
-		"a producer that does not close":  {func(f *fake) { f.closing, f.fault = time.Hour, func(string, []keystrand.Message) fault { return fail } }, "close the producer before"},
+		"a silent broker":                 {func(f *fake) { f.fault = func(string, []keystrand.Message) fault { return swallow } }, "still failing"},
+		"a producer that does not close":  {func(f *fake) { f.closing, f.fault = time.Hour, func(string, []keystrand.Message) fault { return fail } }, "close the previous producer"},
 		"a producer that is never opened": {func(f *fake) { f.openFault = func(string) error { time.Sleep(time.Hour); return nil } }, "open a producer"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -300,14 +300,14 @@ func TestErrorsDoNotGrowWithTheTries(t *testing.T) {
 				for i := range 20 {
 					err = w.Write(t.Context(), keyed("a=1"))
 					if err == nil {
-						t.Fatal("written")
+						t.Fatal("Write returned no error")
 					}
 					if i == 3 {
 						size = len(err.Error())
 					}
 				}
 				if n := len(err.Error()); n > size || !strings.Contains(err.Error(), c.says) {
-					t.Errorf("after 20 tries it has %d bytes, after 4 %d, and says %v", n, size, err)
+					t.Errorf("after 20 Writes the error has %d bytes, after 4 it has %d: %v; want %q", n, size, err, c.says)
 				}
 				_ = w.Close()
 				_ = s.Close()
@@ -317,9 +317,9 @@ func TestErrorsDoNotGrowWithTheTries(t *testing.T) {
 	}
 }
 
-// A topic that is made again with fewer partitions keeps no producers for those that are gone: where brokers create topics by
-// themselves, each that connects again would make one.
-func TestProducersOfPartitionsThatAreGoneAreClosed(t *testing.T) {
+// A topic is recreated with fewer partitions. With allowAutoTopicCreation, a producer of a deleted partition that reconnects would
+// create it again.
+func TestProducersOfDeletedPartitionsAreClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(map[string]int{"out": 3})
 		w := f.writer(t, "out", Config{Partitioner: func(key []byte, n int) int { return int(key[0]-'a') % n }})
@@ -342,7 +342,7 @@ func TestProducersOfPartitionsThatAreGoneAreClosed(t *testing.T) {
 	})
 }
 
-// Should the library ever store a message behind one of its key that failed, it is not called durable: it goes again.
+// If the library stores a message behind a failed one of its key, the message is not durable. It is written again.
 func TestDurableIsNeverReportedBehindAGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(map[string]int{"out": 0})
@@ -397,7 +397,7 @@ func TestQuotaIsBackPressure(t *testing.T) {
 		}
 		time.AfterFunc(4*time.Second, func() { f.set(func() { full = false }) })
 		if err := w.Write(t.Context(), keyed("a=1")); err != nil {
-			t.Errorf("with room again: %v", err)
+			t.Errorf("below the quota: %v", err)
 		}
 	})
 }
@@ -437,7 +437,7 @@ func TestTerminatedTopicIsPermanent(t *testing.T) {
 	})
 }
 
-func TestErrorsAreReportedByWhatHelps(t *testing.T) {
+func TestBrokerErrorIsRetriedOrReportedByItsKind(t *testing.T) {
 	for text, want := range map[string]struct {
 		outcome keystrand.Outcome
 		took    time.Duration // at most
@@ -459,18 +459,18 @@ func TestErrorsAreReportedByWhatHelps(t *testing.T) {
 					err = p.Errs[0]
 				}
 				if o, _ := keystrand.OutcomeOf(err); o != want.outcome || !strings.Contains(err.Error(), "out") || !strings.Contains(err.Error(), text) {
-					t.Errorf("outcome %v of %v", o, err)
+					t.Errorf("outcome %v, want %v: %v", o, want.outcome, err)
 				}
 				if d := time.Since(start); d > want.took {
-					t.Errorf("told after %v", d)
+					t.Errorf("Write returned after %v, want at most %v", d, want.took)
 				}
 			})
 		})
 	}
 }
 
-// The library (v0.19.0) says of a look-up that it has given up that its own deadline is over, whatever the cause was.
-func TestRefusalIsToldWhenTheLookUpHasEnded(t *testing.T) {
+// When the library (v0.19.0) gives up a look-up, its error is DeadlineExceeded for any cause.
+func TestRefusedConnectionIsReportedWhenTheLookUpEnds(t *testing.T) {
 	for name, writes := range map[string]func(s *troubles){
 		"refused token": func(s *troubles) { s.note("Failed to establish connection with broker: 'no such token'", nil) },
 		"unknown authority": func(s *troubles) {
@@ -496,7 +496,7 @@ func TestRefusalIsToldWhenTheLookUpHasEnded(t *testing.T) {
 				start := time.Now()
 				err = w.Write(t.Context(), keyed("a=1"))
 				if d := time.Since(start); d != time.Second+time.Millisecond {
-					t.Errorf("told after %v, the look-up took 1s", d)
+					t.Errorf("Write returned after %v, but the look-up took 1s", d)
 				}
 				if o, _ := keystrand.OutcomeOf(err); o == keystrand.OutcomePermanent || err == nil || !strings.Contains(err.Error(), "out") {
 					t.Errorf("error: %v", err)
@@ -508,10 +508,10 @@ func TestRefusalIsToldWhenTheLookUpHasEnded(t *testing.T) {
 	}
 }
 
-func TestTooLargeMessageIsFoundAndAlone(t *testing.T) {
+func TestTooLargeMessageFailsAlone(t *testing.T) {
 	for name, limit := range map[string]func(f *fake){
-		"by the library":  func(f *fake) { f.maxMessage = 100 },
-		"by our own size": func(*fake) {},
+		"by the library": func(f *fake) { f.maxMessage = 100 },
+		"by its size":    func(*fake) {},
 		"by the batch": func(f *fake) {
 			f.fault = func(_ string, ms []keystrand.Message) fault {
 				for _, m := range ms {
@@ -530,7 +530,7 @@ func TestTooLargeMessageIsFoundAndAlone(t *testing.T) {
 				w := f.writer(t, "out", Config{MaxMessageBytes: 2000, MaxBatchBytes: 2000})
 				ms := keyed("a=1", "b=1", "b=2", "a=2", "b=3", "c=1")
 				ms[2].Value = bytes.Repeat([]byte("x"), 1900)
-				if name != "by our own size" {
+				if name != "by its size" {
 					ms[2].Value = ms[2].Value[:200]
 				}
 				err := w.Write(t.Context(), ms)
@@ -553,7 +553,7 @@ func TestTooLargeMessageIsFoundAndAlone(t *testing.T) {
 	}
 }
 
-func TestKeysGoWhereTheJavaClientPutsThemAndNullKeysEverywhere(t *testing.T) {
+func TestKeysUseThePartitionsOfTheJavaClientAndNullKeysAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(map[string]int{"out": 3})
 		w := f.writer(t, "out", Config{})
@@ -582,7 +582,7 @@ func TestKeysGoWhereTheJavaClientPutsThemAndNullKeysEverywhere(t *testing.T) {
 			}
 		}
 
-		// The topic grows: from a minute later on, the new partitions are used.
+		// The topic grows. The new partitions are used within a minute.
 		f.set(func() { f.partitions["out"] = 8 })
 		time.Sleep(time.Minute + time.Millisecond)
 		if err := w.Write(t.Context(), keyed("test=z")); err != nil {
@@ -595,7 +595,7 @@ func TestKeysGoWhereTheJavaClientPutsThemAndNullKeysEverywhere(t *testing.T) {
 	})
 }
 
-func TestStreamNamesTheTopicAndBadOnesArePermanent(t *testing.T) {
+func TestByStreamUsesTheStreamAsTopicAndRefusesInvalidOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(map[string]int{"one": 0, "persistent://a/b/two": 2})
 		w := f.writer(t, "", Config{ByStream: true})
@@ -632,7 +632,7 @@ func TestMissingTopicIsLookedUpAgain(t *testing.T) {
 		if err := w.Write(t.Context(), keyed("a=1")); err != nil {
 			t.Error(err)
 		}
-		// Deleted and made again without partitions: the producers end with TopicNotFound, then the next Write looks.
+		// The topic is recreated without partitions. The producers fail with TopicNotFound; the next Write looks the topic up.
 		f.set(func() { f.partitions["out"] = 0 })
 		f.openFault = func(topic string) error {
 			if topic != "out" {
@@ -649,7 +649,7 @@ func TestMissingTopicIsLookedUpAgain(t *testing.T) {
 			return store
 		}
 		if err := w.Write(t.Context(), keyed("a=2")); err == nil {
-			t.Error("written to a partition that is gone")
+			t.Error("Write to a deleted partition returned no error")
 		}
 		if err := w.Write(t.Context(), keyed("a=2")); err != nil {
 			t.Error(err)
@@ -685,7 +685,7 @@ func TestEndedContextEndsEveryWait(t *testing.T) {
 				if err := w.Close(); err != nil {
 					t.Error(err)
 				}
-				if err := s.Close(); err != nil { // the calls under way end within its bound
+				if err := s.Close(); err != nil { // the running calls end before its timeout
 					t.Error(err)
 				}
 				f.check(t)
@@ -695,7 +695,7 @@ func TestEndedContextEndsEveryWait(t *testing.T) {
 }
 
 func TestCloseIsBoundedAndLeavesNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // its end proves that all goroutines end
+	synctest.Test(t, func(t *testing.T) { // the bubble ends only after all goroutines
 		f := newFake(map[string]int{"out": 2})
 		s := f.sink(t, "out", Config{RequestTimeout: time.Second})
 		w, err := s.Open()
@@ -706,7 +706,7 @@ func TestCloseIsBoundedAndLeavesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := s.Close(); err == nil {
-			t.Error("closed before its writer")
+			t.Error("Close of a sink with an open writer returned no error")
 		}
 		f.set(func() { f.closing = 5 * time.Second })
 		start := time.Now()
@@ -724,20 +724,20 @@ func TestCloseIsBoundedAndLeavesNothing(t *testing.T) {
 	})
 }
 
-func TestConfigurationErrorsComeAllAtOnce(t *testing.T) {
+func TestNewReturnsAllConfigurationErrors(t *testing.T) {
 	_, err := New("kafka://user:secret@x", "a/b", Config{
 		Compression: 9, MaxBatchBytes: -1, MaxMessageBytes: -2, RequestTimeout: -1, HealTimeout: -1, MetadataMaxAge: -1,
 	})
 	if err == nil {
-		t.Fatal("accepted")
+		t.Fatal("New returned no error")
 	}
 	for _, want := range []string{"kafka", "a/b", "Compression", "MaxBatchBytes", "MaxMessageBytes", "RequestTimeout", "HealTimeout", "MetadataMaxAge"} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("%q is not in: %v", want, err)
+			t.Errorf("error %v does not contain %q", err, want)
 		}
 	}
 	if strings.Contains(err.Error(), "secret") {
-		t.Errorf("a secret in: %v", err)
+		t.Errorf("error contains a secret: %v", err)
 	}
 	for url, good := range map[string]bool{
 		"pulsar://a:6650": true, "pulsar://a:6650,b:6650,[::1]:6650,c": true, "pulsar+ssl://a:6651,b:6651": true,

@@ -6,28 +6,28 @@ import (
 	"github.com/apache/pulsar-client-go/pulsar"
 )
 
-// wave gathers the library's answers for the messages that are on their way together. It is used again, with its
-// callbacks, once all have come; if some have not, it is left to the library and what it may still say.
+// wave collects the library's answers for messages that are in flight together. It is reused, with its callbacks, after all
+// answers have arrived. If an answer is missing, the wave is not reused, because the library may still call back.
 type wave struct {
 	mu    sync.Mutex
-	slots []*slot // one a message; more than used ones may be there. Appended to by the sender alone
+	slots []*slot // one per message, and unused ones behind them; only the sender appends
 	used  int
-	left  int           // unanswered, and one more while the sender is at it; guarded by mu
-	all   chan struct{} // room for one: left has become 0
+	left  int           // missing answers, plus one while the sender adds messages; guarded by mu
+	all   chan struct{} // capacity 1; receives when left becomes 0
 }
 
-// slot is one message's place.
+// slot is the state of one message of a wave.
 type slot struct {
 	wave     *wave
-	callback func(pulsar.MessageID, *pulsar.ProducerMessage, error) // its answer method, made once
+	callback func(pulsar.MessageID, *pulsar.ProducerMessage, error) // the method answer, stored to allocate it once
 	answered bool                                                   // guarded by wave.mu
 	err      error                                                  // guarded by wave.mu
-	refused  bool                                                   // the answer came before SendAsync returned; the sender's alone
+	refused  bool                                                   // refused before the wave was sent; used only by the sender
 }
 
 func newWave() *wave { return &wave{all: make(chan struct{}, 1)} }
 
-// begin makes the wave empty. No callback may be outstanding.
+// begin empties the wave. No answer may be missing.
 func (v *wave) begin() {
 	v.used, v.left = 0, 1
 	select {
@@ -36,7 +36,7 @@ func (v *wave) begin() {
 	}
 }
 
-// add returns the place of the next message, about to be sent.
+// add returns the slot of the next message. The caller sends it next.
 func (v *wave) add() *slot {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -52,7 +52,7 @@ func (v *wave) add() *slot {
 	return s
 }
 
-// answer takes the library's answer. Called by the library, from any goroutine.
+// answer records the library's answer. The library calls it from any goroutine.
 func (s *slot) answer(_ pulsar.MessageID, _ *pulsar.ProducerMessage, err error) {
 	v := s.wave
 	v.mu.Lock()
@@ -65,11 +65,11 @@ func (s *slot) answer(_ pulsar.MessageID, _ *pulsar.ProducerMessage, err error) 
 	last := v.left == 0
 	v.mu.Unlock()
 	if last {
-		v.all <- struct{}{} // there is room: it happens once a wave
+		v.all <- struct{}{} // never blocks: one send per wave
 	}
 }
 
-// sent says that no more is added. It returns whether all has been answered; if not, all tells when.
+// sent ends the adding of messages. It reports whether all answers have arrived; if not, v.all receives when they have.
 func (v *wave) sent() (complete bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -77,7 +77,7 @@ func (v *wave) sent() (complete bool) {
 	return v.left == 0
 }
 
-// outcome returns what is known of message n of the wave.
+// outcome reports whether message n of the wave is answered, and returns the error of the answer.
 func (v *wave) outcome(n int) (answered bool, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -15,34 +15,34 @@ import (
 	"github.com/keystrand/keystrand/sink"
 )
 
-// writer writes the parts of all partitions at the same time, each through an outlet of its own.
+// writer writes to all partitions concurrently, each through its own outlet.
 //
-// Owns, during a Write, a goroutine for each topic but the first, and for each partition of a topic but the first.
+// During a Write it owns a goroutine for each topic except one, and for each partition of a topic except one.
 type writer struct {
 	sink   *Sink
 	closed bool
 
-	// Of the Write that runs.
+	// State of the current Write.
 	ms    []keystrand.Message
-	out   []pulsar.ProducerMessage // ms as the library takes them
-	parts map[string][]int         // the messages of each topic
+	out   []pulsar.ProducerMessage // ms as messages of the library
+	parts map[string][]int         // indexes of the messages of each topic
 
 	mu       sync.Mutex
 	res      sink.Result        // guarded by mu
 	branches map[string]*branch // topics ever written to; guarded by mu
-	turn     int                // the partition for messages without a key; guarded by mu
-	run      int                // so many of them still go there; guarded by mu
-	held     bool               // the library may still read out: it is not used again; guarded by mu
+	turn     int                // chooses the partition for messages without a key; guarded by mu
+	run      int                // messages without a key until the next partition; guarded by mu
+	held     bool               // the library may still read out, so it is not reused; guarded by mu
 }
 
-// branch has the outlets to the partitions of one topic, nil where nothing was written yet.
+// branch has the outlets of the partitions of one topic. An outlet is nil until its first message.
 type branch struct{ outlets []*outlet }
 
-// keylessRun is how many messages without a key go to one partition before the next has its turn, so that they share
-// batches.
+// keylessRun is the number of messages without a key that go to one partition before the next partition gets some. A run of
+// them shares batches.
 const keylessRun = 100
 
-// Write makes the messages durable, see [sink.Writer].
+// Write implements [sink.Writer].
 func (w *writer) Write(ctx context.Context, ms []keystrand.Message) error {
 	if w.closed {
 		return errors.New("pulsar: Write on a closed writer")
@@ -65,10 +65,10 @@ func (w *writer) Write(ctx context.Context, ms []keystrand.Message) error {
 	return w.res.Err()
 }
 
-// Close gives up the writer. Its producers are closed in the background; the sink's Close waits for that.
+// Close closes the writer. Its producers close in the background; [Sink.Close] waits for them.
 func (w *writer) Close() error {
 	if w.closed {
-		return errors.New("pulsar: writer closed twice")
+		return errors.New("pulsar: close the writer: it is already closed")
 	}
 	w.closed = true
 	for _, b := range w.branches {
@@ -83,7 +83,7 @@ func (w *writer) Close() error {
 	return nil
 }
 
-// begin takes the messages in: those that can never be written are refused, the others sorted by topic.
+// begin starts a Write. It fails the messages that can never be written, and groups the others by topic.
 func (w *writer) begin(ms []keystrand.Message) {
 	w.ms, w.res, w.run = ms, sink.NewResult(ms), 0
 	w.out = slices.Grow(w.out[:0], len(ms))[:len(ms)]
@@ -100,11 +100,11 @@ func (w *writer) begin(ms []keystrand.Message) {
 	}
 }
 
-// admit tells why message i can never be written.
+// admit returns an error if message i can never be written.
 func (w *writer) admit(i int, topic string) error {
 	if w.sink.topic == "" && w.parts[topic] == nil {
 		if topic == "" {
-			return errors.New("its Stream is empty, and the sink has Config.ByStream")
+			return errors.New("Config.ByStream is set, and the Stream of the message is empty")
 		}
 		if err := pulsarname.CheckTopic(topic); err != nil {
 			return err
@@ -139,7 +139,7 @@ func (w *writer) writeTopic(ctx context.Context, name string, batch []int) {
 	wg.Wait()
 }
 
-// lookUp returns the topic, healing what passes.
+// lookUp returns the topic. It retries transient errors.
 func (w *writer) lookUp(ctx context.Context, name string) (*topic, error) {
 	p := newPatience(ctx, w.sink.cfg.HealTimeout)
 	defer p.end()
@@ -158,7 +158,7 @@ func (w *writer) lookUp(ctx context.Context, name string) (*topic, error) {
 	}
 }
 
-// spread gives the messages to the outlets of their partitions and returns those that have some.
+// spread adds the messages to the outlets of their partitions and returns the outlets that have messages.
 func (w *writer) spread(t *topic, batch []int) (active []*outlet) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -170,7 +170,7 @@ func (w *writer) spread(t *topic, batch []int) (active []*outlet) {
 	for len(b.outlets) < len(t.partitions) {
 		b.outlets = append(b.outlets, nil)
 	}
-	for _, o := range b.outlets[len(t.partitions):] { // a topic made again may have fewer
+	for _, o := range b.outlets[len(t.partitions):] { // a recreated topic may have fewer partitions
 		if o != nil {
 			o.shut()
 		}
@@ -183,7 +183,7 @@ func (w *writer) spread(t *topic, batch []int) (active []*outlet) {
 			continue
 		}
 		o := b.outlets[p]
-		if o == nil || o.name != t.partitions[p] { // a topic made again may have got partitions
+		if o == nil || o.name != t.partitions[p] { // a recreated topic may have other partitions
 			if o != nil {
 				o.shut()
 			}
@@ -198,13 +198,14 @@ func (w *writer) spread(t *topic, batch []int) (active []*outlet) {
 	return active
 }
 
-// partitionLocked chooses: with a key by the key alone, without one in turns among those not known to be in trouble.
+// partitionLocked returns the partition for a key. Messages without a key go to partitions whose last wave did not fail, in
+// turns.
 func (w *writer) partitionLocked(t *topic, b *branch, key []byte) (int, error) {
 	n := len(t.partitions)
 	if key != nil {
 		p := w.sink.cfg.Partitioner(key, n)
 		if p < 0 || p >= n {
-			return 0, fmt.Errorf("pulsar: Partitioner chose %d of the %d partitions of %s", p, n, t.name)
+			return 0, fmt.Errorf("pulsar: Config.Partitioner returned partition %d, but topic %s has %d partitions", p, t.name, n)
 		}
 		return p, nil
 	}
@@ -222,7 +223,7 @@ func (w *writer) partitionLocked(t *topic, b *branch, key []byte) (int, error) {
 	return w.turn % n, nil
 }
 
-// failAll reports messages that this Write gives up.
+// failAll records err for the messages that have not failed yet.
 func (w *writer) failAll(batch []int, err error, c cure) {
 	if c == forbid {
 		err = keystrand.Permanent(err)
@@ -236,7 +237,7 @@ func (w *writer) failAll(batch []int, err error, c cure) {
 	}
 }
 
-// forget lets the messages go.
+// forget drops the references to the messages.
 func (w *writer) forget() {
 	clear(w.parts)
 	if w.held {
@@ -246,7 +247,7 @@ func (w *writer) forget() {
 	w.ms, w.res = nil, sink.Result{}
 }
 
-// describe says what could not be written, and why the library could not connect if that is the reason.
+// describe adds the topic to err, and the reason of the library's last failed connection.
 func (w *writer) describe(name string, began time.Time, err error) error {
 	if why := w.sink.troubles.since(began); why != nil && cureFor(err) == heal {
 		err = fmt.Errorf("%w: %w", err, why)
@@ -258,5 +259,5 @@ func because(err, last error) error {
 	if last == nil {
 		return err
 	}
-	return fmt.Errorf("%w; last trouble: %w", err, last)
+	return fmt.Errorf("%w; last error: %w", err, last)
 }

@@ -355,7 +355,7 @@ func TestBrokerThatIsTooOldIsNamedAtOnce(t *testing.T) {
 				t := w.t
 				s := w.source("g")
 				w.wantsErr(s, append(c.want, `group "g"`, "too old or too new", w.brokers[0])...)
-				if n := w.told.times("trying again"); n != 0 {
+				if n := w.told.times("operation failed; retrying"); n != 0 {
 					t.Errorf("it was tried again: the log tells of %d troubles", n)
 				}
 			}, kfake.MaxVersions(old))

@@ -41,19 +41,19 @@ func TestPassingErrorsAreWaitedForAndTold(t *testing.T) {
 				if r := s.Report(); len(r.Trouble) == 0 || r.Trouble[0].Err == nil || r.Trouble[0].Since.IsZero() {
 					t.Errorf("while it fails, the report is %+v", r)
 				}
-				if n := w.told.times("level=WARN", "trying again", "what="+c.what, `group \"g\"`, c.cause); n != 1 {
+				if n := w.told.times("level=WARN", "operation failed; retrying", "what="+c.what, `group \"g\"`, c.cause); n != 1 {
 					t.Errorf("the log tells %d times that %s fails and why, want once however often it was tried", n, c.what)
 				}
-				if n := w.told.times("works again"); n != 0 {
+				if n := w.told.times("operation recovered"); n != 0 {
 					t.Errorf("the log tells %d times that something works again, and nothing does", n)
 				}
 				h.Remove()
 				ps := <-got
 				synctest.Wait()
-				if n := w.told.times("works again", "what="+c.what); n != 1 {
+				if n := w.told.times("operation recovered", "what="+c.what); n != 1 {
 					t.Errorf("the log tells %d times that %s works again, want once", n, c.what)
 				}
-				if n := w.told.times("trying again"); n != 1 {
+				if n := w.told.times("operation failed; retrying"); n != 1 {
 					t.Errorf("the log tells of %d troubles, want one", n)
 				}
 				if r := s.Report(); len(r.Trouble) != 0 || !r.Ready || r.State != "member" || r.Member == "" || len(s.Held()) != 1 {
@@ -123,8 +123,8 @@ func TestMovedCoordinatorIsFollowed(t *testing.T) {
 			w.release(slices.Collect(maps.Values(ps))...)
 			ps = w.accept(s, 2)
 			for _, what := range []string{"commit", "heartbeat"} {
-				fails := w.told.times("level=WARN", "trying again", "what="+what, `group \"g\"`, "Not Coordinator For Group")
-				works := w.told.times("works again", "what="+what)
+				fails := w.told.times("level=WARN", "operation failed; retrying", "what="+what, `group \"g\"`, "Not Coordinator For Group")
+				works := w.told.times("operation recovered", "what="+what)
 				if fails != i || works != i {
 					t.Errorf("after %d moves the log tells %d times that %s fails, and %d times that it works again", i, fails, what, works)
 				}

@@ -9,8 +9,8 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// Group is what a log keeps for one group of readers: committed progress, epochs, members and who owns what. Groups do
-// not see each other. All its methods are safe for concurrent use.
+// Group is the state of one group of readers of a log: committed progress, epochs, members and owners. Groups are independent
+// of each other. A Group is safe for concurrent use.
 type Group struct {
 	log  *Log
 	name string
@@ -20,16 +20,16 @@ type Group struct {
 	parts   []part
 }
 
-// part is a group's view of one partition. Guarded by the log's mu.
+// part is the state of one partition in a group. It is guarded by the mu of the log.
 type part struct {
 	owner  *partition // nil: free
-	target *Source    // who is to own it next, or owns it now
-	epoch  int64      // of the latest ownership
-	stored *stored    // nil: nothing was committed yet
+	target *Source    // the current owner, or the next one
+	epoch  int64      // epoch of the latest ownership
+	stored *stored    // nil: no commit yet
 }
 
-// Committed returns the progress that the next owner of a partition would be given from the store: what was really
-// kept, which is less than what was committed where [Config].CommitLimit has cut it. Nil if there is none.
+// Committed returns the stored progress of a partition, nil if there is none. It has less than the commit if the commit exceeded
+// [Config].CommitLimit.
 func (g *Group) Committed(partition int32) *commit.Progress {
 	g.log.mu.Lock()
 	s := g.parts[partition].stored
@@ -47,14 +47,14 @@ func (g *Group) Epoch(partition int32) int64 {
 	return max(g.parts[partition].epoch, g.parts[partition].storedEpoch())
 }
 
-// Members returns how many sources are members now.
+// Members returns the number of members.
 func (g *Group) Members() int {
 	g.log.mu.Lock()
 	defer g.log.mu.Unlock()
 	return len(g.members)
 }
 
-// Free tells whether nobody owns the partition now.
+// Free reports whether the partition has no owner.
 func (g *Group) Free(partition int32) bool {
 	g.log.mu.Lock()
 	defer g.log.mu.Unlock()
@@ -66,7 +66,7 @@ func (g *Group) joinLocked(s *Source) {
 	g.balanceLocked()
 }
 
-// leaveLocked takes a member out. What it still owns is free at once.
+// leaveLocked removes a member. It loses the partitions that it still owns.
 func (g *Group) leaveLocked(s *Source) {
 	i := slices.Index(g.members, s)
 	if i < 0 {
@@ -81,8 +81,8 @@ func (g *Group) leaveLocked(s *Source) {
 	g.balanceLocked()
 }
 
-// balanceLocked shares the partitions evenly among the members, moves as few as it can, and asks those back that have
-// to move. Members that hold more come first, so that the remainder stays where it is.
+// balanceLocked assigns the partitions evenly to the members, moving as few as possible, and asks the owners for those that
+// move. If the partitions cannot be divided evenly, the members that already hold more keep one more.
 func (g *Group) balanceLocked() {
 	held := make(map[*Source][]int, len(g.members))
 	var loose []int
@@ -98,7 +98,7 @@ func (g *Group) balanceLocked() {
 		return
 	}
 	for _, parts := range held {
-		// What is not owned now moves first: it costs nobody a drain, and a member that has lost a partition cannot have
+		// Partitions without an owner move first, because they need no drain. Moreover, a member that lost a partition cannot get
 		// it back before its Release.
 		slices.SortStableFunc(parts, func(a, b int) int { return g.freeLocked(a) - g.freeLocked(b) })
 	}
@@ -133,7 +133,7 @@ func (g *Group) balanceLocked() {
 	g.wakeLocked()
 }
 
-// freeLocked returns 1 for a partition that nobody owns, else 0.
+// freeLocked returns 1 for a partition without an owner, else 0.
 func (g *Group) freeLocked(p int) int {
 	if g.parts[p].owner == nil {
 		return 1
@@ -141,7 +141,7 @@ func (g *Group) freeLocked(p int) int {
 	return 0
 }
 
-// askBackLocked tells an owner that its partition is wanted back, once.
+// askBackLocked asks an owner for its partition. Later calls have no effect.
 func (g *Group) askBackLocked(p *partition) {
 	if p.asked || p.lost {
 		return
@@ -156,11 +156,11 @@ func (g *Group) askBackLocked(p *partition) {
 			g.loseLocked(p, nil)
 		})
 	}
-	p.leaving <- leave // never blocks: there is room for both values
+	p.leaving <- leave // never blocks: the channel has capacity for both values
 	close(p.left)
 }
 
-// loseLocked takes a partition away. next, if not nil, is who is to have it.
+// loseLocked ends the ownership of p at once. If next is not nil, it becomes the next owner.
 func (g *Group) loseLocked(p *partition, next *Source) {
 	if p.lost || p.released {
 		return
@@ -174,15 +174,15 @@ func (g *Group) loseLocked(p *partition, next *Source) {
 	if next != nil {
 		at.target = next
 	}
-	p.leaving <- source.Leave{Lost: true} // never blocks: there is room for both values
+	p.leaving <- source.Leave{Lost: true} // never blocks: the channel has capacity for both values
 	if !p.asked {
 		close(p.left)
 	}
 	g.wakeLocked()
 }
 
-// takeLocked makes s the owner of a partition that is meant for it, is free and has not ended. It returns nil if there
-// is none now, and whether everything has been read to its end and committed.
+// takeLocked makes s the owner of a free partition that is assigned to it and has not ended. It returns nil if there is none. It
+// reports whether all partitions are committed up to their ends.
 func (g *Group) takeLocked(s *Source) (taken *partition, ended bool) {
 	ended = true
 	for i := range g.parts {
@@ -202,7 +202,7 @@ func (g *Group) takeLocked(s *Source) (taken *partition, ended bool) {
 	return nil, ended
 }
 
-// readLocked tells whether a partition is closed and committed up to its end.
+// readLocked reports whether a partition is closed and committed up to its end.
 func (g *Group) readLocked(p int) bool {
 	start, end, closed := g.log.shards[p].bounds()
 	if at := g.parts[p].stored; at != nil && at.log == g.log.id {
@@ -211,13 +211,13 @@ func (g *Group) readLocked(p int) bool {
 	return closed && start >= end
 }
 
-// restoredLocked returns what a new owner of the partition begins with.
+// restoredLocked returns the progress for a new owner of the partition.
 func (g *Group) restoredLocked(p int32) *commit.Progress {
 	at := &g.parts[p]
 	start, _, _ := g.log.shards[p].bounds()
 	r := &commit.Progress{Log: g.log.id, Epoch: max(at.epoch, at.storedEpoch()) + 1, Frontier: start}
 	if at.stored == nil || at.stored.log != g.log.id {
-		return r // nothing yet, or made from another log: its offsets say nothing about this one
+		return r // no commit, or a commit for another log, whose offsets do not apply
 	}
 	kept := at.stored.progress()
 	r.Frontier = max(start, kept.Frontier)
@@ -232,7 +232,7 @@ func (g *Group) restoredLocked(p int32) *commit.Progress {
 	return r
 }
 
-// store keeps progress for the next owner.
+// store stores progress for the next owner.
 func (g *Group) store(p *partition, progress *commit.Progress) (commit.Stored, error) {
 	s, kept := newStored(progress, p.source.cfg.CommitLimit)
 	g.log.mu.Lock()
@@ -240,16 +240,16 @@ func (g *Group) store(p *partition, progress *commit.Progress) (commit.Stored, e
 	at := &g.parts[p.id.Partition]
 	switch {
 	case p.lost || p.released || at.owner != p || progress.Epoch < at.epoch:
-		return commit.Stored{}, fmt.Errorf("memory: commit of %v with epoch %d, the latest is %d: %w",
+		return commit.Stored{}, fmt.Errorf("memory: commit of %v: epoch %d is not the current owner, the latest epoch is %d: %w",
 			p.id, progress.Epoch, at.epoch, commit.ErrFenced)
 	case progress.Epoch != p.id.Epoch || progress.Log != p.restored.Log:
-		return commit.Stored{}, fmt.Errorf("memory: commit of %v: the progress is of epoch %d and log %q, want that of Restored",
+		return commit.Stored{}, fmt.Errorf("memory: commit of %v: the progress has epoch %d and log %q: use the epoch and log of Restored",
 			p.id, progress.Epoch, progress.Log)
 	case progress.Frontier < p.frontier:
-		return commit.Stored{}, fmt.Errorf("memory: commit of %v: the frontier goes back from %d to %d",
+		return commit.Stored{}, fmt.Errorf("memory: commit of %v: the frontier decreases from %d to %d",
 			p.id, p.frontier, progress.Frontier)
 	case progress.Frontier > p.position.Load():
-		return commit.Stored{}, fmt.Errorf("memory: commit of %v: the frontier %d lies above the position %d",
+		return commit.Stored{}, fmt.Errorf("memory: commit of %v: the frontier %d is above the position %d",
 			p.id, progress.Frontier, p.position.Load())
 	}
 	p.frontier = progress.Frontier
@@ -257,7 +257,7 @@ func (g *Group) store(p *partition, progress *commit.Progress) (commit.Stored, e
 	return kept, nil
 }
 
-// release gives a partition up. It returns false if that was done before.
+// release gives up a partition. It returns false if the partition is already released.
 func (g *Group) release(p *partition) bool {
 	g.log.mu.Lock()
 	defer g.log.mu.Unlock()
@@ -276,7 +276,7 @@ func (g *Group) release(p *partition) bool {
 	return true
 }
 
-// wakeLocked lets every member look for partitions again.
+// wakeLocked wakes Accept of every member.
 func (g *Group) wakeLocked() {
 	for _, m := range g.members {
 		m.wakeUp()

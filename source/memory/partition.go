@@ -20,19 +20,19 @@ type partition struct {
 	id       source.ID
 	restored *commit.Progress
 	leaving  chan source.Leave
-	left     chan struct{} // closed when asked back or lost: ends a waiting Fetch
+	left     chan struct{} // closed when the partition is asked for or lost, to wake Fetch
 
-	cursor     cursor       // of Fetch's goroutine
+	cursor     cursor       // used by the goroutine of Fetch
 	position   atomic.Int64 // written by Fetch, read by Commit and Release
 	fetching   atomic.Bool
 	committing atomic.Bool
 
 	// Guarded by the log's mu.
-	frontier int64 // of the last commit
+	frontier int64 // frontier of the last commit
 	asked    bool
 	lost     bool
 	released bool
-	deadline *time.Timer // loses the partition when it was asked back long ago; nil if it never does
+	deadline *time.Timer // ends the ownership after LeaveTimeout; nil if there is no timeout
 }
 
 func newPartition(s *Source, g *Group, id source.ID, restored *commit.Progress) *partition {
@@ -55,7 +55,7 @@ func (p *partition) ID() source.ID                { return p.id }
 func (p *partition) Restored() *commit.Progress   { return p.restored }
 func (p *partition) Leaving() <-chan source.Leave { return p.leaving }
 
-// End returns the end of the log, see [source.Lagger].
+// End implements [source.Lagger].
 func (p *partition) End() (int64, bool) {
 	_, end, _ := p.shard.bounds()
 	return end, true
@@ -63,7 +63,7 @@ func (p *partition) End() (int64, bool) {
 
 func (p *partition) Fetch(ctx context.Context, b *source.Batch) error {
 	if !p.fetching.CompareAndSwap(false, true) {
-		return fmt.Errorf("memory: fetch of %v: two at once", p.id)
+		return fmt.Errorf("memory: fetch of %v: concurrent calls of Fetch", p.id)
 	}
 	defer p.fetching.Store(false)
 	if b.MaxMessages < 1 || b.MaxBytes < 1 {
@@ -96,7 +96,7 @@ func (p *partition) Fetch(ctx context.Context, b *source.Batch) error {
 	}
 }
 
-// stopped returns why nothing is to be fetched now, or nil.
+// stopped returns an error if Fetch must end.
 func (p *partition) stopped(ctx context.Context) error {
 	select {
 	case <-p.left:
@@ -114,7 +114,7 @@ func (p *partition) stopped(ctx context.Context) error {
 
 func (p *partition) Commit(ctx context.Context, progress *commit.Progress) (commit.Stored, error) {
 	if !p.committing.CompareAndSwap(false, true) {
-		return commit.Stored{}, fmt.Errorf("memory: commit of %v: two at once", p.id)
+		return commit.Stored{}, fmt.Errorf("memory: commit of %v: concurrent calls of Commit", p.id)
 	}
 	defer p.committing.Store(false)
 	if ctx.Err() != nil {
@@ -137,17 +137,17 @@ func (p *partition) Commit(ctx context.Context, progress *commit.Progress) (comm
 	return kept, nil
 }
 
-// Release needs no waiting, so it works with a ctx that has ended too.
+// Release never waits, so it ignores its ctx.
 func (p *partition) Release(context.Context) error {
 	var errs []error
 	if p.fetching.Load() {
-		errs = append(errs, fmt.Errorf("memory: release of %v before its Fetch has returned", p.id))
+		errs = append(errs, fmt.Errorf("memory: release of %v: Fetch has not returned", p.id))
 	}
 	if p.committing.Load() {
-		errs = append(errs, fmt.Errorf("memory: release of %v before its Commit has returned", p.id))
+		errs = append(errs, fmt.Errorf("memory: release of %v: Commit has not returned", p.id))
 	}
 	if !p.group.release(p) {
-		errs = append(errs, fmt.Errorf("memory: release of %v: it was released before", p.id))
+		errs = append(errs, fmt.Errorf("memory: release of %v: it is already released", p.id))
 	}
 	return errors.Join(errs...)
 }

@@ -9,30 +9,30 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// shard is one partition's messages: a prepared slice, of which a fetch is one copy.
+// shard holds the messages of one partition in a slice. A fetch copies a part of it.
 type shard struct {
 	stream    string
 	partition int32
-	make      func(partition int32, offset int64, m *keystrand.Message) // not nil: messages are made, not kept
+	make      func(partition int32, offset int64, m *keystrand.Message) // nil, or generates the messages
 
 	mu      sync.Mutex
-	kept    []keystrand.Message // appended only, so what lies below len may be read without the lock
-	sizes   []int64             // sizes[i] is the bytes of every message up to kept[i], dropped ones included
-	dropped int                 // how many messages retention has removed in front of kept
-	before  int64               // their bytes
-	start   int64               // where the log begins
-	end     int64               // the offset the next message gets
+	kept    []keystrand.Message // only appended to, so elements below len may be read without the lock
+	sizes   []int64             // sizes[i] is the number of bytes up to kept[i], including dropped messages
+	dropped int                 // number of messages deleted before kept
+	before  int64               // bytes of the dropped messages
+	start   int64               // first offset
+	end     int64               // offset of the next message
 	closed  bool
-	changed chan struct{} // made by a reader that waits, closed by the next change
+	changed chan struct{} // made by a waiting reader, closed at the next change
 }
 
-// cursor is a reader's place in a shard, used by its one fetching goroutine.
+// cursor is the position of a reader in a shard. It is used by one goroutine.
 type cursor struct {
 	offset int64
-	index  int // of the first message at or above offset, dropped ones included; -1: not looked up yet
+	index  int // index of the first message at or above offset, counting dropped ones; -1: unknown
 }
 
-// fetched says what one read of a shard came to.
+// fetched is the result of one read of a shard.
 type fetched int
 
 const (
@@ -41,7 +41,7 @@ const (
 	atEnd
 )
 
-// append adds messages at this offset, or at the end if it is negative, and returns the new end.
+// append appends messages at offset, or at the end if offset is negative, and returns the new end.
 func (s *shard) append(offset int64, msgs []keystrand.Message) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,12 +65,12 @@ func (s *shard) append(offset int64, msgs []keystrand.Message) int64 {
 	return s.end
 }
 
-// skip moves the end without messages and returns the new one.
+// skip moves the end by n without messages and returns the new end.
 func (s *shard) skip(n int64) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n < 0 {
-		panic("memory: Skip of a negative number of offsets")
+		panic("memory: Skip: the number of offsets is negative")
 	}
 	s.openLocked(s.end + n)
 	s.end += n
@@ -78,15 +78,15 @@ func (s *shard) skip(n int64) int64 {
 	return s.end
 }
 
-// openLocked panics where nothing can be written at this offset.
+// openLocked panics if no message can be appended at this offset.
 func (s *shard) openLocked(offset int64) {
 	switch {
 	case s.make != nil:
-		panic("memory: the messages of " + s.stream + " are generated: nothing can be appended")
+		panic("memory: append to " + s.stream + ": the log is generated")
 	case s.closed:
-		panic("memory: " + s.stream + " is closed: nothing can be appended")
+		panic("memory: append to " + s.stream + ": the log is closed")
 	case offset < s.end:
-		panic("memory: " + s.stream + " cannot be appended to below its end")
+		panic("memory: append to " + s.stream + ": the offset is below the end of the partition")
 	}
 }
 
@@ -103,7 +103,7 @@ func (s *shard) delete(before int64) {
 		n := s.searchLocked(before)
 		s.before = s.bytesLocked(n)
 		s.dropped += n
-		// A copy, so that what was removed can be collected; readers may still hold the old slice.
+		// The copy allows the garbage collector to free deleted messages. Readers may still use the old slice.
 		s.kept, s.sizes = slices.Clone(s.kept[n:]), slices.Clone(s.sizes[n:])
 	}
 	s.changedLocked()
@@ -116,22 +116,22 @@ func (s *shard) close() {
 	s.changedLocked()
 }
 
-// bounds returns where the shard begins and ends, and whether it stays that way.
+// bounds returns the first offset and the end of the shard. It reports whether the shard is closed.
 func (s *shard) bounds() (start, end int64, closed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.start, s.end, s.closed
 }
 
-// read appends what lies at the cursor to b, moves the cursor and sets b.Next. If there is nothing it returns atTail
-// with a channel that closes at the next change, or atEnd. A batch ends before the first offset that bad refuses; if
-// that is at the cursor itself, read returns the refusal.
+// read appends the messages at the cursor to b, moves the cursor and sets b.Next. If there are none, it returns atEnd for a
+// closed shard, else atTail with a channel that is closed at the next change. A batch ends before the first offset for which
+// bad returns an error. If that is the offset of the cursor, read returns the error.
 func (s *shard) read(c *cursor, b *source.Batch, bad func(offset int64) error) (fetched, <-chan struct{}, error) {
 	s.mu.Lock()
 	if c.offset < s.start {
-		c.offset = s.start // retention has overtaken the reader
+		c.offset = s.start // the messages at the cursor were deleted
 		if c.offset == s.end {
-			// A move of its own: the reader must learn it although there is no message.
+			// The position moves without a message.
 			s.mu.Unlock()
 			b.Next = c.offset
 			return moved, nil, nil
@@ -181,7 +181,7 @@ func (s *shard) read(c *cursor, b *source.Batch, bad func(offset int64) error) (
 	return moved, nil, nil
 }
 
-// generate is read for messages that are made.
+// generate is read for a shard that generates its messages.
 func (s *shard) generate(c *cursor, b *source.Batch, end int64, bad func(offset int64) error) error {
 	bytes, first := 0, len(b.Messages)
 	for c.offset < end && len(b.Messages)-first < b.MaxMessages {
@@ -193,7 +193,7 @@ func (s *shard) generate(c *cursor, b *source.Batch, end int64, bad func(offset 
 				break
 			}
 		}
-		// In place: a Message is large, and append would make it first and then copy it.
+		// The message is filled in place, because append would copy it, and a Message is large.
 		at := len(b.Messages)
 		if at == cap(b.Messages) {
 			b.Messages = slices.Grow(b.Messages, int(min(256, end-c.offset)))
@@ -204,7 +204,7 @@ func (s *shard) generate(c *cursor, b *source.Batch, end int64, bad func(offset 
 		s.make(s.partition, c.offset, m)
 		bytes += m.Size()
 		if bytes > b.MaxBytes && len(b.Messages)-first > 1 {
-			b.Messages = b.Messages[:at] // made again by the next fetch
+			b.Messages = b.Messages[:at] // the next fetch generates it again
 			break
 		}
 		c.offset++
@@ -213,7 +213,7 @@ func (s *shard) generate(c *cursor, b *source.Batch, end int64, bad func(offset 
 	return nil
 }
 
-// fitLocked returns where a batch that begins at kept[from] ends: at its limits, but never without a message.
+// fitLocked returns the end of a batch that starts at kept[from]. The batch is within the limits of b or has one message.
 func (s *shard) fitLocked(from int, b *source.Batch) int {
 	to := min(len(s.kept), from+max(1, b.MaxMessages))
 	if to <= from+1 {
@@ -227,7 +227,7 @@ func (s *shard) fitLocked(from int, b *source.Batch) int {
 	return from + max(1, n)
 }
 
-// bytesLocked returns the bytes of every message in front of kept[n].
+// bytesLocked returns the number of bytes of all messages before kept[n].
 func (s *shard) bytesLocked(n int) int64 {
 	if n == 0 {
 		return s.before

@@ -11,21 +11,21 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// ErrCrashed is what a source and its partitions return after [Source.Crash].
+// ErrCrashed is returned by a source and its partitions after [Source.Crash].
 var ErrCrashed = errors.New("memory: the source has crashed")
 
 // Source is one member of a group in each of its logs. It implements [source.Source], [source.Mover] and
 // [source.Prefetcher]; its partitions implement [source.Lagger].
 //
-// Accept is for one goroutine, as the contract says; Crash, Lose and AskBack may be called from any.
+// Call Accept from one goroutine. Crash, Lose and AskBack may be called from any goroutine.
 type Source struct {
 	cfg    Config
 	logs   []*Log
-	broken error         // of the configuration
-	wake   chan struct{} // room for one: something may have changed for Accept
+	broken error         // configuration error
+	wake   chan struct{} // capacity 1; wakes Accept
 
-	mu      sync.Mutex // after the mu of a log
-	held    []held     // partitions not released yet
+	mu      sync.Mutex // lock order: after the mu of a log
+	held    []held     // partitions that are not released
 	crashed bool
 	closed  bool
 }
@@ -35,18 +35,18 @@ type held struct {
 	partition int32
 }
 
-// NewSource joins the group cfg.Group in every log, as a new member. The partitions of each log are shared evenly
-// among the members, and those that move to the new one are asked back from their owners.
+// NewSource returns a source that joins the group cfg.Group of every log as a new member. The partitions of each log are
+// assigned evenly to the members, and the owners are asked for those that move to the new member.
 //
-// A source with a configuration that is wrong does not join: its Accept returns all that is wrong.
+// A source with an invalid configuration does not join. Its Accept returns all configuration errors.
 func NewSource(cfg Config, logs ...*Log) *Source {
 	s := &Source{cfg: cfg, logs: slices.Clone(logs), wake: make(chan struct{}, 1), broken: cfg.validate()}
 	if len(logs) == 0 {
-		s.broken = errors.Join(s.broken, errors.New("memory: a source without a log"))
+		s.broken = errors.Join(s.broken, errors.New("memory: the source has no log: pass at least one to NewSource"))
 	}
 	for i, l := range logs {
 		if slices.ContainsFunc(logs[:i], func(o *Log) bool { return o.stream == l.stream }) {
-			s.broken = errors.Join(s.broken, fmt.Errorf("memory: two logs of one source have the name %q", l.stream))
+			s.broken = errors.Join(s.broken, fmt.Errorf("memory: the source has two logs with the name %q: names must differ", l.stream))
 		}
 	}
 	if s.broken != nil {
@@ -60,8 +60,8 @@ func NewSource(cfg Config, logs ...*Log) *Source {
 	return s
 }
 
-// Accept returns the next partition, see [source.Source]. It returns io.EOF when all logs are closed and the group has
-// committed every partition up to its end; partitions at their end are not handed out.
+// Accept implements [source.Source]. It returns io.EOF when all logs are closed and the group has committed every partition up to
+// its end. It does not return partitions that are committed up to their end.
 func (s *Source) Accept(ctx context.Context) (source.Partition, error) {
 	if s.broken != nil {
 		return nil, s.broken
@@ -104,7 +104,7 @@ func (s *Source) take(l *Log) (p *partition, ended bool) {
 	return p, ended
 }
 
-// Close leaves the group. Partitions that were not released are an error, and are lost.
+// Close leaves the group. If partitions are not released, they are lost and Close returns an error.
 func (s *Source) Close() error {
 	s.mu.Lock()
 	already, left := s.closed, len(s.held)
@@ -116,16 +116,15 @@ func (s *Source) Close() error {
 	s.leave()
 	switch {
 	case already:
-		return errors.New("memory: the source was closed twice")
+		return errors.New("memory: close the source: it is already closed")
 	case left > 0:
-		return fmt.Errorf("memory: the source was closed with %d partitions that are not released", left)
+		return fmt.Errorf("memory: close the source: %d partitions are not released: release them first", left)
 	}
 	return nil
 }
 
-// Crash ends the source as the death of its process would: it commits nothing more, its partitions are free at once
-// for others, its calls return [ErrCrashed], commits [commit.ErrFenced]. What remains of the pipeline that used it is
-// told that its partitions are lost, so that a test can end it.
+// Crash simulates the crash of the process. Commits fail with [commit.ErrFenced], and other calls with [ErrCrashed]. The
+// partitions are free for other members at once. The pipeline of the source gets a Leave with Lost for each, so that its Run ends.
 func (s *Source) Crash() {
 	s.mu.Lock()
 	s.crashed = true
@@ -134,8 +133,8 @@ func (s *Source) Crash() {
 	s.wakeUp()
 }
 
-// Lose takes a partition away without asking, as when a session expires: another member gets it, or this one again
-// after its Release. It reports whether the source owned the partition.
+// Lose makes the source lose a partition without a request, as after an expired session. Another member gets it; if there is
+// none, this one gets it again after its Release. Lose reports whether the source owned the partition.
 func (s *Source) Lose(stream string, number int32) bool {
 	return s.owned(stream, number, func(g *Group, p *partition) {
 		var next *Source
@@ -146,19 +145,19 @@ func (s *Source) Lose(stream string, number int32) bool {
 	})
 }
 
-// AskBack asks for a partition as if it were to move, and after its Release gives it to this source again, in a new
-// epoch. It reports whether the source owned the partition.
+// AskBack asks the pipeline for a partition, as if the partition moved. After its Release this source gets it again with a new
+// epoch. AskBack reports whether the source owned the partition.
 func (s *Source) AskBack(stream string, number int32) bool {
 	return s.owned(stream, number, func(g *Group, p *partition) { g.askBackLocked(p) })
 }
 
-// Moves tells what [Config].Moves says.
+// Moves returns [Config].Moves.
 func (s *Source) Moves() bool { return s.cfg.Moves }
 
 // Prefetch returns [Config].Prefetch.
 func (s *Source) Prefetch() int { return s.cfg.Prefetch }
 
-// owned calls f for a partition that s owns, under the log's lock.
+// owned calls f with a partition under the lock of its log, if s owns it. It reports whether s owns it.
 func (s *Source) owned(stream string, number int32, f func(*Group, *partition)) bool {
 	for _, l := range s.logs {
 		if l.stream != stream {
@@ -198,7 +197,7 @@ func (s *Source) letGo(l *Log, partition int32) {
 	s.held = slices.DeleteFunc(s.held, func(h held) bool { return h == held{l, partition} })
 }
 
-// gone returns why nothing works any more, or nil.
+// gone returns an error if the source has crashed or is closed.
 func (s *Source) gone() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,7 +210,7 @@ func (s *Source) gone() error {
 	return nil
 }
 
-// wakeUp lets Accept look again. It never blocks.
+// wakeUp wakes Accept. It never blocks.
 func (s *Source) wakeUp() {
 	select {
 	case s.wake <- struct{}{}:

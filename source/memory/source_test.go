@@ -19,7 +19,7 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// accept takes the next partition or fails.
+// accept accepts the next partition or fails the test.
 func accept(t *testing.T, src *memory.Source) source.Partition {
 	t.Helper()
 	p, err := src.Accept(t.Context())
@@ -29,7 +29,7 @@ func accept(t *testing.T, src *memory.Source) source.Partition {
 	return p
 }
 
-// fetch takes a batch or fails.
+// fetch fetches a batch or fails the test.
 func fetch(t *testing.T, p source.Partition) source.Batch {
 	t.Helper()
 	b := source.Batch{MaxMessages: 100, MaxBytes: 1 << 20}
@@ -39,7 +39,7 @@ func fetch(t *testing.T, p source.Partition) source.Batch {
 	return b
 }
 
-// save commits or fails.
+// save commits progress or fails the test.
 func save(t *testing.T, p source.Partition, frontier int64, ahead ...commit.Range) commit.Stored {
 	t.Helper()
 	stored, err := p.Commit(t.Context(), progress(p, frontier, ahead...))
@@ -61,15 +61,15 @@ func fill(log *memory.Log, n int) {
 	}
 }
 
-func TestSourceTellsAllConfigurationErrorsAtOnce(t *testing.T) {
+func TestAcceptReturnsAllConfigurationErrors(t *testing.T) {
 	src := memory.NewSource(memory.Config{LeaveTimeout: -1, CommitLimit: -1, Prefetch: -1})
 	_, err := src.Accept(t.Context())
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"LeaveTimeout", "CommitLimit", "Prefetch", "without a log"} {
+	for _, want := range []string{"LeaveTimeout", "CommitLimit", "Prefetch", "has no log"} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("the error %q does not tell about %s", err, want)
+			t.Errorf("error %q does not contain %q", err, want)
 		}
 	}
 	if err := src.Close(); err != nil {
@@ -77,7 +77,7 @@ func TestSourceTellsAllConfigurationErrorsAtOnce(t *testing.T) {
 	}
 }
 
-// consumer accepts, and releases what is asked back or lost.
+// consumer accepts partitions, and releases those that are asked for or lost.
 type consumer struct {
 	src  *memory.Source
 	mu   sync.Mutex
@@ -122,7 +122,7 @@ func (c *consumer) holds() []int32 {
 }
 
 // seed 39
-func TestMembersShareEvenlyAndMoveFew(t *testing.T) {
+func TestGroupAssignsPartitionsEvenlyAndMovesFew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const partitions = 8
 		log := memory.NewLog("comments", partitions)
@@ -213,7 +213,7 @@ func TestLeaveTimeoutLosesThePartition(t *testing.T) {
 	})
 }
 
-func TestCommitDetectsMisuse(t *testing.T) {
+func TestCommitRejectsInvalidProgress(t *testing.T) {
 	log := memory.NewLog("comments", 1)
 	fill(log, 10)
 	p := accept(t, memory.NewSource(memory.Config{}, log))
@@ -225,7 +225,7 @@ func TestCommitDetectsMisuse(t *testing.T) {
 		"goes back": progress(p, 4), "above the position": progress(p, 11), "another log": stranger, "another epoch": future,
 	} {
 		if _, err := p.Commit(t.Context(), bad); err == nil || errors.Is(err, commit.ErrFenced) {
-			t.Errorf("%s: %v, want an error that is not ErrFenced", what, err)
+			t.Errorf("%s: error %v, want an error other than ErrFenced", what, err)
 		}
 	}
 	if got := log.Group("").Committed(0); got == nil || got.Frontier != 5 {
@@ -245,7 +245,7 @@ func TestCommitDetectsMisuse(t *testing.T) {
 	}
 }
 
-func TestCommitHooksMakeFaults(t *testing.T) {
+func TestCommitReturnsTheErrorsOfItsHooks(t *testing.T) {
 	refused, unknown := errors.New("refused"), errors.New("the reply is lost")
 	var before, after error
 	log := memory.NewLog("comments", 1)
@@ -271,7 +271,7 @@ func TestCommitHooksMakeFaults(t *testing.T) {
 	}
 }
 
-func TestFetchFaultEndsTheBatchBefore(t *testing.T) {
+func TestBatchEndsBeforeAFetchFault(t *testing.T) {
 	corrupt := errors.New("corrupt")
 	fault := func(_ source.ID, offset int64) error {
 		if offset == 4 {
@@ -296,7 +296,7 @@ func TestFetchFaultEndsTheBatchBefore(t *testing.T) {
 	}
 }
 
-func TestCommitLimitIsHonest(t *testing.T) {
+func TestStoredCountsTheReplaysCausedByTheCommitLimit(t *testing.T) {
 	log := memory.NewLog("comments", 1)
 	fill(log, 1000)
 	var ahead []commit.Range
@@ -316,7 +316,7 @@ func TestCommitLimitIsHonest(t *testing.T) {
 			t.Errorf("limit %d: restored is %v", limit, r)
 		}
 		if want := int64(2 * (len(ahead) - len(r.Ahead))); stored.Replays != want {
-			t.Errorf("limit %d: Stored says %d replays, it is %d", limit, stored.Replays, want)
+			t.Errorf("limit %d: Stored.Replays = %d, want %d", limit, stored.Replays, want)
 		}
 	}
 }
@@ -346,7 +346,7 @@ func TestDeletedMessagesMoveThePosition(t *testing.T) {
 	}
 }
 
-func TestGroupsAndLogsAreApart(t *testing.T) {
+func TestGroupsAndLogsAreIndependent(t *testing.T) {
 	a, b := memory.NewLog("a", 1), memory.NewLog("b", 2)
 	fill(a, 1)
 	fill(b, 2)
@@ -360,7 +360,7 @@ func TestGroupsAndLogsAreApart(t *testing.T) {
 	a.Close()
 	b.Close()
 	one.Crash()
-	// Group one has read everything: its next member is not even asked to look.
+	// Group one has committed all messages, so Accept of a new member returns io.EOF.
 	next := memory.NewSource(memory.Config{Group: "one"}, a, b)
 	if p, err := next.Accept(t.Context()); !errors.Is(err, io.EOF) {
 		t.Errorf("accept: %v, %v, want io.EOF", p, err)

@@ -6,13 +6,13 @@ import (
 	"github.com/keystrand/keystrand/commit"
 )
 
-// stored is a group's committed progress of one partition, as a broker keeps it: the frontier, and beside it the text
-// of the codec, so that a restart gets exactly what fits and Stored is honest.
+// stored is the committed progress of one partition, in the form in which a broker stores it: the frontier and the encoded text.
+// So a restart gets exactly the part that fits CommitLimit.
 type stored struct {
 	log      string
 	epoch    int64
 	frontier int64
-	text     string // empty where the limit left no room
+	text     string // empty if the limit is too small
 }
 
 func newStored(p *commit.Progress, limit int) (*stored, commit.Stored) {
@@ -20,14 +20,14 @@ func newStored(p *commit.Progress, limit int) (*stored, commit.Stored) {
 	return &stored{log: p.Log, epoch: p.Epoch, frontier: p.Frontier, text: text}, kept
 }
 
-// progress returns what was kept.
+// progress returns the stored progress.
 func (s *stored) progress() *commit.Progress {
 	if s.text == "" {
 		return &commit.Progress{Log: s.log, Epoch: s.epoch, Frontier: s.frontier}
 	}
 	p, err := commit.Decode(s.text)
 	if err != nil {
-		panic(fmt.Sprintf("memory: the codec does not read what it wrote: %v", err))
+		panic(fmt.Sprintf("memory: decode stored progress: %v", err))
 	}
 	return p
 }

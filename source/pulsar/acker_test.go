@@ -37,7 +37,7 @@ func TestTroubleWithAcknowledgementsIsToldOnceHoweverManyThereAre(t *testing.T) 
 		}
 		a.close()
 		<-a.done
-		if n := strings.Count(told.String(), "trying again"); n != 1 || !strings.Contains(told.String(), slow.Error()) {
+		if n := strings.Count(told.String(), "operation failed; retrying"); n != 1 || !strings.Contains(told.String(), slow.Error()) {
 			t.Errorf("told %d times:\n%s", n, told.String())
 		}
 	})

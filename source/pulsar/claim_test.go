@@ -319,7 +319,7 @@ func TestLockIsNotKeptFromTheNextOwnerWhileTheStoreHangs(t *testing.T) {
 		if d := time.Since(begin); d > 5*second {
 			t.Errorf("accepted after %v", d)
 		}
-		if strings.Contains(told.String(), "trying again") {
+		if strings.Contains(told.String(), "operation failed; retrying") {
 			t.Errorf("the store was not given the time to answer, and the log says %s", told.String())
 		}
 		_ = p.Release(t.Context())

@@ -344,7 +344,7 @@ func TestLookUpThatFailsIsNotHiddenByOneThatWorks(t *testing.T) {
 		_ = p.Release(t.Context())
 		_ = q.Release(t.Context())
 		_ = m.s.Close()
-		if n, over := strings.Count(told.String(), "trying again"), strings.Count(told.String(), "works again"); n != 1 || over != 1 {
+		if n, over := strings.Count(told.String(), "operation failed; retrying"), strings.Count(told.String(), "operation recovered"); n != 1 || over != 1 {
 			t.Errorf("it is told %d times that it fails, and %d times that it works:\n%s", n, over, &told)
 		}
 	})

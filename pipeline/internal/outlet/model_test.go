@@ -90,6 +90,7 @@ func playModel(t *rapid.T) {
 			}
 			return WriteAgain
 		},
+		Waits:  func(*Output[*modelOutput]) {},
 		Broken: func(err error) { panic(err) },
 		Safe:   func(err error) error { return err },
 		Log:    slog.New(slog.DiscardHandler),

@@ -13,6 +13,8 @@ import (
 type Hooks[X any] struct {
 	// Durable is told all outputs that one Write made durable, those of a lane in order. The slice is valid during the call.
 	Durable func(outputs []*Output[X])
+	// Waits is told an output that a Write did not store, before the first of its pauses: it may wait long.
+	Waits func(o *Output[X])
 	// Refused is asked what becomes of an output that the sink refuses for good.
 	Refused func(o *Output[X], cause error) Refusal
 	// Dropped is told outputs that were cut before they were durable.
@@ -125,6 +127,9 @@ func (x *Outlet[X]) Cut(w *Owner[X]) {
 		x.dropped([]*Output[X]{o})
 	}
 }
+
+// Failing reports whether the last Write for a lane with this hash failed: what is added may wait long.
+func (x *Outlet[X]) Failing(lane uint64) bool { return x.writer(lane).failing.Load() }
 
 // End ends an output that Refused holds. It does nothing if the output was cut.
 func (x *Outlet[X]) End(o *Output[X]) { x.writer(o.Lane).end(o) }

@@ -103,6 +103,7 @@ func (r *rig) hooks() Hooks[string] {
 			r.note(&r.ends, "refused "+o.Value)
 			return Ended
 		},
+		Waits: func(*Output[string]) {},
 		Broken: func(err error) {
 			r.mu.Lock()
 			defer r.mu.Unlock()

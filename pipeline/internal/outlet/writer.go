@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keystrand/keystrand"
@@ -36,7 +37,7 @@ type writer[X any] struct {
 	kept    []*Output[X] // scratch of settle, as is the next
 	durable []*Output[X]
 	mine    []*Output[X] // scratch of putBack
-	failing bool         // the last Write left something
+	failing atomic.Bool  // the last Write left something; the goroutine alone writes it
 
 	mu    sync.Mutex
 	all   map[laneID[X]]*lane[X] // guarded by mu, as are the next five
@@ -245,10 +246,10 @@ func (w *writer[X]) writeOnce() (more bool, pause time.Duration) {
 	}
 	err := w.x.hooks.Safe(w.sink.Write(ctx, w.ms))
 	failed := w.settle(err, ctx.Err() != nil)
-	if failed && !w.failing {
+	if failed && !w.failing.Load() {
 		w.x.hooks.Log.LogAttrs(ctx, slog.LevelWarn, "sink write failed; retrying until it is stored", slog.Any("error", err))
 	}
-	w.failing = failed
+	w.failing.Store(failed)
 	return true, 0
 }
 
@@ -319,6 +320,9 @@ func (w *writer[X]) settle(err error, aborted bool) (failed bool) {
 		again++
 		o.Messages = v.rest
 		w.kept = append(w.kept, o)
+		if o.pause == 0 {
+			w.x.hooks.Waits(o)
+		}
 		if !aborted && !errors.Is(v.cause, sink.ErrBehind) {
 			failed = true
 			w.delay(o, now)

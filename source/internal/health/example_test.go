@@ -10,7 +10,7 @@ import (
 	"github.com/keystrand/keystrand/source/internal/health"
 )
 
-// An error that stays the same is told once, however often it is met.
+// Repeated failures with the same error are logged once.
 func Example() {
 	log := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey || a.Key == "after" {
@@ -30,8 +30,8 @@ func Example() {
 	fmt.Println(len(h.All()), "left")
 
 	// Output:
-	// level=WARN msg="kafka: trying again" what=commit error="the coordinator is moving"
+	// level=WARN msg="kafka: operation failed; retrying" what=commit error="the coordinator is moving"
 	// commit fails: the coordinator is moving
-	// level=INFO msg="kafka: works again" what=commit
+	// level=INFO msg="kafka: operation recovered" what=commit
 	// 0 left
 }

@@ -1,6 +1,6 @@
-// Package health is what sources that talk to brokers share about their trouble: what does not work just now and is tried
-// again, told to the log once when it begins, when its cause changes and when it is over, and shown in a snapshot. It decides
-// nothing: what is trouble and what is fatal, each source says itself.
+// Package health records the failing operations of a source. It logs an operation when it starts to fail, when its error
+// changes and when it recovers. The snapshot of a pipeline shows the failing operations. The source decides which errors are
+// retried and which are fatal.
 package health
 
 import (
@@ -15,23 +15,24 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// Health keeps what does not work just now, and tells the log of each change once.
+// Health holds the operations that fail now and are retried.
 //
-// It is safe for concurrent use; its methods do not block.
+// A Health is safe for concurrent use. Its methods do not block.
 type Health struct {
 	log  *slog.Logger
-	name string // of the source: in front of what the log gets
+	name string // package of the source; starts every log line
 
 	mu      sync.Mutex
 	trouble map[string]source.Trouble
 }
 
-// New returns the health of a source, by whose package name its lines in the log begin.
+// New returns a Health for the source with this package name. Its log lines start with the name.
 func New(log *slog.Logger, name string) *Health {
 	return &Health{log: log, name: name, trouble: make(map[string]source.Trouble)}
 }
 
-// Fails notes an error. The log hears of it when it is new or reads differently from the last, but for the port of our side.
+// Fails records an error of the operation what. It logs the error unless the operation already fails with the same text,
+// ignoring the local port.
 func (h *Health) Fails(ctx context.Context, what string, err error) {
 	now := time.Now()
 	h.mu.Lock()
@@ -44,35 +45,35 @@ func (h *Health) Fails(ctx context.Context, what string, err error) {
 	h.trouble[what] = t
 	h.mu.Unlock()
 	if news {
-		h.log.LogAttrs(ctx, slog.LevelWarn, h.name+": trying again", slog.String("what", what), slog.Any("error", err)) //nolint:sloglint // one of two names
+		h.log.LogAttrs(ctx, slog.LevelWarn, h.name+": operation failed; retrying", slog.String("what", what), slog.Any("error", err)) //nolint:sloglint // one of two names
 	}
 }
 
-// ourSide is the address in front of an arrow in errors of connections: each has another port.
+// ourSide matches the local address in errors of connections. Its port differs for each connection.
 var ourSide = regexp.MustCompile(`[^ ]+:\d+->`)
 
-// said returns what an error says, but for what differs from one try to the next.
+// said returns the text of an error without the local address, which differs between attempts.
 func said(err error) string { return ourSide.ReplaceAllString(err.Error(), "") }
 
-// Works notes that it works again.
+// Works records that the operation what succeeded. It logs the recovery if the operation was failing.
 func (h *Health) Works(ctx context.Context, what string) {
 	h.mu.Lock()
 	t, was := h.trouble[what]
 	delete(h.trouble, what)
 	h.mu.Unlock()
 	if was {
-		h.log.LogAttrs(ctx, slog.LevelInfo, h.name+": works again", slog.String("what", what), slog.Duration("after", time.Since(t.Since))) //nolint:sloglint // one of two names
+		h.log.LogAttrs(ctx, slog.LevelInfo, h.name+": operation recovered", slog.String("what", what), slog.Duration("after", time.Since(t.Since))) //nolint:sloglint // one of two names
 	}
 }
 
-// Forget notes that it is not tried any more.
+// Forget removes the operation what, because it is not retried any more. It logs nothing.
 func (h *Health) Forget(what string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.trouble, what)
 }
 
-// All returns what fails now, by name.
+// All returns the failing operations, sorted by name.
 func (h *Health) All() []source.Trouble {
 	h.mu.Lock()
 	defer h.mu.Unlock()

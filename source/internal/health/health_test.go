@@ -13,8 +13,8 @@ import (
 	"github.com/keystrand/keystrand/source/internal/health"
 )
 
-// Each try to connect is made from another port, which is in the error.
-func TestErrorsThatDifferInThePortOfOurSideAreTheSame(t *testing.T) {
+// Each attempt to connect uses another local port, which is in the error.
+func TestFailsLogsErrorsThatDifferOnlyInTheLocalPortOnce(t *testing.T) {
 	var told bytes.Buffer
 	h := health.New(slog.New(slog.NewTextHandler(&told, nil)), "kafka")
 	reset := func(from, to string) error {
@@ -28,14 +28,14 @@ func TestErrorsThatDifferInThePortOfOurSideAreTheSame(t *testing.T) {
 	} {
 		h.Fails(t.Context(), "look up topics", err)
 	}
-	if n := strings.Count(told.String(), "trying again"); n != 1 {
-		t.Errorf("one trouble is told %d times:\n%s", n, &told)
+	if n := strings.Count(told.String(), "operation failed; retrying"); n != 1 {
+		t.Errorf("the error was logged %d times, want once:\n%s", n, &told)
 	}
 	h.Fails(t.Context(), "look up topics", reset("10.0.0.1:40004", "10.0.0.8:6650"))
-	if n := strings.Count(told.String(), "trying again"); n != 2 {
-		t.Errorf("another broker's is told %d times:\n%s", n-1, &told)
+	if n := strings.Count(told.String(), "operation failed; retrying"); n != 2 {
+		t.Errorf("the error of another broker was logged %d times, want once:\n%s", n-1, &told)
 	}
 	if err := h.All()[0].Err; !strings.Contains(err.Error(), "40004") {
-		t.Errorf("the last error is %v", err)
+		t.Errorf("All()[0].Err = %v, want the last error", err)
 	}
 }
