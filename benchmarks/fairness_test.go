@@ -144,7 +144,7 @@ func runFair(ctx context.Context, b *testing.B, f *fair) {
 	p, err := pipeline.From(memory.NewSource(memory.Config{}, f.log)).
 		Handle(f).
 		// With MaxReplay the partition would rest at times; with FetchMessages a batch is a burst, and no fetch waits for the next.
-		Limits(pipeline.Limits{Workers: 16, MaxReplay: 1 << 30, FetchMessages: fairBurst}).
+		Limits(pipeline.Limits{Workers: 16, InFlight: 20_000, MaxReplay: 1 << 30, FetchMessages: fairBurst}).
 		Build()
 	if err != nil {
 		b.Fatal(err)

@@ -95,7 +95,7 @@ func runPipeline(b *testing.B, f *feed, workers int) {
 	b.Helper()
 	p, err := pipeline.From(memory.NewSource(memory.Config{}, f.warm, f.log)).
 		HandleFunc(f.handle).
-		Limits(pipeline.Limits{Workers: workers}).
+		Limits(pipeline.Limits{Workers: workers, InFlight: max(20_000, 2*workers)}).
 		Build()
 	if err != nil {
 		b.Fatal(err)

@@ -110,7 +110,7 @@ func runMember(text string) error {
 	}
 	b := spec.Behaviour.withDefaults()
 	build := pipeline.From(&recordedSource{Source: inner, record: record}).
-		Limits(pipeline.Limits{Workers: b.Workers, Writers: writers}).
+		Limits(pipeline.Limits{Workers: b.Workers, InFlight: 20_000, Writers: writers}).
 		Timing(pipeline.Timing{CommitInterval: b.CommitInterval, DrainTimeout: b.Drain}).
 		Logger(log)
 	closeSink, err := handleWith(build, &handler{behaviour: b, record: record}, &spec)
