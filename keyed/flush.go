@@ -47,9 +47,9 @@ func (e *Executor[T]) finish(f *flush[T]) {
 		}
 		if len(f.items) > 0 {
 			e.cfg.Finish(q, f.items)
+			clear(f.items) // the next queue may have fewer
 		}
 	}
-	clear(f.items[:cap(f.items)])
 }
 
 // dirty reports whether f needs a call of clean.
