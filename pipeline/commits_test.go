@@ -80,7 +80,7 @@ func TestReleaseOfALostPartitionComesAfterTheCommitUnderWay(t *testing.T) {
 
 // I8: the ticks of the committer and the last commit of a partition that leaves never meet.
 func TestNoCommitIsSentAfterReleaseOrBesideAnother(t *testing.T) {
-	for _, leave := range []string{"asked back", "lost", "stopped"} {
+	for _, leave := range []string{"revoked", "lost", "stopped"} {
 		t.Run(leave, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				log := memory.NewLog("posts", 4)
@@ -107,8 +107,8 @@ func TestNoCommitIsSentAfterReleaseOrBesideAnother(t *testing.T) {
 				for i := range 200 {
 					time.Sleep(17 * time.Millisecond)
 					switch leave {
-					case "asked back":
-						mem.AskBack("posts", int32(i%4))
+					case "revoked":
+						mem.Revoke("posts", int32(i%4))
 					case "lost":
 						mem.Lose("posts", int32(i%4))
 					}

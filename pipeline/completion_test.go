@@ -207,7 +207,7 @@ func (c *cell) play() {
 		if c.leave == "lost" {
 			c.mem.Lose("posts", 0)
 		} else {
-			c.mem.AskBack("posts", 0)
+			c.mem.Revoke("posts", 0)
 		}
 		synctest.Wait()
 		c.fenced.Store(true)

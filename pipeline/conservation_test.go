@@ -143,7 +143,7 @@ func TestCountsAddUpAtAnyMoment(t *testing.T) {
 						t.Errorf("I9: settled %d, want handled %d + skipped %d + dead-lettered %d", s.Settled, handled.Load(), s.Skipped, s.DeadLettered)
 					}
 					if d.roll(60) == 0 {
-						mem.AskBack("posts", int32(d.roll(3)))
+						mem.Revoke("posts", int32(d.roll(3)))
 						left = true
 					}
 					if d.roll(20) == 0 {

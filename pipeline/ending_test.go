@@ -122,7 +122,7 @@ func TestRunReturnsInTimeWheneverItsContextEnds(t *testing.T) {
 					}
 				}
 				if c.leave {
-					mem.AskBack("posts", 0)
+					mem.Revoke("posts", 0)
 					synctest.Wait()
 				}
 				began := time.Now()
@@ -361,7 +361,7 @@ func TestManyPipelinesRunAndStopConcurrently(t *testing.T) {
 				var helpers sync.WaitGroup
 				helpers.Go(func() {
 					log.Append(1, keysOf(30, 5)...)
-					mem.AskBack("posts", 0)
+					mem.Revoke("posts", 0)
 					_ = p.Snapshot()
 					mem.Lose("posts", 1)
 				})

@@ -272,7 +272,7 @@ func TestLastCommitEndsWhenItsPartitionIsRevokedAndThenLost(t *testing.T) {
 		run.cancel(nil)
 		time.Sleep(time.Second) // the last commit is running
 		began := time.Now()
-		mem.AskBack("posts", 0)
+		mem.Revoke("posts", 0)
 		if err := run.wait(); err != nil {
 			t.Errorf("Run = %v", err)
 		}
@@ -492,7 +492,7 @@ func TestOperatorCallsAreSafeWhilePartitionsAreReleased(t *testing.T) {
 							p := int32(d.roll(3))
 							switch d.roll(8) {
 							case 0:
-								mem.AskBack("posts", p)
+								mem.Revoke("posts", p)
 							case 1:
 								mem.Lose("posts", p)
 							case 2:

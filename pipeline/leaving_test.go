@@ -53,7 +53,7 @@ func TestLastCommitComesBeforeTheSourcesDeadline(t *testing.T) {
 					run.cancel(nil)
 					time.Sleep(time.Second)
 				}
-				mem.AskBack("posts", 0)
+				mem.Revoke("posts", 0)
 				time.Sleep(7900 * time.Millisecond)
 				e := src.epochs(0)[0]
 				if !e.isReleased() {

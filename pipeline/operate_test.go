@@ -35,7 +35,7 @@ func TestPausedPartitionHandlesNothingNewUntilResumed(t *testing.T) {
 			t.Errorf("paused partition: %+v; frontier of the other: %d", p, other.Frontier)
 		}
 		// An operator's pause survives a hand-over.
-		mem.AskBack("posts", 0)
+		mem.Revoke("posts", 0)
 		time.Sleep(time.Hour)
 		if p := run.part(t, 0); p.ID.Epoch != 2 || p.Frontier != 10 || !p.Paused {
 			t.Errorf("after the hand-over: %+v", p)

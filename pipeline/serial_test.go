@@ -75,7 +75,7 @@ func TestKeyWaitsForTheHandlerOfAnEarlierEpoch(t *testing.T) {
 				if how == "lost" {
 					mem.Lose("posts", 0)
 				} else {
-					mem.AskBack("posts", 0)
+					mem.Revoke("posts", 0)
 				}
 				time.Sleep(time.Minute)
 				if e := log.Group("").Epoch(0); e != 2 {
@@ -254,7 +254,7 @@ func TestNoHandlerStartsAfterTheFence(t *testing.T) {
 					case "stop":
 						run.cancel(nil)
 					case "revoked":
-						mem.AskBack("posts", 0)
+						mem.Revoke("posts", 0)
 					case "lost":
 						mem.Lose("posts", 0)
 					default:

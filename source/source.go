@@ -49,7 +49,7 @@ type Partition interface {
 	// stays empty. It is called from one goroutine at a time.
 	//
 	//   - When ctx ends, Fetch soon returns context.Cause(ctx). The next Fetch continues at the same position.
-	//   - ErrLeaving means that the source asked for the partition or that it is lost.
+	//   - ErrLeaving means that the partition is revoked or lost.
 	//   - io.EOF means that a finite partition is at its end.
 	//   - Any other error is final for the partition. It names the stream, number and offset.
 	//
@@ -65,8 +65,8 @@ type Partition interface {
 	// lost. After any other error the result is unknown, and the next Commit has at least the same progress.
 	Commit(ctx context.Context, p *commit.Progress) (commit.Stored, error)
 
-	// Leaving returns a channel with capacity for at most two values: the source asks for the partition, and the partition is
-	// lost. The second may come without the first. The channel is never closed. Unless the partition is lost, the source must
+	// Leaving returns a channel with capacity for at most two values: the partition is revoked, and the partition is lost.
+	// The second may come without the first. The channel is never closed. Unless the partition is lost, the source must
 	// not give it to another owner before Release.
 	Leaving() <-chan Leave
 
@@ -87,7 +87,7 @@ type ID struct {
 // String returns stream/partition#epoch.
 func (id ID) String() string { return fmt.Sprintf("%s/%d#%d", id.Stream, id.Partition, id.Epoch) }
 
-// Leave tells the pipeline that the source asks for a partition or that the partition is lost.
+// Leave tells the pipeline that a partition is revoked or lost.
 type Leave struct {
 	// Deadline is the time at which the source gives up the partition even without a Release. Zero: it waits for ever.
 	Deadline time.Time
@@ -109,8 +109,8 @@ type Batch struct {
 	Next int64
 }
 
-// ErrLeaving is returned by Fetch when the source asked for the partition or the partition is lost.
-var ErrLeaving = errors.New("source: the partition is leaving: the source asked for it back, or it is lost")
+// ErrLeaving is returned by Fetch when the partition is revoked or lost.
+var ErrLeaving = errors.New("source: the partition is revoked or lost")
 
 // Lagger is implemented by partitions that know the end of their log.
 type Lagger interface {

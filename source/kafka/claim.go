@@ -8,6 +8,7 @@ import (
 
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/internal/tenure"
 	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
 )
 
@@ -45,18 +46,18 @@ func (g *generation) claim(ctx context.Context, names []partitionName, topics ma
 		reading.LogID = restored.Log
 		reader := fetch.NewReader(reading, n.Topic, n.Number, begins[n])
 		reader.Expect(m.leaderEpoch)
+		id := source.ID{Stream: n.Topic, Partition: n.Number, Epoch: epoch}
 		owned = append(owned, &Partition{
-			id:          source.ID{Stream: n.Topic, Partition: n.Number, Epoch: epoch},
+			id:          id,
 			name:        n,
 			gen:         g,
 			restored:    restored,
 			reader:      reader,
-			leaving:     make(chan source.Leave, 2),
+			tenure:      tenure.New("kafka", id, begins[n]),
 			leaderEpoch: m.leaderEpoch,
 			aheadEpoch:  m.aheadEpoch,
 			end:         end,
 			position:    begins[n],
-			frontier:    begins[n],
 		})
 	}
 	if err := g.commits.commitAll(ctx, claims); err != nil {

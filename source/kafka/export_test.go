@@ -28,9 +28,8 @@ func (s *Source) Held() (ids []source.ID) {
 func (s *Source) Lost(id source.ID) bool {
 	for _, p := range s.heldPartitions() {
 		if p.id == id {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			return p.lost
+			_, lost := p.tenure.Lost()
+			return lost
 		}
 	}
 	return true

@@ -184,7 +184,7 @@ func (g *generation) handOver(ctx context.Context) {
 	}
 	s.mu.Unlock()
 	for _, p := range live {
-		p.ask(source.Leave{Deadline: deadline})
+		p.revoke(source.Leave{Deadline: deadline})
 	}
 	var beating sync.WaitGroup
 	defer beating.Wait()

@@ -7,9 +7,11 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/internal/tenure"
 	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
 )
 
@@ -21,7 +23,7 @@ type Partition struct {
 	gen      *generation
 	restored *commit.Progress
 	reader   *fetch.Reader
-	leaving  chan source.Leave
+	tenure   *tenure.Tenure
 
 	leaderEpoch int32 // of the last message below restored.Frontier, -1: unknown
 	aheadEpoch  int32 // of the last message in restored.Ahead, or of a later one; -1: unknown
@@ -30,14 +32,11 @@ type Partition struct {
 
 	again bool // after Release it is offered again, by the same generation. Guarded by Source.mu
 
-	mu        sync.Mutex
-	finished  bool                    // has come to end
-	kept      int64                   // the frontier that is stored for certain
-	asked     bool                    // asked back
-	lost      bool                    //
-	released  bool                    //
-	frontier  int64                   // last committed
-	interrupt context.CancelCauseFunc // ends the Fetch under way; nil if there is none
+	interrupt atomic.Pointer[context.CancelCauseFunc] // ends the running Fetch; nil if none runs
+
+	mu       sync.Mutex
+	finished bool  // Fetch has reached end
+	kept     int64 // the frontier that is certainly stored
 }
 
 // ID implements [source.Partition].
@@ -47,7 +46,7 @@ func (p *Partition) ID() source.ID { return p.id }
 func (p *Partition) Restored() *commit.Progress { return p.restored }
 
 // Leaving implements [source.Partition].
-func (p *Partition) Leaving() <-chan source.Leave { return p.leaving }
+func (p *Partition) Leaving() <-chan source.Leave { return p.tenure.Leaving() }
 
 // End implements [source.Lagger]. Of a finite source it is where it stops.
 func (p *Partition) End() (int64, bool) {
@@ -71,11 +70,12 @@ func (p *Partition) Fetch(ctx context.Context, b *source.Batch) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	if !p.fetching(cancel) {
+	p.interrupt.Store(&cancel)
+	defer p.interrupt.Store(nil)
+	if p.tenure.Over() { // looked at after interrupt is set: leave sees one, or Fetch the other
 		return source.ErrLeaving
 	}
 	err := p.reader.Read(ctx, b)
-	p.fetching(nil)
 	switch {
 	case err == nil:
 		p.trim(b)
@@ -89,15 +89,6 @@ func (p *Partition) Fetch(ctx context.Context, b *source.Batch) error {
 		return source.ErrLeaving
 	}
 	return err
-}
-
-// fetching says how to interrupt the Fetch that begins, or with nil that it has ended. It reports false when the
-// partition is leaving.
-func (p *Partition) fetching(interrupt context.CancelCauseFunc) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.interrupt = interrupt
-	return !p.asked && !p.lost
 }
 
 // trim cuts off what arrived behind the end of a finite source.
@@ -137,7 +128,7 @@ func (p *Partition) replaced(ctx context.Context, err error) bool {
 
 // Commit implements [source.Partition]. It is tried until it is stored, refused, or ctx ends.
 func (p *Partition) Commit(ctx context.Context, progress *commit.Progress) (commit.Stored, error) {
-	if err := p.mayCommit(progress); err != nil {
+	if err := p.tenure.Commit(progress.Frontier); err != nil {
 		return commit.Stored{}, err
 	}
 	epoch := p.reader.LeaderEpoch(progress.Frontier)
@@ -166,30 +157,11 @@ func (p *Partition) ended() (finished, committed bool) {
 	return p.finished, p.finished && p.kept >= p.end
 }
 
-func (p *Partition) mayCommit(progress *commit.Progress) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch {
-	case p.released:
-		return fmt.Errorf("kafka: commit of %v after its release: %w", p.id, commit.ErrFenced)
-	case p.lost:
-		return fmt.Errorf("kafka: commit of %v, which is lost: %w", p.id, commit.ErrFenced)
-	case progress.Frontier < p.frontier:
-		return fmt.Errorf("kafka: commit of %v: offset %d is below %d, which was committed before", p.id, progress.Frontier, p.frontier)
-	}
-	p.frontier = progress.Frontier
-	return nil
-}
-
 // Release implements [source.Partition]. It waits for a commit on its way, so that nothing of this epoch is sent any
 // more when it returns.
 func (p *Partition) Release(ctx context.Context) error {
-	p.mu.Lock()
-	already := p.released
-	p.released = true
-	p.mu.Unlock()
-	if already {
-		return fmt.Errorf("kafka: %v was released twice", p.id)
+	if err := p.tenure.Release(); err != nil {
+		return err
 	}
 	p.reader.Close()
 	p.gen.commits.forget(ctx, p.name)
@@ -197,35 +169,23 @@ func (p *Partition) Release(ctx context.Context) error {
 	return nil
 }
 
-// ask tells the pipeline that the partition is asked back.
-func (p *Partition) ask(l source.Leave) {
-	p.mu.Lock()
-	if p.asked || p.lost || p.released {
-		p.mu.Unlock()
-		return
-	}
-	p.asked = true
-	interrupt := p.interrupt
-	p.mu.Unlock()
-	p.leaving <- l // there is room: each of the two values is sent once
-	if interrupt != nil {
-		interrupt(source.ErrLeaving)
+// revoke tells the pipeline to release the partition.
+func (p *Partition) revoke(l source.Leave) {
+	if p.tenure.Revoke(l) {
+		p.interruptFetch()
 	}
 }
 
 // lose tells the pipeline that the partition is lost.
 func (p *Partition) lose(why string) {
-	p.mu.Lock()
-	if p.lost || p.released {
-		p.mu.Unlock()
-		return
+	if p.tenure.Lose(why) {
+		p.gen.s.lost(p.id, why)
+		p.interruptFetch()
 	}
-	p.lost = true
-	interrupt := p.interrupt
-	p.mu.Unlock()
-	p.gen.s.lost(p.id, why)
-	p.leaving <- source.Leave{Lost: true} // there is room: each of the two values is sent once
-	if interrupt != nil {
-		interrupt(source.ErrLeaving)
+}
+
+func (p *Partition) interruptFetch() {
+	if interrupt := p.interrupt.Load(); interrupt != nil {
+		(*interrupt)(source.ErrLeaving)
 	}
 }

@@ -81,8 +81,7 @@ func (g *Group) leaveLocked(s *Source) {
 	g.balanceLocked()
 }
 
-// balanceLocked assigns the partitions evenly to the members, moving as few as possible, and asks the owners for those that
-// move. If the partitions cannot be divided evenly, the members that already hold more keep one more.
+// balanceLocked assigns the partitions evenly to the members, moving as few as possible, and revokes those that move. If the partitions cannot be divided evenly, the members that already hold more keep one more.
 func (g *Group) balanceLocked() {
 	held := make(map[*Source][]int, len(g.members))
 	var loose []int
@@ -127,7 +126,7 @@ func (g *Group) balanceLocked() {
 	}
 	for p := range g.parts {
 		if owner := g.parts[p].owner; owner != nil && owner.source != g.parts[p].target {
-			g.askBackLocked(owner)
+			g.revokeLocked(owner)
 		}
 	}
 	g.wakeLocked()
@@ -141,31 +140,26 @@ func (g *Group) freeLocked(p int) int {
 	return 0
 }
 
-// askBackLocked asks an owner for its partition. Later calls have no effect.
-func (g *Group) askBackLocked(p *partition) {
-	if p.asked || p.lost {
-		return
-	}
-	p.asked = true
-	leave := source.Leave{}
-	if d := p.source.cfg.LeaveTimeout; d > 0 {
+// revokeLocked revokes a partition. Later calls have no effect.
+func (g *Group) revokeLocked(p *partition) {
+	leave, d := source.Leave{}, p.source.cfg.LeaveTimeout
+	if d > 0 {
 		leave.Deadline = time.Now().Add(d)
+	}
+	if p.tenure.Revoke(leave) && d > 0 {
 		p.deadline = time.AfterFunc(d, func() {
 			g.log.mu.Lock()
 			defer g.log.mu.Unlock()
 			g.loseLocked(p, nil)
 		})
 	}
-	p.leaving <- leave // never blocks: the channel has capacity for both values
-	close(p.left)
 }
 
 // loseLocked ends the ownership of p at once. If next is not nil, it becomes the next owner.
 func (g *Group) loseLocked(p *partition, next *Source) {
-	if p.lost || p.released {
+	if !p.tenure.Lose("another owner has it") {
 		return
 	}
-	p.lost = true
 	if p.deadline != nil {
 		p.deadline.Stop()
 	}
@@ -173,10 +167,6 @@ func (g *Group) loseLocked(p *partition, next *Source) {
 	at.owner = nil
 	if next != nil {
 		at.target = next
-	}
-	p.leaving <- source.Leave{Lost: true} // never blocks: the channel has capacity for both values
-	if !p.asked {
-		close(p.left)
 	}
 	g.wakeLocked()
 }
@@ -239,41 +229,39 @@ func (g *Group) store(p *partition, progress *commit.Progress) (commit.Stored, e
 	defer g.log.mu.Unlock()
 	at := &g.parts[p.id.Partition]
 	switch {
-	case p.lost || p.released || at.owner != p || progress.Epoch < at.epoch:
+	case at.owner != p || progress.Epoch < at.epoch:
 		return commit.Stored{}, fmt.Errorf("memory: commit of %v: epoch %d is not the current owner, the latest epoch is %d: %w",
 			p.id, progress.Epoch, at.epoch, commit.ErrFenced)
 	case progress.Epoch != p.id.Epoch || progress.Log != p.restored.Log:
 		return commit.Stored{}, fmt.Errorf("memory: commit of %v: the progress has epoch %d and log %q: use the epoch and log of Restored",
 			p.id, progress.Epoch, progress.Log)
-	case progress.Frontier < p.frontier:
-		return commit.Stored{}, fmt.Errorf("memory: commit of %v: the frontier decreases from %d to %d",
-			p.id, p.frontier, progress.Frontier)
 	case progress.Frontier > p.position.Load():
 		return commit.Stored{}, fmt.Errorf("memory: commit of %v: the frontier %d is above the position %d",
 			p.id, progress.Frontier, p.position.Load())
 	}
-	p.frontier = progress.Frontier
+	if err := p.tenure.Commit(progress.Frontier); err != nil {
+		return commit.Stored{}, err
+	}
 	at.stored = s
 	return kept, nil
 }
 
-// release gives up a partition. It returns false if the partition is already released.
-func (g *Group) release(p *partition) bool {
+// release gives up a partition. It fails if the partition is already released.
+func (g *Group) release(p *partition) error {
 	g.log.mu.Lock()
 	defer g.log.mu.Unlock()
-	if p.released {
-		return false
+	if err := p.tenure.Release(); err != nil {
+		return err
 	}
 	if p.deadline != nil {
 		p.deadline.Stop()
 	}
-	p.released = true
 	if at := &g.parts[p.id.Partition]; at.owner == p {
 		at.owner = nil
 	}
 	p.source.letGo(g.log, p.id.Partition)
 	g.wakeLocked()
-	return true
+	return nil
 }
 
 // wakeLocked wakes Accept of every member.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/internal/tenure"
 )
 
 // partition is one ownership.
@@ -19,20 +20,14 @@ type partition struct {
 	shard    *shard
 	id       source.ID
 	restored *commit.Progress
-	leaving  chan source.Leave
-	left     chan struct{} // closed when the partition is asked for or lost, to wake Fetch
+	tenure   *tenure.Tenure
 
 	cursor     cursor       // used by the goroutine of Fetch
 	position   atomic.Int64 // written by Fetch, read by Commit and Release
 	fetching   atomic.Bool
 	committing atomic.Bool
 
-	// Guarded by the log's mu.
-	frontier int64 // frontier of the last commit
-	asked    bool
-	lost     bool
-	released bool
-	deadline *time.Timer // ends the ownership after LeaveTimeout; nil if there is no timeout
+	deadline *time.Timer // ends the ownership after LeaveTimeout; nil if there is no timeout; guarded by the mu of the log
 }
 
 func newPartition(s *Source, g *Group, id source.ID, restored *commit.Progress) *partition {
@@ -42,10 +37,8 @@ func newPartition(s *Source, g *Group, id source.ID, restored *commit.Progress) 
 		shard:    g.log.shards[id.Partition],
 		id:       id,
 		restored: restored,
-		leaving:  make(chan source.Leave, 2),
-		left:     make(chan struct{}),
+		tenure:   tenure.New("memory", id, restored.Frontier),
 		cursor:   cursor{offset: restored.Frontier, index: -1},
-		frontier: restored.Frontier,
 	}
 	p.position.Store(restored.Frontier)
 	return p
@@ -53,7 +46,7 @@ func newPartition(s *Source, g *Group, id source.ID, restored *commit.Progress) 
 
 func (p *partition) ID() source.ID                { return p.id }
 func (p *partition) Restored() *commit.Progress   { return p.restored }
-func (p *partition) Leaving() <-chan source.Leave { return p.leaving }
+func (p *partition) Leaving() <-chan source.Leave { return p.tenure.Leaving() }
 
 // End implements [source.Lagger].
 func (p *partition) End() (int64, bool) {
@@ -90,7 +83,7 @@ func (p *partition) Fetch(ctx context.Context, b *source.Batch) error {
 		}
 		select {
 		case <-changed:
-		case <-p.left:
+		case <-p.tenure.Left():
 		case <-ctx.Done():
 		}
 	}
@@ -98,13 +91,11 @@ func (p *partition) Fetch(ctx context.Context, b *source.Batch) error {
 
 // stopped returns an error if Fetch must end.
 func (p *partition) stopped(ctx context.Context) error {
-	select {
-	case <-p.left:
+	if p.tenure.Over() {
 		if err := p.source.gone(); err != nil {
 			return fmt.Errorf("memory: fetch of %v: %w", p.id, err)
 		}
 		return source.ErrLeaving
-	default:
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -146,8 +137,5 @@ func (p *partition) Release(context.Context) error {
 	if p.committing.Load() {
 		errs = append(errs, fmt.Errorf("memory: release of %v: Commit has not returned", p.id))
 	}
-	if !p.group.release(p) {
-		errs = append(errs, fmt.Errorf("memory: release of %v: it is already released", p.id))
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, p.group.release(p))...)
 }

@@ -17,7 +17,7 @@ var ErrCrashed = errors.New("memory: the source has crashed")
 // Source is one member of a group in each of its logs. It implements [source.Source], [source.Mover] and
 // [source.Prefetcher]; its partitions implement [source.Lagger].
 //
-// Call Accept from one goroutine. Crash, Lose and AskBack may be called from any goroutine.
+// Call Accept from one goroutine. Crash, Lose and Revoke may be called from any goroutine.
 type Source struct {
 	cfg    Config
 	logs   []*Log
@@ -36,7 +36,7 @@ type held struct {
 }
 
 // NewSource returns a source that joins the group cfg.Group of every log as a new member. The partitions of each log are
-// assigned evenly to the members, and the owners are asked for those that move to the new member.
+// assigned evenly to the members, and those that move to the new member are revoked.
 //
 // A source with an invalid configuration does not join. Its Accept returns all configuration errors.
 func NewSource(cfg Config, logs ...*Log) *Source {
@@ -145,10 +145,10 @@ func (s *Source) Lose(stream string, number int32) bool {
 	})
 }
 
-// AskBack asks the pipeline for a partition, as if the partition moved. After its Release this source gets it again with a new
-// epoch. AskBack reports whether the source owned the partition.
-func (s *Source) AskBack(stream string, number int32) bool {
-	return s.owned(stream, number, func(g *Group, p *partition) { g.askBackLocked(p) })
+// Revoke revokes a partition, as if it moved. After its Release this source gets it again with a new epoch. Revoke reports
+// whether the source owned the partition.
+func (s *Source) Revoke(stream string, number int32) bool {
+	return s.owned(stream, number, func(g *Group, p *partition) { g.revokeLocked(p) })
 }
 
 // Moves returns [Config].Moves.

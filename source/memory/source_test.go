@@ -77,7 +77,7 @@ func TestAcceptReturnsAllConfigurationErrors(t *testing.T) {
 	}
 }
 
-// consumer accepts partitions, and releases those that are asked for or lost.
+// consumer accepts partitions, and releases those that are revoked or lost.
 type consumer struct {
 	src  *memory.Source
 	mu   sync.Mutex
@@ -183,13 +183,13 @@ func TestLeaveTimeoutLosesThePartition(t *testing.T) {
 		a := memory.NewSource(memory.Config{LeaveTimeout: time.Minute}, log)
 		p := accept(t, a)
 		for range 2 { // the second time changes nothing
-			if !a.AskBack("comments", 0) {
-				t.Error("AskBack says that the partition is not owned")
+			if !a.Revoke("comments", 0) {
+				t.Error("Revoke says that the partition is not owned")
 			}
 		}
 		start := time.Now()
 		if leave := <-p.Leaving(); leave.Lost || !leave.Deadline.Equal(start.Add(time.Minute)) {
-			t.Errorf("asked back with %+v", leave)
+			t.Errorf("revoked with %+v", leave)
 		}
 		if leave := <-p.Leaving(); !leave.Lost || time.Since(start) != time.Minute {
 			t.Errorf("after %v: %+v, want lost after a minute", time.Since(start), leave)

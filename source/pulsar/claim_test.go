@@ -183,7 +183,7 @@ func TestCommitDoesNotGoBack(t *testing.T) {
 			}
 			msgs := read(t, p, 3)
 			settle(t, p, msgs[2].Offset)
-			if _, err := p.Commit(t.Context(), &commit.Progress{Frontier: msgs[1].Offset}); err == nil || !strings.Contains(err.Error(), "committed before") {
+			if _, err := p.Commit(t.Context(), &commit.Progress{Frontier: msgs[1].Offset}); err == nil || !strings.Contains(err.Error(), "decreases") {
 				t.Errorf("commit of an earlier frontier = %v", err)
 			}
 			settle(t, p, msgs[2].Offset)

@@ -138,13 +138,13 @@ func TestSignOfALostConnectionIsObeyedWhenItIsGiven(t *testing.T) {
 		m := join(t, b, Config{}, "orders")
 		p := m.accept()
 		m.s.lines.logger().SubLogger(map[string]any{"topic": topic0, "subscription": "billing"}).Debug(goes)
-		if !p.over.Load() {
+		if !p.tenure.Over() {
 			t.Error("Fetch may still hand out what comes")
 		}
 		if err := p.acker.ended(); !errors.Is(err, errLost) {
 			t.Errorf("the acker may still send: it has ended with %v", err)
 		}
-		if err := p.mayCommit(&commit.Progress{}); !errors.Is(err, commit.ErrFenced) {
+		if err := p.tenure.Commit(0); !errors.Is(err, commit.ErrFenced) {
 			t.Errorf("a commit = %v, want fenced", err)
 		}
 		_ = p.Release(t.Context())
@@ -305,8 +305,8 @@ func TestConsumerThatTheBrokerEndsWhileAttachingCostsAnotherTry(t *testing.T) {
 		// What is owned is not meant.
 		m.s.unknown()
 		time.Sleep(second)
-		if leaving, _, _ := p.told(); leaving || tries != 2 {
-			t.Errorf("attached %d times, leaving %t; want 2, and that it stays", tries, leaving)
+		if p.tenure.Over() || tries != 2 {
+			t.Errorf("attached %d times, leaving %t; want 2, and that it stays", tries, p.tenure.Over())
 		}
 		_ = p.Release(t.Context())
 	})
@@ -399,7 +399,7 @@ func TestCandidateThatWasNotTheOwnerStandsOffAfterABrokenConnection(t *testing.T
 		other := join(t, b, Config{Name: "z"}, "orders")
 		got := other.accepting()
 		time.Sleep(10 * second)
-		if leaving, _, _ := p.told(); leaving {
+		if p.tenure.Over() {
 			t.Fatal("asked back before the connection broke")
 		}
 		begin := time.Now()

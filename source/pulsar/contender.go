@@ -186,8 +186,7 @@ const (
 // closes the connection for that, with all that others have on it, each time one attaches. It does not say whose end it was;
 // the one that never lasts nor brings a message is found by and by.
 func (c *contender) rest(ctx context.Context, p *Partition, lasted time.Duration) {
-	_, lost, _ := p.told()
-	if !lost || !c.s.ended() || lasted >= quickEnd || p.handed.brought() {
+	if _, lost := p.tenure.Lost(); !lost || !c.s.ended() || lasted >= quickEnd || p.handed.brought() {
 		c.weary, c.atEnd = nil, false
 		return
 	}
@@ -209,16 +208,16 @@ func (c *contender) own(ctx context.Context, p *Partition) (asked bool) {
 	defer c.drop()
 	told := false
 	for {
-		leaving, lost, _ := p.told()
+		why, lost := p.tenure.Lost()
 		if lost && !told {
 			told = true
 			p.detach()
 			c.s.lost(p)
 			c.s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "pulsar: the partition is lost",
-				slog.String("partition", p.id.String()), slog.String("why", p.reason()))
+				slog.String("partition", p.id.String()), slog.String("why", why))
 		}
-		if p.isFree() {
-			return leaving || lost
+		if p.free.Load() {
+			return p.tenure.Over()
 		}
 		active, gone := c.look()
 		if (ctx.Err() != nil || gone || !active || lost || c.s.over()) && c.s.withdraw(p) {
@@ -230,7 +229,7 @@ func (c *contender) own(ctx context.Context, p *Partition) (asked bool) {
 		case gone:
 			p.lose("the topic is gone")
 		case !active:
-			p.ask()
+			p.revoke()
 		}
 		if !c.wait(ctx) {
 			if c.s.withdraw(p) {

@@ -246,7 +246,7 @@ func TestWebServiceThatRefusesLaterIsTroubleOnly(t *testing.T) {
 		if err := m.troubled("list topics"); err == nil || !strings.Contains(err.Error(), "Unauthorized") {
 			t.Errorf("trouble is %v", m.s.Report().Trouble)
 		}
-		if leaving, _, _ := p.told(); leaving {
+		if p.tenure.Over() {
 			t.Error("the partition is leaving")
 		}
 		_ = p.Release(t.Context())
@@ -396,7 +396,7 @@ func TestTopicThatMatchesAndIsRefusedEndsNothingElse(t *testing.T) {
 		if err := m.troubled("stand for " + matched + "/0"); err == nil || !strings.Contains(err.Error(), "grant") || !strings.Contains(err.Error(), "billing") {
 			t.Errorf("trouble is %v", m.s.Report().Trouble)
 		}
-		if leaving, _, _ := p.told(); leaving {
+		if p.tenure.Over() {
 			t.Error("the other partition is leaving")
 		}
 		b.change(func() { b.refuse = nil })

@@ -89,7 +89,7 @@ func TestOwnershipOutlivesAWordThatWasMissed(t *testing.T) {
 		b.away(candidate)
 		b.back(candidate)
 		time.Sleep(time.Hour)
-		if leaving, _, _ := p.told(); leaving {
+		if p.tenure.Over() {
 			t.Error("asked back")
 		}
 		if n := m.stood(); n != 2 {
@@ -110,7 +110,7 @@ func TestBrokerThatSaysNothingIsAskedEverLessOften(t *testing.T) {
 		b.away(candidate)
 		b.back(candidate)
 		time.Sleep(time.Hour)
-		if leaving, _, _ := p.told(); leaving {
+		if p.tenure.Over() {
 			t.Error("asked back")
 		}
 		if n := m.stood(); n > 120 {
@@ -163,7 +163,7 @@ func chosenWhileDraining(t *testing.T, stop func(*Source)) {
 		time.Sleep(10 * second)
 		stop(first.s)
 		time.Sleep(20 * second)
-		if leaving, _, _ := p.told(); leaving {
+		if p.tenure.Over() {
 			t.Error("asked back by our own stop")
 		}
 		settle(t, p, 7)

@@ -59,7 +59,7 @@ func TestEveryCallOfTheLibraryThatHangsIsAbandonedToldAndMadeAgain(t *testing.T)
 				if n := len(b.candidatesOf(topic0)); n > 1 {
 					t.Errorf("there are %d candidates", n)
 				}
-				if leaving, _, _ := p.told(); leaving {
+				if p.tenure.Over() {
 					t.Error("the partition is asked back")
 				}
 				read(t, p, 1)

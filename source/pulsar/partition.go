@@ -16,6 +16,7 @@ import (
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/internal/tenure"
 )
 
 // Partition is one ownership of one partition, as long as one connection. It implements [source.Partition] and
@@ -28,11 +29,10 @@ type Partition struct {
 	restored *commit.Progress
 	handed   *handed
 	acker    *acker
-	leaving  chan source.Leave
-	left     chan struct{} // closed when the first value is in leaving
-	over     atomic.Bool   // left is closed
+	tenure   *tenure.Tenure
 	ending   sync.Once     // of detach
-	closed   chan struct{} // the consumer is closed
+	closed   chan struct{} // closed when the consumer is
+	free     atomic.Bool   // Release has returned: Accept may return the partition again
 
 	// Of the goroutine in Fetch.
 	converter converter
@@ -43,14 +43,6 @@ type Partition struct {
 	failed    error             // final
 	skips     bool              // what is at or below after
 	after     position
-
-	mu       sync.Mutex
-	asked    bool
-	lost     bool
-	why      string // it is lost
-	released bool
-	free     bool  // Release has returned: it may be accepted again
-	frontier int64 // last committed
 }
 
 func newPartition(c *contender, id source.ID, cons consumer, restored *commit.Progress) *Partition {
@@ -61,13 +53,11 @@ func newPartition(c *contender, id source.ID, cons consumer, restored *commit.Pr
 		after: after, skips: skips,
 		id: id, owner: c, consumer: cons, messages: cons.Chan(), restored: restored, handed: h,
 		acker:     newAcker(h, cons.AckIDList, s.health, fmt.Sprintf("acknowledge %s/%d", id.Stream, id.Partition)),
-		leaving:   make(chan source.Leave, 2),
-		left:      make(chan struct{}),
+		tenure:    tenure.New("pulsar", id, restored.Frontier),
 		closed:    make(chan struct{}),
 		converter: converter{stream: id.Stream, number: id.Partition},
 		offsets:   s.cfg.Offsets,
 		position:  restored.Frontier,
-		frontier:  restored.Frontier,
 	}
 }
 
@@ -78,7 +68,7 @@ func (p *Partition) ID() source.ID { return p.id }
 func (p *Partition) Restored() *commit.Progress { return p.restored }
 
 // Leaving implements [source.Partition]. Nobody forces the partition away, so a Leave has no deadline.
-func (p *Partition) Leaving() <-chan source.Leave { return p.leaving }
+func (p *Partition) Leaving() <-chan source.Leave { return p.tenure.Leaving() }
 
 // maxMessage is the largest message that brokers take as they come (maxMessageSize).
 const maxMessage = 5 << 20
@@ -125,7 +115,7 @@ func (p *Partition) next(ctx context.Context, m *keystrand.Message, wait bool) (
 		switch {
 		case wait && ctx.Err() != nil:
 			return false, context.Cause(ctx)
-		case p.over.Load():
+		case p.tenure.Over():
 			return false, source.ErrLeaving
 		case p.failed != nil:
 			return false, p.failed
@@ -140,7 +130,7 @@ func (p *Partition) next(ctx context.Context, m *keystrand.Message, wait bool) (
 		if wait {
 			select {
 			case got, open = <-p.messages:
-			case <-p.left:
+			case <-p.tenure.Left():
 				continue
 			case <-ctx.Done():
 				continue
@@ -153,7 +143,7 @@ func (p *Partition) next(ctx context.Context, m *keystrand.Message, wait bool) (
 			}
 		}
 		switch {
-		case p.over.Load():
+		case p.tenure.Over():
 			// What comes out of the library when the connection has gone may have a gap before it.
 			continue
 		case !open:
@@ -225,7 +215,7 @@ func (p *Partition) number(ctx context.Context, m pulsar.Message) (int64, bool) 
 		// The two are never mixed in one ownership. The next one begins with this message, and packed.
 		p.owner.s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "pulsar: the broker does not number messages any more, the partition begins anew",
 			slog.String("partition", p.id.String()), slog.String("message_id", positionOf(m.ID()).String()))
-		p.ask()
+		p.revoke()
 	}
 	return 0, false
 }
@@ -234,7 +224,7 @@ func (p *Partition) number(ctx context.Context, m pulsar.Message) (int64, bool) 
 // the partition is lost, or ctx ends; what is then not confirmed is sent again. What the broker cannot keep of p (batches
 // that are settled in part) is in Stored.
 func (p *Partition) Commit(ctx context.Context, progress *commit.Progress) (commit.Stored, error) {
-	if err := p.mayCommit(progress); err != nil {
+	if err := p.tenure.Commit(progress.Frontier); err != nil {
 		return commit.Stored{}, err
 	}
 	if p.owner.s.cfg.Store != nil {
@@ -265,21 +255,6 @@ func (p *Partition) save(ctx context.Context, progress *commit.Progress) (commit
 	return commit.Stored{Frontier: own.Frontier}, nil
 }
 
-func (p *Partition) mayCommit(progress *commit.Progress) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch {
-	case p.released:
-		return fmt.Errorf("pulsar: commit of %v after its release: %w", p.id, commit.ErrFenced)
-	case p.lost:
-		return fmt.Errorf("pulsar: commit of %v, which is lost: %w", p.id, commit.ErrFenced)
-	case progress.Frontier < p.frontier:
-		return fmt.Errorf("pulsar: commit of %v: offset %d is below %d, which was committed before", p.id, progress.Frontier, p.frontier)
-	}
-	p.frontier = progress.Frontier
-	return nil
-}
-
 // ackGrace is how long the consumer is not closed for a request under way, lost or not. To close it ends one that hangs, but
 // not one that is just on its way into the library (v0.19.0): that one would never be answered.
 const ackGrace = time.Second
@@ -288,12 +263,9 @@ const ackGrace = time.Second
 // from then on. When that takes longer than ReleaseTimeout it goes on behind, which is told in the log: nobody else gets the
 // partition meanwhile. A lost partition is not waited for.
 func (p *Partition) Release(ctx context.Context) error {
-	p.mu.Lock()
-	already, lost := p.released, p.lost
-	p.released = true
-	p.mu.Unlock()
-	if already {
-		return fmt.Errorf("pulsar: %v was released twice", p.id)
+	_, lost := p.tenure.Lost()
+	if err := p.tenure.Release(); err != nil {
+		return err
 	}
 	s := p.owner.s
 	p.detach()
@@ -318,17 +290,8 @@ func (p *Partition) Release(ctx context.Context) error {
 
 // returned lets the contender own the partition anew.
 func (p *Partition) returned() {
-	p.mu.Lock()
-	p.free = true
-	p.mu.Unlock()
+	p.free.Store(true)
 	p.owner.poke()
-}
-
-// isFree tells whether Release has returned.
-func (p *Partition) isFree() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.free
 }
 
 // detach ends the acknowledgements and closes the consumer, on a goroutine of its own. A second call does nothing.
@@ -350,51 +313,19 @@ func (p *Partition) detach() {
 
 // shut closes a partition that nobody has accepted, or that nobody has released when the source is closed.
 func (p *Partition) shut() {
-	p.mu.Lock()
-	already := p.released
-	p.released = true
-	p.mu.Unlock()
-	if !already {
+	if p.tenure.Release() == nil {
 		p.detach()
 	}
 }
 
-// ask tells the pipeline that the partition is asked back.
-func (p *Partition) ask() { p.leave(source.Leave{}, "") }
+// revoke tells the pipeline to release the partition.
+func (p *Partition) revoke() { p.tenure.Revoke(source.Leave{}) }
 
-// lose tells the pipeline that the partition is lost. From then on nothing is handed out or acknowledged any more. It does not
-// block; the contender closes the consumer.
+// lose tells the pipeline that the partition is lost. From now on nothing is returned or acknowledged. It does not block; the
+// contender closes the consumer.
 func (p *Partition) lose(why string) {
-	if p.leave(source.Leave{Lost: true}, why) {
+	if p.tenure.Lose(why) {
 		p.acker.abandon()
 		p.owner.poke()
 	}
-}
-
-func (p *Partition) leave(l source.Leave, why string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.lost || p.released || p.asked && !l.Lost {
-		return false
-	}
-	if !p.asked {
-		p.over.Store(true)
-		close(p.left)
-	}
-	p.asked, p.lost, p.why = true, l.Lost, why
-	p.leaving <- l // there is room: each of the two values is sent once
-	return true
-}
-
-func (p *Partition) told() (leaving, lost, released bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.asked, p.lost, p.released
-}
-
-// reason returns why it is lost.
-func (p *Partition) reason() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.why
 }

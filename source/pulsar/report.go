@@ -62,7 +62,8 @@ func (s *Source) apartLocked() (all []source.Trouble) {
 
 // lost counts an ownership that was lost.
 func (s *Source) lost(p *Partition) {
-	why, now := p.reason(), time.Now()
+	why, _ := p.tenure.Lost()
+	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.losses = source.Losses{Count: s.losses.Count + 1, Last: p.id, At: now, Why: why}

@@ -159,7 +159,7 @@ func (s *Source) Close() error {
 	s.mu.Lock()
 	already := s.closed
 	left := slices.Collect(maps.Keys(s.held))
-	left = slices.DeleteFunc(left, func(p *Partition) bool { _, _, released := p.told(); return released })
+	left = slices.DeleteFunc(left, func(p *Partition) bool { return p.tenure.Released() })
 	s.closed, s.state = true, stateClosed
 	s.mu.Unlock()
 	if already {

@@ -211,7 +211,7 @@ func (p *filePartition) Commit(_ context.Context, progress *commit.Progress) (co
 func TestSourceOfOneMemberAtATimePassesWithoutTheCasesOfTwo(t *testing.T) {
 	skipped := []string{
 		"OffsetsAscendAndMaySkip", "PositionMovesWithoutMessages", "LagReachesZero", "RecreatedLogIsNotSkipped", "LogRecreatedUnderItsOwner",
-		"AskedBackBeforeLost", "LeavingFetchReturnsErrLeaving", "NoAcceptBeforeRelease", "NoAcceptBeforeReleaseBySameMember",
+		"RevokedBeforeLost", "LeavingFetchReturnsErrLeaving", "NoAcceptBeforeRelease", "NoAcceptBeforeReleaseBySameMember",
 		"EverythingComesOverHandOvers", "CrashReplaysFromCommitted", "LostCancelsAtOnce", "OldEpochIsFenced",
 	}
 	for _, c := range sourcetest.Cases() {

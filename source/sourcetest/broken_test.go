@@ -356,13 +356,13 @@ func TestCasesFail(t *testing.T) {
 				}
 			})(s, all)
 		}},
-		{"says lost where it means asked back", "AskedBackBeforeLost", func(s *broken, all *shared) {
+		{"says lost where it means revoked", "RevokedBeforeLost", func(s *broken, all *shared) {
 			leaves(s, all, func(_ *brokenPartition, leave source.Leave) []source.Leave {
 				leave.Lost = true
 				return []source.Leave{leave}
 			})
 		}},
-		{"fetches on while it is asked back", "LeavingFetchReturnsErrLeaving", func(s *broken, _ *shared) {
+		{"fetches on while it is revoked", "LeavingFetchReturnsErrLeaving", func(s *broken, _ *shared) {
 			s.wrap = func(p *brokenPartition) {
 				p.fetch = func(ctx context.Context, b *source.Batch) error {
 					err := p.Partition.Fetch(ctx, b)
@@ -402,7 +402,7 @@ func TestCasesFail(t *testing.T) {
 				}
 			}
 		}},
-		{"says asked back where it means lost", "LostCancelsAtOnce", func(s *broken, all *shared) {
+		{"says revoked where it means lost", "LostCancelsAtOnce", func(s *broken, all *shared) {
 			leaves(s, all, func(_ *brokenPartition, leave source.Leave) []source.Leave {
 				leave.Lost = false
 				return []source.Leave{leave}
@@ -501,7 +501,7 @@ func leaves(s *broken, all *shared, say func(*brokenPartition, source.Leave) []s
 	}
 }
 
-// early releases a partition when it is asked back, before its Release.
+// early releases a partition when it is revoked, before its Release.
 func early(s *broken, all *shared) {
 	leaves(s, all, func(p *brokenPartition, leave source.Leave) []source.Leave {
 		_ = p.Partition.Release(context.Background())

@@ -13,8 +13,8 @@ import (
 // handoverCases test ownership that moves, by an orderly hand-over or by a loss.
 func handoverCases() []Case {
 	return []Case{
-		{"AskedBackBeforeLost", "A drain has to begin before the partition is lost, and ends with a commit.", askedBackBeforeLost},
-		{"LeavingFetchReturnsErrLeaving", "A Fetch that keeps waiting while its partition is asked back delays the hand-over.", leavingFetchReturnsErrLeaving},
+		{"RevokedBeforeLost", "A drain has to begin before the partition is lost, and ends with a commit.", revokedBeforeLost},
+		{"LeavingFetchReturnsErrLeaving", "A Fetch that keeps waiting while its partition is revoked delays the hand-over.", leavingFetchReturnsErrLeaving},
 		{"NoAcceptBeforeRelease", "Two owners at once run handlers of one key at the same time.", noAcceptBeforeRelease},
 		{"NoAcceptBeforeReleaseBySameMember", "Two epochs of one partition in one process run handlers of one key at the same time.", noAcceptBeforeReleaseBySameMember},
 		{"EverythingComesOverHandOvers", "Members that join and leave must not lose a message, however the partitions move.", everythingComesOverHandOvers},
@@ -24,7 +24,7 @@ func handoverCases() []Case {
 	}
 }
 
-// two joins a member and takes all partitions, then joins a second member and waits until a partition is asked back.
+// two joins a member and takes all partitions, then joins a second member and waits until a partition is revoked.
 func (h *harness) two(ctx context.Context) (all []*holding, asked *holding, leave source.Leave, err error) {
 	if err := h.env.needTwo(); err != nil {
 		return nil, nil, source.Leave{}, err
@@ -51,7 +51,7 @@ func (h *harness) two(ctx context.Context) (all []*holding, asked *holding, leav
 	return all, asked, leave, err
 }
 
-// giveBack gives all holdings back: each is released as soon as it is asked back.
+// giveBack gives all holdings back: each is released as soon as it is revoked.
 func giveBack(ctx context.Context, all []*holding) error {
 	var errs []error
 	for _, n := range all {
@@ -60,16 +60,16 @@ func giveBack(ctx context.Context, all []*holding) error {
 	return errors.Join(errs...)
 }
 
-func askedBackBeforeLost(ctx context.Context, h *harness) error {
+func revokedBeforeLost(ctx context.Context, h *harness) error {
 	all, n, leave, err := h.two(ctx)
 	if err != nil {
 		return err
 	}
 	if leave.Lost {
-		return fmt.Errorf("%v: Leaving has sent lost, want asked back first", n.part.ID())
+		return fmt.Errorf("%v: Leaving has sent lost, want revoked first", n.part.ID())
 	}
 	if !leave.Deadline.IsZero() && time.Until(leave.Deadline) < 0 {
-		return fmt.Errorf("%v: asked back with a deadline in the past: %v", n.part.ID(), leave.Deadline)
+		return fmt.Errorf("%v: revoked with a deadline in the past: %v", n.part.ID(), leave.Deadline)
 	}
 	if err := n.commit(ctx, n.position); err != nil {
 		return err
@@ -135,7 +135,7 @@ func leavingFetchReturnsErrLeaving(ctx context.Context, h *harness) error {
 			return fmt.Errorf("%v: Fetch returned %w, want source.ErrLeaving", n.part.ID(), given(err))
 		}
 	case <-ctx.Done():
-		return fmt.Errorf("%v: Fetch has not returned since the partition was asked back: %w", n.part.ID(), context.Cause(ctx))
+		return fmt.Errorf("%v: Fetch has not returned since the partition was revoked: %w", n.part.ID(), context.Cause(ctx))
 	}
 	b := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
 	if err := n.fetch(ctx, &b); !errors.Is(err, source.ErrLeaving) {
@@ -314,7 +314,7 @@ func (h *harness) losing(ctx context.Context) (*holding, error) {
 	}
 	leave, err := n.left(ctx)
 	if err == nil && !leave.Lost {
-		// The source may ask back first, if the loss follows before a Release.
+		// The source may revoke the partition first, if the loss follows before a Release.
 		leave, err = n.left(ctx)
 	}
 	if err != nil {

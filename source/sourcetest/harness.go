@@ -282,7 +282,7 @@ func (h *harness) asked(ctx context.Context, holdings []*holding) (*holding, sou
 	case a := <-answers:
 		return a.n, a.leave, nil
 	case <-ctx.Done():
-		return nil, source.Leave{}, fmt.Errorf("no partition is asked back: %w", context.Cause(ctx))
+		return nil, source.Leave{}, fmt.Errorf("no partition is revoked: %w", context.Cause(ctx))
 	}
 }
 

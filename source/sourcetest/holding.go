@@ -56,7 +56,7 @@ func (n *holding) watch(ctx context.Context) {
 			}
 			said = append(said, leave)
 			if len(said) > 2 || (len(said) == 2 && (said[0].Lost || !said[1].Lost)) {
-				n.m.h.wrong(fmt.Errorf("%v: Leaving has sent %+v, want asked back, then lost, or only one of them", n.part.ID(), said))
+				n.m.h.wrong(fmt.Errorf("%v: Leaving has sent %+v, want revoked, then lost, or only one of them", n.part.ID(), said))
 				return
 			}
 			if leave.Lost {
@@ -86,7 +86,7 @@ func (n *holding) take() bool {
 	return true
 }
 
-// giveBack undoes take: the holding is released as soon as it is asked back.
+// giveBack undoes take: the holding is released as soon as it is revoked.
 func (n *holding) giveBack(ctx context.Context) error {
 	n.mu.Lock()
 	n.taken = false

@@ -10,7 +10,7 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// member is one source and the goroutine that accepts from it. It releases a partition as soon as that is asked back or lost,
+// member is one source and the goroutine that accepts from it. It releases a partition as soon as that is revoked or lost,
 // unless the case has taken it by hold.
 type member struct {
 	h      *harness
