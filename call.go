@@ -61,8 +61,20 @@ func Chain(next Next, ms ...Middleware) Next {
 func (c *Call) Emitted() []Message { return c.emitted }
 
 func (c *Call) reset(ms []*Message) {
+	if len(ms) == 1 && len(c.copies) == 1 { // the common case: one message after another
+		c.origin[0], c.copies[0] = ms[0], *ms[0]
+		c.Messages = append(c.Messages[:0], &c.copies[0])
+		if len(c.emitted) > 0 {
+			c.dropEmitted()
+		}
+		return
+	}
 	if len(ms) > cap(c.copies) {
 		c.copies = make([]Message, len(ms))
+	}
+	if n := len(ms); n < len(c.copies) {
+		clear(c.copies[n:])
+		clear(c.origin[n:])
 	}
 	c.copies, c.Messages = c.copies[:len(ms)], c.Messages[:0]
 	c.origin = append(c.origin[:0], ms...)
@@ -75,6 +87,7 @@ func (c *Call) reset(ms []*Message) {
 	}
 }
 
+// release drops the messages, so that a worker that sleeps keeps none in memory.
 func (c *Call) release() {
 	clear(c.copies)
 	clear(c.origin)
@@ -82,10 +95,7 @@ func (c *Call) release() {
 }
 
 // restore resets the messages after a failed handler. It keeps decoded values for the next attempt.
-func (c *Call) restore(err error) {
-	if err == nil {
-		return
-	}
+func (c *Call) restore() {
 	for i, m := range c.origin {
 		m.keepDecoded(c.copies[i].decoded)
 		c.copies[i] = *m
@@ -100,8 +110,9 @@ func (c *Call) dropEmitted() {
 func handlerNext(h Handler) Next {
 	return func(ctx context.Context, c *Call) (err error) {
 		defer caught(c, &err)
-		err = h.Handle(ctx, c.Messages[0])
-		c.restore(err)
+		if err = h.Handle(ctx, c.Messages[0]); err != nil {
+			c.restore()
+		}
 		return err
 	}
 }
@@ -109,8 +120,9 @@ func handlerNext(h Handler) Next {
 func batchNext(h BatchHandler) Next {
 	return func(ctx context.Context, c *Call) (err error) {
 		defer caught(c, &err)
-		err = h.HandleBatch(ctx, c.Messages)
-		c.restore(err)
+		if err = h.HandleBatch(ctx, c.Messages); err != nil {
+			c.restore()
+		}
 		return err
 	}
 }
@@ -125,8 +137,9 @@ func transformNext(t Transformer) Next {
 				c.emitted = append(c.emitted, m)
 			}
 		}
-		err = t.Transform(ctx, c.Messages[0], c.emit)
-		c.restore(err)
+		if err = t.Transform(ctx, c.Messages[0], c.emit); err != nil {
+			c.restore()
+		}
 		return err
 	}
 }
@@ -150,6 +163,6 @@ func (e *PanicError) Unwrap() error {
 func caught(c *Call, err *error) {
 	if v := recover(); v != nil {
 		*err = &PanicError{Value: v, Stack: debug.Stack()}
-		c.restore(*err)
+		c.restore()
 	}
 }

@@ -83,13 +83,12 @@ func (s *classes[T]) pop() (*lane[T], uint32) {
 	}
 	s.turn++
 	c := 63 - bits.LeadingZeros64(s.mask)
-	if s.turn&3 == 0 {
+	if s.turn&3 == 0 && s.mask&(s.mask-1) != 0 {
 		c = s.oldest()
 	}
 	list := &s.lists[c]
 	first := list.first(s)
-	list.remove(s, list.head)
-	if list.count == 0 {
+	if list.popFirst(s); list.count == 0 {
 		s.mask &^= 1 << c
 	}
 	s.count--
@@ -172,13 +171,27 @@ func (q *laneList[T]) first(s *classes[T]) slot[T] {
 		if p, i := q.at(q.head); p.lanes[i] != nil {
 			return slot[T]{p.lanes[i], p.since[i]}
 		}
-		q.head++
-		if q.head-q.base == 256 {
-			s.spare = append(s.spare, q.pages[0])
-			q.pages = slices.Delete(q.pages, 0, 1)
-			q.base += 256
-		}
+		q.advance(s)
 	}
+}
+
+// advance moves head to the next place.
+func (q *laneList[T]) advance(s *classes[T]) {
+	if q.head++; q.head-q.base == 256 {
+		s.spare = append(s.spare, q.pages[0])
+		q.pages = slices.Delete(q.pages, 0, 1)
+		q.base += 256
+	}
+}
+
+// popFirst removes the lane that first has returned.
+func (q *laneList[T]) popFirst(s *classes[T]) {
+	q.pages[0].lanes[q.head-q.base] = nil
+	if q.count--; q.count == 0 {
+		q.empty(s)
+		return
+	}
+	q.advance(s)
 }
 
 func (q *laneList[T]) pushBack(s *classes[T], x slot[T]) uint32 {
@@ -206,12 +219,18 @@ func (q *laneList[T]) pushFront(s *classes[T], x slot[T]) uint32 {
 func (q *laneList[T]) remove(s *classes[T], place uint32) {
 	p, i := q.at(place)
 	p.lanes[i] = nil
-	if q.count--; q.count > 0 {
-		return
+	if q.count--; q.count == 0 {
+		q.empty(s)
 	}
-	s.spare = append(s.spare, q.pages[1:]...)
-	clear(q.pages[1:])
-	q.pages = q.pages[:1]
+}
+
+// empty starts a list without lanes again on one page.
+func (q *laneList[T]) empty(s *classes[T]) {
+	if len(q.pages) > 1 {
+		s.spare = append(s.spare, q.pages[1:]...)
+		clear(q.pages[1:])
+		q.pages = q.pages[:1]
+	}
 	q.head, q.tail = q.base, q.base
 }
 

@@ -176,6 +176,9 @@ func (e *Executor[T]) next(w *worker[T]) bool {
 			e.awake--
 			e.unlock()
 			w.turn.forget()
+			if e.cfg.Idle != nil && w.scratch != nil {
+				e.cfg.Idle(w.scratch)
+			}
 			<-w.wake
 		}
 		now = e.now()

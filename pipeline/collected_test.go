@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"testing"
 	"testing/synctest"
+	"time"
 	"weak"
 
 	"github.com/keystrand/keystrand"
@@ -66,4 +67,70 @@ func (s *forgetful) Accept(ctx context.Context) (source.Partition, error) {
 	p := &passed{sp}
 	s.accepted = append(s.accepted, weak.Make(p))
 	return p, nil
+}
+
+// TestIdlePipelineKeepsNoMessage has turns of many messages before turns of one, so that a worker's memory of the large
+// turn is looked at, too.
+func TestIdlePipelineKeepsNoMessage(t *testing.T) {
+	for name, stage := range map[string]func(*pipeline.Builder) *pipeline.Builder{
+		"handler": func(b *pipeline.Builder) *pipeline.Builder {
+			return b.HandleFunc(func(context.Context, *keystrand.Message) error { time.Sleep(time.Second); return nil })
+		},
+		"batch": func(b *pipeline.Builder) *pipeline.Builder {
+			return b.HandleBatchFunc(func(context.Context, []*keystrand.Message) error { time.Sleep(time.Second); return nil })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := memory.NewLog("posts", 1)
+				src := &fresh{Source: memory.NewSource(memory.Config{}, log)}
+				run := start(t, stage(pipeline.From(src)))
+				for _, n := range []int{64, 1, 1} {
+					log.Append(0, keysOf(n, 1)...)
+					synctest.Wait() // the worker has its turn, and is not idle before it has run the last one
+				}
+				time.Sleep(10 * time.Minute) // the buffers of Fetch are freed
+				synctest.Wait()
+				runtime.GC()
+				kept := 0
+				for _, v := range src.values {
+					if v.Value() != nil {
+						kept++
+					}
+				}
+				if kept > 0 || len(src.values) != 66 {
+					t.Errorf("%d of %d settled messages are still in memory", kept, len(src.values))
+				}
+				if err := run.stop(); err != nil {
+					t.Fatal(err)
+				}
+			})
+		})
+	}
+}
+
+// fresh is a source that gives each message a value of its own, and knows it by a weak pointer.
+type fresh struct {
+	source.Source
+	values []weak.Pointer[[1000]byte]
+}
+
+func (s *fresh) Accept(ctx context.Context) (source.Partition, error) {
+	p, err := s.Source.Accept(ctx)
+	return &freshPartition{p, s}, err
+}
+
+type freshPartition struct {
+	source.Partition
+	s *fresh
+}
+
+func (p *freshPartition) Fetch(ctx context.Context, b *source.Batch) error {
+	err := p.Partition.Fetch(ctx, b)
+	for i := range b.Messages {
+		v := new([1000]byte)
+		b.Messages[i].Value = v[:]
+		p.s.values = append(p.s.values, weak.Make(v))
+	}
+	return err
 }

@@ -98,6 +98,7 @@ func newPipeline(cfg config, next keystrand.Next) (*Pipeline, error) {
 		Finish:  p.finish,
 		Exited:  p.exited,
 		Peek:    peek,
+		Idle:    idle,
 	})
 	return p, err
 }

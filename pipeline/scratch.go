@@ -31,3 +31,11 @@ func (s *scratch) callOf(items []*item) *keystrand.Call {
 	reset(&s.call, s.messages)
 	return &s.call
 }
+
+// idle is Config.Idle of the executor.
+func idle(worker any) {
+	if s, ok := worker.(*scratch); ok {
+		release(&s.call)
+		clear(s.messages)
+	}
+}

@@ -25,7 +25,6 @@ func (p *Pipeline) turn(t *keyed.Turn[item]) keyed.Result {
 	}
 	c := scratchOf(t).callOf(t.Items)
 	err := p.next(pt.ctx, c)
-	release(c)
 	if err == nil {
 		if p.outputs != nil {
 			return p.write(pt, t, c)
