@@ -42,6 +42,21 @@ func (s *recordedSource) Stop() {
 	}
 }
 
+// LimitPrefetch is that of the source.
+func (s *recordedSource) LimitPrefetch(bytes int) {
+	if f, ok := s.Source.(source.Prefetcher); ok {
+		f.LimitPrefetch(bytes)
+	}
+}
+
+// Prefetched is that of the source.
+func (s *recordedSource) Prefetched() int64 {
+	if f, ok := s.Source.(source.Prefetcher); ok {
+		return f.Prefetched()
+	}
+	return 0
+}
+
 type recordedPartition struct {
 	source.Partition
 	record  *Recorder
@@ -106,14 +121,6 @@ func (p *recordedPartition) End() (int64, bool) {
 		return l.End()
 	}
 	return 0, false
-}
-
-// Prefetch is that of the source.
-func (p *recordedPartition) Prefetch() int {
-	if f, ok := p.Partition.(source.Prefetcher); ok {
-		return f.Prefetch()
-	}
-	return 0
 }
 
 func fromCommit(p *commit.Progress) Progress {

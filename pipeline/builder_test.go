@@ -71,10 +71,10 @@ func TestBuildReportsEveryMistakeAtOnce(t *testing.T) {
 		"dead letters without a sink": {pipeline.From(src()).Handle(h).OnFailure(pipeline.DeadLetter(nil)), []string{"the failure policy is set to nil"}},
 		"negative limits": {
 			pipeline.From(src()).Handle(h).Limits(pipeline.Limits{
-				Workers: -1, InFlight: -1, InFlightBytes: -1, KeyShare: -1, MaxReplay: -1, MaxBatch: -1, FetchMessages: -1, FetchBytes: -1, Writers: -1,
+				Workers: -1, InFlight: -1, InFlightBytes: -1, PrefetchBytes: -1, KeyShare: -1, MaxReplay: -1, MaxBatch: -1, FetchMessages: -1, FetchBytes: -1, Writers: -1,
 			}).Timing(pipeline.Timing{CommitInterval: -1, CommitTimeout: -1, DrainTimeout: -1, StuckAfter: -1}),
 			[]string{
-				"Limits.Workers is -1", "Limits.InFlight is -1", "Limits.InFlightBytes", "Limits.KeyShare", "Limits.MaxReplay", "Limits.MaxBatch",
+				"Limits.Workers is -1", "Limits.InFlight is -1", "Limits.InFlightBytes", "Limits.PrefetchBytes", "Limits.KeyShare", "Limits.MaxReplay", "Limits.MaxBatch",
 				"Limits.FetchMessages", "Limits.FetchBytes", "Limits.Writers", "Timing.CommitInterval", "Timing.CommitTimeout", "Timing.DrainTimeout", "Timing.StuckAfter",
 			},
 		},

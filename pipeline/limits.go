@@ -19,6 +19,10 @@ type Limits struct {
 	// InFlightBytes is the same limit in bytes of keys, values and headers. A single larger message is admitted alone.
 	// Default: 256 MiB.
 	InFlightBytes int
+	// PrefetchBytes is the maximum number of bytes that the source holds beside these, over all partitions: messages that it
+	// has received and Fetch has not returned. A source may exceed it by what it documents; Pulsar has a limit of its own.
+	// Default: a quarter of InFlightBytes.
+	PrefetchBytes int
 	// KeyShare is the number of messages of one key that may wait before its partition's fetching pauses. Default: a
 	// quarter of InFlight.
 	KeyShare int
@@ -45,6 +49,7 @@ func (l Limits) validate() error {
 		{"Workers", l.Workers},
 		{"InFlight", l.InFlight},
 		{"InFlightBytes", l.InFlightBytes},
+		{"PrefetchBytes", l.PrefetchBytes},
 		{"KeyShare", l.KeyShare},
 		{"MaxReplay", l.MaxReplay},
 		{"MaxBatch", l.MaxBatch},
@@ -73,6 +78,7 @@ func (l Limits) withDefaults() Limits {
 	l.Workers = or(l.Workers, 256)
 	l.InFlight = or(l.InFlight, max(1_000, 20*l.Workers))
 	l.InFlightBytes = or(l.InFlightBytes, 256<<20)
+	l.PrefetchBytes = or(l.PrefetchBytes, max(1, l.InFlightBytes/4))
 	l.KeyShare = or(l.KeyShare, max(1, l.InFlight/4))
 	l.MaxReplay = or(l.MaxReplay, 100_000)
 	l.MaxBatch = or(l.MaxBatch, 64)

@@ -41,6 +41,9 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		return errors.Join(err, p.close(ctx))
 	}
 
+	if f, ok := p.cfg.source.(source.Prefetcher); ok {
+		f.LimitPrefetch(p.cfg.limits.PrefetchBytes)
+	}
 	commits, stopCommits := context.WithCancel(base(ctx))
 	var committer, owners sync.WaitGroup
 	committer.Go(func() { p.commitOnTicks(commits) })

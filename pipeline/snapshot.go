@@ -38,6 +38,8 @@ type Snapshot struct {
 
 	InFlight      int   // messages fetched and not settled
 	InFlightBytes int   // their bytes
+	Prefetched    int64 // bytes that the source holds beside these; 0 if it is no source.Prefetcher
+	PrefetchLimit int   // Limits.PrefetchBytes; 0 if the source is no source.Prefetcher
 	MostInFlight  int   // highest InFlight so far
 	MostBytes     int   // highest InFlightBytes so far
 	Oversized     int64 // messages admitted alone because they exceed Limits.InFlightBytes
@@ -133,6 +135,9 @@ func (p *Pipeline) Snapshot() Snapshot {
 	}
 	if r, ok := p.cfg.source.(source.Reporter); ok {
 		s.Source = r.Report()
+	}
+	if f, ok := p.cfg.source.(source.Prefetcher); ok {
+		s.Prefetched, s.PrefetchLimit = f.Prefetched(), p.cfg.limits.PrefetchBytes
 	}
 	p.mu.Lock()
 	s.State = p.state

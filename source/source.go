@@ -138,10 +138,14 @@ type Stopper interface {
 	Stop()
 }
 
-// Prefetcher is implemented by sources that hold fetched messages that Fetch has not returned yet.
+// Prefetcher is implemented by sources that hold messages that Fetch has not returned yet, and can bound their memory.
 type Prefetcher interface {
-	// Prefetch returns the maximum number of bytes that the source holds for one partition. It is constant.
-	Prefetch() int
+	// LimitPrefetch bounds the bytes that the source holds so, over all its partitions. Each source documents by how much it
+	// may exceed the limit. The pipeline calls it once, before the first Accept. It does not block.
+	LimitPrefetch(bytes int)
+	// Prefetched returns the bytes that the source holds now; 0 when all partitions are released. It does not block and is
+	// called from any goroutine.
+	Prefetched() int64
 }
 
 // Reporter is implemented by sources that report their state. A pipeline shows the report in its snapshot.

@@ -68,8 +68,9 @@ type Config struct {
 
 	// ReadUncommitted also returns messages of open and aborted transactions. Default: false.
 	ReadUncommitted bool
-	// MaxBytes bounds the records of one response for a partition, at most 64 MiB; a single larger batch comes alone.
-	// Default: 1 MiB.
+	// MaxBytes bounds the records of one response for a partition, at most 64 MiB; a single larger batch comes alone. A
+	// partition asks for less while its messages are handled slowly, or if its share of the pipeline's
+	// Limits.PrefetchBytes is less. Default: 1 MiB.
 	MaxBytes int
 	// MaxWait is how long a broker holds a request back when there is nothing new. Default: 500 ms.
 	MaxWait time.Duration

@@ -15,8 +15,7 @@ import (
 	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
 )
 
-// Partition is one ownership of one partition. It implements [source.Partition], [source.Lagger] and
-// [source.Prefetcher].
+// Partition is one ownership of one partition. It implements [source.Partition] and [source.Lagger].
 type Partition struct {
 	id       source.ID
 	name     partitionName
@@ -56,9 +55,6 @@ func (p *Partition) End() (int64, bool) {
 	}
 	return end, known
 }
-
-// Prefetch implements [source.Prefetcher].
-func (p *Partition) Prefetch() int { return p.reader.Prefetch() }
 
 // Fetch implements [source.Partition].
 func (p *Partition) Fetch(ctx context.Context, b *source.Batch) error {

@@ -19,7 +19,8 @@ import (
 	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
 )
 
-// Source is one member of a consumer group. It implements [source.Source] and [source.Mover].
+// Source is one member of a consumer group. It implements [source.Source], [source.Mover]
+// and [source.Prefetcher].
 //
 // Accept is for one goroutine, Report for any.
 //
@@ -101,6 +102,7 @@ func New(brokers []string, group string, topics []string, cfg Config) (*Source, 
 		Log:             cfg.Logger,
 		ReadUncommitted: cfg.ReadUncommitted,
 		MaxBytes:        cfg.MaxBytes,
+		Buffers:         &fetch.Buffers{},
 		MaxWait:         cfg.MaxWait,
 		RackID:          cfg.RackID,
 		OutOfRange:      fetch.OutOfRange(cfg.OutOfRange),
@@ -131,6 +133,15 @@ func (s *Source) Accept(ctx context.Context) (source.Partition, error) {
 
 // Moves implements [source.Mover]: partitions go from member to member.
 func (s *Source) Moves() bool { return true }
+
+// LimitPrefetch implements [source.Prefetcher]. Each partition holds at most two responses and one decompressed batch, and
+// asks for a third of its equal share of the limit, at most Config.MaxBytes. Three things may exceed the limit: 16 KiB for
+// each of the three if the share is less, a single batch that is larger than the request, and a batch that is larger when
+// decompressed.
+func (s *Source) LimitPrefetch(bytes int) { s.reading.Buffers.Limit(bytes) }
+
+// Prefetched implements [source.Prefetcher].
+func (s *Source) Prefetched() int64 { return s.reading.Buffers.Lent() }
 
 // Close implements [source.Source]: it leaves the group and closes all connections. Partitions that were not released
 // are an error; they are lost.

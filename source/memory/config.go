@@ -26,9 +26,6 @@ type Config struct {
 	// stored and are handled again after a crash; commit.Stored counts them. Default: 0, no bound.
 	CommitLimit int
 
-	// Prefetch is the result of the Prefetch method, in bytes per partition. The source prefetches nothing. Default: 0.
-	Prefetch int
-
 	// Moves is the result of the Moves method. Default: false.
 	Moves bool
 
@@ -53,9 +50,6 @@ func (c Config) validate() error {
 	}
 	if c.CommitLimit < 0 {
 		errs = append(errs, fmt.Errorf("memory: CommitLimit is negative: %d", c.CommitLimit))
-	}
-	if c.Prefetch < 0 {
-		errs = append(errs, fmt.Errorf("memory: Prefetch is negative: %d", c.Prefetch))
 	}
 	return errors.Join(errs...)
 }

@@ -14,8 +14,8 @@ import (
 // ErrCrashed is returned by a source and its partitions after [Source.Crash].
 var ErrCrashed = errors.New("memory: the source has crashed")
 
-// Source is one member of a group in each of its logs. It implements [source.Source], [source.Mover] and
-// [source.Prefetcher]; its partitions implement [source.Lagger].
+// Source is one member of a group in each of its logs. It implements [source.Source] and [source.Mover]; its
+// partitions implement [source.Lagger].
 //
 // Call Accept from one goroutine. Crash, Lose and Revoke may be called from any goroutine.
 type Source struct {
@@ -153,9 +153,6 @@ func (s *Source) Revoke(stream string, number int32) bool {
 
 // Moves returns [Config].Moves.
 func (s *Source) Moves() bool { return s.cfg.Moves }
-
-// Prefetch returns [Config].Prefetch.
-func (s *Source) Prefetch() int { return s.cfg.Prefetch }
 
 // owned calls f with a partition under the lock of its log, if s owns it. It reports whether s owns it.
 func (s *Source) owned(stream string, number int32, f func(*Group, *partition)) bool {

@@ -62,12 +62,12 @@ func fill(log *memory.Log, n int) {
 }
 
 func TestAcceptReturnsAllConfigurationErrors(t *testing.T) {
-	src := memory.NewSource(memory.Config{LeaveTimeout: -1, CommitLimit: -1, Prefetch: -1})
+	src := memory.NewSource(memory.Config{LeaveTimeout: -1, CommitLimit: -1})
 	_, err := src.Accept(t.Context())
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"LeaveTimeout", "CommitLimit", "Prefetch", "has no log"} {
+	for _, want := range []string{"LeaveTimeout", "CommitLimit", "has no log"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error %q does not contain %q", err, want)
 		}

@@ -50,7 +50,7 @@ func TestConsumerOfTheMessagesEndsWithItsConnection(t *testing.T) {
 		t.Errorf("MaxPendingChunkedMessage is %d: above it the oldest would be dropped", o.MaxPendingChunkedMessage)
 	}
 	if o.ReceiverQueueSize != 7 || cap(o.MessageChannel) != channelSize {
-		t.Errorf("%d messages are asked for ahead and %d held, Prefetch says 7 and %d", o.ReceiverQueueSize, cap(o.MessageChannel), channelSize)
+		t.Errorf("%d messages are asked for ahead and %d held, want 7 and %d", o.ReceiverQueueSize, cap(o.MessageChannel), channelSize)
 	}
 	if o.Topic != topic0 || o.SubscriptionName != "billing" || o.Name != "a" {
 		t.Errorf("%s attaches to %s with the subscription %s", o.Name, o.Topic, o.SubscriptionName)

@@ -26,8 +26,6 @@ import (
 	"github.com/keystrand/keystrand/source/internal/health"
 )
 
-var _ source.Prefetcher = (*Partition)(nil)
-
 func TestCommitIsRefusedAfterReleaseAndWhenItGoesBack(t *testing.T) {
 	for _, store := range []*memStore{nil, newMemStore()} {
 		inBubble(t, func(w world) {

@@ -19,8 +19,7 @@ import (
 	"github.com/keystrand/keystrand/source/internal/tenure"
 )
 
-// Partition is one ownership of one partition, as long as one connection. It implements [source.Partition] and
-// [source.Prefetcher].
+// Partition is one ownership of one partition, as long as one connection. It implements [source.Partition].
 type Partition struct {
 	id       source.ID
 	owner    *contender
@@ -69,16 +68,6 @@ func (p *Partition) Restored() *commit.Progress { return p.restored }
 
 // Leaving implements [source.Partition]. Nobody forces the partition away, so a Leave has no deadline.
 func (p *Partition) Leaving() <-chan source.Leave { return p.tenure.Leaving() }
-
-// maxMessage is the largest message that brokers take as they come (maxMessageSize).
-const maxMessage = 5 << 20
-
-// Prefetch implements [source.Prefetcher]: as many entries as the client library asks for messages ahead and hands over at
-// once, each as large as brokers allow as they come. The messages can be more: a broker reads as many entries as it may send
-// messages, 100 at most at once, and batches come whole. What is held is what they really have, unpacked.
-func (p *Partition) Prefetch() int {
-	return (p.owner.s.cfg.ReceiverQueueSize + channelSize) * maxMessage
-}
 
 // Fetch implements [source.Partition].
 func (p *Partition) Fetch(ctx context.Context, b *source.Batch) error {

@@ -23,7 +23,11 @@ type broken struct {
 	accept func(ctx context.Context, next func(context.Context) (source.Partition, error)) (source.Partition, error)
 	close  func(next func() error) error
 	wrap   func(p *brokenPartition)
+	held   int64 // the result of Prefetched
 }
+
+func (s *broken) LimitPrefetch(int) {}
+func (s *broken) Prefetched() int64 { return s.held }
 
 func (s *broken) Accept(ctx context.Context) (source.Partition, error) {
 	accept := func(ctx context.Context) (source.Partition, error) {
@@ -409,6 +413,7 @@ func TestCasesFail(t *testing.T) {
 			})
 		}},
 		{"does not tell that a commit was refused", "OldEpochIsFenced", func(s *broken, _ *shared) { deaf(s) }},
+		{"keeps bytes of a released partition", "PrefetchEndsWithRelease", func(s *broken, _ *shared) { s.held = 1 }},
 	}
 
 	tested := map[string]bool{}

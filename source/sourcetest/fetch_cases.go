@@ -25,6 +25,7 @@ func fetchCases() []Case {
 		{"PositionMovesWithoutMessages", "Otherwise the frontier stays below a compacted tail or an aborted transaction for ever, and lag never reaches 0.", positionMovesWithoutMessages},
 		{"LagReachesZero", "Operators read lag as the backlog. When everything is read it has to be 0.", lagReachesZero},
 		{"UnfetchedPartitionStopsNoOther", "A stuck key pauses its partition. The other partitions have to go on.", unfetchedPartitionStopsNoOther},
+		{"PrefetchEndsWithRelease", "The pipeline counts the bytes that a source holds against its limit. Bytes of a released partition would count for ever.", prefetchEndsWithRelease},
 	}
 }
 
@@ -390,4 +391,46 @@ func unfetchedPartitionStopsNoOther(ctx context.Context, h *harness) error {
 	}
 	_, err = unread.read(ctx, total-1)
 	return err
+}
+
+func prefetchEndsWithRelease(ctx context.Context, h *harness) error {
+	src, err := h.env.Join()
+	if err != nil {
+		return err
+	}
+	f, ok := src.(source.Prefetcher)
+	if err := need(ok, "source.Prefetcher"); err != nil {
+		return errors.Join(err, src.Close())
+	}
+	f.LimitPrefetch(1 << 20) // before the first Accept
+	m, err := h.joinBy(ctx, func() (source.Source, error) { return src, nil })
+	if err != nil {
+		return err
+	}
+	for p := range h.env.Partitions {
+		if err := h.produce(int32(p), 100); err != nil {
+			return err
+		}
+	}
+	all, err := m.holdAll(ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range all {
+		if _, err := n.read(ctx, 10); err != nil { // the rest may be held
+			return err
+		}
+		if held := f.Prefetched(); held < 0 {
+			return fmt.Errorf("%v: Prefetched is %d, want at least 0", n.part.ID(), held)
+		}
+	}
+	for _, n := range all {
+		if err := n.letGo(ctx); err != nil {
+			return err
+		}
+	}
+	if held := f.Prefetched(); held != 0 {
+		return fmt.Errorf("after the last Release Prefetched is %d, want 0", held)
+	}
+	return nil
 }

@@ -27,6 +27,8 @@ type Config struct {
 	ReadUncommitted bool
 	// MaxBytes bounds the records of one response; a single batch that is larger comes alone. Default: 1 MiB.
 	MaxBytes int
+	// Buffers lends the memory of responses. Share one among all readers. Default: one of the reader's own.
+	Buffers *Buffers
 	// MaxWait is how long a broker holds a request back when there is nothing new. Default: 500 ms.
 	MaxWait time.Duration
 	// RequestTimeout bounds one request beyond MaxWait; after it the connection is given up. Default: 10 s.
@@ -64,6 +66,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxBytes == 0 {
 		c.MaxBytes = 1 << 20
+	}
+	if c.Buffers == nil {
+		c.Buffers = &Buffers{}
 	}
 	if c.MaxWait == 0 {
 		c.MaxWait = 500 * time.Millisecond

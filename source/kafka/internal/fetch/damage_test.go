@@ -171,7 +171,7 @@ func TestReaderReadsTheFormatsBeforeKafka011(t *testing.T) {
 		oldMessage(1, 12, 1|attrLogAppendTime, 70, nil, gzipped(t, inner1)),
 		raw{base: 13, records: []int{0}}.bytes(),
 	)
-	d := newDecoder("t", 0, 1, true, &epochs{})
+	d := newDecoder("t", 0, 1, true, &epochs{}, &Buffers{})
 	whole, next, _, err := scan(set, 1)
 	if err != nil || next != 14 || len(whole) != len(set) {
 		t.Fatalf("next %d, %d bytes of %d, %v", next, len(whole), len(set), err)

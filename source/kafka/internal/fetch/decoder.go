@@ -41,14 +41,16 @@ type decoder struct {
 	chunk  []byte          // the ones that are copied out
 	legacy []legacyMessage // the same for magic 0 and 1
 
-	z     decompressor
+	buffers *Buffers
+	z       *decompressor // holds the batch if it was compressed, else nil
+
 	names map[string]string  // header keys seen
 	slab  []keystrand.Header // headers not given out yet
 }
 
-func newDecoder(topic string, partition int32, start int64, committed bool, e *epochs) *decoder {
+func newDecoder(topic string, partition int32, start int64, committed bool, e *epochs, b *Buffers) *decoder {
 	return &decoder{
-		topic: topic, partition: partition, committed: committed, epochs: e, next: start,
+		topic: topic, partition: partition, committed: committed, epochs: e, buffers: b, next: start,
 		live: map[int64]struct{}{}, names: map[string]string{},
 	}
 }
@@ -120,15 +122,17 @@ func (d *decoder) begin() error {
 			r := reader{b: body}
 			body = readLegacy(&r).value
 		}
-		if body, err = d.z.decompress(codec, body); err != nil {
+		if d.z, err = d.buffers.decompress(codec, body); err != nil {
 			return err
 		}
+		body = d.z.out
 	}
 	switch {
 	case h.control():
 		if err := d.marker(&h, body); err != nil {
 			return err
 		}
+		d.giveBack()
 		d.set, d.next = rest, max(d.next, h.last+1)
 		return nil
 	case h.magic < 2:
@@ -141,6 +145,7 @@ func (d *decoder) begin() error {
 	}
 	if h.records == 0 {
 		d.next = max(d.next, h.last+1)
+		d.giveBack()
 	}
 	d.batch, d.left, d.set, d.last = h, h.records, rest, -1
 	return nil
@@ -172,8 +177,19 @@ func (d *decoder) end() error {
 		return errors.New("a batch holds bytes behind its last record")
 	}
 	d.next = max(d.next, d.batch.last+1)
-	d.src, d.chunk, d.legacy = nil, nil, nil
+	d.drop()
 	return nil
+}
+
+// drop lets go of the batch, whose buffers are used again.
+func (d *decoder) drop() {
+	d.src, d.chunk, d.legacy, d.batch.body, d.left = nil, nil, nil, nil, 0
+	d.giveBack()
+}
+
+func (d *decoder) giveBack() {
+	d.buffers.decompressorBack(d.z)
+	d.z = nil
 }
 
 var errRecord = errors.New("a record is not one")

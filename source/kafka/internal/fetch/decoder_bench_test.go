@@ -43,7 +43,7 @@ func BenchmarkDecode(b *testing.B) {
 				set = append(set, raw{base: i * n, last: n - 1, attrs: int16(codec), body: body, count: n}.bytes()...)
 			}
 			out := source.Batch{MaxMessages: 500, MaxBytes: 1 << 20}
-			d := newDecoder("t", 0, 0, true, &epochs{})
+			d := newDecoder("t", 0, 0, true, &epochs{}, &Buffers{})
 			b.ReportAllocs()
 			for done := 0; done < b.N; done += n * batches {
 				d.next = 0

@@ -17,7 +17,7 @@ import (
 // decodeAll runs a record set through scan and a decoder, in steps of the limits given, and checks what must hold for
 // any bytes: no panic, ascending offsets, a position that is behind what was returned and never goes back.
 func decodeAll(t interface{ Fatalf(string, ...any) }, set []byte, aborted []abortedTxn, from int64, messages, size int) ([]keystrand.Message, int64, error) {
-	d := newDecoder("t", 0, from, true, &epochs{})
+	d := newDecoder("t", 0, from, true, &epochs{}, &Buffers{})
 	whole, next, _, damage := scan(set, from)
 	if next < from {
 		t.Fatalf("scan went back from %d to %d", from, next)
@@ -179,7 +179,7 @@ func TestMessagesDoNotPinTheResponse(t *testing.T) {
 			}
 		}
 	}
-	d := newDecoder("t", 0, 0, true, &epochs{})
+	d := newDecoder("t", 0, 0, true, &epochs{}, &Buffers{})
 	d.load(set, nil)
 	for d.next < 20_000 {
 		if err := d.fill(&source.Batch{MaxMessages: 1}); err != nil {

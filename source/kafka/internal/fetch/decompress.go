@@ -10,27 +10,25 @@ import (
 	"github.com/segmentio/kafka-go/compress"
 )
 
-const (
-	maxBatch = 1 << 30 // bytes of a batch in its decompressed form; more is an attack or damage
-	maxKept  = 4 << 20 // bytes of the buffer that is kept between batches
-)
+// maxBatch bounds the decompressed form of a batch, in bytes: more is an attack or damage.
+const maxBatch = 1 << 30
 
 var errTooLarge = fmt.Errorf("a batch has more than %d bytes when decompressed", maxBatch)
 
 // decompressor turns the compressed bodies of batches into records, in a buffer that it uses again.
 type decompressor struct {
 	in   bytes.Reader
-	out  []byte
+	out  []byte        // what it has decompressed
 	zstd *zstd.Decoder // made when it is needed
 }
 
-// decompress returns the bytes behind body; they are valid until the next call. The codecs are those of kafka-go,
+// decompress sets out to the bytes behind body. The codecs are those of kafka-go,
 // both forms of snappy among them, but for zstd: a decoder of our own knows that it has the whole input, which is
 // faster than the library's streams. A panic of a codec on broken bytes is an error.
-func (d *decompressor) decompress(codec int16, body []byte) (_ []byte, err error) {
+func (d *decompressor) decompress(codec int16, body []byte) (err error) {
 	c := compress.Compression(codec).Codec()
 	if c == nil {
-		return nil, fmt.Errorf("the compression codec %d is unknown", codec)
+		return fmt.Errorf("the compression codec %d is unknown", codec)
 	}
 	defer func() {
 		if p := recover(); p != nil {
@@ -41,15 +39,12 @@ func (d *decompressor) decompress(codec int16, body []byte) (_ []byte, err error
 			err = fmt.Errorf("decompressing (%s): %w", c.Name(), err)
 		}
 	}()
-	if cap(d.out) > maxKept {
-		d.out = nil
-	}
 	if codec == int16(compress.Zstd) {
 		d.out, err = d.unzstd(body)
 	} else {
 		d.out, err = d.stream(c, body)
 	}
-	return d.out, err
+	return err
 }
 
 func (d *decompressor) stream(c compress.Codec, body []byte) ([]byte, error) {
@@ -57,6 +52,7 @@ func (d *decompressor) stream(c compress.Codec, body []byte) ([]byte, error) {
 	zr := c.NewReader(&d.in)
 	defer func() { _ = zr.Close() }() // there is nothing to lose in a reader
 	out := bytes.NewBuffer(d.out[:0])
+	defer d.in.Reset(nil)
 	n, err := io.Copy(out, io.LimitReader(zr, maxBatch+1))
 	if err == nil && n > maxBatch {
 		err = errTooLarge

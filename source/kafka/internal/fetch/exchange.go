@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -44,10 +45,12 @@ type exchange struct {
 	body         []byte
 	renew        bool // give this connection up: the next exchange gets a new one
 
-	response []byte // set by RawExchange, read after RoundTrip has returned without an error; body without header
+	buffers  *Buffers // lends the response; nil: it is allocated
+	response []byte   // set by RawExchange, read after RoundTrip has returned without an error; body without header
 
 	mu      sync.Mutex
 	aborted bool
+	ended   bool      // RawExchange has returned
 	conn    deadliner // the connection while it is in use
 }
 
@@ -87,11 +90,8 @@ func (x *exchange) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
 		return nil, errAborted
 	}
 	err := x.roundTrip(rw)
-	if !x.end() {
-		return nil, errAborted
-	}
-	if err != nil {
-		return nil, err
+	if !x.end(err) {
+		return nil, cmp.Or(err, errAborted)
 	}
 	return x, nil
 }
@@ -104,6 +104,9 @@ func (x *exchange) abort() {
 	if x.conn != nil {
 		_ = x.conn.SetDeadline(time.Unix(1, 0)) // if that fails, the connection is dead already
 	}
+	if x.ended { // the response came just before
+		x.drop()
+	}
 }
 
 func (x *exchange) begin(rw io.ReadWriter) bool {
@@ -113,12 +116,24 @@ func (x *exchange) begin(rw io.ReadWriter) bool {
 	return !x.aborted
 }
 
-// end tells whether the connection may be used again: abort has not touched its deadline.
-func (x *exchange) end() bool {
+// end reports whether there is a response and the connection may be used again: abort has not touched its deadline.
+func (x *exchange) end(err error) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.conn = nil
-	return !x.aborted
+	x.conn, x.ended = nil, true
+	if err != nil || x.aborted {
+		x.drop()
+		return false
+	}
+	return true
+}
+
+// drop gives the response back.
+func (x *exchange) drop() {
+	if x.buffers != nil {
+		x.buffers.frameBack(x.response)
+	}
+	x.response = nil
 }
 
 const correlation = 0x6b737472 // one request at a time on a connection: the number is only checked
@@ -149,11 +164,7 @@ func (x *exchange) roundTrip(rw io.ReadWriter) error {
 	if id := binary.BigEndian.Uint32(head[4:]); id != correlation {
 		return fmt.Errorf("the response has the number %d of another request", id)
 	}
-	var err error
-	if x.response, err = readFrame(rw, x.response[:0], int(size)-4); err != nil {
-		return unexpected(err)
-	}
-	return nil
+	return unexpected(x.readFrame(rw, int(size)-4))
 }
 
 // flexible tells whether the header has a tag section. Versions of the requests that are made here.
@@ -176,23 +187,28 @@ func (x *exchange) payload() reader {
 	return r
 }
 
-// readFrame reads n bytes into buf, which grows as bytes arrive: a length that lies allocates little.
-func readFrame(rd io.Reader, buf []byte, n int) ([]byte, error) {
+// readFrame reads n bytes into the response, which grows as bytes arrive: a length that lies allocates little.
+func (x *exchange) readFrame(rd io.Reader, n int) error {
 	const step = 4 << 20
-	for len(buf) < n {
-		have := len(buf)
-		want := min(n, have+step)
-		if want > cap(buf) {
-			grown := make([]byte, have, max(want, min(n, 2*cap(buf))))
-			copy(grown, buf)
-			buf = grown
+	x.response = x.frame(min(n, step))
+	for have := 0; ; {
+		m, err := io.ReadFull(rd, x.response[have:])
+		have += m
+		if err != nil || have == n {
+			return err
 		}
-		buf = buf[:want]
-		if m, err := io.ReadFull(rd, buf[have:]); err != nil {
-			return buf[:have+m], err
-		}
+		grown := x.frame(min(n, 2*have))
+		copy(grown, x.response)
+		x.drop()
+		x.response = grown
 	}
-	return buf, nil
+}
+
+func (x *exchange) frame(n int) []byte {
+	if x.buffers == nil {
+		return make([]byte, n)
+	}
+	return x.buffers.frame(n)
 }
 
 func unexpected(err error) error {

@@ -31,13 +31,14 @@ type fetcher struct {
 	watch     *watch
 
 	out  chan *response // without room: at most one response waits here
-	free chan []byte    // a frame to use again
+	pace pace
 
 	route     *route
 	leader    int32     // of the last route, -1 before
 	ask       int64     // where the next request begins
 	fetched   int32     // leader epoch of what was fetched last, -1 if not known
-	maxBytes  int       // of the next request
+	asked     int       // bytes asked for last
+	least     int       // bytes to ask for whatever the pace is, for a partition that makes no progress
 	damagedAt int64     // where a batch was damaged, to be asked for once more; -1 for none
 	replica   int32     // a nearer one to ask, -1 for the leader
 	until     time.Time // how long it is asked
@@ -78,9 +79,8 @@ func (f *fetcher) run(ctx context.Context) {
 			f.shake()
 		}
 		if res != nil {
-			select {
-			case f.out <- res:
-			case <-ctx.Done():
+			if !f.hand(ctx, res) {
+				f.cfg.Buffers.frameBack(res.frame)
 				return
 			}
 			if res.err != nil {
@@ -93,6 +93,18 @@ func (f *fetcher) run(ctx context.Context) {
 	}
 }
 
+// hand waits until Read takes a response and reports whether it has.
+func (f *fetcher) hand(ctx context.Context, res *response) bool {
+	begun := time.Now()
+	select {
+	case f.out <- res:
+	case <-ctx.Done():
+		return false
+	}
+	f.pace.waited(time.Since(begun), len(res.set))
+	return true
+}
+
 // round makes one request. No response and no error: there is nothing new.
 func (f *fetcher) round(ctx context.Context) (*response, error) {
 	if f.route == nil || f.route.fetch < newestFetch && time.Since(f.route.found) > recheck {
@@ -100,19 +112,16 @@ func (f *fetcher) round(ctx context.Context) (*response, error) {
 			return nil, err
 		}
 	}
+	f.asked = max(f.cfg.Buffers.request(f.pace.bytes), f.least)
 	q := fetchRequest{
 		version: f.route.fetch, topic: f.topic, id: f.route.id, partition: f.partition, epoch: f.route.epoch,
 		offset: f.ask, fetched: f.fetched, committed: !f.cfg.ReadUncommitted, maxWaitMS: int32(f.cfg.MaxWait.Milliseconds()),
-		maxBytes: int32(f.maxBytes), rack: f.cfg.RackID,
+		maxBytes: int32(f.asked), rack: f.cfg.RackID,
 	}
-	x := &exchange{key: keyFetch, version: q.version, broker: f.target(), body: q.encode()}
+	x := &exchange{key: keyFetch, version: q.version, broker: f.target(), body: q.encode(), buffers: f.cfg.Buffers}
 	if f.renew {
 		f.renew = false
 		_ = f.cfg.do(ctx, &exchange{key: keyVersions, broker: x.broker, renew: true}, f.cfg.RequestTimeout) // fails by intent
-	}
-	select {
-	case x.response = <-f.free:
-	default:
 	}
 	if err := f.cfg.do(ctx, x, f.cfg.MaxWait+f.cfg.RequestTimeout); err != nil {
 		f.lose(x.broker)
@@ -120,10 +129,15 @@ func (f *fetcher) round(ctx context.Context) (*response, error) {
 	}
 	p, err := parseFetch(x.payload(), &q)
 	if err != nil {
+		x.drop()
 		f.lose(x.broker)
 		return nil, malformed("Fetch", err)
 	}
-	return f.take(ctx, x, p)
+	res, err := f.take(ctx, x, p)
+	if res == nil || res.frame == nil {
+		x.drop()
+	}
+	return res, err
 }
 
 func (f *fetcher) find(ctx context.Context) error {
@@ -172,7 +186,6 @@ func (f *fetcher) take(ctx context.Context, x *exchange, p *fetchResponse) (*res
 	f.watch.end.Store(end)
 	if p.replica >= 0 && p.replica != x.broker {
 		f.replica, f.until = p.replica, time.Now().Add(replicaFor)
-		f.recycle(x.response)
 		return nil, nil //nolint:nilnil // nothing yet: that one is asked next
 	}
 	if p.cut >= 0 {
@@ -181,17 +194,16 @@ func (f *fetcher) take(ctx context.Context, x *exchange, p *fetchResponse) (*res
 	whole, next, epoch, err := scan(p.set, f.ask)
 	if next > f.ask {
 		res := &response{start: f.ask, set: whole, aborted: p.aborted, frame: x.response}
-		f.ask, f.fetched, f.maxBytes, f.damagedAt = next, epoch, f.cfg.MaxBytes, -1
+		f.ask, f.fetched, f.least, f.damagedAt = next, epoch, 0, -1
 		return res, nil
 	}
-	f.recycle(x.response)
 	switch {
 	case err != nil:
 		return nil, f.damaged(err)
 	case len(p.set) == 0:
 		return nil, nil //nolint:nilnil // nothing new is neither
-	case f.maxBytes < MostBytes: // only brokers before KIP-74 cut the first batch; the next one is asked for as a whole
-		f.maxBytes = min(2*f.maxBytes, MostBytes)
+	case f.asked < MostBytes: // only brokers before KIP-74 cut the first batch; the next one is asked for as a whole
+		f.least = min(2*max(f.asked, f.cfg.MaxBytes), MostBytes)
 		return nil, nil //nolint:nilnil // nothing yet
 	}
 	return nil, f.corrupt(fmt.Errorf("%d bytes hold no whole batch", len(p.set)))
@@ -291,18 +303,7 @@ func (f *fetcher) bound(ctx context.Context, stamp int64, committed bool) (int64
 // shake tries what may help a partition that stands still: new connection, new route, larger responses.
 func (f *fetcher) shake() {
 	f.route, f.replica, f.renew = nil, -1, true
-	f.maxBytes = min(2*f.maxBytes, MostBytes)
-}
-
-// recycle keeps a frame for the next request, unless it is much too large for what comes.
-func (f *fetcher) recycle(frame []byte) {
-	if cap(frame) > 2*f.cfg.MaxBytes+4096 || len(frame) < cap(frame)/4 {
-		return
-	}
-	select {
-	case f.free <- frame:
-	default:
-	}
+	f.least = min(2*max(f.asked, f.cfg.MaxBytes), MostBytes)
 }
 
 // trouble tells once that reading has stopped: a single failure is part of a leader's move.

@@ -26,6 +26,8 @@ type Reader struct {
 
 	position atomic.Int64 // written by Read
 
+	reading sync.Mutex // held by Read; Close gives back what Read used
+
 	mu      sync.Mutex
 	closed  bool
 	cancel  context.CancelFunc // of the fetcher, nil before the first Read
@@ -42,15 +44,17 @@ func NewReader(cfg Config, topic string, partition int32, start int64) *Reader {
 		watch: newWatch(topic, partition, cfg.StallTimeout), epochs: &epochs{},
 		done: make(chan struct{}), stopped: make(chan struct{}),
 	}
-	r.dec = newDecoder(topic, partition, start, !cfg.ReadUncommitted, r.epochs)
+	r.dec = newDecoder(topic, partition, start, !cfg.ReadUncommitted, r.epochs, cfg.Buffers)
 	r.fetcher = &fetcher{
 		cfg: &r.cfg, topic: topic, partition: partition, watch: r.watch,
 		finder: finder{cfg: &r.cfg, topic: topic, partition: partition, id: cfg.LogID},
-		out:    make(chan *response), free: make(chan []byte, 1),
-		ask: start, maxBytes: cfg.MaxBytes, fetched: -1, damagedAt: -1, leader: -1, replica: -1,
+		out:    make(chan *response),
+		pace:   newPace(cfg.MaxBytes),
+		ask:    start, fetched: -1, damagedAt: -1, leader: -1, replica: -1,
 	}
 	r.watch.id.Store(&cfg.LogID)
 	r.position.Store(start)
+	cfg.Buffers.readers.Add(1)
 	return r
 }
 
@@ -65,6 +69,8 @@ func (r *Reader) Expect(epoch int32) { r.fetcher.fetched = epoch }
 // later is used by the next Read. Any other error is final: ErrTopicGone, ErrRecreated, ErrUnknownTopic, ErrClosed,
 // *OutOfRangeError, *CorruptError, *PermissionError, a configuration that is wrong; the next Read returns it again.
 func (r *Reader) Read(ctx context.Context, b *source.Batch) error {
+	r.reading.Lock()
+	defer r.reading.Unlock()
 	b.Next = r.dec.next
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -80,9 +86,8 @@ func (r *Reader) Read(ctx context.Context, b *source.Batch) error {
 			}
 		}
 		err := r.dec.fill(b)
-		if r.dec.empty() && r.frame != nil {
-			r.fetcher.recycle(r.frame)
-			r.frame = nil
+		if r.dec.empty() {
+			r.dropFrame()
 		}
 		if err != nil {
 			r.final = &CorruptError{Topic: r.topic, Partition: r.partition, Offset: r.dec.next, Err: err}
@@ -162,24 +167,30 @@ func (r *Reader) LogID() string { return *r.watch.id.Load() }
 // Stalled tells whether the position has stood below the end for StallTimeout although the reader has asked.
 func (r *Reader) Stalled() bool { return r.watch.stalled() }
 
-// Prefetch returns how many bytes the reader holds at most beside what Read returned: the response that is being
-// turned into messages, the next one, and a batch in its decompressed form as large as a response. What a batch that
-// is larger than MaxBytes takes, or one that was compressed better, comes on top while it is read. The buffers are the
-// reader's own: no message points into them.
-func (r *Reader) Prefetch() int { return 3 * r.cfg.MaxBytes }
-
 // Close ends the reader and gives up its request under way, with its connection. It waits for its goroutine, not for
 // the broker. A Read under way returns ErrClosed. Close may be called again.
 func (r *Reader) Close() {
 	r.mu.Lock()
-	begun := r.cancel
-	if !r.closed {
-		r.closed = true
-		close(r.done)
-	}
+	begun, again := r.cancel, r.closed
+	r.closed = true
 	r.mu.Unlock()
+	if !again {
+		close(r.done)
+		r.cfg.Buffers.readers.Add(-1)
+	}
 	if begun != nil {
 		begun()
 		<-r.stopped
 	}
+	r.reading.Lock()
+	defer r.reading.Unlock()
+	r.dec.drop()
+	r.dropFrame()
+}
+
+// dropFrame gives back the response that dec has read.
+func (r *Reader) dropFrame() {
+	r.dec.set = nil
+	r.cfg.Buffers.frameBack(r.frame)
+	r.frame = nil
 }

@@ -1,0 +1,28 @@
+package fetch
+
+import "time"
+
+// pace sizes the requests of a reader to what its caller reads: a response should last some tens of milliseconds.
+// Larger ones only occupy memory, smaller ones cost a request each.
+type pace struct {
+	bytes int // of the next request
+	most  int
+}
+
+const (
+	firstRequest = 64 << 10
+	shortWait    = 10 * time.Millisecond  // a response that waits less was too small
+	longWait     = 100 * time.Millisecond // one that waits longer was too large
+)
+
+func newPace(most int) pace { return pace{bytes: min(firstRequest, most), most: most} }
+
+// waited adapts the size to how long a response of n bytes waited for Read.
+func (p *pace) waited(d time.Duration, n int) {
+	switch {
+	case d < shortWait && n >= p.bytes/2: // more was there
+		p.bytes = min(2*p.bytes, p.most)
+	case d >= longWait:
+		p.bytes = min(max(p.bytes/2, leastRequest), p.most)
+	}
+}
