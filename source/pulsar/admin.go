@@ -29,8 +29,7 @@ func (s *Source) surveyPattern(ctx context.Context, known *catalogue) (again tim
 		names = s.matching(all)
 		for _, topic := range known.names {
 			if !slices.Contains(names, topic) {
-				s.health.Forget("look up " + topic)
-				_ = s.contend(ctx, found{stream: topic, late: true, pattern: true}) // none was found that could be another
+				s.delisted(ctx, known, topic)
 			}
 		}
 		known.names, known.listed = names, true
@@ -52,6 +51,17 @@ func (s *Source) surveyPattern(ctx context.Context, known *catalogue) (again tim
 		}
 	}
 	return s.cfg.WatchInterval, true
+}
+
+// delisted forgets a matching topic that does not exist any more. Its contenders end after the last release.
+func (s *Source) delisted(ctx context.Context, known *catalogue, topic string) {
+	delete(known.last, topic)
+	s.health.Forget("look up " + topic)
+	s.health.Forget("read " + topic)
+	_ = s.contend(ctx, found{stream: topic, late: true, pattern: true}) // nil: there are no partitions to start
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.moved, topic)
 }
 
 // unlisted returns when to try again after a web service has not answered yet. It reports false when waiting cannot heal that,

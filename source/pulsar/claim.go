@@ -29,7 +29,7 @@ func (s *Source) cluster() string {
 // nothing but an epoch.
 func (c *contender) claim(ctx context.Context, cons attached) (*commit.Progress, error) {
 	if c.s.cfg.Store == nil {
-		return &commit.Progress{Epoch: c.s.nextEpoch(c.topic)}, nil
+		return &commit.Progress{Epoch: c.s.nextEpoch()}, nil
 	}
 	return whileLocked(ctx, c, cons.breaks, func(ctx context.Context) (*commit.Progress, error) {
 		claimed, err := c.claimStored(ctx)
@@ -42,11 +42,11 @@ func (c *contender) claim(ctx context.Context, cons attached) (*commit.Progress,
 
 func (c *contender) claimStored(ctx context.Context) (*commit.Progress, error) {
 	s := c.s
-	claimed, err := s.cfg.Store.Claim(ctx, c.stream, c.number, s.nextEpoch(c.topic))
+	claimed, err := s.cfg.Store.Claim(ctx, c.stream, c.number, s.nextEpoch())
 	if err != nil {
 		return nil, fmt.Errorf("claim in Config.Store: %w", err)
 	}
-	s.claimed(c.topic, claimed.Epoch)
+	s.claimed(claimed.Epoch)
 	return claimed, nil
 }
 

@@ -37,8 +37,9 @@ func newCatalogue(begin time.Time) *catalogue {
 func (s *Source) discover(ctx context.Context, begin time.Time) {
 	timer := time.NewTimer(s.cfg.WatchInterval)
 	defer timer.Stop()
-	for known := newCatalogue(begin); ; {
-		again, ok := s.survey(ctx, known)
+	s.known = newCatalogue(begin)
+	for {
+		again, ok := s.survey(ctx, s.known)
 		if !ok {
 			return
 		}
@@ -113,7 +114,9 @@ func (s *Source) surveyTopic(ctx context.Context, stream string, known *catalogu
 		s.fail(err)
 		return false
 	}
-	known.seen[stream] = known.seen[stream] || !pattern
+	if !pattern {
+		known.seen[stream] = true
+	}
 	delete(known.last, stream)
 	err = s.contend(ctx, found{stream: stream, topics: topics, late: late, pattern: pattern})
 	switch {

@@ -21,7 +21,7 @@ type attached struct {
 // gone, the subscription was moved, the connection has gone at once, or ctx has ended.
 func (c *contender) attach(ctx context.Context) *Partition {
 	s := c.s
-	moves := s.cfg.Start.moves() && !s.sought(c.topic)
+	moves := s.cfg.Start.moves() && !s.sought(c)
 	cons, ok := try(ctx, c, aim[attached]{what: "attach to", subscription: s.subscription, proposed: true, discard: attached.Close, get: func() (attached, error) {
 		breaks := c.broken()
 		cons, err := s.client.attach(attachment{
@@ -74,7 +74,7 @@ func (c *contender) move(ctx context.Context, cons attached) {
 		s.apart(cons.Close) // it must not keep the lock; with a call that hangs it does until the connection ends
 	}
 	if c.begun(ctx, seeking, err) {
-		s.seeked(c.topic)
+		s.seeked(c)
 	}
 }
 

@@ -32,6 +32,7 @@ type Source struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	client  client
+	known   *catalogue // of discover
 	health  *health.Health
 	lines   *lines
 
@@ -48,8 +49,8 @@ type Source struct {
 	queue      []*Partition            // offered
 	held       map[*Partition]struct{} // accepted and not released
 	contenders map[string]*contender   // by the topic of the partition
-	epochs     map[string]int64        // the last one, by the topic of the partition
-	moved      map[string]bool         // Start was applied, by the topic of the partition
+	epoch      int64                   // the highest of any partition
+	moved      map[string][]string     // topics of partitions to which Start was applied, by stream
 	losses     source.Losses
 	endAt      time.Time // when the library last closed a connection because a topic had ended
 }
@@ -93,8 +94,7 @@ func New(url, subscription string, topics []string, cfg Config) (*Source, error)
 		look:         make(chan struct{}, 1),
 		held:         make(map[*Partition]struct{}),
 		contenders:   make(map[string]*contender),
-		epochs:       make(map[string]int64),
-		moved:        make(map[string]bool),
+		moved:        make(map[string][]string),
 	}
 	s.lines = &lines{log: plain, dead: s.died, broke: s.broke, unknown: s.unknown, ends: s.ends, attached: s.attached}
 	if cfg.ChunkTimeout > 0 {
@@ -311,32 +311,36 @@ func (s *Source) fail(err error) {
 	}
 }
 
-// nextEpoch returns a number that is greater than that of every earlier owner, as far as the clocks of the processes
-// agree.
-func (s *Source) nextEpoch(topic string) int64 {
+// nextEpoch returns an epoch greater than those of all earlier owners, as far as the clocks of the processes agree. One
+// number serves all partitions, so nothing is kept for each.
+func (s *Source) nextEpoch() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.epochs[topic] = max(s.epochs[topic]+1, time.Now().UnixMicro())
-	return s.epochs[topic]
+	s.epoch = max(s.epoch+1, time.Now().UnixMicro())
+	return s.epoch
 }
 
-// claimed notes the epoch that a store has given.
-func (s *Source) claimed(topic string, epoch int64) {
+// claimed records an epoch that the store has given.
+func (s *Source) claimed(epoch int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.epochs[topic] = max(s.epochs[topic], epoch)
+	s.epoch = max(s.epoch, epoch)
 }
 
-// sought tells whether Start was applied to a partition.
-func (s *Source) sought(topic string) bool {
+// sought reports whether Start was applied to a partition.
+func (s *Source) sought(c *contender) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.moved[topic]
+	return slices.Contains(s.moved[c.stream], c.topic)
 }
 
-// seeked notes that it was.
-func (s *Source) seeked(topic string) {
+// seeked records that Start was applied to a partition. Named topics are kept for the life of the source, matching ones
+// until they are not listed any more: one that the library reports missing for a moment is still the same log.
+func (s *Source) seeked(c *contender) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.moved[topic] = true
+	if _, gone := c.look(); gone && c.passing {
+		return // unlisted may have run before
+	}
+	s.moved[c.stream] = append(s.moved[c.stream], c.topic)
 }
