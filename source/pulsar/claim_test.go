@@ -14,12 +14,13 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source/pulsar/internal/ack"
 )
 
 // offset returns the packed offset of a message of the fake's first topic.
 func offset(t *testing.T, entry int64, batch int32) int64 {
 	t.Helper()
-	o, err := pack(position{ledger: 11, entry: entry, batch: batch})
+	o, err := pack(ack.Position{Ledger: 11, Entry: entry, Batch: batch})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +106,7 @@ func TestProgressInTheStoreIsUsedForItsOwnLogAlone(t *testing.T) {
 				if got := b.unacked(topic0); int64(len(got)) != left || left > 0 && got[0] != next {
 					t.Errorf("not acknowledged are %v, want from %d on", got, next)
 				}
-				warned := strings.Contains(told.String(), "not of this log")
+				warned := strings.Contains(told.String(), "ignoring stored progress")
 				if warned != (len(c.says) > 0) {
 					t.Errorf("the log says %s", told.String())
 				}

@@ -6,11 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"go/build"
-	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,11 +15,10 @@ import (
 	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
-	"github.com/apache/pulsar-client-go/pulsar/log"
 
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
-	"github.com/keystrand/keystrand/source/internal/health"
+	"github.com/keystrand/keystrand/source/pulsar/internal/ack"
 )
 
 var _ source.Prefetcher = (*Partition)(nil)
@@ -137,12 +132,12 @@ func TestSignOfALostConnectionIsObeyedWhenItIsGiven(t *testing.T) {
 		t, b := w.t, w.b
 		m := join(t, b, Config{}, "orders")
 		p := m.accept()
-		m.s.lines.logger().SubLogger(map[string]any{"topic": topic0, "subscription": "billing"}).Debug(goes)
+		m.s.log.Logger().SubLogger(map[string]any{"topic": topic0, "subscription": "billing"}).Debug("connection closed and send to connectClosedCh")
 		if !p.tenure.Over() {
 			t.Error("Fetch may still hand out what comes")
 		}
-		if err := p.acker.ended(); !errors.Is(err, errLost) {
-			t.Errorf("the acker may still send: it has ended with %v", err)
+		if _, err := p.acker.Commit(t.Context(), &commit.Progress{}); !errors.Is(err, ack.ErrLost) {
+			t.Errorf("the acker may still send: its Commit = %v, want ErrLost", err)
 		}
 		if err := p.tenure.Commit(0); !errors.Is(err, commit.ErrFenced) {
 			t.Errorf("a commit = %v, want fenced", err)
@@ -188,51 +183,6 @@ func TestNothingIsHandedOutOnceTheConnectionHasGone(t *testing.T) {
 	}
 }
 
-// A broker confirms what reaches it while it closes a topic, and forgets it. A later acknowledgement that it keeps would break
-// the order of a key at the next owner.
-func TestNothingIsAcknowledgedOnceTheConnectionHasGone(t *testing.T) {
-	for name, answer := range map[string]error{"the request under way is confirmed": nil, "the request under way fails": errFakeDown} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				h := newHanded(&commit.Progress{})
-				for n := range int64(5) {
-					h.take(&testID{ledger: 11, entry: n, size: 1}, n)
-				}
-				var told strings.Builder
-				var a *acker
-				sent := 0
-				a = newAcker(h, func([]pulsar.MessageID) error {
-					if sent++; sent == 1 {
-						a.abandon()
-					}
-					return answer
-				}, health.New(slog.New(slog.NewTextHandler(&told, nil)), "pulsar"), "acknowledge orders/0")
-				a.limit = 1 // so that what is settled takes five requests
-				go a.run(t.Context())
-				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-				defer cancel()
-				if _, err := a.commit(ctx, &commit.Progress{Frontier: 5}); !errors.Is(err, errLost) {
-					t.Errorf("commit = %v, want that it is lost", err)
-				}
-				time.Sleep(time.Minute)
-				synctest.Wait()
-				if sent != 1 {
-					t.Errorf("%d requests were sent, %d of them after the partition was lost", sent, sent-1)
-				}
-				if told.Len() > 0 {
-					t.Errorf("the log tells of what is not tried again: %s", told.String())
-				}
-				select {
-				case <-a.done:
-				default:
-					t.Error("its goroutine goes on")
-					a.close()
-				}
-			})
-		})
-	}
-}
-
 // The library never answers an acknowledgement that it takes when its consumer is already being closed.
 func TestConsumerIsNotClosedWhileAnAcknowledgementIsOnItsWayIntoTheLibrary(t *testing.T) {
 	inBubble(t, func(w world) {
@@ -249,7 +199,7 @@ func TestConsumerIsNotClosedWhileAnAcknowledgementIsOnItsWayIntoTheLibrary(t *te
 		b.cut(topic0, "")
 		time.Sleep(second)
 		select {
-		case <-p.acker.done:
+		case <-p.acker.Done():
 		default:
 			t.Error("the acker waits for an answer that never comes")
 		}
@@ -327,7 +277,7 @@ func TestSlowReleaseIsNoErrorAndGoesOnBehind(t *testing.T) {
 		if d := time.Since(begin); d != 5*second {
 			t.Errorf("release took %v, want ReleaseTimeout", d)
 		}
-		if !strings.Contains(told.String(), "has not let go of a partition") {
+		if !strings.Contains(told.String(), "consumer close still pending") {
 			t.Errorf("the log does not tell: %s", told.String())
 		}
 		time.AfterFunc(time.Minute, func() {
@@ -454,7 +404,7 @@ func TestCandidateStandsOffFromWhatItWasAttachingWhenItsConnectionBroke(t *testi
 		b.taken = func(topic string) {
 			if broke.IsZero() {
 				broke = time.Now()
-				m.s.broke(topic, "billing"+candidates)
+				m.s.disconnected(topic, "billing"+candidates)
 			}
 		}
 		m = join(t, b, Config{}, "orders")
@@ -474,7 +424,7 @@ func TestWhatIsAttachedIsNotOwnedBeforeTheStandOff(t *testing.T) {
 	}
 	c := newContender(s, topic0, "orders", 0, false)
 	c.shook()
-	if c.hold(&Partition{}, c.broken()) || !c.waits() {
+	if c.hold(&Partition{}, c.disconnects()) || !c.cautious() {
 		t.Error("owned, and the owner before may not have heard of its loss")
 	}
 }
@@ -512,7 +462,7 @@ func TestConsumerThatEndedBeforeTheLibraryKnewItIsNotOwned(t *testing.T) {
 		tries := 0
 		b.taken = func(string) {
 			if tries++; tries == 1 {
-				m.s.lines.logger().WithField("consumerID", 3).Warnf("Consumer with ID not found while closing consumer")
+				m.s.log.Logger().WithField("consumerID", 3).Warnf("Consumer with ID not found while closing consumer")
 			}
 		}
 		m = join(t, b, Config{}, "orders")
@@ -552,7 +502,7 @@ func TestPartitionThatEndsItsConnectionIsLeftAloneByAndBy(t *testing.T) {
 				return
 			}
 			time.AfterFunc(10*time.Millisecond, func() {
-				m.s.ends()
+				m.s.endOfTopic()
 				b.cut(topic0, "")
 				b.cut(ended, "")
 			})
@@ -603,146 +553,4 @@ func TestPartitionThatEndsItsConnectionIsLeftAloneByAndBy(t *testing.T) {
 			t.Errorf("that it is at its end is told %d times, want once", n)
 		}
 	})
-}
-
-func TestLinesHearThatAConnectionGoes(t *testing.T) {
-	var heard []string
-	l := &lines{
-		log: slog.New(slog.DiscardHandler), broke: func(topic, subscription string) { heard = append(heard, topic+" "+subscription) },
-		ends:     func() { heard = append(heard, "end") },
-		attached: func(topic, subscription string) { heard = append(heard, topic+" "+subscription+" attached") },
-		unknown:  func() { heard = append(heard, "unknown") },
-		dead:     func(topic string) { heard = append(heard, topic+" dead") },
-	}
-	consumer := l.logger().SubLogger(map[string]any{"topic": "t", "subscription": "s"})
-	consumer.Debug("connection closed and send to connectClosedCh")
-	consumer.Debug("something else")
-	consumer.Info("Connected consumer")
-	consumer.Debug(1, "connection closed and send to connectClosedCh")
-	l.logger().Errorf("Received invalid command type: %s", "REACHED_END_OF_TOPIC")
-	l.logger().WithField("consumerID", 3).Warnf("Consumer with ID not found while closing consumer")
-	consumer.Warn("Topic Not Found.")
-	l.logger().Warn("Topic Not Found.")
-	if got := strings.Join(heard, ","); got != "t s,t s attached,end,unknown,t dead" {
-		t.Errorf("heard %q", got)
-	}
-}
-
-// chunks stands for the library's.
-type chunks struct{ of log.Logger }
-
-// discardChunkIfExpire has the name of what runs on the goroutine that waits for the time of a message in chunks.
-func (c chunks) discardChunkIfExpire(acknowledge func()) {
-	c.of.Info("Removing chunk message-id", "1:2:-1")
-	acknowledge()
-}
-
-// The goroutine that reads a connection gives up chunks as well, when their producer has sent the message anew.
-func TestChunksOfAMessageSentAnewEndNoGoroutine(t *testing.T) {
-	for _, timeout := range []time.Duration{0, time.Hour} {
-		var told strings.Builder
-		s, err := New("pulsar://fake", "billing", []string{"orders"}, Config{ChunkTimeout: timeout, Logger: slog.New(slog.NewTextHandler(&told, nil))})
-		if err != nil {
-			t.Fatal(err)
-		}
-		on := make(chan bool, 1)
-		go func() {
-			defer close(on)
-			s.lines.logger().Info("Removing chunk message-id", "1:2:-1")
-			on <- true
-		}()
-		if !<-on || told.Len() > 0 {
-			t.Errorf("with a ChunkTimeout of %v it is told that %q, want that nothing is and that the goroutine goes on", timeout, told.String())
-		}
-	}
-}
-
-// The library would acknowledge the chunks of a message that takes longer than a minute: it says so first.
-func TestChunksOfALateMessageAreNotAcknowledged(t *testing.T) {
-	for timeout, want := range map[time.Duration]string{0: "", time.Hour: "acknowledged"} {
-		var told strings.Builder
-		s, err := New("pulsar://fake", "billing", []string{"orders"}, Config{ChunkTimeout: timeout, Logger: slog.New(slog.NewTextHandler(&told, nil))})
-		if err != nil {
-			t.Fatal(err)
-		}
-		consumer := s.lines.logger().SubLogger(map[string]any{"topic": topic0, "subscription": "billing"})
-		got := ""
-		var mu sync.Mutex
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			mu.Lock()
-			defer mu.Unlock()
-			chunks{consumer}.discardChunkIfExpire(func() { got = "acknowledged" })
-		}()
-		<-done
-		if got != want || !mu.TryLock() {
-			t.Errorf("with a ChunkTimeout of %v the chunk is %q, want %q, and no lock taken", timeout, got, want)
-		}
-		if is := strings.Contains(told.String(), "is lost") && strings.Contains(told.String(), topic0) && strings.Contains(told.String(), "1:2:-1"); is != (timeout > 0) {
-			t.Errorf("with a ChunkTimeout of %v told is %q", timeout, told.String())
-		}
-	}
-}
-
-// A wrong port is told apart from a broker that is down.
-func TestConnectionThatIsClosedAtOnceIsExplained(t *testing.T) {
-	l := &lines{log: slog.New(slog.DiscardHandler)}
-	// So the library writes it: without the error itself.
-	l.logger().WithError(errors.New("unable to read frame size: " + io.EOF.Error())).Warn("Failed to perform initial handshake")
-	err := l.because(errFakeDown)
-	if !errors.Is(err, errFakeDown) || !strings.Contains(err.Error(), "closed the connection at once") {
-		t.Errorf("it says %v", err)
-	}
-}
-
-func TestTopicsAreKnownByTheNameInTheLibrarysLog(t *testing.T) {
-	for topic, want := range map[string]string{
-		"orders-partition-3":                 "persistent://public/default/orders-partition-3",
-		"tenant/ns/orders":                   "persistent://tenant/ns/orders",
-		"persistent://public/default/orders": "persistent://public/default/orders",
-	} {
-		if got := full(topic); got != want {
-			t.Errorf("full(%s) = %s, want %s", topic, got, want)
-		}
-	}
-}
-
-// Every ownership hangs on what the library says when a connection goes. This test fails when another version says it otherwise:
-// then look where it does, and that it still comes before the consumer hears of it.
-func TestLibraryStillSaysThatAConnectionGoes(t *testing.T) {
-	library, err := build.Import("github.com/apache/pulsar-client-go/pulsar", ".", build.FindOnly)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for file, want := range map[string][]string{
-		"consumer_partition.go": {
-			"func (pc *partitionConsumer) ConnectionClosed(closeConsumer *pb.CommandCloseConsumer) {\n" +
-				"\t// Trigger reconnection in the consumer goroutine\n\tpc.log.Debug(\"" + goes + "\")\n",
-			"\tpc.log.Info(\"" + attaches + "\")\n\terr = pc._getConn().AddConsumeHandler(pc.consumerID, pc)\n",
-			"\t\tif maxRetry == 0 {\n\t\t\treturn struct{}{}, nil\n\t\t}\n",
-			"\t\tgo c.discardChunkIfExpire(uuid, true, c.pc.options.expireTimeOfIncompleteChunk)\n",
-			"func (c *chunkedMsgCtxMap) discardChunkIfExpire(uuid string, autoAck bool, expire time.Duration) {\n\ttimer := time.NewTimer(expire)\n" +
-				"\t<-timer.C\n\tc.discardChunkMessage(uuid, autoAck)\n}\n",
-			"func (c *chunkedMsgCtxMap) discardChunkMessage(uuid string, autoAck bool) {\n\tc.mu.Lock()\n\tdefer c.mu.Unlock()\n",
-			"func (c *chunkedMsgCtx) discard(pc *partitionConsumer) {\n\tc.mu.Lock()\n\tdefer c.mu.Unlock()\n",
-			"\t\tpc.log.Info(\"" + drops + "\", mid.String())\n\t\ttmid := toTrackingMessageID(mid)\n\t\tpc.AckID(tmid)\n",
-			"\t\t\"topic\":        options.topic,\n\t\t\"subscription\": options.subscription,\n",
-		},
-		filepath.Join("internal", "connection_reader.go"): {"fmt.Errorf(\"unable to read frame size: %+v\", err)"},
-		filepath.Join("internal", "connection.go"): {
-			"Warnf(\"Consumer with ID not found while closing consumer\")",
-			"Errorf(\"Received invalid command type: %s\", cmd.Type)",
-		},
-	} {
-		text, err := os.ReadFile(filepath.Join(library.Dir, file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, w := range want {
-			if !strings.Contains(string(text), w) {
-				t.Errorf("%s does not contain\n%s", file, w)
-			}
-		}
-	}
 }

@@ -126,7 +126,7 @@ func TestDeletedTopicThatMatchedIsNotMadeAgain(t *testing.T) {
 			})
 			b.remove(matched)
 			b.creates = true
-			m.s.died(matched)
+			m.s.deleted(matched)
 			<-p.Leaving()
 			_ = p.Release(t.Context())
 			m.idle(5 * time.Minute)
@@ -393,7 +393,7 @@ func TestTopicThatMatchesAndIsRefusedEndsNothingElse(t *testing.T) {
 		b.create(matched, 0)
 		b.change(func() { b.refuse = func(string) error { return errFakeForbidden } })
 		m.idle(5 * time.Minute)
-		if err := m.troubled("stand for " + matched + "/0"); err == nil || !strings.Contains(err.Error(), "grant") || !strings.Contains(err.Error(), "billing") {
+		if err := m.troubled("join election of " + matched + "/0"); err == nil || !strings.Contains(err.Error(), "grant") || !strings.Contains(err.Error(), "billing") {
 			t.Errorf("trouble is %v", m.s.Report().Trouble)
 		}
 		if p.tenure.Over() {

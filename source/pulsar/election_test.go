@@ -236,7 +236,7 @@ func TestCandidateThatTheLibraryGaveUpIsReplacedThoughItsTopicIsThereAgain(t *te
 		got := m.accepting()
 		time.Sleep(10 * second) // chosen, and on the way to the lock
 		b.away(b.candidatesOf(topic0)[0])
-		m.s.died(topic0)
+		m.s.deleted(topic0)
 		time.Sleep(second)
 		b.change(func() { b.hang = nil })
 		close(hang)

@@ -14,6 +14,8 @@ import (
 	"github.com/apache/pulsar-client-go/pulsar"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/source/pulsar/internal/ack"
+	"github.com/keystrand/keystrand/source/pulsar/internal/client"
 )
 
 // fakeBroker is a broker, and the client library in front of it, as far as the source sees them: with the faults of both
@@ -192,7 +194,7 @@ func (b *fakeBroker) cut(topic, late string) {
 	holder, candidates := t.holder, slices.Clone(t.candidates)
 	b.mu.Unlock()
 	if holder != nil {
-		holder.s.broke(topic, holder.subscription)
+		holder.s.disconnected(topic, holder.subscription)
 	}
 	b.change(func() {
 		if holder != nil {
@@ -205,7 +207,7 @@ func (b *fakeBroker) cut(topic, late string) {
 	var soon []*fakeCandidate
 	for _, f := range candidates {
 		b.away(f)
-		if late != "" && strings.HasPrefix(f.o.name, late) {
+		if late != "" && strings.HasPrefix(f.o.Name, late) {
 			time.AfterFunc(time.Minute, func() { b.back(f) })
 		} else {
 			soon = append(soon, f)
@@ -216,7 +218,7 @@ func (b *fakeBroker) cut(topic, late string) {
 
 // away breaks the connection of a candidate, and of nothing else.
 func (b *fakeBroker) away(f *fakeCandidate) {
-	f.s.broke(f.t.name, f.o.subscription)
+	f.s.disconnected(f.t.name, f.o.Subscription)
 	b.change(func() {
 		f.told, f.away = false, true
 		b.elect(f.t)
@@ -226,7 +228,7 @@ func (b *fakeBroker) away(f *fakeCandidate) {
 // back attaches candidates again.
 func (b *fakeBroker) back(all ...*fakeCandidate) {
 	for _, f := range all {
-		f.s.attached(f.t.name, f.o.subscription)
+		f.s.attached(f.t.name, f.o.Subscription)
 		b.change(func() {
 			f.away = false
 			b.elect(f.t)
@@ -295,7 +297,7 @@ func (b *fakeBroker) hangs(call fakeCall, closed <-chan struct{}) {
 	}
 }
 
-func (c *fakeClient) partitions(topic string) ([]string, error) {
+func (c *fakeClient) Partitions(topic string) ([]string, error) {
 	c.b.hangs(callPartitions, nil)
 	c.b.mu.Lock()
 	_, there := c.b.partitions[topic]
@@ -341,7 +343,7 @@ func (c *fakeClient) crash() {
 	}
 }
 
-func (c *fakeClient) close() {
+func (c *fakeClient) Close() {
 	c.b.hangs(callClose, nil)
 	c.crash()
 }
@@ -366,21 +368,21 @@ type fakeCandidate struct {
 	b      *fakeBroker
 	s      *Source
 	t      *fakeTopic
-	o      candidacy
+	o      client.Candidacy
 	once   sync.Once
 	told   bool
 	active bool
 	away   bool // its connection is down
 }
 
-func (c *fakeClient) candidate(o candidacy) (closer, error) {
+func (c *fakeClient) Join(o client.Candidacy) (client.Closer, error) {
 	c.b.hangs(callCandidate, nil)
 	f := &fakeCandidate{b: c.b, s: c.s, o: o}
 	var err error
 	c.b.change(func() {
-		if f.t, err = c.admitted(o.topic, o.subscription); err == nil {
+		if f.t, err = c.admitted(o.Topic, o.Subscription); err == nil {
 			f.t.candidates = append(f.t.candidates, f)
-			slices.SortFunc(f.t.candidates, func(a, b *fakeCandidate) int { return cmp.Compare(a.o.name, b.o.name) })
+			slices.SortFunc(f.t.candidates, func(a, b *fakeCandidate) int { return cmp.Compare(a.o.Name, b.o.Name) })
 			c.b.elect(f.t)
 		}
 	})
@@ -412,7 +414,7 @@ func (b *fakeBroker) elect(t *fakeTopic) {
 					b.dropped--
 					continue
 				}
-				f.o.changed(active)
+				f.o.Changed(active)
 			}
 		}
 	})
@@ -449,15 +451,15 @@ type fakeConsumer struct {
 // fakeTracker is what the library knows of the messages of one delivered batch.
 type fakeTracker struct{ acked []bool }
 
-func (c *fakeClient) attach(o attachment) (consumer, error) {
+func (c *fakeClient) Attach(o client.Attachment) (client.Consumer, error) {
 	c.b.hangs(callAttach, nil)
 	d := &fakeConsumer{
-		b: c.b, s: c.s, subscription: o.subscription, ch: make(chan pulsar.ConsumerMessage, 10),
+		b: c.b, s: c.s, subscription: o.Subscription, ch: make(chan pulsar.ConsumerMessage, 10),
 		closed: make(chan struct{}), ended: make(chan struct{}),
 	}
 	var err error
 	c.b.change(func() {
-		if d.t, err = c.admitted(o.topic, o.subscription); err != nil {
+		if d.t, err = c.admitted(o.Topic, o.Subscription); err != nil {
 			return
 		}
 		if d.t.holder != nil {
@@ -465,7 +467,7 @@ func (c *fakeClient) attach(o attachment) (consumer, error) {
 			return
 		}
 		d.t.holder = d
-		if o.latest && !d.t.subscribed {
+		if o.Latest && !d.t.subscribed {
 			for _, e := range d.t.entries {
 				for i := range e.acked {
 					e.acked[i] = true
@@ -486,7 +488,7 @@ func (c *fakeClient) attach(o attachment) (consumer, error) {
 	taken := c.b.taken
 	c.b.mu.Unlock()
 	if taken != nil {
-		taken(o.topic)
+		taken(o.Topic)
 	}
 	return d, nil
 }
@@ -518,8 +520,8 @@ func (d *fakeConsumer) GetLastMessageIDs() ([]pulsar.TopicMessageID, error) {
 
 // Seek moves the subscription to an entry, not behind it.
 func (d *fakeConsumer) Seek(id pulsar.MessageID) error {
-	to := position{ledger: id.LedgerID(), entry: id.EntryID()}
-	return d.move(func(e *fakeEntry) bool { return position{ledger: e.ledger, entry: e.entry}.compare(to) < 0 })
+	to := ack.Position{Ledger: id.LedgerID(), Entry: id.EntryID()}
+	return d.move(func(e *fakeEntry) bool { return ack.Position{Ledger: e.ledger, Entry: e.entry}.Compare(to) < 0 })
 }
 
 func (d *fakeConsumer) SeekByTime(t time.Time) error {
@@ -695,6 +697,21 @@ func (d *fakeConsumer) Close() {
 	})
 }
 
+// testID is the id of a delivered message. Its entry has size messages.
+type testID struct {
+	ledger, entry int64
+	batch, size   int32
+	tracker       *fakeTracker
+}
+
+func (i *testID) Serialize() []byte   { return nil }
+func (i *testID) LedgerID() int64     { return i.ledger }
+func (i *testID) EntryID() int64      { return i.entry }
+func (i *testID) BatchIdx() int32     { return i.batch }
+func (i *testID) PartitionIdx() int32 { return 0 }
+func (i *testID) BatchSize() int32    { return i.size }
+func (i *testID) String() string      { return fmt.Sprintf("%d:%d:%d", i.ledger, i.entry, i.batch) }
+
 // fakeMessage is a message as the library brings it.
 type fakeMessage struct {
 	pulsar.Message
@@ -746,6 +763,6 @@ func (b *fakeBroker) source(cfg Config, topics ...string) (*Source, *fakeClient,
 		return nil, nil, err
 	}
 	c := &fakeClient{b: b, s: s}
-	s.connect = func() (client, error) { return c, nil }
+	s.connect = func() (client.Client, error) { return c, nil }
 	return s, c, nil
 }

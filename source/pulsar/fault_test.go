@@ -15,6 +15,7 @@ import (
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/pulsar/internal/ack"
 )
 
 const (
@@ -421,7 +422,7 @@ func TestAcceptTellsWhatCannotHeal(t *testing.T) {
 		}, nil, []string{"orders", "billing", "schema is refused"}},
 		{"no name for brokers", Config{}, "or ders", func(b *fakeBroker) {
 			b.lookup = func(string) error { return errors.New("InvalidTopicName") }
-		}, nil, []string{"or ders", "billing", "not one that brokers accept"}},
+		}, nil, []string{"or ders", "billing", "do not accept the topic's name"}},
 		{"busy", Config{Alone: true}, "orders", func(b *fakeBroker) {
 			b.refuse = func(string) error { return errFakeBusy }
 		}, ErrBusy, []string{"orders/0", `"billing"`}},
@@ -453,7 +454,7 @@ func TestCredentialsThatAreRefusedLaterAreWaitedFor(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		m := join(t, b, Config{}, "orders")
-		m.s.lines.logger().Info("Connection is ready")
+		m.s.log.Logger().Info("Connection is ready")
 		p := m.accept()
 		b.change(func() {
 			b.refuse = func(string) error { return errors.New("server error: AuthenticationError: the token has expired") }
@@ -605,7 +606,7 @@ func TestConfigReturnsAllErrorsAtOnce(t *testing.T) {
 	})
 	for _, text := range []string{
 		"pulsar://host:6650", "no subscription", `"a" is given twice`, "is empty", "keeps no messages", "BusyTimeout", "ChunkTimeout",
-		"ReceiverQueueSize", "Offsets 9", "needs Alone", "before 1970", "AdminURL", "Authentication",
+		"ReceiverQueueSize", "Offsets 9", "set Config.Alone", "before 1970", "AdminURL", "Authentication",
 	} {
 		if err == nil || !strings.Contains(err.Error(), text) {
 			t.Errorf("New = %v, want it to say %q", err, text)
@@ -615,14 +616,14 @@ func TestConfigReturnsAllErrorsAtOnce(t *testing.T) {
 
 func TestPackedOffsetsAscendAndSayWhatDoesNotFit(t *testing.T) {
 	last := int64(-1)
-	for _, p := range []position{{0, 0, 0}, {0, 0, 1}, {0, 0, 4095}, {0, 1, 0}, {1, 0, 0}, {1<<27 - 1, 1<<24 - 1, 4095}} {
+	for _, p := range []ack.Position{{Ledger: 0, Entry: 0, Batch: 0}, {Ledger: 0, Entry: 0, Batch: 1}, {Ledger: 0, Entry: 0, Batch: 4095}, {Ledger: 0, Entry: 1, Batch: 0}, {Ledger: 1, Entry: 0, Batch: 0}, {Ledger: 1<<27 - 1, Entry: 1<<24 - 1, Batch: 4095}} {
 		o, err := pack(p)
 		if err != nil || o <= last {
 			t.Errorf("pack(%v) = %d, %v; want more than %d", p, o, err, last)
 		}
 		last = o
 	}
-	for _, p := range []position{{1 << 27, 0, 0}, {0, 1 << 24, 0}, {0, 0, 1 << 12}, {-1, 0, 0}} {
+	for _, p := range []ack.Position{{Ledger: 1 << 27, Entry: 0, Batch: 0}, {Ledger: 0, Entry: 1 << 24, Batch: 0}, {Ledger: 0, Entry: 0, Batch: 1 << 12}, {Ledger: -1, Entry: 0, Batch: 0}} {
 		if _, err := pack(p); err == nil || !strings.Contains(err.Error(), "OffsetsIndex") {
 			t.Errorf("pack(%v) = %v", p, err)
 		}

@@ -100,7 +100,7 @@ func TestStartMovesOnceAlthoughTheTopicSeemsMissing(t *testing.T) {
 		p := m.accept()
 		settle(t, p, read(t, p, 6)[2].Offset)
 		web.set(func() { web.err = io.ErrUnexpectedEOF }) // else the partition may stay: the topic is listed
-		m.s.died(matched)
+		m.s.deleted(matched)
 		left(t, p)
 		_ = p.Release(t.Context())
 		time.Sleep(second)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source/pulsar/internal/client"
 )
 
 func TestEveryCallOfTheLibraryThatHangsIsAbandonedToldAndMadeAgain(t *testing.T) {
@@ -21,7 +22,7 @@ func TestEveryCallOfTheLibraryThatHangsIsAbandonedToldAndMadeAgain(t *testing.T)
 		what string
 	}{
 		{callPartitions, Config{}, "look up topics"},
-		{callCandidate, Config{}, "stand for orders/0"},
+		{callCandidate, Config{}, "join election of orders/0"},
 		{callAttach, Config{}, "attach to orders/0"},
 		{callAttach, Config{Alone: true}, "attach to orders/0"},
 		{callLast, Config{Store: newMemStore()}, "claim orders/0"},
@@ -81,7 +82,7 @@ func TestClientThatIsNotMadeIsTriedAgain(t *testing.T) {
 		hang, connect := make(chan struct{}), m.s.connect
 		var mended atomic.Bool
 		var late atomic.Pointer[fakeClient]
-		m.s.connect = func() (client, error) {
+		m.s.connect = func() (client.Client, error) {
 			if mended.Load() {
 				return connect()
 			}
@@ -119,7 +120,7 @@ func TestStartTimeoutEndsAClientThatIsNotMade(t *testing.T) {
 		m := join(t, w.b, Config{StartTimeout: 13 * second}, "orders")
 		hang := make(chan struct{})
 		defer close(hang)
-		m.s.connect = func() (client, error) { <-hang; return nil, errFakeDown }
+		m.s.connect = func() (client.Client, error) { <-hang; return nil, errFakeDown }
 		begin := time.Now()
 		_, err := m.s.Accept(soon(t))
 		if d := time.Since(begin); d != 13*second || !errors.Is(err, ErrStartTimeout) || !strings.Contains(err.Error(), "no answer yet") {
@@ -136,7 +137,7 @@ func TestCloseIsBoundedWhileNoClientIsMade(t *testing.T) {
 			t.Fatal(err)
 		}
 		hang := make(chan struct{})
-		s.connect = func() (client, error) { <-hang; return nil, errFakeDown }
+		s.connect = func() (client.Client, error) { <-hang; return nil, errFakeDown }
 		ctx, cancel := context.WithTimeout(t.Context(), second)
 		defer cancel()
 		if _, err := s.Accept(ctx); !errors.Is(err, context.DeadlineExceeded) {

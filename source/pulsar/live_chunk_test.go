@@ -11,6 +11,7 @@ import (
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/pulsar/internal/client"
 )
 
 // TestLiveLateChunks: a partition that nobody fetches from is paused, in some of these topics in the middle of a message in chunks,
@@ -22,7 +23,7 @@ func TestLiveLateChunks(t *testing.T) {
 			t.Parallel()
 			var told atomic.Int64
 			var partitions []source.Partition
-			for ahead := channelSize; ahead < channelSize+8; ahead++ {
+			for ahead := client.ChannelSize; ahead < client.ChannelSize+8; ahead++ {
 				topic := l.topic(t, 0)
 				plain := l.producer(t, topic, nil)
 				if err := send(t.Context(), plain, numbered(0, ahead)...); err != nil {
@@ -38,8 +39,8 @@ func TestLiveLateChunks(t *testing.T) {
 				cfg := l.config(t)
 				cfg.ReceiverQueueSize, cfg.ChunkTimeout = 4, time.Second
 				r := l.reader(t, cfg, "s", topic)
-				if r.s.lines.dropped = nil; !keeps {
-					r.s.lines.dropped = func(topic, line string) { r.s.dropped(topic, line); told.Add(1) }
+				if r.s.log.On.Dropped = nil; !keeps {
+					r.s.log.On.Dropped = func(topic, line string) { r.s.dropped(topic, line); told.Add(1) }
 				}
 				p := r.accept()
 				defer release(t, p)

@@ -196,13 +196,13 @@ func cut(src source.Source) error {
 	s.mu.Lock()
 	c := s.client
 	s.mu.Unlock()
-	lib, ok := c.(*library)
-	if !ok {
+	lib := reflect.ValueOf(c).Elem().FieldByName("Client")
+	if !lib.IsValid() {
 		return fmt.Errorf("cut off a source with a %T", c)
 	}
-	pool := reflect.ValueOf(lib.Client).Elem().FieldByName("cnxPool")
+	pool := reflect.ValueOf(lib.Interface()).Elem().FieldByName("cnxPool")
 	if !pool.IsValid() {
-		return errors.New("the client library keeps its connections elsewhere now: look for another way to cut them")
+		return errors.New("the client library keeps its connections elsewhere now: find another way to cut them")
 	}
 	pool = reflect.NewAt(pool.Type(), unsafe.Pointer(pool.UnsafeAddr())).Elem()
 	connections := pool.MethodByName("GetConnections").Call(nil)[0]

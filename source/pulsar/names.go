@@ -9,12 +9,12 @@ import (
 	"github.com/keystrand/keystrand/internal/pulsarname"
 )
 
-// sameAs tells which names mean the same topic as this one: brokers know each by its full name.
+// sameAs returns a function that reports whether a name means this topic.
 func sameAs(topic string) func(string) bool {
-	return func(other string) bool { return full(other) == full(topic) }
+	return func(other string) bool { return pulsarname.Full(other) == pulsarname.Full(topic) }
 }
 
-// checkTopics returns all that is wrong with the topics to read.
+// checkTopics returns all errors in the names of the topics to read.
 func checkTopics(topics []string) error {
 	var errs []error
 	for i, t := range topics {
@@ -26,8 +26,8 @@ func checkTopics(topics []string) error {
 			errs = append(errs, fmt.Errorf("pulsar: topic %q is given twice, also as %q", t, topics[j]))
 		}
 		for _, whole := range topics {
-			if n, of := strings.CutPrefix(full(t), full(whole)+pulsarname.PartitionSuffix); of && pulsarname.IsNumber(n) {
-				errs = append(errs, fmt.Errorf("pulsar: topic %q is a partition of %q, which is given, too, and read with all of them", t, whole))
+			if n, of := strings.CutPrefix(pulsarname.Full(t), pulsarname.Full(whole)+pulsarname.PartitionSuffix); of && pulsarname.IsNumber(n) {
+				errs = append(errs, fmt.Errorf("pulsar: topic %q is a partition of %q, which is given too and includes it", t, whole))
 			}
 		}
 	}

@@ -9,26 +9,42 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
-	"github.com/apache/pulsar-client-go/pulsar/log"
+
+	"github.com/keystrand/keystrand/source/pulsar/internal/client"
 )
 
-// What the library writes is the only notice that a connection goes.
-func TestHookCannotTakeTheLoggerAway(t *testing.T) {
-	s, err := New("pulsar://fake:6650", "billing", []string{"orders"}, Config{Client: func(o *pulsar.ClientOptions) {
-		o.Logger = log.NewLoggerWithSlog(slog.New(slog.DiscardHandler))
-		o.ListenerName = "inside"
-	}})
+func TestClientHookChangesOptions(t *testing.T) {
+	s, err := New("pulsar://fake:6650", "billing", []string{"orders"}, Config{Client: func(o *pulsar.ClientOptions) { o.ListenerName = "inside" }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := s.options()
-	if _, ours := o.Logger.(line); !ours {
-		t.Errorf("the library writes to a %T", o.Logger)
+	if got := s.options().ListenerName; got != "inside" {
+		t.Errorf("ListenerName = %q, want it as the hook has set it", got)
 	}
-	if o.ListenerName != "inside" {
-		t.Error("the hook counts for nothing")
+}
+
+// Without ChunkTimeout no message is lost, so the library must not drop a chunk.
+func TestDroppedChunkIsLoggedWithAChunkTimeout(t *testing.T) {
+	for timeout, want := range map[time.Duration]bool{0: false, time.Hour: true} {
+		var logged strings.Builder
+		s, err := New("pulsar://fake:6650", "billing", []string{"orders"}, Config{ChunkTimeout: timeout, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if drops := s.log.On.Dropped != nil; drops != want {
+			t.Fatalf("ChunkTimeout %v: chunks may be dropped: %t", timeout, drops)
+		}
+		if want {
+			s.log.On.Dropped(topic0, "chunk 1:2:-1")
+			for _, text := range []string{"is lost", topic0, "1:2:-1"} {
+				if !strings.Contains(logged.String(), text) {
+					t.Errorf("logged %q, want it to contain %q", logged.String(), text)
+				}
+			}
+		}
 	}
 }
 
@@ -57,7 +73,7 @@ func TestCloseClosesTheClientThatIsBeingMade(t *testing.T) {
 			t.Fatal(err)
 		}
 		connecting := make(chan struct{})
-		s.connect = func() (client, error) {
+		s.connect = func() (client.Client, error) {
 			close(connecting)
 			<-s.failed // by Close; no sleep, for who waits for a Once keeps the bubble's clock from going on
 			return c, nil

@@ -72,6 +72,6 @@ func joinWeb(t *testing.T, b *fakeBroker, cfg Config, topics ...string) (*member
 	}
 	m := join(t, b, cfg, topics...)
 	w := &fakeWeb{b: b}
-	m.s.web.Transport = w
+	m.s.web.HTTP.Transport = w
 	return m, w
 }

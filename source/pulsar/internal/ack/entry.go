@@ -1,4 +1,4 @@
-package pulsar
+package ack
 
 import (
 	"math/bits"
@@ -8,22 +8,22 @@ import (
 	"github.com/keystrand/keystrand/commit"
 )
 
-// entry is what of one entry of the log was handed out: a message alone, or messages of a batch. The offsets of a batch
-// are dense: that of the message with index i is base + i, both as the broker numbers them and packed.
+// entry records what was delivered of one entry of the log: a single message, or messages of a batch. The offsets of a
+// batch are dense: the message with index i has base + i, whether brokers number messages or offsets are packed.
 type entry struct {
 	ledger, entry int64
 	base          int64 // offset of the message with index 0
 	size          int32 // messages in it
 	single        bool  // not a batch
-	chunked       bool  // one message in several entries, of which this is the last
-	closed        bool  // nothing more of it will come: its last message has come, or one of a later entry
+	chunked       bool  // last entry of a message in chunks
+	closed        bool  // nothing more of it will be delivered: its last message was, or one of a later entry
 	acked         bool  // confirmed as a whole
-	count         int32 // messages handed out
+	count         int32 // messages delivered
 	id            pulsar.MessageID
-	out           []uint64 // of a batch alone: bit i is set when the message with index i was handed out
+	out           []uint64 // of a batch: bit i is set when the message with index i was delivered
 }
 
-// settledness is how much of what was handed out of an entry is settled.
+// settledness says how many of an entry's delivered messages are settled.
 type settledness uint8
 
 const (
@@ -32,9 +32,9 @@ const (
 	all
 )
 
-func newEntry(at position, id pulsar.MessageID, offset int64) entry {
+func newEntry(at Position, id pulsar.MessageID, offset int64) entry {
 	e := entry{
-		ledger: at.ledger, entry: at.entry, base: offset - int64(at.batch), size: max(id.BatchSize(), at.batch+1),
+		ledger: at.Ledger, entry: at.Entry, base: offset - int64(at.Batch), size: max(id.BatchSize(), at.Batch+1),
 		single: id.BatchSize() <= 1, chunked: id.BatchIdx() < 0, id: id,
 	}
 	if !e.single {
@@ -43,7 +43,7 @@ func newEntry(at position, id pulsar.MessageID, offset int64) entry {
 	return e
 }
 
-// add notes that the message with index i is handed out.
+// add records the delivery of the message with index i.
 func (e *entry) add(i int32, id pulsar.MessageID) {
 	e.count++
 	e.id = id
@@ -55,14 +55,23 @@ func (e *entry) add(i int32, id pulsar.MessageID) {
 	e.closed = i == e.size-1
 }
 
-// has tells whether the message with index i was handed out.
+// has reports whether the message with index i was delivered.
 func (e *entry) has(i int32) bool {
 	return e.single || i < e.size && e.out[i/64]&(1<<(i%64)) != 0
 }
 
-// whole returns an id that acknowledges all of the entry. It is made anew, without the library's tracker: that one does
-// not know what an earlier owner has acknowledged of the batch, and would wait for it. Of a message in chunks it is the
-// very id that came with it, which knows them.
+// lowest returns the lowest offset delivered.
+func (e *entry) lowest() int64 {
+	for i := range e.size {
+		if e.has(i) {
+			return e.base + int64(i)
+		}
+	}
+	return e.base
+}
+
+// whole returns an id that acknowledges the entire entry, without the library's tracker. For a message in chunks it
+// returns the id that came with it.
 func (e *entry) whole() pulsar.MessageID {
 	if e.chunked {
 		return e.id
@@ -70,17 +79,17 @@ func (e *entry) whole() pulsar.MessageID {
 	return pulsar.NewMessageID(e.ledger, e.entry, -1, e.id.PartitionIdx())
 }
 
-// complete reports whether all messages of the entry were handed out. A batch lacks some where another program has
-// acknowledged single messages of it.
+// complete reports whether all messages of the entry were delivered. Some messages of a batch are not if another program
+// has acknowledged them singly.
 func (e *entry) complete() bool { return e.single || e.count == e.size }
 
-// adjoins tells whether next is the entry behind it, with nothing between.
+// adjoins reports whether next directly follows the entry in the log.
 func (e *entry) adjoins(next *entry) bool {
 	return e.ledger == next.ledger && e.entry+1 == next.entry && !next.chunked
 }
 
-// settled tells how much of it is settled by p, and how many messages. r is the first range of p.Ahead that ends above
-// e's offsets or within them, and is advanced.
+// settled returns how much of the entry p settles, and how many messages. r indexes the first range of p.Ahead that ends
+// above the offsets checked so far; settled advances it.
 func (e *entry) settled(p *commit.Progress, r *int) (settledness, int32) {
 	n := int32(0)
 	if e.single {
@@ -105,7 +114,7 @@ func (e *entry) settled(p *commit.Progress, r *int) (settledness, int32) {
 	return some, n
 }
 
-// below tells whether p settles an offset; calls come with ascending ones.
+// below reports whether p settles an offset. Offsets must ascend from call to call.
 func below(p *commit.Progress, r *int, offset int64) bool {
 	if offset < p.Frontier {
 		return true
