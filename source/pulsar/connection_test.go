@@ -23,7 +23,7 @@ import (
 
 var _ source.Prefetcher = (*Partition)(nil)
 
-func TestCommitIsRefusedAfterReleaseAndWhenItGoesBack(t *testing.T) {
+func TestCommitIsRefusedAfterReleaseAndBelowTheFrontier(t *testing.T) {
 	for _, store := range []*memStore{nil, newMemStore()} {
 		inBubble(t, func(w world) {
 			t, b := w.t, w.b
@@ -52,10 +52,10 @@ func TestCommitIsRefusedAfterReleaseAndWhenItGoesBack(t *testing.T) {
 				t.Errorf("commit after Release = %v, want ErrFenced", err)
 			}
 			if got := b.unacked(topic0); len(got) != 2 {
-				t.Errorf("not acknowledged are %v, want 4 and 5", got)
+				t.Errorf("unacknowledged = %v, want 4 and 5", got)
 			}
 			if store != nil && store.at("orders", 0).Frontier != msgs[4].Offset {
-				t.Errorf("stored is %+v, want frontier %d", store.at("orders", 0), msgs[4].Offset)
+				t.Errorf("stored = %+v, want frontier %d", store.at("orders", 0), msgs[4].Offset)
 			}
 		})
 	}
@@ -83,18 +83,18 @@ func TestOwnershipEndsWithItsConnection(t *testing.T) {
 		begin, requests := time.Now(), b.requests
 		b.cut(topic0, "")
 		if err := <-committed; !errors.Is(err, commit.ErrFenced) {
-			t.Errorf("the commit under way = %v, want fenced", err)
+			t.Errorf("commit under way = %v, want ErrFenced", err)
 		}
 		b.change(func() { b.fault = nil })
 		if l := left(t, p); !l.Lost {
-			t.Errorf("leaving says %+v, want lost", l)
+			t.Errorf("leave = %+v, want lost", l)
 		}
 		batch := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
 		if err := p.Fetch(ctx, &batch); !errors.Is(err, source.ErrLeaving) || len(batch.Messages) > 0 {
-			t.Errorf("fetch = %v with %d messages, want none and that it is leaving", err, len(batch.Messages))
+			t.Errorf("fetch = %v with %d messages, want none and ErrLeaving", err, len(batch.Messages))
 		}
 		if _, err := p.Commit(ctx, &commit.Progress{Frontier: 9}); !errors.Is(err, commit.ErrFenced) {
-			t.Errorf("commit = %v, want fenced", err)
+			t.Errorf("commit = %v, want ErrFenced", err)
 		}
 		select {
 		case <-p.closed: // before the release
@@ -116,38 +116,37 @@ func TestOwnershipEndsWithItsConnection(t *testing.T) {
 			t.Errorf("epoch %d after %d", q.ID().Epoch, p.ID().Epoch)
 		}
 		if msgs := read(t, q, 24); string(msgs[0].Value) != "6" || string(msgs[23].Value) != "29" {
-			t.Errorf("messages %s to %s come, want 6 to 29", msgs[0].Value, msgs[23].Value)
+			t.Errorf("messages %s to %s, want 6 to 29", msgs[0].Value, msgs[23].Value)
 		}
 		if b.requests != requests {
-			t.Error("something was acknowledged after the connection had gone")
+			t.Error("a message was acknowledged after the disconnect")
 		}
 		_ = q.Release(t.Context())
 	})
 }
 
-// What follows from a connection that goes may follow at once, on other goroutines: the sign has been obeyed when the line of
-// the log is written.
-func TestSignOfALostConnectionIsObeyedWhenItIsGiven(t *testing.T) {
+// Other goroutines may see the effects of a disconnect at once. So the partition is lost when the log line returns.
+func TestPartitionIsLostWhenTheDisconnectLineReturns(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		m := join(t, b, Config{}, "orders")
 		p := m.accept()
 		m.s.log.Logger().SubLogger(map[string]any{"topic": topic0, "subscription": "billing"}).Debug("connection closed and send to connectClosedCh")
 		if !p.tenure.Over() {
-			t.Error("Fetch may still hand out what comes")
+			t.Error("Fetch may still return messages")
 		}
 		if _, err := p.acker.Commit(t.Context(), &commit.Progress{}); !errors.Is(err, ack.ErrLost) {
 			t.Errorf("the acker may still send: its Commit = %v, want ErrLost", err)
 		}
 		if err := p.tenure.Commit(0); !errors.Is(err, commit.ErrFenced) {
-			t.Errorf("a commit = %v, want fenced", err)
+			t.Errorf("commit = %v, want ErrFenced", err)
 		}
 		_ = p.Release(t.Context())
 	})
 }
 
-// between is a context that is asked for its end when Fetch begins to wait: what runs then comes after Fetch has looked whether
-// its partition is over, and before it takes a message.
+// between calls then when Fetch asks the context for Done: after Fetch has checked whether its partition is over, and before it
+// receives a message.
 type between struct {
 	context.Context
 	then func()
@@ -158,9 +157,9 @@ func (c between) Done() <-chan struct{} {
 	return c.Context.Done()
 }
 
-// The library can bring a message behind a gap when the connection has gone. Of the two that Fetch then can take, the message
-// and the end, it takes any: hence the many rounds.
-func TestNothingIsHandedOutOnceTheConnectionHasGone(t *testing.T) {
+// After a disconnect the library can deliver a message behind a gap. Fetch selects the message or the loss at random, hence the
+// rounds.
+func TestFetchReturnsNothingAfterADisconnect(t *testing.T) {
 	for range 50 {
 		inBubble(t, func(w world) {
 			t, b := w.t, w.b
@@ -176,15 +175,15 @@ func TestNothingIsHandedOutOnceTheConnectionHasGone(t *testing.T) {
 			})}
 			batch := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
 			if err := p.Fetch(ctx, &batch); !errors.Is(err, source.ErrLeaving) || len(batch.Messages) > 0 {
-				t.Errorf("fetch = %v with %d messages, want none and that it is leaving", err, len(batch.Messages))
+				t.Errorf("fetch = %v with %d messages, want none and ErrLeaving", err, len(batch.Messages))
 			}
 			_ = p.Release(t.Context())
 		})
 	}
 }
 
-// The library never answers an acknowledgement that it takes when its consumer is already being closed.
-func TestConsumerIsNotClosedWhileAnAcknowledgementIsOnItsWayIntoTheLibrary(t *testing.T) {
+// The library never answers an acknowledgement that enters while its consumer is closing.
+func TestConsumerCloseWaitsForAnAcknowledgementEnteringTheLibrary(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		m := join(t, b, Config{}, "orders")
@@ -201,7 +200,7 @@ func TestConsumerIsNotClosedWhileAnAcknowledgementIsOnItsWayIntoTheLibrary(t *te
 		select {
 		case <-p.acker.Done():
 		default:
-			t.Error("the acker waits for an answer that never comes")
+			t.Error("the acker waits for ever")
 		}
 		select {
 		case <-p.closed:
@@ -212,7 +211,7 @@ func TestConsumerIsNotClosedWhileAnAcknowledgementIsOnItsWayIntoTheLibrary(t *te
 	})
 }
 
-func TestConnectionThatGoesWhileAttachingCostsAnotherTry(t *testing.T) {
+func TestDisconnectWhileAttachingIsRetried(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		tries := 0
@@ -226,14 +225,14 @@ func TestConnectionThatGoesWhileAttachingCostsAnotherTry(t *testing.T) {
 		b.produce(topic0, numbered(0, 1)...)
 		read(t, p, 1)
 		if tries < 4 {
-			t.Errorf("attached %d times, want that none counts whose connection has gone", tries)
+			t.Errorf("attached %d times, want a retry after each disconnect", tries)
 		}
 		_ = p.Release(t.Context())
 	})
 }
 
-// The library does not say of which consumer the broker told it while it was being attached.
-func TestConsumerThatTheBrokerEndsWhileAttachingCostsAnotherTry(t *testing.T) {
+// The library does not say which consumer the broker has ended.
+func TestConsumerEndedByTheBrokerWhileAttachingIsRetried(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		var m *member
@@ -252,17 +251,17 @@ func TestConsumerThatTheBrokerEndsWhileAttachingCostsAnotherTry(t *testing.T) {
 		p := m.accept()
 		b.produce(topic0, numbered(0, 1)...)
 		read(t, p, 1)
-		// What is owned is not meant.
+		// A partition that is owned is not affected.
 		m.s.unknown()
 		time.Sleep(second)
 		if p.tenure.Over() || tries != 2 {
-			t.Errorf("attached %d times, leaving %t; want 2, and that it stays", tries, p.tenure.Over())
+			t.Errorf("attached %d times, over %t; want 2, false", tries, p.tenure.Over())
 		}
 		_ = p.Release(t.Context())
 	})
 }
 
-func TestSlowReleaseIsNoErrorAndGoesOnBehind(t *testing.T) {
+func TestSlowReleaseIsLoggedAndGoesOnInTheBackground(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		var told strings.Builder
@@ -278,7 +277,7 @@ func TestSlowReleaseIsNoErrorAndGoesOnBehind(t *testing.T) {
 			t.Errorf("release took %v, want ReleaseTimeout", d)
 		}
 		if !strings.Contains(told.String(), "consumer close still pending") {
-			t.Errorf("the log does not tell: %s", told.String())
+			t.Errorf("not logged: %s", told.String())
 		}
 		time.AfterFunc(time.Minute, func() {
 			b.change(func() { b.closing = nil })
@@ -292,8 +291,8 @@ func TestSlowReleaseIsNoErrorAndGoesOnBehind(t *testing.T) {
 	})
 }
 
-// The broker can let go long before it says so.
-func TestPartitionIsNotAcceptedAgainBeforeItsReleaseHasReturned(t *testing.T) {
+// The lock can be free long before the broker answers.
+func TestPartitionIsNotAcceptedAgainBeforeItsReleaseReturns(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		m := join(t, b, Config{}, "orders")
@@ -309,10 +308,10 @@ func TestPartitionIsNotAcceptedAgainBeforeItsReleaseHasReturned(t *testing.T) {
 		got := m.accepting() // which makes the contender look
 		time.Sleep(second)
 		if released.Load() {
-			t.Error("the release has returned, before the broker has answered")
+			t.Error("Release has returned before the broker answered")
 		}
 		if len(got) > 0 {
-			t.Error("accepted again, and the release of the one before has not returned")
+			t.Error("accepted again before Release has returned")
 		}
 		b.change(func() { b.answer = nil })
 		close(answer)
@@ -340,8 +339,8 @@ func TestReleaseEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// One that is chosen after a broken connection leaves the owner before time to hear of it.
-func TestCandidateThatWasNotTheOwnerStandsOffAfterABrokenConnection(t *testing.T) {
+// A process elected after a disconnect gives the last owner time to notice its loss.
+func TestNewOwnerStandsOffAfterADisconnect(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		owner := join(t, b, Config{Name: "a"}, "orders")
@@ -350,7 +349,7 @@ func TestCandidateThatWasNotTheOwnerStandsOffAfterABrokenConnection(t *testing.T
 		got := other.accepting()
 		time.Sleep(10 * second)
 		if p.tenure.Over() {
-			t.Fatal("asked back before the connection broke")
+			t.Fatal("revoked before the disconnect")
 		}
 		begin := time.Now()
 		b.cut(topic0, "a")
@@ -359,15 +358,15 @@ func TestCandidateThatWasNotTheOwnerStandsOffAfterABrokenConnection(t *testing.T
 			return
 		}
 		if d := time.Since(begin); d < b.delay+standOff || d > b.delay+2*standOff+second {
-			t.Errorf("attached after %v, want the broker's word after %v and then %v to %v", d, b.delay, standOff, 2*standOff)
+			t.Errorf("attached after %v, want an election of %v and then %v to %v", d, b.delay, standOff, 2*standOff)
 		}
 		_ = p.Release(t.Context())
 		_ = q.Release(t.Context())
 	})
 }
 
-// It was the owner once, and is not any more: it knows no better than others when the owner has heard.
-func TestOwnerOfLongAgoStandsOffAfterABrokenConnection(t *testing.T) {
+// A former owner knows no better than others whether the last owner has noticed its loss.
+func TestFormerOwnerStandsOffAfterADisconnect(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		once := join(t, b, Config{Name: "m"}, "orders")
@@ -388,15 +387,15 @@ func TestOwnerOfLongAgoStandsOffAfterABrokenConnection(t *testing.T) {
 			return
 		}
 		if d := time.Since(begin); d < b.delay+standOff {
-			t.Errorf("attached after %v, want the broker's word after %v and then at least %v", d, b.delay, standOff)
+			t.Errorf("attached after %v, want an election of %v and then at least %v", d, b.delay, standOff)
 		}
 		_ = owned.Release(t.Context())
 		_ = q.Release(t.Context())
 	})
 }
 
-// The lock was asked for before the connection broke, so the owner before may not have heard yet either.
-func TestCandidateStandsOffFromWhatItWasAttachingWhenItsConnectionBroke(t *testing.T) {
+// The attempt began before the disconnect, so the last owner may not have noticed its loss.
+func TestDisconnectWhileAttachingStandsOff(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		var m *member
@@ -410,14 +409,14 @@ func TestCandidateStandsOffFromWhatItWasAttachingWhenItsConnectionBroke(t *testi
 		m = join(t, b, Config{}, "orders")
 		p := m.accept()
 		if d := time.Since(broke); d < standOff || d > 2*standOff {
-			t.Errorf("attached %v after the connection broke, want %v to %v", d, standOff, 2*standOff)
+			t.Errorf("attached %v after the disconnect, want %v to %v", d, standOff, 2*standOff)
 		}
 		_ = p.Release(t.Context())
 	})
 }
 
-// The connection breaks after the contender has looked whether it did, and before it asks for the lock.
-func TestWhatIsAttachedIsNotOwnedBeforeTheStandOff(t *testing.T) {
+// The disconnect happens after the contender has checked for one, and before it takes the lock.
+func TestAttachedPartitionIsNotOwnedBeforeTheStandOff(t *testing.T) {
 	s, err := New("pulsar://fake:6650", "billing", []string{"orders"}, Config{})
 	if err != nil {
 		t.Fatal(err)
@@ -425,19 +424,19 @@ func TestWhatIsAttachedIsNotOwnedBeforeTheStandOff(t *testing.T) {
 	c := newContender(s, topic0, "orders", 0, false)
 	c.shook()
 	if c.hold(&Partition{}, c.disconnects()) || !c.cautious() {
-		t.Error("owned, and the owner before may not have heard of its loss")
+		t.Error("owned although the last owner may not have noticed its loss")
 	}
 }
 
-// It knocks at the lock of an owner who drains. When the connections break, that owner has to hear of it first.
-func TestCandidateThatWaitsForTheLockStandsOffAfterABrokenConnection(t *testing.T) {
+// The candidate retries the lock of an owner that drains. After a disconnect that owner must have time to notice.
+func TestCandidateWaitingForTheLockStandsOffAfterADisconnect(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		p := join(t, b, Config{Name: "z"}, "orders").accept()
 		next := join(t, b, Config{Name: "a"}, "orders")
 		got := next.accepting()
 		if l := left(t, p); l.Lost {
-			t.Fatal("lost before the connection broke")
+			t.Fatal("lost before the disconnect")
 		}
 		time.Sleep(second) // it drains
 		broke := time.Now()
@@ -447,15 +446,15 @@ func TestCandidateThatWaitsForTheLockStandsOffAfterABrokenConnection(t *testing.
 			return
 		}
 		if d := time.Since(broke); d < standOff {
-			t.Errorf("attached %v after the connection broke, want at least %v", d, standOff)
+			t.Errorf("attached %v after the disconnect, want at least %v", d, standOff)
 		}
 		_ = p.Release(t.Context())
 		_ = q.Release(t.Context())
 	})
 }
 
-// A broker can end a consumer before the library knows it: then nothing but one line says so, and not whose it was.
-func TestConsumerThatEndedBeforeTheLibraryKnewItIsNotOwned(t *testing.T) {
+// A broker can end a consumer that the library does not know yet. One line says so, and does not name it.
+func TestConsumerUnknownToTheLibraryIsAttachedAgain(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		var m *member
@@ -468,13 +467,13 @@ func TestConsumerThatEndedBeforeTheLibraryKnewItIsNotOwned(t *testing.T) {
 		m = join(t, b, Config{}, "orders")
 		p := m.accept()
 		if tries != 2 {
-			t.Errorf("attached %d times, want another time after the first had ended", tries)
+			t.Errorf("attached %d times, want 2: the first consumer had ended", tries)
 		}
 		_ = p.Release(t.Context())
 	})
 }
 
-func TestOwnerBeforeDoesNotStandOff(t *testing.T) {
+func TestLastOwnerDoesNotStandOff(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		m := join(t, b, Config{}, "orders")
@@ -490,8 +489,8 @@ func TestOwnerBeforeDoesNotStandOff(t *testing.T) {
 	})
 }
 
-// The library closes the connection of all partitions when one that is terminated and read is attached.
-func TestPartitionThatEndsItsConnectionIsLeftAloneByAndBy(t *testing.T) {
+// When a terminated partition is attached and read, the library closes the connection of all partitions.
+func TestTerminatedPartitionIsAttachedLessAndLessOften(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		b.create("orders", 2)
@@ -550,7 +549,7 @@ func TestPartitionThatEndsItsConnectionIsLeftAloneByAndBy(t *testing.T) {
 			}
 		}
 		if n != 1 {
-			t.Errorf("that it is at its end is told %d times, want once", n)
+			t.Errorf("logged %d times that the topic may be terminated, want once", n)
 		}
 	})
 }

@@ -18,34 +18,34 @@ import (
 	"github.com/keystrand/keystrand/source/pulsar/internal/client"
 )
 
-// fakeBroker is a broker, and the client library in front of it, as far as the source sees them: with the faults of both
-// that a real broker shows rarely.
+// fakeBroker is a broker behind the client library, as the source sees them. It has faults of both that are rare with a real
+// broker.
 type fakeBroker struct {
 	index bool          // it numbers messages
-	delay time.Duration // between a change of candidates and its word
+	delay time.Duration // from a change of candidates to the election message
 
 	mu         sync.Mutex
-	changed    chan struct{} // closed at every change
+	changed    chan struct{} // closed on each change
 	partitions map[string]int
 	topics     map[string]*fakeTopic
 	ledger     int64
 	down       bool
-	dropped    int                      // so many of its next words about candidates are lost
-	hang       chan struct{}            // calls of the library do not return before it is closed; nil: they do
-	only       fakeCall                 // which hang; zero: all
-	refuse     func(string) error       // what a subscription is answered; nil: it is accepted
-	lookup     func(topic string) error // what a look-up is answered; nil: what there is
-	creates    bool                     // it makes a topic that is asked for
+	dropped    int                      // number of next election messages that are lost
+	hang       chan struct{}            // calls of the library return after it is closed; nil: at once
+	only       fakeCall                 // the calls that hang; zero: all
+	refuse     func(string) error       // answers a subscription; nil: it is accepted
+	lookup     func(topic string) error // answers a look-up; nil: the existing topic
+	creates    bool                     // it creates topics on request
 	fault      func() ackFault          // of an acknowledgement
 	lost       chan struct{}            // see crossed
-	closing    chan struct{}            // a consumer does not let go before it is closed; nil: it does
-	answer     chan struct{}            // it lets go, and its Close does not return before it is closed; nil: it does
-	taken      func(topic string)       // called when a consumer is attached, before its caller hears of it
-	journal    []fakeRequest            // in the order in which they came
+	closing    chan struct{}            // a consumer keeps the lock until it is closed; nil: it does not
+	answer     chan struct{}            // the lock is free, but Close returns after it is closed; nil: at once
+	taken      func(topic string)       // called when a consumer is attached, before Attach returns
+	journal    []fakeRequest            // in order of arrival
 	requests   int
 }
 
-// fakeCall is a kind of calls of the library.
+// fakeCall is a kind of call of the library.
 type fakeCall string
 
 const (
@@ -58,11 +58,11 @@ const (
 	callResign     fakeCall = "close a candidate"
 )
 
-// fakeRequest is an acknowledgement request that has come.
+// fakeRequest is an acknowledgement request that has arrived.
 type fakeRequest struct {
 	at     time.Time
 	of     *fakeConsumer
-	before map[*fakeEntry][]bool // what was acknowledged before it
+	before map[*fakeEntry][]bool // acknowledgements before it
 }
 
 type ackFault uint8
@@ -73,7 +73,7 @@ const (
 	storedUnanswered
 	hangs   // until the consumer is closed
 	late    // for a minute
-	crossed // for a moment, and for ever (until lost is closed) if the consumer is closed within it: the library has lost it
+	crossed // for a moment; if the consumer is closed meanwhile, until lost is closed: the library has lost the request
 )
 
 type fakeTopic struct {
@@ -82,7 +82,7 @@ type fakeTopic struct {
 	ledger     int64
 	next       int64 // index
 	entries    []*fakeEntry
-	subscribed bool // there is the subscription: where a new one would begin says nothing
+	subscribed bool // the subscription exists, so its initial position is ignored
 	holder     *fakeConsumer
 	candidates []*fakeCandidate
 	round      int // of the election
@@ -111,7 +111,7 @@ func newFakeBroker() *fakeBroker {
 	}
 }
 
-// change runs f under the lock and tells everybody who waits.
+// change runs f under the lock and wakes all waiters.
 func (b *fakeBroker) change(f func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -120,7 +120,7 @@ func (b *fakeBroker) change(f func()) {
 	b.changed = make(chan struct{})
 }
 
-// create makes a topic with this many partitions, or more of them, or with 0 one that has none.
+// create makes a topic with this many partitions, or adds partitions. 0 makes an unpartitioned topic.
 func (b *fakeBroker) create(topic string, partitions int) {
 	b.change(func() {
 		b.partitions[topic] = partitions
@@ -138,7 +138,7 @@ func (b *fakeBroker) create(topic string, partitions int) {
 	})
 }
 
-// remove deletes a topic; who consumes it hears nothing.
+// remove deletes a topic. Its consumers are not told.
 func (b *fakeBroker) remove(topic string) {
 	b.change(func() {
 		for n := range b.partitions[topic] {
@@ -149,7 +149,7 @@ func (b *fakeBroker) remove(topic string) {
 	})
 }
 
-// recreate deletes the messages of a topic and begins it anew; its consumers stay attached.
+// recreate deletes a topic and creates it again. Its consumers stay attached.
 func (b *fakeBroker) recreate(topic string) {
 	b.change(func() {
 		for n := range b.partitions[topic] {
@@ -163,7 +163,7 @@ func (b *fakeBroker) recreate(topic string) {
 	})
 }
 
-// unsubscribe deletes the subscription under its reader, and with it what was acknowledged.
+// unsubscribe deletes the subscription under its reader, with all acknowledgements.
 func (b *fakeBroker) unsubscribe(topic string) {
 	b.change(func() {
 		t := b.topics[topic]
@@ -186,8 +186,8 @@ func (b *fakeBroker) produce(topic string, msgs ...keystrand.Message) *fakeEntry
 	return e
 }
 
-// cut breaks the connections of a topic's consumers. Candidates come back, those whose names begin with late after a
-// minute; the consumer of the messages does not.
+// cut disconnects a topic's consumers. Candidates reconnect, those with the name prefix late after a minute. The consumer of
+// messages does not.
 func (b *fakeBroker) cut(topic, late string) {
 	b.mu.Lock()
 	t := b.topics[topic]
@@ -216,7 +216,7 @@ func (b *fakeBroker) cut(topic, late string) {
 	b.back(soon...)
 }
 
-// away breaks the connection of a candidate, and of nothing else.
+// away disconnects one candidate.
 func (b *fakeBroker) away(f *fakeCandidate) {
 	f.s.disconnected(f.t.name, f.o.Subscription)
 	b.change(func() {
@@ -225,7 +225,7 @@ func (b *fakeBroker) away(f *fakeCandidate) {
 	})
 }
 
-// back attaches candidates again.
+// back reconnects candidates.
 func (b *fakeBroker) back(all ...*fakeCandidate) {
 	for _, f := range all {
 		f.s.attached(f.t.name, f.o.Subscription)
@@ -242,8 +242,8 @@ func (b *fakeBroker) candidatesOf(topic string) []*fakeCandidate {
 	return slices.Clone(b.topics[topic].candidates)
 }
 
-// forget takes the last n acknowledgement requests back, as a broker does that is killed, or closes a topic while they come.
-// With recent, only what present owners have sent since then.
+// forget undoes the last n acknowledgement requests, as a broker does that is killed, or closes a topic meanwhile. recent limits
+// it to requests of present owners within that time.
 func (b *fakeBroker) forget(n int, recent time.Duration) {
 	b.change(func() {
 		for range n {
@@ -283,7 +283,7 @@ type fakeClient struct {
 	stood     []*fakeCandidate
 }
 
-// hangs waits as long as calls of a kind are to, or until its consumer is closed.
+// hangs blocks while calls of this kind hang, or until the consumer is closed.
 func (b *fakeBroker) hangs(call fakeCall, closed <-chan struct{}) {
 	b.mu.Lock()
 	hang, only := b.hang, b.only
@@ -329,7 +329,7 @@ func (c *fakeClient) Partitions(topic string) ([]string, error) {
 	return all, nil
 }
 
-// crash ends everything without a word.
+// crash closes everything without notice.
 func (c *fakeClient) crash() {
 	c.mu.Lock()
 	c.dead = true
@@ -372,7 +372,7 @@ type fakeCandidate struct {
 	once   sync.Once
 	told   bool
 	active bool
-	away   bool // its connection is down
+	away   bool // disconnected
 }
 
 func (c *fakeClient) Join(o client.Candidacy) (client.Closer, error) {
@@ -395,7 +395,7 @@ func (c *fakeClient) Join(o client.Candidacy) (client.Closer, error) {
 	return f, nil
 }
 
-// elect chooses among the candidates of a topic, later.
+// elect elects a candidate of a topic after the delay.
 func (b *fakeBroker) elect(t *fakeTopic) {
 	t.round++
 	round := t.round
@@ -444,11 +444,11 @@ type fakeConsumer struct {
 	cut     bool
 	entry   int // next to be sent
 	msg     int
-	turn    int // of the stream: rewinding begins another
+	turn    int // counts rewinds
 	tracker map[int]*fakeTracker
 }
 
-// fakeTracker is what the library knows of the messages of one delivered batch.
+// fakeTracker records the acknowledged messages of one delivered batch, like the library.
 type fakeTracker struct{ acked []bool }
 
 func (c *fakeClient) Attach(o client.Attachment) (client.Consumer, error) {
@@ -528,7 +528,7 @@ func (d *fakeConsumer) SeekByTime(t time.Time) error {
 	return d.move(func(e *fakeEntry) bool { return e.at.Before(t) })
 }
 
-// move makes the broker take what is behind it for acknowledged, and nothing else.
+// move makes the entries that behind selects the only acknowledged ones.
 func (d *fakeConsumer) move(behind func(e *fakeEntry) bool) error {
 	d.b.hangs(callSeek, d.closed)
 	select {
@@ -547,13 +547,13 @@ func (d *fakeConsumer) move(behind func(e *fakeEntry) bool) error {
 	return nil
 }
 
-// rewind lets everything come again that is not acknowledged; what is in the channel stays there.
+// rewind redelivers all unacknowledged messages. The channel keeps its own.
 func (d *fakeConsumer) rewind() {
 	d.entry, d.msg, d.tracker = 0, 0, make(map[int]*fakeTracker)
 	d.turn++
 }
 
-// feed sends what is not acknowledged, in order.
+// feed delivers unacknowledged messages in order.
 func (d *fakeConsumer) feed() {
 	defer close(d.ended)
 	for {
@@ -660,7 +660,7 @@ func (d *fakeConsumer) apply(ids []pulsar.MessageID) {
 				before[e] = slices.Clone(e.acked)
 			}
 			own, ok := id.(*testID)
-			whole := id.BatchIdx() < 0 || !ok // of one made from numbers the library takes ledger and entry alone
+			whole := id.BatchIdx() < 0 || !ok // of an id made from numbers, the library uses only ledger and entry
 			if !whole {
 				own.tracker.acked[own.batch] = true
 				whole = !slices.Contains(own.tracker.acked, false)
@@ -712,7 +712,7 @@ func (i *testID) PartitionIdx() int32 { return 0 }
 func (i *testID) BatchSize() int32    { return i.size }
 func (i *testID) String() string      { return fmt.Sprintf("%d:%d:%d", i.ledger, i.entry, i.batch) }
 
-// fakeMessage is a message as the library brings it.
+// fakeMessage is a message as the library delivers it.
 type fakeMessage struct {
 	pulsar.Message
 	b  *fakeBroker

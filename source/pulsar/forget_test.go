@@ -25,7 +25,7 @@ func sizes(of any) map[string]int {
 	return all
 }
 
-// A namespace in which topics come and go for months must not cost memory for each topic that ever was.
+// Topics are created and deleted for months. None may cost memory for ever.
 func TestSourceKeepsNothingOfDeletedTopics(t *testing.T) {
 	const total, wave = 2000, 100
 	for name, cfg := range map[string]Config{

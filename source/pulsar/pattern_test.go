@@ -15,7 +15,7 @@ import (
 	"github.com/apache/pulsar-client-go/pulsar"
 )
 
-// webService answers with topics, to who brings the token if one is wanted.
+// webService lists topics. If a token is set, it requires it.
 func webService(t *testing.T, token string, secure bool) (s *httptest.Server, roots *tls.Config) {
 	t.Helper()
 	s = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -30,7 +30,7 @@ func webService(t *testing.T, token string, secure bool) (s *httptest.Server, ro
 			w.WriteHeader(http.StatusNotFound)
 		}
 	}))
-	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // a handshake that fails is wanted
+	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // failed handshakes are expected
 	t.Cleanup(s.Close)
 	if !secure {
 		s.Start()
@@ -42,7 +42,7 @@ func webService(t *testing.T, token string, secure bool) (s *httptest.Server, ro
 	return s, roots
 }
 
-func TestWebServiceIsAskedAsTheBrokersAre(t *testing.T) {
+func TestWebServiceGetsATokenAsSafelyAsTheBrokers(t *testing.T) {
 	for _, c := range []struct {
 		name, url  string
 		secure     bool
@@ -52,7 +52,7 @@ func TestWebServiceIsAskedAsTheBrokersAre(t *testing.T) {
 	}{
 		{"a token of its own", "pulsar://fake", false, "secret", nil, true},
 		{"a token of its own before the brokers'", "pulsar://fake", false, "secret", Token("other"), true},
-		{"the brokers' token, in clear as there", "pulsar://fake", false, "", Token("secret"), true},
+		{"the brokers' token, in clear as to them", "pulsar://fake", false, "", Token("secret"), true},
 		{"the brokers' token, by TLS", "pulsar+ssl://fake", true, "", TokenFrom(func() (string, error) { return "secret", nil }), true},
 		{"the brokers' token is not sent in clear", "pulsar+ssl://fake", false, "", Token("secret"), false},
 		{"no token", "pulsar://fake", false, "", pulsar.NewAuthenticationTLS("cert", "key"), false},
@@ -72,13 +72,13 @@ func TestWebServiceIsAskedAsTheBrokersAre(t *testing.T) {
 			case c.ok && (err != nil || !slices.Equal(topics, want)):
 				t.Errorf("list = %v, %v", topics, err)
 			case !c.ok && s.fatalOfWeb(err) == nil:
-				t.Errorf("list = %v, %v; want that it is refused", topics, err)
+				t.Errorf("list = %v, %v; want ErrRefused", topics, err)
 			}
 		})
 	}
 }
 
-func TestWebServiceOfAStrangeAuthorityIsFatal(t *testing.T) {
+func TestWebServiceWithAnUnknownAuthorityIsFatal(t *testing.T) {
 	web, _ := webService(t, "", true)
 	s, err := New("pulsar://fake", "billing", nil, Config{Pattern: regexp.MustCompile("."), AdminURL: web.URL})
 	if err != nil {
@@ -89,7 +89,7 @@ func TestWebServiceOfAStrangeAuthorityIsFatal(t *testing.T) {
 	}
 }
 
-func TestPasswordOfTheWebServiceIsNotTold(t *testing.T) {
+func TestErrorsHideThePasswordOfTheWebService(t *testing.T) {
 	s, err := New("pulsar://fake:6650", "billing", nil, Config{Pattern: regexp.MustCompile("."), AdminURL: "http://admin:secret@127.0.0.1:1"})
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +100,7 @@ func TestPasswordOfTheWebServiceIsNotTold(t *testing.T) {
 	}
 	tr := s.Report().Trouble
 	if len(tr) != 1 || strings.Contains(tr[0].Err.Error(), "secret") || !strings.Contains(tr[0].Err.Error(), "127.0.0.1:1") {
-		t.Errorf("trouble is %v", tr)
+		t.Errorf("trouble = %v", tr)
 	}
 	_, err = New("pulsar://fake:6650", "billing", nil, Config{Pattern: regexp.MustCompile("."), AdminURL: "ftp://admin:secret@host"})
 	if err == nil || strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), "ftp://host") {

@@ -22,7 +22,7 @@ func TestClientHookChangesOptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := s.options().ListenerName; got != "inside" {
-		t.Errorf("ListenerName = %q, want it as the hook has set it", got)
+		t.Errorf("ListenerName = %q, want the value of the hook", got)
 	}
 }
 
@@ -48,7 +48,7 @@ func TestDroppedChunkIsLoggedWithAChunkTimeout(t *testing.T) {
 	}
 }
 
-func TestTopicIsGivenTwiceWhateverItsNameIs(t *testing.T) {
+func TestTopicGivenTwiceIsRefusedInAnySpelling(t *testing.T) {
 	for _, c := range []struct {
 		other string
 		twice bool
@@ -65,7 +65,7 @@ func TestTopicIsGivenTwiceWhateverItsNameIs(t *testing.T) {
 	}
 }
 
-func TestCloseClosesTheClientThatIsBeingMade(t *testing.T) {
+func TestCloseClosesAClientUnderConstruction(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		s, c, err := b.source(Config{}, "orders")
@@ -75,7 +75,7 @@ func TestCloseClosesTheClientThatIsBeingMade(t *testing.T) {
 		connecting := make(chan struct{})
 		s.connect = func() (client.Client, error) {
 			close(connecting)
-			<-s.failed // by Close; no sleep, for who waits for a Once keeps the bubble's clock from going on
+			<-s.failed // by Close; no sleep, since waiting for a Once stops the clock of the bubble
 			return c, nil
 		}
 		accepted := make(chan error)
@@ -97,7 +97,7 @@ func TestCloseClosesTheClientThatIsBeingMade(t *testing.T) {
 	})
 }
 
-func TestConfigurationThatCannotWorkIsToldBeforeTheStart(t *testing.T) {
+func TestNewRefusesConfigurationsThatCannotWork(t *testing.T) {
 	const url = "pulsar://fake:6650"
 	key := func(text string) string {
 		name := filepath.Join(t.TempDir(), "key.json")
@@ -114,14 +114,14 @@ func TestConfigurationThatCannotWorkIsToldBeforeTheStart(t *testing.T) {
 		url    string
 		topics []string
 		cfg    Config
-		says   string // none: it is good
+		says   string // none: no error
 	}{
 		"several hosts":                      {"pulsar://a:6650,b:6650,[::1]:6650,c", []string{"orders"}, Config{}, ""},
-		"a second host that is none":         {"pulsar://a:6650,b:6650:1", []string{"orders"}, Config{}, "b:6650:1"},
+		"a malformed second host":            {"pulsar://a:6650,b:6650:1", []string{"orders"}, Config{}, "b:6650:1"},
 		"a URL for each host":                {"pulsar://a:6650,pulsar://b:6650", []string{"orders"}, Config{}, "pulsar:"},
-		"a host that is empty":               {"pulsar://a:6650,", []string{"orders"}, Config{}, "names no host"},
+		"an empty host":                      {"pulsar://a:6650,", []string{"orders"}, Config{}, "names no host"},
 		"a password in the URL":              {"pulsar://me:secret@fake:6650", []string{"orders"}, Config{}, "Config.Authentication"},
-		"a password in what is no URL":       {"http://me:secret@fake:6650", []string{"orders"}, Config{}, "pulsar://host:6650"},
+		"a password in a malformed URL":      {"http://me:secret@fake:6650", []string{"orders"}, Config{}, "pulsar://host:6650"},
 		"a password with a colon":            {"pulsar://fake:secret:@x", []string{"orders"}, Config{}, "Config.Authentication"},
 		"TLS without TLS":                    {url, []string{"orders"}, Config{TLS: &tls.Config{}}, "pulsar+ssl"},
 		"TLS for the web service alone":      {url, nil, Config{TLS: &tls.Config{}, Pattern: regexp.MustCompile("."), AdminURL: "https://fake"}, ""},
@@ -129,21 +129,21 @@ func TestConfigurationThatCannotWorkIsToldBeforeTheStart(t *testing.T) {
 		"half a full name":                   {url, []string{"persistent://a/b"}, Config{}, "tenant/namespace/topic"},
 		"no part of a name":                  {url, []string{"a//b"}, Config{}, "empty"},
 		"another domain":                     {url, []string{"topic://a/b/c"}, Config{}, "persistent://"},
-		"a name of old":                      {url, []string{"a/cluster/b/c", "persistent://a/cluster/b/c/d"}, Config{}, ""},
-		"what the library takes for another": {url, []string{"all-partition-keys"}, Config{}, "-partition-"},
+		"a legacy name":                      {url, []string{"a/cluster/b/c", "persistent://a/cluster/b/c/d"}, Config{}, ""},
+		"a name that looks like a partition": {url, []string{"all-partition-keys"}, Config{}, "-partition-"},
 		"a partition":                        {url, []string{"orders-partition-0", "orders-partition-1"}, Config{}, ""},
 		"a partition beside its topic":       {url, []string{"public/default/orders-partition-12", "orders"}, Config{}, "is a partition of"},
-		"a start behind an unknown topic":    {url, []string{"orders"}, after, `"order"`},
-		"a start behind a topic that may be": {url, nil, Config{
+		"After of an unknown topic":          {url, []string{"orders"}, after, `"order"`},
+		"After of a topic that may match": {url, nil, Config{
 			Alone: true, Start: after.Start, Pattern: regexp.MustCompile("ord"), AdminURL: "http://fake",
 		}, ""},
-		"OAuth2":                    {url, []string{"orders"}, oauth("", key(`{"client_id":"a","client_secret":"s","issuer_url":"https://x"}`)), ""},
-		"OAuth2 without a key":      {url, []string{"orders"}, oauth("https://x", ""), "privateKey"},
-		"OAuth2 with a key as file": {url, []string{"orders"}, oauth("https://x", `{"client_secret":"secret"}`), "privateKey"},
-		"OAuth2 with a strange key": {url, []string{"orders"}, oauth("https://x", key("secret")), "privateKey"},
-		"OAuth2 with half a key":    {url, []string{"orders"}, oauth("https://x", key(`{"client_id":"a"}`)), "client_secret"},
-		"OAuth2 without a server":   {url, []string{"orders"}, oauth("", key(`{"client_id":"a","client_secret":"s"}`)), "issuerUrl"},
-		"OAuth2 with a strange one": {url, []string{"orders"}, oauth("x", key(`{"client_id":"a","client_secret":"s"}`)), "issuerUrl"},
+		"OAuth2":                         {url, []string{"orders"}, oauth("", key(`{"client_id":"a","client_secret":"s","issuer_url":"https://x"}`)), ""},
+		"OAuth2 without a key":           {url, []string{"orders"}, oauth("https://x", ""), "privateKey"},
+		"OAuth2 with a key as file":      {url, []string{"orders"}, oauth("https://x", `{"client_secret":"secret"}`), "privateKey"},
+		"OAuth2 with a malformed key":    {url, []string{"orders"}, oauth("https://x", key("secret")), "privateKey"},
+		"OAuth2 with half a key":         {url, []string{"orders"}, oauth("https://x", key(`{"client_id":"a"}`)), "client_secret"},
+		"OAuth2 without a server":        {url, []string{"orders"}, oauth("", key(`{"client_id":"a","client_secret":"s"}`)), "issuerUrl"},
+		"OAuth2 with a malformed server": {url, []string{"orders"}, oauth("x", key(`{"client_id":"a","client_secret":"s"}`)), "issuerUrl"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := New(c.url, "billing", c.topics, c.cfg)
@@ -151,9 +151,9 @@ func TestConfigurationThatCannotWorkIsToldBeforeTheStart(t *testing.T) {
 			case c.says == "" && err != nil:
 				t.Errorf("New = %v", err)
 			case c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)):
-				t.Errorf("New = %v, want it to say %q", err, c.says)
+				t.Errorf("New = %v, want it to contain %q", err, c.says)
 			case err != nil && strings.Contains(err.Error(), "secret\"") || err != nil && strings.Contains(err.Error(), ":secret"):
-				t.Errorf("New = %v, which tells a secret", err)
+				t.Errorf("New = %v, which contains a secret", err)
 			}
 		})
 	}
