@@ -108,11 +108,7 @@ func (c *contender) withdrawn() {
 }
 
 // awaySince returns when the candidate was disconnected, zero if it is connected.
-func (c *contender) awaySince() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.away
-}
+func (c *contender) awaySince() time.Time { return guarded(&c.mu, &c.away) }
 
 // How long to wait for the broker's message before the candidate is replaced.
 const (
@@ -160,11 +156,7 @@ func (c *contender) orphaned(ctx context.Context) bool {
 	if active, told := c.heard(); active || !told {
 		return false
 	}
-	held, err := client.Call(ctx, &c.s.calls, func() (client.Consumer, error) {
-		return c.s.client.Attach(client.Attachment{
-			Topic: c.topic, Subscription: c.s.subscription, Name: c.s.name, Latest: c.latest(),
-		})
-	}, client.Consumer.Close)
+	held, err := client.Call(ctx, &c.s.calls, func() (client.Consumer, error) { return c.consume(false) }, client.Consumer.Close)
 	if err != nil {
 		return false
 	}
@@ -174,11 +166,7 @@ func (c *contender) orphaned(ctx context.Context) bool {
 }
 
 // isDead reports whether the library has given up the candidate.
-func (c *contender) isDead() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.dead
-}
+func (c *contender) isDead() bool { return guarded(&c.mu, &c.dead) }
 
 // heard returns the broker's last message, and whether it is about the candidate as it is attached now.
 func (c *contender) heard() (active, told bool) {

@@ -159,18 +159,14 @@ func endOf(cons client.Consumer) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return endBehind(last), nil
-}
-
-func endBehind(last pulsar.MessageID) int64 {
 	if last.LedgerID() < 0 {
-		return 0
+		return 0, nil
 	}
 	end, err := pack(ack.Position{Ledger: last.LedgerID(), Entry: last.EntryID() + 1})
 	if err != nil {
-		return 1<<63 - 1 // no offset is above it; Fetch will report the id
+		return 1<<63 - 1, nil //nolint:nilerr // no offset is above it; Fetch will report the id
 	}
-	return end
+	return end, nil
 }
 
 // errNotOurs is in the error of a step that whileLocked ended.

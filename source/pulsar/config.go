@@ -1,17 +1,21 @@
 package pulsar
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
 	"github.com/apache/pulsar-client-go/pulsar/crypto"
 
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/internal/pulsarname"
 	"github.com/keystrand/keystrand/source/pulsar/internal/web"
 )
 
@@ -99,27 +103,13 @@ const (
 )
 
 func (c Config) withDefaults() Config {
-	if c.Name == "" {
-		c.Name = "keystrand"
-	}
-	if c.BusyTimeout == 0 {
-		c.BusyTimeout = 30 * time.Second
-	}
-	if c.OperationTimeout == 0 {
-		c.OperationTimeout = 10 * time.Second
-	}
-	if c.ReleaseTimeout == 0 {
-		c.ReleaseTimeout = 5 * time.Second
-	}
-	if c.WatchInterval == 0 {
-		c.WatchInterval = 30 * time.Second
-	}
-	if c.Namespace == "" {
-		c.Namespace = "public/default"
-	}
-	if c.ReceiverQueueSize == 0 {
-		c.ReceiverQueueSize = 1000
-	}
+	c.Name = cmp.Or(c.Name, "keystrand")
+	c.BusyTimeout = cmp.Or(c.BusyTimeout, 30*time.Second)
+	c.OperationTimeout = cmp.Or(c.OperationTimeout, 10*time.Second)
+	c.ReleaseTimeout = cmp.Or(c.ReleaseTimeout, 5*time.Second)
+	c.WatchInterval = cmp.Or(c.WatchInterval, 30*time.Second)
+	c.Namespace = cmp.Or(c.Namespace, "public/default")
+	c.ReceiverQueueSize = cmp.Or(c.ReceiverQueueSize, 1000)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -170,5 +160,30 @@ func (c Config) validate() error {
 		wrong("Authentication: %w", a.err)
 	}
 	errs = append(errs, c.Start.validate(c.Alone))
+	return errors.Join(errs...)
+}
+
+// sameAs returns a function that reports whether a name means this topic.
+func sameAs(topic string) func(string) bool {
+	return func(other string) bool { return pulsarname.Full(other) == pulsarname.Full(topic) }
+}
+
+// checkTopics returns all errors in the names of the topics to read.
+func checkTopics(topics []string) error {
+	var errs []error
+	for i, t := range topics {
+		if err := pulsarname.CheckTopic(t); err != nil {
+			errs = append(errs, fmt.Errorf("pulsar: %w", err))
+			continue
+		}
+		if j := slices.IndexFunc(topics[:i], sameAs(t)); j >= 0 {
+			errs = append(errs, fmt.Errorf("pulsar: topic %q is given twice, also as %q", t, topics[j]))
+		}
+		for _, whole := range topics {
+			if n, of := strings.CutPrefix(pulsarname.Full(t), pulsarname.Full(whole)+pulsarname.PartitionSuffix); of && pulsarname.IsNumber(n) {
+				errs = append(errs, fmt.Errorf("pulsar: topic %q is a partition of %q, which is given too and includes it", t, whole))
+			}
+		}
+	}
 	return errors.Join(errs...)
 }

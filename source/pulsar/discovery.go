@@ -237,11 +237,7 @@ func (s *Source) retire(c *contender) bool {
 }
 
 // matched reports whether a contender's topic matches, and is not named. Its errors end nothing else.
-func (s *Source) matched(c *contender) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return c.passing
-}
+func (s *Source) matched(c *contender) bool { return guarded(&s.mu, &c.passing) }
 
 // isGone reports whether any partition of a topic is gone, or all were retired.
 func (s *Source) isGone(stream string) bool {

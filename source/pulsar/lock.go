@@ -27,9 +27,7 @@ func (c *contender) attach(ctx context.Context) *Partition {
 		what: "attach to", subscription: s.subscription, elected: true, discard: attached.Close,
 		get: func() (attached, error) {
 			breaks := c.disconnects()
-			cons, err := s.client.Attach(client.Attachment{
-				Topic: c.topic, Subscription: s.subscription, Name: s.name, Seeks: seeks, Latest: c.latest(),
-			})
+			cons, err := c.consume(seeks)
 			return attached{Consumer: cons, breaks: breaks}, err
 		},
 	})
@@ -55,6 +53,13 @@ func (c *contender) attach(ctx context.Context) *Partition {
 	}
 	s.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "pulsar: partition owned", slog.String("partition", p.id.String()))
 	return p
+}
+
+// consume attaches a consumer of the partition.
+func (c *contender) consume(seeks bool) (client.Consumer, error) {
+	return c.s.client.Attach(client.Attachment{
+		Topic: c.topic, Subscription: c.s.subscription, Name: c.s.name, Seeks: seeks, Latest: c.latest(),
+	})
 }
 
 // move moves the subscription as Start says, and closes the consumer. To seek costs it the connection, so another one reads.
@@ -102,11 +107,7 @@ func (c *contender) drop() {
 }
 
 // disconnects returns how often a consumer of the partition was disconnected.
-func (c *contender) disconnects() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.breaks
-}
+func (c *contender) disconnects() int { return guarded(&c.mu, &c.breaks) }
 
 // broke ends the ownership: the consumer is disconnected or its topic unloaded, so the lock is free. It does not block.
 func (c *contender) broke() {
@@ -146,11 +147,7 @@ func (c *contender) shook() {
 const standOff = time.Second
 
 // cautious reports whether the contender must stand off.
-func (c *contender) cautious() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.caution
-}
+func (c *contender) cautious() bool { return guarded(&c.mu, &c.caution) }
 
 // standsOff waits if the contender must stand off, and reports whether it did.
 func (c *contender) standsOff(ctx context.Context) bool {

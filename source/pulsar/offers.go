@@ -67,12 +67,9 @@ func (s *Source) take() (source.Partition, error) {
 func (s *Source) withdraw(p *Partition) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := slices.Index(s.queue, p)
-	if i < 0 {
-		return false
-	}
-	s.queue = slices.Delete(s.queue, i, i+1)
-	return true
+	n := len(s.queue)
+	s.queue = slices.DeleteFunc(s.queue, func(q *Partition) bool { return q == p })
+	return len(s.queue) < n
 }
 
 // forget records the release of a partition.

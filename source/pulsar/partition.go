@@ -269,7 +269,10 @@ func (p *Partition) Release(ctx context.Context) error {
 	s := p.owner.s
 	p.detach()
 	s.forget(p)
-	defer p.returned()
+	defer func() {
+		p.free.Store(true) // the contender may own the partition again
+		p.owner.poke()
+	}()
 	if lost {
 		return nil
 	}
@@ -285,12 +288,6 @@ func (p *Partition) Release(ctx context.Context) error {
 			p.id, s.subscription, context.Cause(ctx))
 	}
 	return nil
-}
-
-// returned lets the contender own the partition again.
-func (p *Partition) returned() {
-	p.free.Store(true)
-	p.owner.poke()
 }
 
 // detach ends the acknowledgements and closes the consumer in the background. A second call does nothing.

@@ -9,21 +9,14 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// state is the state of a source.
-type state uint8
-
+// States of a source, as Report describes them.
 const (
-	stateConnecting state = iota // no broker has answered, or the topics are not known
-	stateContending              // was not elected for any partition yet
-	stateMember                  // has owned a partition
-	stateFailed                  // Accept returns an error
-	stateClosed                  // Close was called
+	stateConnecting = "connecting"
+	stateContending = "contending"
+	stateMember     = "member"
+	stateFailed     = "failed"
+	stateClosed     = "closed"
 )
-
-// String returns the state as Report shows it.
-func (s state) String() string {
-	return [...]string{"connecting", "contending", "member", "failed", "closed"}[s]
-}
 
 // Report returns the state of the source now. It does not block and may be called from any goroutine.
 //
@@ -38,7 +31,7 @@ func (s state) String() string {
 func (s *Source) Report() source.Report {
 	s.mu.Lock()
 	r := source.Report{
-		State: s.state.String(), Ready: s.state == stateContending || s.state == stateMember,
+		State: s.state, Ready: s.state == stateContending || s.state == stateMember,
 		Member: s.name, Trouble: s.awayLocked(), Losses: s.losses,
 	}
 	s.mu.Unlock()

@@ -2,11 +2,11 @@ package pulsar
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -42,7 +42,7 @@ type Source struct {
 	look    chan struct{} // survey the topics now
 
 	mu         sync.Mutex
-	state      state
+	state      string
 	err        error
 	closed     bool
 	stopped    bool // no further Accept
@@ -87,7 +87,7 @@ func New(url, subscription string, topics []string, cfg Config) (*Source, error)
 		url:          url,
 		subscription: subscription,
 		topics:       slices.Sorted(slices.Values(topics)),
-		name:         cfg.Name + "-" + randomLetters(),
+		name:         cfg.Name + "-" + strings.ToLower(rand.Text()[:8]),
 		calls:        client.Group{Timeout: cfg.OperationTimeout},
 		health:       health.New(cfg.Logger, "pulsar"),
 		failed:       make(chan struct{}),
@@ -95,22 +95,13 @@ func New(url, subscription string, topics []string, cfg Config) (*Source, error)
 		look:         make(chan struct{}, 1),
 		held:         make(map[*Partition]struct{}),
 		contenders:   make(map[string]*contender),
+		state:        stateConnecting,
 		moved:        make(map[string][]string),
 	}
 	s.web = web.New(web.Config{URL: cfg.AdminURL, Namespace: cfg.Namespace, TLS: cfg.TLS, Token: s.webToken, Timeout: cfg.OperationTimeout})
 	s.log = client.NewLog(plain, url, s.events())
 	s.connect = s.dial
 	return s, nil
-}
-
-// randomLetters distinguishes processes.
-func randomLetters() string {
-	const letters = "abcdefghijklmnopqrstuvwxyz"
-	b := make([]byte, 8)
-	for i := range b {
-		b[i] = letters[rand.IntN(len(letters))]
-	}
-	return string(b)
 }
 
 // Accept implements [source.Source]. The first call connects. Its errors are final: a topic does not exist, the
