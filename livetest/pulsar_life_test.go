@@ -198,7 +198,7 @@ func (r *run) toldOfItsEnd(name string) bool {
 		r.t.Fatal(err)
 	}
 	for l := range strings.Lines(string(log)) {
-		ends := strings.Contains(l, "the topic was deleted") || strings.Contains(l, "the topic does not exist")
+		ends := strings.Contains(l, "topic deleted") || strings.Contains(l, "the topic does not exist")
 		if ends && strings.Contains(l, r.stream) && strings.Contains(l, "level=WARN") {
 			return true
 		}

@@ -1,5 +1,5 @@
-// Package pulsarname tells what brokers and the client library of Apache Pulsar (v0.19.0) do not take for a URL or for the
-// name of a topic. The library itself says so at the first connection only, or looks such a name up for ever.
+// Package pulsarname checks URLs and topic names of Apache Pulsar. It finds errors that the client library (v0.19.0) reports
+// only when it connects, or never: it looks some names up for ever.
 package pulsarname
 
 import (
@@ -11,17 +11,17 @@ import (
 	"strings"
 )
 
-// PartitionSuffix stands between the name of a topic and the number of a partition.
+// PartitionSuffix separates the name of a topic from the number of a partition.
 const PartitionSuffix = "-partition-"
 
-// CheckURL tells what is wrong with the URL of a cluster, which may name several hosts. No error has a password in it.
+// CheckURL returns an error if the URL of a cluster is malformed. It may name several hosts. No error contains a password.
 func CheckURL(text string) error {
 	scheme, rest, _ := strings.Cut(text, "://")
 	if s := strings.ToLower(scheme); s != "pulsar" && s != "pulsar+ssl" {
 		return fmt.Errorf("URL %q: want pulsar://host:6650 or pulsar+ssl://host:6651", WithoutPassword(text))
 	}
 	if strings.Contains(rest, "@") {
-		return fmt.Errorf("URL %q has a name or a password, of which brokers hear nothing: use Config.Authentication", WithoutPassword(text))
+		return fmt.Errorf("URL %q contains credentials, which are never sent: use Config.Authentication", WithoutPassword(text))
 	}
 	hosts, _, _ := strings.Cut(rest, "/")
 	for host := range strings.SplitSeq(hosts, ",") {
@@ -36,13 +36,13 @@ func CheckURL(text string) error {
 	return nil
 }
 
-// Encrypts tells whether connections to the cluster of a URL are encrypted.
+// Encrypts reports whether connections to the cluster of a URL are encrypted.
 func Encrypts(text string) bool {
 	scheme, _, _ := strings.Cut(text, "://")
 	return strings.EqualFold(scheme, "pulsar+ssl")
 }
 
-// WithoutPassword returns a URL as it may be told.
+// WithoutPassword returns a URL without credentials, for errors and logs.
 func WithoutPassword(text string) string {
 	at := strings.LastIndex(text, "@")
 	if at < 0 {
@@ -55,8 +55,19 @@ func WithoutPassword(text string) string {
 	return scheme + "://" + text[at+1:]
 }
 
-// CheckTopic tells what is wrong with a topic's name: topic, tenant/namespace/topic, or the latter after persistent://. Names
-// of old have a cluster between tenant and namespace.
+// Full returns the full name of a topic: persistent://tenant/namespace/topic. Brokers and the library's log use it.
+func Full(topic string) string {
+	switch {
+	case strings.Contains(topic, "://"):
+		return topic
+	case strings.Contains(topic, "/"):
+		return "persistent://" + topic
+	}
+	return "persistent://public/default/" + topic
+}
+
+// CheckTopic returns an error if a topic's name is malformed. It accepts topic, tenant/namespace/topic, and the latter after
+// persistent://. Legacy names have a cluster between tenant and namespace.
 func CheckTopic(name string) error {
 	domain, rest, whole := strings.Cut(name, "://")
 	if !whole {
@@ -69,18 +80,18 @@ func CheckTopic(name string) error {
 	case domain == "non-persistent":
 		return fmt.Errorf("topic %q keeps no messages: nothing in it outlives a restart", name)
 	case domain != "persistent":
-		return fmt.Errorf("topic %q is of an unknown domain: want persistent://tenant/namespace/topic", name)
+		return fmt.Errorf("topic %q has an unknown domain: want persistent://tenant/namespace/topic", name)
 	case whole && len(parts) < 3, !whole && len(parts) == 2, !whole && len(parts) > 4:
 		return fmt.Errorf("topic %q: want topic, or tenant/namespace/topic", name)
 	case slices.Contains(parts[:min(len(parts), 3)], ""):
 		return fmt.Errorf("topic %q: a part of the name is empty", name)
 	case strings.Contains(rest, PartitionSuffix) && !IsNumber(rest[strings.LastIndex(rest, "-")+1:]):
-		return fmt.Errorf("topic %q: the client library takes what has %q in its name for a partition, and finds no number behind it", name, PartitionSuffix)
+		return fmt.Errorf("topic %q: the client library expects a partition number after %q", name, PartitionSuffix)
 	}
 	return nil
 }
 
-// IsNumber tells whether text is the number of a partition.
+// IsNumber reports whether text is the number of a partition.
 func IsNumber(text string) bool {
 	_, err := strconv.ParseUint(text, 10, 31)
 	return err == nil

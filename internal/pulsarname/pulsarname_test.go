@@ -27,7 +27,7 @@ func TestCheckURL(t *testing.T) {
 		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
 			t.Errorf("%q: %v, want an error with %q", text, err, want)
 		case err != nil && strings.Contains(err.Error(), "secret"):
-			t.Errorf("%q: the password is told: %v", text, err)
+			t.Errorf("%q: the error contains the password: %v", text, err)
 		}
 	}
 }
@@ -48,9 +48,9 @@ func TestCheckTopic(t *testing.T) {
 		"persistent://tenant/space/":        "a part of the name is empty",
 		"non-persistent://tenant/space/a":   "keeps no messages",
 		"topic://tenant/space/a":            "unknown domain",
-		"all-partition-keys":                "no number behind it",
-		"orders-partition-99999999999999":   "no number behind it",
-		"persistent://t/space/a-partition-": "no number behind it",
+		"all-partition-keys":                "expects a partition number",
+		"orders-partition-99999999999999":   "expects a partition number",
+		"persistent://t/space/a-partition-": "expects a partition number",
 	} {
 		switch err := CheckTopic(name); {
 		case want == "" && err != nil:
@@ -65,6 +65,18 @@ func TestEncrypts(t *testing.T) {
 	for text, want := range map[string]bool{"pulsar://a": false, "pulsar+ssl://a": true, "Pulsar+SSL://a": true, "a": false} {
 		if got := Encrypts(text); got != want {
 			t.Errorf("%q: %t, want %t", text, got, want)
+		}
+	}
+}
+
+func TestFull(t *testing.T) {
+	for topic, want := range map[string]string{
+		"orders-partition-3":                 "persistent://public/default/orders-partition-3",
+		"tenant/ns/orders":                   "persistent://tenant/ns/orders",
+		"persistent://public/default/orders": "persistent://public/default/orders",
+	} {
+		if got := Full(topic); got != want {
+			t.Errorf("Full(%s) = %s, want %s", topic, got, want)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-// Package pulsartest asks the web service of a real Pulsar for what live tests need: topics, namespaces, an unload.
+// Package pulsartest calls the web service of a real Pulsar for live tests: it creates topics and namespaces, and unloads.
 package pulsartest
 
 import (
@@ -17,27 +17,27 @@ import (
 )
 
 const (
-	guard    = time.Minute            // against a hang; no request of a test takes as long, with all its tries
-	interval = 250 * time.Millisecond // between tries
+	guard    = time.Minute            // bounds a call with all its retries
+	interval = 250 * time.Millisecond // between retries
 )
 
-// Admin is the web service of a broker. Any number of goroutines may use one at once.
+// Admin is the web service of a broker. It is safe for concurrent use.
 type Admin struct {
 	URL       string
-	Token     string            // none, if empty
-	Transport http.RoundTripper // http.DefaultTransport, if nil
+	Token     string            // empty: none
+	Transport http.RoundTripper // nil: http.DefaultTransport
 }
 
-// Path returns where the web service keeps a topic, which has its full name.
+// Path returns the path of a topic, given by its full name.
 func Path(topic string) string { return strings.Replace(topic, "://", "/", 1) }
 
-// Do sends a request; body and answer are JSON, nil: none. It asks again, for a minute, while the answer is 5xx: what tests
-// ask for is sound, but a broker (4.0.8) that is busy loses races with itself.
+// Do sends a request. body and answer are JSON; nil: none. It retries for a minute while the status is 5xx: a busy broker
+// (4.0.8) fails sound requests.
 func (a *Admin) Do(ctx context.Context, method, path string, body, answer any) error {
 	return a.do(ctx, method, path, body, answer, 0)
 }
 
-// do is Do. An answer with the status done to a later try says that an earlier one has done its work after all.
+// do is Do. The status done, in the answer to a retry, means that an earlier attempt succeeded.
 func (a *Admin) do(ctx context.Context, method, path string, body, answer any, done int) error {
 	ctx, cancel := context.WithTimeout(ctx, guard)
 	defer cancel()
@@ -62,7 +62,7 @@ func (a *Admin) do(ctx context.Context, method, path string, body, answer any, d
 	})
 }
 
-// Create makes a topic with so many partitions, 0: without any.
+// Create creates a topic with this many partitions, or an unpartitioned one for 0.
 func (a *Admin) Create(ctx context.Context, topic string, partitions int) error {
 	if partitions == 0 {
 		return a.do(ctx, http.MethodPut, Path(topic), nil, nil, http.StatusConflict)
@@ -71,7 +71,7 @@ func (a *Admin) Create(ctx context.Context, topic string, partitions int) error 
 	if err != nil {
 		return err
 	}
-	// A conflict can also be one partition that somebody has made.
+	// The conflict can also be a single partition created by a client.
 	var made struct{ Partitions int }
 	if err := a.Do(ctx, http.MethodGet, Path(topic)+"/partitions", nil, &made); err != nil {
 		return err
@@ -82,8 +82,9 @@ func (a *Admin) Create(ctx context.Context, topic string, partitions int) error 
 	return nil
 }
 
-// Remove deletes a topic with so many partitions, 0: without any, and of those what comes back: until the broker has forgotten the whole, it
-// makes a partition that is gone for everybody who attaches, and while there is one it refuses to make the topic anew.
+// Remove deletes a topic with this many partitions, or an unpartitioned one for 0. It also deletes partitions that reappear:
+// until the broker has forgotten the topic, it creates a partition for each client that attaches. While one exists, it refuses
+// to create the topic again.
 func (a *Admin) Remove(ctx context.Context, topic string, partitions int) error {
 	if partitions == 0 {
 		return a.remove(ctx, topic)
@@ -104,7 +105,7 @@ func (a *Admin) Remove(ctx context.Context, topic string, partitions int) error 
 			if !strings.HasPrefix(t, topic+pulsarname.PartitionSuffix) {
 				continue
 			}
-			left = fmt.Errorf("%s comes again", t)
+			left = fmt.Errorf("%s reappeared", t)
 			if err := a.remove(ctx, t); err != nil && statusOf(err) != http.StatusNotFound {
 				return false, err
 			}
@@ -117,9 +118,8 @@ func (a *Admin) remove(ctx context.Context, topic string) error {
 	return a.do(ctx, http.MethodDelete, Path(topic)+"?force=true", nil, nil, http.StatusNotFound)
 }
 
-// Namespace makes a namespace with a name of its own and sets its policies. It stays: while a namespace goes, the broker
-// (4.0.8) cuts the connection over which it reads the policies of all of them, and answers who attaches to any topic
-// meanwhile with UnknownError.
+// Namespace creates a namespace with a unique name and sets its policies. It is never deleted: while a broker (4.0.8) deletes a
+// namespace, it cuts the connection on which it reads all policies, and answers attachments to any topic with UnknownError.
 func (a *Admin) Namespace(ctx context.Context, policies map[string]any) (string, error) {
 	name := fmt.Sprintf("public/test-%d", time.Now().UnixNano())
 	if err := a.Do(ctx, http.MethodPut, "namespaces/"+name, nil, nil); err != nil {
@@ -133,7 +133,7 @@ func (a *Admin) Namespace(ctx context.Context, policies map[string]any) (string,
 	return name, nil
 }
 
-// Unload closes a topic on its broker, as a cluster does that moves it; who attaches next loads it again.
+// Unload closes a topic on its broker, as a cluster does to move it. The next client loads it again.
 func (a *Admin) Unload(ctx context.Context, topic string) error {
 	return a.Do(ctx, http.MethodPut, Path(topic)+"/unload", nil, nil)
 }
@@ -164,8 +164,7 @@ func (a *Admin) once(ctx context.Context, method, path string, body []byte, answ
 	return err
 }
 
-// retry calls f while it says that it wants to be called again. When ctx ends it returns why f wanted that, which says more
-// than that the time is over.
+// retry calls f while it asks to be called again. When ctx ends it returns the last error of f.
 func retry(ctx context.Context, f func() (again bool, err error)) error {
 	var last error
 	err := backoff.Retry(func() error {

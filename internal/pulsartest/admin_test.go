@@ -14,9 +14,9 @@ import (
 
 const topic = "persistent://public/ns/orders"
 
-// answers is a broker that gives one answer a request, and the last one for ever.
+// answers is a broker that gives one answer to each request, and repeats the last one.
 type answers struct {
-	give []string // status, and what comes behind it
+	give []string // status and body
 	got  []string
 }
 
@@ -56,23 +56,23 @@ func TestAdmin(t *testing.T) {
 	}{
 		{"done", create, []string{"204", `200 {"partitions":2}`}, []string{put, get}, 0},
 		{"a topic without partitions", func(ctx context.Context, a *Admin) error { return a.Create(ctx, topic, 0) }, []string{"204"}, []string{"PUT persistent/public/ns/orders"}, 0},
-		{"a race of the broker", create, []string{"500 BadVersion", "503", "204", `200 {"partitions":2}`}, []string{put, put, put, get}, 0},
-		{"made by a try in vain", create, []string{"500", "409 exists", `200 {"partitions":2}`}, []string{put, put, get}, 0},
+		{"a busy broker", create, []string{"500 BadVersion", "503", "204", `200 {"partitions":2}`}, []string{put, put, put, get}, 0},
+		{"created by a failed attempt", create, []string{"500", "409 exists", `200 {"partitions":2}`}, []string{put, put, get}, 0},
 		{"made by a try in vain, without partitions", func(ctx context.Context, a *Admin) error { return a.Create(ctx, topic, 0) }, []string{"500", "409 exists"}, []string{"PUT persistent/public/ns/orders", "PUT persistent/public/ns/orders"}, 0},
 		{"an unload that another one forestalls", func(ctx context.Context, a *Admin) error { return a.Unload(ctx, topic) }, []string{"503", "409"}, []string{"PUT persistent/public/ns/orders/unload", "PUT persistent/public/ns/orders/unload"}, 409},
-		{"made by somebody else", create, []string{"409 exists"}, []string{put}, 409},
-		{"a request that is wrong", create, []string{"412 name"}, []string{put}, 412},
+		{"created by another client", create, []string{"409 exists"}, []string{put}, 409},
+		{"a wrong request", create, []string{"412 name"}, []string{put}, 412},
 		{"a topic without partitions is gone", func(ctx context.Context, a *Admin) error { return a.Remove(ctx, topic, 0) }, []string{"204"}, []string{"DELETE persistent/public/ns/orders?force=true"}, 0},
 		{"gone", remove, []string{"204", `200 ["persistent://public/ns/others-partition-1"]`}, []string{del, list}, 0},
-		{"gone by a try in vain", remove, []string{"500", "404", "200 []"}, []string{del, del, list}, 0},
-		{"never there", remove, []string{"404"}, []string{del}, 404},
+		{"deleted by a failed attempt", remove, []string{"500", "404", "200 []"}, []string{del, del, list}, 0},
+		{"never existed", remove, []string{"404"}, []string{del}, 404},
 		{
-			"a partition that comes again", remove,
+			"a partition that reappears", remove,
 			[]string{"204", `200 ["` + topic + `-partition-1"]`, "204", `200 ["` + topic + `-partition-1"]`, "404", "200 []"},
 			[]string{del, list, one, list, one, list},
 			0,
 		},
-		{"a partition that nobody may delete", remove, []string{"204", `200 ["` + topic + `-partition-1"]`, "403"}, []string{del, list, one}, 403},
+		{"a partition that may not be deleted", remove, []string{"204", `200 ["` + topic + `-partition-1"]`, "403"}, []string{del, list, one}, 403},
 		{"no list", remove, []string{"204", "401"}, []string{del, list}, 401},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -80,7 +80,7 @@ func TestAdmin(t *testing.T) {
 				broker := &answers{give: c.give}
 				err := c.do(t.Context(), &Admin{URL: "http://broker", Transport: broker})
 				if statusOf(err) != c.status || (err == nil) != (c.status == 0) {
-					t.Errorf("error %v, want status %d", err, c.status)
+					t.Errorf("error = %v, want status %d", err, c.status)
 				}
 				if !slices.Equal(broker.got, c.want) {
 					t.Errorf("asked for\n%s\nwant\n%s", strings.Join(broker.got, "\n"), strings.Join(c.want, "\n"))
@@ -90,33 +90,33 @@ func TestAdmin(t *testing.T) {
 	}
 }
 
-func TestEveryTryEnds(t *testing.T) {
+func TestRetriesEndAfterTheGuard(t *testing.T) {
 	for _, c := range []struct {
 		name, says string
 		give       []string
 		do         func(context.Context, *Admin) error
 	}{
 		{"a broker that does not recover", "BadVersion", []string{"500 BadVersion"}, func(ctx context.Context, a *Admin) error { return a.Unload(ctx, topic) }},
-		{"a partition that always comes again", "orders-partition-0 comes again", []string{`200 ["` + topic + `-partition-0"]`}, func(ctx context.Context, a *Admin) error { return a.Remove(ctx, topic, 1) }},
+		{"a partition that always reappears", "orders-partition-0 reappeared", []string{`200 ["` + topic + `-partition-0"]`}, func(ctx context.Context, a *Admin) error { return a.Remove(ctx, topic, 1) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				began := time.Now()
 				err := c.do(t.Context(), &Admin{URL: "http://broker", Transport: &answers{give: c.give}})
 				if took := time.Since(began); err == nil || !strings.Contains(err.Error(), c.says) || took < guard-interval || took > guard {
-					t.Errorf("after %v: %v, want one that says %q after %v", took, err, c.says, guard)
+					t.Errorf("after %v: %v, want an error that contains %q after %v", took, err, c.says, guard)
 				}
 				ctx, cancel := context.WithCancel(t.Context())
 				cancel()
 				if err := c.do(ctx, &Admin{URL: "http://broker", Transport: &answers{give: c.give}}); err == nil {
-					t.Error("no error of a context that has ended")
+					t.Error("error = nil, want that of the ended context")
 				}
 			})
 		})
 	}
 }
 
-func TestPartitionInTheWayIsAnError(t *testing.T) {
+func TestCreateFailsIfAPartitionExists(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broker := &answers{give: []string{"500", "409 exists", `200 {"partitions":0}`}}
 		err := (&Admin{URL: "http://broker", Transport: broker}).Create(t.Context(), topic, 2)
@@ -126,7 +126,7 @@ func TestPartitionInTheWayIsAnError(t *testing.T) {
 	})
 }
 
-// hung is a broker that fails, and then does not answer.
+// hung is a broker that fails once and then stays silent.
 type hung struct{ asked bool }
 
 func (h *hung) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -138,16 +138,16 @@ func (h *hung) RoundTrip(r *http.Request) (*http.Response, error) {
 	return nil, r.Context().Err()
 }
 
-func TestLastFaultIsTold(t *testing.T) {
+func TestTimeoutReturnsTheLastError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		err := (&Admin{URL: "http://broker", Transport: &hung{}}).Unload(t.Context(), topic)
 		if !IsFault(err) || !strings.Contains(err.Error(), "BadVersion") {
-			t.Errorf("error %v, want that of the broker", err)
+			t.Errorf("error %v, want the error of the broker", err)
 		}
 	})
 }
 
-func TestNamespaceHasItsPolicies(t *testing.T) {
+func TestNamespaceSetsPolicies(t *testing.T) {
 	broker := &answers{give: []string{"204"}}
 	a := &Admin{URL: "http://broker", Token: "secret", Transport: broker}
 	name, err := a.Namespace(t.Context(), map[string]any{"autoTopicCreation": map[string]bool{"allowAutoTopicCreation": false}})
@@ -157,6 +157,6 @@ func TestNamespaceHasItsPolicies(t *testing.T) {
 	}
 	broker.give = []string{"401"}
 	if _, err := a.Namespace(t.Context(), nil); statusOf(err) != http.StatusUnauthorized {
-		t.Errorf("error %v, want that of the broker", err)
+		t.Errorf("error %v, want the error of the broker", err)
 	}
 }

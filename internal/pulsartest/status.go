@@ -6,7 +6,7 @@ import (
 	"net/http"
 )
 
-// statusError is an answer that is not 2xx.
+// statusError is an answer other than 2xx.
 type statusError struct {
 	status int
 	text   string
@@ -22,5 +22,5 @@ func statusOf(err error) int {
 	return 0
 }
 
-// IsFault tells whether an error says that the broker has failed, rather than that the request is wrong.
+// IsFault reports whether the broker has failed, rather than refused the request.
 func IsFault(err error) bool { return statusOf(err) >= http.StatusInternalServerError }

@@ -16,15 +16,15 @@ import (
 // Token authenticates with a JSON web token.
 func Token(token string) pulsar.Authentication { return pulsar.NewAuthenticationToken(token) }
 
-// TokenFrom authenticates with the token that f returns; it is called for each connection and when a broker asks for a
-// new one.
+// TokenFrom authenticates with the token that f returns. The library calls f for each connection, and when a broker asks for
+// a new token.
 func TokenFrom(f func() (string, error)) pulsar.Authentication {
 	return pulsar.NewAuthenticationTokenFromSupplier(f)
 }
 
-// OAuth2 authenticates with the client credentials flow. The parameters are those of all clients of Pulsar: type
-// (client_credentials), issuerUrl, audience, privateKey (the URL of a file), clientId, scope. New returns what is
-// wrong with them.
+// OAuth2 authenticates with the client credentials flow. All clients of Pulsar have the same parameters: type
+// (client_credentials), issuerUrl, audience, privateKey (the URL of a file), clientId, scope. New returns an error if they are
+// wrong.
 func OAuth2(params map[string]string) pulsar.Authentication {
 	a, err := auth.NewAuthenticationOAuth2WithParams(params)
 	if err == nil {
@@ -36,17 +36,17 @@ func OAuth2(params map[string]string) pulsar.Authentication {
 	return a
 }
 
-// checkOAuth2 looks at what the library would read for the first connection, where what is wrong with it is waited for.
+// checkOAuth2 checks the key file and the issuer. The library would read them for the first connection, and retry errors.
 func checkOAuth2(issuer, privateKey string) error {
 	key, err := oauth2.NewClientCredentialsProviderFromKeyFile(privateKey).GetClientCredentials()
 	if path, ok := errors.AsType[*fs.PathError](err); ok {
-		err = path.Err // without the path: it may be the key itself, given as text
+		err = path.Err // without the path: it may be the key itself
 	}
 	switch {
 	case err != nil:
 		return fmt.Errorf("OAuth2: privateKey: want the URL of a key file: %w", err)
 	case key.ClientID == "" || key.ClientSecret == "":
-		return errors.New("OAuth2: the file of privateKey has no client_id, or no client_secret")
+		return errors.New("OAuth2: the file of privateKey lacks client_id or client_secret")
 	case issuer == "":
 		issuer = key.IssuerURL
 	}
@@ -57,5 +57,5 @@ func checkOAuth2(issuer, privateKey string) error {
 	return nil
 }
 
-// unusable is an authentication that cannot be made.
+// unusable is an authentication with wrong parameters.
 type unusable struct{ err error }

@@ -6,14 +6,17 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+
+	"github.com/keystrand/keystrand/source/pulsar/internal/client"
 )
 
-// candidates is what the subscription of the election is called behind the name of the real one.
+// candidates is appended to the subscription's name for the election.
 const candidates = "-owner"
 
-// campaign keeps a candidate until ctx ends or the source is over, owner or not. In place of one that the broker's word was not
-// heard about for too long it makes another, which the broker says a word about again. What we own is not touched by
-// that: what the word was is not known, and the lock keeps everybody out whom the broker has chosen meanwhile.
+// campaign keeps a candidate in the election until ctx ends or the source is over, whether it is the owner or not. If no
+// message of the broker arrives about a candidate for too long, campaign replaces it: the broker sends one about the new
+// candidate. An ownership goes on meanwhile, since the missed message is unknown, and the lock keeps out a process that was
+// elected.
 func (c *contender) campaign(ctx context.Context, patience *backoff.ExponentialBackOff) {
 	if c.s.cfg.Alone {
 		return
@@ -33,17 +36,17 @@ func (c *contender) campaign(ctx context.Context, patience *backoff.ExponentialB
 	}
 }
 
-// stand makes a candidate, and returns what closes it. It reports false when the topic is gone, the source is over, or ctx
-// has ended.
+// stand joins the election, and returns a function that withdraws. It reports false when the topic is gone, the source is
+// over, or ctx has ended.
 func (c *contender) stand(ctx context.Context) (quit func(), ok bool) {
-	// What an earlier candidate hears late is not about this one.
+	// Late messages about a former candidate do not count.
 	var mu sync.Mutex
 	over := false
 	changed := func(active bool) {
 		mu.Lock()
 		defer mu.Unlock()
 		if !over {
-			c.proposed(active)
+			c.elected(active)
 		}
 	}
 	deafen := func() {
@@ -52,74 +55,73 @@ func (c *contender) stand(ctx context.Context) (quit func(), ok bool) {
 		over = true
 	}
 	c.unheard()
-	candidate, ok := try(ctx, c, aim[closer]{what: "stand for", subscription: c.s.subscription + candidates, discard: closer.Close, get: func() (closer, error) {
-		return c.s.client.candidate(candidacy{
-			topic: c.topic, subscription: c.s.subscription + candidates, name: c.s.name, changed: changed,
-		})
-	}})
+	candidate, ok := try(ctx, c, attempt[client.Closer]{
+		what: "join election of", subscription: c.s.subscription + candidates, discard: client.Closer.Close,
+		get: func() (client.Closer, error) {
+			return c.s.client.Join(client.Candidacy{
+				Topic: c.topic, Subscription: c.s.subscription + candidates, Name: c.s.name, Changed: changed,
+			})
+		},
+	})
 	if !ok {
 		deafen()
 		return nil, false
 	}
 	return func() {
 		deafen()
-		c.together()
-		c.s.apart(candidate.Close)
+		c.withdrawn()
+		c.s.calls.Go(candidate.Close)
 	}, true
 }
 
-// proposed is called when the broker has chosen: us, or another. It repeats itself after an unload.
-func (c *contender) proposed(active bool) {
+// elected records the broker's choice: this process, or another. The broker repeats it after an unload.
+func (c *contender) elected(active bool) {
 	c.mu.Lock()
 	c.active, c.told = active, true
 	c.mu.Unlock()
 	c.poke()
 }
 
-// unheard notes that the broker says a word about our candidate anew, as it does when one is attached, also again. The library drops
-// what comes before it has the answer that the candidate is there. Until the word is heard, the last one counts.
+// unheard records that the candidate was attached, for the first time or again, so a message of the broker must follow. The
+// library drops it if it arrives too early. Until then the last message counts.
 func (c *contender) unheard() {
 	c.mu.Lock()
-	c.told, c.apart, c.dead = false, time.Time{}, false
+	c.told, c.away, c.dead = false, time.Time{}, false
 	c.mu.Unlock()
 	poke(c.news)
 }
 
-// parted notes that the connection of our candidate has gone.
+// parted records that the candidate was disconnected.
 func (c *contender) parted() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.apart.IsZero() {
-		c.apart = time.Now()
+	if c.away.IsZero() {
+		c.away = time.Now()
 	}
 }
 
-// together notes that no candidate of ours is without a connection.
-func (c *contender) together() {
+// withdrawn records that there is no candidate, so none is disconnected.
+func (c *contender) withdrawn() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.apart = time.Time{}
+	c.away = time.Time{}
 }
 
-// apartSince returns when the connection of our candidate went, zero if it has one.
-func (c *contender) apartSince() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.apart
-}
+// awaySince returns when the candidate was disconnected, zero if it is connected.
+func (c *contender) awaySince() time.Time { return guarded(&c.mu, &c.away) }
 
-// How long to wait for the broker's word before another candidate is made.
+// How long to wait for the broker's message before the candidate is replaced.
 const (
 	firstPatience = 3 * time.Second
 	mostPatience  = time.Minute
 )
 
-// listen waits until the broker's word about our candidate was missing for too long, the library has given the candidate up, the
-// source is over, or ctx ends. The word comes as soon as the broker has chosen: after a second, unless configured otherwise.
+// listen waits until the broker's message was missing for too long, the library has given up the candidate, the source is
+// over, or ctx ends. The message arrives after an election: in a second by default.
 func (c *contender) listen(ctx context.Context, patience *backoff.ExponentialBackOff) {
 	timer := time.NewTimer(mostPatience)
 	defer timer.Stop()
-	var late <-chan time.Time // as long as it is missing
+	var late <-chan time.Time // while the message is missing
 	for !c.s.over() && !c.isDead() {
 		switch _, told := c.heard(); {
 		case told:
@@ -139,9 +141,8 @@ func (c *contender) listen(ctx context.Context, patience *backoff.ExponentialBac
 	}
 }
 
-// orphaned waits for a change. It reports true when there was none for long, and nobody holds the partition: a broker can
-// forget to tell the one it has chosen, when candidates come and go at the same moment. Another candidate makes it choose
-// again.
+// orphaned waits for a change. It reports true if there was none for long and no process holds the partition: a broker can
+// forget to tell the elected candidate when others come and go at the same moment. A new candidate triggers an election.
 func (c *contender) orphaned(ctx context.Context) bool {
 	timer := time.NewTimer(c.s.cfg.WatchInterval)
 	defer timer.Stop()
@@ -155,27 +156,19 @@ func (c *contender) orphaned(ctx context.Context) bool {
 	if active, told := c.heard(); active || !told {
 		return false
 	}
-	held, err := call(ctx, c.s, func() (consumer, error) {
-		return c.s.client.attach(attachment{
-			topic: c.topic, subscription: c.s.subscription, name: c.s.name, latest: c.latest(),
-		})
-	}, consumer.Close)
+	held, err := client.Call(ctx, &c.s.calls, func() (client.Consumer, error) { return c.consume(false) }, client.Consumer.Close)
 	if err != nil {
 		return false
 	}
-	c.s.apart(held.Close)
+	c.s.calls.Go(held.Close)
 	active, _ := c.heard()
 	return !active
 }
 
-// isDead tells whether the library has given up our candidate.
-func (c *contender) isDead() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.dead
-}
+// isDead reports whether the library has given up the candidate.
+func (c *contender) isDead() bool { return guarded(&c.mu, &c.dead) }
 
-// heard returns the broker's last word, and whether it is about the candidate as it is attached now.
+// heard returns the broker's last message, and whether it is about the candidate as it is attached now.
 func (c *contender) heard() (active, told bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

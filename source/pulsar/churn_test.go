@@ -17,7 +17,7 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// churn is a random life of members that come, go and crash, over a broker with every fault it knows.
+// churn runs members that join, leave and crash at random, with every fault of the broker.
 type churn struct {
 	t   *testing.T
 	b   *fakeBroker
@@ -25,7 +25,7 @@ type churn struct {
 
 	mu     sync.Mutex
 	rand   *rand.Rand
-	events map[string][]int // what was handled, by key
+	events map[string][]int // numbers handled, by key
 }
 
 func (c *churn) n(n int) int {
@@ -34,7 +34,7 @@ func (c *churn) n(n int) int {
 	return c.rand.IntN(n)
 }
 
-// handle notes one message and checks that its key goes on in order, or begins again further back.
+// handle records one message. It checks that its key goes on in order, or is replayed from further back.
 func (c *churn) handle(m *keystrand.Message) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -52,13 +52,13 @@ func (c *churn) handle(m *keystrand.Message) {
 	c.events[key] = append(c.events[key], n)
 }
 
-// churner is a member that handles what it owns.
+// churner is a member that handles the messages of its partitions.
 type churner struct {
 	c      *churn
 	m      *member
 	ctx    context.Context
 	stop   context.CancelFunc
-	dead   context.Context // a process that has crashed handles nothing more
+	dead   context.Context // ends with a crash
 	kill   context.CancelFunc
 	owning sync.WaitGroup
 }
@@ -112,7 +112,7 @@ func (w *churner) own(p source.Partition) {
 			}
 			cancel()
 		}
-		// That it is asked back and that it is lost can both be there: it could be with the next owner for a while already.
+		// Both values may be pending: the next owner may have the partition already.
 		for heard := true; heard; {
 			select {
 			case l := <-p.Leaving():
@@ -156,7 +156,7 @@ func (w *churner) own(p source.Partition) {
 	_ = p.Release(context.Background())
 }
 
-// progress is the snapshot that a tracker would make.
+// progress is the snapshot of a tracker.
 func progress(p source.Partition, open []keystrand.Message, settled []int64, next int64) *commit.Progress {
 	pr := &commit.Progress{Epoch: p.ID().Epoch, Frontier: next}
 	for i := range open {
@@ -176,7 +176,7 @@ func progress(p source.Partition, open []keystrand.Message, settled []int64, nex
 	return pr
 }
 
-// leave ends the member in order, or by a crash.
+// leave stops the member, or crashes it.
 func (w *churner) leave(crash bool) {
 	if crash {
 		w.kill()
@@ -236,7 +236,7 @@ func churnOnce(t *testing.T, seed uint64, stored bool) {
 			for n := range partitions {
 				b.cut(fmt.Sprintf("orders-partition-%d", n), "")
 			}
-		case 4: // a candidate alone loses its connection, and words about candidates are not heard
+		case 4: // a candidate alone is disconnected, and election messages are lost
 			b.change(func() { b.dropped = c.n(4) })
 			if all := b.candidatesOf(topic); len(all) > 0 {
 				f := all[c.n(len(all))]

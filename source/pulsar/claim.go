@@ -11,9 +11,11 @@ import (
 	"github.com/apache/pulsar-client-go/pulsar"
 
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source/pulsar/internal/ack"
+	"github.com/keystrand/keystrand/source/pulsar/internal/client"
 )
 
-// cluster names the brokers, for the progress in a store: positions of one cluster mean nothing in another.
+// cluster names the brokers in stored progress. Positions of one cluster mean nothing in another.
 func (s *Source) cluster() string {
 	if s.cfg.Cluster != "" {
 		return s.cfg.Cluster
@@ -25,33 +27,32 @@ func (s *Source) cluster() string {
 	return strings.Join(all, ",")
 }
 
-// claim makes us the owner of the partition in the store, and returns the progress to begin with. Without a store there is
-// nothing but an epoch.
+// claim makes this process the owner in the store, and returns the progress to begin with. Without a store that is only an
+// epoch.
 func (c *contender) claim(ctx context.Context, cons attached) (*commit.Progress, error) {
 	if c.s.cfg.Store == nil {
-		return &commit.Progress{Epoch: c.s.nextEpoch(c.topic)}, nil
+		return &commit.Progress{Epoch: c.s.nextEpoch()}, nil
 	}
 	return whileLocked(ctx, c, cons.breaks, func(ctx context.Context) (*commit.Progress, error) {
 		claimed, err := c.claimStored(ctx)
 		if err != nil {
 			return nil, err
 		}
-		return c.trusted(ctx, cons.consumer, claimed)
+		return c.trusted(ctx, cons.Consumer, claimed)
 	})
 }
 
 func (c *contender) claimStored(ctx context.Context) (*commit.Progress, error) {
-	s := c.s
-	claimed, err := s.cfg.Store.Claim(ctx, c.stream, c.number, s.nextEpoch(c.topic))
+	claimed, err := c.s.cfg.Store.Claim(ctx, c.stream, c.number, c.s.nextEpoch())
 	if err != nil {
 		return nil, fmt.Errorf("claim in Config.Store: %w", err)
 	}
-	s.claimed(c.topic, claimed.Epoch)
+	c.s.claimed(claimed.Epoch)
 	return claimed, nil
 }
 
-// restart makes the progress in the store say nothing about the log, before the subscription is moved in it: what is below
-// the frontier is to come again, or what is above is not. Should we end in between, the subscription's acknowledgements count.
+// restart drops the progress in the store before the subscription moves: messages below the frontier are wanted again, or
+// later ones are not. After a crash in between, the acknowledgements of the subscription count.
 func (c *contender) restart(ctx context.Context, breaks int) error {
 	_, err := whileLocked(ctx, c, breaks, func(ctx context.Context) (struct{}, error) {
 		claimed, err := c.claimStored(ctx)
@@ -63,7 +64,7 @@ func (c *contender) restart(ctx context.Context, breaks int) error {
 	return err
 }
 
-// forget stores that nothing of the log is settled as far as the store knows, and returns that.
+// forget stores empty progress, and returns it.
 func (c *contender) forget(ctx context.Context, epoch int64) (*commit.Progress, error) {
 	nothing := &commit.Progress{Log: c.s.cluster(), Epoch: epoch}
 	if err := c.s.cfg.Store.Save(ctx, c.stream, c.number, nothing); err != nil {
@@ -72,14 +73,14 @@ func (c *contender) forget(ctx context.Context, epoch int64) (*commit.Progress, 
 	return nothing, nil
 }
 
-// What is done with the lock taken, before an ownership begins.
+// Steps between the lock and an ownership, as the health of the source names them.
 const (
 	claiming = "claim"
 	seeking  = "seek"
 )
 
-// begun tells how a step of that has ended, and waits if it failed. It reports whether to go on.
-func (c *contender) begun(ctx context.Context, step string, err error) bool {
+// succeeded records the end of a step, and pauses if it failed. It reports whether the step succeeded.
+func (c *contender) succeeded(ctx context.Context, step string, err error) bool {
 	s, what := c.s, step+" "+c.name()
 	switch {
 	case err == nil:
@@ -93,17 +94,17 @@ func (c *contender) begun(ctx context.Context, step string, err error) bool {
 	return false
 }
 
-// untroubled notes that the partition is not ours to begin with.
-func (c *contender) untroubled() {
+// forgetSteps removes the steps from the health of the source: another process begins the next ownership.
+func (c *contender) forgetSteps() {
 	for _, step := range []string{claiming, seeking} {
 		c.s.health.Forget(step + " " + c.name())
 	}
 }
 
-// trusted returns what the store has, if it is about this log: what is settled by it is not handed out, and acknowledged
-// unseen. Else it begins where the subscription stands, which costs replays at most. What ends behind the log is dropped at
-// once: the log grows.
-func (c *contender) trusted(ctx context.Context, cons consumer, stored *commit.Progress) (*commit.Progress, error) {
+// trusted returns the stored progress if it is about this log. Messages that it settles are acknowledged and not fetched.
+// Else it returns empty progress, and the partition begins at the position of the subscription; that costs only replays.
+// Progress beyond the end of the log is dropped from the store at once, since the log grows.
+func (c *contender) trusted(ctx context.Context, cons client.Consumer, stored *commit.Progress) (*commit.Progress, error) {
 	s := c.s
 	own := s.cluster()
 	nothing := &commit.Progress{Log: own, Epoch: stored.Epoch}
@@ -111,28 +112,28 @@ func (c *contender) trusted(ctx context.Context, cons consumer, stored *commit.P
 	if n := len(stored.Ahead); n > 0 {
 		above = max(above, stored.Ahead[n-1].To)
 	}
-	refused := func(why string, attrs ...slog.Attr) {
-		s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "pulsar: the progress in the store is not of this log and not used, "+
-			"the partition begins where its subscription stands", append([]slog.Attr{
-			slog.String("stream", c.stream), slog.Int("partition", int(c.number)),
-			slog.String("stored_cluster", stored.Log), slog.String("cluster", own), slog.String("why", why),
-		}, attrs...)...)
+	ignored := func(cause string, attrs ...slog.Attr) {
+		s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "pulsar: ignoring stored progress of another log; using the position of the subscription",
+			append([]slog.Attr{
+				slog.String("stream", c.stream), slog.Int("partition", int(c.number)),
+				slog.String("stored_cluster", stored.Log), slog.String("cluster", own), slog.String("cause", cause),
+			}, attrs...)...)
 	}
 	switch {
 	case above == 0:
 		return nothing, nil
-	case stored.Log != "" && stored.Log != own: // a store that was written by an earlier version has none
-		refused("it is of another cluster")
+	case stored.Log != "" && stored.Log != own: // an earlier version stored none
+		ignored("another cluster")
 		return nothing, nil
 	}
 	end, err := endOf(cons)
 	switch {
 	case err != nil:
 		return nil, err
-	case end == 0: // an empty log: nothing of it can be settled
+	case end == 0: // none of an empty log can be settled
 		return c.forget(ctx, stored.Epoch)
 	case above > end:
-		refused("it ends behind the last message", slog.Int64("frontier", stored.Frontier), slog.Int64("end", end))
+		ignored("behind the last message", slog.Int64("frontier", stored.Frontier), slog.Int64("end", end))
 		return c.forget(ctx, stored.Epoch)
 	}
 	ours := *stored
@@ -140,8 +141,8 @@ func (c *contender) trusted(ctx context.Context, cons consumer, stored *commit.P
 	return &ours, nil
 }
 
-// lastOf asks the broker for the last message of a log. Its ledger, or its entry, is below 0 where the log is empty.
-func lastOf(cons consumer) (pulsar.MessageID, error) {
+// lastOf asks the broker for the last message of a log. Its ledger, or its entry, is negative if the log is empty.
+func lastOf(cons client.Consumer) (pulsar.MessageID, error) {
 	ids, err := cons.GetLastMessageIDs()
 	if err == nil && len(ids) != 1 {
 		err = fmt.Errorf("%d ids of one topic", len(ids))
@@ -152,32 +153,28 @@ func lastOf(cons consumer) (pulsar.MessageID, error) {
 	return ids[0], nil
 }
 
-// endOf returns an offset that is above all packed ones of a log, and at most at the next entry's. It is 0 where the log is empty.
-func endOf(cons consumer) (int64, error) {
+// endOf returns an offset above all packed ones of a log, at most that of the next entry. It is 0 if the log is empty.
+func endOf(cons client.Consumer) (int64, error) {
 	last, err := lastOf(cons)
 	if err != nil {
 		return 0, err
 	}
-	return endBehind(last), nil
-}
-
-func endBehind(last pulsar.MessageID) int64 {
 	if last.LedgerID() < 0 {
-		return 0
+		return 0, nil
 	}
-	end, err := pack(position{ledger: last.LedgerID(), entry: last.EntryID() + 1})
+	end, err := pack(ack.Position{Ledger: last.LedgerID(), Entry: last.EntryID() + 1})
 	if err != nil {
-		return 1<<63 - 1 // no offset is above it; the messages themselves will say so
+		return 1<<63 - 1, nil //nolint:nilerr // no offset is above it; Fetch will report the id
 	}
-	return end
+	return end, nil
 }
 
-// errNotOurs is why whileLocked ends a call.
-var errNotOurs = errors.New("not proposed any more, or the connection has gone")
+// errNotOurs is in the error of a step that whileLocked ended.
+var errNotOurs = errors.New("another process is elected, or the lock is lost")
 
-// whileLocked runs f apart, with a ctx that ends after OperationTimeout, and as soon as the partition is not ours to take
-// any more: who holds the lock meanwhile keeps the next owner waiting. It is not held since a connection has gone, which
-// breaks tells.
+// whileLocked runs f on a goroutine of its own. The ctx of f ends after OperationTimeout, or as soon as this process may not
+// take the partition any more, since it keeps the next owner waiting. breaks tells whether the lock is still held: it is
+// lost with the connection.
 func whileLocked[T any](ctx context.Context, c *contender, breaks int, f func(ctx context.Context) (T, error)) (T, error) {
 	bound := c.s.cfg.OperationTimeout
 	ctx, cancel := context.WithTimeoutCause(ctx, bound, fmt.Errorf("no answer within %v (Config.OperationTimeout)", bound))
@@ -187,7 +184,7 @@ func whileLocked[T any](ctx context.Context, c *contender, breaks int, f func(ct
 	go func() {
 		defer close(listening)
 		for {
-			if active, gone := c.look(); gone || !active || c.broken() != breaks || c.s.over() {
+			if active, gone := c.look(); gone || !active || c.disconnects() != breaks || c.s.over() {
 				end(errNotOurs)
 			}
 			if !c.wait(ctx) {
@@ -199,5 +196,5 @@ func whileLocked[T any](ctx context.Context, c *contender, breaks int, f func(ct
 		end(nil)
 		<-listening
 	}()
-	return call(ctx, c.s, func() (T, error) { return f(ctx) }, func(T) {})
+	return client.Call(ctx, &c.s.calls, func() (T, error) { return f(ctx) }, func(T) {})
 }

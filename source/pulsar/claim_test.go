@@ -14,19 +14,20 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source/pulsar/internal/ack"
 )
 
 // offset returns the packed offset of a message of the fake's first topic.
 func offset(t *testing.T, entry int64, batch int32) int64 {
 	t.Helper()
-	o, err := pack(position{ledger: 11, entry: entry, batch: batch})
+	o, err := pack(ack.Position{Ledger: 11, Entry: entry, Batch: batch})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return o
 }
 
-func TestProgressInTheStoreIsUsedForItsOwnLogAlone(t *testing.T) {
+func TestStoredProgressCountsOnlyForItsOwnLog(t *testing.T) {
 	const old = int64(5000) << (entryBits + batchBits) // of a cluster with more ledgers
 	for _, c := range []struct {
 		name   string
@@ -37,15 +38,15 @@ func TestProgressInTheStoreIsUsedForItsOwnLogAlone(t *testing.T) {
 		says   []string
 	}{
 		{name: "ours", stored: commit.Progress{Log: "fake:6650", Frontier: offset(t, 2, 0)}, first: "2"},
-		{name: "without a name", stored: commit.Progress{Frontier: offset(t, 2, 0)}, first: "2"},
-		{name: "of the cluster that is named", cfg: Config{Cluster: "west"}, stored: commit.Progress{Log: "west", Frontier: offset(t, 2, 0)}, first: "2"},
+		{name: "unnamed", stored: commit.Progress{Frontier: offset(t, 2, 0)}, first: "2"},
+		{name: "of Config.Cluster", cfg: Config{Cluster: "west"}, stored: commit.Progress{Log: "west", Frontier: offset(t, 2, 0)}, first: "2"},
 		{name: "to the last message", stored: commit.Progress{Log: "fake:6650", Frontier: offset(t, 3, 2) + 1}},
 		{
 			name: "of another cluster", stored: commit.Progress{Log: "elsewhere:6650", Frontier: offset(t, 2, 0)}, first: "0",
 			says: []string{"stream=orders", "partition=0", "subscription=billing", "stored_cluster=elsewhere:6650", " cluster=fake:6650"},
 		},
 		{
-			name: "of another cluster, with a name", cfg: Config{Cluster: "west"}, stored: commit.Progress{Log: "fake:6650", Frontier: offset(t, 2, 0)},
+			name: "of another Config.Cluster", cfg: Config{Cluster: "west"}, stored: commit.Progress{Log: "fake:6650", Frontier: offset(t, 2, 0)},
 			first: "0", says: []string{"stored_cluster=fake:6650", " cluster=west"},
 		},
 		{
@@ -83,11 +84,11 @@ func TestProgressInTheStoreIsUsedForItsOwnLogAlone(t *testing.T) {
 				}
 				r := p.Restored()
 				if used := r.Frontier != 0; used != (c.first != "0") || r.Log != m.s.cluster() || r.Epoch <= 7 || !used && len(r.Ahead) > 0 {
-					t.Errorf("restored %+v", r)
+					t.Errorf("restored = %+v", r)
 				}
 				elsewhere := c.stored.Log != "" && c.stored.Log != m.s.cluster()
 				if kept := store.at("orders", 0).Frontier != 0; kept != (c.first != "0" || elsewhere) {
-					t.Errorf("stored is %+v", store.at("orders", 0))
+					t.Errorf("stored = %+v", store.at("orders", 0))
 				}
 				var next, left int64 = 6, 0
 				if c.first == "" {
@@ -95,23 +96,23 @@ func TestProgressInTheStoreIsUsedForItsOwnLogAlone(t *testing.T) {
 				} else {
 					msgs := read(t, p, 1)
 					if string(msgs[0].Value) != c.first {
-						t.Errorf("first comes %s, want %s", msgs[0].Value, c.first)
+						t.Errorf("first message = %s, want %s", msgs[0].Value, c.first)
 					}
 					next = int64(c.first[0] - '0')
 					left = 6 - next
 				}
-				// What it settles is acknowledged, should the broker have forgotten; nothing else is.
+				// Messages that it settles are acknowledged again, others are not.
 				time.Sleep(second)
 				if got := b.unacked(topic0); int64(len(got)) != left || left > 0 && got[0] != next {
-					t.Errorf("not acknowledged are %v, want from %d on", got, next)
+					t.Errorf("unacknowledged = %v, want from %d on", got, next)
 				}
-				warned := strings.Contains(told.String(), "not of this log")
+				warned := strings.Contains(told.String(), "ignoring stored progress")
 				if warned != (len(c.says) > 0) {
-					t.Errorf("the log says %s", told.String())
+					t.Errorf("logged %s", told.String())
 				}
 				for _, text := range c.says {
 					if !strings.Contains(told.String(), text) {
-						t.Errorf("the log says %s, want %q", told.String(), text)
+						t.Errorf("logged %s, want %q", told.String(), text)
 					}
 				}
 				end := offset(t, 3, 2) + 1
@@ -127,8 +128,8 @@ func TestProgressInTheStoreIsUsedForItsOwnLogAlone(t *testing.T) {
 	}
 }
 
-// A store's progress names the cluster, not the topic: that a cluster numbers no two ledgers alike keeps them apart.
-func TestTopicThatIsMadeAgainIsNotSkippedByItsOldProgress(t *testing.T) {
+// Stored progress names the cluster, not the topic. A cluster never reuses a ledger id.
+func TestOldProgressSkipsNothingOfARecreatedTopic(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		m := join(t, b, Config{Store: newMemStore()}, "orders")
@@ -146,18 +147,18 @@ func TestTopicThatIsMadeAgainIsNotSkippedByItsOldProgress(t *testing.T) {
 		q := m.accept()
 		for i, msg := range read(t, q, 5) {
 			if want := fmt.Sprint(100 + i); string(msg.Value) != want || q.Restored().Settled(msg.Offset) {
-				t.Errorf("message %s at offset %d comes, want %s, not settled", msg.Value, msg.Offset, want)
+				t.Errorf("message %s at offset %d, want %s, unsettled", msg.Value, msg.Offset, want)
 			}
 		}
 		time.Sleep(second)
 		if got := b.unacked(topic0); len(got) != 5 {
-			t.Errorf("not acknowledged are %v, want all", got)
+			t.Errorf("unacknowledged = %v, want all", got)
 		}
 		_ = q.Release(t.Context())
 	})
 }
 
-func TestClusterIsNamedByTheHostsOfItsURL(t *testing.T) {
+func TestClusterNameDefaultsToTheHostsOfTheURL(t *testing.T) {
 	for url, want := range map[string]string{
 		"pulsar://b:6650,A:6650": "a:6650,b:6650",
 		"pulsar+ssl://a:6651/":   "a:6651",
@@ -172,7 +173,7 @@ func TestClusterIsNamedByTheHostsOfItsURL(t *testing.T) {
 	}
 }
 
-func TestCommitDoesNotGoBack(t *testing.T) {
+func TestCommitRefusesALowerFrontier(t *testing.T) {
 	for _, store := range []commit.Store{nil, newMemStore()} {
 		inBubble(t, func(w world) {
 			t, b := w.t, w.b
@@ -192,7 +193,7 @@ func TestCommitDoesNotGoBack(t *testing.T) {
 	}
 }
 
-func TestStoreThatFailsIsToldAndAskedAgainAtAPace(t *testing.T) {
+func TestFailingStoreIsLoggedAndRetriedWithBackoff(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		store := newMemStore()
@@ -210,18 +211,18 @@ func TestStoreThatFailsIsToldAndAskedAgainAtAPace(t *testing.T) {
 		}
 		tr := m.s.Report().Trouble
 		if len(tr) != 1 || tr[0].What != "claim orders/0" || !errors.Is(tr[0].Err, down) || !strings.Contains(tr[0].Err.Error(), "billing") {
-			t.Errorf("trouble is %v", tr)
+			t.Errorf("trouble = %v", tr)
 		}
 		if n := asked.Load(); n < 10 || n > 60 {
-			t.Errorf("asked %d times in a minute", n)
+			t.Errorf("%d claims in a minute", n)
 		}
-		// Who is not proposed any more has no trouble with it.
+		// A process that lost the election has no trouble.
 		got := accepting(t.Context(), m)
 		other := join(t, b, Config{Store: newMemStore(), Name: "a"}, "orders")
 		p := other.accept()
 		time.Sleep(10 * second)
 		if tr := m.s.Report().Trouble; len(tr) != 0 {
-			t.Errorf("trouble is %v, want none", tr)
+			t.Errorf("trouble = %v, want none", tr)
 		}
 		store.claims(nil)
 		_ = p.Release(t.Context())
@@ -230,7 +231,7 @@ func TestStoreThatFailsIsToldAndAskedAgainAtAPace(t *testing.T) {
 	})
 }
 
-func TestStoreThatHangsIsBoundedAndTold(t *testing.T) {
+func TestHangingStoreTimesOutAndIsLogged(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		store := newMemStore()
@@ -239,7 +240,7 @@ func TestStoreThatHangsIsBoundedAndTold(t *testing.T) {
 			begin := time.Now()
 			<-ctx.Done()
 			if d := time.Since(begin); d > 10*second {
-				t.Errorf("a claim went on for %v, want it to end after OperationTimeout", d)
+				t.Errorf("a claim took %v, want OperationTimeout", d)
 			}
 			claims.Add(1)
 			return context.Cause(ctx)
@@ -251,7 +252,7 @@ func TestStoreThatHangsIsBoundedAndTold(t *testing.T) {
 			t.Fatal(err)
 		}
 		if tr := m.s.Report().Trouble; len(tr) != 1 || tr[0].What != "claim orders/0" || !strings.Contains(tr[0].Err.Error(), "no answer within 10s") {
-			t.Errorf("trouble is %v", tr)
+			t.Errorf("trouble = %v", tr)
 		}
 		if n := claims.Load(); n < 3 {
 			t.Errorf("%d claims have ended in a minute", n)
@@ -261,13 +262,13 @@ func TestStoreThatHangsIsBoundedAndTold(t *testing.T) {
 	})
 }
 
-func TestLockIsNotKeptBetweenTwoTriesOfAStoreThatFails(t *testing.T) {
+func TestLockIsFreeBetweenRetriesOfAFailingStore(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		b.delay = 100 * time.Millisecond
 		store := newMemStore()
 		var asked atomic.Int64
-		late := make(chan struct{}) // by then the tries are seconds apart
+		late := make(chan struct{}) // by then retries are seconds apart
 		store.claims(func(context.Context) error {
 			if asked.Add(1) == 30 {
 				close(late)
@@ -282,7 +283,7 @@ func TestLockIsNotKeptBetweenTwoTriesOfAStoreThatFails(t *testing.T) {
 		held := b.topics[topic0].holder != nil
 		b.mu.Unlock()
 		if held {
-			t.Error("the lock is held until the next try")
+			t.Error("the lock is held until the next retry")
 		}
 		begin := time.Now()
 		other := join(t, b, Config{Store: newMemStore(), Name: "a"}, "orders")
@@ -297,7 +298,7 @@ func TestLockIsNotKeptBetweenTwoTriesOfAStoreThatFails(t *testing.T) {
 	})
 }
 
-func TestLockIsNotKeptFromTheNextOwnerWhileTheStoreHangs(t *testing.T) {
+func TestHangingStoreKeepsNoLockFromTheNextOwner(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		store, hanging := newMemStore(), newMemStore()
@@ -320,7 +321,7 @@ func TestLockIsNotKeptFromTheNextOwnerWhileTheStoreHangs(t *testing.T) {
 			t.Errorf("accepted after %v", d)
 		}
 		if strings.Contains(told.String(), "operation failed; retrying") {
-			t.Errorf("the store was not given the time to answer, and the log says %s", told.String())
+			t.Errorf("the store had no time to answer; logged %s", told.String())
 		}
 		_ = p.Release(t.Context())
 	})
@@ -343,7 +344,7 @@ func TestClaimEndsWithTheConnectionOfItsLock(t *testing.T) {
 		b.cut(topic0, "")
 		p := <-got
 		if d := time.Since(begin); p == nil || d > second {
-			t.Fatalf("accepted %v after %v, want the claim to end at once: another may have the lock", p, d)
+			t.Fatalf("accepted %v after %v, want the claim to end at once: another process may have the lock", p, d)
 		}
 		_ = p.Release(t.Context())
 	})

@@ -7,41 +7,41 @@ import (
 	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
+
+	"github.com/keystrand/keystrand/source/pulsar/internal/client"
 )
 
-// start begins to run in the background; ctx carries the values of Accept's, not its end: what is owned outlives any one
-// call.
+// start runs the source in the background. ctx carries the values of Accept's ctx, not its end: ownerships outlive a call.
 func (s *Source) start(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	s.mu.Lock()
 	s.cancel = cancel
 	s.mu.Unlock()
 	begin := time.Now()
-	s.running.Go(func() {
+	s.calls.Go(func() {
 		if s.open(ctx, begin) {
 			s.discover(ctx, begin)
 		}
 	})
 }
 
-// open makes the client, and reports whether it has. That asks for the first token, which can hang: then it is tried again, until
-// StartTimeout.
+// open makes the client, and reports whether it has. It retries a constructor that hangs, until StartTimeout.
 func (s *Source) open(ctx context.Context, begin time.Time) bool {
 	const what = "make the client"
 	pause := newBackoff(firstRetry, mostRetry)
 	for {
 		bounded, cancel := s.starting(ctx, begin)
-		c, err := call(bounded, s, s.connect, client.close)
+		c, err := client.Call(bounded, &s.calls, s.connect, client.Client.Close)
 		cancel()
-		if errors.Is(err, errNoAnswer) {
-			err = fmt.Errorf("%w (does Config.Authentication answer?)", err)
+		if errors.Is(err, client.ErrNoAnswer) {
+			err = fmt.Errorf("%w (check that Config.Authentication answers)", err)
 		}
 		switch {
 		case err == nil:
 			return s.opened(ctx, c, what)
 		case ctx.Err() != nil:
 			return false
-		case !errors.Is(err, errNoAnswer):
+		case !errors.Is(err, client.ErrNoAnswer):
 			s.fail(err)
 			return false
 		case s.cfg.StartTimeout > 0 && time.Since(begin) >= s.cfg.StartTimeout:
@@ -55,8 +55,8 @@ func (s *Source) open(ctx context.Context, begin time.Time) bool {
 	}
 }
 
-// opened notes the client, or closes it when the source was closed meanwhile.
-func (s *Source) opened(ctx context.Context, c client, what string) bool {
+// opened records the client, or closes it if the source was closed meanwhile.
+func (s *Source) opened(ctx context.Context, c client.Client, what string) bool {
 	s.mu.Lock()
 	closed := s.closed
 	if !closed {
@@ -64,32 +64,32 @@ func (s *Source) opened(ctx context.Context, c client, what string) bool {
 	}
 	s.mu.Unlock()
 	if closed {
-		c.close()
+		c.Close()
 		return false
 	}
 	s.health.Works(ctx, what)
 	return true
 }
 
-// starting bounds ctx by what is left of StartTimeout, if there is one.
+// starting bounds ctx by the rest of StartTimeout, if there is one.
 func (s *Source) starting(ctx context.Context, begin time.Time) (context.Context, context.CancelFunc) {
 	if s.cfg.StartTimeout == 0 {
 		return context.WithCancel(ctx)
 	}
-	return context.WithDeadlineCause(ctx, begin.Add(s.cfg.StartTimeout), fmt.Errorf("%w yet", errNoAnswer))
+	return context.WithDeadlineCause(ctx, begin.Add(s.cfg.StartTimeout), fmt.Errorf("%w yet", client.ErrNoAnswer))
 }
 
-// dial makes the client. It connects when it is first asked something.
-func (s *Source) dial() (client, error) {
-	c, err := pulsar.NewClient(s.options())
+// dial makes the client, which connects on its first call.
+func (s *Source) dial() (client.Client, error) {
+	c, err := client.Dial(s.options(), client.Settings{
+		QueueSize: s.cfg.ReceiverQueueSize, Keys: s.cfg.KeyReader, ChunkTimeout: s.cfg.ChunkTimeout,
+	}, s.log)
 	if err != nil {
 		return nil, fmt.Errorf("pulsar: client for %s: %w", s.url, err)
 	}
-	return &library{Client: c, cfg: s.cfg}, nil
+	return c, nil
 }
 
-// options returns what the client is made of. The logger is ours whatever Config.Client says: what the library writes is
-// the only notice that a connection goes, and with it an ownership.
 func (s *Source) options() pulsar.ClientOptions {
 	options := pulsar.ClientOptions{
 		URL:                 s.url,
@@ -102,6 +102,5 @@ func (s *Source) options() pulsar.ClientOptions {
 	if s.cfg.Client != nil {
 		s.cfg.Client(&options)
 	}
-	options.Logger = s.lines.logger()
 	return options
 }

@@ -6,11 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"go/build"
-	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,14 +15,13 @@ import (
 	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
-	"github.com/apache/pulsar-client-go/pulsar/log"
 
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
-	"github.com/keystrand/keystrand/source/internal/health"
+	"github.com/keystrand/keystrand/source/pulsar/internal/ack"
 )
 
-func TestCommitIsRefusedAfterReleaseAndWhenItGoesBack(t *testing.T) {
+func TestCommitIsRefusedAfterReleaseAndBelowTheFrontier(t *testing.T) {
 	for _, store := range []*memStore{nil, newMemStore()} {
 		inBubble(t, func(w world) {
 			t, b := w.t, w.b
@@ -55,10 +50,10 @@ func TestCommitIsRefusedAfterReleaseAndWhenItGoesBack(t *testing.T) {
 				t.Errorf("commit after Release = %v, want ErrFenced", err)
 			}
 			if got := b.unacked(topic0); len(got) != 2 {
-				t.Errorf("not acknowledged are %v, want 4 and 5", got)
+				t.Errorf("unacknowledged = %v, want 4 and 5", got)
 			}
 			if store != nil && store.at("orders", 0).Frontier != msgs[4].Offset {
-				t.Errorf("stored is %+v, want frontier %d", store.at("orders", 0), msgs[4].Offset)
+				t.Errorf("stored = %+v, want frontier %d", store.at("orders", 0), msgs[4].Offset)
 			}
 		})
 	}
@@ -86,18 +81,18 @@ func TestOwnershipEndsWithItsConnection(t *testing.T) {
 		begin, requests := time.Now(), b.requests
 		b.cut(topic0, "")
 		if err := <-committed; !errors.Is(err, commit.ErrFenced) {
-			t.Errorf("the commit under way = %v, want fenced", err)
+			t.Errorf("commit under way = %v, want ErrFenced", err)
 		}
 		b.change(func() { b.fault = nil })
 		if l := left(t, p); !l.Lost {
-			t.Errorf("leaving says %+v, want lost", l)
+			t.Errorf("leave = %+v, want lost", l)
 		}
 		batch := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
 		if err := p.Fetch(ctx, &batch); !errors.Is(err, source.ErrLeaving) || len(batch.Messages) > 0 {
-			t.Errorf("fetch = %v with %d messages, want none and that it is leaving", err, len(batch.Messages))
+			t.Errorf("fetch = %v with %d messages, want none and ErrLeaving", err, len(batch.Messages))
 		}
 		if _, err := p.Commit(ctx, &commit.Progress{Frontier: 9}); !errors.Is(err, commit.ErrFenced) {
-			t.Errorf("commit = %v, want fenced", err)
+			t.Errorf("commit = %v, want ErrFenced", err)
 		}
 		select {
 		case <-p.closed: // before the release
@@ -119,38 +114,37 @@ func TestOwnershipEndsWithItsConnection(t *testing.T) {
 			t.Errorf("epoch %d after %d", q.ID().Epoch, p.ID().Epoch)
 		}
 		if msgs := read(t, q, 24); string(msgs[0].Value) != "6" || string(msgs[23].Value) != "29" {
-			t.Errorf("messages %s to %s come, want 6 to 29", msgs[0].Value, msgs[23].Value)
+			t.Errorf("messages %s to %s, want 6 to 29", msgs[0].Value, msgs[23].Value)
 		}
 		if b.requests != requests {
-			t.Error("something was acknowledged after the connection had gone")
+			t.Error("a message was acknowledged after the disconnect")
 		}
 		_ = q.Release(t.Context())
 	})
 }
 
-// What follows from a connection that goes may follow at once, on other goroutines: the sign has been obeyed when the line of
-// the log is written.
-func TestSignOfALostConnectionIsObeyedWhenItIsGiven(t *testing.T) {
+// Other goroutines may see the effects of a disconnect at once. So the partition is lost when the log line returns.
+func TestPartitionIsLostWhenTheDisconnectLineReturns(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		m := join(t, b, Config{}, "orders")
 		p := m.accept()
-		m.s.lines.logger().SubLogger(map[string]any{"topic": topic0, "subscription": "billing"}).Debug(goes)
+		m.s.log.Logger().SubLogger(map[string]any{"topic": topic0, "subscription": "billing"}).Debug("connection closed and send to connectClosedCh")
 		if !p.tenure.Over() {
-			t.Error("Fetch may still hand out what comes")
+			t.Error("Fetch may still return messages")
 		}
-		if err := p.acker.ended(); !errors.Is(err, errLost) {
-			t.Errorf("the acker may still send: it has ended with %v", err)
+		if _, err := p.acker.Commit(t.Context(), &commit.Progress{}); !errors.Is(err, ack.ErrLost) {
+			t.Errorf("the acker may still send: its Commit = %v, want ErrLost", err)
 		}
 		if err := p.tenure.Commit(0); !errors.Is(err, commit.ErrFenced) {
-			t.Errorf("a commit = %v, want fenced", err)
+			t.Errorf("commit = %v, want ErrFenced", err)
 		}
 		_ = p.Release(t.Context())
 	})
 }
 
-// between is a context that is asked for its end when Fetch begins to wait: what runs then comes after Fetch has looked whether
-// its partition is over, and before it takes a message.
+// between calls then when Fetch asks the context for Done: after Fetch has checked whether its partition is over, and before it
+// receives a message.
 type between struct {
 	context.Context
 	then func()
@@ -161,9 +155,9 @@ func (c between) Done() <-chan struct{} {
 	return c.Context.Done()
 }
 
-// The library can bring a message behind a gap when the connection has gone. Of the two that Fetch then can take, the message
-// and the end, it takes any: hence the many rounds.
-func TestNothingIsHandedOutOnceTheConnectionHasGone(t *testing.T) {
+// After a disconnect the library can deliver a message behind a gap. Fetch selects the message or the loss at random, hence the
+// rounds.
+func TestFetchReturnsNothingAfterADisconnect(t *testing.T) {
 	for range 50 {
 		inBubble(t, func(w world) {
 			t, b := w.t, w.b
@@ -179,60 +173,15 @@ func TestNothingIsHandedOutOnceTheConnectionHasGone(t *testing.T) {
 			})}
 			batch := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
 			if err := p.Fetch(ctx, &batch); !errors.Is(err, source.ErrLeaving) || len(batch.Messages) > 0 {
-				t.Errorf("fetch = %v with %d messages, want none and that it is leaving", err, len(batch.Messages))
+				t.Errorf("fetch = %v with %d messages, want none and ErrLeaving", err, len(batch.Messages))
 			}
 			_ = p.Release(t.Context())
 		})
 	}
 }
 
-// A broker confirms what reaches it while it closes a topic, and forgets it. A later acknowledgement that it keeps would break
-// the order of a key at the next owner.
-func TestNothingIsAcknowledgedOnceTheConnectionHasGone(t *testing.T) {
-	for name, answer := range map[string]error{"the request under way is confirmed": nil, "the request under way fails": errFakeDown} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				h := newHanded(&commit.Progress{})
-				for n := range int64(5) {
-					h.take(&testID{ledger: 11, entry: n, size: 1}, n)
-				}
-				var told strings.Builder
-				var a *acker
-				sent := 0
-				a = newAcker(h, func([]pulsar.MessageID) error {
-					if sent++; sent == 1 {
-						a.abandon()
-					}
-					return answer
-				}, health.New(slog.New(slog.NewTextHandler(&told, nil)), "pulsar"), "acknowledge orders/0")
-				a.limit = 1 // so that what is settled takes five requests
-				go a.run(t.Context())
-				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-				defer cancel()
-				if _, err := a.commit(ctx, &commit.Progress{Frontier: 5}); !errors.Is(err, errLost) {
-					t.Errorf("commit = %v, want that it is lost", err)
-				}
-				time.Sleep(time.Minute)
-				synctest.Wait()
-				if sent != 1 {
-					t.Errorf("%d requests were sent, %d of them after the partition was lost", sent, sent-1)
-				}
-				if told.Len() > 0 {
-					t.Errorf("the log tells of what is not tried again: %s", told.String())
-				}
-				select {
-				case <-a.done:
-				default:
-					t.Error("its goroutine goes on")
-					a.close()
-				}
-			})
-		})
-	}
-}
-
-// The library never answers an acknowledgement that it takes when its consumer is already being closed.
-func TestConsumerIsNotClosedWhileAnAcknowledgementIsOnItsWayIntoTheLibrary(t *testing.T) {
+// The library never answers an acknowledgement that enters while its consumer is closing.
+func TestConsumerCloseWaitsForAnAcknowledgementEnteringTheLibrary(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		m := join(t, b, Config{}, "orders")
@@ -247,9 +196,9 @@ func TestConsumerIsNotClosedWhileAnAcknowledgementIsOnItsWayIntoTheLibrary(t *te
 		b.cut(topic0, "")
 		time.Sleep(second)
 		select {
-		case <-p.acker.done:
+		case <-p.acker.Done():
 		default:
-			t.Error("the acker waits for an answer that never comes")
+			t.Error("the acker waits for ever")
 		}
 		select {
 		case <-p.closed:
@@ -260,7 +209,7 @@ func TestConsumerIsNotClosedWhileAnAcknowledgementIsOnItsWayIntoTheLibrary(t *te
 	})
 }
 
-func TestConnectionThatGoesWhileAttachingCostsAnotherTry(t *testing.T) {
+func TestDisconnectWhileAttachingIsRetried(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		tries := 0
@@ -274,14 +223,14 @@ func TestConnectionThatGoesWhileAttachingCostsAnotherTry(t *testing.T) {
 		b.produce(topic0, numbered(0, 1)...)
 		read(t, p, 1)
 		if tries < 4 {
-			t.Errorf("attached %d times, want that none counts whose connection has gone", tries)
+			t.Errorf("attached %d times, want a retry after each disconnect", tries)
 		}
 		_ = p.Release(t.Context())
 	})
 }
 
-// The library does not say of which consumer the broker told it while it was being attached.
-func TestConsumerThatTheBrokerEndsWhileAttachingCostsAnotherTry(t *testing.T) {
+// The library does not say which consumer the broker has ended.
+func TestConsumerEndedByTheBrokerWhileAttachingIsRetried(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		var m *member
@@ -300,17 +249,17 @@ func TestConsumerThatTheBrokerEndsWhileAttachingCostsAnotherTry(t *testing.T) {
 		p := m.accept()
 		b.produce(topic0, numbered(0, 1)...)
 		read(t, p, 1)
-		// What is owned is not meant.
+		// A partition that is owned is not affected.
 		m.s.unknown()
 		time.Sleep(second)
 		if p.tenure.Over() || tries != 2 {
-			t.Errorf("attached %d times, leaving %t; want 2, and that it stays", tries, p.tenure.Over())
+			t.Errorf("attached %d times, over %t; want 2, false", tries, p.tenure.Over())
 		}
 		_ = p.Release(t.Context())
 	})
 }
 
-func TestSlowReleaseIsNoErrorAndGoesOnBehind(t *testing.T) {
+func TestSlowReleaseIsLoggedAndGoesOnInTheBackground(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		var told strings.Builder
@@ -325,8 +274,8 @@ func TestSlowReleaseIsNoErrorAndGoesOnBehind(t *testing.T) {
 		if d := time.Since(begin); d != 5*second {
 			t.Errorf("release took %v, want ReleaseTimeout", d)
 		}
-		if !strings.Contains(told.String(), "has not let go of a partition") {
-			t.Errorf("the log does not tell: %s", told.String())
+		if !strings.Contains(told.String(), "consumer close still pending") {
+			t.Errorf("not logged: %s", told.String())
 		}
 		time.AfterFunc(time.Minute, func() {
 			b.change(func() { b.closing = nil })
@@ -340,8 +289,8 @@ func TestSlowReleaseIsNoErrorAndGoesOnBehind(t *testing.T) {
 	})
 }
 
-// The broker can let go long before it says so.
-func TestPartitionIsNotAcceptedAgainBeforeItsReleaseHasReturned(t *testing.T) {
+// The lock can be free long before the broker answers.
+func TestPartitionIsNotAcceptedAgainBeforeItsReleaseReturns(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		m := join(t, b, Config{}, "orders")
@@ -357,10 +306,10 @@ func TestPartitionIsNotAcceptedAgainBeforeItsReleaseHasReturned(t *testing.T) {
 		got := m.accepting() // which makes the contender look
 		time.Sleep(second)
 		if released.Load() {
-			t.Error("the release has returned, before the broker has answered")
+			t.Error("Release has returned before the broker answered")
 		}
 		if len(got) > 0 {
-			t.Error("accepted again, and the release of the one before has not returned")
+			t.Error("accepted again before Release has returned")
 		}
 		b.change(func() { b.answer = nil })
 		close(answer)
@@ -388,8 +337,8 @@ func TestReleaseEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// One that is chosen after a broken connection leaves the owner before time to hear of it.
-func TestCandidateThatWasNotTheOwnerStandsOffAfterABrokenConnection(t *testing.T) {
+// A process elected after a disconnect gives the last owner time to notice its loss.
+func TestNewOwnerStandsOffAfterADisconnect(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		owner := join(t, b, Config{Name: "a"}, "orders")
@@ -398,7 +347,7 @@ func TestCandidateThatWasNotTheOwnerStandsOffAfterABrokenConnection(t *testing.T
 		got := other.accepting()
 		time.Sleep(10 * second)
 		if p.tenure.Over() {
-			t.Fatal("asked back before the connection broke")
+			t.Fatal("revoked before the disconnect")
 		}
 		begin := time.Now()
 		b.cut(topic0, "a")
@@ -407,15 +356,15 @@ func TestCandidateThatWasNotTheOwnerStandsOffAfterABrokenConnection(t *testing.T
 			return
 		}
 		if d := time.Since(begin); d < b.delay+standOff || d > b.delay+2*standOff+second {
-			t.Errorf("attached after %v, want the broker's word after %v and then %v to %v", d, b.delay, standOff, 2*standOff)
+			t.Errorf("attached after %v, want an election of %v and then %v to %v", d, b.delay, standOff, 2*standOff)
 		}
 		_ = p.Release(t.Context())
 		_ = q.Release(t.Context())
 	})
 }
 
-// It was the owner once, and is not any more: it knows no better than others when the owner has heard.
-func TestOwnerOfLongAgoStandsOffAfterABrokenConnection(t *testing.T) {
+// A former owner knows no better than others whether the last owner has noticed its loss.
+func TestFormerOwnerStandsOffAfterADisconnect(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		once := join(t, b, Config{Name: "m"}, "orders")
@@ -436,15 +385,15 @@ func TestOwnerOfLongAgoStandsOffAfterABrokenConnection(t *testing.T) {
 			return
 		}
 		if d := time.Since(begin); d < b.delay+standOff {
-			t.Errorf("attached after %v, want the broker's word after %v and then at least %v", d, b.delay, standOff)
+			t.Errorf("attached after %v, want an election of %v and then at least %v", d, b.delay, standOff)
 		}
 		_ = owned.Release(t.Context())
 		_ = q.Release(t.Context())
 	})
 }
 
-// The lock was asked for before the connection broke, so the owner before may not have heard yet either.
-func TestCandidateStandsOffFromWhatItWasAttachingWhenItsConnectionBroke(t *testing.T) {
+// The attempt began before the disconnect, so the last owner may not have noticed its loss.
+func TestDisconnectWhileAttachingStandsOff(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		var m *member
@@ -452,40 +401,40 @@ func TestCandidateStandsOffFromWhatItWasAttachingWhenItsConnectionBroke(t *testi
 		b.taken = func(topic string) {
 			if broke.IsZero() {
 				broke = time.Now()
-				m.s.broke(topic, "billing"+candidates)
+				m.s.disconnected(topic, "billing"+candidates)
 			}
 		}
 		m = join(t, b, Config{}, "orders")
 		p := m.accept()
 		if d := time.Since(broke); d < standOff || d > 2*standOff {
-			t.Errorf("attached %v after the connection broke, want %v to %v", d, standOff, 2*standOff)
+			t.Errorf("attached %v after the disconnect, want %v to %v", d, standOff, 2*standOff)
 		}
 		_ = p.Release(t.Context())
 	})
 }
 
-// The connection breaks after the contender has looked whether it did, and before it asks for the lock.
-func TestWhatIsAttachedIsNotOwnedBeforeTheStandOff(t *testing.T) {
+// The disconnect happens after the contender has checked for one, and before it takes the lock.
+func TestAttachedPartitionIsNotOwnedBeforeTheStandOff(t *testing.T) {
 	s, err := New("pulsar://fake:6650", "billing", []string{"orders"}, Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := newContender(s, topic0, "orders", 0, false)
 	c.shook()
-	if c.hold(&Partition{}, c.broken()) || !c.waits() {
-		t.Error("owned, and the owner before may not have heard of its loss")
+	if c.hold(&Partition{}, c.disconnects()) || !c.cautious() {
+		t.Error("owned although the last owner may not have noticed its loss")
 	}
 }
 
-// It knocks at the lock of an owner who drains. When the connections break, that owner has to hear of it first.
-func TestCandidateThatWaitsForTheLockStandsOffAfterABrokenConnection(t *testing.T) {
+// The candidate retries the lock of an owner that drains. After a disconnect that owner must have time to notice.
+func TestCandidateWaitingForTheLockStandsOffAfterADisconnect(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		p := join(t, b, Config{Name: "z"}, "orders").accept()
 		next := join(t, b, Config{Name: "a"}, "orders")
 		got := next.accepting()
 		if l := left(t, p); l.Lost {
-			t.Fatal("lost before the connection broke")
+			t.Fatal("lost before the disconnect")
 		}
 		time.Sleep(second) // it drains
 		broke := time.Now()
@@ -495,34 +444,34 @@ func TestCandidateThatWaitsForTheLockStandsOffAfterABrokenConnection(t *testing.
 			return
 		}
 		if d := time.Since(broke); d < standOff {
-			t.Errorf("attached %v after the connection broke, want at least %v", d, standOff)
+			t.Errorf("attached %v after the disconnect, want at least %v", d, standOff)
 		}
 		_ = p.Release(t.Context())
 		_ = q.Release(t.Context())
 	})
 }
 
-// A broker can end a consumer before the library knows it: then nothing but one line says so, and not whose it was.
-func TestConsumerThatEndedBeforeTheLibraryKnewItIsNotOwned(t *testing.T) {
+// A broker can end a consumer that the library does not know yet. One line says so, and does not name it.
+func TestConsumerUnknownToTheLibraryIsAttachedAgain(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		var m *member
 		tries := 0
 		b.taken = func(string) {
 			if tries++; tries == 1 {
-				m.s.lines.logger().WithField("consumerID", 3).Warnf("Consumer with ID not found while closing consumer")
+				m.s.log.Logger().WithField("consumerID", 3).Warnf("Consumer with ID not found while closing consumer")
 			}
 		}
 		m = join(t, b, Config{}, "orders")
 		p := m.accept()
 		if tries != 2 {
-			t.Errorf("attached %d times, want another time after the first had ended", tries)
+			t.Errorf("attached %d times, want 2: the first consumer had ended", tries)
 		}
 		_ = p.Release(t.Context())
 	})
 }
 
-func TestOwnerBeforeDoesNotStandOff(t *testing.T) {
+func TestLastOwnerDoesNotStandOff(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		m := join(t, b, Config{}, "orders")
@@ -538,8 +487,8 @@ func TestOwnerBeforeDoesNotStandOff(t *testing.T) {
 	})
 }
 
-// The library closes the connection of all partitions when one that is terminated and read is attached.
-func TestPartitionThatEndsItsConnectionIsLeftAloneByAndBy(t *testing.T) {
+// When a terminated partition is attached and read, the library closes the connection of all partitions.
+func TestTerminatedPartitionIsAttachedLessAndLessOften(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		b.create("orders", 2)
@@ -550,7 +499,7 @@ func TestPartitionThatEndsItsConnectionIsLeftAloneByAndBy(t *testing.T) {
 				return
 			}
 			time.AfterFunc(10*time.Millisecond, func() {
-				m.s.ends()
+				m.s.endOfTopic()
 				b.cut(topic0, "")
 				b.cut(ended, "")
 			})
@@ -598,149 +547,7 @@ func TestPartitionThatEndsItsConnectionIsLeftAloneByAndBy(t *testing.T) {
 			}
 		}
 		if n != 1 {
-			t.Errorf("that it is at its end is told %d times, want once", n)
+			t.Errorf("logged %d times that the topic may be terminated, want once", n)
 		}
 	})
-}
-
-func TestLinesHearThatAConnectionGoes(t *testing.T) {
-	var heard []string
-	l := &lines{
-		log: slog.New(slog.DiscardHandler), broke: func(topic, subscription string) { heard = append(heard, topic+" "+subscription) },
-		ends:     func() { heard = append(heard, "end") },
-		attached: func(topic, subscription string) { heard = append(heard, topic+" "+subscription+" attached") },
-		unknown:  func() { heard = append(heard, "unknown") },
-		dead:     func(topic string) { heard = append(heard, topic+" dead") },
-	}
-	consumer := l.logger().SubLogger(map[string]any{"topic": "t", "subscription": "s"})
-	consumer.Debug("connection closed and send to connectClosedCh")
-	consumer.Debug("something else")
-	consumer.Info("Connected consumer")
-	consumer.Debug(1, "connection closed and send to connectClosedCh")
-	l.logger().Errorf("Received invalid command type: %s", "REACHED_END_OF_TOPIC")
-	l.logger().WithField("consumerID", 3).Warnf("Consumer with ID not found while closing consumer")
-	consumer.Warn("Topic Not Found.")
-	l.logger().Warn("Topic Not Found.")
-	if got := strings.Join(heard, ","); got != "t s,t s attached,end,unknown,t dead" {
-		t.Errorf("heard %q", got)
-	}
-}
-
-// chunks stands for the library's.
-type chunks struct{ of log.Logger }
-
-// discardChunkIfExpire has the name of what runs on the goroutine that waits for the time of a message in chunks.
-func (c chunks) discardChunkIfExpire(acknowledge func()) {
-	c.of.Info("Removing chunk message-id", "1:2:-1")
-	acknowledge()
-}
-
-// The goroutine that reads a connection gives up chunks as well, when their producer has sent the message anew.
-func TestChunksOfAMessageSentAnewEndNoGoroutine(t *testing.T) {
-	for _, timeout := range []time.Duration{0, time.Hour} {
-		var told strings.Builder
-		s, err := New("pulsar://fake", "billing", []string{"orders"}, Config{ChunkTimeout: timeout, Logger: slog.New(slog.NewTextHandler(&told, nil))})
-		if err != nil {
-			t.Fatal(err)
-		}
-		on := make(chan bool, 1)
-		go func() {
-			defer close(on)
-			s.lines.logger().Info("Removing chunk message-id", "1:2:-1")
-			on <- true
-		}()
-		if !<-on || told.Len() > 0 {
-			t.Errorf("with a ChunkTimeout of %v it is told that %q, want that nothing is and that the goroutine goes on", timeout, told.String())
-		}
-	}
-}
-
-// The library would acknowledge the chunks of a message that takes longer than a minute: it says so first.
-func TestChunksOfALateMessageAreNotAcknowledged(t *testing.T) {
-	for timeout, want := range map[time.Duration]string{0: "", time.Hour: "acknowledged"} {
-		var told strings.Builder
-		s, err := New("pulsar://fake", "billing", []string{"orders"}, Config{ChunkTimeout: timeout, Logger: slog.New(slog.NewTextHandler(&told, nil))})
-		if err != nil {
-			t.Fatal(err)
-		}
-		consumer := s.lines.logger().SubLogger(map[string]any{"topic": topic0, "subscription": "billing"})
-		got := ""
-		var mu sync.Mutex
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			mu.Lock()
-			defer mu.Unlock()
-			chunks{consumer}.discardChunkIfExpire(func() { got = "acknowledged" })
-		}()
-		<-done
-		if got != want || !mu.TryLock() {
-			t.Errorf("with a ChunkTimeout of %v the chunk is %q, want %q, and no lock taken", timeout, got, want)
-		}
-		if is := strings.Contains(told.String(), "is lost") && strings.Contains(told.String(), topic0) && strings.Contains(told.String(), "1:2:-1"); is != (timeout > 0) {
-			t.Errorf("with a ChunkTimeout of %v told is %q", timeout, told.String())
-		}
-	}
-}
-
-// A wrong port is told apart from a broker that is down.
-func TestConnectionThatIsClosedAtOnceIsExplained(t *testing.T) {
-	l := &lines{log: slog.New(slog.DiscardHandler)}
-	// So the library writes it: without the error itself.
-	l.logger().WithError(errors.New("unable to read frame size: " + io.EOF.Error())).Warn("Failed to perform initial handshake")
-	err := l.because(errFakeDown)
-	if !errors.Is(err, errFakeDown) || !strings.Contains(err.Error(), "closed the connection at once") {
-		t.Errorf("it says %v", err)
-	}
-}
-
-func TestTopicsAreKnownByTheNameInTheLibrarysLog(t *testing.T) {
-	for topic, want := range map[string]string{
-		"orders-partition-3":                 "persistent://public/default/orders-partition-3",
-		"tenant/ns/orders":                   "persistent://tenant/ns/orders",
-		"persistent://public/default/orders": "persistent://public/default/orders",
-	} {
-		if got := full(topic); got != want {
-			t.Errorf("full(%s) = %s, want %s", topic, got, want)
-		}
-	}
-}
-
-// Every ownership hangs on what the library says when a connection goes. This test fails when another version says it otherwise:
-// then look where it does, and that it still comes before the consumer hears of it.
-func TestLibraryStillSaysThatAConnectionGoes(t *testing.T) {
-	library, err := build.Import("github.com/apache/pulsar-client-go/pulsar", ".", build.FindOnly)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for file, want := range map[string][]string{
-		"consumer_partition.go": {
-			"func (pc *partitionConsumer) ConnectionClosed(closeConsumer *pb.CommandCloseConsumer) {\n" +
-				"\t// Trigger reconnection in the consumer goroutine\n\tpc.log.Debug(\"" + goes + "\")\n",
-			"\tpc.log.Info(\"" + attaches + "\")\n\terr = pc._getConn().AddConsumeHandler(pc.consumerID, pc)\n",
-			"\t\tif maxRetry == 0 {\n\t\t\treturn struct{}{}, nil\n\t\t}\n",
-			"\t\tgo c.discardChunkIfExpire(uuid, true, c.pc.options.expireTimeOfIncompleteChunk)\n",
-			"func (c *chunkedMsgCtxMap) discardChunkIfExpire(uuid string, autoAck bool, expire time.Duration) {\n\ttimer := time.NewTimer(expire)\n" +
-				"\t<-timer.C\n\tc.discardChunkMessage(uuid, autoAck)\n}\n",
-			"func (c *chunkedMsgCtxMap) discardChunkMessage(uuid string, autoAck bool) {\n\tc.mu.Lock()\n\tdefer c.mu.Unlock()\n",
-			"func (c *chunkedMsgCtx) discard(pc *partitionConsumer) {\n\tc.mu.Lock()\n\tdefer c.mu.Unlock()\n",
-			"\t\tpc.log.Info(\"" + drops + "\", mid.String())\n\t\ttmid := toTrackingMessageID(mid)\n\t\tpc.AckID(tmid)\n",
-			"\t\t\"topic\":        options.topic,\n\t\t\"subscription\": options.subscription,\n",
-		},
-		filepath.Join("internal", "connection_reader.go"): {"fmt.Errorf(\"unable to read frame size: %+v\", err)"},
-		filepath.Join("internal", "connection.go"): {
-			"Warnf(\"Consumer with ID not found while closing consumer\")",
-			"Errorf(\"Received invalid command type: %s\", cmd.Type)",
-		},
-	} {
-		text, err := os.ReadFile(filepath.Join(library.Dir, file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, w := range want {
-			if !strings.Contains(string(text), w) {
-				t.Errorf("%s does not contain\n%s", file, w)
-			}
-		}
-	}
 }

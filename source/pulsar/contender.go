@@ -11,13 +11,16 @@ import (
 	"github.com/cenkalti/backoff/v4"
 )
 
-// contender tries to own one partition, again and again, as long as the source runs.
+// contender tries to own one partition, again and again, while the source runs.
 //
-// Ownership is an election and a lock. The election proposes: a candidate, a consumer of a subscription beside the real
-// one that gets no messages, of which the broker makes one active. The lock decides: the exclusive consumer of the
-// real subscription. The active one takes it when the owner before has closed its own, and that one closes it when it
-// was told that it is not active any more and has drained. An election on the messages themselves (a Failover
-// subscription) cannot do that: the next one gets them while the one before still handles them.
+// Ownership takes an election and a lock:
+//
+//   - The broker elects one of the candidates: consumers of a second subscription, which receive no messages.
+//   - The exclusive consumer of the real subscription is the lock. The elected process attaches it as soon as the previous
+//     owner has closed its own. That one is revoked when another is elected, and closes its consumer on Release.
+//
+// A Failover subscription on the messages themselves would not do: the next owner receives messages while the previous one
+// still handles them.
 type contender struct {
 	s      *Source
 	topic  string // of the partition alone
@@ -26,24 +29,24 @@ type contender struct {
 	before *contender    // of the same partition, of a topic that is gone; nil: none
 	ended  chan struct{} // closed when run has returned
 
-	passing bool // it ends with its topic; guarded by the mu of the source
+	passing bool // ends with its topic; guarded by the mu of the source
 
 	changed chan struct{}               // something below has changed; for run
 	news    chan struct{}               // the same; for campaign
-	weary   *backoff.ExponentialBackOff // between ownerships that end at once; of run
-	atEnd   bool                        // told that its topic may have ended; of run
-	faults  *backoff.ExponentialBackOff // between tries to begin one, with the lock taken; of run
+	rests   *backoff.ExponentialBackOff // between ownerships that end at once; of run
+	atEnd   bool                        // logged that its topic may be terminated; of run
+	faults  *backoff.ExponentialBackOff // between failed steps with the lock held; of run
 
-	mu     sync.Mutex
-	active bool       // the broker proposes us, as last heard
-	told   bool       // it has said so, or that it does not, since the candidate was last attached
-	gone   bool       // the topic does not exist
-	late   bool       // it was found after the first look at the topic, was gone once, or has been owned: Latest is over
-	part   *Partition // offered or owned
-	breaks int        // how often a connection of it has gone
-	shaken bool       // the candidate's has, and we were not the owner
-	apart  time.Time  // when the candidate's has; zero while it is attached, and where there is none
-	dead   bool       // the library has given the candidate up
+	mu      sync.Mutex
+	active  bool       // elected, according to the last message of the broker
+	told    bool       // the broker has sent a message since the candidate was last attached
+	gone    bool       // the topic does not exist
+	late    bool       // found after the first look-up, gone once, or owned before: Latest no longer applies
+	part    *Partition // offered or owned
+	breaks  int        // disconnects of its consumer
+	caution bool       // the candidate was disconnected while another process owned the partition
+	away    time.Time  // since when the candidate is disconnected; zero: it is not, or there is none
+	dead    bool       // the library has given the candidate up
 }
 
 func newContender(s *Source, topic, stream string, number int32, late bool) *contender {
@@ -61,12 +64,12 @@ func (c *contender) poke() {
 
 func (c *contender) name() string { return fmt.Sprintf("%s/%d", c.stream, c.number) }
 
-// isPartition tells whether the topic is one of several of its stream, or may be.
+// isPartition reports whether the topic has the name of a partition.
 func (c *contender) isPartition() bool {
 	return strings.HasSuffix(c.topic, fmt.Sprintf("-partition-%d", c.number))
 }
 
-// vanished notes that the topic is gone, or is there again: then as another one, to be read from its first message.
+// vanished records whether the topic is gone. One that exists again is another topic, to be read from its first message.
 func (c *contender) vanished(gone bool) {
 	c.mu.Lock()
 	c.gone, c.late = gone, c.late || gone
@@ -74,16 +77,15 @@ func (c *contender) vanished(gone bool) {
 	c.poke()
 }
 
-// latest tells whether the subscription, if there is none, is to begin at the end of the log. One that somebody has deleted, or that
-// of a topic that was made again, would skip there what nobody has handled.
+// latest reports whether a new subscription starts at the end of the log. If the subscription was deleted, or the topic
+// created again, that would skip unsettled messages.
 func (c *contender) latest() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.s.cfg.Start.kind == startLatest && !c.late
 }
 
-// died notes that the topic is gone, and that the library has given up the candidate because of that: it does not come back when
-// the topic does.
+// died records that the topic is gone, and that the library has given up the candidate: it does not return with the topic.
 func (c *contender) died() {
 	c.mu.Lock()
 	c.gone, c.dead, c.late = true, true, true
@@ -91,6 +93,7 @@ func (c *contender) died() {
 	c.poke()
 }
 
+// look reports whether this process is elected, and whether the topic is gone.
 func (c *contender) look() (active, gone bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -142,19 +145,19 @@ func (c *contender) run(ctx context.Context) {
 	}
 }
 
-// contend takes the partition whenever it is proposed to us. It returns when there is to be no candidate, or another one:
-// ctx has ended, the topic is gone, the partition was given up and nobody asks for another, or the broker has told nobody.
+// contend owns the partition whenever this process is elected. It returns when the candidate must be withdrawn or replaced:
+// ctx has ended, the topic is gone, the partition was revoked and no Accept waits, or the broker has told no candidate.
 func (c *contender) contend(ctx context.Context) {
-	defer c.untroubled()
+	defer c.forgetSteps()
 	for ctx.Err() == nil && !c.s.over() {
 		active, gone := c.look()
 		switch {
 		case gone:
 			return
-		case active && c.settles(ctx):
+		case active && c.standsOff(ctx):
 			continue
 		case !active:
-			c.untroubled()
+			c.forgetSteps()
 			if c.orphaned(ctx) {
 				return
 			}
@@ -166,15 +169,15 @@ func (c *contender) contend(ctx context.Context) {
 		}
 		c.s.offer(p)
 		begin := time.Now()
-		asked := c.own(ctx, p)
+		revoked := c.own(ctx, p)
 		c.rest(ctx, p, time.Since(begin))
-		if !asked && !c.s.wanted() {
+		if !revoked && !c.s.wanted() {
 			return
 		}
 	}
 }
 
-// Between two tries to own a partition that ends its own connection. An ownership that lasts longer was not ended by itself.
+// Pauses between ownerships of a partition that closes its own connection. An ownership of more than quickEnd has not.
 const (
 	firstRest = time.Second
 	mostRest  = 5 * time.Minute
@@ -182,29 +185,30 @@ const (
 	tellsEnd  = time.Minute
 )
 
-// rest waits before a partition is attached again that seems to be at its end: its topic is terminated and read. The library
-// closes the connection for that, with all that others have on it, each time one attaches. It does not say whose end it was;
-// the one that never lasts nor brings a message is found by and by.
+// rest waits before the next attempt to own a partition that seems terminated and read to its end. When such a one is
+// attached, the library closes the connection, with all other partitions on it. It does not say which topic has ended. The
+// one that never lasts nor delivers a message shows in the course of time.
 func (c *contender) rest(ctx context.Context, p *Partition, lasted time.Duration) {
-	if _, lost := p.tenure.Lost(); !lost || !c.s.ended() || lasted >= quickEnd || p.handed.brought() {
-		c.weary, c.atEnd = nil, false
+	if _, lost := p.tenure.Lost(); !lost || !c.s.ended() || lasted >= quickEnd || p.acker.Received() {
+		c.rests, c.atEnd = nil, false
 		return
 	}
-	if c.weary == nil {
-		c.weary = newBackoff(firstRest, mostRest)
-		c.weary.Multiplier = 2
+	if c.rests == nil {
+		c.rests = newBackoff(firstRest, mostRest)
+		c.rests.Multiplier = 2
 	}
-	pause := c.weary.NextBackOff()
-	if pause >= tellsEnd && !c.atEnd { // others that ended with it have lasted by then, or nearly all
+	pause := c.rests.NextBackOff()
+	if pause >= tellsEnd && !c.atEnd { // nearly all others have lasted by then
 		c.atEnd = true
-		c.s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "pulsar: the topic may be terminated and read to its end, it is attached ever less often",
+		c.s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "pulsar: topic may be terminated; attaching less often",
 			slog.String("partition", p.id.String()))
 	}
 	sleep(ctx, pause)
 }
 
-// own waits until the partition is over: withdrawn before it was accepted, or released. asked: it was asked back or lost.
-func (c *contender) own(ctx context.Context, p *Partition) (asked bool) {
+// own waits until the partition is withdrawn before Accept returned it, or released. It reports whether the partition was
+// revoked, lost or withdrawn.
+func (c *contender) own(ctx context.Context, p *Partition) (revoked bool) {
 	defer c.drop()
 	told := false
 	for {
@@ -213,8 +217,8 @@ func (c *contender) own(ctx context.Context, p *Partition) (asked bool) {
 			told = true
 			p.detach()
 			c.s.lost(p)
-			c.s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "pulsar: the partition is lost",
-				slog.String("partition", p.id.String()), slog.String("why", why))
+			c.s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "pulsar: partition lost",
+				slog.String("partition", p.id.String()), slog.String("cause", why))
 		}
 		if p.free.Load() {
 			return p.tenure.Over()

@@ -20,7 +20,7 @@ func fakeEnv(b *fakeBroker, cfg Config) sourcetest.Env {
 		Stream:     topic,
 		Partitions: partitions,
 		Join: func() (source.Source, error) {
-			// The first by name gets partition 0: who joins last.
+			// The first by name gets partition 0, so it moves to the last to join.
 			own := cfg
 			own.Name = fmt.Sprintf("member-%03d", 999-joined)
 			joined++
@@ -51,7 +51,7 @@ func fakeEnv(b *fakeBroker, cfg Config) sourcetest.Env {
 		return env
 	}
 	env.Recreate = func() error {
-		if !b.index { // by numbers it would show; here who reads the old log has to hear of its end
+		if !b.index { // indexes would show it; here the reader of the old log must notice its end
 			for n := range int32(partitions) {
 				b.cut(partitionName(topic, n), "")
 			}

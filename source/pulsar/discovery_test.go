@@ -19,12 +19,12 @@ import (
 
 var errFakeForbidden = errors.New("server error: AuthorizationError: Client is not authorized to get partition metadata")
 
-// matched is a topic that the pattern of these tests is for.
+// matched is a topic that matches the pattern of these tests.
 const matched = "persistent://public/default/orders-a"
 
 func matching() Config { return Config{Pattern: regexp.MustCompile("/orders-.$")} }
 
-// idle checks that nothing is accepted for a while.
+// idle checks that no partition is accepted for a while.
 func (m *member) idle(d time.Duration) {
 	m.t.Helper()
 	ctx, cancel := context.WithTimeout(m.t.Context(), d)
@@ -38,7 +38,7 @@ func (m *member) idle(d time.Duration) {
 	}
 }
 
-// troubled returns the trouble of this name, nil for none.
+// troubled returns the error of the trouble with this name, nil for none.
 func (m *member) troubled(what string) error {
 	for _, tr := range m.s.Report().Trouble {
 		if tr.What == what {
@@ -48,7 +48,7 @@ func (m *member) troubled(what string) error {
 	return nil
 }
 
-func TestLookUpThatIsRefusedLaterIsTold(t *testing.T) {
+func TestLookUpRefusedLaterIsTrouble(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		b.create("bills", 1)
@@ -65,19 +65,19 @@ func TestLookUpThatIsRefusedLaterIsTold(t *testing.T) {
 		time.Sleep(5 * time.Minute)
 		err := m.troubled("look up orders")
 		if !errors.Is(err, errFakeForbidden) || !strings.Contains(err.Error(), "grant") {
-			t.Errorf("trouble is %v", m.s.Report().Trouble)
+			t.Errorf("trouble = %v", m.s.Report().Trouble)
 		}
 		b.change(func() { b.lookup = nil })
 		time.Sleep(time.Minute)
 		if tr := m.s.Report().Trouble; len(tr) > 0 {
-			t.Errorf("trouble is %v, want none", tr)
+			t.Errorf("trouble = %v, want none", tr)
 		}
 		_ = p.Release(t.Context())
 		_ = q.Release(t.Context())
 	})
 }
 
-func TestMatchingTopicsComeAndGo(t *testing.T) {
+func TestMatchingTopicsAreCreatedAndDeleted(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		b.create("persistent://public/default/others", 1)
@@ -92,14 +92,14 @@ func TestMatchingTopicsComeAndGo(t *testing.T) {
 		b.remove(matched)
 		for _, p := range first {
 			if l := <-p.Leaving(); !l.Lost {
-				t.Errorf("%v: leaving says %+v, want lost", p.ID(), l)
+				t.Errorf("%v: leave = %+v, want lost", p.ID(), l)
 			}
 			_ = p.Release(t.Context())
 		}
 		m.idle(2 * time.Minute)
 		m.s.mu.Lock()
 		if n := len(m.s.contenders); n > 0 {
-			t.Errorf("%d contenders wait for a topic that is not listed any more", n)
+			t.Errorf("%d contenders wait for a topic that is not listed", n)
 		}
 		m.s.mu.Unlock()
 		b.create(matched, 0)
@@ -111,8 +111,8 @@ func TestMatchingTopicsComeAndGo(t *testing.T) {
 	})
 }
 
-// Who asks a broker that creates topics by itself for a topic, makes it.
-func TestDeletedTopicThatMatchedIsNotMadeAgain(t *testing.T) {
+// A look-up creates a topic at a broker that creates topics on request.
+func TestDeletedMatchingTopicIsNotCreatedByALookUp(t *testing.T) {
 	for _, away := range []bool{false, true} {
 		inBubble(t, func(w world) {
 			t, b := w.t, w.b
@@ -126,24 +126,24 @@ func TestDeletedTopicThatMatchedIsNotMadeAgain(t *testing.T) {
 			})
 			b.remove(matched)
 			b.creates = true
-			m.s.died(matched)
+			m.s.deleted(matched)
 			<-p.Leaving()
 			_ = p.Release(t.Context())
 			m.idle(5 * time.Minute)
 			b.mu.Lock()
 			if _, there := b.topics[matched]; there {
-				t.Errorf("the topic was made again; the web service is away: %t", away)
+				t.Errorf("the topic was created again; web service down: %t", away)
 			}
 			b.mu.Unlock()
 		})
 	}
 }
 
-func TestTopicThatMatchesAndIsNamedIsReadOnce(t *testing.T) {
+func TestMatchingTopicThatIsNamedIsReadOnce(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		b.create(matched, 0)
-		b.create("orders-a", 0) // the same, by the name that New was given
+		b.create("orders-a", 0) // the same, by its short name
 		m, _ := joinWeb(t, b, matching(), "orders-a")
 		p := m.accept()
 		if p.ID().Stream != "orders-a" {
@@ -154,11 +154,11 @@ func TestTopicThatMatchesAndIsNamedIsReadOnce(t *testing.T) {
 	})
 }
 
-func TestWebServiceThatIsAwayKeepsNamedTopicsFromNothing(t *testing.T) {
+func TestNamedTopicsAreReadWithoutTheWebService(t *testing.T) {
 	for name, set := range map[string]func(*fakeWeb){
-		"it is down":         func(w *fakeWeb) { w.err = io.ErrUnexpectedEOF },
-		"it does not answer": func(w *fakeWeb) { w.hang = true },
-		"it has a fault":     func(w *fakeWeb) { w.status = http.StatusInternalServerError },
+		"down":   func(w *fakeWeb) { w.err = io.ErrUnexpectedEOF },
+		"silent": func(w *fakeWeb) { w.hang = true },
+		"faulty": func(w *fakeWeb) { w.status = http.StatusInternalServerError },
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(w world) {
@@ -171,9 +171,9 @@ func TestWebServiceThatIsAwayKeepsNamedTopicsFromNothing(t *testing.T) {
 					t.Errorf("accepted %v", p.ID())
 				}
 				b.create("orders", 2)
-				q := m.accept() // what is added is noticed
+				q := m.accept() // the added partition is noticed
 				if m.troubled("list topics") == nil {
-					t.Error("it is not told")
+					t.Error("no trouble, want the failed list")
 				}
 				web.set(func() { web.err, web.hang, web.status = nil, false, 0 })
 				r := m.accept()
@@ -181,9 +181,9 @@ func TestWebServiceThatIsAwayKeepsNamedTopicsFromNothing(t *testing.T) {
 					t.Errorf("accepted %v", r.ID())
 				}
 				if err := m.troubled("list topics"); err != nil {
-					t.Errorf("trouble is %v, want none", err)
+					t.Errorf("trouble = %v, want none", err)
 				}
-				// Later, too, what it knew goes on being looked at.
+				// After a failure later, known topics are still looked up.
 				web.set(func() { set(web) })
 				b.create(matched, 2)
 				s := m.accept()
@@ -199,7 +199,7 @@ func TestWebServiceThatIsAwayKeepsNamedTopicsFromNothing(t *testing.T) {
 	}
 }
 
-func TestAcceptTellsWhatTheWebServiceRefuses(t *testing.T) {
+func TestAcceptReturnsRefusalsOfTheWebService(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		set  func(*fakeWeb)
@@ -226,7 +226,7 @@ func TestAcceptTellsWhatTheWebServiceRefuses(t *testing.T) {
 				}
 				for _, text := range c.says {
 					if !strings.Contains(err.Error(), text) {
-						t.Errorf("accept = %v, want it to say %q", err, text)
+						t.Errorf("accept = %v, want it to contain %q", err, text)
 					}
 				}
 			})
@@ -234,8 +234,8 @@ func TestAcceptTellsWhatTheWebServiceRefuses(t *testing.T) {
 	}
 }
 
-// A token that has worked is renewed some day.
-func TestWebServiceThatRefusesLaterIsTroubleOnly(t *testing.T) {
+// Tokens are renewed.
+func TestWebServiceRefusalAfterAListIsTrouble(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		b.create(matched, 1)
@@ -244,7 +244,7 @@ func TestWebServiceThatRefusesLaterIsTroubleOnly(t *testing.T) {
 		web.set(func() { web.status = http.StatusUnauthorized })
 		m.idle(5 * time.Minute)
 		if err := m.troubled("list topics"); err == nil || !strings.Contains(err.Error(), "Unauthorized") {
-			t.Errorf("trouble is %v", m.s.Report().Trouble)
+			t.Errorf("trouble = %v", m.s.Report().Trouble)
 		}
 		if p.tenure.Over() {
 			t.Error("the partition is leaving")
@@ -253,8 +253,8 @@ func TestWebServiceThatRefusesLaterIsTroubleOnly(t *testing.T) {
 	})
 }
 
-// Its partition 0 is another topic than it was, but the same partition to who accepts it.
-func TestTopicMadeAgainWithPartitionsWaitsForTheRelease(t *testing.T) {
+// Partition 0 of the new topic has the same ID as the old, unpartitioned topic.
+func TestTopicRecreatedWithPartitionsWaitsForTheRelease(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		b.create("bills", 0)
@@ -263,7 +263,7 @@ func TestTopicMadeAgainWithPartitionsWaitsForTheRelease(t *testing.T) {
 		b.remove("bills")
 		b.create("bills", 2)
 		if l := <-p.Leaving(); !l.Lost {
-			t.Errorf("leaving says %+v, want lost", l)
+			t.Errorf("leave = %+v, want lost", l)
 		}
 		q := m.accept()
 		if q.ID().Partition != 1 {
@@ -282,7 +282,7 @@ func TestTopicMadeAgainWithPartitionsWaitsForTheRelease(t *testing.T) {
 
 var errFakeNotReady = errors.New("server error: ServiceNotReady: the bundle is being unloaded")
 
-// notReady lets look-ups of a topic fail with what may pass.
+// notReady makes look-ups of a topic fail with a passing error.
 func (b *fakeBroker) notReady(name string) {
 	b.change(func() {
 		b.lookup = func(topic string) error {
@@ -294,7 +294,7 @@ func (b *fakeBroker) notReady(name string) {
 	})
 }
 
-func TestTopicThatCannotBeLookedUpKeepsNoOtherFromBeingRead(t *testing.T) {
+func TestFailedLookUpDelaysNoOtherTopic(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		b.create("bills", 1)
@@ -308,23 +308,23 @@ func TestTopicThatCannotBeLookedUpKeepsNoOtherFromBeingRead(t *testing.T) {
 		}
 		time.Sleep(10 * time.Minute)
 		if err := m.troubled("look up topics"); !errors.Is(err, errFakeNotReady) || !strings.Contains(err.Error(), "bills") {
-			t.Errorf("trouble is %v", m.s.Report().Trouble)
+			t.Errorf("trouble = %v", m.s.Report().Trouble)
 		}
 		b.change(func() { b.lookup = nil })
 		q := m.accept()
 		if q.ID().Stream != "bills" {
 			t.Fatalf("accepted %v", q.ID())
 		}
-		nothing(t, q) // it was there at the start
+		nothing(t, q) // the message existed at the start
 		if tr := m.s.Report().Trouble; len(tr) > 0 {
-			t.Errorf("trouble is %v, want none", tr)
+			t.Errorf("trouble = %v, want none", tr)
 		}
 		_ = p.Release(t.Context())
 		_ = q.Release(t.Context())
 	})
 }
 
-func TestLookUpThatFailsIsNotHiddenByOneThatWorks(t *testing.T) {
+func TestFailedLookUpStaysTroubleWhileOthersSucceed(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		b.create("bills", 1)
@@ -334,23 +334,23 @@ func TestLookUpThatFailsIsNotHiddenByOneThatWorks(t *testing.T) {
 		b.notReady("bills")
 		time.Sleep(10*time.Minute + second)
 		if err := m.troubled("look up topics"); !errors.Is(err, errFakeNotReady) || !strings.Contains(err.Error(), "bills") {
-			t.Errorf("trouble is %v", m.s.Report().Trouble)
+			t.Errorf("trouble = %v", m.s.Report().Trouble)
 		}
 		b.change(func() { b.lookup = nil })
 		time.Sleep(time.Minute)
 		if tr := m.s.Report().Trouble; len(tr) > 0 {
-			t.Errorf("trouble is %v, want none", tr)
+			t.Errorf("trouble = %v, want none", tr)
 		}
 		_ = p.Release(t.Context())
 		_ = q.Release(t.Context())
 		_ = m.s.Close()
 		if n, over := strings.Count(told.String(), "operation failed; retrying"), strings.Count(told.String(), "operation recovered"); n != 1 || over != 1 {
-			t.Errorf("it is told %d times that it fails, and %d times that it works:\n%s", n, over, &told)
+			t.Errorf("logged %d failures and %d recoveries, want 1 and 1:\n%s", n, over, &told)
 		}
 	})
 }
 
-func TestStartTimeoutIsKeptAndNamesTheLastFault(t *testing.T) {
+func TestStartTimeoutIsExactAndNamesTheLastFault(t *testing.T) {
 	for name, c := range map[string]struct {
 		set  func(b *fakeBroker)
 		says string
@@ -374,7 +374,7 @@ func TestStartTimeoutIsKeptAndNamesTheLastFault(t *testing.T) {
 					}
 				}
 				if d := time.Since(begin); d != 13*second || !errors.Is(err, ErrStartTimeout) || !strings.Contains(err.Error(), c.says) {
-					t.Errorf("after %v accept = %v, want it after 13s to say %q", d, err, c.says)
+					t.Errorf("after %v accept = %v, want after 13s an error that contains %q", d, err, c.says)
 				}
 				if b.hang != nil {
 					close(b.hang)
@@ -384,8 +384,8 @@ func TestStartTimeoutIsKeptAndNamesTheLastFault(t *testing.T) {
 	}
 }
 
-// What else is read does not depend on who made a topic whose name matches.
-func TestTopicThatMatchesAndIsRefusedEndsNothingElse(t *testing.T) {
+// Anyone may create a topic that matches. It must not stop the reading of others.
+func TestRefusedMatchingTopicEndsNothingElse(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		m, _ := joinWeb(t, b, matching(), "orders")
@@ -393,8 +393,8 @@ func TestTopicThatMatchesAndIsRefusedEndsNothingElse(t *testing.T) {
 		b.create(matched, 0)
 		b.change(func() { b.refuse = func(string) error { return errFakeForbidden } })
 		m.idle(5 * time.Minute)
-		if err := m.troubled("stand for " + matched + "/0"); err == nil || !strings.Contains(err.Error(), "grant") || !strings.Contains(err.Error(), "billing") {
-			t.Errorf("trouble is %v", m.s.Report().Trouble)
+		if err := m.troubled("join election of " + matched + "/0"); err == nil || !strings.Contains(err.Error(), "grant") || !strings.Contains(err.Error(), "billing") {
+			t.Errorf("trouble = %v", m.s.Report().Trouble)
 		}
 		if p.tenure.Over() {
 			t.Error("the other partition is leaving")
@@ -402,7 +402,7 @@ func TestTopicThatMatchesAndIsRefusedEndsNothingElse(t *testing.T) {
 		b.change(func() { b.refuse = nil })
 		q := m.accept()
 		if tr := m.s.Report().Trouble; len(tr) > 0 {
-			t.Errorf("trouble is %v, want none", tr)
+			t.Errorf("trouble = %v, want none", tr)
 		}
 		_ = p.Release(t.Context())
 		_ = q.Release(t.Context())

@@ -11,7 +11,7 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// accepting returns what a member accepts next.
+// accepting returns the next partition that a member accepts.
 func accepting(ctx context.Context, m *member) <-chan source.Partition {
 	got := make(chan source.Partition, 1)
 	go func() {
@@ -21,16 +21,16 @@ func accepting(ctx context.Context, m *member) <-chan source.Partition {
 	return got
 }
 
-// stood returns how many candidates a member has made.
+// stood returns the number of candidates that a member has made.
 func (m *member) stood() int {
 	m.c.mu.Lock()
 	defer m.c.mu.Unlock()
 	return len(m.c.stood)
 }
 
-// The library drops the word at a candidate that it attaches again while the owner's other consumer stays: by the broker's
-// choice another waits for the lock, for as long as the owner believes in its own.
-func TestOwnerThatDidNotHearOfAnotherIsAskedBackInTheEnd(t *testing.T) {
+// The library drops the election message when it reconnects the owner's candidate. Another process is elected and waits for the
+// lock, which the owner keeps until it notices.
+func TestOwnerThatMissedAnElectionIsRevoked(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		owner := join(t, b, Config{Name: "m"}, "orders")
@@ -45,18 +45,18 @@ func TestOwnerThatDidNotHearOfAnotherIsAskedBackInTheEnd(t *testing.T) {
 		select {
 		case l := <-p.Leaving():
 			if l.Lost {
-				t.Error("lost, want asked back")
+				t.Error("lost, want revoked")
 			}
 		case <-time.After(time.Minute):
-			t.Fatal("not asked back")
+			t.Fatal("not revoked")
 		}
 		_ = p.Release(t.Context())
 		_ = (<-got).Release(t.Context())
 	})
 }
 
-// The same after a connection that all consumers had: the owner before attaches at once, as it was proposed last.
-func TestOwnerBeforeThatDidNotHearOfAnotherIsAskedBackInTheEnd(t *testing.T) {
+// The same after a disconnect of all consumers: the last owner attaches at once, since the last message elected it.
+func TestLastOwnerThatMissedAnElectionIsRevoked(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		owner := join(t, b, Config{Name: "m"}, "orders")
@@ -71,14 +71,14 @@ func TestOwnerBeforeThatDidNotHearOfAnotherIsAskedBackInTheEnd(t *testing.T) {
 		select {
 		case <-p.Leaving():
 		case <-time.After(2 * time.Minute):
-			t.Fatal("not asked back")
+			t.Fatal("not revoked")
 		}
 		_ = p.Release(t.Context())
 		_ = (<-got).Release(t.Context())
 	})
 }
 
-func TestOwnershipOutlivesAWordThatWasMissed(t *testing.T) {
+func TestOwnershipOutlivesAMissedElectionMessage(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		m := join(t, b, Config{}, "orders")
@@ -90,16 +90,16 @@ func TestOwnershipOutlivesAWordThatWasMissed(t *testing.T) {
 		b.back(candidate)
 		time.Sleep(time.Hour)
 		if p.tenure.Over() {
-			t.Error("asked back")
+			t.Error("revoked")
 		}
 		if n := m.stood(); n != 2 {
-			t.Errorf("%d candidates were made, want another one and no more", n)
+			t.Errorf("%d candidates were made, want 2", n)
 		}
 		_ = p.Release(t.Context())
 	})
 }
 
-func TestBrokerThatSaysNothingIsAskedEverLessOften(t *testing.T) {
+func TestCandidatesOfASilentBrokerAreReplacedLessAndLessOften(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		m := join(t, b, Config{}, "orders")
@@ -111,7 +111,7 @@ func TestBrokerThatSaysNothingIsAskedEverLessOften(t *testing.T) {
 		b.back(candidate)
 		time.Sleep(time.Hour)
 		if p.tenure.Over() {
-			t.Error("asked back")
+			t.Error("revoked")
 		}
 		if n := m.stood(); n > 120 {
 			t.Errorf("%d candidates were made in an hour", n)
@@ -120,8 +120,8 @@ func TestBrokerThatSaysNothingIsAskedEverLessOften(t *testing.T) {
 	})
 }
 
-// A failover delay may be longer than the time after which we look whether nobody holds the partition.
-func TestBrokerThatChoosesSlowlyIsWaitedFor(t *testing.T) {
+// A failover delay may be longer than the interval of the orphan check.
+func TestSlowElectionIsAwaited(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		b.delay = 50 * second
@@ -131,7 +131,7 @@ func TestBrokerThatChoosesSlowlyIsWaitedFor(t *testing.T) {
 		select {
 		case p := <-accepting(t.Context(), m):
 			if attached != 1 {
-				t.Errorf("attached %d times, want once, when the broker has chosen", attached)
+				t.Errorf("attached %d times, want once, after the election", attached)
 			}
 			_ = p.Release(t.Context())
 		case <-time.After(time.Hour):
@@ -140,7 +140,7 @@ func TestBrokerThatChoosesSlowlyIsWaitedFor(t *testing.T) {
 	})
 }
 
-func TestNextOwnerIsChosenWhileTheOneBeforeDrains(t *testing.T) {
+func TestNextOwnerIsElectedWhileTheLastOneDrains(t *testing.T) {
 	for name, stop := range map[string]func(*Source){
 		"the process stops":     (*Source).Stop,
 		"the source has failed": func(s *Source) { s.fail(errFakeGone) },
@@ -164,7 +164,7 @@ func chosenWhileDraining(t *testing.T, stop func(*Source)) {
 		stop(first.s)
 		time.Sleep(20 * second)
 		if p.tenure.Over() {
-			t.Error("asked back by our own stop")
+			t.Error("revoked by its own Stop")
 		}
 		settle(t, p, 7)
 		if len(got) > 0 {
@@ -174,16 +174,16 @@ func chosenWhileDraining(t *testing.T, stop func(*Source)) {
 		begin := time.Now()
 		q := <-got
 		if d := time.Since(begin); d > 2*mostBusyRetry {
-			t.Errorf("accepted %v after the release, want the next try for the lock", d)
+			t.Errorf("accepted %v after the release, want the next attempt to get the lock", d)
 		}
 		if msgs := read(t, q, 2); string(msgs[0].Value) != "7" {
-			t.Errorf("goes on with %s, want 7", msgs[0].Value)
+			t.Errorf("next message = %s, want 7", msgs[0].Value)
 		}
 		_ = q.Release(t.Context())
 	})
 }
 
-func TestOfferedPartitionGoesToOthersWhenTheProcessStops(t *testing.T) {
+func TestOfferedPartitionMovesWhenTheProcessStops(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		first, next := join(t, b, Config{Name: "a"}, "orders"), join(t, b, Config{Name: "z"}, "orders")
@@ -193,14 +193,14 @@ func TestOfferedPartitionGoesToOthersWhenTheProcessStops(t *testing.T) {
 		got := accepting(t.Context(), next)
 		time.Sleep(10 * second)
 		if len(got) > 0 {
-			t.Fatal("accepted, want it to be offered to the other")
+			t.Fatal("accepted, want it offered to the other process")
 		}
 		first.s.Stop()
 		select {
 		case q := <-got:
 			_ = q.Release(t.Context())
 		case <-time.After(10 * second):
-			t.Fatal("nobody has it")
+			t.Fatal("no process owns it")
 		}
 		if _, err := first.s.Accept(t.Context()); !errors.Is(err, errNoMore) {
 			t.Errorf("accept after Stop = %v", err)
@@ -208,7 +208,7 @@ func TestOfferedPartitionGoesToOthersWhenTheProcessStops(t *testing.T) {
 	})
 }
 
-// Between two calls of Accept nobody waits.
+// No call of Accept waits between two calls.
 func TestCandidatesStayBetweenTwoCallsOfAccept(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
@@ -225,18 +225,18 @@ func TestCandidatesStayBetweenTwoCallsOfAccept(t *testing.T) {
 	})
 }
 
-// The library says that a topic is not there when it gives a candidate up for good. The next look can find it before the contender
-// has seen that it was gone.
-func TestCandidateThatTheLibraryGaveUpIsReplacedThoughItsTopicIsThereAgain(t *testing.T) {
+// The library reports a missing topic when it gives a candidate up for good. The next survey can find the topic before the
+// contender has noticed.
+func TestCandidateGivenUpByTheLibraryIsReplacedAlthoughItsTopicExistsAgain(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		m := join(t, b, Config{}, "orders")
 		hang := make(chan struct{})
 		b.change(func() { b.hang, b.only = hang, callAttach })
 		got := m.accepting()
-		time.Sleep(10 * second) // chosen, and on the way to the lock
+		time.Sleep(10 * second) // elected, and retrying the lock
 		b.away(b.candidatesOf(topic0)[0])
-		m.s.died(topic0)
+		m.s.deleted(topic0)
 		time.Sleep(second)
 		b.change(func() { b.hang = nil })
 		close(hang)
@@ -246,7 +246,7 @@ func TestCandidateThatTheLibraryGaveUpIsReplacedThoughItsTopicIsThereAgain(t *te
 		}
 		time.Sleep(time.Minute)
 		if n := m.stood(); n != 2 {
-			t.Errorf("%d candidates were made, want another after the first was given up", n)
+			t.Errorf("%d candidates were made, want 2: the first was given up", n)
 		}
 		_ = p.Release(t.Context())
 	})

@@ -6,7 +6,7 @@ import (
 	"github.com/keystrand/keystrand/source/pulsar"
 )
 
-// A source is given to a pipeline, which accepts partitions from it; the first Accept connects.
+// A pipeline accepts partitions from a source. The first Accept connects.
 func Example() {
 	src, err := pulsar.New("pulsar://localhost:6650", "billing", []string{"orders"}, pulsar.Config{})
 	if err != nil {
@@ -20,7 +20,7 @@ func Example() {
 	// <nil>
 }
 
-// Everything that is wrong with a configuration is told at once, before a connection is made.
+// New returns all errors of a configuration at once. It makes no connection.
 func ExampleNew() {
 	_, err := pulsar.New("localhost:6650", "", []string{"orders"}, pulsar.Config{ReceiverQueueSize: -1})
 	fmt.Println(err)

@@ -14,36 +14,38 @@ import (
 	"github.com/apache/pulsar-client-go/pulsar"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/source/pulsar/internal/ack"
+	"github.com/keystrand/keystrand/source/pulsar/internal/client"
 )
 
-// fakeBroker is a broker, and the client library in front of it, as far as the source sees them: with the faults of both
-// that a real broker shows rarely.
+// fakeBroker is a broker behind the client library, as the source sees them. It has faults of both that are rare with a real
+// broker.
 type fakeBroker struct {
 	index bool          // it numbers messages
-	delay time.Duration // between a change of candidates and its word
+	delay time.Duration // from a change of candidates to the election message
 
 	mu         sync.Mutex
-	changed    chan struct{} // closed at every change
+	changed    chan struct{} // closed on each change
 	partitions map[string]int
 	topics     map[string]*fakeTopic
 	ledger     int64
 	down       bool
-	dropped    int                      // so many of its next words about candidates are lost
-	hang       chan struct{}            // calls of the library do not return before it is closed; nil: they do
-	only       fakeCall                 // which hang; zero: all
-	refuse     func(string) error       // what a subscription is answered; nil: it is accepted
-	lookup     func(topic string) error // what a look-up is answered; nil: what there is
-	creates    bool                     // it makes a topic that is asked for
+	dropped    int                      // number of next election messages that are lost
+	hang       chan struct{}            // calls of the library return after it is closed; nil: at once
+	only       fakeCall                 // the calls that hang; zero: all
+	refuse     func(string) error       // answers a subscription; nil: it is accepted
+	lookup     func(topic string) error // answers a look-up; nil: the existing topic
+	creates    bool                     // it creates topics on request
 	fault      func() ackFault          // of an acknowledgement
 	lost       chan struct{}            // see crossed
-	closing    chan struct{}            // a consumer does not let go before it is closed; nil: it does
-	answer     chan struct{}            // it lets go, and its Close does not return before it is closed; nil: it does
-	taken      func(topic string)       // called when a consumer is attached, before its caller hears of it
-	journal    []fakeRequest            // in the order in which they came
+	closing    chan struct{}            // a consumer keeps the lock until it is closed; nil: it does not
+	answer     chan struct{}            // the lock is free, but Close returns after it is closed; nil: at once
+	taken      func(topic string)       // called when a consumer is attached, before Attach returns
+	journal    []fakeRequest            // in order of arrival
 	requests   int
 }
 
-// fakeCall is a kind of calls of the library.
+// fakeCall is a kind of call of the library.
 type fakeCall string
 
 const (
@@ -56,11 +58,11 @@ const (
 	callResign     fakeCall = "close a candidate"
 )
 
-// fakeRequest is an acknowledgement request that has come.
+// fakeRequest is an acknowledgement request that has arrived.
 type fakeRequest struct {
 	at     time.Time
 	of     *fakeConsumer
-	before map[*fakeEntry][]bool // what was acknowledged before it
+	before map[*fakeEntry][]bool // acknowledgements before it
 }
 
 type ackFault uint8
@@ -71,7 +73,7 @@ const (
 	storedUnanswered
 	hangs   // until the consumer is closed
 	late    // for a minute
-	crossed // for a moment, and for ever (until lost is closed) if the consumer is closed within it: the library has lost it
+	crossed // for a moment; if the consumer is closed meanwhile, until lost is closed: the library has lost the request
 )
 
 type fakeTopic struct {
@@ -80,7 +82,7 @@ type fakeTopic struct {
 	ledger     int64
 	next       int64 // index
 	entries    []*fakeEntry
-	subscribed bool // there is the subscription: where a new one would begin says nothing
+	subscribed bool // the subscription exists, so its initial position is ignored
 	holder     *fakeConsumer
 	candidates []*fakeCandidate
 	round      int // of the election
@@ -109,7 +111,7 @@ func newFakeBroker() *fakeBroker {
 	}
 }
 
-// change runs f under the lock and tells everybody who waits.
+// change runs f under the lock and wakes all waiters.
 func (b *fakeBroker) change(f func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -118,7 +120,7 @@ func (b *fakeBroker) change(f func()) {
 	b.changed = make(chan struct{})
 }
 
-// create makes a topic with this many partitions, or more of them, or with 0 one that has none.
+// create makes a topic with this many partitions, or adds partitions. 0 makes an unpartitioned topic.
 func (b *fakeBroker) create(topic string, partitions int) {
 	b.change(func() {
 		b.partitions[topic] = partitions
@@ -136,7 +138,7 @@ func (b *fakeBroker) create(topic string, partitions int) {
 	})
 }
 
-// remove deletes a topic; who consumes it hears nothing.
+// remove deletes a topic. Its consumers are not told.
 func (b *fakeBroker) remove(topic string) {
 	b.change(func() {
 		for n := range b.partitions[topic] {
@@ -147,7 +149,7 @@ func (b *fakeBroker) remove(topic string) {
 	})
 }
 
-// recreate deletes the messages of a topic and begins it anew; its consumers stay attached.
+// recreate deletes a topic and creates it again. Its consumers stay attached.
 func (b *fakeBroker) recreate(topic string) {
 	b.change(func() {
 		for n := range b.partitions[topic] {
@@ -161,7 +163,7 @@ func (b *fakeBroker) recreate(topic string) {
 	})
 }
 
-// unsubscribe deletes the subscription under its reader, and with it what was acknowledged.
+// unsubscribe deletes the subscription under its reader, with all acknowledgements.
 func (b *fakeBroker) unsubscribe(topic string) {
 	b.change(func() {
 		t := b.topics[topic]
@@ -184,15 +186,15 @@ func (b *fakeBroker) produce(topic string, msgs ...keystrand.Message) *fakeEntry
 	return e
 }
 
-// cut breaks the connections of a topic's consumers. Candidates come back, those whose names begin with late after a
-// minute; the consumer of the messages does not.
+// cut disconnects a topic's consumers. Candidates reconnect, those with the name prefix late after a minute. The consumer of
+// messages does not.
 func (b *fakeBroker) cut(topic, late string) {
 	b.mu.Lock()
 	t := b.topics[topic]
 	holder, candidates := t.holder, slices.Clone(t.candidates)
 	b.mu.Unlock()
 	if holder != nil {
-		holder.s.broke(topic, holder.subscription)
+		holder.s.disconnected(topic, holder.subscription)
 	}
 	b.change(func() {
 		if holder != nil {
@@ -205,7 +207,7 @@ func (b *fakeBroker) cut(topic, late string) {
 	var soon []*fakeCandidate
 	for _, f := range candidates {
 		b.away(f)
-		if late != "" && strings.HasPrefix(f.o.name, late) {
+		if late != "" && strings.HasPrefix(f.o.Name, late) {
 			time.AfterFunc(time.Minute, func() { b.back(f) })
 		} else {
 			soon = append(soon, f)
@@ -214,19 +216,19 @@ func (b *fakeBroker) cut(topic, late string) {
 	b.back(soon...)
 }
 
-// away breaks the connection of a candidate, and of nothing else.
+// away disconnects one candidate.
 func (b *fakeBroker) away(f *fakeCandidate) {
-	f.s.broke(f.t.name, f.o.subscription)
+	f.s.disconnected(f.t.name, f.o.Subscription)
 	b.change(func() {
 		f.told, f.away = false, true
 		b.elect(f.t)
 	})
 }
 
-// back attaches candidates again.
+// back reconnects candidates.
 func (b *fakeBroker) back(all ...*fakeCandidate) {
 	for _, f := range all {
-		f.s.attached(f.t.name, f.o.subscription)
+		f.s.attached(f.t.name, f.o.Subscription)
 		b.change(func() {
 			f.away = false
 			b.elect(f.t)
@@ -240,8 +242,8 @@ func (b *fakeBroker) candidatesOf(topic string) []*fakeCandidate {
 	return slices.Clone(b.topics[topic].candidates)
 }
 
-// forget takes the last n acknowledgement requests back, as a broker does that is killed, or closes a topic while they come.
-// With recent, only what present owners have sent since then.
+// forget undoes the last n acknowledgement requests, as a broker does that is killed, or closes a topic meanwhile. recent limits
+// it to requests of present owners within that time.
 func (b *fakeBroker) forget(n int, recent time.Duration) {
 	b.change(func() {
 		for range n {
@@ -281,7 +283,7 @@ type fakeClient struct {
 	stood     []*fakeCandidate
 }
 
-// hangs waits as long as calls of a kind are to, or until its consumer is closed.
+// hangs blocks while calls of this kind hang, or until the consumer is closed.
 func (b *fakeBroker) hangs(call fakeCall, closed <-chan struct{}) {
 	b.mu.Lock()
 	hang, only := b.hang, b.only
@@ -295,7 +297,7 @@ func (b *fakeBroker) hangs(call fakeCall, closed <-chan struct{}) {
 	}
 }
 
-func (c *fakeClient) partitions(topic string) ([]string, error) {
+func (c *fakeClient) Partitions(topic string) ([]string, error) {
 	c.b.hangs(callPartitions, nil)
 	c.b.mu.Lock()
 	_, there := c.b.partitions[topic]
@@ -327,7 +329,7 @@ func (c *fakeClient) partitions(topic string) ([]string, error) {
 	return all, nil
 }
 
-// crash ends everything without a word.
+// crash closes everything without notice.
 func (c *fakeClient) crash() {
 	c.mu.Lock()
 	c.dead = true
@@ -341,7 +343,7 @@ func (c *fakeClient) crash() {
 	}
 }
 
-func (c *fakeClient) close() {
+func (c *fakeClient) Close() {
 	c.b.hangs(callClose, nil)
 	c.crash()
 }
@@ -366,21 +368,21 @@ type fakeCandidate struct {
 	b      *fakeBroker
 	s      *Source
 	t      *fakeTopic
-	o      candidacy
+	o      client.Candidacy
 	once   sync.Once
 	told   bool
 	active bool
-	away   bool // its connection is down
+	away   bool // disconnected
 }
 
-func (c *fakeClient) candidate(o candidacy) (closer, error) {
+func (c *fakeClient) Join(o client.Candidacy) (client.Closer, error) {
 	c.b.hangs(callCandidate, nil)
 	f := &fakeCandidate{b: c.b, s: c.s, o: o}
 	var err error
 	c.b.change(func() {
-		if f.t, err = c.admitted(o.topic, o.subscription); err == nil {
+		if f.t, err = c.admitted(o.Topic, o.Subscription); err == nil {
 			f.t.candidates = append(f.t.candidates, f)
-			slices.SortFunc(f.t.candidates, func(a, b *fakeCandidate) int { return cmp.Compare(a.o.name, b.o.name) })
+			slices.SortFunc(f.t.candidates, func(a, b *fakeCandidate) int { return cmp.Compare(a.o.Name, b.o.Name) })
 			c.b.elect(f.t)
 		}
 	})
@@ -393,7 +395,7 @@ func (c *fakeClient) candidate(o candidacy) (closer, error) {
 	return f, nil
 }
 
-// elect chooses among the candidates of a topic, later.
+// elect elects a candidate of a topic after the delay.
 func (b *fakeBroker) elect(t *fakeTopic) {
 	t.round++
 	round := t.round
@@ -412,7 +414,7 @@ func (b *fakeBroker) elect(t *fakeTopic) {
 					b.dropped--
 					continue
 				}
-				f.o.changed(active)
+				f.o.Changed(active)
 			}
 		}
 	})
@@ -442,22 +444,22 @@ type fakeConsumer struct {
 	cut     bool
 	entry   int // next to be sent
 	msg     int
-	turn    int // of the stream: rewinding begins another
+	turn    int // counts rewinds
 	tracker map[int]*fakeTracker
 }
 
-// fakeTracker is what the library knows of the messages of one delivered batch.
+// fakeTracker records the acknowledged messages of one delivered batch, like the library.
 type fakeTracker struct{ acked []bool }
 
-func (c *fakeClient) attach(o attachment) (consumer, error) {
+func (c *fakeClient) Attach(o client.Attachment) (client.Consumer, error) {
 	c.b.hangs(callAttach, nil)
 	d := &fakeConsumer{
-		b: c.b, s: c.s, subscription: o.subscription, ch: make(chan pulsar.ConsumerMessage, 10),
+		b: c.b, s: c.s, subscription: o.Subscription, ch: make(chan pulsar.ConsumerMessage, 10),
 		closed: make(chan struct{}), ended: make(chan struct{}),
 	}
 	var err error
 	c.b.change(func() {
-		if d.t, err = c.admitted(o.topic, o.subscription); err != nil {
+		if d.t, err = c.admitted(o.Topic, o.Subscription); err != nil {
 			return
 		}
 		if d.t.holder != nil {
@@ -465,7 +467,7 @@ func (c *fakeClient) attach(o attachment) (consumer, error) {
 			return
 		}
 		d.t.holder = d
-		if o.latest && !d.t.subscribed {
+		if o.Latest && !d.t.subscribed {
 			for _, e := range d.t.entries {
 				for i := range e.acked {
 					e.acked[i] = true
@@ -486,7 +488,7 @@ func (c *fakeClient) attach(o attachment) (consumer, error) {
 	taken := c.b.taken
 	c.b.mu.Unlock()
 	if taken != nil {
-		taken(o.topic)
+		taken(o.Topic)
 	}
 	return d, nil
 }
@@ -518,15 +520,15 @@ func (d *fakeConsumer) GetLastMessageIDs() ([]pulsar.TopicMessageID, error) {
 
 // Seek moves the subscription to an entry, not behind it.
 func (d *fakeConsumer) Seek(id pulsar.MessageID) error {
-	to := position{ledger: id.LedgerID(), entry: id.EntryID()}
-	return d.move(func(e *fakeEntry) bool { return position{ledger: e.ledger, entry: e.entry}.compare(to) < 0 })
+	to := ack.Position{Ledger: id.LedgerID(), Entry: id.EntryID()}
+	return d.move(func(e *fakeEntry) bool { return ack.Position{Ledger: e.ledger, Entry: e.entry}.Compare(to) < 0 })
 }
 
 func (d *fakeConsumer) SeekByTime(t time.Time) error {
 	return d.move(func(e *fakeEntry) bool { return e.at.Before(t) })
 }
 
-// move makes the broker take what is behind it for acknowledged, and nothing else.
+// move makes the entries that behind selects the only acknowledged ones.
 func (d *fakeConsumer) move(behind func(e *fakeEntry) bool) error {
 	d.b.hangs(callSeek, d.closed)
 	select {
@@ -545,13 +547,13 @@ func (d *fakeConsumer) move(behind func(e *fakeEntry) bool) error {
 	return nil
 }
 
-// rewind lets everything come again that is not acknowledged; what is in the channel stays there.
+// rewind redelivers all unacknowledged messages. The channel keeps its own.
 func (d *fakeConsumer) rewind() {
 	d.entry, d.msg, d.tracker = 0, 0, make(map[int]*fakeTracker)
 	d.turn++
 }
 
-// feed sends what is not acknowledged, in order.
+// feed delivers unacknowledged messages in order.
 func (d *fakeConsumer) feed() {
 	defer close(d.ended)
 	for {
@@ -658,7 +660,7 @@ func (d *fakeConsumer) apply(ids []pulsar.MessageID) {
 				before[e] = slices.Clone(e.acked)
 			}
 			own, ok := id.(*testID)
-			whole := id.BatchIdx() < 0 || !ok // of one made from numbers the library takes ledger and entry alone
+			whole := id.BatchIdx() < 0 || !ok // of an id made from numbers, the library uses only ledger and entry
 			if !whole {
 				own.tracker.acked[own.batch] = true
 				whole = !slices.Contains(own.tracker.acked, false)
@@ -695,7 +697,22 @@ func (d *fakeConsumer) Close() {
 	})
 }
 
-// fakeMessage is a message as the library brings it.
+// testID is the id of a delivered message. Its entry has size messages.
+type testID struct {
+	ledger, entry int64
+	batch, size   int32
+	tracker       *fakeTracker
+}
+
+func (i *testID) Serialize() []byte   { return nil }
+func (i *testID) LedgerID() int64     { return i.ledger }
+func (i *testID) EntryID() int64      { return i.entry }
+func (i *testID) BatchIdx() int32     { return i.batch }
+func (i *testID) PartitionIdx() int32 { return 0 }
+func (i *testID) BatchSize() int32    { return i.size }
+func (i *testID) String() string      { return fmt.Sprintf("%d:%d:%d", i.ledger, i.entry, i.batch) }
+
+// fakeMessage is a message as the library delivers it.
 type fakeMessage struct {
 	pulsar.Message
 	b  *fakeBroker
@@ -746,6 +763,6 @@ func (b *fakeBroker) source(cfg Config, topics ...string) (*Source, *fakeClient,
 		return nil, nil, err
 	}
 	c := &fakeClient{b: b, s: s}
-	s.connect = func() (client, error) { return c, nil }
+	s.connect = func() (client.Client, error) { return c, nil }
 	return s, c, nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/pulsar/internal/ack"
 )
 
 const (
@@ -51,16 +52,16 @@ func TestCommitOutlivesAHangingAcknowledgement(t *testing.T) {
 		defer cancel()
 		_, err := p.Commit(ctx, &commit.Progress{Frontier: 4})
 		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "outcome is unknown") {
-			t.Fatalf("commit while the broker does not answer: %v", err)
+			t.Fatalf("commit while the broker is silent = %v", err)
 		}
-		// The next one waits for that one's answer, and says more.
+		// The next commit waits for that answer, and includes more.
 		ctx, cancel = context.WithTimeout(t.Context(), 3*time.Minute)
 		defer cancel()
 		if stored, err := p.Commit(ctx, &commit.Progress{Frontier: 6}); err != nil || stored.Frontier != 6 || stored.Replays != 0 {
-			t.Fatalf("commit after the answer: %+v, %v", stored, err)
+			t.Fatalf("commit after the answer = %+v, %v", stored, err)
 		}
 		if got := b.unacked(topic0); len(got) != 4 || got[0] != 6 {
-			t.Fatalf("not acknowledged are %v, want 6 to 9", got)
+			t.Fatalf("unacknowledged = %v, want 6 to 9", got)
 		}
 		if err := p.Release(t.Context()); err != nil {
 			t.Error(err)
@@ -91,7 +92,7 @@ func TestReleaseIsBoundedWhileAnAcknowledgementHangs(t *testing.T) {
 	})
 }
 
-func TestFailedAcknowledgementsAreToldAndSentAgain(t *testing.T) {
+func TestFailedAcknowledgementsAreLoggedAndRetried(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		m := join(t, b, Config{}, "orders")
@@ -115,15 +116,15 @@ func TestFailedAcknowledgementsAreToldAndSentAgain(t *testing.T) {
 			t.Fatalf("commit = %v, want it to name the last error", err)
 		}
 		if tr := m.s.Report().Trouble; len(tr) != 1 || tr[0].What != "acknowledge orders/0" {
-			t.Fatalf("trouble is %v", tr)
+			t.Fatalf("trouble = %v", tr)
 		}
-		// Nobody commits again: the acker goes on by itself.
+		// The acker retries without another commit.
 		time.Sleep(time.Minute)
 		if got := b.unacked(topic0); len(got) != 1 || got[0] != 2 {
-			t.Errorf("not acknowledged are %v, want 2", got)
+			t.Errorf("unacknowledged = %v, want 2", got)
 		}
 		if tr := m.s.Report().Trouble; len(tr) != 0 {
-			t.Errorf("trouble is %v, want none", tr)
+			t.Errorf("trouble = %v, want none", tr)
 		}
 		_ = p.Release(t.Context())
 	})
@@ -137,26 +138,26 @@ func TestRestartAfterBrokerForgotBatchAcksKeepsOrder(t *testing.T) {
 		b.produce(topic0, numbered(0, 6)...) // a batch
 		b.produce(topic0, numbered(6, 7)...)
 		read(t, p, 7)
-		// Half of the batch is settled, and so is what is behind it.
+		// Half of the batch is settled, and all messages behind it.
 		stored := settle(t, p, 3, commit.Range{From: 6, To: 7})
 		if stored != (commit.Stored{Frontier: 0, Replays: 4}) {
-			t.Errorf("stored %+v, want that 4 settled messages would come again from 0 on", stored)
+			t.Errorf("stored = %+v, want 4 replays from 0 on", stored)
 		}
 		if got := b.unacked(topic0); len(got) != 7 {
-			t.Errorf("not acknowledged are %v, want all: message 6 is of the key of 0", got)
+			t.Errorf("unacknowledged = %v, want all: message 6 has the key of 0", got)
 		}
 		if stored = settle(t, p, 7); stored != (commit.Stored{Frontier: 7}) {
-			t.Errorf("stored %+v, want everything", stored)
+			t.Errorf("stored = %+v, want everything", stored)
 		}
 		if got := b.unacked(topic0); len(got) != 0 {
-			t.Errorf("not acknowledged are %v", got)
+			t.Errorf("unacknowledged = %v", got)
 		}
 		_ = p.Release(t.Context())
 	})
 }
 
-// A message that this owner has never had, below others that it has: nothing is acknowledged, everything comes again.
-func TestStrangeRedeliveryEndsTheOwnershipWithoutLoss(t *testing.T) {
+// A message arrives below others that this owner has received. Nothing is acknowledged, and all are redelivered.
+func TestStaleMessageEndsTheOwnershipWithoutLoss(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		m := join(t, b, Config{}, "orders")
@@ -174,28 +175,28 @@ func TestStrangeRedeliveryEndsTheOwnershipWithoutLoss(t *testing.T) {
 			b.produce(topic0, msg)
 		}
 		read(t, p, 2)
-		b.forget(2, 0) // of the owner before
+		b.forget(2, 0) // of the last owner
 		b.change(b.topics[topic0].holder.rewind)
 		batch := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
 		if err := p.Fetch(soon(t), &batch); !errors.Is(err, source.ErrLeaving) {
 			t.Fatalf("fetch = %v, %d messages", err, len(batch.Messages))
 		}
 		if l := left(t, p); !l.Lost {
-			t.Errorf("leaving says %+v, want lost", l)
+			t.Errorf("leave = %+v, want lost", l)
 		}
 		if _, err := p.Commit(soon(t), &commit.Progress{Frontier: 6}); !errors.Is(err, commit.ErrFenced) {
-			t.Errorf("commit = %v, want fenced", err)
+			t.Errorf("commit = %v, want ErrFenced", err)
 		}
 		_ = p.Release(t.Context())
 		p = m.accept()
 		if msgs := read(t, p, 6); string(msgs[0].Value) != "0" {
-			t.Errorf("first comes %s, want 0", msgs[0].Value)
+			t.Errorf("first message = %s, want 0", msgs[0].Value)
 		}
 		_ = p.Release(t.Context())
 	})
 }
 
-// Until a broker has a ledger for the cursor it may forget how far that has moved, and keep what is acknowledged above.
+// Until a broker has created the ledger of the cursor, it may forget how far the cursor moved and keep acknowledgements above.
 func TestFirstAcknowledgementsMoveTheCursorOrStandAboveIt(t *testing.T) {
 	ahead := []commit.Range{{From: 5, To: 7}}
 	for name, c := range map[string]struct {
@@ -221,11 +222,11 @@ func TestFirstAcknowledgementsMoveTheCursorOrStandAboveIt(t *testing.T) {
 					time.Sleep(time.Millisecond)
 				}
 				if got := b.unacked(topic0); !slices.Equal(got, c.first) {
-					t.Errorf("at first not acknowledged are %v, want %v", got, c.first)
+					t.Errorf("first unacknowledged = %v, want %v", got, c.first)
 				}
 				committing.Wait()
 				if got := b.unacked(topic0); !slices.Equal(got, c.last) {
-					t.Errorf("when the commit is stored, not acknowledged are %v, want %v", got, c.last)
+					t.Errorf("unacknowledged after the commit = %v, want %v", got, c.last)
 				}
 				_ = p.Release(t.Context())
 			})
@@ -247,13 +248,13 @@ func TestEncryptedMessageIsAnErrorThatNamesItsKey(t *testing.T) {
 			}
 		}
 		if got := b.unacked(topic0); len(got) != 1 {
-			t.Error("it was acknowledged")
+			t.Error("the message was acknowledged")
 		}
 		_ = p.Release(t.Context())
 	})
 }
 
-func TestWordOfTheBrokerThatWasMissedIsAskedForAgain(t *testing.T) {
+func TestCandidateIsReplacedAfterAMissedElectionMessage(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		b.dropped = 1
@@ -263,8 +264,8 @@ func TestWordOfTheBrokerThatWasMissedIsAskedForAgain(t *testing.T) {
 	})
 }
 
-// A broker that chooses anew at the very moment in which it tells of its last choice may tell nobody.
-func TestPartitionThatNobodyWasToldOfIsTakenInTheEnd(t *testing.T) {
+// A broker that elects again while it announces the last election may tell no candidate.
+func TestPartitionIsOwnedAlthoughTheBrokerToldNoCandidate(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		first := join(t, b, Config{Name: "z"}, "orders")
@@ -293,12 +294,12 @@ func TestPartitionThatNobodyWasToldOfIsTakenInTheEnd(t *testing.T) {
 		case p := <-again:
 			_ = p.Release(t.Context())
 		case <-time.After(5 * time.Minute):
-			t.Fatal("nobody owns the partition")
+			t.Fatal("no process owns the partition")
 		}
 	})
 }
 
-func TestBrokersThatStopNumberingEndTheOwnershipInOrder(t *testing.T) {
+func TestOwnershipEndsInOrderWhenTheBrokerStopsNumbering(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		m := join(t, b, Config{}, "orders")
@@ -313,7 +314,7 @@ func TestBrokersThatStopNumberingEndTheOwnershipInOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 		if l := left(t, p); l.Lost {
-			t.Error("lost: what is settled could not be committed")
+			t.Error("lost, want revoked: settled messages must be committed")
 		}
 		settle(t, p, 1)
 		_ = p.Release(t.Context())
@@ -325,7 +326,7 @@ func TestBrokersThatStopNumberingEndTheOwnershipInOrder(t *testing.T) {
 	})
 }
 
-func TestPartitionsThatAreAddedAndDeletedAreNoticed(t *testing.T) {
+func TestAddedAndDeletedPartitionsAreNoticed(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		m := join(t, b, Config{Start: Latest()}, "orders")
@@ -336,23 +337,23 @@ func TestPartitionsThatAreAddedAndDeletedAreNoticed(t *testing.T) {
 		if p1.ID().Partition != 1 {
 			t.Fatalf("accepted %v", p1.ID())
 		}
-		read(t, p1, 1) // a partition that is added is read from its begin
+		read(t, p1, 1) // an added partition is read from its first message
 		b.remove("orders")
 		for _, p := range []*Partition{p0, p1} {
 			if l := left(t, p); !l.Lost {
-				t.Errorf("%v: leaving says %+v, want lost", p.ID(), l)
+				t.Errorf("%v: leave = %+v, want lost", p.ID(), l)
 			}
 			_ = p.Release(t.Context())
 		}
 		if tr := m.s.Report().Trouble; len(tr) != 1 || !errors.Is(tr[0].Err, ErrTopicMissing) {
-			t.Errorf("trouble is %v", tr)
+			t.Errorf("trouble = %v", tr)
 		}
 		b.create("orders", 1)
 		_ = m.accept().Release(t.Context())
 	})
 }
 
-func TestTopicThatIsDeletedIsNotTakenForTheOneThatLookingForItMakes(t *testing.T) {
+func TestDeletedTopicDiffersFromTheOneCreatedByItsLookUp(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		var told bytes.Buffer
@@ -361,7 +362,7 @@ func TestTopicThatIsDeletedIsNotTakenForTheOneThatLookingForItMakes(t *testing.T
 		b.change(func() { b.creates = true })
 		b.remove("orders")
 		if l := <-p.Leaving(); !l.Lost {
-			t.Errorf("leaving says %+v, want lost", l)
+			t.Errorf("leave = %+v, want lost", l)
 		}
 		_ = p.Release(t.Context())
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -370,17 +371,17 @@ func TestTopicThatIsDeletedIsNotTakenForTheOneThatLookingForItMakes(t *testing.T
 			t.Errorf("accepted %v, %v", q, err)
 		}
 		if tr := m.s.Report().Trouble; len(tr) != 1 || !errors.Is(tr[0].Err, errGone) {
-			t.Errorf("trouble is %v", tr)
+			t.Errorf("trouble = %v", tr)
 		}
 		if n := strings.Count(told.String(), errGone.Error()); n != 1 {
-			t.Errorf("the log was told %d times in ten looks:\n%s", n, &told)
+			t.Errorf("logged %d times in ten surveys:\n%s", n, &told)
 		}
 		b.create("orders", 1)
 		_ = m.accept().Release(t.Context())
 	})
 }
 
-func TestAcceptTellsWhatCannotHeal(t *testing.T) {
+func TestAcceptReturnsErrorsThatRetriesDoNotHeal(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		cfg   Config
@@ -395,7 +396,7 @@ func TestAcceptTellsWhatCannotHeal(t *testing.T) {
 				return errors.New("server error: AuthorizationError: Client is not authorized to subscribe")
 			}
 		}, nil, []string{"orders", "billing", "grant"}},
-		{"not permitted to stand", Config{}, "orders", func(b *fakeBroker) {
+		{"not permitted to join the election", Config{}, "orders", func(b *fakeBroker) {
 			b.refuse = func(subscription string) error {
 				if subscription == "billing" {
 					return nil
@@ -403,7 +404,7 @@ func TestAcceptTellsWhatCannotHeal(t *testing.T) {
 				return errors.New("server error: AuthorizationError: Client is not authorized to subscribe")
 			}
 		}, nil, []string{"orders", `"billing-owner"`, "grant"}},
-		{"candidates' subscription of somebody else", Config{}, "orders", func(b *fakeBroker) {
+		{"election subscription of another program", Config{}, "orders", func(b *fakeBroker) {
 			b.refuse = func(subscription string) error {
 				if subscription == "billing" {
 					return nil
@@ -414,14 +415,14 @@ func TestAcceptTellsWhatCannotHeal(t *testing.T) {
 		{"another type", Config{}, "orders", func(b *fakeBroker) {
 			b.refuse = func(string) error { return errors.New("server error: ConsumerBusy: Subscription is of different type") }
 		}, nil, []string{"orders", "billing", "another type"}},
-		{"of a schema that is not ours", Config{}, "orders", func(b *fakeBroker) {
+		{"schema required", Config{}, "orders", func(b *fakeBroker) {
 			b.refuse = func(string) error {
 				return errors.New("server error: IncompatibleSchema: Topic does not have schema to check")
 			}
 		}, nil, []string{"orders", "billing", "schema is refused"}},
-		{"no name for brokers", Config{}, "or ders", func(b *fakeBroker) {
+		{"name refused", Config{}, "or ders", func(b *fakeBroker) {
 			b.lookup = func(string) error { return errors.New("InvalidTopicName") }
-		}, nil, []string{"or ders", "billing", "not one that brokers accept"}},
+		}, nil, []string{"or ders", "billing", "do not accept the topic's name"}},
 		{"busy", Config{Alone: true}, "orders", func(b *fakeBroker) {
 			b.refuse = func(string) error { return errFakeBusy }
 		}, ErrBusy, []string{"orders/0", `"billing"`}},
@@ -440,7 +441,7 @@ func TestAcceptTellsWhatCannotHeal(t *testing.T) {
 				}
 				for _, text := range c.says {
 					if !strings.Contains(err.Error(), text) {
-						t.Errorf("accept = %v, want it to say %q", err, text)
+						t.Errorf("accept = %v, want it to contain %q", err, text)
 					}
 				}
 			})
@@ -448,12 +449,12 @@ func TestAcceptTellsWhatCannotHeal(t *testing.T) {
 	}
 }
 
-// The token of a program that runs for long is renewed some day.
-func TestCredentialsThatAreRefusedLaterAreWaitedFor(t *testing.T) {
+// Tokens are renewed.
+func TestCredentialsRefusedAfterAConnectionAreRetried(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		m := join(t, b, Config{}, "orders")
-		m.s.lines.logger().Info("Connection is ready")
+		m.s.log.Logger().Info("Connection is ready")
 		p := m.accept()
 		b.change(func() {
 			b.refuse = func(string) error { return errors.New("server error: AuthenticationError: the token has expired") }
@@ -463,14 +464,14 @@ func TestCredentialsThatAreRefusedLaterAreWaitedFor(t *testing.T) {
 		_ = p.Release(t.Context())
 		m.idle(5 * time.Minute)
 		if err := m.troubled("attach to orders/0"); err == nil || !strings.Contains(err.Error(), "expired") {
-			t.Errorf("trouble is %v", m.s.Report().Trouble)
+			t.Errorf("trouble = %v", m.s.Report().Trouble)
 		}
 		b.change(func() { b.refuse = nil })
 		_ = m.accept().Release(t.Context())
 	})
 }
 
-func TestCallsOfTheLibraryThatHangAreAbandoned(t *testing.T) {
+func TestHangingLookUpsAreAbandoned(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		hang := make(chan struct{})
@@ -483,7 +484,7 @@ func TestCallsOfTheLibraryThatHangAreAbandoned(t *testing.T) {
 		}
 		tr := m.s.Report().Trouble
 		if len(tr) != 1 || !strings.Contains(tr[0].Err.Error(), "no answer from the client library within 40s") {
-			t.Fatalf("trouble is %v", tr)
+			t.Fatalf("trouble = %v", tr)
 		}
 		b.change(func() { b.hang = nil })
 		p := m.accept()
@@ -515,7 +516,7 @@ func TestCloseIsBoundedWhileTheLibraryHangs(t *testing.T) {
 	})
 }
 
-func TestBrokerThatIsDownAtStartIsWaitedFor(t *testing.T) {
+func TestBrokerDownAtStartIsRetried(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		b.down = true
@@ -542,12 +543,12 @@ func TestBrokerThatIsDownAtStartIsWaitedFor(t *testing.T) {
 	})
 }
 
-func TestPartitionThatIsGivenUpGoesToSomebodyElse(t *testing.T) {
+func TestReleasedPartitionMovesToAnotherProcess(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		first := join(t, b, Config{Name: "a"}, "orders")
 		p := first.accept()
-		// It accepts no more, as a pipeline that stops; the other waits.
+		// The owner calls Accept no more, like a pipeline that stops. The other process waits.
 		got := join(t, b, Config{Name: "z"}, "orders").accepting()
 		time.Sleep(10 * second)
 		if len(got) > 0 {
@@ -573,26 +574,26 @@ func TestStoreKeepsBatchesExact(t *testing.T) {
 		msgs := read(t, p, 7)
 		stored := settle(t, p, msgs[3].Offset, commit.Range{From: msgs[6].Offset, To: msgs[6].Offset + 1})
 		if stored != (commit.Stored{Frontier: msgs[3].Offset}) {
-			t.Errorf("stored %+v", stored)
+			t.Errorf("stored = %+v", stored)
 		}
 		_ = p.Release(t.Context())
 		q := m.accept()
 		if r := q.Restored(); r.Frontier != msgs[3].Offset || len(r.Ahead) != 1 || r.Epoch != q.ID().Epoch || r.Epoch <= p.ID().Epoch {
-			t.Fatalf("restored %+v, after %v", r, p.ID())
+			t.Fatalf("restored = %+v, after %v", r, p.ID())
 		}
-		// The whole batch comes, and what is below the frontier is not handed out.
+		// The whole batch is delivered. Fetch skips messages below the frontier.
 		if got := read(t, q, 4); got[0].Offset != msgs[3].Offset {
-			t.Errorf("first comes offset %d, want %d", got[0].Offset, msgs[3].Offset)
+			t.Errorf("first offset = %d, want %d", got[0].Offset, msgs[3].Offset)
 		}
-		// Somebody else claims it.
+		// Another process claims the partition.
 		if _, err := store.Claim(t.Context(), "orders", 0, 0); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := q.Commit(soon(t), &commit.Progress{Frontier: msgs[6].Offset + 1}); !errors.Is(err, commit.ErrFenced) {
-			t.Errorf("commit = %v, want fenced", err)
+			t.Errorf("commit = %v, want ErrFenced", err)
 		}
 		if l := left(t, q); !l.Lost {
-			t.Errorf("leaving says %+v, want lost", l)
+			t.Errorf("leave = %+v, want lost", l)
 		}
 		_ = q.Release(t.Context())
 	})
@@ -605,24 +606,24 @@ func TestConfigReturnsAllErrorsAtOnce(t *testing.T) {
 	})
 	for _, text := range []string{
 		"pulsar://host:6650", "no subscription", `"a" is given twice`, "is empty", "keeps no messages", "BusyTimeout", "ChunkTimeout",
-		"ReceiverQueueSize", "Offsets 9", "needs Alone", "before 1970", "AdminURL", "Authentication",
+		"ReceiverQueueSize", "Offsets 9", "set Config.Alone", "before 1970", "AdminURL", "Authentication",
 	} {
 		if err == nil || !strings.Contains(err.Error(), text) {
-			t.Errorf("New = %v, want it to say %q", err, text)
+			t.Errorf("New = %v, want it to contain %q", err, text)
 		}
 	}
 }
 
-func TestPackedOffsetsAscendAndSayWhatDoesNotFit(t *testing.T) {
+func TestPackedOffsetsAscendAndReportOverflow(t *testing.T) {
 	last := int64(-1)
-	for _, p := range []position{{0, 0, 0}, {0, 0, 1}, {0, 0, 4095}, {0, 1, 0}, {1, 0, 0}, {1<<27 - 1, 1<<24 - 1, 4095}} {
+	for _, p := range []ack.Position{{Ledger: 0, Entry: 0, Batch: 0}, {Ledger: 0, Entry: 0, Batch: 1}, {Ledger: 0, Entry: 0, Batch: 4095}, {Ledger: 0, Entry: 1, Batch: 0}, {Ledger: 1, Entry: 0, Batch: 0}, {Ledger: 1<<27 - 1, Entry: 1<<24 - 1, Batch: 4095}} {
 		o, err := pack(p)
 		if err != nil || o <= last {
 			t.Errorf("pack(%v) = %d, %v; want more than %d", p, o, err, last)
 		}
 		last = o
 	}
-	for _, p := range []position{{1 << 27, 0, 0}, {0, 1 << 24, 0}, {0, 0, 1 << 12}, {-1, 0, 0}} {
+	for _, p := range []ack.Position{{Ledger: 1 << 27, Entry: 0, Batch: 0}, {Ledger: 0, Entry: 1 << 24, Batch: 0}, {Ledger: 0, Entry: 0, Batch: 1 << 12}, {Ledger: -1, Entry: 0, Batch: 0}} {
 		if _, err := pack(p); err == nil || !strings.Contains(err.Error(), "OffsetsIndex") {
 			t.Errorf("pack(%v) = %v", p, err)
 		}
@@ -636,7 +637,7 @@ func TestLargeBatchIsNotPinnedByOneMessage(t *testing.T) {
 	for i := range e.msgs {
 		m := c.message(&fakeMessage{e: e, i: i, id: &testID{ledger: 1, batch: int32(i), size: 2}}, 0)
 		if len(m.Value) != 100 || cap(m.Value) != 100 || &m.Value[0] == &e.msgs[i].Value[0] {
-			t.Errorf("value %d: %d bytes of %d, of the batch itself", i, len(m.Value), cap(m.Value))
+			t.Errorf("value %d: %d bytes with capacity %d, a slice of the batch", i, len(m.Value), cap(m.Value))
 		}
 	}
 }

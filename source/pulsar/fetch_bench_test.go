@@ -8,9 +8,10 @@ import (
 
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/pulsar/internal/client"
 )
 
-// plainMessage is a message that costs nothing itself.
+// plainMessage is a message whose methods cost nothing.
 type plainMessage struct {
 	pulsar.Message
 	id    testID
@@ -26,9 +27,9 @@ func (m *plainMessage) EventTime() time.Time                            { return
 func (m *plainMessage) Index() *uint64                                  { return nil }
 func (m *plainMessage) GetEncryptionContext() *pulsar.EncryptionContext { return nil }
 
-// plainConsumer brings what is in its channel.
+// plainConsumer delivers the messages in its channel.
 type plainConsumer struct {
-	consumer
+	client.Consumer
 	ch chan pulsar.ConsumerMessage
 }
 
@@ -44,6 +45,7 @@ func BenchmarkFetch(b *testing.B) {
 	}
 	c := &plainConsumer{ch: make(chan pulsar.ConsumerMessage, size)}
 	p := newPartition(newContender(s, "orders", "orders", 0, false), source.ID{Stream: "orders", Epoch: 1}, c, &commit.Progress{Epoch: 1})
+	go p.acker.Run(b.Context())
 	messages := make([]plainMessage, size)
 	value := make([]byte, 100)
 	batch := source.Batch{MaxMessages: size, MaxBytes: 1 << 20}
@@ -63,8 +65,9 @@ func BenchmarkFetch(b *testing.B) {
 			b.Fatal(err, len(batch.Messages))
 		}
 		b.StopTimer()
-		q := p.handed.plan(&commit.Progress{Frontier: batch.Next}, maxRequest, false)
-		p.handed.confirm(q)
+		if _, err := p.acker.Commit(b.Context(), &commit.Progress{Frontier: batch.Next}); err != nil {
+			b.Fatal(err)
+		}
 		b.StartTimer()
 	}
 }

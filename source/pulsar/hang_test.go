@@ -12,16 +12,17 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source/pulsar/internal/client"
 )
 
-func TestEveryCallOfTheLibraryThatHangsIsAbandonedToldAndMadeAgain(t *testing.T) {
+func TestHangingCallIsAbandonedLoggedAndRetried(t *testing.T) {
 	for _, c := range []struct {
 		call fakeCall
 		cfg  Config
 		what string
 	}{
 		{callPartitions, Config{}, "look up topics"},
-		{callCandidate, Config{}, "stand for orders/0"},
+		{callCandidate, Config{}, "join election of orders/0"},
 		{callAttach, Config{}, "attach to orders/0"},
 		{callAttach, Config{Alone: true}, "attach to orders/0"},
 		{callLast, Config{Store: newMemStore()}, "claim orders/0"},
@@ -45,14 +46,14 @@ func TestEveryCallOfTheLibraryThatHangsIsAbandonedToldAndMadeAgain(t *testing.T)
 				}
 				tr := m.s.Report().Trouble
 				if len(tr) != 1 || tr[0].What != c.what || !strings.Contains(tr[0].Err.Error(), "no answer") {
-					t.Fatalf("trouble is %v, want that of %q", tr, c.what)
+					t.Fatalf("trouble = %v, want %q", tr, c.what)
 				}
 				b.change(func() { b.hang = nil })
 				p := m.accept()
 				if tr := m.s.Report().Trouble; len(tr) != 0 {
-					t.Errorf("trouble is %v, want none", tr)
+					t.Errorf("trouble = %v, want none", tr)
 				}
-				// What they bring after all is closed again.
+				// Late results are closed.
 				close(hang)
 				synctest.Wait()
 				time.Sleep(10 * second)
@@ -60,7 +61,7 @@ func TestEveryCallOfTheLibraryThatHangsIsAbandonedToldAndMadeAgain(t *testing.T)
 					t.Errorf("there are %d candidates", n)
 				}
 				if p.tenure.Over() {
-					t.Error("the partition is asked back")
+					t.Error("the partition is revoked")
 				}
 				read(t, p, 1)
 				_ = p.Release(t.Context())
@@ -73,15 +74,15 @@ func TestEveryCallOfTheLibraryThatHangsIsAbandonedToldAndMadeAgain(t *testing.T)
 	}
 }
 
-// To make a client asks for a token, of a function of the user's.
-func TestClientThatIsNotMadeIsTriedAgain(t *testing.T) {
+// The constructor asks a function of the user for a token.
+func TestHangingConstructorIsRetried(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		m := join(t, b, Config{}, "orders")
 		hang, connect := make(chan struct{}), m.s.connect
 		var mended atomic.Bool
 		var late atomic.Pointer[fakeClient]
-		m.s.connect = func() (client, error) {
+		m.s.connect = func() (client.Client, error) {
 			if mended.Load() {
 				return connect()
 			}
@@ -97,38 +98,38 @@ func TestClientThatIsNotMadeIsTriedAgain(t *testing.T) {
 		}
 		tr := m.s.Report().Trouble
 		if len(tr) != 1 || tr[0].What != "make the client" || !strings.Contains(tr[0].Err.Error(), "no answer") || !strings.Contains(tr[0].Err.Error(), "Authentication") {
-			t.Errorf("trouble is %v, want that no client is made", tr)
+			t.Errorf("trouble = %v, want %q", tr, "make the client")
 		}
 		mended.Store(true)
 		p := m.accept()
 		if tr := m.s.Report().Trouble; len(tr) != 0 {
-			t.Errorf("trouble is %v, want none", tr)
+			t.Errorf("trouble = %v, want none", tr)
 		}
 		close(hang)
 		synctest.Wait()
 		if c := late.Load(); c == nil || !c.dead {
-			t.Error("a client that comes after all is not closed")
+			t.Error("the late client is not closed")
 		}
 		_ = p.Release(t.Context())
 	})
 }
 
-func TestStartTimeoutEndsAClientThatIsNotMade(t *testing.T) {
+func TestStartTimeoutEndsAHangingConstructor(t *testing.T) {
 	inBubble(t, func(w world) {
 		t := w.t
 		m := join(t, w.b, Config{StartTimeout: 13 * second}, "orders")
 		hang := make(chan struct{})
 		defer close(hang)
-		m.s.connect = func() (client, error) { <-hang; return nil, errFakeDown }
+		m.s.connect = func() (client.Client, error) { <-hang; return nil, errFakeDown }
 		begin := time.Now()
 		_, err := m.s.Accept(soon(t))
 		if d := time.Since(begin); d != 13*second || !errors.Is(err, ErrStartTimeout) || !strings.Contains(err.Error(), "no answer yet") {
-			t.Errorf("after %v accept = %v, want it after 13s to say that there was no answer", d, err)
+			t.Errorf("after %v accept = %v, want after 13s ErrStartTimeout, no answer", d, err)
 		}
 	})
 }
 
-func TestCloseIsBoundedWhileNoClientIsMade(t *testing.T) {
+func TestCloseIsBoundedWhileTheConstructorHangs(t *testing.T) {
 	inBubble(t, func(w world) {
 		t := w.t
 		s, _, err := w.b.source(Config{}, "orders")
@@ -136,7 +137,7 @@ func TestCloseIsBoundedWhileNoClientIsMade(t *testing.T) {
 			t.Fatal(err)
 		}
 		hang := make(chan struct{})
-		s.connect = func() (client, error) { <-hang; return nil, errFakeDown }
+		s.connect = func() (client.Client, error) { <-hang; return nil, errFakeDown }
 		ctx, cancel := context.WithTimeout(t.Context(), second)
 		defer cancel()
 		if _, err := s.Accept(ctx); !errors.Is(err, context.DeadlineExceeded) {
@@ -149,7 +150,7 @@ func TestCloseIsBoundedWhileNoClientIsMade(t *testing.T) {
 	})
 }
 
-func TestCloseIsBoundedWhileTheClientDoesNotClose(t *testing.T) {
+func TestCloseIsBoundedWhileTheClientHangs(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		s, _, err := b.source(Config{}, "orders")
@@ -174,7 +175,7 @@ func TestCloseIsBoundedWhileTheClientDoesNotClose(t *testing.T) {
 	})
 }
 
-func TestCandidateThatDoesNotCloseHoldsNothingUp(t *testing.T) {
+func TestHangingCloseOfACandidateDelaysNothing(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		m := join(t, b, Config{}, "orders")
@@ -183,7 +184,7 @@ func TestCandidateThatDoesNotCloseHoldsNothingUp(t *testing.T) {
 		b.change(func() { b.hang, b.only = hang, callResign })
 		b.remove("orders")
 		if l := left(t, p); !l.Lost {
-			t.Errorf("leaving says %+v, want lost", l)
+			t.Errorf("leave = %+v, want lost", l)
 		}
 		_ = p.Release(t.Context())
 		b.create("orders", 1)
@@ -199,8 +200,8 @@ func TestCandidateThatDoesNotCloseHoldsNothingUp(t *testing.T) {
 	})
 }
 
-// Who is not chosen looks now and then whether anybody holds the partition.
-func TestLookForAnOwnerThatHangsHoldsTheNextOneUpForSoLongOnly(t *testing.T) {
+// A process that is not elected checks at intervals whether another one holds the partition.
+func TestHangingOrphanCheckDelaysTheNextOwnerBoundedly(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		first := join(t, b, Config{Name: "a"}, "orders")
@@ -221,7 +222,7 @@ func TestLookForAnOwnerThatHangsHoldsTheNextOneUpForSoLongOnly(t *testing.T) {
 		synctest.Wait()
 		select {
 		case l := <-q.Leaving():
-			t.Errorf("leaving says %+v: by what came too late", l)
+			t.Errorf("leave = %+v, caused by a late result", l)
 		default:
 		}
 		_ = q.Release(t.Context())

@@ -63,7 +63,7 @@ func read(t *testing.T, p source.Partition, n int) []keystrand.Message {
 	return all
 }
 
-// soon ends a call that hangs, so that its test says what is wrong instead of hanging too.
+// soon returns a context that ends a hanging call, so that its test fails instead of hanging.
 func soon(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -71,7 +71,7 @@ func soon(t *testing.T) context.Context {
 	return ctx
 }
 
-// accepting is accept beside the test: nil comes when nothing does.
+// accepting is accept in the background. It sends nil on failure.
 func (m *member) accepting() <-chan source.Partition {
 	m.t.Helper()
 	got, ctx := make(chan source.Partition, 1), soon(m.t)
@@ -85,7 +85,7 @@ func (m *member) accepting() <-chan source.Partition {
 	return got
 }
 
-// left waits for the word that a partition is to be given back.
+// left waits until a partition is revoked or lost.
 func left(t *testing.T, p source.Partition) source.Leave {
 	t.Helper()
 	select {
@@ -97,7 +97,7 @@ func left(t *testing.T, p source.Partition) source.Leave {
 	}
 }
 
-// nothing checks that no message comes for a while.
+// nothing checks that no message arrives for a while.
 func nothing(t *testing.T, p source.Partition) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
@@ -130,7 +130,7 @@ func numbered(from, to int) []keystrand.Message {
 // memStore keeps progress in memory.
 type memStore struct {
 	mu    sync.Mutex
-	claim func(ctx context.Context) error // called before a claim, without the lock; nil: it works
+	claim func(ctx context.Context) error // called before a claim, without the lock; nil: it succeeds
 	saved map[string]commit.Progress
 }
 
@@ -154,7 +154,7 @@ func (s *memStore) Claim(ctx context.Context, stream string, partition int32, ep
 	return &p, nil
 }
 
-// claims sets what is called before a claim.
+// claims sets the function called before a claim.
 func (s *memStore) claims(f func(ctx context.Context) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

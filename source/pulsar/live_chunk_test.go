@@ -11,10 +11,11 @@ import (
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/pulsar/internal/client"
 )
 
-// TestLiveLateChunks: a partition that nobody fetches from is paused, in some of these topics in the middle of a message in chunks,
-// until the library's time for it is over. It comes whole after all, or, with a ChunkTimeout, is lost and told.
+// Partitions are paused because Fetch is not called, some of them within a message in chunks, until the library's timeout has
+// passed. Then the message is whole, or with a ChunkTimeout lost and logged.
 func TestLiveLateChunks(t *testing.T) {
 	l := liveBroker(t)
 	for name, keeps := range map[string]bool{"kept": true, "given up": false} {
@@ -22,7 +23,7 @@ func TestLiveLateChunks(t *testing.T) {
 			t.Parallel()
 			var told atomic.Int64
 			var partitions []source.Partition
-			for ahead := channelSize; ahead < channelSize+8; ahead++ {
+			for ahead := client.ChannelSize; ahead < client.ChannelSize+8; ahead++ {
 				topic := l.topic(t, 0)
 				plain := l.producer(t, topic, nil)
 				if err := send(t.Context(), plain, numbered(0, ahead)...); err != nil {
@@ -38,8 +39,8 @@ func TestLiveLateChunks(t *testing.T) {
 				cfg := l.config(t)
 				cfg.ReceiverQueueSize, cfg.ChunkTimeout = 4, time.Second
 				r := l.reader(t, cfg, "s", topic)
-				if r.s.lines.dropped = nil; !keeps {
-					r.s.lines.dropped = func(topic, line string) { r.s.dropped(topic, line); told.Add(1) }
+				if r.s.log.On.Dropped = nil; !keeps {
+					r.s.log.On.Dropped = func(topic, line string) { r.s.dropped(topic, line); told.Add(1) }
 				}
 				p := r.accept()
 				defer release(t, p)
@@ -61,9 +62,9 @@ func TestLiveLateChunks(t *testing.T) {
 			t.Logf("%d of %d messages in chunks are lost, %d chunks told", lost, len(partitions), told.Load())
 			switch {
 			case keeps && lost > 0:
-				t.Errorf("%d messages that were late are lost", lost)
+				t.Errorf("%d late messages are lost", lost)
 			case !keeps && (lost == 0 || told.Load() < int64(lost)):
-				t.Errorf("%d messages are lost and %d chunks told: want some, and each told", lost, told.Load())
+				t.Errorf("%d messages lost and %d chunks logged, want some, and each logged", lost, told.Load())
 			}
 		})
 	}

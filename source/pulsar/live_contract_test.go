@@ -18,7 +18,7 @@ import (
 	"github.com/keystrand/keystrand/source/sourcetest"
 )
 
-// noWay are the cases that Pulsar has no way to bring about.
+// noWay lists the cases that Pulsar cannot produce.
 func noWay(cfg Config) map[string]string {
 	const skips = "the end of a topic moves with messages only, but for transactions, which the source does not take part in"
 	all := map[string]string{
@@ -27,7 +27,7 @@ func noWay(cfg Config) map[string]string {
 		"LagReachesZero":               "brokers tell a consumer where a topic ends, but not how many messages that is away",
 		"FiniteEndsWithEOF":            "brokers do not tell a consumer which messages they will withhold, so it cannot know the last one that comes",
 	}
-	if cfg.Store != nil { // what becomes of a topic that is made again stands in a test of its own
+	if cfg.Store != nil { // another test covers a topic that is created again
 		const cluster = "progress in a store names the cluster, not the log"
 		all["RecreatedLogIsNotSkipped"], all["LogRecreatedUnderItsOwner"] = cluster, cluster
 	}
@@ -43,7 +43,7 @@ func TestSoakSourceContract(t *testing.T) {
 	liveContract(t, recreates)
 }
 
-// recreates reports whether a case deletes the stream and makes it again.
+// recreates reports whether a case deletes the stream and creates it again.
 func recreates(c sourcetest.Case) bool {
 	return c.Name == "RecreatedLogIsNotSkipped" || c.Name == "LogRecreatedUnderItsOwner"
 }
@@ -67,7 +67,7 @@ func liveContract(t *testing.T, want func(sourcetest.Case) bool) {
 					continue
 				}
 				t.Run(c.Name, func(t *testing.T) {
-					if c.Name != "CloseEndsGoroutines" { // which counts those of the whole process
+					if c.Name != "CloseEndsGoroutines" { // it counts goroutines of the whole process
 						t.Parallel()
 					}
 					cfg := broker.config(t)
@@ -84,12 +84,12 @@ func liveContract(t *testing.T, want func(sourcetest.Case) bool) {
 	}
 }
 
-// cannot holds the list above against the suite: a case leaves it when there is a way.
+// cannot checks the list above: a case that can run must leave it.
 func cannot(t *testing.T, c sourcetest.Case, env sourcetest.Env, why string) {
 	t.Helper()
 	err := c.Run(t.Context(), env)
 	if _, missing := errors.AsType[*sourcetest.MissingError](err); !missing {
-		t.Fatalf("the case is said to have no way, and ran: %v", err)
+		t.Fatalf("the case is listed in noWay, and ran: %v", err)
 	}
 	t.Logf("%v: %s", err, why)
 }
@@ -97,7 +97,7 @@ func cannot(t *testing.T, c sourcetest.Case, env sourcetest.Env, why string) {
 func (l live) env(t *testing.T, cfg Config) sourcetest.Env {
 	t.Helper()
 	const partitions = 3
-	// Not where brokers make topics by themselves: between its end and its begin, the source would have one made by asking.
+	// Not where brokers create topics on request: while the topic is deleted, a look-up of the source would create it.
 	topic := fmt.Sprintf("persistent://%s/t%d", l.strict(t), time.Now().UnixNano())
 	if err := l.admin.Create(t.Context(), topic, partitions); err != nil {
 		t.Fatal(err)
@@ -109,7 +109,7 @@ func (l live) env(t *testing.T, cfg Config) sourcetest.Env {
 		Stream:     topic,
 		Partitions: partitions,
 		Join: func() (source.Source, error) {
-			// A broker sorts candidates by name, and the first gets partition 0: so it goes to who joins last.
+			// A broker sorts candidates by name, and the first gets partition 0, so it moves to the last to join.
 			own := cfg
 			own.Name = fmt.Sprintf("member-%03d", 999-joined)
 			joined++
@@ -117,7 +117,7 @@ func (l live) env(t *testing.T, cfg Config) sourcetest.Env {
 		},
 		Produce: func(partition int32, msgs ...keystrand.Message) error {
 			if producers[partition] == nil {
-				// In batches of what comes together: the library loses a message without bytes and properties that is not in one.
+				// In batches: the library loses an unbatched message without value and properties.
 				producers[partition] = l.producer(t, partitionName(topic, partition), func(o *pulsar.ProducerOptions) {
 					o.DisableBatching = false
 					o.BatchingMaxMessages = 1
@@ -139,7 +139,7 @@ func (l live) env(t *testing.T, cfg Config) sourcetest.Env {
 			return l.admin.Create(t.Context(), topic, partitions)
 		},
 		Crash: crash,
-		// Not by an unload: the broker may forget in that what it has just confirmed.
+		// Not by an unload: the broker may forget its last confirmations.
 		Lose:      func(src source.Source, _ source.ID) error { return cut(src) },
 		Withholds: cfg.Store == nil,
 		NoNil:     true,
@@ -152,8 +152,8 @@ func (l live) env(t *testing.T, cfg Config) sourcetest.Env {
 	return env
 }
 
-// quiet waits, a few seconds at most, until the suite has attached to all partitions and no cursor is being changed: a broker
-// (4.0.8) that deletes a topic meanwhile leaves something behind that it lists, cannot delete, and takes for the topic.
+// quiet waits, a few seconds at most, until the suite has attached to all partitions and no cursor changes. A broker (4.0.8) that
+// deletes a topic meanwhile leaves a broken topic behind, which it lists and cannot delete.
 func (l live) quiet(t *testing.T, topic string, partitions int32) error {
 	t.Helper()
 	for n := range partitions {
@@ -167,7 +167,7 @@ func (l live) quiet(t *testing.T, topic string, partitions int32) error {
 			if state := stats.Cursors["suite"].State; state == "Open" || state == "NoLedger" {
 				break
 			}
-			time.Sleep(250 * time.Millisecond) // real time: a broker is waited for
+			time.Sleep(250 * time.Millisecond) // real time: waits for a broker
 		}
 	}
 	return nil
@@ -177,12 +177,12 @@ func partitionName(topic string, number int32) string {
 	return fmt.Sprintf("%s-partition-%d", topic, number)
 }
 
-// crash cuts the connections of a source, before it can say anything to the broker, and closes what is left.
+// crash cuts the connections of a source, so that it cannot tell the broker anything, and closes it.
 func crash(src source.Source) error {
 	if err := cut(src); err != nil {
 		return err
 	}
-	_ = src.Close() // of partitions that were not released, as at a death
+	_ = src.Close() // fails: partitions are not released
 	return nil
 }
 
@@ -196,13 +196,13 @@ func cut(src source.Source) error {
 	s.mu.Lock()
 	c := s.client
 	s.mu.Unlock()
-	lib, ok := c.(*library)
-	if !ok {
+	lib := reflect.ValueOf(c).Elem().FieldByName("Client")
+	if !lib.IsValid() {
 		return fmt.Errorf("cut off a source with a %T", c)
 	}
-	pool := reflect.ValueOf(lib.Client).Elem().FieldByName("cnxPool")
+	pool := reflect.ValueOf(lib.Interface()).Elem().FieldByName("cnxPool")
 	if !pool.IsValid() {
-		return errors.New("the client library keeps its connections elsewhere now: look for another way to cut them")
+		return errors.New("the client library keeps its connections elsewhere now: find another way to cut them")
 	}
 	pool = reflect.NewAt(pool.Type(), unsafe.Pointer(pool.UnsafeAddr())).Elem()
 	connections := pool.MethodByName("GetConnections").Call(nil)[0]

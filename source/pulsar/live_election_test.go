@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// TestLivePartitionsAreSpread: two processes, whose candidates have a name each, end up with half of the partitions.
+// Two processes, with one candidate name each, own half of the partitions each.
 func TestLivePartitionsAreSpread(t *testing.T) {
 	l := liveBroker(t)
 	topic := l.topic(t, 8)
@@ -57,7 +57,7 @@ func TestLivePartitionsAreSpread(t *testing.T) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			t.Fatalf("the two own %v partitions of 8", now)
+			t.Fatalf("the two processes own %v of 8 partitions", now)
 		}
 	}
 }

@@ -30,15 +30,14 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// namespaces are those that strict has made, by the URL of the broker.
+// namespaces holds the namespaces that strict has made, by the URL of the broker.
 var namespaces struct {
 	sync.Mutex
 
 	made map[string]string
 }
 
-// strict is a namespace in which brokers do not create topics by themselves. It is one for all tests, which give their
-// topics names of their own.
+// strict returns a namespace in which brokers do not create topics on request. All tests share it, with different topics.
 func (l live) strict(t *testing.T) string {
 	t.Helper()
 	namespaces.Lock()
@@ -57,7 +56,7 @@ func (l live) strict(t *testing.T) string {
 	return ns
 }
 
-// reader is a source of a real broker that is closed, with all its partitions, when the test ends.
+// reader is a source of a real broker. It is closed, with all its partitions, when the test ends.
 type reader struct {
 	t *testing.T
 	s *Source
@@ -84,7 +83,7 @@ func (r *reader) accept() source.Partition {
 	return p
 }
 
-// refused waits for the error of Accept and checks what it says.
+// refused waits for the error of Accept and checks its text.
 func (r *reader) refused(within time.Duration, want error, says ...string) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), within)
@@ -95,7 +94,7 @@ func (r *reader) refused(within time.Duration, want error, says ...string) {
 	}
 	for _, text := range says {
 		if !strings.Contains(err.Error(), text) {
-			r.t.Errorf("accept = %v, want it to say %q", err, text)
+			r.t.Errorf("accept = %v, want it to contain %q", err, text)
 		}
 	}
 }
@@ -135,7 +134,7 @@ func TestLiveMissingTopicAndNamespace(t *testing.T) {
 }
 
 // Soak: the topic is deleted under its owner.
-func TestSoakTopicThatComesLaterAndGoes(t *testing.T) {
+func TestSoakTopicIsCreatedLaterAndDeleted(t *testing.T) {
 	t.Parallel()
 	l := liveBroker(t)
 	topic := "persistent://" + l.strict(t) + "/late"
@@ -147,11 +146,11 @@ func TestSoakTopicThatComesLaterAndGoes(t *testing.T) {
 	l.goes(t, r, topic, func() error { return l.admin.Remove(t.Context(), topic, 2) }, func() error { return l.admin.Create(t.Context(), topic, 2) })
 }
 
-// Whoever attaches to a partition makes it there: the source's candidate, which comes back at once, and producers. What was
-// deleted is another log all the same, and the broker refuses to make the whole topic again: it sees some of its partitions.
+// Here a candidate that reconnects, or a producer, creates a partition again. It is another log all the same. The broker then
+// refuses to create the whole topic, since some of its partitions exist.
 //
 // Soak: the topic is deleted under its owner.
-func TestSoakTopicGoesWhereBrokersMakeTopics(t *testing.T) {
+func TestSoakTopicIsDeletedWhereBrokersCreateTopics(t *testing.T) {
 	t.Parallel()
 	l := liveDefault(t)
 	topic := l.topic(t, 2)
@@ -167,7 +166,7 @@ func TestSoakTopicGoesWhereBrokersMakeTopics(t *testing.T) {
 	}, func() error { return nil })
 }
 
-// goes deletes a topic of two partitions under its reader and makes it again, twice.
+// goes deletes a topic of two partitions under its reader and creates it again, twice.
 func (l live) goes(t *testing.T, r *reader, topic string, remove, create func() error) {
 	t.Helper()
 	held := map[int32]source.Partition{}
@@ -179,7 +178,7 @@ func (l live) goes(t *testing.T, r *reader, topic string, remove, create func() 
 		if err := remove(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(deleted) // real time: absent for several looks, or made again before the next one
+		time.Sleep(deleted) // real time: absent for several surveys, or created again before the next one
 		if err := create(); err != nil {
 			t.Fatal(err)
 		}
@@ -188,7 +187,7 @@ func (l live) goes(t *testing.T, r *reader, topic string, remove, create func() 
 				t.Fatal(err)
 			}
 		}
-		// Each is lost and comes again; or the library was quick, and attached to the new one without a word.
+		// Each partition is lost and owned again, or the library was fast and reattached without notice.
 		for _, n := range []int32{0, 1} {
 			for got := 0; got < 3; {
 				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -216,7 +215,7 @@ func (l live) goes(t *testing.T, r *reader, topic string, remove, create func() 
 	}
 }
 
-func TestLiveSubscriptionOfSomebodyElse(t *testing.T) {
+func TestLiveSubscriptionOfAnotherProgram(t *testing.T) {
 	l := liveBroker(t)
 	for _, typ := range []pulsar.SubscriptionType{pulsar.Shared, pulsar.KeyShared, pulsar.Failover} {
 		t.Run(fmt.Sprint("type ", typ), func(t *testing.T) {
@@ -230,7 +229,7 @@ func TestLiveSubscriptionOfSomebodyElse(t *testing.T) {
 			l.reader(t, l.config(t), "s", topic).refused(30*time.Second, nil, topic, `"s"`, "another type")
 		})
 	}
-	t.Run("that of the candidates", func(t *testing.T) {
+	t.Run("of the election", func(t *testing.T) {
 		t.Parallel()
 		topic := l.topic(t, 0)
 		c, err := l.client(t).Subscribe(pulsar.ConsumerOptions{Topic: topic, SubscriptionName: "s-owner", Type: pulsar.Shared})
@@ -260,7 +259,7 @@ func TestLiveSubscriptionOfSomebodyElse(t *testing.T) {
 			t.Fatal(err)
 		}
 		if tr := r.s.Report().Trouble; len(tr) != 1 || !errors.Is(tr[0].Err, ErrBusy) {
-			t.Errorf("trouble is %v", tr)
+			t.Errorf("trouble = %v", tr)
 		}
 		c.Close()
 		release(t, r.accept())
@@ -286,7 +285,7 @@ func TestLiveSecurity(t *testing.T) {
 		tls       *tls.Config
 		auth      pulsar.Authentication
 		want      error
-		says      []string // none: it works
+		says      []string // none: no error
 	}{
 		{"token over tls", url, good, alice, nil, nil},
 		{"token of a function", url, good, TokenFrom(func() (string, error) { return file("KEYSTRAND_PULSAR_TOKEN"), nil }), nil, nil},
@@ -313,7 +312,7 @@ func TestLiveSecurity(t *testing.T) {
 	}
 }
 
-// oauth2Of authenticates as "billing" with this secret at a server that gives the token to who says "secret".
+// oauth2Of authenticates as "billing" with this secret, at a server that expects "secret".
 func oauth2Of(t *testing.T, token, secret string) pulsar.Authentication {
 	t.Helper()
 	mux := http.NewServeMux()
@@ -442,7 +441,7 @@ func TestLiveMessagesOfAllKinds(t *testing.T) {
 		release(t, p)
 		p = r.accept()
 		if got := read(t, p, 2); got[0].Value[0] != '1' || got[1].Value[0] != '2' {
-			t.Errorf("after the first is settled comes %.1s %.1s", got[0].Value, got[1].Value)
+			t.Errorf("after the first is settled, messages = %.1s %.1s", got[0].Value, got[1].Value)
 		}
 		settle(t, p, msgs[2].Offset+1)
 		release(t, p)
@@ -472,7 +471,7 @@ func TestSoakTopicIsUnloadedAndTerminated(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := broker(t)
-			// A broker that deletes a ledger of which all is settled, while it terminates the topic, breaks it.
+			// A broker that deletes a fully settled ledger while it terminates the topic breaks it.
 			ns, err := l.admin.Namespace(t.Context(), map[string]any{"retention": map[string]int{"retentionTimeInMinutes": -1, "retentionSizeInMB": -1}})
 			if err != nil {
 				t.Fatal(err)
@@ -499,37 +498,37 @@ func TestSoakTopicIsUnloadedAndTerminated(t *testing.T) {
 			}
 			lost(t, p)
 			if l := r.s.Report().Losses; l.Count == 0 || l.Last != p.ID() || !strings.Contains(l.Why, "unloaded") {
-				t.Errorf("losses %+v, want that of %v", l, p.ID())
+				t.Errorf("losses = %+v, want %v", l, p.ID())
 			}
 			q := r.accept()
 			if q.ID().Epoch <= p.ID().Epoch {
 				t.Errorf("epoch %d after %d", q.ID().Epoch, p.ID().Epoch)
 			}
-			// The broker may have forgotten in the unload what it had confirmed just before; nothing else comes again or is missing.
+			// In the unload the broker may have forgotten its last confirmations. No other message is redelivered or missing.
 			more := read(t, q, 1)
 			first, err := strconv.Atoi(string(more[0].Value))
 			if err != nil || first > 20 {
-				t.Fatalf("after the unload comes %s first, want 20 or what is settled before it", more[0].Value)
+				t.Fatalf("first message after the unload = %s, want 20 or a settled one before it", more[0].Value)
 			}
 			more = append(more, read(t, q, 59-first)...)
 			for i, m := range more {
 				if string(m.Value) != strconv.Itoa(first+i) {
-					t.Fatalf("after the unload comes %s as number %d behind %d", m.Value, i, first)
+					t.Fatalf("after the unload, message %s is number %d after %d", m.Value, i, first)
 				}
 			}
 			settle(t, q, more[59-first].Offset+1)
 			if err := l.admin.Do(t.Context(), http.MethodPost, pulsartest.Path(topic)+"/terminate", nil, nil); err != nil {
 				t.Fatal(err)
 			}
-			// At the end of a topic the library closes the connection, and again when a consumer attaches there, unless the broker
-			// misses to say so: an ownership may end or not, and nothing comes.
+			// At the end of a topic, and for each consumer attached there, the library closes the connection, unless the broker
+			// omits to tell it. So the ownership may end or not, and no message arrives.
 			for range 3 {
 				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 				b := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
 				err := q.Fetch(ctx, &b)
 				cancel()
 				if len(b.Messages) > 0 {
-					t.Fatalf("%q comes from a terminated topic of which all is settled", b.Messages[0].Value)
+					t.Fatalf("read %q from a terminated topic that is settled", b.Messages[0].Value)
 				}
 				if !errors.Is(err, source.ErrLeaving) {
 					break
@@ -542,19 +541,19 @@ func TestSoakTopicIsUnloadedAndTerminated(t *testing.T) {
 	}
 }
 
-// lost waits until a partition is, and releases it.
+// lost waits until a partition is lost, and releases it.
 func lost(t *testing.T, p source.Partition) {
 	t.Helper()
 	select {
 	case l := <-p.Leaving():
 		if !l.Lost {
-			t.Errorf("%v: leaving says %+v, want lost", p.ID(), l)
+			t.Errorf("%v: leave = %+v, want lost", p.ID(), l)
 		}
 	case <-time.After(20 * time.Second): // real time: a broker is waited for
 		t.Fatalf("%v is not lost", p.ID())
 	}
 	if _, err := p.Commit(t.Context(), &commit.Progress{Epoch: p.ID().Epoch, Frontier: 1 << 62}); !errors.Is(err, commit.ErrFenced) {
-		t.Errorf("%v: commit = %v, want fenced", p.ID(), err)
+		t.Errorf("%v: commit = %v, want ErrFenced", p.ID(), err)
 	}
 	release(t, p)
 }
@@ -576,11 +575,11 @@ func TestSoakSubscriptionIsDeletedUnderItsReader(t *testing.T) {
 	}
 	lost(t, p)
 	if l := r.s.Report().Losses; l.Count != 1 || l.Last != p.ID() {
-		t.Errorf("losses %+v, want that of %v", l, p.ID())
+		t.Errorf("losses = %+v, want %v", l, p.ID())
 	}
-	p = r.accept() // which makes it again
+	p = r.accept() // creates the subscription again
 	if got := values(read(t, p, 10)); got != "0 1 2 3 4 5 6 7 8 9" {
-		t.Errorf("after it comes %q", got)
+		t.Errorf("then read %q", got)
 	}
 	release(t, p)
 }
@@ -629,7 +628,7 @@ func TestLiveStart(t *testing.T) {
 			nothing(t, p)
 		})
 	}
-	t.Run("an id of another cluster, above all", func(t *testing.T) {
+	t.Run("an id behind the end of the log", func(t *testing.T) {
 		t.Parallel()
 		cfg := l.config(t)
 		cfg.Start, cfg.Alone = After(map[string]map[int32]MessageID{topic: {0: {Ledger: 1 << 40, Entry: 7}}}), true

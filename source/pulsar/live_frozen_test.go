@@ -13,10 +13,10 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// Not parallel: the broker is everybody's.
+// Not parallel: all tests share the broker.
 //
 // Soak: the broker is frozen.
-func TestSoakFrozenBrokerHoldsNoCallUp(t *testing.T) {
+func TestSoakFrozenBrokerDelaysNoCall(t *testing.T) {
 	l := liveBroker(t)
 	ctl := liveEnv(t, "KEYSTRAND_PULSAR_CTL", "pulsar")
 	signal := func(what string) {
@@ -38,20 +38,20 @@ func TestSoakFrozenBrokerHoldsNoCallUp(t *testing.T) {
 
 	signal("pause")
 	within := func(bound time.Duration) (context.Context, context.CancelFunc) {
-		return context.WithTimeout(t.Context(), bound) // real time: a broker that does not answer is waited for
+		return context.WithTimeout(t.Context(), bound) // real time: waits for a silent broker
 	}
 	ctx, cancel := within(5 * time.Second)
 	_, err := p.Commit(ctx, &commit.Progress{Epoch: p.ID().Epoch, Frontier: msgs[10].Offset})
 	cancel()
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), topic) || !strings.Contains(err.Error(), `"s"`) {
-		t.Errorf("commit = %v, want that there is no answer", err)
+		t.Errorf("commit = %v, want no answer", err)
 	}
 	told := false
 	for _, tr := range r.s.Report().Trouble {
 		told = told || strings.Contains(tr.What, "acknowledge "+topic)
 	}
 	if !told {
-		t.Errorf("trouble is %v, want that of the acknowledgement", r.s.Report().Trouble)
+		t.Errorf("trouble = %v, want that of acknowledge", r.s.Report().Trouble)
 	}
 	ctx, cancel = within(time.Second)
 	b := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
@@ -60,23 +60,23 @@ func TestSoakFrozenBrokerHoldsNoCallUp(t *testing.T) {
 	}
 	cancel()
 	ctx, cancel = within(4 * time.Second)
-	// The library closes for as long as OperationTimeout: what the broker has to do waits for it in the connection.
+	// The library waits for OperationTimeout to close. The requests wait in the connection.
 	if err := p.Release(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
 	cancel()
 	signal("resume")
 
-	// What was asked for may have reached the broker or not.
+	// The request may have reached the broker or not.
 	q := r.accept()
 	more := read(t, q, 1)
 	first, err := strconv.Atoi(string(more[0].Value))
 	if err != nil || first < 5 || first > 10 {
-		t.Fatalf("after it comes %s first, want 5 to 10", more[0].Value)
+		t.Fatalf("then first message = %s, want 5 to 10", more[0].Value)
 	}
 	more = append(more, read(t, q, 19-first)...)
 	if want := values(msgs[first:]); values(more) != want {
-		t.Errorf("after it comes %q, want %q", values(more), want)
+		t.Errorf("then read %q, want %q", values(more), want)
 	}
 	release(t, q)
 }

@@ -31,7 +31,7 @@ func liveEnv(tb testing.TB, name, service string) string {
 	return v
 }
 
-// liveBroker is a broker that numbers messages. It also keeps acknowledgements inside batches, which the source never sends.
+// liveBroker is a broker that numbers messages. It also keeps acknowledgements within batches, which the source never sends.
 func liveBroker(t *testing.T) live {
 	t.Helper()
 	return liveAt(t, "KEYSTRAND_PULSAR", "pulsar")
@@ -48,7 +48,7 @@ func liveAt(t *testing.T, name, service string) live {
 	return live{url: liveEnv(t, name, service), admin: &pulsartest.Admin{URL: liveEnv(t, name+"_ADMIN", service)}}
 }
 
-// topic makes a topic of its own for a test, with this many partitions, or none.
+// topic creates a topic for one test, with this many partitions, or none.
 func (l live) topic(t *testing.T, partitions int) string {
 	t.Helper()
 	name := fmt.Sprintf("persistent://public/default/t%d", time.Now().UnixNano())
@@ -59,7 +59,7 @@ func (l live) topic(t *testing.T, partitions int) string {
 	return name
 }
 
-// client is a client for what tests do beside the source.
+// client is a client of the test itself.
 func (l live) client(tb testing.TB) pulsar.Client {
 	tb.Helper()
 	c, err := pulsar.NewClient(pulsar.ClientOptions{URL: l.url, Logger: log.DefaultNopLogger(), OperationTimeout: 10 * time.Second})
@@ -70,7 +70,7 @@ func (l live) client(tb testing.TB) pulsar.Client {
 	return c
 }
 
-// producer writes to one partition, or to a topic without any.
+// producer writes to one partition, or to an unpartitioned topic.
 func (l live) producer(tb testing.TB, topic string, change func(*pulsar.ProducerOptions)) pulsar.Producer {
 	tb.Helper()
 	o := pulsar.ProducerOptions{Topic: topic, DisableBatching: true}
@@ -85,7 +85,7 @@ func (l live) producer(tb testing.TB, topic string, change func(*pulsar.Producer
 	return p
 }
 
-// send writes messages in order and waits for them.
+// send writes messages in order and waits for their confirmation.
 func send(ctx context.Context, p pulsar.Producer, msgs ...keystrand.Message) error {
 	errs := make(chan error, len(msgs))
 	for _, m := range msgs {
@@ -117,7 +117,7 @@ func (l testLog) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// logLevel is debug where the client library is to be heard too.
+// logLevel is debug to include the lines of the client library.
 func logLevel() slog.Level {
 	if os.Getenv("KEYSTRAND_PULSAR_DEBUG") != "" {
 		return slog.LevelDebug
@@ -125,7 +125,7 @@ func logLevel() slog.Level {
 	return slog.LevelInfo
 }
 
-// config is what live tests run with.
+// config is the configuration of live tests.
 func (l live) config(t *testing.T) Config {
 	t.Helper()
 	cfg := Config{OperationTimeout: 5 * time.Second, WatchInterval: 2 * time.Second, BusyTimeout: 20 * time.Second}

@@ -9,102 +9,107 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/pulsar/internal/client"
 )
 
-// attached is a consumer with what the contender's breaks were before it was.
+// attached is a consumer, with the contender's count of disconnects before it was attached.
 type attached struct {
-	consumer
+	client.Consumer
 	breaks int
 }
 
-// attach takes the lock. It returns nil when there is reason to look again: we are not proposed any more, the topic is
-// gone, the subscription was moved, the connection has gone at once, or ctx has ended.
+// attach takes the lock. It returns nil when the contender must look again: another process is elected, the topic is gone,
+// the subscription was moved, the consumer was disconnected at once, or ctx has ended.
 func (c *contender) attach(ctx context.Context) *Partition {
 	s := c.s
-	moves := s.cfg.Start.moves() && !s.sought(c.topic)
-	cons, ok := try(ctx, c, aim[attached]{what: "attach to", subscription: s.subscription, proposed: true, discard: attached.Close, get: func() (attached, error) {
-		breaks := c.broken()
-		cons, err := s.client.attach(attachment{
-			topic: c.topic, subscription: s.subscription, name: s.name, moves: moves, latest: c.latest(),
-		})
-		return attached{consumer: cons, breaks: breaks}, err
-	}})
+	seeks := s.cfg.Start.moves() && !s.sought(c)
+	cons, ok := try(ctx, c, attempt[attached]{
+		what: "attach to", subscription: s.subscription, elected: true, discard: attached.Close,
+		get: func() (attached, error) {
+			breaks := c.disconnects()
+			cons, err := c.consume(seeks)
+			return attached{Consumer: cons, breaks: breaks}, err
+		},
+	})
 	if !ok {
 		return nil
 	}
-	if moves {
+	if seeks {
 		c.move(ctx, cons)
 		return nil
 	}
 	restored, err := c.claim(ctx, cons)
 	if err != nil {
-		s.apart(cons.Close) // at once: it must not keep the lock until the next try
+		s.calls.Go(cons.Close) // at once: it must not keep the lock until the next attempt
 	}
-	if !c.begun(ctx, claiming, err) {
+	if !c.succeeded(ctx, claiming, err) {
 		return nil
 	}
-	p := newPartition(c, source.ID{Stream: c.stream, Partition: c.number, Epoch: restored.Epoch}, cons.consumer, restored)
-	s.running.Go(func() { p.acker.run(ctx) })
+	p := newPartition(c, source.ID{Stream: c.stream, Partition: c.number, Epoch: restored.Epoch}, cons.Consumer, restored)
+	s.calls.Go(func() { p.acker.Run(ctx) })
 	if !c.hold(p, cons.breaks) {
 		p.shut()
 		return nil
 	}
-	s.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "pulsar: owns", slog.String("partition", p.id.String()))
+	s.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "pulsar: partition owned", slog.String("partition", p.id.String()))
 	return p
 }
 
-// move moves the subscription as Start says, and closes the consumer: moving costs it its connection, another reads on.
+// consume attaches a consumer of the partition.
+func (c *contender) consume(seeks bool) (client.Consumer, error) {
+	return c.s.client.Attach(client.Attachment{
+		Topic: c.topic, Subscription: c.s.subscription, Name: c.s.name, Seeks: seeks, Latest: c.latest(),
+	})
+}
+
+// move moves the subscription as Start says, and closes the consumer. To seek costs it the connection, so another one reads.
 func (c *contender) move(ctx context.Context, cons attached) {
 	s := c.s
-	err := s.bounded(ctx, func() error { return s.cfg.Start.check(cons.consumer, c.stream, c.number) })
+	err := s.calls.Do(ctx, func() error { return s.cfg.Start.check(cons.Consumer, c.stream, c.number) })
 	if errors.Is(err, errForeign) {
-		s.fail(fmt.Errorf("pulsar: topic %q, subscription %q: Config.Start is After: %w (take an id that a message of this topic had)",
+		s.fail(fmt.Errorf("pulsar: topic %q, subscription %q: Config.Start is After: %w (use an id of a message of this topic)",
 			c.topic, s.subscription, err))
 	}
 	if err == nil && s.cfg.Store != nil && s.cfg.Start.names(c.stream, c.number) {
 		err = c.restart(ctx, cons.breaks)
 	}
 	if err == nil {
-		err = s.bounded(ctx, func() error {
+		err = s.calls.Do(ctx, func() error {
 			defer cons.Close()
-			return s.cfg.Start.seek(cons.consumer, c.stream, c.number)
+			return s.cfg.Start.seek(cons.Consumer, c.stream, c.number)
 		})
 	}
 	if err != nil {
-		s.apart(cons.Close) // it must not keep the lock; with a call that hangs it does until the connection ends
+		s.calls.Go(cons.Close) // it must not keep the lock; a call that hangs does, until the connection ends
 	}
-	if c.begun(ctx, seeking, err) {
-		s.seeked(c.topic)
+	if c.succeeded(ctx, seeking, err) {
+		s.seeked(c)
 	}
 }
 
-// hold notes which partition is offered or owned. It reports false when a connection has gone since breaks was asked for, or
-// that of the candidate a short while before.
+// hold records the partition that is offered or owned. It reports false if the consumer was disconnected since it had this
+// count of breaks, or if the contender must stand off.
 func (c *contender) hold(p *Partition, breaks int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.breaks != breaks || c.shaken {
+	if c.breaks != breaks || c.caution {
 		return false
 	}
 	c.part, c.late = p, true
 	return true
 }
 
-// drop notes that nothing is offered or owned.
+// drop records that no partition is offered or owned.
 func (c *contender) drop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.part = nil
 }
 
-func (c *contender) broken() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.breaks
-}
+// disconnects returns how often a consumer of the partition was disconnected.
+func (c *contender) disconnects() int { return guarded(&c.mu, &c.breaks) }
 
-// broke is called when the connection of the consumer goes, or its topic is unloaded, before anything follows from it:
-// the lock is gone, and with it the ownership. It must not block.
+// broke ends the ownership: the consumer is disconnected or its topic unloaded, so the lock is free. It does not block.
 func (c *contender) broke() {
 	c.mu.Lock()
 	c.breaks++
@@ -114,10 +119,10 @@ func (c *contender) broke() {
 		c.poke()
 		return
 	}
-	p.lose("its connection has gone, or its topic was unloaded")
+	p.lose("disconnected, or the topic was unloaded")
 }
 
-// stumbled notes that what is being attached may have ended already, without a word of its own.
+// stumbled records that a consumer may have ended while it was being attached.
 func (c *contender) stumbled() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -127,34 +132,31 @@ func (c *contender) stumbled() {
 	}
 }
 
-// shook is called when the connection of the candidate goes, like broke. Where another is the owner, it is losing the
-// partition, too, and has to hear of it before we take it.
+// shook records that the candidate was disconnected. If another process is the owner, it loses the partition too, and must
+// have time to notice before this process takes it.
 func (c *contender) shook() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.part == nil {
-		c.shaken = true
+		c.caution = true
 	}
 }
 
-// Between a broken connection and the first try to take a partition that another may have had: twice at most.
+// standOff is the least pause between a disconnect and an attempt to take a partition that another process may have owned.
+// The most is twice that.
 const standOff = time.Second
 
-// waits tells whether the connection has gone a short while ago.
-func (c *contender) waits() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.shaken
-}
+// cautious reports whether the contender must stand off.
+func (c *contender) cautious() bool { return guarded(&c.mu, &c.caution) }
 
-// settles waits if the connection has gone a short while ago. It reports whether it has.
-func (c *contender) settles(ctx context.Context) bool {
+// standsOff waits if the contender must stand off, and reports whether it did.
+func (c *contender) standsOff(ctx context.Context) bool {
 	c.mu.Lock()
-	shaken := c.shaken
-	c.shaken = false
+	caution := c.caution
+	c.caution = false
 	c.mu.Unlock()
-	if shaken {
+	if caution {
 		sleep(ctx, standOff+rand.N(standOff))
 	}
-	return shaken
+	return caution
 }

@@ -2,27 +2,29 @@ package pulsar
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"github.com/apache/pulsar-client-go/pulsar"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/source/pulsar/internal/ack"
 )
 
 const (
 	chunkSize  = 16 << 10 // small payloads and keys are copied into chunks of this size
-	pinnedSize = 64 << 10 // a message that waits must not pin more memory than this beside its own
+	pinnedSize = 64 << 10 // a waiting message may pin at most this much memory beside its own
 )
 
-// converter makes messages of the library's. Payloads of a batch are slices of the whole batch as it was sent: where that
-// is large, they are copied out. It belongs to the goroutine in Fetch.
+// converter converts messages of the library. The payloads of a batch are slices of the entire batch; from a large batch the
+// converter copies them. The goroutine in Fetch uses it.
 type converter struct {
 	stream string
 	number int32
 
 	chunk         []byte
 	ledger, entry int64 // of the last message
-	pinned        int   // bytes its batch has at least
+	pinned        int   // least size of its batch
 }
 
 func (c *converter) message(m pulsar.Message, offset int64) keystrand.Message {
@@ -43,8 +45,8 @@ func (c *converter) message(m pulsar.Message, offset int64) keystrand.Message {
 	return out
 }
 
-// value returns the payload, copied if it would pin a large batch. A message without payload has an empty value: Pulsar
-// does not tell it from none.
+// value returns the payload, copied if it would pin a large batch. Without a payload it returns an empty value: Pulsar does
+// not distinguish the two.
 func (c *converter) value(m pulsar.Message) []byte {
 	b, id := m.Payload(), m.ID()
 	if b == nil {
@@ -62,7 +64,7 @@ func (c *converter) value(m pulsar.Message) []byte {
 	return slices.Clip(b)
 }
 
-// keep copies b to where it pins at most a chunk.
+// keep returns a copy of b that pins at most a chunk.
 func keep[B ~string | ~[]byte](c *converter, b B) []byte {
 	n := len(b)
 	if n > chunkSize/4 {
@@ -76,7 +78,7 @@ func keep[B ~string | ~[]byte](c *converter, b B) []byte {
 	return c.chunk[from:len(c.chunk):len(c.chunk)]
 }
 
-// headers returns properties by name: Pulsar does not keep an order, and two reads must not differ.
+// headers returns properties sorted by name: Pulsar keeps no order, and two reads must not differ.
 func headers(properties map[string]string) []keystrand.Header {
 	if len(properties) == 0 {
 		return nil
@@ -87,4 +89,22 @@ func headers(properties map[string]string) []keystrand.Header {
 	}
 	slices.SortFunc(all, func(a, b keystrand.Header) int { return cmp.Compare(a.Key, b.Key) })
 	return all
+}
+
+// Bits of a packed offset. A ledger id counts all ledgers of a cluster, an entry id those of one ledger (a broker starts a
+// new one after 50,000 by default), a batch index the messages of one entry (1,000 in most clients).
+const (
+	ledgerBits = 27
+	entryBits  = 24
+	batchBits  = 12
+)
+
+// pack returns the offset of a position. Offsets ascend with positions and are never reused, since no ledger id is.
+func pack(p ack.Position) (int64, error) {
+	if p.Ledger < 0 || p.Ledger >= 1<<ledgerBits || p.Entry < 0 || p.Entry >= 1<<entryBits || p.Batch >= 1<<batchBits {
+		return 0, fmt.Errorf("message id %v does not fit into an offset of %d bits of ledger, %d of entry, %d of batch: "+
+			"let the brokers number the messages (brokerEntryMetadataInterceptors with AppendIndexMetadataInterceptor, "+
+			"exposingBrokerEntryMetadataToClientEnabled) and set Config.Offsets to OffsetsIndex", p, ledgerBits, entryBits, batchBits)
+	}
+	return p.Ledger<<(entryBits+batchBits) | p.Entry<<batchBits | int64(p.Batch), nil
 }

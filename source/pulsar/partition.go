@@ -17,17 +17,18 @@ import (
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/internal/tenure"
+	"github.com/keystrand/keystrand/source/pulsar/internal/ack"
+	"github.com/keystrand/keystrand/source/pulsar/internal/client"
 )
 
-// Partition is one ownership of one partition, as long as one connection. It implements [source.Partition].
+// Partition is one ownership of one partition. It lasts at most as long as one connection. It implements [source.Partition].
 type Partition struct {
 	id       source.ID
 	owner    *contender
-	consumer consumer
+	consumer client.Consumer
 	messages <-chan pulsar.ConsumerMessage
 	restored *commit.Progress
-	handed   *handed
-	acker    *acker
+	acker    *ack.Acker
 	tenure   *tenure.Tenure
 	ending   sync.Once     // of detach
 	closed   chan struct{} // closed when the consumer is
@@ -38,20 +39,19 @@ type Partition struct {
 	offsets   Offsets
 	kept      keystrand.Message // did not fit into the last batch
 	keeps     bool              // there is one
-	position  int64             // after what Fetch has returned
+	position  int64             // after the last message returned
 	failed    error             // final
-	skips     bool              // what is at or below after
-	after     position
+	skips     bool              // messages at or below after
+	after     ack.Position
 }
 
-func newPartition(c *contender, id source.ID, cons consumer, restored *commit.Progress) *Partition {
+func newPartition(c *contender, id source.ID, cons client.Consumer, restored *commit.Progress) *Partition {
 	s := c.s
-	h := newHanded(&commit.Progress{Frontier: restored.Frontier})
 	after, skips := s.cfg.Start.skips(id.Stream, id.Partition)
 	return &Partition{
 		after: after, skips: skips,
-		id: id, owner: c, consumer: cons, messages: cons.Chan(), restored: restored, handed: h,
-		acker:     newAcker(h, cons.AckIDList, s.health, fmt.Sprintf("acknowledge %s/%d", id.Stream, id.Partition)),
+		id: id, owner: c, consumer: cons, messages: cons.Chan(), restored: restored,
+		acker:     ack.New(restored.Frontier, cons.AckIDList, s.health, fmt.Sprintf("acknowledge %s/%d", id.Stream, id.Partition)),
 		tenure:    tenure.New("pulsar", id, restored.Frontier),
 		closed:    make(chan struct{}),
 		converter: converter{stream: id.Stream, number: id.Partition},
@@ -63,10 +63,10 @@ func newPartition(c *contender, id source.ID, cons consumer, restored *commit.Pr
 // ID implements [source.Partition].
 func (p *Partition) ID() source.ID { return p.id }
 
-// Restored implements [source.Partition]. Without a store it is empty: the broker itself does not send what is settled.
+// Restored implements [source.Partition]. Without a store it is empty: the broker does not deliver acknowledged messages.
 func (p *Partition) Restored() *commit.Progress { return p.restored }
 
-// Leaving implements [source.Partition]. Nobody forces the partition away, so a Leave has no deadline.
+// Leaving implements [source.Partition]. A revoked partition has no deadline: nothing takes it away by force.
 func (p *Partition) Leaving() <-chan source.Leave { return p.tenure.Leaving() }
 
 // Fetch implements [source.Partition].
@@ -81,7 +81,7 @@ func (p *Partition) Fetch(ctx context.Context, b *source.Batch) error {
 			if err != nil && n == 0 {
 				return err
 			}
-			break // an error that lasts comes again
+			break // the next call returns the error again
 		}
 		if n > 0 && size+m.Size() > b.MaxBytes {
 			p.kept, p.keeps = *m, true
@@ -98,7 +98,7 @@ func (p *Partition) Fetch(ctx context.Context, b *source.Batch) error {
 	return nil
 }
 
-// next fills m with the next message that is to be handed out. If it is not to wait, there may be none.
+// next fills m with the next message to return. If it may not wait, it can report false.
 func (p *Partition) next(ctx context.Context, m *keystrand.Message, wait bool) (bool, error) {
 	for {
 		switch {
@@ -133,7 +133,7 @@ func (p *Partition) next(ctx context.Context, m *keystrand.Message, wait bool) (
 		}
 		switch {
 		case p.tenure.Over():
-			// What comes out of the library when the connection has gone may have a gap before it.
+			// After a disconnect the library may deliver messages behind a gap.
 			continue
 		case !open:
 			p.lose("the client library has closed its consumer")
@@ -143,42 +143,41 @@ func (p *Partition) next(ctx context.Context, m *keystrand.Message, wait bool) (
 	}
 }
 
-// admit decides whether a message is handed out, in out. Where that ends the partition, it is over or failed.
+// admit reports whether a message is returned, in out. If not, the partition may be over or failed now.
 func (p *Partition) admit(ctx context.Context, m pulsar.Message, out *keystrand.Message) bool {
 	id := m.ID()
 	if sealed := m.GetEncryptionContext(); sealed != nil {
-		p.failed = fmt.Errorf("%w: %v, subscription %q, message id %v: it could not be decrypted with any of the keys %q "+
-			"(set Config.KeyReader)", ErrEncrypted, p.id, p.owner.s.subscription, positionOf(id), slices.Sorted(maps.Keys(sealed.Keys)))
+		p.failed = fmt.Errorf("%w: %v, subscription %q, message id %v: no key decrypts it: it was sealed with %q "+
+			"(set Config.KeyReader)", ErrEncrypted, p.id, p.owner.s.subscription, ack.PositionOf(id), slices.Sorted(maps.Keys(sealed.Keys)))
 		return false
 	}
 	offset, ok := p.number(ctx, m)
 	if !ok {
 		return false
 	}
-	switch p.handed.take(id, offset) {
-	case remade:
-		p.lose(fmt.Sprintf("the topic was made again: message id %v has index %d, which is below one that came before", positionOf(id), offset))
+	switch p.acker.Take(id, offset) {
+	case ack.Remade:
+		p.lose(fmt.Sprintf("the topic was deleted and created again: message id %v has index %d, lower than an earlier one", ack.PositionOf(id), offset))
 		return false
-	case strange:
-		// The library never sends twice, and the broker not over one connection. Somebody has moved the subscription, or an
-		// acknowledgement of an earlier owner was forgotten. Nothing is acknowledged any more, and what is not comes
-		// again in order.
-		p.lose(fmt.Sprintf("message id %v came behind later ones", positionOf(id)))
+	case ack.Stale:
+		// Neither the library nor a connection delivers a message twice. The subscription was moved, or the broker forgot
+		// acknowledgements of an earlier owner. The next ownership receives all unacknowledged messages in order.
+		p.lose(fmt.Sprintf("message id %v was delivered after later ones", ack.PositionOf(id)))
 		return false
-	case fresh:
+	case ack.Fresh:
 	}
 	if offset < p.restored.Frontier {
-		poke(p.acker.wake) // settled, as the store says, but not acknowledged
+		p.acker.Wake() // settled according to the store, but not acknowledged
 		return false
 	}
-	if p.skips && positionOf(id).compare(p.after) <= 0 {
-		return false // acknowledged when the frontier is above it
+	if p.skips && ack.PositionOf(id).Compare(p.after) <= 0 {
+		return false // acknowledged once the frontier is above it
 	}
 	*out = p.converter.message(m, offset)
 	return true
 }
 
-// number returns the offset of a message. If there is none, the partition is failed or leaving.
+// number returns the offset of a message. If it reports false, the partition is failed or revoked.
 func (p *Partition) number(ctx context.Context, m pulsar.Message) (int64, bool) {
 	index := m.Index()
 	if p.offsets == OffsetsAuto {
@@ -189,7 +188,7 @@ func (p *Partition) number(ctx context.Context, m pulsar.Message) (int64, bool) 
 	}
 	switch {
 	case p.offsets == OffsetsPacked:
-		offset, err := pack(positionOf(m.ID()))
+		offset, err := pack(ack.PositionOf(m.ID()))
 		if err != nil {
 			p.failed = fmt.Errorf("pulsar: %v, subscription %q: %w", p.id, p.owner.s.subscription, err)
 		}
@@ -197,21 +196,21 @@ func (p *Partition) number(ctx context.Context, m pulsar.Message) (int64, bool) 
 	case index != nil:
 		return int64(*index), true //nolint:gosec // counts messages
 	case p.owner.s.cfg.Offsets == OffsetsIndex:
-		p.failed = fmt.Errorf("pulsar: %v, subscription %q: the broker gives no index to message id %v: brokerEntryMetadataInterceptors "+
+		p.failed = fmt.Errorf("pulsar: %v, subscription %q: message id %v has no index: brokerEntryMetadataInterceptors "+
 			"or exposingBrokerEntryMetadataToClientEnabled is off, or was when it was written (use OffsetsAuto or OffsetsPacked)",
-			p.id, p.owner.s.subscription, positionOf(m.ID()))
+			p.id, p.owner.s.subscription, ack.PositionOf(m.ID()))
 	default:
-		// The two are never mixed in one ownership. The next one begins with this message, and packed.
-		p.owner.s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "pulsar: the broker does not number messages any more, the partition begins anew",
-			slog.String("partition", p.id.String()), slog.String("message_id", positionOf(m.ID()).String()))
+		// One ownership never mixes the two kinds. The next one begins with this message, and packs.
+		p.owner.s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "pulsar: broker stopped numbering messages; reopening the partition with packed offsets",
+			slog.String("partition", p.id.String()), slog.String("message_id", ack.PositionOf(m.ID()).String()))
 		p.revoke()
 	}
 	return 0, false
 }
 
-// Commit implements [source.Partition]. Without a store it is tried until the broker has confirmed every acknowledgement,
-// the partition is lost, or ctx ends; what is then not confirmed is sent again. What the broker cannot keep of p (batches
-// that are settled in part) is in Stored.
+// Commit implements [source.Partition]. Without a store it returns when the broker has confirmed every acknowledgement, the
+// partition is lost, or ctx has ended. Acknowledgements are retried after that too. Stored counts the messages that the
+// broker cannot record as settled, in batches that are settled in part.
 func (p *Partition) Commit(ctx context.Context, progress *commit.Progress) (commit.Stored, error) {
 	if err := p.tenure.Commit(progress.Frontier); err != nil {
 		return commit.Stored{}, err
@@ -219,9 +218,9 @@ func (p *Partition) Commit(ctx context.Context, progress *commit.Progress) (comm
 	if p.owner.s.cfg.Store != nil {
 		return p.save(ctx, progress)
 	}
-	stored, err := p.acker.commit(ctx, progress)
+	stored, err := p.acker.Commit(ctx, progress)
 	switch {
-	case errors.Is(err, errStopped), errors.Is(err, errLost):
+	case errors.Is(err, ack.ErrReleased), errors.Is(err, ack.ErrLost):
 		return stored, fmt.Errorf("pulsar: commit of %v: %w: %w", p.id, err, commit.ErrFenced)
 	case err != nil:
 		return stored, fmt.Errorf("pulsar: commit of %v at offset %d, subscription %q: %w", p.id, progress.Frontier, p.owner.s.subscription, err)
@@ -229,7 +228,7 @@ func (p *Partition) Commit(ctx context.Context, progress *commit.Progress) (comm
 	return stored, nil
 }
 
-// save stores progress, and has acknowledged what is below its frontier.
+// save stores progress. Messages below its frontier are acknowledged in the background.
 func (p *Partition) save(ctx context.Context, progress *commit.Progress) (commit.Stored, error) {
 	own := *progress
 	own.Log, own.Epoch = p.restored.Log, p.id.Epoch
@@ -240,17 +239,17 @@ func (p *Partition) save(ctx context.Context, progress *commit.Progress) (commit
 	if err != nil {
 		return commit.Stored{}, fmt.Errorf("pulsar: save progress of %v at offset %d: %w", p.id, progress.Frontier, err)
 	}
-	p.acker.settle(&commit.Progress{Frontier: own.Frontier})
+	p.acker.Settle(&commit.Progress{Frontier: own.Frontier})
 	return commit.Stored{Frontier: own.Frontier}, nil
 }
 
-// ackGrace is how long the consumer is not closed for a request under way, lost or not. To close it ends one that hangs, but
-// not one that is just on its way into the library (v0.19.0): that one would never be answered.
+// ackGrace is how long the close of the consumer waits for a request under way. Close ends a request that hangs, but not one
+// that is just entering the library (v0.19.0): that one would never be answered.
 const ackGrace = time.Second
 
-// Release implements [source.Partition]. It closes the consumer, which is the lock: the next owner can have the partition
-// from then on. When that takes longer than ReleaseTimeout it goes on behind, which is told in the log: nobody else gets the
-// partition meanwhile. A lost partition is not waited for.
+// Release implements [source.Partition]. It closes the consumer, which is the lock, so that the next owner can take the
+// partition. After ReleaseTimeout it logs a line and returns; the close goes on and the partition stays locked. For a lost
+// partition Release does not wait.
 func (p *Partition) Release(ctx context.Context) error {
 	_, lost := p.tenure.Lost()
 	if err := p.tenure.Release(); err != nil {
@@ -259,7 +258,10 @@ func (p *Partition) Release(ctx context.Context) error {
 	s := p.owner.s
 	p.detach()
 	s.forget(p)
-	defer p.returned()
+	defer func() {
+		p.free.Store(true) // the contender may own the partition again
+		p.owner.poke()
+	}()
 	if lost {
 		return nil
 	}
@@ -268,31 +270,25 @@ func (p *Partition) Release(ctx context.Context) error {
 	select {
 	case <-p.closed:
 	case <-slow.C:
-		s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "pulsar: the broker has not let go of a partition yet, nobody else gets it before it has",
+		s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "pulsar: consumer close still pending; partition stays locked",
 			slog.String("partition", p.id.String()), slog.Duration("after", s.cfg.ReleaseTimeout))
 	case <-ctx.Done():
-		return fmt.Errorf("pulsar: release of %v: the broker has not let go of the subscription %q yet, nobody else gets the partition before it has: %w",
+		return fmt.Errorf("pulsar: release of %v: consumer close still pending on subscription %q; the partition stays locked: %w",
 			p.id, s.subscription, context.Cause(ctx))
 	}
 	return nil
 }
 
-// returned lets the contender own the partition anew.
-func (p *Partition) returned() {
-	p.free.Store(true)
-	p.owner.poke()
-}
-
-// detach ends the acknowledgements and closes the consumer, on a goroutine of its own. A second call does nothing.
+// detach ends the acknowledgements and closes the consumer in the background. A second call does nothing.
 func (p *Partition) detach() {
 	p.ending.Do(func() {
-		p.acker.close()
-		p.owner.s.apart(func() {
+		p.acker.Close()
+		p.owner.s.calls.Go(func() {
 			defer close(p.closed)
 			grace := time.NewTimer(ackGrace)
 			defer grace.Stop()
 			select {
-			case <-p.acker.done:
+			case <-p.acker.Done():
 			case <-grace.C:
 			}
 			p.consumer.Close()
@@ -300,7 +296,7 @@ func (p *Partition) detach() {
 	})
 }
 
-// shut closes a partition that nobody has accepted, or that nobody has released when the source is closed.
+// shut closes a partition that was not accepted, or is not released when the source is closed.
 func (p *Partition) shut() {
 	if p.tenure.Release() == nil {
 		p.detach()
@@ -310,11 +306,11 @@ func (p *Partition) shut() {
 // revoke tells the pipeline to release the partition.
 func (p *Partition) revoke() { p.tenure.Revoke(source.Leave{}) }
 
-// lose tells the pipeline that the partition is lost. From now on nothing is returned or acknowledged. It does not block; the
-// contender closes the consumer.
+// lose tells the pipeline that the partition is lost. From now on nothing is returned or acknowledged. It does not block.
+// The contender closes the consumer.
 func (p *Partition) lose(why string) {
 	if p.tenure.Lose(why) {
-		p.acker.abandon()
+		p.acker.Abandon()
 		p.owner.poke()
 	}
 }

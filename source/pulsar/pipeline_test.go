@@ -14,7 +14,7 @@ import (
 	"github.com/keystrand/keystrand/pipeline"
 )
 
-// seen is what a handler has seen, by key.
+// seen records the messages of a handler, by key.
 type seen struct {
 	mu    sync.Mutex
 	all   map[string][]string
@@ -29,7 +29,7 @@ func (s *seen) handle(_ context.Context, m *keystrand.Message) error {
 	return nil
 }
 
-// run runs a pipeline until it has handled so many messages in all, and stops it in order.
+// run runs a pipeline until the total of handled messages is reached, and stops it.
 func (s *seen) run(t *testing.T, src *Source, until int, wait time.Duration) {
 	t.Helper()
 	p, err := pipeline.From(src).Handle(keystrand.HandlerFunc(s.handle)).Build()
@@ -72,7 +72,7 @@ func (s *seen) want(t *testing.T, keys, each int) {
 	}
 }
 
-func TestPipelineStopsAndGoesOnWithoutReplays(t *testing.T) {
+func TestPipelineRestartsWithoutReplays(t *testing.T) {
 	for _, index := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newFakeBroker()
@@ -96,7 +96,7 @@ func TestPipelineStopsAndGoesOnWithoutReplays(t *testing.T) {
 	}
 }
 
-func TestLivePipelineStopsAndGoesOnWithoutReplays(t *testing.T) {
+func TestLivePipelineRestartsWithoutReplays(t *testing.T) {
 	for name, broker := range map[string]func(*testing.T) live{"numbered messages": liveBroker, "as brokers come": liveDefault} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -9,37 +9,30 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// state is the state of a source.
-type state uint8
-
+// States of a source, as Report describes them.
 const (
-	stateConnecting state = iota // no broker has answered, or the topics are not known
-	stateContending              // was chosen for no partition yet
-	stateMember                  // has owned a partition
-	stateFailed                  // Accept has returned, or will return, an error
-	stateClosed                  // Close was called
+	stateConnecting = "connecting"
+	stateContending = "contending"
+	stateMember     = "member"
+	stateFailed     = "failed"
+	stateClosed     = "closed"
 )
-
-// String returns the state as Report shows it.
-func (s state) String() string {
-	return [...]string{"connecting", "contending", "member", "failed", "closed"}[s]
-}
 
 // Report returns the state of the source now. It does not block and may be called from any goroutine.
 //
 // State is one of:
 //   - "connecting": no broker has answered, or the topics are not known
-//   - "contending": the source was chosen for no partition yet
+//   - "contending": the source was not elected for any partition yet
 //   - "member": the source has owned a partition
-//   - "failed": Accept has returned, or will return, an error
+//   - "failed": Accept returns an error
 //   - "closed": Close was called
 //
 // Member is the name of this process's consumers in the broker's statistics.
 func (s *Source) Report() source.Report {
 	s.mu.Lock()
 	r := source.Report{
-		State: s.state.String(), Ready: s.state == stateContending || s.state == stateMember,
-		Member: s.name, Trouble: s.apartLocked(), Losses: s.losses,
+		State: s.state, Ready: s.state == stateContending || s.state == stateMember,
+		Member: s.name, Trouble: s.awayLocked(), Losses: s.losses,
 	}
 	s.mu.Unlock()
 	r.Trouble = append(r.Trouble, s.health.All()...)
@@ -47,20 +40,20 @@ func (s *Source) Report() source.Report {
 	return r
 }
 
-var errApart = errors.New("the candidate's connection has gone: the broker does not choose us before it is attached again")
+var errAway = errors.New("the candidate is disconnected; the broker elects this process only after it reconnects")
 
-// apartLocked returns the candidates that are not attached just now. The log hears of their partitions, or of nothing: a
-// connection takes hundreds of them with it.
-func (s *Source) apartLocked() (all []source.Trouble) {
+// awayLocked returns the candidates that are disconnected now. They are not logged: a connection carries hundreds of them,
+// and the loss of their partitions is.
+func (s *Source) awayLocked() (all []source.Trouble) {
 	for _, c := range s.contenders {
-		if since := c.apartSince(); !since.IsZero() {
-			all = append(all, source.Trouble{What: "be a candidate for " + c.name(), Err: errApart, Since: since})
+		if since := c.awaySince(); !since.IsZero() {
+			all = append(all, source.Trouble{What: "stay in election of " + c.name(), Err: errAway, Since: since})
 		}
 	}
 	return all
 }
 
-// lost counts an ownership that was lost.
+// lost counts the loss of a partition.
 func (s *Source) lost(p *Partition) {
 	why, _ := p.tenure.Lost()
 	now := time.Now()

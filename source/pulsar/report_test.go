@@ -23,9 +23,9 @@ func TestLossesAreCounted(t *testing.T) {
 		p := m.accept()
 		first := p.ID()
 		if l := m.s.Report().Losses; l.Count != 0 {
-			t.Errorf("losses %+v before any", l)
+			t.Errorf("losses = %+v before any", l)
 		}
-		if name := b.candidatesOf(topic0)[0].o.name; m.s.Report().Member != name {
+		if name := b.candidatesOf(topic0)[0].o.Name; m.s.Report().Member != name {
 			t.Errorf("member %q, want %q as the broker lists it", m.s.Report().Member, name)
 		}
 		for range 2 {
@@ -37,28 +37,28 @@ func TestLossesAreCounted(t *testing.T) {
 		at := time.Now()
 		time.Sleep(time.Minute)
 		l := m.s.Report().Losses
-		if l.Count != 2 || l.Last.Stream != "orders" || l.Last.Epoch >= p.ID().Epoch || !strings.Contains(l.Why, "connection") {
-			t.Errorf("losses %+v", l)
+		if l.Count != 2 || l.Last.Stream != "orders" || l.Last.Epoch >= p.ID().Epoch || !strings.Contains(l.Why, "disconnected") {
+			t.Errorf("losses = %+v", l)
 		}
 		lines := strings.Split(told.String(), "\n")
-		tells := slices.IndexFunc(lines, func(line string) bool { return strings.Contains(line, "pulsar: the partition is lost") })
-		for _, want := range []string{fmt.Sprintf("%q", first), `"subscription":"billing"`, "connection has gone", `"level":"WARN"`} {
+		tells := slices.IndexFunc(lines, func(line string) bool { return strings.Contains(line, "pulsar: partition lost") })
+		for _, want := range []string{fmt.Sprintf("%q", first), `"subscription":"billing"`, "disconnected", `"level":"WARN"`} {
 			if tells < 0 || !strings.Contains(lines[tells], want) {
-				t.Errorf("the log does not tell of the first loss with %s: %s", want, told.String())
+				t.Errorf("the first loss is not logged with %s: %s", want, told.String())
 			}
 		}
 		if !l.At.Equal(at) {
-			t.Errorf("the last at %v, want %v", l.At, at)
+			t.Errorf("last loss at %v, want %v", l.At, at)
 		}
 		_ = p.Release(t.Context())
 		synctest.Wait()
 		if l := m.s.Report().Losses; l.Count != 2 {
-			t.Errorf("losses %+v, counted a release", l)
+			t.Errorf("losses = %+v, want 2: a release is none", l)
 		}
 	})
 }
 
-func TestCandidateWithoutAConnectionIsTrouble(t *testing.T) {
+func TestDisconnectedCandidateIsTrouble(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		m := join(t, b, Config{}, "orders")
@@ -67,26 +67,26 @@ func TestCandidateWithoutAConnectionIsTrouble(t *testing.T) {
 		b.away(candidate)
 		went := time.Now()
 		time.Sleep(10 * second)
-		if tr := m.s.Report().Trouble; len(tr) != 1 || tr[0].What != "be a candidate for orders/0" || !tr[0].Since.Equal(went) {
-			t.Errorf("trouble is %v", tr)
+		if tr := m.s.Report().Trouble; len(tr) != 1 || tr[0].What != "stay in election of orders/0" || !tr[0].Since.Equal(went) {
+			t.Errorf("trouble = %v", tr)
 		}
 		b.back(candidate)
 		if tr := m.s.Report().Trouble; len(tr) != 0 {
-			t.Errorf("trouble is %v, want none", tr)
+			t.Errorf("trouble = %v, want none", tr)
 		}
-		// One that is given up has none either.
+		// A candidate that was given up is no trouble.
 		b.away(b.candidatesOf(topic0)[0])
 		b.remove("orders")
-		m.s.died(topic0)
+		m.s.deleted(topic0)
 		_ = p.Release(t.Context())
 		synctest.Wait()
-		if err := m.troubled("be a candidate for orders/0"); err != nil {
-			t.Errorf("trouble is %v, want none of a candidate", err)
+		if err := m.troubled("stay in election of orders/0"); err != nil {
+			t.Errorf("trouble = %v, want none", err)
 		}
 	})
 }
 
-func TestSourceThatHasFailedIsNotReadyWhateverIsAttachedLate(t *testing.T) {
+func TestFailedSourceIsNotReadyAfterALateAttachment(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		hang := make(chan struct{})

@@ -2,12 +2,11 @@ package pulsar
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
-	"math/rand/v2"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -16,57 +15,60 @@ import (
 	"github.com/keystrand/keystrand/internal/pulsarname"
 	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/internal/health"
+	"github.com/keystrand/keystrand/source/pulsar/internal/client"
+	"github.com/keystrand/keystrand/source/pulsar/internal/web"
 )
 
-// Source is a member of those who share a subscription. It implements [source.Source].
+// Source is one member of a shared subscription. It implements [source.Source].
 type Source struct {
 	cfg          Config
 	url          string
 	subscription string
 	topics       []string // sorted
 	name         string   // of this process, the same for all partitions: so the broker spreads them
-	connect      func() (client, error)
-	web          *http.Client // for Pattern
+	connect      func() (client.Client, error)
+	web          *web.Service // for Pattern
 
-	begin   sync.Once
-	cancel  context.CancelFunc
-	running sync.WaitGroup
-	client  client
-	health  *health.Health
-	lines   *lines
+	begin  sync.Once
+	cancel context.CancelFunc
+	calls  client.Group // all goroutines
+	client client.Client
+	known  *catalogue // of discover
+	health *health.Health
+	log    *client.Log
 
 	failed  chan struct{} // closed when err is set
-	arrived chan struct{} // something is in the queue
-	look    chan struct{} // look at the topics now
+	arrived chan struct{} // the queue has grown
+	look    chan struct{} // survey the topics now
 
 	mu         sync.Mutex
-	state      state
+	state      string
 	err        error
 	closed     bool
-	stopped    bool // there is no Accept any more
+	stopped    bool // no further Accept
 	accepting  bool
 	queue      []*Partition            // offered
 	held       map[*Partition]struct{} // accepted and not released
 	contenders map[string]*contender   // by the topic of the partition
-	epochs     map[string]int64        // the last one, by the topic of the partition
-	moved      map[string]bool         // Start was applied, by the topic of the partition
+	epoch      int64                   // the highest of any partition
+	moved      map[string][]string     // topics of partitions to which Start was applied, by stream
 	losses     source.Losses
-	endAt      time.Time // when the library last closed a connection because a topic had ended
+	endAt      time.Time // when the library last closed a connection because of a terminated topic
 }
 
-// New returns a source that reads topics with a subscription, which all processes share that divide the partitions among
-// themselves. It makes no connection; that begins with the first Accept. All configuration errors are returned at once.
+// New returns a source that reads topics with a subscription. All processes with the same subscription divide the partitions
+// among themselves. New makes no connection; the first Accept does. It returns all configuration errors at once.
 //
-// url is of the form pulsar://host:6650 or pulsar+ssl://host:6651; several hosts are separated by commas. Topics are named
-// in full (persistent://tenant/namespace/topic) or in part (topic, in public/default). Beside the subscription,
-// the brokers get one of the name subscription-owner, which holds nothing and vanishes with the last process.
+// url has the form pulsar://host:6650 or pulsar+ssl://host:6651; commas separate several hosts. Topics have a full name
+// (persistent://tenant/namespace/topic) or a short one (topic, in public/default). The source also creates the subscription
+// subscription-owner, which holds no messages and vanishes with the last process.
 func New(url, subscription string, topics []string, cfg Config) (*Source, error) {
 	cfg = cfg.withDefaults()
 	var errs []error
 	if err := pulsarname.CheckURL(url); err != nil {
 		errs = append(errs, fmt.Errorf("pulsar: %w", err))
 	} else if cfg.TLS != nil && !pulsarname.Encrypts(url) && !strings.HasPrefix(cfg.AdminURL, "https://") {
-		errs = append(errs, errors.New("pulsar: there is Config.TLS, and nothing is encrypted with it: want a URL of the form pulsar+ssl://host:6651"))
+		errs = append(errs, errors.New("pulsar: Config.TLS is set but no URL uses TLS: want pulsar+ssl://host:6651"))
 	}
 	if subscription == "" {
 		errs = append(errs, errors.New("pulsar: no subscription is given"))
@@ -85,37 +87,25 @@ func New(url, subscription string, topics []string, cfg Config) (*Source, error)
 		url:          url,
 		subscription: subscription,
 		topics:       slices.Sorted(slices.Values(topics)),
-		name:         cfg.Name + "-" + randomLetters(),
-		web:          webClient(cfg),
+		name:         cfg.Name + "-" + strings.ToLower(rand.Text()[:8]),
+		calls:        client.Group{Timeout: cfg.OperationTimeout},
 		health:       health.New(cfg.Logger, "pulsar"),
 		failed:       make(chan struct{}),
 		arrived:      make(chan struct{}, 1),
 		look:         make(chan struct{}, 1),
 		held:         make(map[*Partition]struct{}),
 		contenders:   make(map[string]*contender),
-		epochs:       make(map[string]int64),
-		moved:        make(map[string]bool),
+		state:        stateConnecting,
+		moved:        make(map[string][]string),
 	}
-	s.lines = &lines{log: plain, dead: s.died, broke: s.broke, unknown: s.unknown, ends: s.ends, attached: s.attached}
-	if cfg.ChunkTimeout > 0 {
-		s.lines.dropped = s.dropped
-	}
+	s.web = web.New(web.Config{URL: cfg.AdminURL, Namespace: cfg.Namespace, TLS: cfg.TLS, Token: s.webToken, Timeout: cfg.OperationTimeout})
+	s.log = client.NewLog(plain, url, s.events())
 	s.connect = s.dial
 	return s, nil
 }
 
-// randomLetters tells processes apart.
-func randomLetters() string {
-	const letters = "abcdefghijklmnopqrstuvwxyz"
-	b := make([]byte, 8)
-	for i := range b {
-		b[i] = letters[rand.IntN(len(letters))]
-	}
-	return string(b)
-}
-
 // Accept implements [source.Source]. The first call connects. Its errors are final: a topic does not exist, the
-// credentials are refused, StartTimeout has passed, and so on; they name topic and subscription.
+// credentials are refused, StartTimeout has passed, and so on. They name topic and subscription.
 func (s *Source) Accept(ctx context.Context) (source.Partition, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -138,12 +128,12 @@ func (s *Source) Accept(ctx context.Context) (source.Partition, error) {
 	}
 }
 
-// Moves implements [source.Mover]: partitions go from process to process, unless there is one alone.
+// Moves implements [source.Mover]. It reports whether partitions move between processes.
 func (s *Source) Moves() bool { return !s.cfg.Alone }
 
-// Stop implements [source.Stopper]: it takes back all candidates, so that the broker chooses others, and what was offered and not
-// accepted. Those who are chosen wait for the locks of what is accepted and have each as soon as it is released. The end of
-// Accept's ctx would not do as a sign of that: another call may follow, which is to lose nothing.
+// Stop implements [source.Stopper]. It withdraws all candidates, so that the broker elects others, and all partitions that
+// were offered and not accepted. The new owners wait for the locks of accepted partitions and get each on its release. The
+// end of Accept's ctx is no sign of that: another call may follow, and must lose nothing.
 func (s *Source) Stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -153,8 +143,8 @@ func (s *Source) Stop() {
 	}
 }
 
-// Close implements [source.Source]: it takes back all candidates and closes all connections. Partitions that were not
-// released are an error; they are lost.
+// Close implements [source.Source]. It withdraws all candidates and closes all connections. It fails if partitions are not
+// released; they are lost.
 func (s *Source) Close() error {
 	s.mu.Lock()
 	already := s.closed
@@ -178,10 +168,10 @@ func (s *Source) Close() error {
 	}
 	ended := make(chan struct{})
 	go func() {
-		s.running.Wait()
+		s.calls.Wait()
 		close(ended)
 	}()
-	// What hangs in the library ends when its connections do.
+	// A call that hangs in the library ends with its connection.
 	patience := time.NewTimer(s.cfg.OperationTimeout)
 	defer patience.Stop()
 	select {
@@ -192,16 +182,16 @@ func (s *Source) Close() error {
 	go func() {
 		defer close(closed)
 		if c != nil {
-			c.close() // may hang as well
+			c.Close() // may hang as well
 		}
 		<-ended
-		s.web.CloseIdleConnections()
+		s.web.HTTP.CloseIdleConnections()
 	}()
-	patience.Reset(patientCalls * s.cfg.OperationTimeout)
+	patience.Reset(s.calls.Bound())
 	select {
 	case <-closed:
 	case <-patience.C:
-		return fmt.Errorf("pulsar: the source is closed, but calls of the client library have not returned within %v", patientCalls*s.cfg.OperationTimeout)
+		return fmt.Errorf("pulsar: the source is closed, but calls of the client library have not returned within %v", s.calls.Bound())
 	}
 	if len(left) > 0 {
 		return fmt.Errorf("pulsar: the source was closed with %d partitions that are not released; they are lost", len(left))
@@ -209,134 +199,7 @@ func (s *Source) Close() error {
 	return nil
 }
 
-var errClosed = errors.New("pulsar: the source is closed")
-
-var errNoMore = errors.New("pulsar: Accept was called after Stop")
-
-// dropped is told by the library's log that a message in chunks is given up.
-func (s *Source) dropped(topic, line string) {
-	s.cfg.Logger.LogAttrs(context.Background(), slog.LevelWarn, "pulsar: a chunk is dropped, for its message was not complete within ChunkTimeout: it is lost",
-		slog.String("topic", topic), slog.String("line", line))
-}
-
-// want notes whether somebody waits in Accept. Contenders that have given up begin anew when somebody does.
-func (s *Source) want(accepting bool) {
-	s.mu.Lock()
-	s.accepting = accepting
-	if accepting {
-		for _, c := range s.contenders {
-			c.poke()
-		}
-	}
-	s.mu.Unlock()
-}
-
-// wanted tells whether somebody waits for a partition.
-func (s *Source) wanted() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.accepting && s.err == nil
-}
-
-// over tells whether Accept will bring nothing more.
-func (s *Source) over() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.err != nil || s.stopped
-}
-
-// offer gives a partition to Accept.
-func (s *Source) offer(p *Partition) {
-	s.mu.Lock()
-	s.queue = append(s.queue, p)
-	if s.err == nil { // else it is taken back: what was attached late makes nothing work again
-		s.state = stateMember
-	}
-	s.mu.Unlock()
-	poke(s.arrived)
-}
-
-// take returns the next partition, or why there will be none.
-func (s *Source) take() (source.Partition, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.err != nil:
-		return nil, s.err
-	case s.stopped:
-		return nil, errNoMore
-	}
-	if len(s.queue) == 0 {
-		return nil, nil //nolint:nilnil // nothing yet
-	}
-	p := s.queue[0]
-	s.queue = slices.Delete(s.queue, 0, 1)
-	s.held[p] = struct{}{}
-	return p, nil
-}
-
-// withdraw takes an offer back. It reports false when it was accepted.
-func (s *Source) withdraw(p *Partition) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	i := slices.Index(s.queue, p)
-	if i < 0 {
-		return false
-	}
-	s.queue = slices.Delete(s.queue, i, i+1)
-	return true
-}
-
-// forget notes that a partition was released.
-func (s *Source) forget(p *Partition) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.held, p)
-}
-
-// fail ends Accept; the first error counts.
-func (s *Source) fail(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.err != nil {
-		return
-	}
-	s.err = err
-	if s.state != stateClosed {
-		s.state = stateFailed
-	}
-	close(s.failed)
-	for _, c := range s.contenders {
-		c.poke() // what is offered is given back
-	}
-}
-
-// nextEpoch returns a number that is greater than that of every earlier owner, as far as the clocks of the processes
-// agree.
-func (s *Source) nextEpoch(topic string) int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.epochs[topic] = max(s.epochs[topic]+1, time.Now().UnixMicro())
-	return s.epochs[topic]
-}
-
-// claimed notes the epoch that a store has given.
-func (s *Source) claimed(topic string, epoch int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.epochs[topic] = max(s.epochs[topic], epoch)
-}
-
-// sought tells whether Start was applied to a partition.
-func (s *Source) sought(topic string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.moved[topic]
-}
-
-// seeked notes that it was.
-func (s *Source) seeked(topic string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.moved[topic] = true
-}
+var (
+	errClosed = errors.New("pulsar: the source is closed")
+	errNoMore = errors.New("pulsar: Accept was called after Stop")
+)

@@ -9,30 +9,46 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
-	"github.com/apache/pulsar-client-go/pulsar/log"
+
+	"github.com/keystrand/keystrand/source/pulsar/internal/client"
 )
 
-// What the library writes is the only notice that a connection goes.
-func TestHookCannotTakeTheLoggerAway(t *testing.T) {
-	s, err := New("pulsar://fake:6650", "billing", []string{"orders"}, Config{Client: func(o *pulsar.ClientOptions) {
-		o.Logger = log.NewLoggerWithSlog(slog.New(slog.DiscardHandler))
-		o.ListenerName = "inside"
-	}})
+func TestClientHookChangesOptions(t *testing.T) {
+	s, err := New("pulsar://fake:6650", "billing", []string{"orders"}, Config{Client: func(o *pulsar.ClientOptions) { o.ListenerName = "inside" }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := s.options()
-	if _, ours := o.Logger.(line); !ours {
-		t.Errorf("the library writes to a %T", o.Logger)
-	}
-	if o.ListenerName != "inside" {
-		t.Error("the hook counts for nothing")
+	if got := s.options().ListenerName; got != "inside" {
+		t.Errorf("ListenerName = %q, want the value of the hook", got)
 	}
 }
 
-func TestTopicIsGivenTwiceWhateverItsNameIs(t *testing.T) {
+// Without ChunkTimeout no message is lost, so the library must not drop a chunk.
+func TestDroppedChunkIsLoggedWithAChunkTimeout(t *testing.T) {
+	for timeout, want := range map[time.Duration]bool{0: false, time.Hour: true} {
+		var logged strings.Builder
+		s, err := New("pulsar://fake:6650", "billing", []string{"orders"}, Config{ChunkTimeout: timeout, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if drops := s.log.On.Dropped != nil; drops != want {
+			t.Fatalf("ChunkTimeout %v: chunks may be dropped: %t", timeout, drops)
+		}
+		if want {
+			s.log.On.Dropped(topic0, "chunk 1:2:-1")
+			for _, text := range []string{"is lost", topic0, "1:2:-1"} {
+				if !strings.Contains(logged.String(), text) {
+					t.Errorf("logged %q, want it to contain %q", logged.String(), text)
+				}
+			}
+		}
+	}
+}
+
+func TestTopicGivenTwiceIsRefusedInAnySpelling(t *testing.T) {
 	for _, c := range []struct {
 		other string
 		twice bool
@@ -49,7 +65,7 @@ func TestTopicIsGivenTwiceWhateverItsNameIs(t *testing.T) {
 	}
 }
 
-func TestCloseClosesTheClientThatIsBeingMade(t *testing.T) {
+func TestCloseClosesAClientUnderConstruction(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		s, c, err := b.source(Config{}, "orders")
@@ -57,9 +73,9 @@ func TestCloseClosesTheClientThatIsBeingMade(t *testing.T) {
 			t.Fatal(err)
 		}
 		connecting := make(chan struct{})
-		s.connect = func() (client, error) {
+		s.connect = func() (client.Client, error) {
 			close(connecting)
-			<-s.failed // by Close; no sleep, for who waits for a Once keeps the bubble's clock from going on
+			<-s.failed // by Close; no sleep, since waiting for a Once stops the clock of the bubble
 			return c, nil
 		}
 		accepted := make(chan error)
@@ -81,7 +97,7 @@ func TestCloseClosesTheClientThatIsBeingMade(t *testing.T) {
 	})
 }
 
-func TestConfigurationThatCannotWorkIsToldBeforeTheStart(t *testing.T) {
+func TestNewRefusesConfigurationsThatCannotWork(t *testing.T) {
 	const url = "pulsar://fake:6650"
 	key := func(text string) string {
 		name := filepath.Join(t.TempDir(), "key.json")
@@ -98,14 +114,14 @@ func TestConfigurationThatCannotWorkIsToldBeforeTheStart(t *testing.T) {
 		url    string
 		topics []string
 		cfg    Config
-		says   string // none: it is good
+		says   string // none: no error
 	}{
 		"several hosts":                      {"pulsar://a:6650,b:6650,[::1]:6650,c", []string{"orders"}, Config{}, ""},
-		"a second host that is none":         {"pulsar://a:6650,b:6650:1", []string{"orders"}, Config{}, "b:6650:1"},
+		"a malformed second host":            {"pulsar://a:6650,b:6650:1", []string{"orders"}, Config{}, "b:6650:1"},
 		"a URL for each host":                {"pulsar://a:6650,pulsar://b:6650", []string{"orders"}, Config{}, "pulsar:"},
-		"a host that is empty":               {"pulsar://a:6650,", []string{"orders"}, Config{}, "names no host"},
+		"an empty host":                      {"pulsar://a:6650,", []string{"orders"}, Config{}, "names no host"},
 		"a password in the URL":              {"pulsar://me:secret@fake:6650", []string{"orders"}, Config{}, "Config.Authentication"},
-		"a password in what is no URL":       {"http://me:secret@fake:6650", []string{"orders"}, Config{}, "pulsar://host:6650"},
+		"a password in a malformed URL":      {"http://me:secret@fake:6650", []string{"orders"}, Config{}, "pulsar://host:6650"},
 		"a password with a colon":            {"pulsar://fake:secret:@x", []string{"orders"}, Config{}, "Config.Authentication"},
 		"TLS without TLS":                    {url, []string{"orders"}, Config{TLS: &tls.Config{}}, "pulsar+ssl"},
 		"TLS for the web service alone":      {url, nil, Config{TLS: &tls.Config{}, Pattern: regexp.MustCompile("."), AdminURL: "https://fake"}, ""},
@@ -113,21 +129,21 @@ func TestConfigurationThatCannotWorkIsToldBeforeTheStart(t *testing.T) {
 		"half a full name":                   {url, []string{"persistent://a/b"}, Config{}, "tenant/namespace/topic"},
 		"no part of a name":                  {url, []string{"a//b"}, Config{}, "empty"},
 		"another domain":                     {url, []string{"topic://a/b/c"}, Config{}, "persistent://"},
-		"a name of old":                      {url, []string{"a/cluster/b/c", "persistent://a/cluster/b/c/d"}, Config{}, ""},
-		"what the library takes for another": {url, []string{"all-partition-keys"}, Config{}, "-partition-"},
+		"a legacy name":                      {url, []string{"a/cluster/b/c", "persistent://a/cluster/b/c/d"}, Config{}, ""},
+		"a name that looks like a partition": {url, []string{"all-partition-keys"}, Config{}, "-partition-"},
 		"a partition":                        {url, []string{"orders-partition-0", "orders-partition-1"}, Config{}, ""},
 		"a partition beside its topic":       {url, []string{"public/default/orders-partition-12", "orders"}, Config{}, "is a partition of"},
-		"a start behind an unknown topic":    {url, []string{"orders"}, after, `"order"`},
-		"a start behind a topic that may be": {url, nil, Config{
+		"After of an unknown topic":          {url, []string{"orders"}, after, `"order"`},
+		"After of a topic that may match": {url, nil, Config{
 			Alone: true, Start: after.Start, Pattern: regexp.MustCompile("ord"), AdminURL: "http://fake",
 		}, ""},
-		"OAuth2":                    {url, []string{"orders"}, oauth("", key(`{"client_id":"a","client_secret":"s","issuer_url":"https://x"}`)), ""},
-		"OAuth2 without a key":      {url, []string{"orders"}, oauth("https://x", ""), "privateKey"},
-		"OAuth2 with a key as file": {url, []string{"orders"}, oauth("https://x", `{"client_secret":"secret"}`), "privateKey"},
-		"OAuth2 with a strange key": {url, []string{"orders"}, oauth("https://x", key("secret")), "privateKey"},
-		"OAuth2 with half a key":    {url, []string{"orders"}, oauth("https://x", key(`{"client_id":"a"}`)), "client_secret"},
-		"OAuth2 without a server":   {url, []string{"orders"}, oauth("", key(`{"client_id":"a","client_secret":"s"}`)), "issuerUrl"},
-		"OAuth2 with a strange one": {url, []string{"orders"}, oauth("x", key(`{"client_id":"a","client_secret":"s"}`)), "issuerUrl"},
+		"OAuth2":                         {url, []string{"orders"}, oauth("", key(`{"client_id":"a","client_secret":"s","issuer_url":"https://x"}`)), ""},
+		"OAuth2 without a key":           {url, []string{"orders"}, oauth("https://x", ""), "privateKey"},
+		"OAuth2 with a key as file":      {url, []string{"orders"}, oauth("https://x", `{"client_secret":"secret"}`), "privateKey"},
+		"OAuth2 with a malformed key":    {url, []string{"orders"}, oauth("https://x", key("secret")), "privateKey"},
+		"OAuth2 with half a key":         {url, []string{"orders"}, oauth("https://x", key(`{"client_id":"a"}`)), "client_secret"},
+		"OAuth2 without a server":        {url, []string{"orders"}, oauth("", key(`{"client_id":"a","client_secret":"s"}`)), "issuerUrl"},
+		"OAuth2 with a malformed server": {url, []string{"orders"}, oauth("x", key(`{"client_id":"a","client_secret":"s"}`)), "issuerUrl"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := New(c.url, "billing", c.topics, c.cfg)
@@ -135,9 +151,9 @@ func TestConfigurationThatCannotWorkIsToldBeforeTheStart(t *testing.T) {
 			case c.says == "" && err != nil:
 				t.Errorf("New = %v", err)
 			case c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)):
-				t.Errorf("New = %v, want it to say %q", err, c.says)
+				t.Errorf("New = %v, want it to contain %q", err, c.says)
 			case err != nil && strings.Contains(err.Error(), "secret\"") || err != nil && strings.Contains(err.Error(), ":secret"):
-				t.Errorf("New = %v, which tells a secret", err)
+				t.Errorf("New = %v, which contains a secret", err)
 			}
 		})
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // Message 5 is the third of a batch.
-func TestAfterBeginsBehindTheMessageThatIsNamed(t *testing.T) {
+func TestAfterBeginsBehindTheNamedMessage(t *testing.T) {
 	for id, first := range map[MessageID]int{{Ledger: 11, Entry: 1}: 2, {Ledger: 11, Entry: 3, Batch: 1}: 5} {
 		for _, store := range []commit.Store{nil, newMemStore()} {
 			inBubble(t, func(w world) {
@@ -27,13 +27,13 @@ func TestAfterBeginsBehindTheMessageThatIsNamed(t *testing.T) {
 				p := m.accept()
 				msgs := read(t, p, 8-first)
 				if string(msgs[0].Value) != fmt.Sprint(first) {
-					t.Errorf("after %v comes %s first, want %d", id, msgs[0].Value, first)
+					t.Errorf("first message after %v = %s, want %d", id, msgs[0].Value, first)
 				}
 				nothing(t, p)
 				settle(t, p, msgs[len(msgs)-1].Offset+1)
-				time.Sleep(growsUp + second) // what is skipped is a gap
+				time.Sleep(2*time.Second + second) // the skipped messages are a gap
 				if got := b.unacked(topic0); len(got) != 0 {
-					t.Errorf("not acknowledged are %v", got)
+					t.Errorf("unacknowledged = %v", got)
 				}
 				_ = p.Release(t.Context())
 			})
@@ -41,8 +41,8 @@ func TestAfterBeginsBehindTheMessageThatIsNamed(t *testing.T) {
 	}
 }
 
-// An id of another cluster, or of another topic, would let all that is written here be skipped.
-func TestAfterAMessageThatTheLogDoesNotHaveYetIsRefused(t *testing.T) {
+// An id of another cluster or topic would skip every future message.
+func TestAfterRefusesAMessageBehindTheEndOfTheLog(t *testing.T) {
 	for id, written := range map[MessageID]int{{Ledger: 12}: 3, {Ledger: 11, Entry: 4}: 3, {Ledger: 0, Entry: 0}: 0} {
 		inBubble(t, func(w world) {
 			t, b := w.t, w.b
@@ -57,20 +57,20 @@ func TestAfterAMessageThatTheLogDoesNotHaveYetIsRefused(t *testing.T) {
 			_, err := m.s.Accept(soon(t))
 			for _, want := range []string{topic0, `"billing"`, fmt.Sprintf("%d:%d:%d", id.Ledger, id.Entry, id.Batch), "Config.Start"} {
 				if !errors.Is(err, errForeign) || !strings.Contains(err.Error(), want) {
-					t.Errorf("accept = %v, want it to name %s", err, want)
+					t.Errorf("accept = %v, want it to contain %s", err, want)
 				}
 			}
 			if told.Len() > 0 {
-				t.Errorf("returned and logged: %s", told.String())
+				t.Errorf("the error is logged too: %s", told.String())
 			}
 			if got := b.unacked(topic0); len(got) != written {
-				t.Errorf("not acknowledged are %v of %d messages", got, written)
+				t.Errorf("unacknowledged = %v of %d messages", got, written)
 			}
 		})
 	}
 }
 
-// stored lets a first process store the progress of a log of 6 messages: that 3 and 5 are not settled.
+// stored makes a first process store progress of 6 messages, with 3 and 5 unsettled.
 func stored(t *testing.T, b *fakeBroker, store *memStore) *Partition {
 	t.Helper()
 	m := join(t, b, Config{Alone: true, Store: store}, "orders")
@@ -87,8 +87,8 @@ func stored(t *testing.T, b *fakeBroker, store *memStore) *Partition {
 	return p
 }
 
-// What the store has is about the log before the subscription was moved, in either direction.
-func TestStartThatMovesMakesTheStoreForget(t *testing.T) {
+// Stored progress is about the subscription before it moved, in either direction.
+func TestMovingTheSubscriptionDropsStoredProgress(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		for name, c := range map[string]struct {
@@ -110,10 +110,10 @@ func TestStartThatMovesMakesTheStoreForget(t *testing.T) {
 			p := m.accept()
 			r := p.Restored()
 			if kept := r.Frontier != 0 || len(r.Ahead) > 0; kept != c.kept || r.Epoch != p.ID().Epoch || r.Epoch <= before.ID().Epoch {
-				t.Errorf("%s: restored %+v, after %v", name, r, before.ID())
+				t.Errorf("%s: restored = %+v, after %v", name, r, before.ID())
 			}
 			if msgs := read(t, p, 1); string(msgs[0].Value) != c.first {
-				t.Errorf("%s: first comes %s, want %s", name, msgs[0].Value, c.first)
+				t.Errorf("%s: first message = %s, want %s", name, msgs[0].Value, c.first)
 			}
 			_ = p.Release(t.Context())
 			_ = m.s.Close()
@@ -140,15 +140,15 @@ func TestStartMovesOnceAProcess(t *testing.T) {
 			_ = p.Release(t.Context())
 			q := m.accept()
 			if msgs := read(t, q, 4); string(msgs[0].Value) != "2" {
-				t.Errorf("after a broken connection comes %s first, want 2", msgs[0].Value)
+				t.Errorf("first message after a disconnect = %s, want 2", msgs[0].Value)
 			}
 			_ = q.Release(t.Context())
 		})
 	}
 }
 
-// Latest is about the log as it was when it was first seen.
-func TestLatestSkipsNothingOfATopicThatIsMadeAgain(t *testing.T) {
+// Latest refers to the log as it was first seen.
+func TestLatestSkipsNothingOfARecreatedTopic(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		b.produce(topic0, numbered(0, 1)...)
@@ -157,21 +157,21 @@ func TestLatestSkipsNothingOfATopicThatIsMadeAgain(t *testing.T) {
 		nothing(t, p)
 		b.remove("orders")
 		if l := left(t, p); !l.Lost {
-			t.Errorf("leaving says %+v, want lost", l)
+			t.Errorf("leave = %+v, want lost", l)
 		}
 		_ = p.Release(t.Context())
 		b.create("orders", 1)
 		b.produce(topic0, numbered(1, 3)...)
 		q := m.accept()
 		if msgs := read(t, q, 2); string(msgs[0].Value) != "1" {
-			t.Errorf("first comes %s, want 1", msgs[0].Value)
+			t.Errorf("first message = %s, want 1", msgs[0].Value)
 		}
 		_ = q.Release(t.Context())
 	})
 }
 
-// Who has never owned the partition reads it from its first message, too, when it is there again.
-func TestLatestSkipsNothingOfATopicThatIsMadeAgainForAnother(t *testing.T) {
+// A process that has never owned the partition also reads a recreated one from its first message.
+func TestLatestSkipsNothingOfARecreatedTopicAtAnotherProcess(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		first := join(t, b, Config{Name: "a", Start: Latest()}, "orders")
@@ -192,7 +192,7 @@ func TestLatestSkipsNothingOfATopicThatIsMadeAgainForAnother(t *testing.T) {
 	})
 }
 
-func TestLatestSkipsNothingThatIsUnsettledWhenTheSubscriptionIsDeleted(t *testing.T) {
+func TestLatestSkipsNothingUnsettledWhenTheSubscriptionIsDeleted(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		m := join(t, b, Config{Start: Latest()}, "orders")
@@ -203,12 +203,12 @@ func TestLatestSkipsNothingThatIsUnsettledWhenTheSubscriptionIsDeleted(t *testin
 		settle(t, p, 1)
 		b.unsubscribe(topic0)
 		if l := left(t, p); !l.Lost {
-			t.Errorf("leaving says %+v, want lost", l)
+			t.Errorf("leave = %+v, want lost", l)
 		}
 		_ = p.Release(t.Context())
 		q := m.accept()
 		if msgs := read(t, q, 2); string(msgs[1].Value) != "1" {
-			t.Errorf("then comes %s, want 1, which is not settled", msgs[1].Value)
+			t.Errorf("next message = %s, want 1, which is unsettled", msgs[1].Value)
 		}
 		_ = q.Release(t.Context())
 	})

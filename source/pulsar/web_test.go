@@ -10,18 +10,18 @@ import (
 	"testing"
 )
 
-// fakeWeb is the web service of a fake broker, without a network: a bubble's clock does not go on while one is waited for.
+// fakeWeb is the web service of a fake broker, without a network: waiting for one stops the clock of a bubble.
 type fakeWeb struct {
 	b *fakeBroker
 
 	mu     sync.Mutex
-	status int   // other than 200: what every request is answered
-	err    error // there is no answer
-	hang   bool  // there is none before the request ends
+	status int   // status of every answer; 0: 200
+	err    error // error of every request
+	hang   bool  // no answer until the request ends
 	asked  int
 }
 
-// set changes how it answers.
+// set changes the answers.
 func (w *fakeWeb) set(f func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -72,6 +72,6 @@ func joinWeb(t *testing.T, b *fakeBroker, cfg Config, topics ...string) (*member
 	}
 	m := join(t, b, cfg, topics...)
 	w := &fakeWeb{b: b}
-	m.s.web.Transport = w
+	m.s.web.HTTP.Transport = w
 	return m, w
 }

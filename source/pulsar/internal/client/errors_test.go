@@ -1,10 +1,11 @@
-package pulsar
+package client
 
 import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"syscall"
@@ -13,12 +14,14 @@ import (
 	"github.com/apache/pulsar-client-go/pulsar/log"
 )
 
-// The library's calls answer "connection error" whatever the cause: what waiting does not heal is told by what it writes.
-func TestFaultsOfTheFirstConnectionAreFinalWhereWaitingDoesNotHealThem(t *testing.T) {
+var errDown = errors.New("connection error")
+
+// The library's calls fail with "connection error" whatever the cause. Its log tells whether a retry can heal it.
+func TestFatalReturnsFaultsOfTheFirstConnectionThatRetriesDoNotHeal(t *testing.T) {
 	for name, c := range map[string]struct {
 		writes func(log.Logger)
 		want   error
-		says   []string // none: it is waited for
+		says   []string // none: it is retried
 	}{
 		"refused token": {func(l log.Logger) {
 			l.Warnf("Failed to establish connection with broker: '%s'", "Unable to authenticate")
@@ -43,26 +46,23 @@ func TestFaultsOfTheFirstConnectionAreFinalWhereWaitingDoesNotHealThem(t *testin
 		}, nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, err := New("pulsar+ssl://fake", "billing", []string{"orders"}, Config{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			l := s.lines.logger()
+			said := NewLog(slog.New(slog.DiscardHandler), "pulsar+ssl://fake", Events{})
+			l := said.Logger()
 			c.writes(l)
-			final := s.fatal("orders", "billing", errFakeDown)
+			final := said.Fatal("orders", "billing", errDown)
 			if (final == nil) != (c.says == nil) || c.want != nil && !errors.Is(final, c.want) {
-				t.Errorf("it is %v, want %v", final, c.want)
+				t.Errorf("Fatal = %v, want %v", final, c.want)
 			}
 			for _, text := range append(c.says, `"orders"`, `"billing"`) {
 				if final != nil && !strings.Contains(final.Error(), text) {
-					t.Errorf("it is %v, want it to say %q", final, text)
+					t.Errorf("Fatal = %v, want it to contain %q", final, text)
 				}
 			}
 			// One that has worked will work again: a token is renewed, a certificate replaced.
 			l.Info("Connection is ready")
 			c.writes(l)
-			if final := s.fatal("orders", "billing", errFakeDown); final != nil {
-				t.Errorf("after a connection it is %v, want that it is waited for", final)
+			if final := said.Fatal("orders", "billing", errDown); final != nil {
+				t.Errorf("after a connection Fatal = %v, want nil", final)
 			}
 		})
 	}

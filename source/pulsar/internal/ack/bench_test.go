@@ -1,4 +1,4 @@
-package pulsar
+package ack
 
 import (
 	"fmt"
@@ -7,9 +7,9 @@ import (
 	"github.com/keystrand/keystrand/commit"
 )
 
-// halfBatches returns n batches of two messages of which the second is settled.
-func halfBatches(n int) (*handed, *commit.Progress) {
-	h, p := newHanded(&commit.Progress{}), &commit.Progress{}
+// halfBatches returns n batches of two messages. The second of each is settled.
+func halfBatches(n int) (*pending, *commit.Progress) {
+	h, p := newPending(&commit.Progress{}), &commit.Progress{}
 	for i := range n {
 		for k := range 2 {
 			h.take(&testID{ledger: 1, entry: int64(i), batch: int32(k), size: 2}, int64(2*i+k))
@@ -19,7 +19,7 @@ func halfBatches(n int) (*handed, *commit.Progress) {
 	return h, p
 }
 
-// BenchmarkPlanHalfBatches is what a commit costs Fetch, which waits for the lock, when nothing is new.
+// BenchmarkPlanHalfBatches measures how long a commit without news holds the lock that Fetch waits for.
 func BenchmarkPlanHalfBatches(b *testing.B) {
 	for _, n := range []int{1_000, 5_000, 20_000} {
 		b.Run(fmt.Sprintf("batches=%d", n), func(b *testing.B) {

@@ -1,4 +1,4 @@
-package pulsar
+package ack
 
 import (
 	"fmt"
@@ -11,12 +11,11 @@ import (
 	"github.com/keystrand/keystrand/commit"
 )
 
-// testID is a message id as it comes with a message: of an entry of size messages.
+// testID is the id of a delivered message. Its entry has size messages.
 type testID struct {
 	ledger, entry int64
 	batch, size   int32
 	partition     int32
-	tracker       *fakeTracker
 }
 
 func (i *testID) Serialize() []byte   { return nil }
@@ -27,65 +26,65 @@ func (i *testID) PartitionIdx() int32 { return i.partition }
 func (i *testID) BatchSize() int32    { return i.size }
 func (i *testID) String() string      { return fmt.Sprintf("%d:%d:%d", i.ledger, i.entry, i.batch) }
 
-// modelEntry is an entry of a log with what the broker knows of it, by message.
+// modelEntry is an entry of a log, with the state of each message at the broker.
 type modelEntry struct {
 	ledger, entry int64
 	keys          []int
 	acked         []bool
-	was           bool // acknowledged, all of it, when the ownership began
+	was           bool // acknowledged as a whole when the ownership began
 }
 
-// handedModel is a partition whose messages are settled in any order that keeps the order of each key, and
-// acknowledged through handed.
-type handedModel struct {
-	h        *handed
+// model is a partition. Its messages settle in any order that keeps the order of each key, and are acknowledged as pending
+// plans.
+type model struct {
+	h        *pending
 	log      []modelEntry
 	base     []int64 // offset of message 0, by entry
 	sent     [2]int  // next to be delivered: entry, message
 	handed   [][]bool
 	settled  [][]bool
 	progress *commit.Progress
-	young    bool // the broker has no ledger for the cursor yet
-	opened   bool // it has heard of this owner
-	requests int  // of this owner that it has heard of
-	astray   bool // the cursor has moved over what an earlier owner has acknowledged, by the only entry there was, or the last that had come
+	young    bool // the broker has not created the ledger of the cursor
+	opened   bool // a request of this owner has arrived
+	requests int  // of this owner that have arrived
+	astray   bool // the cursor has moved over entries of an earlier owner, by the only entry there was, or the last one delivered
 }
 
-func newHandedModel(t *rapid.T) *handedModel {
-	m := &handedModel{}
+func newModel(t *rapid.T) *model {
+	m := &model{}
 	sizes := rapid.SliceOfN(rapid.IntRange(1, 4), 4, 25).Draw(t, "sizes")
-	at, offset := position{ledger: 7}, int64(100)
+	at, offset := Position{Ledger: 7}, int64(100)
 	for _, n := range sizes {
-		e := modelEntry{ledger: at.ledger, entry: at.entry, acked: make([]bool, n)}
+		e := modelEntry{ledger: at.Ledger, entry: at.Entry, acked: make([]bool, n)}
 		for range n {
 			e.keys = append(e.keys, rapid.IntRange(0, 3).Draw(t, "key"))
 		}
 		m.log, m.base = append(m.log, e), append(m.base, offset)
 		m.handed, m.settled = append(m.handed, make([]bool, n)), append(m.settled, make([]bool, n))
 		offset += int64(n)
-		at.entry++
+		at.Entry++
 		if rapid.IntRange(0, 9).Draw(t, "roll") == 0 {
-			at.ledger, at.entry = at.ledger+2, 0
+			at.Ledger, at.Entry = at.Ledger+2, 0
 		}
 	}
 	m.begin(t)
 	return m
 }
 
-func (m *handedModel) id(e, i int) *testID {
+func (m *model) id(e, i int) *testID {
 	return &testID{ledger: m.log[e].ledger, entry: m.log[e].entry, batch: int32(i), size: int32(len(m.log[e].keys))}
 }
 
-// deliver lets the next message come that is not acknowledged.
-func (m *handedModel) deliver(t *rapid.T) {
+// deliver delivers the next unacknowledged message.
+func (m *model) deliver(t *rapid.T) {
 	for e, i := m.sent[0], m.sent[1]; e < len(m.log); e, i = e+1, 0 {
 		for ; i < len(m.log[e].keys); i++ {
 			if m.log[e].acked[i] {
 				continue
 			}
 			m.sent = [2]int{e, i + 1}
-			if v := m.h.take(m.id(e, i), m.base[e]+int64(i)); v != fresh {
-				t.Fatalf("take of %v = %v, want it to be handed out", m.id(e, i), v)
+			if v := m.h.take(m.id(e, i), m.base[e]+int64(i)); v != Fresh {
+				t.Fatalf("take of %v = %v, want Fresh", m.id(e, i), v)
 			}
 			m.handed[e][i] = true
 			return
@@ -93,8 +92,8 @@ func (m *handedModel) deliver(t *rapid.T) {
 	}
 }
 
-// settle settles one message that is first of its key.
-func (m *handedModel) settle(t *rapid.T) {
+// settle settles the first unsettled message of a random key.
+func (m *model) settle(t *rapid.T) {
 	var open [][2]int
 	seen := make(map[int]bool)
 	for e := range m.log {
@@ -112,8 +111,8 @@ func (m *handedModel) settle(t *rapid.T) {
 	m.settled[at[0]][at[1]] = true
 }
 
-// snapshot makes the progress of what is settled.
-func (m *handedModel) snapshot() {
+// snapshot computes the progress of the settled messages.
+func (m *model) snapshot() {
 	p := &commit.Progress{Frontier: -1}
 	for e := range m.log {
 		for i := range m.log[e].keys {
@@ -144,8 +143,8 @@ func (m *handedModel) snapshot() {
 	m.progress = p
 }
 
-// acknowledge sends one request; whether it arrives, and whether its answer does, is a matter of luck.
-func (m *handedModel) acknowledge(t *rapid.T) {
+// acknowledge sends one request. At random, it or its answer is lost.
+func (m *model) acknowledge(t *rapid.T) {
 	q := m.h.plan(m.progress, rapid.IntRange(1, 8).Draw(t, "limit"), m.young)
 	if len(q.ids) == 0 {
 		return
@@ -165,10 +164,10 @@ func (m *handedModel) acknowledge(t *rapid.T) {
 	m.opened = m.opened || arrives
 }
 
-func (m *handedModel) whole(e int) bool { return !slices.Contains(m.log[e].acked, false) }
+func (m *model) whole(e int) bool { return !slices.Contains(m.log[e].acked, false) }
 
-// cursor returns how many entries from the first on are acknowledged.
-func (m *handedModel) cursor(acked func(e int) bool) int {
+// cursor returns the number of acknowledged entries from the first on.
+func (m *model) cursor(acked func(e int) bool) int {
 	for e := range m.log {
 		if !acked(e) {
 			return e
@@ -177,20 +176,20 @@ func (m *handedModel) cursor(acked func(e int) bool) int {
 	return len(m.log)
 }
 
-// apply is the broker's side of a request.
-func (m *handedModel) apply(t *rapid.T, ids []pulsar.MessageID) {
+// apply executes a request at the broker.
+func (m *model) apply(t *rapid.T, ids []pulsar.MessageID) {
 	for _, id := range ids {
 		for e := range m.log {
 			if m.log[e].ledger != id.LedgerID() || m.log[e].entry != id.EntryID() {
 				continue
 			}
-			_, came := id.(*testID) // of one made from numbers the library takes ledger and entry alone
+			_, came := id.(*testID) // of an id made from numbers, the library uses only ledger and entry
 			for i := range m.log[e].acked {
 				if came && int(id.BatchIdx()) != i {
 					continue
 				}
 				if !m.log[e].acked[i] && !m.settled[e][i] {
-					t.Fatalf("message %v is acknowledged and not settled (handed out: %t)", m.id(e, i), m.handed[e][i])
+					t.Fatalf("message %v is acknowledged and not settled (delivered: %t)", m.id(e, i), m.handed[e][i])
 				}
 				m.log[e].acked[i] = true
 			}
@@ -198,10 +197,10 @@ func (m *handedModel) apply(t *rapid.T, ids []pulsar.MessageID) {
 	}
 }
 
-// begin starts another ownership: everything that is not acknowledged comes again. Before it, another program may have
-// consumed with the same subscription and acknowledged single messages of batches, each key in order.
-func (m *handedModel) begin(t *rapid.T) {
-	m.h, m.progress, m.sent = newHanded(&commit.Progress{}), &commit.Progress{}, [2]int{}
+// begin starts another ownership: all unacknowledged messages are redelivered. Before that, another program may have used
+// the subscription and acknowledged single messages of batches, each key in order.
+func (m *model) begin(t *rapid.T) {
+	m.h, m.progress, m.sent = newPending(&commit.Progress{}), &commit.Progress{}, [2]int{}
 	for _, key := range rapid.SliceOfN(rapid.IntRange(0, 3), 0, 8).Draw(t, "acknowledged by another program") {
 		m.acknowledgeFirst(key)
 	}
@@ -213,8 +212,8 @@ func (m *handedModel) begin(t *rapid.T) {
 	}
 }
 
-// acknowledgeFirst acknowledges the first message of a key that is not acknowledged, whatever its batch.
-func (m *handedModel) acknowledgeFirst(key int) {
+// acknowledgeFirst acknowledges the first unacknowledged message of a key, whatever its batch.
+func (m *model) acknowledgeFirst(key int) {
 	for e := range m.log {
 		for i, k := range m.log[e].keys {
 			if k == key && !m.log[e].acked[i] {
@@ -225,8 +224,8 @@ func (m *handedModel) acknowledgeFirst(key int) {
 	}
 }
 
-// open reports whether the last entry that has come may still go on: it lacks its last message.
-func (m *handedModel) open() bool {
+// open reports whether the last message of the last delivered entry is missing.
+func (m *model) open() bool {
 	for e := len(m.log) - 1; e >= 0; e-- {
 		if slices.Contains(m.handed[e], true) {
 			return !m.handed[e][len(m.handed[e])-1]
@@ -236,16 +235,16 @@ func (m *handedModel) open() bool {
 }
 
 // extend appends an entry of one message to the log.
-func (m *handedModel) extend() {
+func (m *model) extend() {
 	last := len(m.log) - 1
 	m.log = append(m.log, modelEntry{ledger: m.log[last].ledger, entry: m.log[last].entry + 1, keys: []int{0}, acked: make([]bool, 1)})
 	m.base = append(m.base, m.base[last]+int64(len(m.log[last].keys)))
 	m.handed, m.settled = append(m.handed, make([]bool, 1)), append(m.settled, make([]bool, 1))
 }
 
-// check is what a crash now would mean.
-func (m *handedModel) check(t *rapid.T) {
-	again := make(map[int]bool) // keys of which a message comes again
+// check verifies the order of redelivery after a crash now.
+func (m *model) check(t *rapid.T) {
+	again := make(map[int]bool) // keys with a redelivered message
 	for e := range m.log {
 		for i, key := range m.log[e].keys {
 			switch {
@@ -253,15 +252,15 @@ func (m *handedModel) check(t *rapid.T) {
 			case !m.log[e].acked[i]:
 				again[key] = true
 			case again[key]:
-				t.Fatalf("an earlier message of key %d comes again, but %v does not", key, m.id(e, i))
+				t.Fatalf("an earlier message of key %d is redelivered, but %v is not", key, m.id(e, i))
 			}
 		}
 	}
 }
 
-// checkUnloaded is what an unload now would mean before the broker has a ledger for the cursor: it forgets how far that has
-// moved, with what is acknowledged up to there by anybody, and keeps what is acknowledged above.
-func (m *handedModel) checkUnloaded(t *rapid.T) {
+// checkUnloaded verifies the order after an unload now, before the broker has created the ledger of the cursor. It forgets
+// how far the cursor moved, with all acknowledgements up to there, and keeps those above.
+func (m *model) checkUnloaded(t *rapid.T) {
 	if !m.young || m.astray {
 		return
 	}
@@ -275,13 +274,13 @@ func (m *handedModel) checkUnloaded(t *rapid.T) {
 	for e := m.cursor(m.whole); e < len(m.log); e++ {
 		for i, key := range m.log[e].keys {
 			if m.log[e].acked[i] && again[key] {
-				t.Fatalf("after an unload an earlier message of key %d comes again, but %v does not", key, m.id(e, i))
+				t.Fatalf("after an unload an earlier message of key %d is redelivered, but %v is not", key, m.id(e, i))
 			}
 		}
 	}
 }
 
-func (m *handedModel) left() (acked, total int) {
+func (m *model) left() (acked, total int) {
 	for e := range m.log {
 		for i := range m.log[e].keys {
 			total++
@@ -293,9 +292,9 @@ func (m *handedModel) left() (acked, total int) {
 	return acked, total
 }
 
-func TestHandedNeverLetsAKeyComeAgainBehindItsLaterMessages(t *testing.T) {
+func TestPendingNeverRedeliversAKeyBehindItsLaterMessages(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := newHandedModel(t)
+		m := newModel(t)
 		steps := rapid.SliceOfN(rapid.IntRange(0, 10), 60, 200).Draw(t, "steps")
 		for _, step := range steps {
 			switch step {
@@ -316,7 +315,7 @@ func TestHandedNeverLetsAKeyComeAgainBehindItsLaterMessages(t *testing.T) {
 			m.check(t)
 			m.checkUnloaded(t)
 		}
-		// In the end everything is acknowledged, whatever was lost on the way.
+		// In the end everything is acknowledged, although requests were lost.
 		for range 2 * 100 {
 			m.deliver(t)
 		}
@@ -341,28 +340,28 @@ func TestHandedNeverLetsAKeyComeAgainBehindItsLaterMessages(t *testing.T) {
 			t.Fatalf("%d of %d messages are acknowledged", acked, total)
 		}
 		if s := m.h.stored(m.progress); s != (commit.Stored{Frontier: m.progress.Frontier}) {
-			t.Fatalf("stored %+v, want everything", s)
+			t.Fatalf("stored = %+v, want all of it", s)
 		}
 		if live := len(m.h.entries); live > 1 {
-			t.Fatalf("%d entries are kept although all is acknowledged", live)
+			t.Fatalf("%d entries are kept, want at most 1: all are acknowledged", live)
 		}
 	})
 }
 
-func TestHandedKnowsWhatCannotBeOfItsOwnership(t *testing.T) {
-	h := newHanded(&commit.Progress{})
+func TestTakeRecognizesMessagesOfAnotherOwnership(t *testing.T) {
+	h := newPending(&commit.Progress{})
 	for _, c := range []struct {
 		id     testID
 		offset int64
-		want   verdict
+		want   Verdict
 	}{
-		{testID{ledger: 7, entry: 3, size: 1}, 10, fresh},
-		{testID{ledger: 7, entry: 4, batch: 1, size: 2}, 12, fresh},
-		{testID{ledger: 7, entry: 4, batch: 0, size: 2}, 11, strange},
-		{testID{ledger: 7, entry: 4, batch: 1, size: 2}, 12, strange},
-		{testID{ledger: 7, entry: 2, size: 1}, 9, strange},
-		{testID{ledger: 9, entry: 0, size: 1}, 0, remade},
-		{testID{ledger: 9, entry: 0, size: 1}, 13, fresh},
+		{testID{ledger: 7, entry: 3, size: 1}, 10, Fresh},
+		{testID{ledger: 7, entry: 4, batch: 1, size: 2}, 12, Fresh},
+		{testID{ledger: 7, entry: 4, batch: 0, size: 2}, 11, Stale},
+		{testID{ledger: 7, entry: 4, batch: 1, size: 2}, 12, Stale},
+		{testID{ledger: 7, entry: 2, size: 1}, 9, Stale},
+		{testID{ledger: 9, entry: 0, size: 1}, 0, Remade},
+		{testID{ledger: 9, entry: 0, size: 1}, 13, Fresh},
 	} {
 		if got := h.take(&c.id, c.offset); got != c.want {
 			t.Errorf("take of %v at %d = %v, want %v", &c.id, c.offset, got, c.want)
@@ -370,22 +369,21 @@ func TestHandedKnowsWhatCannotBeOfItsOwnership(t *testing.T) {
 	}
 }
 
-// The first chunks of a message are entries that nothing is handed out of. Only the id that came with the message knows them:
-// without their acknowledgement they come again for ever, and no message of theirs is ever complete.
-func TestMessageInChunksIsAcknowledgedByTheIdItCameWith(t *testing.T) {
-	h := newHanded(&commit.Progress{})
+// Only the id that came with a message in chunks knows its first chunks. Unacknowledged, they are redelivered for ever.
+func TestChunkedMessageIsAcknowledgedByItsOwnID(t *testing.T) {
+	h := newPending(&commit.Progress{})
 	single, chunked := &testID{ledger: 7, entry: 3, size: 1, partition: 2}, &testID{ledger: 7, entry: 9, batch: -1, size: 1, partition: 2}
 	for offset, id := range []*testID{single, chunked} {
-		if v := h.take(id, int64(offset)); v != fresh {
+		if v := h.take(id, int64(offset)); v != Fresh {
 			t.Fatalf("take of %v = %v", id, v)
 		}
 	}
 	q := h.plan(&commit.Progress{Frontier: 2}, 10, false)
 	if len(q.ids) != 2 || q.ids[1] != pulsar.MessageID(chunked) {
-		t.Fatalf("acknowledged are %v, want the second by the object that came with it", q.ids)
+		t.Fatalf("request = %v, want the second by the object that came with it", q.ids)
 	}
-	// The other by one made anew, which the library sends only if it is of its own partition.
+	// The library sends an id made anew only if it names the right partition.
 	if id := q.ids[0]; id == pulsar.MessageID(single) || id.LedgerID() != 7 || id.EntryID() != 3 || id.BatchIdx() >= 0 || id.PartitionIdx() != 2 {
-		t.Errorf("the first is acknowledged by %v of partition %d, want its whole entry, of partition 2", id, id.PartitionIdx())
+		t.Errorf("first id = %v of partition %d, want the whole entry, of partition 2", id, id.PartitionIdx())
 	}
 }

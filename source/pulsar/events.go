@@ -1,0 +1,81 @@
+package pulsar
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/keystrand/keystrand/source/pulsar/internal/client"
+)
+
+// events returns the handlers of facts that only the library's log reports. None blocks.
+func (s *Source) events() client.Events {
+	e := client.Events{
+		Disconnected: s.disconnected, Attached: s.attached, Unknown: s.unknown, EndOfTopic: s.endOfTopic, Deleted: s.deleted,
+	}
+	if s.cfg.ChunkTimeout > 0 {
+		e.Dropped = s.dropped
+	}
+	return e
+}
+
+func (s *Source) contender(topic string) *contender {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.contenders[topic]
+}
+
+func (s *Source) disconnected(topic, subscription string) {
+	c := s.contender(topic)
+	switch {
+	case c == nil:
+	case subscription == s.subscription:
+		c.broke()
+	default:
+		c.parted()
+		c.shook()
+	}
+}
+
+func (s *Source) attached(topic, subscription string) {
+	if c := s.contender(topic); c != nil && subscription == s.subscription+candidates {
+		c.unheard()
+	}
+}
+
+// unknown is told of no topic, so it concerns every contender that is attaching.
+func (s *Source) unknown() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.contenders {
+		c.stumbled()
+	}
+}
+
+func (s *Source) endOfTopic() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.endAt = time.Now()
+}
+
+// ended reports whether a terminated topic closed a connection lately.
+func (s *Source) ended() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.endAt.IsZero() && time.Since(s.endAt) < quickEnd
+}
+
+func (s *Source) deleted(topic string) {
+	c := s.contender(topic)
+	if c == nil {
+		return
+	}
+	s.cfg.Logger.LogAttrs(context.Background(), slog.LevelWarn, "pulsar: topic deleted", slog.String("topic", topic))
+	c.died()
+	poke(s.look)
+}
+
+func (s *Source) dropped(topic, line string) {
+	s.cfg.Logger.LogAttrs(context.Background(), slog.LevelWarn, "pulsar: message in chunks is incomplete after ChunkTimeout; it is lost",
+		slog.String("topic", topic), slog.String("line", line))
+}

@@ -1,0 +1,114 @@
+// Virtual time: every test here makes a bubble, by the harness.
+
+package pulsar
+
+import (
+	"fmt"
+	"io"
+	"reflect"
+	"regexp"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// sizes returns the length of each map and slice in a struct, by field.
+func sizes(of any) map[string]int {
+	all, v := make(map[string]int), reflect.ValueOf(of).Elem()
+	for i := range v.NumField() {
+		switch f := v.Field(i); f.Kind() {
+		case reflect.Map, reflect.Slice:
+			all[v.Type().Field(i).Name] = f.Len()
+		default:
+		}
+	}
+	return all
+}
+
+// Topics are created and deleted for months. None may cost memory for ever.
+func TestSourceKeepsNothingOfDeletedTopics(t *testing.T) {
+	const total, wave = 2000, 100
+	for name, cfg := range map[string]Config{
+		"election":        {},
+		"election, store": {Store: newMemStore()},
+		"alone, At":       {Alone: true, Start: At(time.Unix(1, 0))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(w world) {
+				t, b := w.t, w.b
+				cfg.Pattern = regexp.MustCompile("/wave-[0-9]+$")
+				m, _ := joinWeb(t, b, cfg, "orders")
+				first := m.accept()
+				known := m.s.known
+				m.idle(time.Minute)
+				before, beforeKnown := sizes(m.s), sizes(known)
+				for from := 0; from < total; from += wave {
+					topic := func(i int) string { return fmt.Sprintf("persistent://public/default/wave-%d", from+i) }
+					for i := range wave {
+						b.create(topic(i), i%2)
+					}
+					owned := make([]*Partition, wave)
+					for i := range owned {
+						owned[i] = m.accept()
+					}
+					b.notReady(topic(0)) // its last look-up fails
+					time.Sleep(time.Minute)
+					for i := range wave {
+						b.remove(topic(i))
+					}
+					for _, p := range owned {
+						left(t, p)
+						_ = p.Release(t.Context())
+					}
+					m.idle(time.Minute)
+				}
+				synctest.Wait()
+				m.s.mu.Lock()
+				defer m.s.mu.Unlock()
+				for field, n := range sizes(m.s) {
+					if n > before[field] {
+						t.Errorf("Source.%s has %d elements after %d topics, want %d as before", field, n, total, before[field])
+					}
+				}
+				for field, n := range sizes(known) {
+					if n > beforeKnown[field] {
+						t.Errorf("catalogue.%s has %d elements after %d topics, want %d as before", field, n, total, beforeKnown[field])
+					}
+				}
+				if tr := m.s.health.All(); len(tr) > 0 {
+					t.Errorf("%d operations still fail, among them %v", len(tr), tr[0])
+				}
+				m.s.mu.Unlock()
+				_ = first.Release(t.Context())
+				m.s.mu.Lock()
+			})
+		})
+	}
+}
+
+// The library reports a topic missing while it is unloaded. Only the list of topics tells whether it was deleted.
+func TestStartMovesOnceAlthoughTheTopicSeemsMissing(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		b.create(matched, 0)
+		for _, msg := range numbered(0, 6) {
+			b.produce(matched, msg)
+		}
+		cfg := matching()
+		cfg.Alone, cfg.Start = true, At(time.Unix(1, 0))
+		m, web := joinWeb(t, b, cfg)
+		p := m.accept()
+		settle(t, p, read(t, p, 6)[2].Offset)
+		web.set(func() { web.err = io.ErrUnexpectedEOF }) // else the partition may stay: the topic is listed
+		m.s.deleted(matched)
+		left(t, p)
+		_ = p.Release(t.Context())
+		time.Sleep(second)
+		web.set(func() { web.err = nil })
+		q := m.accept()
+		if msgs := read(t, q, 4); string(msgs[0].Value) != "2" {
+			t.Errorf("first message = %s, want 2: the subscription was moved again", msgs[0].Value)
+		}
+		_ = q.Release(t.Context())
+	})
+}

@@ -1,0 +1,114 @@
+package client
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	"github.com/apache/pulsar-client-go/pulsar"
+)
+
+// ErrRefused is in the errors of [Log.Fatal] about credentials.
+var ErrRefused = errors.New("pulsar: the brokers refuse the credentials")
+
+// says reports whether the text of err contains one of these.
+func says(err error, texts ...string) bool {
+	if err == nil {
+		return false
+	}
+	all := err.Error()
+	for _, text := range texts {
+		if strings.Contains(all, text) {
+			return true
+		}
+	}
+	return false
+}
+
+// Busy reports whether another consumer holds the subscription.
+func Busy(err error) bool { return says(err, "ConsumerBusy") && !otherType(err) }
+
+// otherType reports whether the subscription has another type, and consumers.
+func otherType(err error) bool { return says(err, "different type", "SubscriptionType") }
+
+// Missing reports whether the topic, its namespace or its tenant does not exist.
+func Missing(err error) bool {
+	if e, ok := errors.AsType[*pulsar.Error](err); ok && e.Result() == pulsar.TopicNotFound {
+		return true
+	}
+	return says(err, "TopicNotFound", "topic not found", "Namespace not found", "NamespaceNotFound")
+}
+
+// Certificate reports whether err is a TLS handshake that fails however often it is retried.
+func Certificate(err error) bool {
+	var (
+		verification *tls.CertificateVerificationError
+		authority    x509.UnknownAuthorityError
+		host         x509.HostnameError
+		invalid      x509.CertificateInvalidError
+	)
+	if errors.As(err, &verification) || errors.As(err, &authority) || errors.As(err, &host) || errors.As(err, &invalid) {
+		return true
+	}
+	alert, ok := errors.AsType[*net.OpError](err)
+	return ok && alert.Op == "remote error" && says(alert.Err, "certificate", "handshake failure", "protocol version", "access denied")
+}
+
+// plain reports whether the other side answered a TLS handshake with something else.
+func plain(err error) bool {
+	_, ok := errors.AsType[tls.RecordHeaderError](err)
+	return ok
+}
+
+// Because adds to an error of the library why there is no connection.
+func (l *Log) Because(err error) error {
+	switch c, _ := l.cause(); {
+	case c.refused != "":
+		return fmt.Errorf("%w: the broker says %q", err, c.refused)
+	case errors.Is(c.err, io.EOF), says(c.err, "unable to read frame size: EOF"): // the library keeps only its text
+		return fmt.Errorf("%w: %w: the other side closed the connection at once (use the port of a broker, and a URL with or without TLS as it expects)", err, c.err)
+	case c.err != nil:
+		return fmt.Errorf("%w: %w", err, c.err)
+	}
+	return err
+}
+
+// Fatal returns an error for the user if a retry cannot heal err, else nil. Unknown errors are retried: an error in the log
+// and in Report does less harm than a program that exits at night because a broker has a new error. The subscription is
+// that of the messages or of the election.
+func (l *Log) Fatal(topic, subscription string, err error) error {
+	last, connected := l.cause()
+	of := fmt.Sprintf("topic %q, subscription %q", topic, subscription)
+	switch {
+	case err == nil:
+		return nil
+	case says(err, "AuthorizationError", "not authorized"):
+		return fmt.Errorf("pulsar: %s: not permitted: %w (grant the action consume on the topic or namespace)", of, err)
+	case otherType(err):
+		return fmt.Errorf("pulsar: %s: the subscription has another type and live consumers: %w (stop them all, or use another subscription)", of, err)
+	case says(err, "Durable subscription with the same name"): // of the election, which alone is not durable
+		return fmt.Errorf("pulsar: %s: a durable subscription has the name that the election needs: %w (delete it, or use another subscription)", of, err)
+	case says(err, "InvalidTopicName", "Invalid topic name"):
+		return fmt.Errorf("pulsar: %s: the brokers do not accept the topic's name: %w", of, err)
+	case says(err, "IncompatibleSchema"):
+		return fmt.Errorf("pulsar: %s: the topic's schema is refused: %w", of, err)
+	case connected:
+		// The rest are faults of connections. One that has worked will work again: a broker restarts, a token is renewed.
+		return nil
+	case says(err, "AuthenticationError"):
+		return fmt.Errorf("%w: %s: %w (check Config.Authentication)", ErrRefused, of, err)
+	case last.refused != "":
+		return fmt.Errorf("%w: %s: %s: the broker says %q (check Config.Authentication)", ErrRefused, of, l.url, last.refused)
+	case says(last.err, "invalid_client", "unauthorized_client", "invalid_grant"): // RFC 6749, section 5.2
+		return fmt.Errorf("%w: %s: %s: the authorization server says %w (check the parameters of OAuth2)", ErrRefused, of, l.url, last.err)
+	case Certificate(last.err):
+		return fmt.Errorf("pulsar: %s: TLS to %s: %w (check Config.TLS: root certificates, server name, client certificate)", of, l.url, last.err)
+	case plain(last.err):
+		return fmt.Errorf("pulsar: %s: %s does not speak TLS: %w (use a pulsar:// URL, or another port)", of, l.url, last.err)
+	}
+	return nil
+}

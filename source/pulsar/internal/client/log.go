@@ -1,0 +1,191 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"runtime"
+	"strings"
+	"sync"
+
+	"github.com/apache/pulsar-client-go/pulsar"
+	"github.com/apache/pulsar-client-go/pulsar/log"
+)
+
+// Events are facts that the library reports only in its log. All functions but Dropped are required. They are called on
+// goroutines of the library and must not block.
+type Events struct {
+	// Disconnected: the connection of a consumer ends, or its topic is unloaded. The consumer itself does not know yet.
+	Disconnected func(topic, subscription string)
+	// Attached: the broker has attached a consumer or a candidate, also again. Later messages about it follow.
+	Attached func(topic, subscription string)
+	// Unknown: the broker has ended a consumer that the library does not know yet: one that is being attached.
+	Unknown func()
+	// EndOfTopic: the library closes a connection because some topic on it is terminated and read to its end.
+	EndOfTopic func()
+	// Deleted: the library has given up a consumer because its topic does not exist.
+	Deleted func(topic string)
+	// Dropped: the library gives up an incomplete message and is about to acknowledge one of its chunks. nil: it must not,
+	// and does not.
+	Dropped func(topic, line string)
+}
+
+// Log is the logger of the library. It turns lines into [Events], remembers why there is no connection, and forwards each
+// line at level debug. A line that is missed costs a better error, or the time until the next look at the topics. Only
+// Disconnected is vital: every ownership depends on it.
+//
+// A Log is safe for concurrent use.
+type Log struct {
+	On  Events // set before the first connection
+	out *slog.Logger
+	url string
+
+	mu        sync.Mutex
+	last      cause
+	connected bool
+}
+
+// cause is the last known reason for a missing connection.
+type cause struct {
+	refused string // answer of the broker
+	err     error  // or error of the network
+}
+
+// NewLog returns a Log that forwards lines to out. url is the cluster's, for errors.
+func NewLog(out *slog.Logger, url string, on Events) *Log { return &Log{On: on, out: out, url: url} }
+
+// Logger returns the logger to give to the library.
+func (l *Log) Logger() log.Logger { return line{Log: l} }
+
+// options returns options with the logger replaced.
+func (l *Log) options(o pulsar.ClientOptions) pulsar.ClientOptions {
+	o.Logger = l.Logger()
+	return o
+}
+
+// cause returns why there is no connection, and whether there ever was one.
+func (l *Log) cause() (last cause, connected bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last, l.connected
+}
+
+// heard records a connection, or why there is none.
+func (l *Log) heard(connected bool, last cause) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last, l.connected = last, l.connected || connected
+}
+
+// line is a logger of the library with its fields.
+type line struct {
+	*Log
+	fields log.Fields
+}
+
+func (l line) with(fields log.Fields) line {
+	all := make(log.Fields, len(l.fields)+len(fields))
+	maps.Copy(all, l.fields)
+	maps.Copy(all, fields)
+	return line{Log: l.Log, fields: all}
+}
+
+func (l line) SubLogger(fields log.Fields) log.Logger     { return l.with(fields) }
+func (l line) WithFields(fields log.Fields) log.Entry     { return l.with(fields) }
+func (l line) WithField(name string, value any) log.Entry { return l.with(log.Fields{name: value}) }
+
+func (l line) WithError(err error) log.Entry     { return l.with(log.Fields{"error": err}) }
+func (l line) Debug(args ...any)                 { l.debug(args) }
+func (l line) Debugf(string, ...any)             {}
+func (l line) Info(args ...any)                  { l.write(fmt.Sprint(args...)) }
+func (l line) Infof(format string, args ...any)  { l.write(fmt.Sprintf(format, args...)) }
+func (l line) Warn(args ...any)                  { l.write(fmt.Sprint(args...)) }
+func (l line) Warnf(format string, args ...any)  { l.write(fmt.Sprintf(format, args...)) }
+func (l line) Error(args ...any)                 { l.write(fmt.Sprint(args...)) }
+func (l line) Errorf(format string, args ...any) { l.write(fmt.Sprintf(format, args...)) }
+
+// Lines of a consumer.
+const (
+	disconnects = "connection closed and send to connectClosedCh" // at level debug
+	attaches    = "Connected consumer"
+	drops       = "Removing chunk message-id" // beginning of it
+)
+
+// expiry is the library's function on the goroutine that waits for the time of a message in chunks.
+const expiry = ".discardChunkIfExpire"
+
+// expires reports whether the caller is on that goroutine.
+func expires() bool {
+	callers := make([]uintptr, 32)
+	frames := runtime.CallersFrames(callers[:runtime.Callers(2, callers)])
+	for {
+		f, more := frames.Next()
+		if strings.HasSuffix(f.Function, expiry) {
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
+}
+
+// debug matches the line of a disconnect. It drops all others: there are several for each message.
+func (l line) debug(args []any) {
+	if len(args) != 1 {
+		return
+	}
+	if text, ok := args[0].(string); ok && text == disconnects {
+		l.On.Disconnected(l.field("topic"), l.field("subscription"))
+	}
+}
+
+// field returns the text of a field, empty if there is none.
+func (l line) field(name string) string {
+	text, _ := l.fields[name].(string)
+	return text
+}
+
+// write matches a line and forwards it.
+func (l line) write(text string) {
+	const refused = "Failed to establish connection with broker: "
+	begins := func(prefix string) bool { return strings.HasPrefix(text, prefix) }
+	switch {
+	case begins("Connection is ready"):
+		l.heard(true, cause{})
+	case begins(refused):
+		l.heard(false, cause{refused: strings.Trim(strings.TrimPrefix(text, refused), "'")})
+	case begins("Failed to connect to broker"), begins("Failed to perform initial handshake"),
+		begins("Failed to load auth credentials"), begins("Failed to configure TLS"):
+		err, _ := l.fields["error"].(error)
+		l.heard(false, cause{err: err})
+	case begins("Topic Not Found"):
+		if topic := l.field("topic"); topic != "" {
+			l.On.Deleted(topic)
+		}
+	case begins("Consumer with ID not found while closing consumer"):
+		l.On.Unknown()
+	case begins("Received invalid command type: REACHED_END_OF_TOPIC"):
+		l.On.EndOfTopic()
+	case begins(drops) && expires():
+		if l.On.Dropped == nil {
+			// Nothing else keeps the message from being lost. The goroutine has nothing else to do, and releases its locks
+			// by defer.
+			runtime.Goexit()
+		}
+		l.On.Dropped(l.field("topic"), text)
+	case text == attaches:
+		l.On.Attached(l.field("topic"), l.field("subscription"))
+	}
+	ctx := context.Background()
+	if !l.out.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	attrs := []slog.Attr{slog.String("line", text)}
+	for _, name := range []string{"topic", "subscription", "remote_addr", "error"} {
+		if v, ok := l.fields[name]; ok {
+			attrs = append(attrs, slog.Any(name, v))
+		}
+	}
+	l.out.LogAttrs(ctx, slog.LevelDebug, "pulsar: client library", attrs...)
+}
