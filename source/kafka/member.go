@@ -41,15 +41,16 @@ func (s *Source) live(ctx context.Context) error {
 		return err
 	}
 	s.running.Go(func() { s.watch(ctx) })
-	for {
-		again, err := s.join(ctx, topics)
-		if err != nil || !again {
+	// existing may succeed after ctx has ended: the answer and the end arrive together. A closed source must not join again.
+	for ctx.Err() == nil {
+		if err := s.join(ctx, topics); err != nil {
 			return err
 		}
 		if topics, err = s.existing(ctx); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // late ends Accept if the group was not joined yet.
@@ -112,13 +113,13 @@ func (s *Source) saw(found map[string]fetch.Topic) (fresh []partitionName, added
 	return fresh, added
 }
 
-// join is one membership with kafka-go's group, which is bound to a set of topics. It reports whether to join again with
-// other topics.
-func (s *Source) join(ctx context.Context, topics []string) (again bool, err error) {
+// join is one membership with kafka-go's group, which is bound to a set of topics. It returns nil when ctx has ended or the
+// set of topics has changed.
+func (s *Source) join(ctx context.Context, topics []string) error {
 	lines := &lines{dial: s.cfg.Dial, open: make(map[net.Conn]bool)}
 	cg, err := s.newGroup(ctx, topics, lines)
 	if err != nil {
-		return false, fmt.Errorf("kafka: group %q: %w", s.group, err)
+		return fmt.Errorf("kafka: group %q: %w", s.group, err)
 	}
 	defer s.quit(ctx, cg, lines)
 	ctx, stop := context.WithCancel(ctx)
@@ -143,17 +144,17 @@ func (s *Source) join(ctx context.Context, topics []string) (again bool, err err
 			s.health.Works(ctx, "heartbeat") // of a hand-over that ended before one was answered: we are a member
 			s.generation(gen)
 		case ctx.Err() != nil:
-			return true, nil
+			return nil
 		case errors.Is(err, kafkago.RebalanceInProgress): // the next attempt is under way already
 		default:
 			if f := s.fatal(err); f != nil {
-				return false, f
+				return f
 			}
 			s.health.Fails(ctx, "join", fmt.Errorf("group %q, brokers %v: %w", s.group, s.brokers, worded(err)))
 			// The library waits too, always equally long. While we wait it can already stand ready with a generation,
 			// which then has its heartbeats, but not yet its partitions.
 			if !sleep(ctx, min(bo.NextBackOff(), 2*time.Second)) {
-				return true, nil
+				return nil
 			}
 		}
 	}
