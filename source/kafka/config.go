@@ -10,9 +10,12 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go/sasl"
+	"github.com/segmentio/kafka-go/sasl/scram"
 
 	"github.com/keystrand/keystrand/source/kafka/assign"
+	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
 	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
+	"github.com/keystrand/keystrand/source/kafka/internal/progress"
 )
 
 // Config is everything that is not required. The zero value is a good configuration.
@@ -113,12 +116,18 @@ const (
 	ForeignFail
 )
 
-const (
-	defaultMetadataLimit = 4096
-	maxMetadataLimit     = 1<<15 - 1 // the length of metadata is an int16 on the wire, and kafka-go does not check it
-	requestTimeout       = 10 * time.Second
-	dialTimeout          = 5 * time.Second
-)
+// Plain authenticates with user and password in clear text: use it with TLS only. The mechanism never prints the password.
+func Plain(user, password string) sasl.Mechanism { return cluster.Plain(user, password) }
+
+// SCRAMSHA256 authenticates with SCRAM-SHA-256. The mechanism never prints the password.
+func SCRAMSHA256(user, password string) sasl.Mechanism {
+	return cluster.SCRAM("SCRAM-SHA-256", scram.SHA256, user, password)
+}
+
+// SCRAMSHA512 authenticates with SCRAM-SHA-512. The mechanism never prints the password.
+func SCRAMSHA512(user, password string) sasl.Mechanism {
+	return cluster.SCRAM("SCRAM-SHA-512", scram.SHA512, user, password)
+}
 
 func (c Config) withDefaults() Config {
 	if c.ClientID == "" {
@@ -155,7 +164,7 @@ func (c Config) withDefaults() Config {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.Dial == nil {
-		c.Dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
+		c.Dial = (&net.Dialer{Timeout: cluster.DialTimeout}).DialContext
 	}
 	return c
 }
@@ -192,8 +201,8 @@ func (c Config) validate() error {
 	if c.MaxBytes < 0 || c.MaxBytes > fetch.MostBytes {
 		wrong("MaxBytes %d is not in 0..%d", c.MaxBytes, fetch.MostBytes)
 	}
-	if c.MetadataLimit < 0 || c.MetadataLimit > maxMetadataLimit {
-		wrong("MetadataLimit %d is not in 0..%d", c.MetadataLimit, maxMetadataLimit)
+	if c.MetadataLimit < 0 || c.MetadataLimit > progress.MaxMetadata {
+		wrong("MetadataLimit %d is not in 0..%d", c.MetadataLimit, progress.MaxMetadata)
 	}
 	if c.OutOfRange > OutOfRangeLatest {
 		wrong("OutOfRange %d is no policy", c.OutOfRange)
@@ -204,8 +213,8 @@ func (c Config) validate() error {
 	if c.Strategy.Name() == "" {
 		wrong("Strategy %T has no name", c.Strategy)
 	}
-	if m, ok := c.SASL.(*credentials); ok && m.err != nil {
-		wrong("SASL %s: %w", m.name, m.err)
+	if m, ok := c.SASL.(*cluster.Credentials); ok && m.Err != nil {
+		wrong("SASL %s: %w", m.Name(), m.Err)
 	}
 	errs = append(errs, c.Start.validate())
 	return errors.Join(errs...)
@@ -216,6 +225,3 @@ func (c Config) validate() error {
 func (c Config) margin() time.Duration {
 	return c.HeartbeatInterval + min(2*time.Second, c.RebalanceTimeout/10)
 }
-
-// groupTimeout bounds a request of kafka-go's group to the coordinator.
-func (c Config) groupTimeout() time.Duration { return min(dialTimeout, c.SessionTimeout/3) }

@@ -39,7 +39,7 @@ func TestNewReturnsAllErrorsAtOnce(t *testing.T) {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
-		"brokers", "group", "name of a topic is empty", `topic "a" is given twice`, "SessionTimeout", "HeartbeatInterval", "RebalanceTimeout",
+		"brokers", "group", "topic name is empty", `topic "a" is listed twice`, "SessionTimeout", "HeartbeatInterval", "RebalanceTimeout",
 		"JoinBackoff", "StartTimeout", "WatchInterval", "MaxWait", "StallTimeout", "MaxBytes", "MetadataLimit 40000",
 		"OutOfRange 9", "ForeignProgress 9", "offset -5 of t/0", "SCRAM-SHA-256",
 	} {

@@ -3,15 +3,47 @@ package kafka
 import (
 	"context"
 	"io"
+	"maps"
+
+	"github.com/keystrand/keystrand/source/kafka/assign"
+	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
+	"github.com/keystrand/keystrand/source/kafka/internal/progress"
 )
 
-// finished ends Accept with io.EOF when the group has come to the end of every partition. It reports whether our own
-// part is done and others have to be waited for: their partitions are ours if they fail.
+// findEnds records where the logs end now.
+func (s *Source) findEnds(ctx context.Context, names []assign.Partition) error {
+	ends, err := s.offsets(ctx, names, func(assign.Partition) (int64, fetch.Query, bool) {
+		return 0, fetch.Query{Latest: true}, false
+	})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.Copy(s.ends, ends)
+	return nil
+}
+
+// newEnds finds the ends of partitions that did not exist when the source started.
+func (s *Source) newEnds(ctx context.Context, names []assign.Partition) error {
+	s.mu.Lock()
+	var fresh []assign.Partition
+	for _, n := range names {
+		if _, known := s.ends[n]; !known {
+			fresh = append(fresh, n)
+		}
+	}
+	s.mu.Unlock()
+	return s.findEnds(ctx, fresh)
+}
+
+// finished ends Accept with io.EOF when the group has committed the ends of all partitions. It reports whether only other
+// members are missing: this member gets their partitions if they fail.
 func (g *generation) finished(ctx context.Context) (waiting bool) {
 	s := g.s
 	s.mu.Lock()
 	ours := len(g.todo) == 0 && len(g.live) == 0
-	var others []partitionName
+	var others []assign.Partition
 	for n := range s.ends {
 		if !s.done[n] {
 			others = append(others, n)
@@ -21,13 +53,13 @@ func (g *generation) finished(ctx context.Context) (waiting bool) {
 	if !ours {
 		return false
 	}
-	stored, err := s.committed(ctx, others)
+	stored, err := progress.ReadCommitted(ctx, s.cluster, others)
 	if err != nil {
 		return ctx.Err() == nil
 	}
 	s.mu.Lock()
 	for _, n := range others {
-		if stored[n].offset < s.ends[n] {
+		if stored[n].Offset < s.ends[n] {
 			s.mu.Unlock()
 			return true
 		}

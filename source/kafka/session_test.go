@@ -143,7 +143,7 @@ func TestMemberThatIsCutOffLosesItsPartitionsBeforeOthersGetThem(t *testing.T) {
 		working.Wait()
 		losses := a.Report().Losses
 		if losses.Count != 4 || as[losses.Last.Partition] == nil || losses.At.After(taken) || losses.At.Before(cut) ||
-			losses.Why != "the group has gone on without this member" {
+			losses.Why != "the group continued without this member" {
 			t.Errorf("told are the losses %+v, want 4, and the last with its time and reason", losses)
 		}
 		for n, k := range workers {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/keystrand/keystrand/source/kafka/assign"
 	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
 )
 
@@ -81,7 +82,7 @@ func (s Start) String() string {
 func (s Start) overrides() bool { return s.kind >= startEarliest }
 
 // covers tells whether an overriding start says something about the partition.
-func (s Start) covers(p partitionName) bool {
+func (s Start) covers(p assign.Partition) bool {
 	if s.kind != startOffsets {
 		return s.overrides()
 	}
@@ -97,7 +98,7 @@ type begun struct {
 
 // place returns where the partition begins when nothing that is committed counts: a given offset, or a query. The end,
 // and given offsets, are those of the time when the source began: what was made later is read from its first message.
-func (s Start) place(p partitionName, b begun) (offset int64, q fetch.Query, known bool) {
+func (s Start) place(p assign.Partition, b begun) (offset int64, q fetch.Query, known bool) {
 	switch s.kind {
 	case startOffsets:
 		if o, given := s.offsets[p.Topic][p.Number]; given && !b.owned {

@@ -88,8 +88,8 @@ func TestForeignProgressIsNeverASkip(t *testing.T) {
 				if c.believed {
 					want = 0
 				}
-				if n := w.told.times("level=WARN", "committed progress is not believed in full", "group=g ", "stream=t ", "partition=0 ",
-					"offset=5 ", fmt.Sprintf("offset_believed=%v ", c.frontier == 5), "error="); n != want {
+				if n := w.told.times("level=WARN", "ignoring part of the committed progress", "group=g ", "stream=t ", "partition=0 ",
+					"offset=5 ", fmt.Sprintf("offset_used=%v ", c.frontier == 5), "error="); n != want {
 					t.Errorf("the log tells %d times that progress is not believed, of which partition and why, want %d", n, want)
 				}
 				if got := w.fetch(ps[0], 10-int(c.frontier)); got[0] != c.frontier {
