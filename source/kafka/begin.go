@@ -84,39 +84,26 @@ func (g *generation) starts(ctx context.Context, names []assign.Partition, resto
 			restored[n] = r
 		}
 	}
-	return s.offsets(ctx, names, func(n assign.Partition) (int64, fetch.Query, bool) {
+	found, queries := make(map[assign.Partition]int64, len(names)), make(map[assign.Partition]fetch.Query)
+	for _, n := range names {
 		r := restored[n]
-		q, force := forced[n]
-		switch {
-		case force:
-			return 0, q, false
-		case r.Known:
-			return r.Frontier, q, true
-		case r.Replaced: // all messages of the new log came after the commit
-			return 0, q, false
+		query, force := forced[n]
+		offset, known := r.Frontier, r.Known
+		if !force && !known && !r.Replaced { // all messages of a replaced log came after the commit
+			offset, query, known = s.cfg.Start.place(n, since[n])
 		}
-		return s.cfg.Start.place(n, since[n])
-	})
+		if known {
+			found[n] = offset
+		} else {
+			queries[n] = query
+		}
+	}
+	return found, s.offsets(ctx, queries, found)
 }
 
-// offsets returns an offset for each partition. It asks the brokers where place returns only a query.
-func (s *Source) offsets(ctx context.Context, names []assign.Partition,
-	place func(assign.Partition) (int64, fetch.Query, bool),
-) (map[assign.Partition]int64, error) {
-	found := make(map[assign.Partition]int64, len(names))
-	queries := make(map[string]map[int32]fetch.Query)
-	for _, n := range names {
-		o, q, known := place(n)
-		if known {
-			found[n] = o
-			continue
-		}
-		if queries[n.Topic] == nil {
-			queries[n.Topic] = make(map[int32]fetch.Query)
-		}
-		queries[n.Topic][n.Number] = q
-	}
-	for topic, qs := range queries {
+// offsets asks the brokers for offsets and adds them to found.
+func (s *Source) offsets(ctx context.Context, queries map[assign.Partition]fetch.Query, found map[assign.Partition]int64) error {
+	for topic, qs := range byTopic(queries) {
 		err := s.cluster.Retry(ctx, "find offsets", func(ctx context.Context) error {
 			answer, err := fetch.Offsets(ctx, s.reading, topic, qs)
 			for number, o := range answer {
@@ -125,8 +112,19 @@ func (s *Source) offsets(ctx context.Context, names []assign.Partition,
 			return err
 		})
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return found, nil
+	return nil
+}
+
+func byTopic[T any](all map[assign.Partition]T) map[string]map[int32]T {
+	topics := make(map[string]map[int32]T)
+	for n, v := range all {
+		if topics[n.Topic] == nil {
+			topics[n.Topic] = make(map[int32]T)
+		}
+		topics[n.Topic][n.Number] = v
+	}
+	return topics
 }

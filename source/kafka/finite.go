@@ -12,10 +12,11 @@ import (
 
 // findEnds records where the logs end now.
 func (s *Source) findEnds(ctx context.Context, names []assign.Partition) error {
-	ends, err := s.offsets(ctx, names, func(assign.Partition) (int64, fetch.Query, bool) {
-		return 0, fetch.Query{Latest: true}, false
-	})
-	if err != nil {
+	ends, queries := make(map[assign.Partition]int64), make(map[assign.Partition]fetch.Query)
+	for _, n := range names {
+		queries[n] = fetch.Query{Latest: true}
+	}
+	if err := s.offsets(ctx, queries, ends); err != nil {
 		return err
 	}
 	s.mu.Lock()

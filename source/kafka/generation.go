@@ -22,9 +22,8 @@ type generation struct {
 	commits *progress.Committer
 
 	wake  chan struct{} // room for one: a partition was released
-	again chan struct{} // closed: hand over and join again
+	again chan struct{} // room for one: hand over and join again
 	over  chan struct{} // closed: all partitions are released or lost
-	once  sync.Once     // of again
 
 	// Guarded by Source.mu.
 	todo   []assign.Partition               // not offered yet
@@ -38,7 +37,7 @@ func newGeneration(s *Source, session *group.Session, assigned []assign.Partitio
 		s:       s,
 		session: session,
 		wake:    make(chan struct{}, 1),
-		again:   make(chan struct{}),
+		again:   make(chan struct{}, 1),
 		over:    make(chan struct{}),
 		todo:    slices.Clone(assigned),
 		live:    make(map[assign.Partition]*Partition, len(assigned)),
@@ -56,7 +55,7 @@ func (g *generation) owned() int {
 }
 
 func (g *generation) look()   { poke(g.wake) }
-func (g *generation) rejoin() { g.once.Do(func() { close(g.again) }) }
+func (g *generation) rejoin() { poke(g.again) }
 
 // keep runs as long as the generation; gen ends with it. kafka-go joins the group again only after keep has returned, so the
 // broker assigns the partitions to others only after they are released.
@@ -98,14 +97,14 @@ func (g *generation) offer(ctx context.Context) {
 	for ctx.Err() == nil {
 		if names := g.free(); len(names) > 0 {
 			owned, err := g.restore(ctx, names)
-			if ctx.Err() != nil {
-				discard(owned)
-				return
-			}
-			if err != nil {
-				discard(owned)
-				g.s.fail(err)
-				<-ctx.Done() // stay a member while the pipeline drains its partitions
+			if err != nil || ctx.Err() != nil {
+				for _, p := range owned {
+					p.reader.Close()
+				}
+				if ctx.Err() == nil {
+					g.s.fail(err)
+					<-ctx.Done() // stay a member while the pipeline drains its partitions
+				}
 				return
 			}
 			g.enqueue(owned)
@@ -150,10 +149,4 @@ func (g *generation) enqueue(owned []*Partition) {
 	}
 	s.mu.Unlock()
 	poke(s.arrived)
-}
-
-func discard(owned []*Partition) {
-	for _, p := range owned {
-		p.reader.Close()
-	}
 }

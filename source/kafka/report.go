@@ -8,21 +8,16 @@ import (
 )
 
 // state is the state of a member. [Source.Report] explains each.
-type state uint8
+type state string
 
 const (
-	stateConnecting state = iota
-	stateJoining
-	stateMember
-	stateHandingOver
-	stateFailed
-	stateClosed
+	stateConnecting  state = "connecting"
+	stateJoining     state = "joining"
+	stateMember      state = "member"
+	stateHandingOver state = "handing over"
+	stateFailed      state = "failed"
+	stateClosed      state = "closed"
 )
-
-// String returns the state as Report shows it.
-func (s state) String() string {
-	return [...]string{"connecting", "joining", "member", "handing over", "failed", "closed"}[s]
-}
 
 // Report returns the current state of the source. It does not block and may be called from any goroutine.
 //
@@ -37,7 +32,7 @@ func (s state) String() string {
 // Member is the member id in the group.
 func (s *Source) Report() source.Report {
 	s.mu.Lock()
-	r := source.Report{State: s.state.String(), Ready: s.state == stateMember || s.state == stateHandingOver, Losses: s.losses}
+	r := source.Report{State: string(s.state), Ready: s.state == stateMember || s.state == stateHandingOver, Losses: s.losses}
 	if s.current != nil {
 		r.Member = s.current.session.Member
 	}

@@ -58,16 +58,13 @@ func (g *generation) restore(ctx context.Context, names []assign.Partition) ([]*
 // cutAhead drops the ranges ahead that an unclean election has replaced by other messages. (The reader notices a cut below
 // the frontier.)
 func (s *Source) cutAhead(ctx context.Context, restored map[assign.Partition]progress.Restored) error {
-	asked := make(map[string]map[int32]int32)
+	asked := make(map[assign.Partition]int32)
 	for n, r := range restored {
 		if len(r.Ahead) > 0 && r.AheadEpoch >= 0 {
-			if asked[n.Topic] == nil {
-				asked[n.Topic] = make(map[int32]int32)
-			}
-			asked[n.Topic][n.Number] = r.AheadEpoch
+			asked[n] = r.AheadEpoch
 		}
 	}
-	for topic, epochs := range asked {
+	for topic, epochs := range byTopic(asked) {
 		var ends map[int32]int64
 		err := s.cluster.Retry(ctx, "find leader epochs", func(ctx context.Context) (err error) {
 			ends, err = fetch.EpochEnds(ctx, s.reading, topic, epochs)

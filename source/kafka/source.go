@@ -56,7 +56,6 @@ type Source struct {
 	current *generation                             // nil between generations
 	joined  bool                                    // at least once
 	claims  assign.Claims
-	closed  bool
 }
 
 // New returns a source that joins the group when Accept is first called. It makes no connection. Brokers are host:port
@@ -71,6 +70,7 @@ func New(brokers []string, groupName string, topics []string, cfg Config) (*Sour
 		cfg:     cfg,
 		topics:  slices.Sorted(slices.Values(topics)),
 		limit:   progress.NewLimit(cfg.MetadataLimit),
+		state:   stateConnecting,
 		closing: make(chan struct{}),
 		failed:  make(chan struct{}),
 		arrived: make(chan struct{}, 1),
@@ -145,13 +145,12 @@ func (s *Source) Moves() bool { return true }
 // released; they are lost.
 func (s *Source) Close() error {
 	s.mu.Lock()
-	already, left := s.closed, 0
+	already, left := s.state == stateClosed, 0
 	for _, p := range s.held {
 		if !slices.Contains(s.queue, p) {
 			left++
 		}
 	}
-	s.closed = true
 	s.state = stateClosed
 	cancel := s.cancel
 	s.mu.Unlock()
@@ -188,7 +187,7 @@ func (s *Source) start(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	s.mu.Lock()
 	s.cancel = cancel
-	closed := s.closed
+	closed := s.state == stateClosed
 	s.mu.Unlock()
 	if closed {
 		cancel()

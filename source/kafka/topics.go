@@ -21,29 +21,23 @@ import (
 // existing returns the topics that exist, and creates none. kafka-go's group must not see an absent topic: its request for
 // metadata creates topics.
 func (s *Source) existing(ctx context.Context) ([]string, error) {
-	bo := cluster.NewBackoff(s.cfg.JoinBackoff)
-	for attempt := 1; ; attempt++ {
-		found, err := fetch.Topics(ctx, s.reading, s.topics)
-		if err != nil && ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
+	var found map[string]fetch.Topic
+	attempts := 0
+	err := s.cluster.Retry(ctx, "topics", func(ctx context.Context) (err error) {
+		found, err = fetch.Topics(ctx, s.reading, s.topics)
 		s.saw(found)
-		missing := errors.Is(err, fetch.ErrUnknownTopic)
-		if fatal := s.cluster.Fatal(err); fatal != nil { // possibly of one topic, while another is only missing
-			return nil, fatal
-		}
+		attempts++
+		// One topic may be missing and another one have a fatal error.
+		missing := errors.Is(err, fetch.ErrUnknownTopic) && s.cluster.Fatal(err) == nil
 		switch {
-		case err == nil, missing && s.cfg.WatchTopics && len(found) > 0:
-			s.cluster.Health.Works(ctx, "topics")
-			return slices.Sorted(maps.Keys(found)), nil
-		case missing && !s.cfg.WatchTopics && attempt >= 3: // some brokers do not know a new topic yet
-			return nil, fmt.Errorf("%w: group %q: %w", ErrTopicMissing, s.cluster.Group, err)
+		case missing && s.cfg.WatchTopics && len(found) > 0:
+			return nil
+		case missing && !s.cfg.WatchTopics && attempts >= 3: // some brokers do not know a new topic yet
+			return backoff.Permanent(fmt.Errorf("%w: group %q: %w", ErrTopicMissing, s.cluster.Group, err))
 		}
-		s.cluster.Health.Fails(ctx, "topics", err)
-		if !cluster.Sleep(ctx, bo.NextBackOff()) {
-			return nil, context.Cause(ctx)
-		}
-	}
+		return err
+	})
+	return slices.Sorted(maps.Keys(found)), err
 }
 
 // saw records how many partitions topics have. It returns the new partitions of known topics, and whether a topic is new.
@@ -149,17 +143,14 @@ const absentAfter = 5 * time.Second
 // logs returns the topics with the identity of their logs. It waits for an absent topic as long as a rebalance may take; with
 // WatchTopics it leaves the topic out. It waits for an absent partition up to absentAfter: another broker may know it.
 func (s *Source) logs(ctx context.Context, names []assign.Partition) (map[string]fetch.Topic, error) {
-	var topics []string
+	topics := make(map[string]bool)
 	for _, n := range names {
-		topics = append(topics, n.Topic)
+		topics[n.Topic] = true
 	}
-	slices.Sort(topics)
-	topics = slices.Compact(topics)
 	var found map[string]fetch.Topic
 	start := time.Now()
-	err := s.cluster.Retry(ctx, "topics", func(ctx context.Context) error {
-		var err error
-		found, err = fetch.Topics(ctx, s.reading, topics)
+	err := s.cluster.Retry(ctx, "topics", func(ctx context.Context) (err error) {
+		found, err = fetch.Topics(ctx, s.reading, slices.Sorted(maps.Keys(topics)))
 		waited := time.Since(start)
 		switch {
 		case errors.Is(err, fetch.ErrUnknownTopic) && s.cfg.WatchTopics && s.cluster.Fatal(err) == nil:

@@ -44,16 +44,23 @@ func (c *Client) Reach(ctx context.Context) error {
 
 // probe asks one broker for the brokers of the cluster.
 func (c *Client) probe(ctx context.Context, addr string) error {
-	conn, err := c.Dialer.DialContext(ctx, "tcp", addr)
+	return ask(ctx, *c.Dialer, addr, func(conn *kafkago.Conn) error {
+		_, err := conn.Brokers()
+		return err
+	})
+}
+
+// ask connects to a broker and asks it one question, each within the dialer's timeout.
+func ask(ctx context.Context, d kafkago.Dialer, addr string, question func(*kafkago.Conn) error) error {
+	conn, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return err
 	}
 	defer conn.Close() //nolint:errcheck // nothing was written that could be lost
-	if err := conn.SetDeadline(time.Now().Add(DialTimeout)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(d.Timeout)); err != nil {
 		return err
 	}
-	_, err = conn.Brokers()
-	return err
+	return question(conn)
 }
 
 // diagnose returns an error if TLS or SASL is used on one side only; cause is the error of the connection. A broker closes
@@ -90,16 +97,10 @@ func (c *Client) speaksTLS(ctx context.Context, addr string) bool {
 func (c *Client) speaksPlain(ctx context.Context, addr string) bool {
 	d := *c.Dialer
 	d.TLS, d.SASLMechanism, d.Timeout = nil, nil, diagnoseTimeout
-	conn, err := d.DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return false
-	}
-	defer conn.Close() //nolint:errcheck // nothing was written that could be lost
-	if err := conn.SetDeadline(time.Now().Add(diagnoseTimeout)); err != nil {
-		return false
-	}
-	_, err = conn.ApiVersions()
-	return err == nil
+	return ask(ctx, d, addr, func(conn *kafkago.Conn) error {
+		_, err := conn.ApiVersions()
+		return err
+	}) == nil
 }
 
 // wantsSASL offers a mechanism that no broker has. A port with SASL answers with its own mechanisms; a port without closes
@@ -107,10 +108,7 @@ func (c *Client) speaksPlain(ctx context.Context, addr string) bool {
 func (c *Client) wantsSASL(ctx context.Context, addr string) bool {
 	d := *c.Dialer
 	d.SASLMechanism, d.Timeout = noMechanism{}, diagnoseTimeout
-	conn, err := d.DialContext(ctx, "tcp", addr)
-	if err == nil {
-		_ = conn.Close()
-	}
+	err := ask(ctx, d, addr, func(*kafkago.Conn) error { return nil })
 	return errors.Is(err, kafkago.UnsupportedSASLMechanism)
 }
 

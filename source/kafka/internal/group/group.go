@@ -39,18 +39,36 @@ func (c *Config) Timeout() time.Duration {
 //
 // Owns: the goroutines of kafka-go's group, until Leave returns.
 type Group struct {
-	cfg         Config
-	library     *kafkago.ConsumerGroup
-	connections *connections
+	cfg     Config
+	library *kafkago.ConsumerGroup
+	cut     context.CancelFunc // closes the library's connections, also later ones
+}
+
+// connection is one of kafka-go's group. The library's calls take no ctx; closing the connection is the only way to end one.
+type connection struct {
+	net.Conn
+	forget func() bool
+}
+
+// Close implements [net.Conn].
+func (c *connection) Close() error {
+	c.forget()
+	return c.Conn.Close()
 }
 
 // Join starts to join the group.
 func Join(ctx context.Context, topics []string, cfg Config) (*Group, error) {
-	g := &Group{cfg: cfg, connections: &connections{dial: cfg.Cluster.Dial, open: make(map[net.Conn]bool)}}
+	open, cut := context.WithCancel(context.WithoutCancel(ctx))
 	dialer := new(*cfg.Cluster.Dialer)
-	dialer.DialFunc, dialer.ClientID = g.connections.connect, cfg.Name
-	var err error
-	g.library, err = kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
+	dialer.ClientID = cfg.Name
+	dialer.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := cfg.Cluster.Dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &connection{Conn: conn, forget: context.AfterFunc(open, func() { _ = conn.Close() })}, nil
+	}
+	library, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
 		ID:                cfg.Cluster.Group,
 		Brokers:           cfg.Cluster.Brokers,
 		Dialer:            dialer,
@@ -65,7 +83,7 @@ func Join(ctx context.Context, topics []string, cfg Config) (*Group, error) {
 			cfg.Cluster.Log.LogAttrs(ctx, slog.LevelDebug, "kafka-go", slog.String("says", fmt.Sprintf(format, args...)))
 		}),
 	})
-	return g, err
+	return &Group{cfg: cfg, library: library, cut: cut}, err
 }
 
 // Next blocks until the next generation, an error, or the end of ctx. The library delivers both without a buffer: a
@@ -90,7 +108,7 @@ func (g *Group) Leave(ctx context.Context, released <-chan struct{}) {
 	}
 	patience := time.NewTimer(leavePatience)
 	defer patience.Stop()
-	for _, act := range []func(){func() { g.sendLeave(ctx) }, g.connections.cut} {
+	for _, act := range []func(){func() { g.sendLeave(ctx) }, g.cut} {
 		select {
 		case <-left:
 			return

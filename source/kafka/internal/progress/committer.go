@@ -165,46 +165,33 @@ func (k *Committer) Forget(ctx context.Context, name assign.Partition) {
 func (k *Committer) Run(ctx context.Context) {
 	defer k.close()
 	bo := cluster.NewBackoff(50 * time.Millisecond)
-	for {
-		select {
-		case <-k.kick:
-		case <-k.session.Fenced():
-			return
-		case <-ctx.Done():
-			return
-		}
-		if !k.gather(ctx) {
-			return
-		}
-		for {
-			batch := k.take()
-			if len(batch) == 0 {
-				break
-			}
+	for k.await(ctx, k.kick, nil) && k.gather(ctx) {
+		for batch := k.take(); len(batch) > 0; batch = k.take() {
 			stored, err := k.send(ctx, batch)
 			if ctx.Err() != nil {
 				return
 			}
-			if err == nil {
-				bo.Reset()
-				if stored {
-					k.session.Cluster.Health.Works(ctx, "commit")
+			if err != nil {
+				k.session.Cluster.Health.Fails(ctx, "commit", fmt.Errorf("group %q: %w", k.session.Cluster.Group, err))
+				if !k.await(ctx, nil, time.NewTimer(bo.NextBackOff()).C) {
+					return
 				}
 				continue
 			}
-			k.session.Cluster.Health.Fails(ctx, "commit", fmt.Errorf("group %q: %w", k.session.Cluster.Group, err))
-			if !k.pause(ctx, bo.NextBackOff()) {
-				return
+			bo.Reset()
+			if stored {
+				k.session.Cluster.Health.Works(ctx, "commit")
 			}
 		}
 	}
 }
 
-func (k *Committer) pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
+// await blocks until a kick or the timer. It reports false if ctx has ended or the session is fenced.
+func (k *Committer) await(ctx context.Context, kick <-chan struct{}, timer <-chan time.Time) bool {
 	select {
-	case <-t.C:
+	case <-kick:
+		return true
+	case <-timer:
 		return true
 	case <-k.session.Fenced():
 	case <-ctx.Done():
@@ -214,16 +201,9 @@ func (k *Committer) pause(ctx context.Context, d time.Duration) bool {
 
 // gather blocks until all partitions have a commit, at most for linger.
 func (k *Committer) gather(ctx context.Context) bool {
-	t := time.NewTimer(linger)
-	defer t.Stop()
-	for !k.complete() {
-		select {
-		case <-k.kick:
-		case <-t.C:
-			return true
-		case <-k.session.Fenced():
-			return false
-		case <-ctx.Done():
+	start := time.Now()
+	for timer := time.NewTimer(linger); !k.complete() && time.Since(start) < linger; {
+		if !k.await(ctx, k.kick, timer.C) {
 			return false
 		}
 	}

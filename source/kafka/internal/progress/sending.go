@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/offsetcommit"
@@ -34,19 +35,13 @@ func (k *Committer) send(ctx context.Context, batch []*encoded) (stored bool, ag
 	defer cancel()
 	began := time.Now()
 	resp, err := k.session.Cluster.RoundTrip(sending, k.request(batch))
-	var codes map[assign.Partition]int16
-	if err == nil {
-		codes = answers(resp)
-	}
+	codes := answers(resp)
 	for _, o := range batch {
 		why := err
-		if err == nil {
-			code, answered := codes[o.Partition]
-			if !answered {
-				why = errors.New("the broker did not answer for a partition")
-			} else {
-				why = k.judge(o, code, len(batch))
-			}
+		if code, answered := codes[o.Partition]; answered {
+			why = k.judge(o, code, len(batch))
+		} else if err == nil {
+			why = errors.New("the broker did not answer for a partition")
 		}
 		stored = stored || why == nil
 		if retry := k.land(ctx, o, why); retry != nil {
@@ -98,15 +93,10 @@ func answers(resp protocol.Message) map[assign.Partition]int16 {
 	return codes
 }
 
-// final is an error that retrying cannot heal.
-type final struct{ error }
-
-func (f final) Unwrap() error { return f.error }
-
 // errSmaller asks to retry at once, with less metadata.
 var errSmaller = errors.New("the metadata is too large for the broker")
 
-// judge interprets the error code of a partition: nil is stored, final is for the caller, all else is retried.
+// judge interprets the error code of a partition: nil is stored, a permanent error is for the caller, all else is retried.
 //
 // RebalanceInProgress: this is a member and others have not joined again yet. The codes of a coordinator that moves or loads,
 // and of a partition that its broker does not know yet, heal. Unknown codes are retried until the caller's ctx ends.
@@ -127,10 +117,10 @@ func (k *Committer) judge(o *encoded, code int16, together int) error {
 		k.mu.Unlock()
 		return errSmaller
 	case kafkago.UnknownMemberId, kafkago.IllegalGeneration, kafkago.FencedInstanceID:
-		return final{fmt.Errorf("%w: %w", e, commit.ErrFenced)}
+		return backoff.Permanent(fmt.Errorf("%w: %w", e, commit.ErrFenced))
 	default:
 		if f := k.session.Cluster.FatalCode(e); f != nil {
-			return final{f}
+			return backoff.Permanent(f)
 		}
 		return e
 	}
@@ -141,8 +131,8 @@ func (k *Committer) judge(o *encoded, code int16, together int) error {
 func (k *Committer) land(ctx context.Context, o *encoded, err error) error {
 	decided := err == nil
 	var again error
-	if f, ok := errors.AsType[final](err); ok {
-		decided, err = true, f.error
+	if p, ok := errors.AsType[*backoff.PermanentError](err); ok {
+		decided, err = true, p.Err
 	}
 	k.mu.Lock()
 	delete(k.sent, o.Partition)
