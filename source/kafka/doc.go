@@ -1,8 +1,8 @@
 // Package kafka is a source of messages from Apache Kafka, as a member of a consumer group. Each partition belongs to one
-// member at a time. A rebalance revokes the partitions; a partition keeps its membership while its running handlers end and
-// are committed, and moves only after Release. Progress is stored in the metadata of the committed offset, exact to the
-// message and with the identity of the log: a restart fetches only unsettled messages. No message is skipped, not even after
-// a commit by another program, or after a topic was deleted and made again.
+// member at a time. A rebalance revokes partitions. The source keeps its membership while their handlers end and commit; a
+// partition moves only after Release. Progress is stored in the metadata of the committed offset, exact to the message and
+// with the identity of the log: a restart handles only unsettled messages. No message is skipped, not even after a commit by
+// another program, or after a topic was deleted and made again.
 //
 //	src, err := kafka.New([]string{"localhost:9092"}, "billing", []string{"orders"}, kafka.Config{})
 //

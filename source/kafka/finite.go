@@ -10,12 +10,16 @@ import (
 	"github.com/keystrand/keystrand/source/kafka/internal/progress"
 )
 
-// findEnds records where the logs end now.
+// findEnds records where the logs end now, for partitions without a known end.
 func (s *Source) findEnds(ctx context.Context, names []assign.Partition) error {
 	ends, queries := make(map[assign.Partition]int64), make(map[assign.Partition]fetch.Query)
+	s.mu.Lock()
 	for _, n := range names {
-		queries[n] = fetch.Query{Latest: true}
+		if _, known := s.ends[n]; !known {
+			queries[n] = fetch.Query{Latest: true}
+		}
 	}
+	s.mu.Unlock()
 	if err := s.offsets(ctx, queries, ends); err != nil {
 		return err
 	}
@@ -23,19 +27,6 @@ func (s *Source) findEnds(ctx context.Context, names []assign.Partition) error {
 	defer s.mu.Unlock()
 	maps.Copy(s.ends, ends)
 	return nil
-}
-
-// newEnds finds the ends of partitions that did not exist when the source started.
-func (s *Source) newEnds(ctx context.Context, names []assign.Partition) error {
-	s.mu.Lock()
-	var fresh []assign.Partition
-	for _, n := range names {
-		if _, known := s.ends[n]; !known {
-			fresh = append(fresh, n)
-		}
-	}
-	s.mu.Unlock()
-	return s.findEnds(ctx, fresh)
 }
 
 // finished ends Accept with io.EOF when the group has committed the ends of all partitions. It reports whether only other

@@ -52,11 +52,10 @@ func (p *Partition) Leaving() <-chan source.Leave { return p.tenure.Leaving() }
 
 // End implements [source.Lagger]. For a finite source it returns where the partition ends.
 func (p *Partition) End() (int64, bool) {
-	end, known := p.reader.End()
 	if p.end >= 0 {
 		return p.end, true
 	}
-	return end, known
+	return p.reader.End()
 }
 
 // Prefetch implements [source.Prefetcher].

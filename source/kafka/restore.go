@@ -48,7 +48,7 @@ func (g *generation) restore(ctx context.Context, names []assign.Partition) ([]*
 		return nil, err
 	}
 	if s.cfg.StopAtEnd {
-		if err := s.newEnds(ctx, names); err != nil {
+		if err := s.findEnds(ctx, names); err != nil {
 			return nil, err
 		}
 	}
