@@ -165,8 +165,12 @@ func (k *Committer) Forget(ctx context.Context, name assign.Partition) {
 func (k *Committer) Run(ctx context.Context) {
 	defer k.close()
 	bo := cluster.NewBackoff(50 * time.Millisecond)
-	for k.await(ctx, k.kick, nil) && k.gather(ctx) {
-		for batch := k.take(); len(batch) > 0; batch = k.take() {
+	for k.await(ctx, k.kick, nil) {
+		for k.pending() && k.gather(ctx) {
+			batch := k.take()
+			if len(batch) == 0 {
+				continue // forgotten meanwhile
+			}
 			stored, err := k.send(ctx, batch)
 			if ctx.Err() != nil {
 				return
@@ -199,7 +203,7 @@ func (k *Committer) await(ctx context.Context, kick <-chan struct{}, timer <-cha
 	return false
 }
 
-// gather blocks until all partitions have a commit, at most for linger.
+// gather blocks until all partitions have a commit, at most for linger. It reports as await does.
 func (k *Committer) gather(ctx context.Context) bool {
 	start := time.Now()
 	for timer := time.NewTimer(linger); !k.complete() && time.Since(start) < linger; {
@@ -208,6 +212,12 @@ func (k *Committer) gather(ctx context.Context) bool {
 		}
 	}
 	return true
+}
+
+func (k *Committer) pending() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.waiting) > 0
 }
 
 func (k *Committer) complete() bool {

@@ -93,7 +93,7 @@ func answers(resp protocol.Message) map[assign.Partition]int16 {
 	return codes
 }
 
-// errSmaller asks to retry at once, with less metadata.
+// errSmaller asks to retry without backoff, with less metadata.
 var errSmaller = errors.New("the metadata is too large for the broker")
 
 // judge interprets the error code of a partition: nil is stored, a permanent error is for the caller, all else is retried.
