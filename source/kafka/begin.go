@@ -2,79 +2,129 @@ package kafka
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 
+	kafkago "github.com/segmentio/kafka-go"
+
+	"github.com/keystrand/keystrand/source/kafka/assign"
 	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
+	"github.com/keystrand/keystrand/source/kafka/internal/progress"
 )
 
-// begins returns where each partition begins.
-func (g *generation) begins(ctx context.Context, names []partitionName, memories map[partitionName]memory,
-	stored map[partitionName]committed,
-) (map[partitionName]int64, error) {
+// survey runs before the first join. It finds out whether Start may override the committed progress, and where a finite
+// source ends.
+func (s *Source) survey(ctx context.Context, topics []string) error {
+	var names []assign.Partition
+	s.mu.Lock()
+	for _, t := range topics {
+		for n := range s.counts[t] {
+			names = append(names, assign.Partition{Topic: t, Number: n})
+		}
+	}
+	if s.found == nil {
+		s.found = maps.Clone(s.counts)
+	}
+	s.mu.Unlock()
+	if s.cfg.Start.overrides() {
+		if err := s.surveyGroup(ctx, names); err != nil {
+			return err
+		}
+	}
+	if s.cfg.StopAtEnd {
+		return s.findEnds(ctx, names)
+	}
+	return nil
+}
+
+// surveyGroup sets base if the group has no members. Start overrides the committed progress of a partition as long as that
+// equals base: the first owner changes it at once.
+func (s *Source) surveyGroup(ctx context.Context, names []assign.Partition) error {
+	var members []kafkago.DescribeGroupsResponseMember
+	err := s.cluster.Retry(ctx, "describe group", func(ctx context.Context) (err error) {
+		members, err = s.cluster.Members(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if len(members) > 0 {
+		s.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "kafka: group has members; starting at its committed progress",
+			slog.String("group", s.cluster.Group), slog.String("start", s.cfg.Start.String()))
+		return nil
+	}
+	base, err := progress.ReadCommitted(ctx, s.cluster, names)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.base = base
+	s.mu.Unlock()
+	return nil
+}
+
+// starts returns the start offset of each partition.
+func (g *generation) starts(ctx context.Context, names []assign.Partition, restored map[assign.Partition]progress.Restored,
+	stored map[assign.Partition]progress.Committed,
+) (map[assign.Partition]int64, error) {
 	s := g.s
 	s.mu.Lock()
 	base, forced := s.base, maps.Clone(g.forced)
-	since := make(map[partitionName]begun, len(names))
+	since := make(map[assign.Partition]begun, len(names))
 	for _, n := range names {
-		since[n] = s.begunLocked(n)
+		_, owned := s.epochs[n]
+		since[n] = begun{owned: owned, later: n.Number >= s.found[n.Topic]}
 	}
 	s.mu.Unlock()
 	for _, n := range names {
 		_, force := forced[n]
-		if force || s.cfg.Start.covers(n) && base != nil && base.was[n] == stored[n] && !since[n].owned {
-			m := memories[n]
-			memories[n] = memory{epoch: m.epoch, leaderEpoch: -1, aheadEpoch: -1, replaced: m.replaced}
+		if force || s.cfg.Start.covers(n) && base != nil && base[n] == stored[n] && !since[n].owned {
+			r := progress.Unknown(restored[n].Epoch)
+			r.Replaced = restored[n].Replaced
+			restored[n] = r
 		}
 	}
-	return s.offsets(ctx, names, func(n partitionName) (int64, fetch.Query, bool) {
-		m := memories[n]
-		q, force := forced[n]
-		switch {
-		case force:
-			return 0, q, false
-		case m.known:
-			return m.frontier, q, true
-		case m.replaced: // everything in the new log came after what was committed
-			return 0, q, false
-		}
-		return s.cfg.Start.place(n, since[n])
-	})
-}
-
-// begunLocked tells what is known of a partition of which nothing is committed.
-func (s *Source) begunLocked(n partitionName) begun {
-	_, owned := s.epochs[n]
-	return begun{owned: owned, later: n.Number >= s.found[n.Topic]}
-}
-
-// offsets returns an offset for each partition, asking the brokers where place only gives a query.
-func (s *Source) offsets(ctx context.Context, names []partitionName,
-	place func(partitionName) (int64, fetch.Query, bool),
-) (map[partitionName]int64, error) {
-	found := make(map[partitionName]int64, len(names))
-	queries := make(map[string]map[int32]fetch.Query)
+	found, queries := make(map[assign.Partition]int64, len(names)), make(map[assign.Partition]fetch.Query)
 	for _, n := range names {
-		o, q, known := place(n)
+		r := restored[n]
+		query, force := forced[n]
+		offset, known := r.Frontier, r.Known
+		if !force && !known && !r.Replaced { // all messages of a replaced log came after the commit
+			offset, query, known = s.cfg.Start.place(n, since[n])
+		}
 		if known {
-			found[n] = o
-			continue
+			found[n] = offset
+		} else {
+			queries[n] = query
 		}
-		if queries[n.Topic] == nil {
-			queries[n.Topic] = make(map[int32]fetch.Query)
-		}
-		queries[n.Topic][n.Number] = q
 	}
-	for topic, qs := range queries {
-		err := s.retry(ctx, "find offsets", func(ctx context.Context) error {
+	return found, s.offsets(ctx, queries, found)
+}
+
+// offsets asks the brokers for offsets and adds them to found.
+func (s *Source) offsets(ctx context.Context, queries map[assign.Partition]fetch.Query, found map[assign.Partition]int64) error {
+	for topic, qs := range byTopic(queries) {
+		err := s.cluster.Retry(ctx, "find offsets", func(ctx context.Context) error {
 			answer, err := fetch.Offsets(ctx, s.reading, topic, qs)
 			for number, o := range answer {
-				found[partitionName{Topic: topic, Number: number}] = o
+				found[assign.Partition{Topic: topic, Number: number}] = o
 			}
 			return err
 		})
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return found, nil
+	return nil
+}
+
+func byTopic[T any](all map[assign.Partition]T) map[string]map[int32]T {
+	topics := make(map[string]map[int32]T)
+	for n, v := range all {
+		if topics[n.Topic] == nil {
+			topics[n.Topic] = make(map[int32]T)
+		}
+		topics[n.Topic][n.Number] = v
+	}
+	return topics
 }

@@ -26,10 +26,10 @@ var churnSeed = flag.Uint64("churn.seed", 0, "replay the random churn of a faile
 // ledger is what all members together have done: the oracle of the churn.
 type ledger struct {
 	mu      sync.Mutex
-	owner   map[int32]holder           // who has not given it back yet
+	owner   map[int32]holder           // not released or lost yet
 	epoch   map[int32]int64            // the largest seen
 	settled map[int32]map[int64]bool   // ever
-	stored  map[int32]*commit.Progress // last that Commit said is stored
+	stored  map[int32]*commit.Progress // by the last Commit
 	t       *testing.T
 }
 
@@ -38,7 +38,7 @@ type holder struct {
 	s  *kafka.Source
 }
 
-// lost reports whether the holder was told that somebody else may own it, or has released it.
+// lost reports whether the ownership was lost or released.
 func (h holder) lost() bool {
 	return h.s.Lost(h.id)
 }
@@ -57,14 +57,14 @@ func (l *ledger) begins(s *kafka.Source, p source.Partition) {
 	if last := l.stored[id.Partition]; last != nil {
 		for o := range int64(2000) {
 			if last.Settled(o) && !r.Settled(o) {
-				l.t.Errorf("%v: message %d was stored as settled, and comes again", id, o)
+				l.t.Errorf("%v: message %d was stored as settled, and is redelivered", id, o)
 				break
 			}
 		}
 	}
 	for o := range int64(2000) {
 		if r.Settled(o) && !l.settled[id.Partition][o] {
-			l.t.Errorf("%v: message %d counts as settled, and never was", id, o)
+			l.t.Errorf("%v: message %d is restored as settled, and never was", id, o)
 			break
 		}
 	}
@@ -93,8 +93,8 @@ func (l *ledger) store(id source.ID, p *commit.Progress) {
 	}
 }
 
-// run is a small pipeline for one partition: it settles messages in a random order around a frontier, commits now and
-// then, and follows what it is told.
+// run is a small pipeline for one partition: it settles messages in random order around a frontier, commits at
+// random, and releases the partition when it leaves.
 func (l *ledger) run(ctx context.Context, p source.Partition, rnd *rand.Rand) {
 	defer func() {
 		l.ends(p.ID())
@@ -171,8 +171,8 @@ func (l *ledger) run(ctx context.Context, p source.Partition, rnd *rand.Rand) {
 	}
 }
 
-// Twenty joins and leaves at random, with faults of the coordinator: at every hand-over the new owner knows exactly what
-// the old one had stored, epochs grow, and nobody owns what another one still holds.
+// Twenty joins and leaves at random, with faults of the coordinator: at every hand-over the new owner restores exactly the
+// stored progress of the old one, epochs grow, and no partition has two owners.
 func TestRandomJoinsAndLeavesLoseNothing(t *testing.T) { // I3, I7, I8
 	seed := *churnSeed
 	if seed == 0 {
@@ -190,8 +190,8 @@ func TestRandomJoinsAndLeavesLoseNothing(t *testing.T) { // I3, I7, I8
 			l.settled[n] = make(map[int64]bool)
 			w.produce(n, 100)
 		}
-		// I8: whatever is sent for an epoch is sent by the generation that owned it. A claim that the broker refuses makes
-		// nobody the owner, and another may claim the same epoch: the owner is who has sent more than that.
+		// I8: all commits of an epoch are sent by the generation that owned it. A refused claim makes no owner, and another
+		// generation may claim the same epoch: the owner has sent more than the claim.
 		type senders struct {
 			sent  map[string]int
 			owner string

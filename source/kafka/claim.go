@@ -9,62 +9,64 @@ import (
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/internal/tenure"
+	"github.com/keystrand/keystrand/source/kafka/assign"
 	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
+	"github.com/keystrand/keystrand/source/kafka/internal/progress"
 )
 
-// claim gives each partition its epoch and commits it before the first message is read: the next owner then has a larger one,
-// whatever becomes of this one, and a start that was chosen once is not chosen again.
-func (g *generation) claim(ctx context.Context, names []partitionName, topics map[string]fetch.Topic,
-	memories map[partitionName]memory, begins map[partitionName]int64,
+// claim gives each partition its epoch and commits it before the first fetch. The next owner then has a larger epoch, even if
+// this one crashes, and Start is not applied again.
+func (g *generation) claim(ctx context.Context, names []assign.Partition, topics map[string]fetch.Topic,
+	restored map[assign.Partition]progress.Restored, starts map[assign.Partition]int64,
 ) ([]*Partition, error) {
 	s := g.s
 	now := time.Now()
 	var owned []*Partition
-	var claims []*store
-	var ended []partitionName
+	var claims []*progress.Commit
+	var ended []assign.Partition
 	for _, n := range names {
-		m := memories[n]
+		r := restored[n]
 		s.mu.Lock()
-		epoch := nextEpoch(m.epoch, s.tried[n], g.id, now)
-		s.tried[n] = epoch // also should the claim fail: nobody can tell whether it was stored
+		epoch := progress.NextEpoch(r.Epoch, s.tried[n], g.session.ID, now)
+		s.tried[n] = epoch // even if the claim fails: it may have been stored
 		end, finite := s.ends[n]
 		s.mu.Unlock()
 		if !finite {
 			end = -1
 		}
-		restored := &commit.Progress{Log: topics[n.Topic].LogID, Epoch: epoch, Frontier: begins[n], Ahead: m.ahead}
-		claimed := *restored
-		if len(m.ahead) > 0 {
-			claimed.Log = nameLog(claimed.Log, m.aheadEpoch)
+		start := &commit.Progress{Log: topics[n.Topic].LogID, Epoch: epoch, Frontier: starts[n], Ahead: r.Ahead}
+		claimed := *start
+		if len(r.Ahead) > 0 {
+			claimed.Log = progress.NameLog(claimed.Log, r.AheadEpoch)
 		}
-		claims = append(claims, &store{name: n, progress: &claimed, leaderEpoch: m.leaderEpoch})
-		if finite && begins[n] >= end { // nothing to hand out, but the other members look for the commit
+		claims = append(claims, &progress.Commit{Partition: n, Progress: &claimed, LeaderEpoch: r.LeaderEpoch})
+		if finite && starts[n] >= end { // nothing to fetch, but the other members wait for the commit
 			ended = append(ended, n)
 			continue
 		}
 		reading := s.reading
-		reading.LogID = restored.Log
-		reader := fetch.NewReader(reading, n.Topic, n.Number, begins[n])
-		reader.Expect(m.leaderEpoch)
+		reading.LogID = start.Log
+		reader := fetch.NewReader(reading, n.Topic, n.Number, starts[n])
+		reader.Expect(r.LeaderEpoch)
 		id := source.ID{Stream: n.Topic, Partition: n.Number, Epoch: epoch}
 		owned = append(owned, &Partition{
 			id:          id,
 			name:        n,
 			gen:         g,
-			restored:    restored,
+			restored:    start,
 			reader:      reader,
-			tenure:      tenure.New("kafka", id, begins[n]),
-			leaderEpoch: m.leaderEpoch,
-			aheadEpoch:  m.aheadEpoch,
+			tenure:      tenure.New("kafka", id, starts[n]),
+			leaderEpoch: r.LeaderEpoch,
+			aheadEpoch:  r.AheadEpoch,
 			end:         end,
-			position:    begins[n],
+			position:    starts[n],
 		})
 	}
-	if err := g.commits.commitAll(ctx, claims); err != nil {
+	if err := g.commits.CommitAll(ctx, claims); err != nil {
 		if errors.Is(err, commit.ErrFenced) { // the next generation claims them
 			<-ctx.Done()
 		}
-		return owned, fmt.Errorf("kafka: group %q: claim: %w", s.group, err)
+		return owned, fmt.Errorf("kafka: group %q: claim: %w", s.cluster.Group, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

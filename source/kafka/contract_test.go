@@ -85,7 +85,7 @@ func newClient(t *testing.T, brokers []string, dial dialFunc, opts ...kgo.Opt) *
 	return cl
 }
 
-// plug is a network that can be pulled, as the death of a process does.
+// plug is a network that can be disconnected, as by the crash of a process.
 type plug struct {
 	dial   dialFunc
 	pulled atomic.Bool
@@ -142,7 +142,7 @@ func newEnv(t *testing.T, brokers []string, topic, group string, dial dialFunc, 
 		}
 		return nil
 	}
-	// A client for each use: one that lived on would believe in a topic that is gone.
+	// A client for each use: an old one has cached metadata of a deleted topic.
 	client := func(opts ...kgo.Opt) *kgo.Client { return newClient(t, brokers, dial, opts...) }
 	return sourcetest.Env{
 		Stream:     topic,

@@ -50,7 +50,7 @@ func Example() {
 		}
 		batch.Messages = batch.Messages[:0]
 	}
-	// Message 1 is not settled yet: it alone comes again after a restart.
+	// Message 1 is not settled yet: only it is redelivered after a restart.
 	stored, err := p.Commit(ctx, &commit.Progress{Frontier: 1, Ahead: []commit.Range{{From: 2, To: 3}}})
 	if err != nil {
 		panic(err)

@@ -13,7 +13,7 @@ func (s *Source) Generation() int32 {
 	if s.current == nil {
 		return 0
 	}
-	return s.current.id
+	return s.current.session.ID
 }
 
 // Held returns the partitions that are not released, sorted by name.

@@ -3,15 +3,39 @@ package kafka
 import (
 	"context"
 	"io"
+	"maps"
+
+	"github.com/keystrand/keystrand/source/kafka/assign"
+	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
+	"github.com/keystrand/keystrand/source/kafka/internal/progress"
 )
 
-// finished ends Accept with io.EOF when the group has come to the end of every partition. It reports whether our own
-// part is done and others have to be waited for: their partitions are ours if they fail.
+// findEnds records where the logs end now, for partitions without a known end.
+func (s *Source) findEnds(ctx context.Context, names []assign.Partition) error {
+	ends, queries := make(map[assign.Partition]int64), make(map[assign.Partition]fetch.Query)
+	s.mu.Lock()
+	for _, n := range names {
+		if _, known := s.ends[n]; !known {
+			queries[n] = fetch.Query{Latest: true}
+		}
+	}
+	s.mu.Unlock()
+	if err := s.offsets(ctx, queries, ends); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.Copy(s.ends, ends)
+	return nil
+}
+
+// finished ends Accept with io.EOF when the group has committed the ends of all partitions. It reports whether only other
+// members are missing: this member gets their partitions if they fail.
 func (g *generation) finished(ctx context.Context) (waiting bool) {
 	s := g.s
 	s.mu.Lock()
 	ours := len(g.todo) == 0 && len(g.live) == 0
-	var others []partitionName
+	var others []assign.Partition
 	for n := range s.ends {
 		if !s.done[n] {
 			others = append(others, n)
@@ -21,13 +45,13 @@ func (g *generation) finished(ctx context.Context) (waiting bool) {
 	if !ours {
 		return false
 	}
-	stored, err := s.committed(ctx, others)
+	stored, err := progress.ReadCommitted(ctx, s.cluster, others)
 	if err != nil {
 		return ctx.Err() == nil
 	}
 	s.mu.Lock()
 	for _, n := range others {
-		if stored[n].offset < s.ends[n] {
+		if stored[n].Offset < s.ends[n] {
 			s.mu.Unlock()
 			return true
 		}

@@ -60,7 +60,7 @@ func (g *liveGroup) member(change func(*kafka.Config)) *kafka.Source {
 	})
 }
 
-// next accepts one partition in the background; nil is one that does not come.
+// next accepts one partition in the background; nil if there is none.
 func (g *liveGroup) next(s *kafka.Source) <-chan source.Partition {
 	got := make(chan source.Partition, 1)
 	go func() {
@@ -75,19 +75,19 @@ func (g *liveGroup) next(s *kafka.Source) <-chan source.Partition {
 	return got
 }
 
-// leave returns what the source says next about a partition.
+// leave returns the next value of Leaving.
 func (g *liveGroup) leave(p source.Partition) source.Leave {
 	g.t.Helper()
 	select {
 	case l := <-p.Leaving():
 		return l
 	case <-time.After(g.wait): // real time: a guard against a hang
-		g.t.Fatalf("%v: nothing is said about its leaving", p.ID())
+		g.t.Fatalf("%v: neither revoked nor lost", p.ID())
 		return source.Leave{}
 	}
 }
 
-// committed asks the broker how far the group has come in a partition.
+// committed returns the committed offset of a partition.
 func (g *liveGroup) committed(partition int32) int64 {
 	g.t.Helper()
 	all, err := kadm.NewClient(g.client).FetchOffsets(g.t.Context(), g.topic)
@@ -98,7 +98,7 @@ func (g *liveGroup) committed(partition int32) int64 {
 	return o.At
 }
 
-// knowsNotTheCoordinator takes the coordinator of the group out of the brokers that members are told of.
+// knowsNotTheCoordinator removes the coordinator of the group from the brokers that members are configured with.
 func (g *liveGroup) knowsNotTheCoordinator() {
 	g.t.Helper()
 	ctx, cancel := context.WithTimeout(g.t.Context(), g.wait)
@@ -145,7 +145,7 @@ func (g *liveGroup) drainLongerThanTheSession() {
 	got := g.next(b)
 	for _, p := range ps {
 		if l := g.leave(p); l.Lost {
-			t.Fatalf("%v is lost, want asked back", p.ID())
+			t.Fatalf("%v is lost, want revoked", p.ID())
 		}
 	}
 	time.Sleep(10 * time.Second) // real time: the sessions have to pass
@@ -176,14 +176,14 @@ func (g *liveGroup) drainLongerThanTheSession() {
 	}
 	want := frontiers[moved.ID().Partition]
 	if offsets := g.fetch(moved, 10-int(want)); moved.Restored().Frontier != want || offsets[0] != want {
-		t.Errorf("%v: the other member goes on from %+v with message %d, want %d", moved.ID(), moved.Restored(), offsets[0], want)
+		t.Errorf("%v: the other member starts at %+v with message %d, want %d", moved.ID(), moved.Restored(), offsets[0], want)
 	}
 	g.close(a, as)
 	g.close(b, map[int32]source.Partition{0: moved})
 }
 
-// A member that does not drain loses its partitions in time, whether it lets go or not: before another one gets any, so
-// before the broker goes on without it. What it commits late is refused here and, were it sent, by the broker.
+// A member that does not drain loses its partitions before another one gets any, so before the broker continues without it.
+// The source refuses its late commits, and so does the broker.
 func TestLiveMemberThatNeverDrainsLosesItsPartitions(t *testing.T) {
 	g := newLiveGroup(t, "KEYSTRAND_KAFKA", "stuck")
 	t.Parallel()
@@ -196,7 +196,7 @@ func TestLiveMemberThatNeverDrainsLosesItsPartitions(t *testing.T) {
 	got := g.next(b)
 	for _, p := range ps {
 		if l := g.leave(p); l.Lost {
-			t.Fatalf("%v is lost, want asked back first", p.ID())
+			t.Fatalf("%v is lost, want revoked first", p.ID())
 		}
 	}
 	for _, p := range ps {
@@ -218,7 +218,7 @@ func TestLiveMemberThatNeverDrainsLosesItsPartitions(t *testing.T) {
 		t.Errorf("%v follows %v", moved.ID(), stuck.ID())
 	}
 	if offsets := g.fetch(moved, 7); offsets[0] != 3 {
-		t.Errorf("%v: the other member goes on with message %d, want 3", moved.ID(), offsets[0])
+		t.Errorf("%v: the other member starts at message %d, want 3", moved.ID(), offsets[0])
 	}
 	g.commit(moved, 5)
 	if _, err := stuck.Commit(t.Context(), progress(stuck, 9)); !errors.Is(err, commit.ErrFenced) {
@@ -234,7 +234,7 @@ func TestLiveMemberThatNeverDrainsLosesItsPartitions(t *testing.T) {
 	g.release(stuck, kept)
 	as := g.accept(a, 1)
 	if p := as[kept.ID().Partition]; p == nil || p.Restored().Frontier != 3 {
-		t.Errorf("the member that let go late has %v, want %s/%d from 3 on", as, g.topic, kept.ID().Partition)
+		t.Errorf("the member that released late has %v, want %s/%d from 3 on", as, g.topic, kept.ID().Partition)
 	}
 	g.close(a, as)
 	g.close(b, map[int32]source.Partition{0: moved})

@@ -12,13 +12,15 @@ import (
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/internal/tenure"
+	"github.com/keystrand/keystrand/source/kafka/assign"
 	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
+	"github.com/keystrand/keystrand/source/kafka/internal/progress"
 )
 
 // Partition is one ownership of one partition. It implements [source.Partition] and [source.Lagger].
 type Partition struct {
 	id       source.ID
-	name     partitionName
+	name     assign.Partition
 	gen      *generation
 	restored *commit.Progress
 	reader   *fetch.Reader
@@ -26,16 +28,16 @@ type Partition struct {
 
 	leaderEpoch int32 // of the last message below restored.Frontier, -1: unknown
 	aheadEpoch  int32 // of the last message in restored.Ahead, or of a later one; -1: unknown
-	end         int64 // where a finite source stops; -1: nowhere
-	position    int64 // of the goroutine in Fetch
+	end         int64 // of a finite source; -1: none
+	position    int64 // written by Fetch
 
-	again bool // after Release it is offered again, by the same generation. Guarded by Source.mu
+	again bool // offer it again after Release, in the same generation. Guarded by Source.mu
 
-	interrupt atomic.Pointer[context.CancelCauseFunc] // ends the running Fetch; nil if none runs
+	interrupt atomic.Pointer[context.CancelCauseFunc] // ends the current Fetch; nil if there is none
 
 	mu       sync.Mutex
 	finished bool  // Fetch has reached end
-	kept     int64 // the frontier that is certainly stored
+	kept     int64 // the highest frontier known to be stored
 }
 
 // ID implements [source.Partition].
@@ -47,13 +49,12 @@ func (p *Partition) Restored() *commit.Progress { return p.restored }
 // Leaving implements [source.Partition].
 func (p *Partition) Leaving() <-chan source.Leave { return p.tenure.Leaving() }
 
-// End implements [source.Lagger]. Of a finite source it is where it stops.
+// End implements [source.Lagger]. For a finite source it returns where the partition ends.
 func (p *Partition) End() (int64, bool) {
-	end, known := p.reader.End()
 	if p.end >= 0 {
 		return p.end, true
 	}
-	return end, known
+	return p.reader.End()
 }
 
 // Fetch implements [source.Partition].
@@ -68,7 +69,7 @@ func (p *Partition) Fetch(ctx context.Context, b *source.Batch) error {
 	defer cancel(nil)
 	p.interrupt.Store(&cancel)
 	defer p.interrupt.Store(nil)
-	if p.tenure.Over() { // looked at after interrupt is set: leave sees one, or Fetch the other
+	if p.tenure.Over() { // checked after interrupt is set: either this sees the leave, or interruptFetch sees this call
 		return source.ErrLeaving
 	}
 	err := p.reader.Read(ctx, b)
@@ -87,7 +88,7 @@ func (p *Partition) Fetch(ctx context.Context, b *source.Batch) error {
 	return err
 }
 
-// trim cuts off what arrived behind the end of a finite source.
+// trim drops the messages behind the end of a finite source.
 func (p *Partition) trim(b *source.Batch) {
 	if p.end < 0 || b.Next < p.end {
 		return
@@ -100,9 +101,8 @@ func (p *Partition) trim(b *source.Batch) {
 	b.Messages, b.Next = b.Messages[:n], p.end
 }
 
-// replaced handles that the log is no longer the one that was read: the topic was deleted and made again, or cut so that
-// going on would mean going back. The pipeline loses the partition and gets it again, from what is committed for the
-// log that is there then.
+// replaced reports whether err means another log: the topic was deleted and made again, or the log was cut below the position.
+// It makes the pipeline lose the partition and accept it again, at the progress committed for the new log.
 func (p *Partition) replaced(ctx context.Context, err error) bool {
 	var out *fetch.OutOfRangeError
 	cut := p.gen.s.cfg.OutOfRange != OutOfRangeFail && errors.As(err, &out)
@@ -117,28 +117,28 @@ func (p *Partition) replaced(ctx context.Context, err error) bool {
 	}
 	s.mu.Unlock()
 	p.lose(err.Error())
-	s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "kafka: the log was replaced, the partition begins anew",
+	s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "kafka: log was replaced; restarting the partition",
 		slog.String("partition", p.id.String()), slog.Any("error", err))
 	return true
 }
 
-// Commit implements [source.Partition]. It is tried until it is stored, refused, or ctx ends.
-func (p *Partition) Commit(ctx context.Context, progress *commit.Progress) (commit.Stored, error) {
-	if err := p.tenure.Commit(progress.Frontier); err != nil {
+// Commit implements [source.Partition]. It retries until the progress is stored or refused, or ctx ends.
+func (p *Partition) Commit(ctx context.Context, settled *commit.Progress) (commit.Stored, error) {
+	if err := p.tenure.Commit(settled.Frontier); err != nil {
 		return commit.Stored{}, err
 	}
-	epoch := p.reader.LeaderEpoch(progress.Frontier)
-	if epoch < 0 && progress.Frontier == p.restored.Frontier {
+	epoch := p.reader.LeaderEpoch(settled.Frontier)
+	if epoch < 0 && settled.Frontier == p.restored.Frontier {
 		epoch = p.leaderEpoch
 	}
-	own := *progress
+	own := *settled
 	own.Log, own.Epoch = p.restored.Log, p.id.Epoch
 	if n := len(own.Ahead); n > 0 {
-		own.Log = nameLog(own.Log, max(p.aheadEpoch, p.reader.EpochAt(own.Ahead[n-1].To)))
+		own.Log = progress.NameLog(own.Log, max(p.aheadEpoch, p.reader.EpochAt(own.Ahead[n-1].To)))
 	}
-	stored, err := p.gen.commits.commit(ctx, &store{name: p.name, progress: &own, leaderEpoch: epoch})
+	stored, err := p.gen.commits.Commit(ctx, &progress.Commit{Partition: p.name, Progress: &own, LeaderEpoch: epoch})
 	if err != nil {
-		return stored, fmt.Errorf("kafka: commit of %v at offset %d: %w", p.id, progress.Frontier, err)
+		return stored, fmt.Errorf("kafka: commit of %v at offset %d: %w", p.id, own.Frontier, err)
 	}
 	p.mu.Lock()
 	p.kept = max(p.kept, own.Frontier)
@@ -146,21 +146,20 @@ func (p *Partition) Commit(ctx context.Context, progress *commit.Progress) (comm
 	return stored, nil
 }
 
-// ended tells whether a finite partition has come to its end, and whether all of it is committed.
+// ended reports whether Fetch has reached the end of a finite partition, and whether that end is committed.
 func (p *Partition) ended() (finished, committed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.finished, p.finished && p.kept >= p.end
 }
 
-// Release implements [source.Partition]. It waits for a commit on its way, so that nothing of this epoch is sent any
-// more when it returns.
+// Release implements [source.Partition]. It waits for the current commit: no commit of this epoch is sent after it returns.
 func (p *Partition) Release(ctx context.Context) error {
 	if err := p.tenure.Release(); err != nil {
 		return err
 	}
 	p.reader.Close()
-	p.gen.commits.forget(ctx, p.name)
+	p.gen.commits.Forget(ctx, p.name)
 	p.gen.s.release(p)
 	return nil
 }
@@ -172,7 +171,7 @@ func (p *Partition) revoke(l source.Leave) {
 	}
 }
 
-// lose tells the pipeline that the partition is lost.
+// lose tells the pipeline, and the report, that the partition is lost.
 func (p *Partition) lose(why string) {
 	if p.tenure.Lose(why) {
 		p.gen.s.lost(p.id, why)

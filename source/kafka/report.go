@@ -7,24 +7,19 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// state is the state of a member.
-type state uint8
+// state is the state of a member. [Source.Report] explains each.
+type state string
 
 const (
-	stateConnecting  state = iota // no broker has answered, or the topics are not known
-	stateJoining                  // waits for the group
-	stateMember                   // is in the group
-	stateHandingOver              // drains partitions in a rebalance
-	stateFailed                   // Accept has returned, or will return, an error
-	stateClosed                   // Close was called
+	stateConnecting  state = "connecting"
+	stateJoining     state = "joining"
+	stateMember      state = "member"
+	stateHandingOver state = "handing over"
+	stateFailed      state = "failed"
+	stateClosed      state = "closed"
 )
 
-// String returns the state as Report shows it.
-func (s state) String() string {
-	return [...]string{"connecting", "joining", "member", "handing over", "failed", "closed"}[s]
-}
-
-// Report returns the state of the source now. It does not block and may be called from any goroutine.
+// Report returns the current state of the source. It does not block and may be called from any goroutine.
 //
 // State is one of:
 //   - "connecting": no broker has answered, or the topics are not known
@@ -37,13 +32,13 @@ func (s state) String() string {
 // Member is the member id in the group.
 func (s *Source) Report() source.Report {
 	s.mu.Lock()
-	r := source.Report{State: s.state.String(), Ready: s.state == stateMember || s.state == stateHandingOver, Losses: s.losses}
+	r := source.Report{State: string(s.state), Ready: s.state == stateMember || s.state == stateHandingOver, Losses: s.losses}
 	if s.current != nil {
-		r.Member = s.current.member
+		r.Member = s.current.session.Member
 	}
 	held := slices.Collect(maps.Values(s.held))
 	s.mu.Unlock()
-	r.Trouble = s.health.All()
+	r.Trouble = s.cluster.Health.All()
 	slices.SortFunc(held, func(p, q *Partition) int { return p.name.Compare(q.name) })
 	for _, p := range held {
 		if p.reader.Stalled() {

@@ -4,11 +4,16 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+
+	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source/kafka/assign"
+	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
+	"github.com/keystrand/keystrand/source/kafka/internal/progress"
 )
 
-// restore makes partitions out of names: it reads what is committed, finds where to begin, and claims each with its new
-// epoch by a commit. With an error, what it returns beside is to be discarded.
-func (g *generation) restore(ctx context.Context, names []partitionName) ([]*Partition, error) {
+// restore makes partitions of names: it reads their committed progress, finds their start offsets, and claims them with a
+// commit. With an error, discard the returned partitions.
+func (g *generation) restore(ctx context.Context, names []assign.Partition) ([]*Partition, error) {
 	s := g.s
 	topics, err := s.logs(ctx, names)
 	if err != nil {
@@ -17,35 +22,81 @@ func (g *generation) restore(ctx context.Context, names []partitionName) ([]*Par
 	if names = s.present(ctx, names, topics); len(names) == 0 {
 		return nil, nil
 	}
-	stored, err := s.committed(ctx, names)
+	stored, err := progress.ReadCommitted(ctx, s.cluster, names)
 	if err != nil {
 		return nil, err
 	}
-	memories := make(map[partitionName]memory, len(names))
+	restored := make(map[assign.Partition]progress.Restored, len(names))
 	for _, n := range names {
-		m := recall(stored[n], topics[n.Topic].LogID)
-		if m.foreign != nil {
+		r := progress.Restore(stored[n], topics[n.Topic].LogID)
+		if r.Foreign != nil {
 			if s.cfg.ForeignProgress == ForeignFail {
-				return nil, fmt.Errorf("%w: group %q, %s/%d at offset %d: %w", ErrForeignProgress, s.group, n.Topic, n.Number,
-					stored[n].offset, m.foreign)
+				return nil, fmt.Errorf("%w: group %q, %s/%d at offset %d: %w", ErrForeignProgress, s.cluster.Group, n.Topic, n.Number,
+					stored[n].Offset, r.Foreign)
 			}
-			s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "kafka: committed progress is not believed in full",
-				slog.String("group", s.group), slog.String("stream", n.Topic), slog.Int("partition", int(n.Number)),
-				slog.Int64("offset", stored[n].offset), slog.Bool("offset_believed", m.known), slog.Any("error", m.foreign))
+			s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "kafka: ignoring part of the committed progress",
+				slog.String("group", s.cluster.Group), slog.String("stream", n.Topic), slog.Int("partition", int(n.Number)),
+				slog.Int64("offset", stored[n].Offset), slog.Bool("offset_used", r.Known), slog.Any("error", r.Foreign))
 		}
-		memories[n] = m
+		restored[n] = r
 	}
-	if err := s.cutAhead(ctx, memories); err != nil {
+	if err := s.cutAhead(ctx, restored); err != nil {
 		return nil, err
 	}
-	begins, err := g.begins(ctx, names, memories, stored)
+	starts, err := g.starts(ctx, names, restored, stored)
 	if err != nil {
 		return nil, err
 	}
 	if s.cfg.StopAtEnd {
-		if err := s.newEnds(ctx, names); err != nil {
+		if err := s.findEnds(ctx, names); err != nil {
 			return nil, err
 		}
 	}
-	return g.claim(ctx, names, topics, memories, begins)
+	return g.claim(ctx, names, topics, restored, starts)
+}
+
+// cutAhead drops the ranges ahead that an unclean election has replaced by other messages. (The reader notices a cut below
+// the frontier.)
+func (s *Source) cutAhead(ctx context.Context, restored map[assign.Partition]progress.Restored) error {
+	asked := make(map[assign.Partition]int32)
+	for n, r := range restored {
+		if len(r.Ahead) > 0 && r.AheadEpoch >= 0 {
+			asked[n] = r.AheadEpoch
+		}
+	}
+	for topic, epochs := range byTopic(asked) {
+		var ends map[int32]int64
+		err := s.cluster.Retry(ctx, "find leader epochs", func(ctx context.Context) (err error) {
+			ends, err = fetch.EpochEnds(ctx, s.reading, topic, epochs)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for number, end := range ends {
+			n := assign.Partition{Topic: topic, Number: number}
+			r := restored[n]
+			last := r.Ahead[len(r.Ahead)-1].To
+			if end >= last {
+				continue
+			}
+			r.Ahead = below(r.Ahead, end)
+			restored[n] = r
+			s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "kafka: log was cut below settled messages; handling the new messages",
+				slog.String("group", s.cluster.Group), slog.String("stream", topic), slog.Int("partition", int(number)),
+				slog.Int64("cut_at", end), slog.Int64("settled_to", last))
+		}
+	}
+	return nil
+}
+
+// below returns the parts of ranges below end.
+func below(ranges []commit.Range, end int64) []commit.Range {
+	var kept []commit.Range
+	for _, r := range ranges {
+		if r.To = min(r.To, end); r.From < r.To {
+			kept = append(kept, r)
+		}
+	}
+	return kept
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/keystrand/keystrand/source/kafka"
 )
 
-// cable is a network that can be cut: what is written then is lost, and nobody hears of it.
+// cable is a network that can be cut: later writes are lost without an error.
 type cable struct {
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
 
@@ -78,7 +78,7 @@ func (p *cabled) Write(b []byte) (int, error) {
 type worker struct {
 	p       source.Partition
 	handled int64            // messages below it are handled
-	stored  *commit.Progress // what Commit said is stored
+	stored  *commit.Progress // by the last Commit
 	lost    time.Time
 }
 
@@ -92,7 +92,7 @@ func (k *worker) run(ctx context.Context) {
 				k.lost = time.Now()
 				return
 			}
-			continue // its drain takes as long as it is given
+			continue // drain until it is lost
 		default:
 		}
 		if k.p.Fetch(ctx, b) == nil {
@@ -111,9 +111,9 @@ func (k *worker) run(ctx context.Context) {
 	}
 }
 
-// A member that is cut off from the brokers under load is told that its partitions are lost before the broker gives them
-// to others. They go on from what was stored last, so what comes again is what was handled since, and when the old member is
-// back nothing of it goes through.
+// A member that is cut off from the brokers under load loses its partitions before the broker assigns them to others. These
+// start at the last stored progress: only messages handled since are redelivered. After the cut the broker stores no commit of
+// the old member.
 func TestMemberThatIsCutOffLosesItsPartitionsBeforeOthersGetThem(t *testing.T) {
 	inWorld(t, 8, func(w *world) {
 		t := w.t
@@ -134,29 +134,29 @@ func TestMemberThatIsCutOffLosesItsPartitionsBeforeOthersGetThem(t *testing.T) {
 		time.Sleep(3500 * time.Millisecond)
 		line.cut()
 		cut := time.Now()
-		w.follow(bs) // the broker shares out anew
+		w.follow(bs) // the broker starts a rebalance
 		bs = w.accept(b, 8)
 		taken := time.Now()
 		if d := taken.Sub(cut); d < 3*time.Second || d > 8*time.Second {
-			t.Errorf("others have the partitions %v after the cut, the session is 6s", d)
+			t.Errorf("the other member accepted the partitions %v after the cut, the session is 6s", d)
 		}
 		working.Wait()
 		losses := a.Report().Losses
 		if losses.Count != 4 || as[losses.Last.Partition] == nil || losses.At.After(taken) || losses.At.Before(cut) ||
-			losses.Why != "the group has gone on without this member" {
-			t.Errorf("told are the losses %+v, want 4, and the last with its time and reason", losses)
+			losses.Why != "the group continued without this member" {
+			t.Errorf("losses = %+v, want 4, and the last with its time and reason", losses)
 		}
 		for n, k := range workers {
 			if !k.lost.Before(taken) {
-				t.Errorf("partition %d: told after %v that it is lost, others have it after %v", n, k.lost.Sub(cut), taken.Sub(cut))
+				t.Errorf("partition %d: lost after %v, accepted by another member after %v", n, k.lost.Sub(cut), taken.Sub(cut))
 			}
 			r := bs[n].Restored()
 			if k.stored == nil || r.Frontier != k.stored.Frontier || len(r.Ahead) != 1 || r.Ahead[0] != k.stored.Ahead[0] {
 				t.Errorf("partition %d: restored %+v, stored was %+v", n, r, k.stored)
 			}
-			since := k.lost.Sub(cut) + 1500*time.Millisecond // the last commit, at the latest, that was on its way whole
+			since := k.lost.Sub(cut) + 1500*time.Millisecond // the last commit that was certainly sent whole
 			if again := k.handled - r.Frontier; again <= 2 || again > int64(7*since/(100*time.Millisecond))+2 {
-				t.Errorf("partition %d: %d messages come again of what was handled in %v", n, again, since)
+				t.Errorf("partition %d: %d messages of %v are redelivered", n, again, since)
 			}
 			w.release(k.p)
 		}
@@ -175,7 +175,7 @@ func TestMemberThatIsCutOffLosesItsPartitionsBeforeOthersGetThem(t *testing.T) {
 			}
 			for _, all := range []map[int32]source.Partition{as, bs} {
 				if p := all[n]; p != nil && p.Restored().Frontier != 900 {
-					t.Errorf("%v begins at %d, want 900", p.ID(), p.Restored().Frontier)
+					t.Errorf("%v starts at %d, want 900", p.ID(), p.Restored().Frontier)
 				}
 			}
 		}

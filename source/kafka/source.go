@@ -10,13 +10,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/keystrand/keystrand/source/internal/health"
-
-	kafkago "github.com/segmentio/kafka-go"
-
 	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/kafka/assign"
+	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
 	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
+	"github.com/keystrand/keystrand/source/kafka/internal/group"
+	"github.com/keystrand/keystrand/source/kafka/internal/progress"
 )
 
 // Source is one member of a consumer group. It implements [source.Source], [source.Mover]
@@ -24,81 +23,91 @@ import (
 //
 // Accept is for one goroutine, Report for any.
 //
-// Owns: the member (which waits for generations of the group), the watcher of topics, and for each generation of the
-// group what kafka-go starts for it, its keeper and its committer.
+// Owns: the member (which waits for generations of the group), the watcher of topics, and for each generation its keeper, its
+// committer and the goroutines of kafka-go.
 type Source struct {
 	cfg        Config
-	brokers    []string
-	group      string
 	topics     []string
-	memberName string // of the connections of the group, unlike any other
-
-	dialer    *kafkago.Dialer
-	transport *kafkago.Transport
-	client    *kafkago.Client
-	reading   fetch.Config
-	limit     *metadataLimit
-	health    *health.Health
+	cluster    *cluster.Client
+	membership group.Config
+	reading    fetch.Config
+	limit      *progress.Limit
 
 	begin   sync.Once
 	cancel  context.CancelFunc // of the goroutines; set by the first Accept, used by Close
 	running sync.WaitGroup
 	closing chan struct{}
 	failed  chan struct{} // closed when err is set
-	arrived chan struct{} // room for one: there is something in queue
+	arrived chan struct{} // room for one: queue is not empty
 	changed chan struct{} // room for one: the set of topics has changed
 
-	mu      sync.Mutex // nothing else is locked, waited for or logged under it
+	mu      sync.Mutex
 	state   state
 	err     error // why Accept ends; io.EOF: a finite source is at its end
 	queue   []*Partition
-	held    map[partitionName]*Partition // offered and not released, of any generation
-	epochs  map[partitionName]int64      // our last ones
-	tried   map[partitionName]int64      // the last ones we have tried to claim
-	counts  map[string]int32             // partitions of each topic, as last seen
-	found   map[string]int32             // the same when the source began; nil before
-	ends    map[partitionName]int64      // where a finite source stops
-	done    map[partitionName]bool       // has come there
-	base    *baseline                    // what an overriding Start looks at
-	losses  source.Losses                // of partitions, since the start
-	current *generation                  // nil between generations
-	joined  bool                         // once
+	held    map[assign.Partition]*Partition         // offered and not released, of any generation
+	epochs  map[assign.Partition]int64              // of our last ownership
+	tried   map[assign.Partition]int64              // of our last claim, stored or not
+	counts  map[string]int32                        // partitions of each topic, as last seen
+	found   map[string]int32                        // counts at the start; nil before
+	ends    map[assign.Partition]int64              // of a finite source
+	done    map[assign.Partition]bool               // its end is committed
+	base    map[assign.Partition]progress.Committed // at the start, if the group was empty; nil if it was not
+	losses  source.Losses                           // since the start
+	current *generation                             // nil between generations
+	joined  bool                                    // at least once
 	claims  assign.Claims
-	closed  bool
 }
 
 // New returns a source that joins the group when Accept is first called. It makes no connection. Brokers are host:port
-// of some brokers of the cluster. All errors of the configuration are returned at once: what no cluster could accept, like
-// the name of a topic that no broker takes, is one of them.
-func New(brokers []string, group string, topics []string, cfg Config) (*Source, error) {
+// of some brokers of the cluster. New returns all errors of the configuration at once, including names that no cluster
+// could accept.
+func New(brokers []string, groupName string, topics []string, cfg Config) (*Source, error) {
 	cfg = cfg.withDefaults()
-	if err := errors.Join(checkNames(brokers, group, topics), cfg.validate()); err != nil {
+	if err := errors.Join(cluster.CheckNames(brokers, groupName, topics), cfg.validate()); err != nil {
 		return nil, err
 	}
 	s := &Source{
-		cfg:        cfg,
-		brokers:    slices.Clone(brokers),
-		group:      group,
-		topics:     slices.Sorted(slices.Values(topics)),
-		memberName: cfg.ClientID + "-" + rand.Text()[:8],
-		limit:      newMetadataLimit(cfg.MetadataLimit),
-		health:     health.New(cfg.Logger, "kafka"),
-		closing:    make(chan struct{}),
-		failed:     make(chan struct{}),
-		arrived:    make(chan struct{}, 1),
-		changed:    make(chan struct{}, 1),
-		held:       make(map[partitionName]*Partition),
-		epochs:     make(map[partitionName]int64),
-		tried:      make(map[partitionName]int64),
-		counts:     make(map[string]int32),
-		ends:       make(map[partitionName]int64),
-		done:       make(map[partitionName]bool),
+		cfg:     cfg,
+		topics:  slices.Sorted(slices.Values(topics)),
+		limit:   progress.NewLimit(cfg.MetadataLimit),
+		state:   stateConnecting,
+		closing: make(chan struct{}),
+		failed:  make(chan struct{}),
+		arrived: make(chan struct{}, 1),
+		changed: make(chan struct{}, 1),
+		held:    make(map[assign.Partition]*Partition),
+		epochs:  make(map[assign.Partition]int64),
+		tried:   make(map[assign.Partition]int64),
+		counts:  make(map[string]int32),
+		ends:    make(map[assign.Partition]int64),
+		done:    make(map[assign.Partition]bool),
 	}
-	s.dialer, s.transport = s.connections()
-	s.client = &kafkago.Client{Addr: kafkago.TCP(s.brokers...), Transport: s.transport, Timeout: requestTimeout}
+	s.cluster = cluster.New(cluster.Config{
+		Brokers:        slices.Clone(brokers),
+		Group:          groupName,
+		Topics:         s.topics,
+		ClientID:       cfg.ClientID,
+		SessionTimeout: cfg.SessionTimeout,
+		Backoff:        cfg.JoinBackoff,
+		TLS:            cfg.TLS,
+		SASL:           cfg.SASL,
+		Dial:           cfg.Dial,
+		Log:            cfg.Logger,
+	})
+	s.membership = group.Config{
+		Cluster:           s.cluster,
+		Name:              cfg.ClientID + "-" + rand.Text()[:8],
+		HeartbeatInterval: cfg.HeartbeatInterval,
+		RebalanceTimeout:  cfg.RebalanceTimeout,
+		Strategy:          cfg.Strategy,
+		Claims:            s.claimed,
+		Find:              s.find,
+		Refused:           s.fail,
+	}
 	s.reading = fetch.Config{
-		Brokers:         s.brokers,
-		Transport:       s.transport,
+		Brokers:         s.cluster.Brokers,
+		Transport:       s.cluster.Transport,
 		Log:             cfg.Logger,
 		ReadUncommitted: cfg.ReadUncommitted,
 		MaxBytes:        cfg.MaxBytes,
@@ -111,9 +120,9 @@ func New(brokers []string, group string, topics []string, cfg Config) (*Source, 
 	return s, nil
 }
 
-// Accept implements [source.Source]. The first call joins the group. Its errors are final: a topic does not exist, the
-// credentials are refused, StartTimeout has passed, and so on; they name topic, group or mechanism. io.EOF: StopAtEnd
-// is set and the group has committed every partition up to its end.
+// Accept implements [source.Source]. The first call joins the group. Its errors are fatal, and name topic, group or SASL
+// mechanism: a missing topic, refused credentials, a StartTimeout that has passed, and so on. It returns io.EOF when
+// StopAtEnd is set and the group has committed the end of every partition.
 func (s *Source) Accept(ctx context.Context) (source.Partition, error) {
 	s.begin.Do(func() { s.start(context.WithoutCancel(ctx)) })
 	for {
@@ -131,7 +140,7 @@ func (s *Source) Accept(ctx context.Context) (source.Partition, error) {
 	}
 }
 
-// Moves implements [source.Mover]: partitions go from member to member.
+// Moves implements [source.Mover]: partitions move between members.
 func (s *Source) Moves() bool { return true }
 
 // LimitPrefetch implements [source.Prefetcher]. Each partition holds at most two responses and one decompressed batch, and
@@ -143,22 +152,21 @@ func (s *Source) LimitPrefetch(bytes int) { s.reading.Buffers.Limit(bytes) }
 // Prefetched implements [source.Prefetcher].
 func (s *Source) Prefetched() int64 { return s.reading.Buffers.Lent() }
 
-// Close implements [source.Source]: it leaves the group and closes all connections. Partitions that were not released
-// are an error; they are lost.
+// Close implements [source.Source]: it leaves the group and closes all connections. It returns an error if partitions are not
+// released; they are lost.
 func (s *Source) Close() error {
 	s.mu.Lock()
-	already, left := s.closed, 0
+	already, left := s.state == stateClosed, 0
 	for _, p := range s.held {
 		if !slices.Contains(s.queue, p) {
 			left++
 		}
 	}
-	s.closed = true
 	s.state = stateClosed
 	cancel := s.cancel
 	s.mu.Unlock()
 	if already {
-		return errors.New("kafka: the source was closed twice")
+		return errors.New("kafka: close: the source is already closed")
 	}
 	s.begin.Do(func() {}) // a later Accept must not join
 	close(s.closing)
@@ -166,23 +174,31 @@ func (s *Source) Close() error {
 		cancel()
 	}
 	s.running.Wait()
-	s.transport.CloseIdleConnections()
+	s.cluster.Transport.CloseIdleConnections()
 	s.fail(errClosed)
 	if left > 0 {
-		return fmt.Errorf("kafka: the source was closed with %d partitions that are not released; they are lost", left)
+		return fmt.Errorf("kafka: close: %d partitions were not released; they are lost", left)
 	}
 	return nil
 }
 
-var errClosed = errors.New("kafka: the source is closed")
+var (
+	// ErrStartTimeout is the error of Accept when Config.StartTimeout passes before the group is joined.
+	ErrStartTimeout = errors.New("kafka: the group was not joined before StartTimeout")
+	// ErrTopicMissing is the error of Accept when a topic does not exist.
+	ErrTopicMissing = errors.New("kafka: the topic does not exist")
+	// ErrForeignProgress is the error of Accept with the policy ForeignFail.
+	ErrForeignProgress = errors.New("kafka: committed progress is foreign")
 
-// start begins to run in the background; ctx carries the values of Accept's, not its end: the membership outlives any
-// one call.
+	errClosed = errors.New("kafka: the source is closed")
+)
+
+// start runs the member in the background. ctx must not end with a call of Accept: the membership outlives it.
 func (s *Source) start(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	s.mu.Lock()
 	s.cancel = cancel
-	closed := s.closed
+	closed := s.state == stateClosed
 	s.mu.Unlock()
 	if closed {
 		cancel()
@@ -191,7 +207,7 @@ func (s *Source) start(ctx context.Context) {
 	s.running.Go(func() { s.run(ctx) })
 }
 
-// take returns the next partition, or why there will be none.
+// take returns the next partition, or why there is none any more; nil, nil: none yet.
 func (s *Source) take() (source.Partition, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -206,7 +222,7 @@ func (s *Source) take() (source.Partition, error) {
 	return p, nil
 }
 
-// fail ends Accept; the first error counts.
+// fail ends Accept with the first error that it is given.
 func (s *Source) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -220,7 +236,7 @@ func (s *Source) fail(err error) {
 	close(s.failed)
 }
 
-// lost counts an ownership that was lost.
+// lost counts the loss of an ownership.
 func (s *Source) lost(id source.ID, why string) {
 	now := time.Now()
 	s.mu.Lock()
@@ -228,7 +244,7 @@ func (s *Source) lost(id source.ID, why string) {
 	s.losses = source.Losses{Count: s.losses.Count + 1, Last: id, At: now, Why: why}
 }
 
-// release takes a partition back from the pipeline and lets the generation look what is free now.
+// release removes a released partition and wakes the generations that may offer it again.
 func (s *Source) release(p *Partition) {
 	name := p.name
 	finished, committed := p.ended()
@@ -243,7 +259,7 @@ func (s *Source) release(p *Partition) {
 	if committed {
 		s.done[name] = true
 	}
-	// A finite partition whose end was read and not committed is not done: its last messages come again.
+	// A finite partition without a commit of its end is not done: offer its last messages again.
 	if (p.again || finished && !committed) && !g.ended {
 		g.todo = append(g.todo, name)
 	}

@@ -6,16 +6,16 @@ import (
 	"maps"
 	"time"
 
+	"github.com/keystrand/keystrand/source/kafka/assign"
 	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
 )
 
-// Start says where to begin. The zero value is Committed().
+// Start is where reading starts. The zero value is Committed().
 //
-// The starts that do not look at what is committed (Earliest, Latest, At, Offsets) are for a group that begins: they
-// count when the group has no live member, once for each partition. The first owner commits the start at once, so a
-// partition that moves to another member, or comes back, goes on where it was. A member that finds the group alive goes
-// on from what is committed. Partitions and topics that are made while the source runs are read from their first message,
-// with Latest and CommittedOrLatest too.
+// Earliest, Latest, At and Offsets override committed progress. They apply only if the group has no live member, and once for
+// each partition: the first owner commits the start at once, so a later owner continues there. A member that joins a live
+// group starts at its committed progress. Partitions and topics that are made while the source runs are read from their first
+// message, also with Latest and CommittedOrLatest.
 type Start struct {
 	kind    startKind
 	time    time.Time
@@ -33,24 +33,23 @@ const (
 	startOffsets
 )
 
-// Committed begins at the committed progress, and at the first message where nothing is committed.
+// Committed starts at the committed progress, and at the first message of a partition without a commit.
 func Committed() Start { return Start{} }
 
-// CommittedOrLatest begins at the committed progress, and at the end where nothing is committed. Where it begins is
-// committed at once: messages that arrive later are not skipped by a restart.
+// CommittedOrLatest starts at the committed progress, and at the end of a partition without a commit. The source commits the
+// start at once: a restart skips no message that arrived later.
 func CommittedOrLatest() Start { return Start{kind: startCommittedOrLatest} }
 
-// Earliest begins at the first message, whatever is committed.
+// Earliest starts at the first message.
 func Earliest() Start { return Start{kind: startEarliest} }
 
-// Latest begins at the end, whatever is committed.
+// Latest starts at the end.
 func Latest() Start { return Start{kind: startLatest} }
 
-// At begins at the first message with this time or a later one, whatever is committed.
+// At starts at the first message with this time or a later one.
 func At(t time.Time) Start { return Start{kind: startAt, time: t} }
 
-// Offsets begins at given offsets, by topic and partition, whatever is committed; partitions that are not named begin
-// as with Committed.
+// Offsets starts at these offsets, by topic and partition; other partitions start as with Committed.
 func Offsets(offsets map[string]map[int32]int64) Start {
 	s := Start{kind: startOffsets, offsets: make(map[string]map[int32]int64, len(offsets))}
 	for topic, o := range offsets {
@@ -61,27 +60,17 @@ func Offsets(offsets map[string]map[int32]int64) Start {
 
 // String names the start.
 func (s Start) String() string {
-	switch s.kind {
-	case startCommittedOrLatest:
-		return "committed or latest"
-	case startEarliest:
-		return "earliest"
-	case startLatest:
-		return "latest"
-	case startAt:
+	if s.kind == startAt {
 		return "at " + s.time.Format(time.RFC3339)
-	case startOffsets:
-		return "given offsets"
-	case startCommitted:
 	}
-	return "committed"
+	return [...]string{"committed", "committed or latest", "earliest", "latest", "at", "given offsets"}[s.kind]
 }
 
-// overrides tells whether the start does not look at what is committed.
+// overrides reports whether the start overrides committed progress.
 func (s Start) overrides() bool { return s.kind >= startEarliest }
 
-// covers tells whether an overriding start says something about the partition.
-func (s Start) covers(p partitionName) bool {
+// covers reports whether the start overrides the committed progress of the partition.
+func (s Start) covers(p assign.Partition) bool {
 	if s.kind != startOffsets {
 		return s.overrides()
 	}
@@ -89,15 +78,15 @@ func (s Start) covers(p partitionName) bool {
 	return given
 }
 
-// begun is what a source knows of the beginning of a partition.
+// begun is what a source knows of a partition without committed progress.
 type begun struct {
-	owned bool // we had it already, and committed: if nothing is committed now, the topic was deleted and made again
-	later bool // it was made after the source began
+	owned bool // this member owned it and committed: the topic was deleted and made again
+	later bool // it was made after the start of the source
 }
 
-// place returns where the partition begins when nothing that is committed counts: a given offset, or a query. The end,
-// and given offsets, are those of the time when the source began: what was made later is read from its first message.
-func (s Start) place(p partitionName, b begun) (offset int64, q fetch.Query, known bool) {
+// place returns the start of a partition without committed progress: an offset if known, else a query. The end, and given
+// offsets, apply to logs that existed at the start of the source. Later logs are read from their first message.
+func (s Start) place(p assign.Partition, b begun) (offset int64, q fetch.Query, known bool) {
 	switch s.kind {
 	case startOffsets:
 		if o, given := s.offsets[p.Topic][p.Number]; given && !b.owned {

@@ -22,8 +22,8 @@ func (o ownStrategy) Plan(m []assign.Member, p []assign.Partition) assign.Plan {
 	return o.plan(m, p)
 }
 
-// Each member reads just what the strategy planned for it. The members come to the strategy in the order of their ids.
-func TestMembersReadWhatTheStrategyPlans(t *testing.T) { // seed 39
+// Each member reads exactly the partitions of the plan. Plan gets the members in the order of their ids.
+func TestMembersReadThePartitionsOfThePlan(t *testing.T) { // seed 39
 	for _, c := range []struct {
 		strategy assign.Strategy
 		want     [][]int32 // by member
@@ -36,7 +36,7 @@ func TestMembersReadWhatTheStrategyPlans(t *testing.T) { // seed 39
 			inWorld(t, 7, func(w *world) {
 				t := w.t
 				var members []*kafka.Source
-				for range 3 { // one by one: whatever keeps partitions where they are would show
+				for range 3 { // one by one: a sticky plan would differ
 					s := w.source("g", func(cfg *kafka.Config) { cfg.Strategy = c.strategy })
 					members = append(members, s)
 					go w.holdAndFollow(s)
@@ -63,7 +63,7 @@ func TestMembersReadWhatTheStrategyPlans(t *testing.T) { // seed 39
 	}
 }
 
-// firstPartitionAlone is a strategy of somebody who knows that partition 0 is hot: the first member gets it and nothing else.
+// firstPartitionAlone is a strategy for a hot partition 0: the first member gets only this one.
 func firstPartitionAlone(members []assign.Member, partitions []assign.Partition) assign.Plan {
 	if len(members) == 1 {
 		return assign.Plan{members[0].ID: partitions}
@@ -73,7 +73,7 @@ func firstPartitionAlone(members []assign.Member, partitions []assign.Partition)
 	return plan
 }
 
-// holdAndFollow accepts whatever the member gets and releases it when it is asked back, until Close.
+// holdAndFollow accepts all partitions and releases them when they leave, until Close.
 func (w *world) holdAndFollow(s *kafka.Source) {
 	for {
 		p, err := s.Accept(w.t.Context())
@@ -87,8 +87,8 @@ func (w *world) holdAndFollow(s *kafka.Source) {
 	}
 }
 
-// A join takes from a member only what balance makes it give, a leave takes nothing: whatever a member keeps is its own.
-func TestStickyMemberKeepsWhatBalanceLets(t *testing.T) { // seed 39
+// A join moves only the partitions that balance requires, a leave moves none of the remaining members.
+func TestStickyMemberKeepsThePartitionsThatBalanceAllows(t *testing.T) { // seed 39
 	inWorld(t, 12, func(w *world) {
 		a, b, c := w.source("g"), w.source("g"), w.source("g")
 		ps := w.accept(a, 12)
@@ -139,7 +139,7 @@ func (w *world) wantsKept(before, after map[int32]source.Partition, want int) {
 		}
 	}
 	if kept != want {
-		w.t.Errorf("of its partitions %v a member has %d among %v, want %d", slices.Sorted(maps.Keys(before)), kept,
+		w.t.Errorf("of its partitions %v a member kept %d among %v, want %d", slices.Sorted(maps.Keys(before)), kept,
 			slices.Sorted(maps.Keys(after)), want)
 	}
 }

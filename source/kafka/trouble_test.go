@@ -17,7 +17,7 @@ import (
 	"github.com/keystrand/keystrand/source/kafka/assign"
 )
 
-func TestPassingErrorsAreWaitedForAndTold(t *testing.T) {
+func TestPassingErrorsAreRetriedAndLogged(t *testing.T) {
 	for _, c := range []struct {
 		err         *kerr.Error
 		key         kmsg.Key
@@ -42,22 +42,22 @@ func TestPassingErrorsAreWaitedForAndTold(t *testing.T) {
 					t.Errorf("while it fails, the report is %+v", r)
 				}
 				if n := w.told.times("level=WARN", "operation failed; retrying", "what="+c.what, `group \"g\"`, c.cause); n != 1 {
-					t.Errorf("the log tells %d times that %s fails and why, want once however often it was tried", n, c.what)
+					t.Errorf("the log has %d lines that %s fails and why, want one for all attempts", n, c.what)
 				}
 				if n := w.told.times("operation recovered"); n != 0 {
-					t.Errorf("the log tells %d times that something works again, and nothing does", n)
+					t.Errorf("the log has %d recoveries, and nothing has recovered", n)
 				}
 				h.Remove()
 				ps := <-got
 				synctest.Wait()
 				if n := w.told.times("operation recovered", "what="+c.what); n != 1 {
-					t.Errorf("the log tells %d times that %s works again, want once", n, c.what)
+					t.Errorf("the log has %d recoveries of %s, want one", n, c.what)
 				}
 				if n := w.told.times("operation failed; retrying"); n != 1 {
-					t.Errorf("the log tells of %d troubles, want one", n)
+					t.Errorf("the log has %d failures, want one", n)
 				}
 				if r := s.Report(); len(r.Trouble) != 0 || !r.Ready || r.State != "member" || r.Member == "" || len(s.Held()) != 1 {
-					t.Errorf("when it works again, it holds %v and the report is %+v", s.Held(), r)
+					t.Errorf("after the recovery it holds %v and the report is %+v", s.Held(), r)
 				}
 				w.close(s, ps)
 			})
@@ -65,7 +65,7 @@ func TestPassingErrorsAreWaitedForAndTold(t *testing.T) {
 	}
 }
 
-// What a member cannot do for a partition is no trouble of it any more when another member gets the partition.
+// The trouble of a member with a partition ends when another member gets the partition.
 func TestTroubleGoesWithThePartition(t *testing.T) {
 	for key, what := range map[kmsg.Key]string{kmsg.OffsetFetch: "read committed progress", kmsg.OffsetCommit: "commit"} {
 		t.Run(what, func(t *testing.T) {
@@ -96,8 +96,8 @@ func TestTroubleGoesWithThePartition(t *testing.T) {
 	}
 }
 
-// The coordinator moves under a member, and for a while the brokers send clients to the old one. Both are told in the log, and
-// the member stays the same one.
+// The coordinator moves, and for a while the brokers name the old one. The log has the failure and the recovery, and the
+// member keeps its id.
 func TestMovedCoordinatorIsFollowed(t *testing.T) {
 	inWorld(t, 2, func(w *world) {
 		t := w.t
@@ -111,7 +111,7 @@ func TestMovedCoordinatorIsFollowed(t *testing.T) {
 			for n, p := range ps {
 				w.commit(p, p.Restored().Frontier)
 				if l := <-p.Leaving(); l.Lost {
-					t.Errorf("partition %d is lost, want asked back", n)
+					t.Errorf("partition %d is lost, want revoked", n)
 				}
 			}
 			if d := time.Since(began); d < 20*time.Second {
@@ -126,7 +126,7 @@ func TestMovedCoordinatorIsFollowed(t *testing.T) {
 				fails := w.told.times("level=WARN", "operation failed; retrying", "what="+what, `group \"g\"`, "Not Coordinator For Group")
 				works := w.told.times("operation recovered", "what="+what)
 				if fails != i || works != i {
-					t.Errorf("after %d moves the log tells %d times that %s fails, and %d times that it works again", i, fails, what, works)
+					t.Errorf("after %d moves the log has %d failures of %s and %d recoveries", i, fails, what, works)
 				}
 			}
 			if r := s.Report(); len(r.Trouble) != 0 || r.State != "member" || r.Member != member {
@@ -138,7 +138,7 @@ func TestMovedCoordinatorIsFollowed(t *testing.T) {
 	}, kfake.NumBrokers(3), kfake.Ports(9092, 9093, 9094))
 }
 
-// moveCoordinator gives a group another coordinator. Whoever asks for it is sent to the old one for some time yet.
+// moveCoordinator moves a group to another coordinator. For a while the brokers still name the old one.
 func (w *world) moveCoordinator(group string, unheard time.Duration) (old, now int32) {
 	w.t.Helper()
 	old = w.cluster.CoordinatorFor(group)

@@ -21,25 +21,25 @@ func (p Partition) Compare(q Partition) int {
 type Member struct {
 	ID     string
 	Topics []string
-	// Claims is what the member owned before; empty for a new one.
+	// Claims has the partitions that the member owned before; empty for a new member.
 	Claims Claims
 }
 
-// subscribes tells whether m wants partitions of the topic.
+// subscribes reports whether m subscribes to the topic.
 func (m Member) subscribes(topic string) bool { return slices.Contains(m.Topics, topic) }
 
-// Plan says which partitions each member gets, by the member's ID. Members that get none may be absent.
+// Plan has the partitions of each member, by the member's ID. A member without partitions may be absent.
 type Plan map[string][]Partition
 
-// Strategy decides who gets what. Implementations are safe for concurrent use, most easily by having no state.
+// Strategy makes plans. Implementations are safe for concurrent use, most easily by having no state.
 type Strategy interface {
-	// Name tells strategies apart: the members of a group agree on one by name. Two versions of a strategy that
-	// would plan differently need different names.
+	// Name identifies the strategy: the members of a group agree on one by name. Versions of a strategy with different
+	// plans need different names.
 	Name() string
 
-	// Plan is called in the member that leads the group, whenever the membership changes; not concurrently. It
-	// returns at once. Members come sorted by ID, partitions by topic and number; neither is changed. A partition is
-	// only given to a member that subscribes to its topic, and to one member: the source refuses any other plan.
+	// Plan is called in the leader of the group at every change of membership, not concurrently. It must not block.
+	// Members are sorted by ID, partitions by topic and number; Plan changes neither. It assigns a partition to one
+	// member, which subscribes to its topic: the source refuses any other plan.
 	Plan(members []Member, partitions []Partition) Plan
 }
 

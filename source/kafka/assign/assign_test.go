@@ -79,7 +79,7 @@ func TestStickyMovesOnlyWhatBalanceNeeds(t *testing.T) {
 	claim(three, second, 2)
 	third := assign.Sticky().Plan(three[:2], ps)
 	if n := moved(three[:2], third); n != 0 {
-		t.Errorf("%d partitions moved between members that stay when one left, want 0", n)
+		t.Errorf("%d partitions moved between remaining members when one left, want 0", n)
 	}
 }
 
@@ -111,9 +111,9 @@ func TestStickyEvensOutTopics(t *testing.T) {
 	}
 }
 
-// Balance is in messages: a million for four members are 250,000 each. A strategy sees partitions alone, so it comes true
-// where they are equally full. What spoils it, and which strategy helps: nothing helps against a partition that is far
-// fuller than others (keyed traffic, one large topic), or against members without a partition.
+// A million messages for four members are 250,000 each. A strategy balances partitions, so it balances messages only if the
+// partitions are equally full. No strategy helps against a partition that is far fuller than others (keyed traffic, one large
+// topic), or against members without a partition.
 //
 // seeds 28, 39, 40
 func TestBalanceInMessagesIsThatOfPartitionsWhileTheyAreEquallyFull(t *testing.T) {
@@ -170,7 +170,7 @@ func TestBalanceInMessagesIsThatOfPartitionsWhileTheyAreEquallyFull(t *testing.T
 	}
 }
 
-// moved counts the partitions that a member claimed and somebody else got.
+// moved counts the partitions that a member claimed and another one got.
 func moved(ms []assign.Member, plan assign.Plan) int {
 	owner := make(map[assign.Partition]string)
 	for id, ps := range plan {
@@ -293,7 +293,7 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 	ps := partitions("t", 3)
 	err := assign.Plan{"a": {ps[0], ps[1]}, "b": {ps[1]}, "stranger": nil}.Check(ms, ps)
 	if err == nil {
-		t.Fatal("a plan that gives t/1 twice and t/2 to nobody passes")
+		t.Fatal("a plan that assigns t/1 twice and t/2 to no member passes")
 	}
 	t.Log(err)
 }

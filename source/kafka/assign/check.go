@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// Check returns what is wrong with a plan: partitions given to several members, to strangers, to members that do not
-// subscribe to the topic, or to nobody although somebody subscribes. All of it at once.
+// Check returns all errors of a plan: partitions with several owners, with an owner that is no member or does not subscribe
+// to the topic, or without an owner although a member subscribes.
 func (p Plan) Check(members []Member, partitions []Partition) error {
 	var errs []error
 	owner := make(map[Partition]string, len(partitions))
@@ -19,11 +19,11 @@ func (p Plan) Check(members []Member, partitions []Partition) error {
 		}
 		for _, tp := range given {
 			if other, taken := owner[tp]; taken {
-				errs = append(errs, fmt.Errorf("assign: %s/%d is given to %q and to %q", tp.Topic, tp.Number, other, id))
+				errs = append(errs, fmt.Errorf("assign: %s/%d is assigned to %q and to %q", tp.Topic, tp.Number, other, id))
 			}
 			owner[tp] = id
 			if !members[i].subscribes(tp.Topic) {
-				errs = append(errs, fmt.Errorf("assign: %s/%d is given to %q, which does not subscribe to the topic", tp.Topic, tp.Number, id))
+				errs = append(errs, fmt.Errorf("assign: %s/%d is assigned to %q, which does not subscribe to the topic", tp.Topic, tp.Number, id))
 			}
 			if !slices.Contains(partitions, tp) {
 				errs = append(errs, fmt.Errorf("assign: %s/%d does not exist", tp.Topic, tp.Number))
@@ -32,7 +32,7 @@ func (p Plan) Check(members []Member, partitions []Partition) error {
 	}
 	for _, tp := range partitions {
 		if _, ok := owner[tp]; !ok && len(subscribers(members, tp.Topic)) > 0 {
-			errs = append(errs, fmt.Errorf("assign: %s/%d is given to nobody", tp.Topic, tp.Number))
+			errs = append(errs, fmt.Errorf("assign: %s/%d has a subscriber but no owner", tp.Topic, tp.Number))
 		}
 	}
 	return errors.Join(errs...)

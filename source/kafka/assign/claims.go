@@ -6,20 +6,20 @@ import (
 	"fmt"
 )
 
-// Claims is what a member tells the leader of its past.
+// Claims are the partitions that a member owned before, for the leader of the group.
 type Claims struct {
-	// Generation is the generation of the group in which the member owned the partitions.
+	// Generation is the generation of the group in which the member owned them.
 	Generation int32
 	Owned      []Partition
 }
 
-// ErrClaims is what DecodeClaims returns for bytes that are not claims.
+// ErrClaims is the error of DecodeClaims for bytes that are not claims.
 var ErrClaims = errors.New("assign: not the claims of a member")
 
 const claimsVersion = 1
 
-// Encode returns the claims as bytes: the version 1, the generation as a varint, the number of topics, and for each
-// topic its name (length and bytes), the number of its partitions and their numbers, all as varints.
+// Encode returns the claims as bytes: the version 1, the generation, the number of topics, and for each topic its name (length
+// and bytes), the number of its partitions and their numbers. All numbers after the version are varints.
 func (c Claims) Encode() []byte {
 	b := []byte{claimsVersion}
 	b = binary.AppendVarint(b, int64(c.Generation))
@@ -43,8 +43,8 @@ func (c Claims) Encode() []byte {
 	return b
 }
 
-// DecodeClaims reads what Encode wrote. No bytes are no claims. Any other bytes that it did not write are an error that
-// wraps [ErrClaims]: a leader goes on without the claims of that member.
+// DecodeClaims is the inverse of Encode. No bytes are no claims. Other bytes are an error that wraps [ErrClaims]; the leader
+// then ignores the claims of that member.
 func DecodeClaims(b []byte) (Claims, error) {
 	if len(b) == 0 {
 		return Claims{}, nil
@@ -61,7 +61,7 @@ func DecodeClaims(b []byte) (Claims, error) {
 		}
 	}
 	if r.bad || len(r.b) > 0 {
-		return Claims{}, fmt.Errorf("%w: %d bytes, cut off or damaged", ErrClaims, len(b))
+		return Claims{}, fmt.Errorf("%w: %d bytes, truncated or damaged", ErrClaims, len(b))
 	}
 	return c, nil
 }
@@ -81,8 +81,8 @@ func (r *claimsReader) uvarint() uint64 {
 	return advance(r, v, n)
 }
 
-// count reads how many things follow. Each takes a byte at least, so a number that lies is noticed before anything is
-// made for it.
+// count reads the number of elements that follow. Each has at least one byte, so a wrong number is detected before memory is
+// allocated for it.
 func (r *claimsReader) count() int {
 	n := r.uvarint()
 	if n > uint64(len(r.b)) {

@@ -1,10 +1,10 @@
-// Package assign decides which member of a consumer group gets which partitions. Every strategy is a pure function: the
-// same members and partitions give the same plan on every machine, every partition that somebody subscribes to has
-// exactly one owner, and [Sticky] leaves a partition with its member wherever balance allows.
+// Package assign plans which member of a consumer group owns which partitions. Every strategy is a pure function: equal
+// members and partitions give an equal plan on every machine. Every partition with a subscriber has exactly one owner.
+// [Sticky] keeps a partition with its member wherever balance allows.
 //
-// It knows no broker and no client library: the leader of a group calls a strategy with what the members said when they
-// joined (see [Claims]).
+// The package knows no broker and no client library: the leader of a group calls a strategy with the members and their
+// [Claims].
 //
-// Balance is counted in partitions. It promises nothing about messages: one partition, or one topic, that gets far more
-// of them than the others keeps its owner busier, whatever the strategy.
+// Strategies balance partitions, not messages: a partition or topic with far more messages than the others keeps its owner
+// busier.
 package assign

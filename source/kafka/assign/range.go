@@ -1,9 +1,9 @@
 package assign
 
-// Range gives each member neighbouring partitions of each topic: with five partitions, the first of two members gets
-// 0, 1 and 2. The first members get one more where the division leaves a rest, topic by topic, so many topics with few
-// partitions make the first members busier. Partitions with the same number of several topics meet in one member, if
-// the topics have equally many and the same members subscribe to them.
+// Range assigns each member neighbouring partitions of each topic: with five partitions, the first of two members gets
+// 0, 1 and 2. If the division leaves a rest, the first members get one more, for each topic: many topics with few partitions
+// make the first members busier. Partitions of equal number belong to one member if their topics have equally many partitions
+// and the same subscribers.
 func Range() Strategy { return rangeStrategy{} }
 
 type rangeStrategy struct{}

@@ -1,7 +1,7 @@
 package assign
 
-// RoundRobin deals the partitions of all topics to the members in turn, skipping members that do not subscribe. Counts
-// differ by one at most when all members subscribe to the same topics. Most partitions move when a member comes or goes.
+// RoundRobin assigns the partitions of all topics to the members in turn, and skips members that do not subscribe. Counts
+// differ by at most one if all members subscribe to the same topics. Most partitions move when a member joins or leaves.
 func RoundRobin() Strategy { return roundRobin{} }
 
 type roundRobin struct{}

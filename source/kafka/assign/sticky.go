@@ -1,16 +1,14 @@
 package assign
 
-import (
-	"slices"
-)
+import "slices"
 
-// Sticky keeps partitions where they are. The counts of any two members differ by one at most, as far as their
-// subscriptions allow it, and no partition moves that balance does not make move. Among equal choices it evens out
-// topic by topic: a member gives away from the topic of which it has most, and gets from the topic of which it has
-// least, since one topic is often far busier than another.
+// Sticky keeps partitions with their members. The counts of any two members differ by at most one, as far as their
+// subscriptions allow, and a partition moves only if balance requires it. Among equal choices it balances each topic, since
+// one topic is often far busier than another: a member gives a partition of the topic of which it has most, and gets one of
+// the topic of which it has least.
 //
-// What members owned before is known from their [Claims]. After the loss of a whole group nothing is known, and the
-// plan is that of new members.
+// Sticky reads the previous owners from the [Claims] of the members. After the loss of a whole group it plans as for new
+// members.
 func Sticky() Strategy { return sticky{} }
 
 type sticky struct{}
@@ -42,8 +40,8 @@ func (sticky) Plan(members []Member, partitions []Partition) Plan {
 	return plan
 }
 
-// holders returns who held which of the partitions that exist. Where several members claim one, the claim of the
-// newest generation counts: a member that was away for a while still claims what was given to others since.
+// holders returns the previous owner of each partition that exists. If several members claim one, the claim of the newest
+// generation wins: a member that was away still claims partitions that others owned since.
 func holders(members []Member, partitions []Partition) map[Partition]int {
 	exists := make(map[Partition]bool, len(partitions))
 	for _, tp := range partitions {
@@ -64,11 +62,11 @@ func holders(members []Member, partitions []Partition) map[Partition]int {
 	return held
 }
 
-// board is who has what while a plan is made. Members are numbers.
+// board is the state of a plan. Members are numbers.
 type board struct {
 	members []Member
 	has     [][]Partition
-	topics  []map[string]int // how many of each topic
+	topics  []map[string]int // number of partitions by topic, for each member
 }
 
 func newBoard(members []Member) *board {
@@ -91,8 +89,8 @@ func (b *board) take(m, index int) Partition {
 	return tp
 }
 
-// lightest returns the subscriber of the topic with the fewest partitions, of equal ones that with the fewest of the
-// topic; -1 if nobody subscribes.
+// lightest returns the subscriber of the topic with the fewest partitions, among equal ones the one with the fewest of the
+// topic; -1 if there is no subscriber.
 func (b *board) lightest(topic string) int {
 	best := -1
 	for i, m := range b.members {
@@ -107,9 +105,8 @@ func (b *board) lightest(topic string) int {
 	return best
 }
 
-// level moves partitions from members with many to members with few until no move can help. With equal subscriptions
-// each move goes straight from one to the other. Otherwise it may need a chain: A gives to B what B may have, and B
-// gives to C what A could not.
+// level moves partitions from members with many to members with few until no move helps. With equal subscriptions a move has
+// one step. Otherwise it may need a chain: A gives to B, and B gives to C a partition that A does not have.
 func (b *board) level() {
 	order := make([]int, len(b.members))
 	for i := range order {
@@ -130,8 +127,8 @@ func (b *board) level() {
 	}
 }
 
-// chain returns the shortest way from the heavy member to one that has at least two partitions fewer, nil if there is
-// none; of equally short ones that to the lightest member.
+// chain returns the shortest way from the heavy member to one with at least two partitions fewer, among equally short ones
+// the way to the lightest member; nil if there is none.
 func (b *board) chain(heavy int) []int {
 	came := make([]int, len(b.members))
 	for i := range came {
@@ -178,8 +175,8 @@ func (b *board) canGive(from, to int) bool {
 	return false
 }
 
-// gift returns the index of the partition that from would best give to to; canGive says that there is one. It is one of the
-// topic of which from has more than to by the widest margin, and one that to held before if there is such.
+// gift returns the index of the best partition for from to give to to; canGive reports whether there is one. The best one is of
+// the topic with the widest margin between from and to, and one that to owned before if there is such.
 func (b *board) gift(from, to int) int {
 	best, margin := -1, 0
 	for i, tp := range b.has[from] {

@@ -1,4 +1,4 @@
-package kafka
+package cluster
 
 import (
 	"errors"
@@ -10,16 +10,16 @@ import (
 )
 
 const (
-	maxTopicName = 249       // as brokers have it
-	maxGroupName = 1<<15 - 1 // its length is an int16 on the wire
+	maxTopicName = 249       // a broker's limit
+	maxGroupName = 1<<15 - 1 // the length is an int16 on the wire
 )
 
-// checkNames returns what is wrong with the required arguments of New, whatever cluster they are meant for.
-func checkNames(brokers []string, group string, topics []string) error {
+// CheckNames returns all errors in names that no cluster could accept.
+func CheckNames(brokers []string, group string, topics []string) error {
 	var errs []error
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf("kafka: "+format, args...)) }
 	if len(brokers) == 0 {
-		wrong("no brokers are given")
+		wrong("no brokers")
 	}
 	for _, b := range brokers {
 		if err := checkBroker(b); err != nil {
@@ -27,22 +27,22 @@ func checkNames(brokers []string, group string, topics []string) error {
 		}
 	}
 	if group == "" {
-		wrong("no group is given")
+		wrong("no group")
 	}
 	if len(group) > maxGroupName {
-		wrong("the name of the group that begins with %q has %d bytes, at most %d can be sent", group[:32], len(group), maxGroupName)
+		wrong("group %q...: the name has %d bytes; at most %d can be sent", group[:32], len(group), maxGroupName)
 	}
 	if len(topics) == 0 {
-		wrong("no topics are given")
+		wrong("no topics")
 	}
 	for i, t := range topics {
 		switch why := badTopic(t); {
 		case t == "":
-			wrong("the name of a topic is empty")
+			wrong("a topic name is empty")
 		case why != "":
-			wrong("no broker has a topic %q: %s", t[:min(len(t), maxTopicName)], why)
+			wrong("topic %q: no broker accepts the name: %s", t[:min(len(t), maxTopicName)], why)
 		case slices.Contains(topics[:i], t):
-			wrong("topic %q is given twice", t)
+			wrong("topic %q is listed twice", t)
 		}
 	}
 	return errors.Join(errs...)
@@ -59,16 +59,16 @@ func checkBroker(address string) error {
 	return nil
 }
 
-// badTopic says why brokers refuse a name, as Kafka's org.apache.kafka.common.internals.Topic does. Empty: they do not.
+// badTopic returns why brokers refuse a name, by the rules of org.apache.kafka.common.internals.Topic; empty if they accept it.
 func badTopic(name string) string {
 	foreign := func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '.' && r != '_' && r != '-'
 	}
 	switch {
 	case name == "." || name == "..":
-		return "that is a folder"
+		return "\".\" and \"..\" are reserved"
 	case len(name) > maxTopicName:
-		return fmt.Sprintf("it has %d characters, at most %d are allowed", len(name), maxTopicName)
+		return fmt.Sprintf("it has %d characters; at most %d are allowed", len(name), maxTopicName)
 	case strings.ContainsFunc(name, foreign):
 		return "only a-z, A-Z, 0-9, '.', '_' and '-' are allowed"
 	}

@@ -1,6 +1,7 @@
-package kafka
+package group
 
 import (
+	"context"
 	"fmt"
 
 	kafkago "github.com/segmentio/kafka-go"
@@ -8,46 +9,44 @@ import (
 	"github.com/keystrand/keystrand/source/kafka/assign"
 )
 
-// balancer lets a strategy work in kafka-go's group.
+// balancer runs a strategy in kafka-go's group.
 //
-// Its name on the wire is our own: a foreign client that knows "range" too would be let into the group, and kafka-go
-// cannot read what foreign clients say when they join (#762, #1128); the group would never come to rest.
+// Its protocol name is our own. A foreign client with "range" would otherwise be admitted to the group; kafka-go cannot read
+// the metadata of foreign clients, and the rebalance would never end.
 type balancer struct {
 	strategy assign.Strategy
-	claims   func() assign.Claims // called at every join
-	wrong    func(error)          // told of a plan that is refused
-	find     func([]string) []assign.Partition
+	cfg      Config
+	find     func(topics []string) []assign.Partition
 }
 
-// balancers returns the configured strategy first, then those that every member knows, so that a group can change its
-// strategy member by member.
-func balancers(configured assign.Strategy, claims func() assign.Claims, wrong func(error),
-	find func([]string) []assign.Partition,
-) []kafkago.GroupBalancer {
+// balancers returns the configured strategy, then those that every member knows: a group can change its strategy member by
+// member.
+func balancers(ctx context.Context, cfg Config) []kafkago.GroupBalancer {
+	find := func(topics []string) []assign.Partition { return cfg.Find(ctx, topics) }
 	var all []kafkago.GroupBalancer
 	seen := make(map[string]bool)
-	for _, s := range []assign.Strategy{configured, assign.Sticky(), assign.Range(), assign.RoundRobin()} {
+	for _, s := range []assign.Strategy{cfg.Strategy, assign.Sticky(), assign.Range(), assign.RoundRobin()} {
 		if !seen[s.Name()] {
 			seen[s.Name()] = true
-			all = append(all, balancer{strategy: s, claims: claims, wrong: wrong, find: find})
+			all = append(all, balancer{strategy: s, cfg: cfg, find: find})
 		}
 	}
 	return all
 }
 
-// ProtocolName is part of kafkago.GroupBalancer.
+// ProtocolName implements [kafkago.GroupBalancer].
 func (b balancer) ProtocolName() string { return "keystrand-" + b.strategy.Name() }
 
-// UserData is part of kafkago.GroupBalancer.
-func (b balancer) UserData() ([]byte, error) { return b.claims().Encode(), nil }
+// UserData implements [kafkago.GroupBalancer].
+func (b balancer) UserData() ([]byte, error) { return b.cfg.Claims().Encode(), nil }
 
-// AssignGroups is part of kafkago.GroupBalancer; the library calls it in the leader of the group.
+// AssignGroups implements [kafkago.GroupBalancer]. The library calls it in the leader of the group.
 func (b balancer) AssignGroups(joined []kafkago.GroupMember, known []kafkago.Partition) kafkago.GroupMemberAssignments {
 	members := make([]assign.Member, len(joined))
 	for i, m := range joined {
 		claims, err := assign.DecodeClaims(m.UserData)
 		if err != nil {
-			claims = assign.Claims{} // a newer version of ours: its partitions may move, that is all
+			claims = assign.Claims{} // of a newer version; its partitions may move
 		}
 		members[i] = assign.Member{ID: m.ID, Topics: m.Topics, Claims: claims}
 	}
@@ -61,7 +60,7 @@ func (b balancer) AssignGroups(joined []kafkago.GroupMember, known []kafkago.Par
 	assign.Sort(members, partitions)
 	plan, err := b.plan(members, partitions)
 	if err != nil {
-		b.wrong(fmt.Errorf("kafka: strategy %s: %w", b.strategy.Name(), err))
+		b.cfg.Refused(fmt.Errorf("kafka: strategy %s: %w", b.strategy.Name(), err))
 		plan = assign.Sticky().Plan(members, partitions)
 	}
 	out := make(kafkago.GroupMemberAssignments, len(members))
@@ -74,8 +73,8 @@ func (b balancer) AssignGroups(joined []kafkago.GroupMember, known []kafkago.Par
 	return out
 }
 
-// unseen returns the topics that somebody subscribes to and of which no partition is known. When one topic is unknown to
-// the broker, kafka-go sees none of any topic, and would give nothing to anybody, in silence.
+// unseen returns the subscribed topics without a known partition. If the broker does not know one topic, kafka-go finds no
+// partition of any topic, and would silently assign none.
 func unseen(members []assign.Member, partitions []assign.Partition) []string {
 	seen := make(map[string]bool)
 	for _, p := range partitions {
@@ -93,7 +92,7 @@ func unseen(members []assign.Member, partitions []assign.Partition) []string {
 	return missing
 }
 
-// plan asks the strategy, which may be the user's: a panic or a plan that breaks the rules is an error.
+// plan calls the strategy, which may be the user's. A panic, or a plan that breaks the rules, is an error.
 func (b balancer) plan(members []assign.Member, partitions []assign.Partition) (plan assign.Plan, err error) {
 	defer func() {
 		if p := recover(); p != nil {

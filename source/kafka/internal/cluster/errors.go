@@ -1,0 +1,114 @@
+package cluster
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	kafkago "github.com/segmentio/kafka-go"
+
+	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
+)
+
+// Fatal returns an error for the user if retrying cannot heal err, else nil. Unknown errors are retried: a logged error does
+// less harm than a program that ends because of a broker's new error code.
+func (c *Client) Fatal(err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, kafkago.UnsupportedVersion) || strings.Contains(err.Error(), noVersion) {
+		return fmt.Errorf("kafka: group %q, brokers %v: a broker is too old or too new: %w", c.Group, c.Brokers, err)
+	}
+	if code, ok := errors.AsType[kafkago.Error](err); ok {
+		if f := c.FatalCode(code); f != nil {
+			return f
+		}
+	}
+	if _, ok := errors.AsType[*fetch.PermissionError](err); ok {
+		return fmt.Errorf("kafka: group %q: %w", c.Group, err)
+	}
+	if certificate(err) {
+		return fmt.Errorf("kafka: TLS to %v: %w (check Config.TLS: root certificates, server name, client certificate)", c.Brokers, err)
+	}
+	return nil
+}
+
+// noVersion is the text of kafka-go's untyped error for a broker that shares no version of a request.
+const noVersion = "no matching versions were found between the client and the broker"
+
+// FatalCode is Fatal for an error code.
+func (c *Client) FatalCode(code kafkago.Error) error {
+	switch code { //nolint:exhaustive // everything else is retried
+	case kafkago.InvalidSessionTimeout:
+		return fmt.Errorf("kafka: group %q: the broker does not allow a session timeout of %v: %w "+
+			"(group.min.session.timeout.ms and group.max.session.timeout.ms, 6 s and 30 min by default)", c.Group, c.SessionTimeout, code)
+	case kafkago.InconsistentGroupProtocol:
+		return fmt.Errorf("kafka: group %q has live members of another kind: %w (another client, group.protocol=consumer, "+
+			"or a strategy that we do not know; stop them all, or use another group)", c.Group, code)
+	case kafkago.InvalidGroupId:
+		return fmt.Errorf("kafka: group %q: the broker does not accept the name: %w", c.Group, code)
+	case kafkago.GroupAuthorizationFailed:
+		return fmt.Errorf("kafka: group %q: not permitted: %w (grant READ on the group)", c.Group, code)
+	case kafkago.TopicAuthorizationFailed:
+		return fmt.Errorf("kafka: group %q: topics %v: not permitted: %w (grant READ and DESCRIBE)", c.Group, c.Topics, code)
+	case kafkago.ClusterAuthorizationFailed:
+		return fmt.Errorf("kafka: group %q: the cluster refuses this client: %w", c.Group, code)
+	case kafkago.SASLAuthenticationFailed:
+		return fmt.Errorf("kafka: SASL %s: the broker refuses the credentials: %w", c.mechanism(), code)
+	case kafkago.UnsupportedSASLMechanism:
+		return fmt.Errorf("kafka: SASL %s: the broker does not offer this mechanism: %w", c.mechanism(), code)
+	case kafkago.IllegalSASLState:
+		return fmt.Errorf("kafka: SASL %s: the broker's port does not expect SASL: %w (leave Config.SASL empty, or use another port)",
+			c.mechanism(), code)
+	case kafkago.InvalidTopic:
+		return fmt.Errorf("kafka: group %q: topics %v: brokers do not accept a name: %w", c.Group, c.Topics, code)
+	case kafkago.InvalidRequest, kafkago.UnsupportedForMessageFormat, kafkago.SecurityDisabled:
+		return fmt.Errorf("kafka: group %q: the broker refuses a request; retrying cannot help: %w", c.Group, code)
+	case kafkago.UnsupportedVersion:
+		return fmt.Errorf("kafka: group %q: a broker is too old or too new for a request: %w", c.Group, code)
+	}
+	return nil
+}
+
+// Explain adds the text that kafka-go lacks for an error code that heals.
+func Explain(err error) error {
+	if errors.Is(err, kafkago.GroupMaxSizeReached) {
+		return fmt.Errorf("%w the group is full (group.max.size)", err)
+	}
+	return err
+}
+
+func (c *Client) mechanism() string {
+	if c.SASL == nil {
+		return "(none)"
+	}
+	return c.SASL.Name()
+}
+
+// certificate reports whether err is a TLS handshake that fails however often it is retried.
+func certificate(err error) bool {
+	var (
+		verification *tls.CertificateVerificationError
+		authority    x509.UnknownAuthorityError
+		host         x509.HostnameError
+		invalid      x509.CertificateInvalidError
+	)
+	return errors.As(err, &verification) || errors.As(err, &authority) || errors.As(err, &host) ||
+		errors.As(err, &invalid) || refusesCertificate(err)
+}
+
+// refusesCertificate reports whether the broker ended a handshake with an alert about our certificate, or the lack of one.
+// crypto/tls has no type for a remote alert: tls.AlertError is for QUIC alone. The alerts of a stopping broker (internal
+// error, user canceled) heal.
+func refusesCertificate(err error) bool {
+	alert, ok := errors.AsType[*net.OpError](err)
+	if !ok || alert.Op != "remote error" || alert.Err == nil {
+		return false
+	}
+	text := alert.Err.Error()
+	return strings.Contains(text, "certificate") || strings.Contains(text, "handshake failure") ||
+		strings.Contains(text, "protocol version") || strings.Contains(text, "access denied")
+}

@@ -1,0 +1,77 @@
+package progress
+
+import (
+	"sync"
+
+	"github.com/keystrand/keystrand/commit"
+)
+
+// Limit learns how many bytes of metadata the brokers accept (offset.metadata.max.bytes). It is one setting of the cluster:
+// each partition's answer applies to all.
+//
+// It is safe for concurrent use.
+type Limit struct {
+	mu      sync.Mutex
+	current int // known or assumed to be accepted; 0: no metadata is
+	ceiling int // never try more
+}
+
+const (
+	// MaxMetadata is the largest length on the wire, an int16 that kafka-go does not check.
+	MaxMetadata     = 1<<15 - 1
+	defaultMetadata = 4096
+	leastMetadata   = 32 // shorter than any text of the codec
+)
+
+// NewLimit returns a Limit of that many bytes. 0 starts with a broker's default and tries more.
+func NewLimit(configured int) *Limit {
+	if configured > 0 {
+		return &Limit{current: configured, ceiling: configured}
+	}
+	return &Limit{current: defaultMetadata, ceiling: MaxMetadata}
+}
+
+// encode returns the text for a commit, within the limit. If the ranges do not fit and more was never refused, it tries twice
+// the limit: a refusal costs one more request, once.
+func (l *Limit) encode(p *commit.Progress) (string, commit.Stored) {
+	l.mu.Lock()
+	current, ceiling := l.current, l.ceiling
+	l.mu.Unlock()
+	if current == 0 {
+		return withoutMetadata(p)
+	}
+	text, stored := commit.Encode(p, current)
+	if stored.Replays > 0 && current < ceiling {
+		text, stored = commit.Encode(p, min(2*current, ceiling))
+	}
+	return text, stored
+}
+
+// accepted records the size of a stored text.
+func (l *Limit) accepted(size int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.current = max(l.current, min(size, l.ceiling))
+}
+
+// refused records the size of a refused text. The next encode returns a smaller one, in the end none.
+func (l *Limit) refused(size int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if size <= l.current {
+		l.current = size / 2
+		if l.current < leastMetadata {
+			l.current = 0
+		}
+	}
+	l.ceiling = l.current
+}
+
+// withoutMetadata encodes the frontier alone.
+func withoutMetadata(p *commit.Progress) (string, commit.Stored) {
+	stored := commit.Stored{Frontier: p.Frontier}
+	for _, r := range p.Ahead {
+		stored.Replays += r.To - r.From
+	}
+	return "", stored
+}
