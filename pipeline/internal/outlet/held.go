@@ -1,5 +1,7 @@
 package outlet
 
+import "time"
+
 // end ends an output that is held.
 func (w *writer[X]) end(o *Output[X]) {
 	var freed []*Output[X]
@@ -13,7 +15,7 @@ func (w *writer[X]) end(o *Output[X]) {
 			case l.head == nil:
 				freed = w.removeLocked(l, freed)
 			case idle && !l.idle():
-				w.readyLocked(l)
+				w.waitLocked(l, time.Now())
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/keystrand/keystrand"
 )
@@ -92,6 +93,43 @@ func TestCutEndsAHeldOutputWithoutDropped(t *testing.T) {
 		if n := w.Pending(); n != 0 {
 			t.Errorf("%d outputs are pending, want 0", n)
 		}
+		r.close(t, w)
+	})
+}
+
+// The outputs are refused in one Write: the first becomes a dead letter, the second is written again.
+func TestOutputBehindAHeldOneKeepsItsPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var r *rig
+		gate := make(chan error)
+		refuse := true
+		r = newRig(t, 1, func(_ context.Context, _ int, ms []keystrand.Message) error {
+			switch name := string(ms[0].Value); {
+			case name == "gate":
+				return <-gate
+			case refuse:
+				refuse = false
+				return errRefused
+			}
+			return nil
+		})
+		r.x.hooks.Refused = func(o *Output[string], _ error) Refusal {
+			if o.Value == "a" {
+				return Hold
+			}
+			return WriteAgain
+		}
+		w := newOwner()
+		a := newOutput(w, 1, "a")
+		r.add(t, newOutput(w, 2, "gate"))
+		synctest.Wait()
+		r.add(t, a)
+		r.add(t, newOutput(w, 1, "b"))
+		gate <- nil
+		synctest.Wait()
+		r.x.End(a)
+		time.Sleep(time.Second)
+		r.wrote(t, "0s gate", "0s a+b", "50ms b")
 		r.close(t, w)
 	})
 }

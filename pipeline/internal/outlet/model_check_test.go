@@ -107,8 +107,10 @@ func (m *model) check(t *rapid.T) {
 		m.checkOwnerLocked(w)
 	}
 	for _, x := range m.list {
+		x.settling = false
 		m.checkOutputLocked(x)
 	}
+	m.checkIdleLocked()
 	broken := m.broken
 	m.mu.Unlock()
 	if len(broken) > 0 {
@@ -133,6 +135,8 @@ func (m *model) checkOwnerLocked(w *modelOwner) {
 	m.x.Find(w.o, func(o *Output[*modelOutput]) bool {
 		if x := o.Value; x.owner != w || x.ended != "" {
 			m.objectLocked("Find finds output %d, which is not there", x.number)
+		} else if o.Held() != x.held {
+			m.objectLocked("Held() of output %d = %v, want %v", x.number, o.Held(), x.held)
 		}
 		found++
 		return false
@@ -144,7 +148,7 @@ func (m *model) checkOwnerLocked(w *modelOwner) {
 
 // checkOutputLocked checks that nothing waits that has nothing to wait for.
 func (m *model) checkOutputLocked(x *modelOutput) {
-	if x.ended != "" || x.in != nil {
+	if x.ended != "" || x.in != nil || x.held {
 		return
 	}
 	before := m.beforeLocked(x)

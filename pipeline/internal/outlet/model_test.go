@@ -33,6 +33,11 @@ type modelOutput struct {
 	in     *modelWrite // that has it
 	may    string      // how it must end; "": not yet
 	ended  string      // how it has ended
+
+	refusal  Refusal // what the hook Refused answers
+	inHook   string  // "end", "cut": what the hook calls before it returns Hold
+	held     bool    // since Refused answered Hold, also after the end
+	settling bool    // its Write returns
 }
 
 type modelOwner struct {
@@ -59,7 +64,6 @@ type model struct {
 	owners   []*modelOwner
 	writes   []*modelWrite // under way; by writer
 	closed   []int         // how often writers were
-	accept   bool          // what Refused returns
 	messages int
 	broken   []string
 }
@@ -83,32 +87,30 @@ func playModel(t *rapid.T) {
 	x, err := Open(&fakeSink{write: m.write, close: m.closeWriter}, m.writers, Hooks[*modelOutput]{
 		Durable: func(outputs []*Output[*modelOutput]) { m.end("durable", outputs...) },
 		Dropped: func(outputs []*Output[*modelOutput]) { m.end("dropped", outputs...) },
-		Refused: func(o *Output[*modelOutput], _ error) Refusal {
-			if m.accept {
-				m.end("refused", o)
-				return Ended
-			}
-			return WriteAgain
-		},
-		Waits:  func(*Output[*modelOutput]) {},
-		Broken: func(err error) { panic(err) },
-		Safe:   func(err error) error { return err },
-		Log:    slog.New(slog.DiscardHandler),
+		Refused: m.refused,
+		Waits:   func(*Output[*modelOutput]) {},
+		Broken:  func(err error) { panic(err) },
+		Safe:    func(err error) error { return err },
+		Log:     slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	m.x = x
 	defer m.shutdown()
-	t.Repeat(map[string]func(*rapid.T){
+	actions := map[string]func(*rapid.T){
 		"add":        m.add,
 		"add too":    m.add,
 		"answer":     m.answer,
 		"answer too": m.answer,
+		"end held":   m.endOne,
 		"sleep":      m.sleep,
 		"cut":        m.cut,
 		"":           m.check,
-	})
+	}
+	for range 5 { // a schedule of about 150 actions
+		t.Repeat(actions)
+	}
 	if rapid.Bool().Draw(t, "cut before close") {
 		for _, w := range m.owners {
 			m.cutOwner(w)
@@ -195,8 +197,8 @@ func (m *model) answer(t *rapid.T) {
 	if w == nil {
 		t.Skip("no Write")
 	}
-	m.accept = rapid.Bool().Draw(t, "accept refusals")
 	errs, err := drawAnswer(t, w.ms)
+	drawRefusalsLocked(t, w, errs)
 	m.returnLocked(w, errs)
 	w.answer <- err
 }
@@ -215,10 +217,10 @@ func drawAnswer(t *rapid.T, ms []keystrand.Message) (errs []error, err error) {
 		}
 		return errs, err
 	}
-	switch rapid.IntRange(0, 9).Draw(t, "answer") {
+	switch rapid.IntRange(0, 10).Draw(t, "answer") {
 	case 0:
 		return whole(errTransient)
-	case 1:
+	case 1, 10:
 		return whole(errTooLarge)
 	case 2:
 		return whole(sink.ErrBehind)
@@ -270,13 +272,16 @@ func (m *model) returnLocked(w *modelWrite, errs []error) {
 				cause = err
 			}
 		}
-		x.in = nil
+		x.in, x.settling = nil, true
 		switch {
 		case cause == nil:
 			x.may = "durable"
 			continue
-		case permanent && !aborted && m.accept:
+		case permanent && !aborted && x.refusal == Ended:
 			x.may = "refused"
+			continue
+		case permanent && !aborted && x.refusal == Hold:
+			x.may = "held"
 			continue
 		}
 		x.rest = rest
@@ -327,7 +332,11 @@ func (m *model) cutOwner(w *modelOwner) {
 	m.mu.Lock()
 	w.cut = true
 	for _, x := range m.list {
-		if x.owner == w && x.ended == "" && x.in == nil {
+		switch {
+		case x.owner != w || x.ended != "" || x.in != nil:
+		case x.held:
+			x.ended = "by Cut" // without a call of Dropped
+		case x.may == "":
 			x.may = "dropped"
 		}
 	}
@@ -343,7 +352,7 @@ func (m *model) cutOwner(w *modelOwner) {
 		if x.in != nil && x.ended == "" && x.in.ctx.Err() == nil {
 			m.objectLocked("the Write of output %d is not told to return", x.number)
 		}
-		if x.may == "dropped" && x.ended == "" && len(x.lanes) == 1 {
+		if x.may == "dropped" && x.ended == "" && len(x.lanes) == 1 && !x.settling {
 			m.objectLocked("output %d is not dropped when Cut returns", x.number)
 		}
 	}

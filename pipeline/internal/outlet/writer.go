@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,23 +91,6 @@ func (w *writer[X]) follow(o *Output[X], hash uint64) {
 	}
 }
 
-func (w *writer[X]) readyLocked(l *lane[X]) {
-	if w.last == nil {
-		w.first = l
-	} else {
-		w.last.link = l
-	}
-	w.last = l
-}
-
-func (w *writer[X]) popReadyLocked() *lane[X] {
-	l := w.first
-	if w.first, l.link = l.link, nil; w.first == nil {
-		w.last = nil
-	}
-	return l
-}
-
 // cut drops the outputs of an owner, but for those in the Write under way, and tells that Write to return if it has some.
 func (w *writer[X]) cut(owner *Owner[X]) {
 	var dropped, held, freed []*Output[X]
@@ -131,31 +113,6 @@ func (w *writer[X]) cut(owner *Owner[X]) {
 	w.x.dropped(dropped)
 	count(held)
 	w.x.release(freed)
-}
-
-// sweepLocked takes the lanes that are gone out of the lists.
-func (w *writer[X]) sweepLocked() {
-	for l := w.first; l != nil; l = w.first {
-		if !l.gone {
-			break
-		}
-		w.popReadyLocked()
-	}
-	for l := w.first; l != nil && l.link != nil; {
-		if !l.link.gone {
-			l = l.link
-			continue
-		}
-		if w.last == l.link {
-			w.last = l
-		}
-		l.link = l.link.link
-	}
-	w.later = slices.DeleteFunc(w.later, func(l *lane[X]) bool { return l.gone })
-	for i, l := range w.later {
-		l.place = i
-	}
-	heap.Init(&w.later)
 }
 
 func (w *writer[X]) rouse() {
@@ -384,10 +341,8 @@ func (w *writer[X]) putBack(now time.Time) (dropped, ended, freed []*Output[X]) 
 		case l.head == nil:
 			freed = w.removeLocked(l, freed)
 		case l.idle(): // until end
-		case l.due.After(now):
-			heap.Push(&w.later, l)
 		default:
-			w.readyLocked(l)
+			w.waitLocked(l, now)
 		}
 	}
 	clear(w.batch)
