@@ -12,7 +12,7 @@ import (
 
 var errRefused = keystrand.Permanent(errors.New("too large"))
 
-// refusing makes a rig whose sink refuses the message "a" and whose hook Refused is refused.
+// refusing returns a rig with a sink that refuses the message "a", and with refused as the hook Refused.
 func refusing(t *testing.T, refused func(*rig, *Output[string]) Refusal) *rig {
 	t.Helper()
 	r := &rig{}
@@ -52,7 +52,7 @@ func TestOutputsBehindAHeldOneWaitUntilItEnds(t *testing.T) {
 			t.Error("Find does not see the held output")
 		}
 		r.x.End(a)
-		r.x.End(a) // nothing
+		r.x.End(a) // does nothing
 		synctest.Wait()
 		r.ended(t, "durable b", "durable several")
 		r.close(t, w)

@@ -18,8 +18,8 @@ import (
 	"github.com/keystrand/keystrand/sink"
 )
 
-// The model is an outlet as dumb as can be: one list of outputs in the order of Add, searched from the front for each
-// question. It is told what the real one writes and how outputs end, and objects.
+// The model is a naive outlet: one list of outputs in the order of Add, searched from the front. It sees each Write and each
+// end of an output of the real outlet, and records those that it does not allow in broken.
 
 const modelLanes = 4
 
@@ -30,8 +30,8 @@ type modelOutput struct {
 	lanes  []uint64
 	rest   []int // numbers of the messages that are not durable
 	fails  int
-	in     *modelWrite // that has it
-	may    string      // how it must end; "": not yet
+	in     *modelWrite // the running Write that has it
+	may    string      // how it must end; "": not known yet
 	ended  string      // how it has ended
 
 	refusal  Refusal // what the hook Refused answers
@@ -44,7 +44,7 @@ type modelOwner struct {
 	name string
 	o    *Owner[*modelOutput]
 	cut  bool
-	due  [modelLanes]time.Time // a lane of which an output failed is not written before
+	due  [modelLanes]time.Time // after a failure: when the lane may be written again
 }
 
 type modelWrite struct {
@@ -60,10 +60,10 @@ type model struct {
 	over    bool
 
 	mu       sync.Mutex
-	list     []*modelOutput // unended and ended
+	list     []*modelOutput // all, also those that have ended
 	owners   []*modelOwner
-	writes   []*modelWrite // under way; by writer
-	closed   []int         // how often writers were
+	writes   []*modelWrite // running ones by writer
+	closed   []int         // calls of Close by writer
 	messages int
 	broken   []string
 }
@@ -187,7 +187,7 @@ func (m *model) beforeLocked(x *modelOutput) *modelOutput {
 	return nil
 }
 
-// answer lets a Write return, and says what must come of it.
+// answer lets a Write return, and predicts the results.
 func (m *model) answer(t *rapid.T) {
 	synctest.Wait()
 	m.mu.Lock()
@@ -208,7 +208,7 @@ var (
 	errTooLarge  = keystrand.Permanent(errors.New("too large"))
 )
 
-// drawAnswer draws what a sink says of each message, and what its Write returns.
+// drawAnswer draws the error of each message, and the error with which Write reports them.
 func drawAnswer(t *rapid.T, ms []keystrand.Message) (errs []error, err error) {
 	errs = make([]error, len(ms))
 	whole := func(err error) ([]error, error) {
@@ -314,7 +314,7 @@ func (m *model) sleep(t *rapid.T) {
 	time.Sleep(time.Duration(rapid.SampledFrom([]int{1, 49, 50, 100, 1000, 5000}).Draw(t, "ms")) * time.Millisecond)
 }
 
-// cut cuts an owner, as at the release of a partition, and makes the next.
+// cut cuts an owner, as at the release of a partition, and creates the next one.
 func (m *model) cut(t *rapid.T) {
 	if rapid.IntRange(0, 2).Draw(t, "seldom") > 0 {
 		t.Skip("not now")
@@ -350,7 +350,7 @@ func (m *model) cutOwner(w *modelOwner) {
 			continue
 		}
 		if x.in != nil && x.ended == "" && x.in.ctx.Err() == nil {
-			m.objectLocked("the Write of output %d is not told to return", x.number)
+			m.objectLocked("the Write of output %d is not cancelled", x.number)
 		}
 		if x.may == "dropped" && x.ended == "" && len(x.lanes) == 1 && !x.settling {
 			m.objectLocked("output %d is not dropped when Cut returns", x.number)

@@ -15,7 +15,7 @@ func (w *writer[X]) readyLocked(l *lane[X]) {
 	w.last = l
 }
 
-// waitLocked makes a lane ready, or wait until it is due.
+// waitLocked makes a lane ready once it is due.
 func (w *writer[X]) waitLocked(l *lane[X], now time.Time) {
 	if l.due.After(now) {
 		heap.Push(&w.later, l)
@@ -32,7 +32,7 @@ func (w *writer[X]) popReadyLocked() *lane[X] {
 	return l
 }
 
-// sweepLocked takes the lanes that are gone out of the lists.
+// sweepLocked removes lanes that are gone from the ready list and from later.
 func (w *writer[X]) sweepLocked() {
 	for l := w.first; l != nil; l = w.first {
 		if !l.gone {
