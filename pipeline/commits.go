@@ -48,4 +48,4 @@ func (p *Pipeline) commit(ctx context.Context, pt *partition, g *commit.Progress
 	return stored, err
 }
 
-var errCommitExited = errors.New("pipeline: Commit of the source ended its goroutine (runtime.Goexit): it must return")
+var errCommitExited = errors.New("pipeline: Commit of the source called runtime.Goexit: it must return")

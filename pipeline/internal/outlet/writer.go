@@ -191,7 +191,7 @@ func (w *writer[X]) exited() {
 	go w.loop()
 }
 
-var errWriteExited = errors.New("pipeline: sink: Write called runtime.Goexit; it must return")
+var errWriteExited = errors.New("pipeline: Write of the sink called runtime.Goexit: it must return")
 
 // writeOnce writes a batch and settles its outputs. If no output can be written now, it returns false and how long until
 // one can be written again; 0 if none is in later.
