@@ -19,7 +19,7 @@ type Budget struct {
 
 	mu     sync.Mutex
 	shares map[*Share]struct{} // of the partitions owned now
-	lent   Usage               // taken from the pool: the sum of what shares use beyond their guarantees
+	lent   Usage               // taken from the pool: the sum of the usage of shares beyond their guarantees
 	used   Usage               // by all shares
 	owed   int                 // how many shares have their field owed set
 	most   Usage               // the maximum of used, in each measure
