@@ -23,7 +23,7 @@ type Call struct {
 	// sees the change. When the handler fails, they are reset to their state before the turn. Their bytes are immutable.
 	Messages []*Message
 
-	origin []*Message // what Messages are copies of
+	origin []*Message // the originals of Messages
 	copies []Message
 
 	emitted []Message

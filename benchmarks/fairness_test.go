@@ -16,19 +16,21 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// BenchmarkFairness runs 16 workers on 10,000 keys whose handlers take 1 us, and on one key whose handler takes 1 s at
-// once. An op is such a second. It reports for the other keys how long a message waited at most until its handler began,
-// and how many in a million waited for more than the goal of 10 ms.
+// BenchmarkFairness runs 16 workers on 10,000 keys with a handler of 1 us and on one key with a handler of 1 s. An op
+// lasts that second. For the other keys it reports the longest wait of a message until its handler began, and how many
+// messages in a million waited longer than the goal of 10 ms.
 //
-// paced: the messages come in bursts of 200 a millisecond, which two CPUs handle in about a third of that, and wait from
-// the moment they are due, whenever they are fetched. What is left of a wait is what others made a message wait for.
-// full-speed: all that is ready is fetched at once and waits from its fetch on. Beside the slow key's, such a wait has
-// all that keeps two busy CPUs from a message: those fetched before it, time slices, other processes. The goal says
-// nothing about these, so it is compared with the same second in which no handler is slow (calm), and with 16 goroutines
-// that read from channels to which the keys are sharded, none of them slow either (channels).
+// The variants of the feed are
+//   - paced: bursts of 200 messages a millisecond, which two CPUs handle in about a third of it. A wait begins when the
+//     message is due, so it holds only the delay that other messages caused.
+//   - full-speed: all messages are fetched at once. A wait begins at the fetch, so it also holds the messages fetched
+//     before, time slices and other processes.
 //
-// ms-goroutine-runnable is how long any goroutine was runnable at most before Go's scheduler ran it: a longer wait of a
-// message was not for a turn among goroutines, but for the operating system to run the thread.
+// At full speed compare slow with the two runs that have no slow handler: calm, and channels, which shards the keys to 16
+// goroutines by channels.
+//
+// ms-goroutine-runnable is the longest time that a runnable goroutine waited for Go's scheduler. The rest of a longer
+// message wait was the operating system's.
 func BenchmarkFairness(b *testing.B) {
 	for _, pace := range []string{"paced", "full-speed"} {
 		for _, v := range []struct {
@@ -59,14 +61,14 @@ const (
 	fairGoal  = 10 * time.Millisecond
 )
 
-// fair is the feed and the handler, and what they see.
+// fair is the feed, the handler and their measurements.
 type fair struct {
 	paced, slow bool
 	log         *memory.Log
-	end         context.CancelFunc // of the second
+	end         context.CancelFunc // ends the op
 	before      *metrics.Float64Histogram
 
-	// Of other keys than the slow one.
+	// The slow key does not count.
 	longest, late, handled atomic.Int64
 }
 
@@ -84,7 +86,7 @@ func (f *fair) begin(end context.CancelFunc) {
 				due = time.Now()
 			}
 			due = due.Add(time.Millisecond)
-			time.Sleep(time.Until(due)) // real time: a second of it is what is measured
+			time.Sleep(time.Until(due)) // real time: the benchmark measures one second of it
 		}
 		m.Time = due
 		m.Key = names[(uint64(offset)*11400714819323198485>>33)%keys]
@@ -100,7 +102,7 @@ func runnableTimes() *metrics.Float64Histogram {
 	return s[0].Value.Float64Histogram()
 }
 
-// runnable is how long a goroutine was runnable at most, rounded down to the histogram's bucket.
+// runnable returns the longest time that a goroutine was runnable, rounded down to the histogram's bucket.
 func (f *fair) runnable() (most time.Duration) {
 	now := runnableTimes()
 	for i, n := range now.Counts {
@@ -116,7 +118,7 @@ func (f *fair) Handle(_ context.Context, m *keystrand.Message) error {
 	begun := time.Now()
 	if len(m.Key) == 4 {
 		if f.slow {
-			time.Sleep(fairSlow) // real time: it holds its worker, as a call to another service would
+			time.Sleep(fairSlow) // real time: it occupies its worker, as a call to another service would
 			f.end()
 		} else {
 			time.AfterFunc(fairSlow, f.end)
@@ -143,7 +145,7 @@ func runFair(ctx context.Context, b *testing.B, f *fair) {
 	b.Helper()
 	p, err := pipeline.From(memory.NewSource(memory.Config{}, f.log)).
 		Handle(f).
-		// With MaxReplay the partition would rest at times; with FetchMessages a batch is a burst, and no fetch waits for the next.
+		// A smaller MaxReplay would pause the partition. FetchMessages makes a batch of each burst, so no fetch waits for the next burst.
 		Limits(pipeline.Limits{Workers: 16, InFlight: 20_000, MaxReplay: 1 << 30, FetchMessages: fairBurst}).
 		Build()
 	if err != nil {
@@ -165,7 +167,7 @@ func runFairChannels(ctx context.Context, b *testing.B, f *fair) {
 	queues := make([]chan keystrand.Message, 16)
 	var wg sync.WaitGroup
 	for i := range queues {
-		queues[i] = make(chan keystrand.Message, 64) // about as many together as keystrand hands in ahead
+		queues[i] = make(chan keystrand.Message, 64) // together about as many messages as keystrand admits ahead
 		wg.Go(func() {
 			for m := range queues[i] {
 				_ = f.Handle(ctx, &m)

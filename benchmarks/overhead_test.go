@@ -19,12 +19,12 @@ import (
 
 const keys = 10_000
 
-// BenchmarkOverhead measures what the way of a message costs when its handler does nothing: memory source, tracker,
-// lanes, worker, handler, settle, progress. One op is one message; the keys are 10,000, uniform. Beside it stand what
-// people write by hand, which tracks nothing and commits nothing: workers that each own a share of the keys (hash) and
-// a goroutine for each key, both fed by channels that carry the same Message.
+// BenchmarkOverhead measures the cost of a message with an empty handler: memory source, tracker, lanes, worker, handler,
+// settle, progress. One op is one message; the keys are 10,000, uniform. It compares two hand-written programs that track
+// and commit nothing: workers that each own a part of the keys (hash), and a goroutine for each key. Channels of the same
+// Message feed both.
 //
-// All workers were busy at once before the clock starts, since idle workers are not free everywhere.
+// All workers are busy once before the clock starts, so no engine starts its goroutines while it is measured.
 func BenchmarkOverhead(b *testing.B) {
 	for _, workers := range []int{1, 16, 256, 10_000} {
 		for _, v := range []struct {
@@ -32,7 +32,7 @@ func BenchmarkOverhead(b *testing.B) {
 			run  func(b *testing.B, f *feed, workers int)
 		}{{"keystrand", runPipeline}, {"hash", runHash}, {"goroutine-per-key", runPerKey}} {
 			if v.name == "goroutine-per-key" && workers != 256 {
-				continue // it has as many goroutines as keys, whatever workers says
+				continue // it has a goroutine for each key, so workers changes nothing
 			}
 			b.Run(fmt.Sprintf("%s/workers=%d", v.name, workers), func(b *testing.B) {
 				b.ReportAllocs()
@@ -44,8 +44,8 @@ func BenchmarkOverhead(b *testing.B) {
 	}
 }
 
-// feed is what is read: a log with a message for each worker, which makes all of them busy at once, and when that is
-// done the log to measure.
+// feed has two logs: warm with a message for each worker, which makes all workers busy at once, and then the log to
+// measure.
 type feed struct {
 	warm, log *memory.Log
 	n         int64
@@ -77,7 +77,7 @@ func newFeed(b *testing.B, workers int) *feed {
 	return f
 }
 
-// handle is the handler: it does nothing, but for the messages that make all workers busy.
+// handle does nothing, except for messages of warm: it blocks until all workers have one.
 func (f *feed) handle(_ context.Context, m *keystrand.Message) error {
 	if m.Stream == "warm" {
 		f.all.Done()
@@ -109,7 +109,7 @@ func runPipeline(b *testing.B, f *feed, workers int) {
 	}
 }
 
-// runHash: a key belongs to one worker, which has a channel of 100 messages.
+// runHash sends each key to the worker that owns it, by a channel of 100 messages.
 func runHash(b *testing.B, f *feed, workers int) {
 	b.Helper()
 	seed, ctx := maphash.MakeSeed(), b.Context()
@@ -126,7 +126,7 @@ func runHash(b *testing.B, f *feed, workers int) {
 	fetchAll(b, f, func(m *keystrand.Message) {
 		i := maphash.Bytes(seed, m.Key) % uint64(workers)
 		if m.Stream == "warm" {
-			i = uint64(m.Offset) // every worker gets one
+			i = uint64(m.Offset) // one for each worker
 		}
 		queues[i] <- *m
 	})
@@ -136,7 +136,7 @@ func runHash(b *testing.B, f *feed, workers int) {
 	wg.Wait()
 }
 
-// runPerKey: every key has a goroutine and a channel, for as long as the process lives.
+// runPerKey gives every key a goroutine and a channel until the end of the op.
 func runPerKey(b *testing.B, f *feed, _ int) {
 	b.Helper()
 	ctx := b.Context()
@@ -165,7 +165,7 @@ func runPerKey(b *testing.B, f *feed, _ int) {
 func fetchAll(b *testing.B, f *feed, dispatch func(*keystrand.Message)) {
 	b.Helper()
 	src := memory.NewSource(memory.Config{}, f.warm, f.log)
-	defer func() { _ = src.Close() }() // a log in memory has nothing to lose
+	defer func() { _ = src.Close() }() // closing a log in memory loses nothing
 	batch := source.Batch{MaxMessages: 256, MaxBytes: 1 << 20}
 	for range 2 {
 		p, err := src.Accept(b.Context())

@@ -2,8 +2,8 @@ package commit
 
 import "context"
 
-// Store keeps progress for sources whose service cannot, or cannot keep all of it. All processes that own partitions of
-// the same streams share one Store.
+// Store keeps the progress of a source if the source's own service cannot keep all of it. All processes that own partitions
+// of the same streams share one Store.
 //
 // Its methods are called from any number of goroutines. Within a process, calls for one partition never overlap; calls
 // from other processes may. Methods may block, but must return soon after ctx ends. After an error other than ErrFenced

@@ -114,8 +114,8 @@ func (l *lane[T]) back(first *node[T], n int) {
 	l.count += uint32(n)
 }
 
-// settleLocked releases the lanes of the finished turns in f, and the worker from its claim. It leaves in f what must
-// be done without the lock, see clean.
+// settleLocked releases the lanes of the finished turns in f, and the worker from its claim. The rest of the work in f is
+// done by clean, without the lock.
 func (e *Executor[T]) settleLocked(f *flush[T], now int64) {
 	if len(f.dead) > 0 { // clean has cleared them
 		e.freeLocked(f.dead)

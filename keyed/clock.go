@@ -55,7 +55,7 @@ func (e *Executor[T]) clock() {
 	}
 }
 
-// clockLocked does what is due and returns how long the clock may sleep.
+// clockLocked does the work that is due and returns how long the clock may sleep.
 func (e *Executor[T]) clockLocked(f *flush[T], now int64) time.Duration {
 	for range clockBatch {
 		if len(e.heap) == 0 || e.heap[0].until > now {

@@ -36,12 +36,12 @@ type Config[T any] struct {
 	// must return. Default: Result{Hold: true}, so the lane waits for Resume.
 	Exited func(t *Turn[T]) Result
 
-	// Idle is called with the scratch of a worker that starts to sleep, without a lock. Drop what the scratch keeps of
+	// Idle is called with the scratch of a worker that starts to sleep, without a lock. Drop the scratch's references to
 	// the last turn. Default: none.
 	Idle func(scratch any)
 
 	// Peek copies to dst the fields of a running item that [Queue.Lanes] may show. It is called during the item's turn
-	// with a lock held: copy only a few fields that nobody writes during the turn. Default: the Head of a running lane
+	// with a lock held: copy only a few fields that Run does not write. Default: the Head of a running lane
 	// is zero, since copying memory that Run may be writing is a data race.
 	Peek func(dst, item *T)
 }

@@ -34,8 +34,8 @@ type Executor[T any] struct {
 	poked chan struct{} // wakes the clock; one slot
 
 	// mu guards the fields below and all lanes, tables and queues. It is held for at most some hundred steps, and never
-	// over a callback, a channel operation or the start of a goroutine. Code under mu records what to wake, close or
-	// start, and unlock does it.
+	// over a callback, a channel operation or the start of a goroutine. Code under mu records workers to wake, channels
+	// to close and goroutines to start, and unlock does that.
 	mu      sync.Mutex
 	ready   scheduler[T]
 	tables  map[ID]*table[T]
@@ -46,13 +46,13 @@ type Executor[T any] struct {
 	waits   []*Token[T]   // tokens of the lanes that wait for Complete, in any order
 	serial  uint32        // number of the last unordered lane
 	gated   []*Queue[T]   // queues with gated items that can join now
-	demand  chan struct{} // closed when few lanes are ready; nil if nobody waits
+	demand  chan struct{} // closed when few lanes are ready; nil if no call waits for that
 
 	limit    int          // maximum number of workers
 	workers  []*worker[T] // by number; nil where a worker has ended
 	numbers  []int        // free worker numbers
 	idle     *worker[T]   // latest sleeper first
-	started  int          // workers that have not been told to end
+	started  int          // workers without a request to end
 	awake    int          // started workers that are not idle
 	waking   int          // awake workers that have not looked for work yet
 	running  int          // workers that have a claim
@@ -121,8 +121,8 @@ func New[T any](cfg Config[T]) (*Executor[T], error) {
 
 // Open begins a new epoch of a queue. [Queue.Data] returns data.
 //
-// Open panics if the id has an earlier epoch whose Fence has not returned: two open epochs could not keep order. After
-// Close, Open returns a fenced queue. It is safe to call from any goroutine and does not block.
+// Open panics if Fence of the id's earlier epoch has not returned: two open epochs could not keep order. After Close, Open
+// returns a fenced queue. It is safe to call from any goroutine and does not block.
 func (e *Executor[T]) Open(id ID, data any) *Queue[T] {
 	e.mu.Lock()
 	defer e.unlock()
@@ -264,8 +264,8 @@ func (e *Executor[T]) hashOf(key string) uint32 {
 	return uint32(maphash.String(e.seed, key))
 }
 
-// unlock releases mu, then does what code under mu has recorded: it wakes workers, closes channels and starts or wakes
-// the clock.
+// unlock releases mu. Then it does the work that code under mu has recorded: it wakes workers, closes channels and starts
+// or wakes the clock.
 func (e *Executor[T]) unlock() {
 	e.demandLocked()
 	if e.wakes == nil && e.notes == nil && !e.poke && !e.start {
@@ -337,7 +337,7 @@ func (e *Executor[T]) usefulLocked() int {
 // held for an item.
 const worthWorker = 250
 
-// quitIdleLocked tells up to n idle workers to end.
+// quitIdleLocked makes up to n idle workers end.
 func (e *Executor[T]) quitIdleLocked(n int) {
 	for ; n > 0 && e.idle != nil; n-- {
 		w := e.idle

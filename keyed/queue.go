@@ -29,9 +29,9 @@ type Queue[T any] struct {
 	parked    int
 	waiting   int
 	turns     int           // turns claimed, running or waiting for Complete
-	still     chan struct{} // closed when turns becomes 0; nil if nobody waits
+	still     chan struct{} // closed when turns becomes 0; nil if no call waits for that
 	over      int           // lanes with more than Config.Share items
-	room      chan struct{} // closed when over becomes 0; nil if nobody waits
+	room      chan struct{} // closed when over becomes 0; nil if no call waits for that
 
 	gate     []staged[T]
 	gateFrom int

@@ -18,13 +18,13 @@ type scheduler[T any] interface {
 
 // classes is the executor's scheduler. It chooses by two rules:
 //
-//   - The lane with the longest backlog goes first. Only its own turns shorten a backlog, so a hot key that idles now
+//   - The lane with the longest backlog runs first. Only its own turns shorten a backlog, so a hot key that idles now
 //     ends last.
 //   - Every fourth choice is the lane that has waited longest. So old messages advance the frontier, and a ready lane
 //     waits for at most about four turns of each lane that was ready before it. A hot lane runs at most three turns
 //     in a row while others are ready.
 //
-// If the backlog of a waiting lane doubles, its wait counts anew: all lanes that are ready then count as before it.
+// If the backlog of a waiting lane doubles, its wait starts again, behind all lanes that are ready then.
 //
 // Measured in virtual time: 12,000 messages whose keys follow Zipf(1), 24 workers, 10 ms each. Each cell gives the
 // total time, relative to the bound max(work / workers, the hottest key's chain), and the longest wait of a ready lane.

@@ -62,7 +62,7 @@ func (e *GaveUpError) Unwrap() error { return e.Err }
 //
 // Retry returns other errors unchanged: [keystrand.Permanent], [keystrand.Skip], and every error after ctx was canceled.
 //
-// A handler that returns RetryAfter chooses the next delay itself. Its attempts count all the same. MaxWaiting then bounds the
+// A handler that returns RetryAfter chooses the next delay itself. Its attempts still count. MaxWaiting then bounds the
 // sum of the policy's delays for the earlier attempts and the chosen one.
 //
 // If a [keystrand.BatchError] names a message of a batch, the policy applies to that message. A batch that fails without

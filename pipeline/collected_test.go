@@ -16,7 +16,7 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// TestReleasedPartitionsAreCollected: a binlog has thousands of tables, and a member comes to own them again and again.
+// A member may own thousands of partitions again and again, such as the tables of a binlog.
 func TestReleasedPartitionsAreCollected(t *testing.T) {
 	const partitions = 2_000
 	synctest.Test(t, func(t *testing.T) {
@@ -47,7 +47,7 @@ func TestReleasedPartitionsAreCollected(t *testing.T) {
 	})
 }
 
-// forgetful is a source that knows its partitions by weak pointers, and whose end Accept does not tell.
+// forgetful is a source that keeps only weak pointers to its partitions. At its end Accept blocks instead of io.EOF.
 type forgetful struct {
 	source.Source
 	accepted []weak.Pointer[passed]
@@ -69,8 +69,7 @@ func (s *forgetful) Accept(ctx context.Context) (source.Partition, error) {
 	return p, nil
 }
 
-// TestIdlePipelineKeepsNoMessage has turns of many messages before turns of one, so that a worker's memory of the large
-// turn is looked at, too.
+// Turns of many messages precede turns of one, so the test also covers a worker's memory of a large turn.
 func TestIdlePipelineKeepsNoMessage(t *testing.T) {
 	for name, stage := range map[string]func(*pipeline.Builder) *pipeline.Builder{
 		"handler": func(b *pipeline.Builder) *pipeline.Builder {
@@ -87,9 +86,9 @@ func TestIdlePipelineKeepsNoMessage(t *testing.T) {
 				run := start(t, stage(pipeline.From(src)))
 				for _, n := range []int{64, 1, 1} {
 					log.Append(0, keysOf(n, 1)...)
-					synctest.Wait() // the worker has its turn, and is not idle before it has run the last one
+					synctest.Wait() // the worker is in its turn, and becomes idle only after the last one
 				}
-				time.Sleep(10 * time.Minute) // the buffers of Fetch are freed
+				time.Sleep(10 * time.Minute) // until Fetch has released its buffers
 				synctest.Wait()
 				runtime.GC()
 				kept := 0
@@ -109,7 +108,7 @@ func TestIdlePipelineKeepsNoMessage(t *testing.T) {
 	}
 }
 
-// fresh is a source that gives each message a value of its own, and knows it by a weak pointer.
+// fresh is a source that allocates each message's value, and keeps only a weak pointer to it.
 type fresh struct {
 	source.Source
 	values []weak.Pointer[[1000]byte]

@@ -14,7 +14,7 @@ func (p *Pipeline) commitNow(ctx context.Context, pt *partition) error {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.timing.CommitTimeout)
 	defer cancel()
 	pt.commits.Begun(cancel)
-	s := pt.tracker.State() // taken first: what changes after it is committed the next time
+	s := pt.tracker.State() // read first, so that later changes are due again
 	stored, err := p.commit(ctx, pt, pt.tracker.Progress())
 	news := pt.commits.End(s, stored, err)
 	pt.gate.poke()
@@ -48,4 +48,4 @@ func (p *Pipeline) commit(ctx context.Context, pt *partition, g *commit.Progress
 	return stored, err
 }
 
-var errCommitExited = errors.New("pipeline: Commit of the source ended its goroutine (runtime.Goexit): it must return")
+var errCommitExited = errors.New("pipeline: Commit of the source called runtime.Goexit: it must return")

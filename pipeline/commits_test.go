@@ -29,7 +29,7 @@ func TestRunReturnsAlthoughNoCommitIsEverStored(t *testing.T) {
 		synctest.Wait()
 		began := time.Now()
 		if err := r.stop(); err != nil {
-			t.Errorf("Run = %v, want nil: a commit that fails is a repeat, no failure", err)
+			t.Errorf("Run = %v, want nil: a failed commit causes repeats, not an error", err)
 		}
 		if d := time.Since(began); d > 7*time.Second {
 			t.Errorf("I10: Run returned after %v, CommitTimeout is 7 s", d)
@@ -37,7 +37,7 @@ func TestRunReturnsAlthoughNoCommitIsEverStored(t *testing.T) {
 	})
 }
 
-// I8: a commit under way when the partition is lost is over before Release.
+// I8: a running commit of a lost partition ends before Release.
 func TestReleaseOfALostPartitionComesAfterTheCommitUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
@@ -57,9 +57,9 @@ func TestReleaseOfALostPartitionComesAfterTheCommitUnderWay(t *testing.T) {
 		}}, log)
 		src := watch(t, mem, nil)
 		r := start(t, pipeline.From(src).Handle(keystrand.HandlerFunc(nothing)))
-		time.Sleep(1500 * time.Millisecond) // the first commit is under way
+		time.Sleep(1500 * time.Millisecond) // the first commit is running
 		if !mem.Lose("posts", 0) {
-			t.Fatal("not owned")
+			t.Fatal("the partition is not owned")
 		}
 		synctest.Wait()
 		if e := src.epochs(0); !e[0].isReleased() {
@@ -78,13 +78,13 @@ func TestReleaseOfALostPartitionComesAfterTheCommitUnderWay(t *testing.T) {
 	})
 }
 
-// I8: the ticks of the committer and the last commit of a partition that leaves never meet.
+// I8: the committer's commits and the last commit of a released partition never overlap.
 func TestNoCommitIsSentAfterReleaseOrBesideAnother(t *testing.T) {
 	for _, leave := range []string{"revoked", "lost", "stopped"} {
 		t.Run(leave, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				log := memory.NewLog("posts", 4)
-				// A commit takes as long as the interval: there is nearly always one under way.
+				// A commit takes as long as the interval, so one is nearly always running.
 				mem := memory.NewSource(memory.Config{BeforeCommit: func(ctx context.Context, _ source.ID, _ *commit.Progress) error {
 					select {
 					case <-ctx.Done():
@@ -122,7 +122,7 @@ func TestNoCommitIsSentAfterReleaseOrBesideAnother(t *testing.T) {
 	}
 }
 
-// I8: an unknown outcome (the reply is lost) is resolved by a commit that carries at least as much.
+// I8: after a lost reply the outcome of a commit is unknown. The next commit resolves it by covering at least as much.
 func TestCommitWithALostReplyIsSentAgainBeforeRelease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
@@ -146,7 +146,8 @@ func TestCommitWithALostReplyIsSentAgainBeforeRelease(t *testing.T) {
 	})
 }
 
-// I8: a commit that is fenced is Lost: cancel at once, no further commit, release.
+// I8: a fenced commit means that the partition is lost: its handlers are cancelled at once, it commits no more, and it is
+// released.
 func TestFencedCommitLosesThePartition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 2)
@@ -179,7 +180,7 @@ func TestFencedCommitLosesThePartition(t *testing.T) {
 			t.Fatalf("I8: %d epochs, the first tried %d commits; want 2, the first 1", len(e), e[0].tried)
 		}
 		if len(src.epochs(1)) != 1 {
-			t.Error("the other partition left too")
+			t.Error("the other partition is released, too")
 		}
 		if err := r.stop(); err != nil {
 			t.Fatal(err)
@@ -190,7 +191,7 @@ func TestFencedCommitLosesThePartition(t *testing.T) {
 	})
 }
 
-// Seed 4, the 10/8 case: 10 handled, 8 committed.
+// After a crash with 10 messages handled and 8 committed, exactly 2 are handled again.
 func TestTenHandledEightCommittedRepeatsExactlyTwo(t *testing.T) {
 	run := func(t *testing.T, orderly bool) int {
 		t.Helper()

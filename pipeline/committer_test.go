@@ -18,7 +18,7 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// I10: a commit that has its answer may still be telling the log when its partition is released. Run waits for that.
+// I10: a commit may still be writing its log line when its partition is released. Run waits for it.
 func TestRunWaitsForACommitThatTellsTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
@@ -39,13 +39,13 @@ func TestRunWaitsForACommitThatTellsTheLog(t *testing.T) {
 			}})))
 		time.Sleep(time.Minute)
 		if !telling.Load() {
-			t.Error("the log hears of no failed commit: the test is void")
+			t.Error("no failed commit was logged: the test proves nothing")
 		}
 		if err := run.stop(); err != nil {
 			t.Fatal(err)
 		}
 		if telling.Load() {
-			t.Error("I10: Run has returned, and a commit still tells the log")
+			t.Error("I10: Run returned while a commit was writing its log line")
 		}
 		if c := log.Group("").Committed(0); c == nil || c.Frontier != 10 {
 			t.Errorf("committed %+v, want 10", c)
@@ -53,7 +53,7 @@ func TestRunWaitsForACommitThatTellsTheLog(t *testing.T) {
 	})
 }
 
-// I8, I10: no other commit begins beside one that ignores the end of its ctx, nor Release; the log says what is waited for.
+// I8, I10: while a commit ignores the end of its ctx, no other commit and no Release begins. The log reports the wait.
 func TestCommitThatIgnoresItsContextIsWaitedForAndLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 2)
@@ -75,14 +75,14 @@ func TestCommitThatIgnoresItsContextIsWaitedForAndLogged(t *testing.T) {
 		run.cancel(nil)
 		time.Sleep(time.Minute)
 		if !out.has("Commit of the source") {
-			t.Error("nobody is told what is waited for")
+			t.Error("the log does not report the wait for Commit")
 		}
 		if c := log.Group("").Committed(1); c == nil || c.Frontier != 50 {
 			t.Errorf("committed %+v of the other partition, want frontier 50", c)
 		}
 		select {
 		case <-run.over:
-			t.Error("I10: Run returned while a commit was under way")
+			t.Error("I10: Run returned while a commit was running")
 		default:
 		}
 		close(hang)
@@ -118,8 +118,8 @@ func TestCommitThatEndsItsGoroutineHasFailedAndIsTriedAgain(t *testing.T) {
 				if c := log.Group("").Committed(0); c == nil || c.Frontier != 50 {
 					t.Errorf("committed %+v, want frontier 50", c)
 				}
-				if !out.has("ended its goroutine") {
-					t.Error("the log does not say that Commit ended its goroutine")
+				if !out.has("Commit of the source called runtime.Goexit") {
+					t.Error("the log does not report the Goexit of Commit")
 				}
 			})
 		})

@@ -283,7 +283,7 @@ func (c *cell) check() {
 		}
 	}
 	if late > 0 {
-		c.t.Errorf("I6: %d messages are not settled %v after the bad ones came", late, time.Since(c.began))
+		c.t.Errorf("I6: %d messages are not settled %v after the bad ones were added", late, time.Since(c.began))
 	}
 }
 

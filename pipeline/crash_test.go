@@ -14,7 +14,7 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// I1, I3, I4, seed 31: crashes at random moments, with slow and failing handlers. Nothing is lost, each key stays in
+// I1, I3, I4: crashes at random moments, with slow and failing handlers. Nothing is lost, each key stays in
 // order, replays begin at a message that no commit has settled, and each commit has everything settled before it.
 func TestCrashesAtRandomMomentsLoseNothingAndKeepTheOrder(t *testing.T) {
 	for seed := range uint64(6) {
@@ -80,7 +80,7 @@ func TestCrashesAtRandomMomentsLoseNothingAndKeepTheOrder(t *testing.T) {
 
 // I4, I6: one key is stuck, every other message leaves a gap, and a commit can keep almost nothing. A crash replays at
 // most MaxReplay messages, only that partition waits, and the snapshot gives the reason.
-func TestReplaysOfACrashStayWithinMaxReplay(t *testing.T) { // seed 32
+func TestReplaysOfACrashStayWithinMaxReplay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const maxReplay, inFlight = 300, 1000
 		l := newLedger(t)

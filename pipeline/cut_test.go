@@ -22,7 +22,7 @@ func deafFirst(m *keystrand.Message) {
 	}
 }
 
-// untilTold is a sink that stores nothing.
+// untilTold is a sink that stores nothing: a Write blocks until its ctx ends.
 func untilTold(ctx context.Context, _ []keystrand.Message) error { <-ctx.Done(); return ctx.Err() }
 
 // drained stops a pipeline and returns the snapshot of its only partition after the drain.

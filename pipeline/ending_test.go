@@ -114,7 +114,7 @@ func TestRunReturnsInTimeWheneverItsContextEnds(t *testing.T) {
 				switch owned := len(run.Snapshot().Partitions); {
 				case c.when < 0 || c.taken:
 					if owned != 0 {
-						t.Errorf("it owns %d partitions, want none", owned)
+						t.Errorf("%d partitions are owned, want none", owned)
 					}
 				default:
 					if p := run.part(t, 0); p.Waits != c.waits {
@@ -309,7 +309,7 @@ func TestFetchErrorDrainsOtherPartitionsAndNamesItsOffset(t *testing.T) {
 				}
 			}
 			if settled < 10 {
-				t.Errorf("partition %d: %d settled and committed, want what ran: one of each key at least", p, settled)
+				t.Errorf("partition %d: %d messages settled and committed, want at least the running one of each key", p, settled)
 			}
 		}
 	})

@@ -77,7 +77,7 @@ func Block(Failure) Action { return Action{kind: block} }
 // output that the sink refuses for good is written again after pauses.
 //
 // BlockFor suits failures that end when another service recovers. A message that can never be handled blocks its key
-// until somebody repairs it. The key function is called once for each message, so a [KeyError] fails again after each
+// until an operator repairs it. The key function is called once for each message, so a [KeyError] fails again after each
 // pause, until a restart.
 //
 // Zero values mean 1 s and 1 min. For a negative pause BlockFor returns nil, which Build refuses.

@@ -6,10 +6,9 @@ import (
 	"sync/atomic"
 )
 
-// gate lets goroutines wait for conditions that others change. Telling it of a change costs one atomic load while
-// nobody waits.
+// gate lets goroutines wait for conditions that others change. A poke costs one atomic load while no goroutine waits.
 type gate struct {
-	waiting atomic.Int32 // how many are in await; read by poke
+	waiting atomic.Int32 // goroutines in await; read by poke
 	mu      sync.Mutex
 	changed sync.Cond
 }
@@ -40,9 +39,9 @@ func (g *gate) await(ctx context.Context, ok func() bool) error {
 	return nil
 }
 
-// poke says that the condition may have changed. What was changed must be visible before the call.
+// poke makes the waiting goroutines check their conditions again. Call it after a change.
 func (g *gate) poke() {
-	if g.waiting.Load() > 0 { // await sets it before it looks at the condition: one of the two sees the other
+	if g.waiting.Load() > 0 { // await adds to waiting before it calls ok, so it cannot miss the change
 		g.broadcast()
 	}
 }

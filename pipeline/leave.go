@@ -21,9 +21,9 @@ type leaving struct {
 	lost     bool      // another process may already own it
 }
 
-// flowing controls the goroutine that fetches: stop tells it to end, and stopped is closed when it has. It ends soon
-// after the fence, which refuses what it submits. It takes longer only if Fetch ignores the end of its ctx, or the key
-// function does not return.
+// flowing controls the goroutine that fetches: stop ends its ctx, and stopped is closed when it has returned. It returns
+// soon after the fence, since the queue then refuses its batches. It takes longer only if Fetch ignores the end of its ctx,
+// or the key function does not return.
 type flowing struct {
 	stop    context.CancelCauseFunc
 	stopped <-chan struct{}

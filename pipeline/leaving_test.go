@@ -93,8 +93,8 @@ func (p slowPartition) Fetch(ctx context.Context, b *source.Batch) error {
 	return err
 }
 
-// Another owner may already handle the messages of a lost partition, so its handlers are cancelled before anything is
-// awaited.
+// Another owner may already handle the messages of a lost partition, so the pipeline cancels its handlers before it waits
+// for anything.
 func TestLostPartitionCancelsHandlersBeforeWaitingForFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
@@ -110,7 +110,7 @@ func TestLostPartitionCancelsHandlersBeforeWaitingForFetch(t *testing.T) {
 		lost := time.Now()
 		mem.Lose("posts", 0)
 		if d := (<-told).Sub(lost); d > 0 {
-			t.Errorf("its handler was cancelled after %v", d)
+			t.Errorf("the handler of the lost partition was cancelled after %v", d)
 		}
 		if err := run.stop(); err != nil {
 			t.Fatal(err)

@@ -248,7 +248,7 @@ func TestMessageOfSeveralLanesIsNotStarvedByLaterOutputs(t *testing.T) {
 		}
 		both, at = time.Since(began), n.Load()
 		if at > 1800 {
-			t.Errorf("I6: durable after %v, when %d messages were handled; want soon after the 1,000 messages before it", both, at)
+			t.Errorf("I6: the message of two lanes is durable after %v, when %d messages were handled; want soon after the 1,000 before it", both, at)
 		}
 		if err := run.stop(); err != nil {
 			t.Fatal(err)

@@ -103,7 +103,7 @@ func newPipeline(cfg config, next keystrand.Next) (*Pipeline, error) {
 	return p, err
 }
 
-// peek copies the fields that a snapshot shows of a running message. Nobody writes these during the turn.
+// peek copies the fields that a snapshot shows of a running message. A turn does not write these.
 func peek(dst, it *item) {
 	dst.Epoch, dst.Offset, dst.Fetched = it.Epoch, it.Offset, it.Fetched
 }

@@ -16,7 +16,8 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// I1: later outputs of the key would be durable, and a restart would then write the refused one behind them.
+// I1: outputs behind a refused one wait until its dead letter is durable. Otherwise a restart before that could write the
+// refused output behind them.
 func TestOutputsOfAKeyWaitWhileARefusedOneBecomesADeadLetter(t *testing.T) {
 	for _, lanes := range []int{1, 2} {
 		t.Run(fmt.Sprint(lanes, " lanes"), func(t *testing.T) {
@@ -24,7 +25,7 @@ func TestOutputsOfAKeyWaitWhileARefusedOneBecomesADeadLetter(t *testing.T) {
 				log := memory.NewLog("posts", 1)
 				log.Append(0, keyed("k"), keyed("k"), keyed("k"), keyed("other"))
 				out, dlq := sinkmemory.New(), sinkmemory.New()
-				var takes, away atomic.Bool // the sink takes message 0; the dead-letter sink is away
+				var takes, away atomic.Bool // takes: the sink accepts message 0; away: the dead-letter sink is unavailable
 				var order []int64
 				away.Store(true)
 				out.SetFault(func(_ context.Context, m *keystrand.Message) error {
@@ -61,13 +62,13 @@ func TestOutputsOfAKeyWaitWhileARefusedOneBecomesADeadLetter(t *testing.T) {
 					t.Errorf("frontier %d, ahead %d, oldest %+v; want 0, the other key alone, and a key that waits for its dead letter", p.Frontier, p.Ahead, p.Oldest)
 				}
 				if !lines.has("refused message dead-lettered") {
-					t.Error("no log line says what became of the refused message")
+					t.Error("the log does not report the refused message's outcome")
 				}
 				if err := run.stop(); err != nil {
 					t.Fatal(err)
 				}
 				takes.Store(true)
-				run = begin() // the next owner, whose sink takes the message
+				run = begin() // the next owner; its sink accepts the message
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				if fmt.Sprint(order) != "[0 1 2]" {
@@ -81,7 +82,7 @@ func TestOutputsOfAKeyWaitWhileARefusedOneBecomesADeadLetter(t *testing.T) {
 	}
 }
 
-// The dead letter settles the message, and its key goes on.
+// The dead letter settles the message, and its key continues.
 func TestKeyGoesOnAfterTheDeadLetterOfARefusedOutput(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)

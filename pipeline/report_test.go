@@ -32,13 +32,13 @@ func TestSnapshotAndReadinessComeFromTheSourcesReport(t *testing.T) {
 		}
 		src.report = source.Report{Ready: true}
 		if !run.Ready() {
-			t.Error("not ready while the source takes part")
+			t.Error("not ready while the source is a member of its group")
 		}
 		if err := run.stop(); err != nil {
 			t.Fatal(err)
 		}
 		if run.Ready() {
-			t.Error("ready after the end")
+			t.Error("ready after Run has returned")
 		}
 	})
 }

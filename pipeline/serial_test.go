@@ -179,7 +179,7 @@ func TestAbandonedHandlerIsNamedAndOtherMessagesAreCommitted(t *testing.T) {
 	}
 }
 
-// I8, seed 18: messages that a handler of an earlier epoch emits after the release never reach the sink.
+// I8: messages that a handler of an earlier epoch emits after the release never reach the sink.
 func TestOutputsAreDroppedWhenTheHandlerReturnsAfterTheRelease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)

@@ -62,9 +62,9 @@ type PartitionSnapshot struct {
 	CommittedAt time.Time // zero before the first commit of this epoch
 	CommitErr   error     // error of the last commit; nil if it was stored
 
-	// Accepted = Settled + Running + Ready + Parked + Sinking + Dropped, in messages of this epoch. Sinking messages
-	// have outputs or a dead letter on the way to a sink. The lanes were counted at one moment; a message whose outputs
-	// became durable at that moment may count as either Sinking or Settled.
+	// Accepted = Settled + Running + Ready + Parked + Sinking + Dropped, in messages of this epoch. A Sinking message has
+	// outputs or a dead letter that are not durable yet. The lanes are counted at one moment; a message may count as either
+	// Sinking or Settled if its outputs become durable at that moment.
 	Accepted, Settled, Running, Ready, Parked, Sinking, Dropped int64
 
 	Waits  Wait // why its fetching waits

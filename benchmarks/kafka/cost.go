@@ -16,15 +16,15 @@ type costRow struct {
 	Handler    float64 `json:"handler_ms"`
 	Messages   int     `json:"messages"`
 	Seconds    float64 `json:"seconds"`
-	Efficiency float64 `json:"efficiency"`    // of workers / handler time
-	CPU        float64 `json:"cpu_s_20k"`     // CPU seconds of the whole process, a 20,000 messages
-	CPURatio   float64 `json:"cpu_s_by_hand"` // how many times those of the hand-written one
+	Efficiency float64 `json:"efficiency"`    // rate / (workers / handler time)
+	CPU        float64 `json:"cpu_s_20k"`     // CPU seconds of the whole process for 20,000 messages
+	CPURatio   float64 `json:"cpu_s_by_hand"` // ratio to the hand-written service
 	RSS        float64 `json:"rss_mb"`
 	Goal       string  `json:"goal"`
 }
 
-// cost is what a service needs whose handler waits for others: CPU and memory of its whole process, its start and its
-// leaving included. Beside it stands what seed 29 describes: goroutines with a queue each that own a share of the keys.
+// cost measures CPU and memory of a service with a handler that waits, for its whole process with start and stop. It
+// compares a hand-written service: goroutines that each own a part of the keys and have a queue.
 func cost(ctx context.Context, r *run) error {
 	t := bench.NewTable("cost of a service", r.json)
 	const workers, handler = 100, 50 * time.Millisecond

@@ -13,18 +13,18 @@ type crashRow struct {
 	Part       string  `json:"part"`
 	Gaps       string  `json:"gaps"`
 	Partitions int     `json:"partitions"`
-	Settled    int     `json:"settled"` // when it was killed
+	Settled    int     `json:"settled"` // at the kill
 	Rate       float64 `json:"per_s"`
 	Kills      int     `json:"kills"`
-	Replayed   int     `json:"replayed"` // most of all kills
+	Replayed   int     `json:"replayed"` // the most of all kills
 	Interval   int     `json:"settled_in_an_interval"`
 	Lost       int     `json:"lost"`
 	Goal       string  `json:"goal"`
 }
 
-// crash kills a process (kill -9) that has settled much ahead of what it has not, starts another, and counts what is
-// handled twice. Kills fall into different moments between two commits. It ends with an error after a row in which something
-// is lost. Seed 32.
+// crash kills a process (kill -9) that has settled many messages ahead of an unsettled one, starts another, and counts the
+// messages handled twice. Each kill has another moment between two commits. A row with a lost message ends the command with
+// an error.
 func crash(ctx context.Context, r *run) error {
 	t := bench.NewTable("kill -9, commits every second", r.json)
 	const rate = 20_000
@@ -58,7 +58,7 @@ func crash(ctx context.Context, r *run) error {
 				return err
 			}
 			s := membership{Brokers: r.kafka.Brokers, Topic: topic, Group: topic, Session: r.session, Workers: 256, Rate: rate, Stuck: c.stuck}
-			if c.stuck == stuckHalf { // else its budget, and MaxReplay, end it sooner
+			if c.stuck == stuckHalf { // the defaults of InFlight and MaxReplay would pause it
 				s.InFlight, s.MaxReplay = 2*n, 4*n
 			}
 			one, err := crashOnce(ctx, s, settled+kill*rate/3, n)
@@ -71,7 +71,7 @@ func crash(ctx context.Context, r *run) error {
 		}
 		t.Row(row)
 		if row.Lost > 0 {
-			return fmt.Errorf("%s, %d partitions: %d messages were handled by nobody", row.Gaps, row.Partitions, row.Lost)
+			return fmt.Errorf("%s, %d partitions: %d messages lost", row.Gaps, row.Partitions, row.Lost)
 		}
 	}
 	return nil
@@ -87,7 +87,7 @@ type place struct {
 	offset    int64
 }
 
-// crashOnce runs a member until it has settled so many, kills it, and runs another to the end of the topic.
+// crashOnce kills a member that has settled enough messages, and runs another one to the end of the topic.
 func crashOnce(ctx context.Context, s membership, settled, messages int) (crashed, error) {
 	first, err := bench.Start(ctx, "member", s)
 	if err != nil {
@@ -108,9 +108,9 @@ func crashOnce(ctx context.Context, s membership, settled, messages int) (crashe
 			kill.Do(first.Kill)
 		}
 	})
-	_ = first.Wait() // it says that it was killed
+	_ = first.Wait() // the error is that of the kill
 	if len(done) < settled {
-		return crashed{}, fmt.Errorf("the member ended after %d messages", len(done))
+		return crashed{}, fmt.Errorf("member ended early, after %d messages", len(done))
 	}
 	s.Finite, s.Rate, s.Stuck = true, 0, stuckNone
 	second, err := bench.Start(ctx, "member", s)
@@ -136,7 +136,7 @@ func crashOnce(ctx context.Context, s membership, settled, messages int) (crashe
 	return c, nil
 }
 
-// most returns how many of the times lie in one interval at most.
+// most returns the largest number of times in one interval.
 func most(times []time.Time, interval time.Duration) int {
 	n, from := 0, 0
 	for to := range times {

@@ -25,18 +25,17 @@ type hotRow struct {
 	P99        float64 `json:"cold_p99_ms"`
 	Ratio      float64 `json:"p99_ratio"`
 	Others     float64 `json:"cold_p99_other_partitions_ms"`
-	HotLeft    int     `json:"hot_left"`   // messages of the hot key that were left when the last cold one was settled
-	Bottleneck string  `json:"bottleneck"` // most of the time until then
+	HotLeft    int     `json:"hot_left"`   // unsettled messages of the hot key when the last cold one was settled
+	Bottleneck string  `json:"bottleneck"` // most frequent one until then
 	Goal       string  `json:"goal"`
 }
 
-// hot is a key with half of all messages: when are those of the other keys done, counted from the first message?
-// Seeds 33, 35.
+// hot measures when the messages of cold keys are settled while one hot key has half of all messages.
 func hot(ctx context.Context, r *run) error {
 	t := bench.NewTable("one key has half of the messages", r.json)
 	const workers, handler = 100, time.Millisecond
 	n := pick(r, 60_000, 6_000)
-	smaller := pick(r, 20_000, 2_000) // as much less as there are fewer messages
+	smaller := pick(r, 20_000, 2_000) // in proportion to the messages
 	keys := bench.Hot(0.5, 10_001, n)
 	both, err := r.fill(ctx, keys, 100)
 	if err != nil {
@@ -56,7 +55,7 @@ func hot(ctx context.Context, r *run) error {
 		name, topic string
 		inFlight    int
 	}{{"the cold keys alone", alone, 2 * n}, {"the budget holds all", both, 2 * n}, {"a smaller budget", both, smaller}}
-	once := func(i int) bool { return i == 2 } // it takes as long as the hot key
+	once := func(i int) bool { return i == 2 } // this run lasts until the hot key is settled
 	results, err := inTurns(pick(r, 5, 1), len(runs), once, func(round, i int) (burnResult, error) {
 		return bench.Run[burnResult](ctx, "burn", burning{
 			Brokers: r.kafka.Brokers, Topic: runs[i].topic, Group: fmt.Sprintf("%s-%d-%d", runs[i].topic, round, i),
@@ -90,20 +89,20 @@ func hot(ctx context.Context, r *run) error {
 	return nil
 }
 
-// burning orders the work burn: handle the messages of a topic until those of all cold keys are settled.
+// burning has the arguments of burn, which handles a topic until all messages of cold keys are settled.
 type burning struct {
 	Brokers  []string
 	Topic    string
 	Group    string
 	Workers  int
 	InFlight int
-	Hold     bool // one key may use all of the budget
-	Hot      bool // key-0 is the hot one
+	Hold     bool // one key may use the whole budget
+	Hot      bool // key-0 is hot
 	Cold     int
 	Handler  time.Duration
 }
 
-// burnResult is in ms from the first message.
+// burnResult has times in ms since the first message.
 type burnResult struct {
 	P50, P99, Others float64
 	Hot              int // hot messages settled by then
@@ -165,7 +164,7 @@ func burn(ctx context.Context, b burning) error {
 	return bench.Answer(burnResult{quantile(took, 0.5), quantile(took, 0.99), quantile(others, 0.99), int(hot.Load()), <-bottleneck})
 }
 
-// mostly asks a pipeline for its bottleneck until ctx ends, and returns what it said most often.
+// mostly polls a pipeline's bottleneck until ctx ends, and returns the most frequent one.
 func mostly(ctx context.Context, p *pipeline.Pipeline) string {
 	counts := map[pipeline.Bottleneck]int{}
 	tick := time.NewTicker(200 * time.Millisecond)

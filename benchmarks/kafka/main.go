@@ -1,16 +1,19 @@
-// Command kafka measures keystrand on Kafka, and beside it what people write by hand.
+// Command kafka measures keystrand on Kafka, and compares hand-written programs.
 //
 //	go run ./benchmarks/kafka                            # on an embedded broker, in a process of its own
 //	go run ./benchmarks/kafka -brokers localhost:9092    # on a real one
 //	go run ./benchmarks/kafka -only crash                # one part
-//	go run ./benchmarks/kafka -json                      # one object a row
-//	go run ./benchmarks/kafka -short                     # a minute or two: the figures say less
+//	go run ./benchmarks/kafka -json                      # each row as a JSON object
+//	go run ./benchmarks/kafka -short                     # a minute or two: rough figures
 //
-// The parts: throughput (an empty handler beside a loop on the same fetch path), cost (CPU and memory of a service),
-// hot (what one hot key does to the others), stuck (what one stuck key does to them), crash (what a kill -9 replays),
-// handover (how long a partition rests when a member joins). What each figure means stands in docs/benchmarks.md.
+// The parts are
+//   - throughput: an empty handler, compared with a loop on the same fetch path;
+//   - cost: CPU and memory of a service;
+//   - hot, stuck: the effect of one hot or stuck key on the others;
+//   - crash: messages replayed after kill -9;
+//   - handover: the pause of a partition when a member joins.
 //
-// Everything that is measured runs in a process of its own, which is this program again.
+// docs/benchmarks.md explains each figure. Each measurement runs in a process of its own, which is this program again.
 package main
 
 import (
@@ -48,11 +51,11 @@ func main() {
 		"block":          bench.WorkOf(block),
 		"member":         bench.WorkOf(member),
 	})
-	brokers := flag.String("brokers", "", "addresses of a real Kafka, separated by commas; none: an embedded broker")
-	asJSON := flag.Bool("json", false, "print one JSON object a row")
-	short := flag.Bool("short", false, "a minute or two: the figures say less")
-	only := flag.String("only", "", "parts to run, separated by commas; none: all")
-	session := flag.Duration("session", 0, "session timeout of members that are killed, of no other (default 6s, or 1s on the embedded broker)")
+	brokers := flag.String("brokers", "", "comma-separated addresses of a Kafka (default: an embedded broker)")
+	asJSON := flag.Bool("json", false, "print each row as a JSON object")
+	short := flag.Bool("short", false, "run for a minute or two only: rough figures")
+	only := flag.String("only", "", "comma-separated parts to run (default: all)")
+	session := flag.Duration("session", 0, "session timeout of members that will be killed (default 6s, or 1s on the embedded broker)")
 	flag.Parse()
 	if err := all(*brokers, *only, &run{json: *asJSON, short: *short, session: *session}); err != nil {
 		fmt.Fprintln(os.Stderr, "kafka:", err)
@@ -80,7 +83,7 @@ func all(brokers, only string, r *run) error {
 		if err != nil {
 			return err
 		}
-		defer func() { _ = broker.Stop() }() // it has nothing to say
+		defer func() { _ = broker.Stop() }() // an error at its end changes no figure
 		addresses = a
 		r.session = max(r.session, time.Second)
 	}
@@ -106,7 +109,7 @@ func all(brokers, only string, r *run) error {
 	return nil
 }
 
-// pick returns the first in a full run, the second in a short one.
+// pick returns its first value in a full run, and its second one in a short run.
 func pick[T any](r *run, full, short T) T {
 	if r.short {
 		return short
@@ -114,7 +117,8 @@ func pick[T any](r *run, full, short T) T {
 	return full
 }
 
-// fill makes a topic with these keys, of messages with a value of so many bytes. A key's number says its partition.
+// fill creates a topic of messages with these keys, and values of so many bytes. The number of a key modulo partitions is
+// its partition.
 func (r *run) fill(ctx context.Context, keys *bench.Keys, value int) (string, error) {
 	v := make([]byte, value)
 	for i := range v {

@@ -15,22 +15,21 @@ import (
 	"github.com/keystrand/keystrand/source/kafka"
 )
 
-// membership orders the work member: to be a member of a group, and to tell of each message when its handler begins
-// and ends.
+// membership has the arguments of member, which joins a group and prints when each message's handler begins and ends.
 type membership struct {
 	Brokers   []string
 	Topic     string
 	Group     string
 	Session   time.Duration
 	Heartbeat time.Duration
-	Finite    bool // ends at the end of the topic
+	Finite    bool // stop at the end of the topic
 
 	Workers   int
 	InFlight  int
 	MaxReplay int
-	Handler   time.Duration // waits
-	Rate      float64       // handlers that begin in a second; 0: no bound
-	Begins    bool          // tell when handlers begin, too
+	Handler   time.Duration // how long the handler waits
+	Rate      float64       // handlers started a second; 0: no bound
+	Begins    bool          // print the start of handlers, too
 	Stuck     stuckKeys
 }
 
@@ -87,10 +86,10 @@ type event struct {
 	partition int32
 	offset    int64
 	at        time.Time
-	written   time.Time // the message
+	written   time.Time // when the message was
 }
 
-// tell writes one event: in one call, so that a killed process has told what it did.
+// tell prints an event in a single write, so that kill -9 cuts off no event of a finished handler.
 func tell(kind byte, m *keystrand.Message) {
 	line := make([]byte, 0, 96)
 	line = append(line, kind, ' ')
@@ -104,12 +103,12 @@ func tell(kind byte, m *keystrand.Message) {
 	_, _ = os.Stdout.Write(append(line, '\n'))
 }
 
-// listen calls see with each event, until the member has ended.
+// listen calls see for each event until the member ends.
 func listen(out io.Reader, see func(event)) {
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		f := strings.Fields(lines.Text())
 		if len(f) != 5 {
-			continue // cut off by the end of the process
+			continue // cut off by the kill
 		}
 		partition, _ := strconv.ParseInt(f[1], 10, 32)
 		offset, _ := strconv.ParseInt(f[2], 10, 64)

@@ -21,7 +21,7 @@ import (
 
 const fetchBytes = 1 << 20 // of one response for a partition: the same for all engines
 
-// reading orders the work read: a topic from its first message to its last.
+// reading has the arguments of read, which reads a topic from its first message to its last.
 type reading struct {
 	Brokers []string
 	Topic   string
@@ -30,12 +30,12 @@ type reading struct {
 	Ends    []int // messages of each partition
 }
 
-// readResult is what it took.
+// readResult is the result of read.
 type readResult struct {
 	bench.Usage
 	RSS      float64
 	Rejoined int // see rejoins
-	Replayed int // handled again because of it
+	Replayed int // messages handled again because of it
 }
 
 // read reads the topic once with one engine.
@@ -48,7 +48,7 @@ func read(ctx context.Context, r reading) error {
 	}
 	engine, ok := engines[r.Engine]
 	if !ok {
-		return fmt.Errorf("no engine %q", r.Engine)
+		return fmt.Errorf("unknown engine %q", r.Engine)
 	}
 	m := &bench.Meter{}
 	rejoined, replayed, err := engine(ctx, r, m)
@@ -62,8 +62,8 @@ func (r reading) source() (source.Source, error) {
 	return kafka.New(r.Brokers, r.Group, []string{r.Topic}, kafka.Config{StopAtEnd: true, MaxBytes: fetchBytes})
 }
 
-// metered is a source that starts the meter when the first partition is there, and stops it when the last is released:
-// to join and to leave the group is not what is measured.
+// metered is a source that starts the meter at the first Accept and stops it at the last Release. So the figures do not
+// include joining and leaving the group.
 type metered struct {
 	source.Source
 	meter *bench.Meter
@@ -89,7 +89,7 @@ func (p meteredPartition) Release(ctx context.Context) error {
 	return err
 }
 
-// exactly is an engine that fails where it does not read each message once.
+// exactly returns an engine that fails unless it reads each message once.
 func exactly(f func(context.Context, reading, *bench.Meter) error) func(context.Context, reading, *bench.Meter) (int, int, error) {
 	return func(ctx context.Context, r reading, meter *bench.Meter) (int, int, error) {
 		return 0, 0, f(ctx, r, meter)
@@ -122,9 +122,8 @@ func readPipeline(ctx context.Context, r reading, meter *bench.Meter) (rejoined,
 	return src.times, replayed, nil
 }
 
-// readRaw is the loop to compare with: the same source, so the same fetch path, whose messages are copies of what the
-// broker sent already. It looks at each key and value, and commits each partition once. A partition that leaves on the way
-// is an error.
+// readRaw is the raw loop: it reads the same source, and so the same fetch path, without a pipeline. It reads each key and
+// value, and commits each partition once. A partition that is revoked is an error.
 func readRaw(ctx context.Context, r reading, meter *bench.Meter) error {
 	inner, err := r.source()
 	if err != nil {
@@ -140,7 +139,7 @@ func readRaw(ctx context.Context, r reading, meter *bench.Meter) error {
 			break
 		}
 		if err != nil {
-			fail(err) // Accept returns the cause of ctx's end: the first error stays the first
+			fail(err) // after an earlier failure this is the cause of ctx's end, and fail ignores it
 			break
 		}
 		loops.Go(func() {
@@ -182,7 +181,7 @@ func loop(ctx context.Context, p source.Partition, end int) error {
 	return err
 }
 
-// readConn is the fastest path of kafka-go: a connection a partition.
+// readConn uses the fastest API of kafka-go: a connection for each partition.
 func readConn(ctx context.Context, r reading, meter *bench.Meter) error {
 	conns := make([]*kafkago.Conn, len(r.Ends))
 	for i := range conns {
@@ -202,7 +201,7 @@ func readConn(ctx context.Context, r reading, meter *bench.Meter) error {
 	for i, c := range conns {
 		loops.Go(func() {
 			for n := 0; n < r.Ends[i]; {
-				_ = c.SetDeadline(time.Now().Add(30 * time.Second)) // Close tells
+				_ = c.SetDeadline(time.Now().Add(30 * time.Second)) // an error shows at Close
 				b := c.ReadBatchWith(kafkago.ReadBatchConfig{MinBytes: 1, MaxBytes: fetchBytes, MaxWait: time.Second})
 				for {
 					if _, err := b.ReadMessage(); err != nil {

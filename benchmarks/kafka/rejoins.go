@@ -8,9 +8,9 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// rejoins is a source that counts how often partitions come again: one member is alone in its group here, so each time
-// its membership was lost or interrupted, and the figures of such a run say little. Where there is no column for the
-// count, once makes it an error: no figure is wrong in silence.
+// rejoins is a source that counts partitions accepted again. The member is alone in its group, so each one means that it
+// had to rejoin, and the figures of the run are not reliable. Parts without a column for the count use once, which makes a
+// rejoin an error.
 type rejoins struct {
 	source.Source
 	once     bool
@@ -18,7 +18,7 @@ type rejoins struct {
 	times    int               // written by Accept, read after the last one
 }
 
-var errRejoined = errors.New("the member had to join its group again: the machine or the broker is too busy, or its session too short")
+var errRejoined = errors.New("member had to rejoin its group: run on a less busy machine, or with a longer session timeout")
 
 // Accept is called from one goroutine.
 func (s *rejoins) Accept(ctx context.Context) (source.Partition, error) {

@@ -2,11 +2,11 @@ package main
 
 import "github.com/keystrand/keystrand/benchmarks/internal/bench"
 
-// series are the results of several runs, a slice each with one a round.
+// series has the results of several runs: by run, then by round.
 type series[R any] [][]R
 
-// inTurns does each of n runs once a round, so that what changes from one round to the next is the same for all. Where
-// once says so a run is done in the first round alone.
+// inTurns does each of n runs once a round, so that the machine's changes affect all alike. It does the runs for which once
+// reports true in the first round only.
 func inTurns[R any](rounds, n int, once func(i int) bool, do func(round, i int) (R, error)) (series[R], error) {
 	s := make(series[R], n)
 	for round := range rounds {
@@ -24,7 +24,7 @@ func inTurns[R any](rounds, n int, once func(i int) bool, do func(round, i int) 
 	return s, nil
 }
 
-// median returns that of a figure of run i over its rounds, which f forms from its result and that of the first run in
+// median returns the median over the rounds of a figure of run i. f gets the result of run i and that of the first run in
 // the same round.
 func (s series[R]) median(i int, f func(res, first R) float64) float64 {
 	var figures []float64

@@ -15,7 +15,7 @@ import (
 	"github.com/keystrand/keystrand/source/kafka"
 )
 
-// serving orders the work serve: a service whose handler waits.
+// serving has the arguments of serve: a service with a handler that waits.
 type serving struct {
 	Brokers  []string
 	Topic    string
@@ -75,8 +75,8 @@ func servePipeline(ctx context.Context, s serving, handle func()) error {
 	return p.Run(ctx)
 }
 
-// serveByHand is what people write on kafka-go: a key belongs to one of the goroutines, each of which has a channel of
-// 100 messages; the lowest offset that is not handled is committed every second.
+// serveByHand is a usual hand-written program on kafka-go. Each key belongs to a goroutine, which reads a channel of 100
+// messages. Each second it commits the lowest offset that is not handled.
 func serveByHand(ctx context.Context, s serving, handle func()) error {
 	reader := kafkago.NewReader(kafkago.ReaderConfig{
 		Brokers: s.Brokers, Topic: s.Topic, GroupID: s.Group, StartOffset: kafkago.FirstOffset,
@@ -103,7 +103,7 @@ func serveByHand(ctx context.Context, s serving, handle func()) error {
 			case <-ctx.Done():
 				return
 			}
-			_ = reader.CommitMessages(ctx, lowest.next(s.Topic)...) // tried again with the next
+			_ = reader.CommitMessages(ctx, lowest.next(s.Topic)...) // the next tick commits again
 		}
 	})
 	for {
@@ -123,7 +123,7 @@ func serveByHand(ctx context.Context, s serving, handle func()) error {
 	return reader.Close()
 }
 
-// lowest knows of each partition which offset is the lowest that is not handled.
+// lowest tracks the lowest unhandled offset of each partition.
 type lowest struct {
 	mu      sync.Mutex
 	pending map[int]*pending
@@ -155,7 +155,7 @@ func (l *lowest) handled(m kafkago.Message) {
 	}
 }
 
-// next returns for each partition the message before the lowest that is not handled: what CommitMessages takes.
+// next returns for each partition the message before the lowest unhandled one, as CommitMessages wants it.
 func (l *lowest) next(topic string) []kafkago.Message {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -24,15 +24,15 @@ type stuckRow struct {
 	InFlight   int     `json:"in_flight"`
 	MaxReplay  int     `json:"max_replay"`
 	Metadata   int     `json:"metadata_limit"`       // of a commit, in bytes; 0: the default
-	Rate       float64 `json:"per_s"`                // of the other keys; 0: those of its partition wait
-	Ratio      float64 `json:"ratio"`                // to the run without a stuck key; 0: the same
+	Rate       float64 `json:"per_s"`                // of the other keys; 0: not measured, the partition waits
+	Ratio      float64 `json:"ratio"`                // to the run without a stuck key; 0: not measured
 	Elsewhere  float64 `json:"ratio_other_parts"`    // the same for keys of other partitions
-	Waited     string  `json:"partitions_that_wait"` // because of MaxReplay, as the snapshot said
-	Bottleneck string  `json:"bottleneck"`           // what the snapshot said meanwhile
+	Waited     string  `json:"partitions_that_wait"` // because of MaxReplay, from the snapshot
+	Bottleneck string  `json:"bottleneck"`           // from the snapshot
 	Goal       string  `json:"goal"`
 }
 
-// stuck is one key whose handler does not return: how fast are the others? Seed 33.
+// stuck measures the rate of the other keys while the handler of one key does not return.
 func stuck(ctx context.Context, r *run) error {
 	t := bench.NewTable("one stuck key among 10,000", r.json)
 	const workers, handler = 100, time.Millisecond
@@ -58,9 +58,9 @@ func stuck(ctx context.Context, r *run) error {
 	}{
 		{"without a stuck key", false, 20_000, 100_000, 0},
 		{"with one", true, 20_000, 100_000, 0},
-		{"with one, commits hold the frontier alone", true, 2_000, 3_000, 1}, // no gap fits, and its partition has more messages
+		{"with one, commits hold the frontier alone", true, 2_000, 3_000, 1}, // no gap fits into the metadata, and the partition has more messages than MaxReplay
 	}
-	once := func(i int) bool { return i == 2 } // it is there to show what the snapshot says
+	once := func(i int) bool { return i == 2 } // this run only shows the snapshot's answer
 	results, err := inTurns(pick(r, 5, 1), len(runs), once, func(round, i int) (blockResult, error) {
 		one := runs[i]
 		return bench.Run[blockResult](ctx, "block", blocking{
@@ -84,15 +84,16 @@ func stuck(ctx context.Context, r *run) error {
 			row.Goal = "ratio >= 0.98"
 		case 2:
 			row.Goal = "its partition waits, no other"
-			row.Rate, row.Ratio = 0, 0 // the others of its partition are never done
+			row.Rate, row.Ratio = 0, 0 // the other keys of the partition are never done
 		}
 		t.Row(row)
 	}
 	return nil
 }
 
-// blocking orders the work block: handle a topic until the messages of all keys but key-0 are settled, or, where commits
-// can hold nothing ahead of the frontier, those of all partitions but that of key-0, and that one waits.
+// blocking has the arguments of block, which handles a topic until the messages of all keys except key-0 are settled. If
+// commits cannot hold anything ahead of the frontier, it handles only the other partitions to their ends, until the
+// partition of key-0 waits.
 type blocking struct {
 	Brokers   []string
 	Topic     string
@@ -103,8 +104,8 @@ type blocking struct {
 	Stuck     bool // the handler of key-0 does not return
 	MaxReplay int
 	Metadata  int // limit of a commit, in bytes; 0: the default
-	Others    int // messages of the other keys
-	Elsewhere int // those of them in other partitions
+	Others    int // messages of other keys
+	Elsewhere int // messages of other partitions
 }
 
 type blockResult struct {
@@ -138,7 +139,7 @@ func block(ctx context.Context, b blocking) error {
 			if m.Partition != 0 && elsewhere.Add(1) == int64(b.Elsewhere) { // key-0 is in partition 0
 				res.Elsewhere = since()
 				if b.Metadata > 0 {
-					cancel() // the rest never comes
+					cancel() // the rest is never handled
 				}
 			}
 			if others.Add(1) == int64(b.Others) {
@@ -168,8 +169,8 @@ func block(ctx context.Context, b blocking) error {
 	return bench.Answer(res)
 }
 
-// waits asks a pipeline until ctx ends which partitions wait because of MaxReplay, and for its bottleneck then, or else most of
-// the time.
+// waits polls a pipeline until ctx ends. It returns the partitions that wait because of MaxReplay and the bottleneck at
+// that time, or the most frequent bottleneck if none waits.
 func waits(ctx context.Context, p *pipeline.Pipeline) (partitions, bottleneck string) {
 	waited, said, rest := map[string]bool{}, map[pipeline.Bottleneck]int{}, map[pipeline.Bottleneck]int{}
 	tick := time.NewTicker(200 * time.Millisecond)

@@ -14,19 +14,19 @@ type throughputRow struct {
 	Value      int     `json:"value_bytes"`
 	Messages   int     `json:"messages"`
 	Rate       float64 `json:"per_s"`
-	Ratio      float64 `json:"ratio"`       // of the raw loop's rate
-	CPU        float64 `json:"cpu_ns"`      // a message
+	Ratio      float64 `json:"ratio"`       // to the raw loop's rate
+	CPU        float64 `json:"cpu_ns"`      // per message
 	CPUMore    float64 `json:"cpu_ns_more"` // than the raw loop
-	Allocs     float64 `json:"allocs"`      // a message
+	Allocs     float64 `json:"allocs"`      // per message
 	AllocsMore float64 `json:"allocs_more"`
 	RSS        float64 `json:"rss_mb"`
-	Rejoined   int     `json:"rejoined"` // times, of all rounds. Should be 0: it costs time, and the figures say little then
-	Replayed   int     `json:"replayed"` // handled again because of it
+	Rejoined   int     `json:"rejoined"` // in all rounds; if not 0, the figures are not reliable
+	Replayed   int     `json:"replayed"` // messages handled again because of it
 	Goal       string  `json:"goal"`
 }
 
-// throughput compares a pipeline whose handler does nothing with a bare loop. Rounds alternate, each ratio is of one
-// round, and of all of them the median counts.
+// throughput compares a pipeline with an empty handler with a bare loop. Engines alternate; a ratio is the median of the
+// rounds' ratios.
 func throughput(ctx context.Context, r *run) error {
 	t := bench.NewTable("throughput: empty handler, 8 partitions", r.json)
 	rounds := pick(r, 5, 2)

@@ -1,12 +1,12 @@
-// Command memory measures what keystrand holds in memory: for keys that wait, for workers that are busy, for messages that
-// are parked out of large fetches, and for partitions that are idle.
+// Command memory measures keystrand's memory for waiting keys, busy workers, parked messages of large fetches, and idle
+// partitions.
 //
 //	go run ./benchmarks/memory           # three minutes
 //	go run ./benchmarks/memory -json     # one object a row
 //	go run ./benchmarks/memory -short    # a few seconds
 //
-// Bytes are those of the heap after a garbage collection, more than before; payloads (keys and values) are left out
-// where the table says so. Each row runs in a process of its own, the broker of the last one too.
+// Bytes are the growth of the heap, measured after a garbage collection. Payloads (keys and values) are left out where the
+// table says so. Each row runs in a process of its own, and so does the broker.
 package main
 
 import (
@@ -33,7 +33,7 @@ type row struct {
 	Count      int     `json:"count"`
 	Partitions int     `json:"partitions"`
 	Bytes      float64 `json:"bytes_each"` // 0: not measured
-	Goroutines int     `json:"goroutines"` // more than before
+	Goroutines int     `json:"goroutines"` // growth
 	Goal       string  `json:"goal"`
 }
 
@@ -47,8 +47,8 @@ func main() {
 		"parked":         bench.WorkOf(parked),
 		"idle":           bench.WorkOf(idle),
 	})
-	asJSON := flag.Bool("json", false, "print one JSON object a row")
-	short := flag.Bool("short", false, "a few seconds: the figures say less")
+	asJSON := flag.Bool("json", false, "print each row as a JSON object")
+	short := flag.Bool("short", false, "run for a few seconds only: rough figures")
 	flag.Parse()
 	if err := all(*asJSON, *short); err != nil {
 		fmt.Fprintln(os.Stderr, "memory:", err)
@@ -88,7 +88,7 @@ func all(asJSON, short bool) error {
 	return rest(ctx, t, short)
 }
 
-// rest measures partitions that have never had a message, and such that had a batch a minute ago.
+// rest measures partitions that never had a message, and partitions whose only batch was a minute ago.
 func rest(ctx context.Context, t *bench.Table, short bool) error {
 	o := order{Count: 10_000, Idle: time.Minute + 10*time.Second}
 	if short {
@@ -118,7 +118,7 @@ func park(ctx context.Context, t *bench.Table, messages int) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = broker.Stop() }() // it has nothing to say
+	defer func() { _ = broker.Stop() }() // an error at its end changes no figure
 	k, err := bench.NewKafka(addresses)
 	if err != nil {
 		return err
@@ -167,7 +167,7 @@ type found struct {
 	Goroutines int
 }
 
-// measure runs a pipeline until it stands, and returns what it holds then.
+// measure runs a pipeline until stands reports true, and answers with the growth of its memory and goroutines.
 func measure(ctx context.Context, src source.Source, limits pipeline.Limits, h keystrand.HandlerFunc, stands func(*pipeline.Pipeline) bool) error {
 	before, goroutines := held(), runtime.NumGoroutine()
 	p, err := pipeline.From(src).Handle(h).Limits(limits).Timing(pipeline.Timing{DrainTimeout: time.Second}).Build()
@@ -182,10 +182,10 @@ func measure(ctx context.Context, src source.Source, limits pipeline.Limits, h k
 		case <-tick.C:
 		case err := <-ended:
 			stop()
-			return fmt.Errorf("it ended early: %w", err)
+			return fmt.Errorf("pipeline ended early: %w", err)
 		}
 	}
-	f := found{held() - before, runtime.NumGoroutine() - goroutines - 1} // one is Run's own
+	f := found{held() - before, runtime.NumGoroutine() - goroutines - 1} // one runs Run
 	stop()
 	if err := <-ended; err != nil {
 		return err
@@ -196,13 +196,13 @@ func measure(ctx context.Context, src source.Source, limits pipeline.Limits, h k
 // held returns the bytes of heap and stacks in use.
 func held() float64 {
 	runtime.GC()
-	runtime.GC() // what the first one has put into pools' second place goes
+	runtime.GC() // a sync.Pool keeps its items for one more collection
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return float64(m.HeapAlloc + m.StackInuse)
 }
 
-// waiting lets one worker be busy while all keys wait, each with a message whose bytes were there before.
+// waiting blocks the only worker, so that all keys wait with one message each. The payloads exist before.
 func waiting(ctx context.Context, o order) error {
 	names := make([]byte, 0, o.Count*12)
 	for i := range o.Count {
@@ -218,7 +218,7 @@ func waiting(ctx context.Context, o order) error {
 		pipeline.Limits{Workers: 1, InFlight: 4 * o.Count, InFlightBytes: math.MaxInt, MaxReplay: 4 * o.Count},
 		func(ctx context.Context, _ *keystrand.Message) error {
 			if n.Add(1) < 20 {
-				time.Sleep(time.Millisecond) // turns are long: then what waits may pile up
+				time.Sleep(time.Millisecond) // a slow handler lets the backlog grow
 				return nil
 			}
 			<-ctx.Done()
@@ -229,7 +229,7 @@ func waiting(ctx context.Context, o order) error {
 	return err
 }
 
-// busy lets all workers be in their handlers at once.
+// busy blocks all workers in their handlers at once.
 func busy(ctx context.Context, o order) error {
 	log := memory.Generate("busy", partitions, int64(o.Count/partitions), func(p int32, offset int64, m *keystrand.Message) {
 		m.Key = fmt.Appendf(nil, "%d-%d", p, offset)
@@ -244,7 +244,7 @@ func busy(ctx context.Context, o order) error {
 		func(*pipeline.Pipeline) bool { return int(n.Load()) == o.Count })
 }
 
-// parked handles a topic of Kafka; of the messages whose key says so, those are parked that are to be.
+// parked handles a Kafka topic. If o.Parked is not 0 it parks the messages with a key "parked-N".
 func parked(ctx context.Context, o order) error {
 	src, err := kafka.New(o.Brokers, o.Group, []string{o.Topic}, kafka.Config{})
 	if err != nil {
@@ -260,7 +260,7 @@ func parked(ctx context.Context, o order) error {
 		func(p *pipeline.Pipeline) bool { return p.Snapshot().Settled == int64(o.Count-o.Parked) })
 }
 
-// idle lets all partitions wait for messages. The payloads are those of the log, which is there before.
+// idle lets all partitions wait for messages. The log exists before, with its payloads.
 func idle(ctx context.Context, o order) error {
 	log := memory.NewLog("tables", o.Count)
 	for n := range int32(o.Count) {

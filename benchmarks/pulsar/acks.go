@@ -13,25 +13,25 @@ type acksRow struct {
 	Part     string  `json:"part"`
 	Settled  string  `json:"settled"`
 	Entries  string  `json:"entries"`
-	Held     float64 `json:"answers_held_ms"` // by a proxy before the client gets them
+	Held     float64 `json:"answers_held_ms"` // how long a proxy delays the broker's answers
 	Messages int     `json:"messages"`
 	Window   int     `json:"window"`
-	Rate     float64 `json:"per_s"`    // settled
-	Ratio    float64 `json:"ratio"`    // of the rate in order
-	CPU      float64 `json:"cpu_us"`   // a message, of the whole process
-	Pause    float64 `json:"pause_ms"` // longest time in which nothing was settled
-	Acked    float64 `json:"acked_ms"` // from the last message settled until all was acknowledged
+	Rate     float64 `json:"per_s"`    // messages settled
+	Ratio    float64 `json:"ratio"`    // to the rate in order
+	CPU      float64 `json:"cpu_us"`   // per message, of the whole process
+	Pause    float64 `json:"pause_ms"` // longest time without a settled message
+	Acked    float64 `json:"acked_ms"` // from the last message settled to the last acknowledgement
 	Commits  int     `json:"commits"`
-	Requests int     `json:"requests"` // to the broker, as a proxy counts them
+	Requests int     `json:"requests"` // to the broker, counted by a proxy
 	Bytes    float64 `json:"bytes_a_message"`
 	Answers  float64 `json:"answer_bytes_a_message"`
-	Ranges   int     `json:"most_ranges"` // settled stretches ahead of the frontier in one commit
+	Ranges   int     `json:"most_ranges"` // the most ranges ahead of the frontier in one commit
 	Goal     string  `json:"goal"`
 }
 
-// acks settles messages in random order within a window, and counts what acknowledging them costs. That no worker waits for
-// an acknowledgement is shown by a proxy that holds back the broker's answers: the rate stays. What the order costs without
-// any acknowledgement is shown by a log in memory.
+// acks settles messages in random order within a window, and measures the cost of their acknowledgements. A proxy that
+// delays the broker's answers shows that no worker waits for them: the rate stays the same. A log in memory shows the cost
+// of the order without acknowledgements.
 func acks(ctx context.Context, r *run) error {
 	t := bench.NewTable("acknowledgements, one partition, a commit every 100 ms", r.json)
 	n, window := pick(r, 100_000, 10_000), pick(r, 10_000, 1_000)
@@ -105,7 +105,7 @@ func acks(ctx context.Context, r *run) error {
 	return nil
 }
 
-// settled runs the work settle behind a proxy, and looks whether the broker knows everything as acknowledged after it.
+// settled runs settle behind a proxy, and then checks that the broker has all acknowledgements.
 func (r *run) settled(ctx context.Context, s settling, hold time.Duration) (settleResult, error) {
 	if s.Topic == "" {
 		return bench.Run[settleResult](ctx, "settle", s)
@@ -123,7 +123,7 @@ func (r *run) settled(ctx context.Context, s settling, hold time.Duration) (sett
 	res.requests, res.bytes, res.answers = proxy.Acks.Load(), proxy.AckBytes.Load(), proxy.AnswerBytes.Load()
 	c, err := r.pulsar.Cursor(ctx, s.Topic, 0, s.Subscription)
 	if err == nil && (c.Backlog != 0 || c.Read != c.Last) {
-		err = fmt.Errorf("subscription %s of %s: %d entries are not acknowledged; all was settled", s.Subscription, s.Topic, c.Backlog)
+		err = fmt.Errorf("subscription %s of %s: all messages settled, but %d entries not acknowledged", s.Subscription, s.Topic, c.Backlog)
 	}
 	return res, err
 }

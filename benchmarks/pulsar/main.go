@@ -1,15 +1,16 @@
-// Command pulsar measures keystrand on a real Pulsar, and beside it the client library's own loop.
+// Command pulsar measures keystrand on a Pulsar, and compares a loop on the client library.
 //
 //	go run ./benchmarks/pulsar -pulsar pulsar://localhost:6650 -admin http://localhost:8080
 //	go run ./benchmarks/pulsar -pulsar ... -only acks     # one part
-//	go run ./benchmarks/pulsar -pulsar ... -json          # one object a row
-//	go run ./benchmarks/pulsar -pulsar ... -short         # a minute or two: the figures say less
+//	go run ./benchmarks/pulsar -pulsar ... -json          # each row as a JSON object
+//	go run ./benchmarks/pulsar -pulsar ... -short         # a minute or two: rough figures
 //
-// The parts: throughput (an empty handler beside a Receive loop), acks (messages that are settled in random order, and
-// what their acknowledgements cost), restart (what a kill -9 with 5,000 gaps replays). What each figure means stands in
-// docs/benchmarks.md.
+// The parts are
+//   - throughput: an empty handler, compared with a Receive loop;
+//   - acks: the cost of acknowledgements of messages settled in random order;
+//   - restart: messages replayed after kill -9 with 5,000 gaps.
 //
-// Everything that is measured runs in a process of its own, which is this program again.
+// docs/benchmarks.md explains each figure. Each measurement runs in a process of its own, which is this program again.
 package main
 
 import (
@@ -41,11 +42,11 @@ func main() {
 		"settle": bench.WorkOf(settle),
 		"member": bench.WorkOf(member),
 	})
-	url := flag.String("pulsar", "", "URL of a real Pulsar; there is no embedded one")
-	admin := flag.String("admin", "", "URL of its web service (default http://HOST:8080)")
-	asJSON := flag.Bool("json", false, "print one JSON object a row")
-	short := flag.Bool("short", false, "a minute or two: the figures say less")
-	only := flag.String("only", "", "parts to run, separated by commas; none: all")
+	url := flag.String("pulsar", "", "URL of a Pulsar (required: none is embedded)")
+	admin := flag.String("admin", "", "URL of Pulsar's web service (default http://HOST:8080)")
+	asJSON := flag.Bool("json", false, "print each row as a JSON object")
+	short := flag.Bool("short", false, "run for a minute or two only: rough figures")
+	only := flag.String("only", "", "comma-separated parts to run (default: all)")
 	flag.Parse()
 	if err := all(*url, *admin, *only, &run{json: *asJSON, short: *short}); err != nil {
 		fmt.Fprintln(os.Stderr, "pulsar:", err)
@@ -90,7 +91,7 @@ func all(url, admin, only string, r *run) error {
 	return nil
 }
 
-// pick returns the first in a full run, the second in a short one.
+// pick returns its first value in a full run, and its second one in a short run.
 func pick[T any](r *run, full, short T) T {
 	if r.short {
 		return short

@@ -12,13 +12,13 @@ import (
 	"github.com/keystrand/keystrand/source/pulsar"
 )
 
-// membership orders the work member: to handle a topic, and to tell of each message that its handler ends.
+// membership has the arguments of member, which handles a topic and prints the end of each message's handler.
 type membership struct {
 	URL          string
 	Topic        string
 	Subscription string
 	Messages     int
-	Every        int // of so many messages one is not settled; 0: all are
+	Every        int // one in so many messages is never settled; 0: all are settled
 }
 
 func member(ctx context.Context, s membership) error {
@@ -35,7 +35,7 @@ func member(ctx context.Context, s membership) error {
 			if s.Every > 0 && n%s.Every == 0 {
 				return keystrand.RetryAfter(time.Hour, nil)
 			}
-			// In one call, so that a killed process has told what it did.
+			// A single write, so that kill -9 cuts off no line of a finished handler.
 			_, _ = os.Stdout.Write(fmt.Appendf(nil, "e %d\n", n))
 			return nil
 		}).
@@ -50,8 +50,8 @@ func member(ctx context.Context, s membership) error {
 	return p.Run(ctx)
 }
 
-// tellCommitted tells, once all that can be settled is, and was committed after that, how many settled messages a crash
-// would replay.
+// tellCommitted waits until all messages that can be settled are settled and committed. It then prints how many settled
+// messages a crash would replay.
 func tellCommitted(ctx context.Context, p *pipeline.Pipeline, s membership) {
 	can := int64(s.Messages - (s.Messages+s.Every-1)/s.Every)
 	var settled time.Time
@@ -62,7 +62,7 @@ func tellCommitted(ctx context.Context, p *pipeline.Pipeline, s membership) {
 			settled = time.Now()
 			continue
 		}
-		// A commit a second, and none where nothing has changed.
+		// The pipeline commits each second if anything has changed.
 		if !settled.IsZero() && time.Since(settled) > 3*time.Second && len(snapshot.Partitions) == 1 && !snapshot.Partitions[0].CommittedAt.IsZero() {
 			_, _ = os.Stdout.Write(fmt.Appendf(nil, "c %d\n", snapshot.Partitions[0].Replays))
 			return

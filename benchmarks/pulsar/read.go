@@ -19,7 +19,7 @@ import (
 	"github.com/keystrand/keystrand/source/pulsar"
 )
 
-// reading orders the work read: a topic from its first message to its last.
+// reading has the arguments of read, which reads a topic from its first message to its last.
 type reading struct {
 	URL          string
 	Topic        string
@@ -28,16 +28,16 @@ type reading struct {
 	Ends         []int // messages of each partition
 }
 
-// readResult is what it took. The time runs from when all partitions are there and have fetched ahead what they may, until
-// the last acknowledgement is confirmed. CPU and allocations are those of the whole process: what is fetched ahead must not
-// be missing in them.
+// readResult is the result of read. The time starts when all partitions are accepted and have fetched ahead, and stops with
+// the confirmation of the last acknowledgement. CPU and allocations are those of the whole process, since they must include
+// what was fetched ahead.
 type readResult struct {
 	Seconds, CPU, Allocs, Bytes, RSS float64
 }
 
-// ahead is how long all engines may fetch ahead before the time begins. Brokers read up to 100 entries at once for a consumer
-// that is attached, whatever is in them: here ten thousand messages a partition, of which it has asked for a thousand. Who
-// attaches to the partitions one after the other would have read more of them before it begins.
+// ahead is how long all engines may fetch ahead before the time starts. A broker sends up to 100 entries at once to a new
+// consumer, here 10,000 messages, though the consumer has asked for 1,000. Without this pause, an engine that attaches to
+// one partition after the other would have received more before its time starts.
 const ahead = time.Second
 
 const ackInterval = time.Second // of all engines: the pipeline's default
@@ -51,7 +51,7 @@ func read(ctx context.Context, r reading) error {
 	}
 	engine, ok := engines[r.Engine]
 	if !ok {
-		return fmt.Errorf("no engine %q", r.Engine)
+		return fmt.Errorf("unknown engine %q", r.Engine)
 	}
 	var whole, m bench.Meter
 	whole.Start()
@@ -71,7 +71,7 @@ func (r reading) messages() int {
 	return n
 }
 
-// source returns the source to measure, which hands out nothing before all partitions are there.
+// source returns the source to measure. It returns no partition before all are accepted.
 func (r reading) source(meter *bench.Meter) (source.Source, error) {
 	s, err := pulsar.New(r.URL, r.Subscription, []string{r.Topic}, pulsar.Config{})
 	if err != nil {
@@ -83,7 +83,7 @@ func (r reading) source(meter *bench.Meter) (source.Source, error) {
 	}), meter}, nil
 }
 
-// metered is a source that stops the meter when a commit is confirmed: the last one counts.
+// metered is a source that stops the meter at each confirmed commit; the last one counts.
 type metered struct {
 	source.Source
 	meter *bench.Meter
@@ -138,8 +138,8 @@ func readPipeline(ctx context.Context, r reading, meter *bench.Meter) error {
 	return nil
 }
 
-// readBare is the loop to compare with: what the client library's own documentation shows, with one cumulative
-// acknowledgement a second, which is the cheapest way to acknowledge there is. It looks at each key and value.
+// readBare is the loop of the client library's documentation. It acknowledges cumulatively once a second, which is the
+// cheapest way, and reads each key and value.
 func readBare(ctx context.Context, r reading, meter *bench.Meter) error {
 	c, err := pulsarbench.Client(r.URL)
 	if err != nil {
@@ -189,7 +189,7 @@ func readBare(ctx context.Context, r reading, meter *bench.Meter) error {
 	return errors.Join(errs...)
 }
 
-// readSource is the way to the pipeline without the pipeline: Fetch, and a commit a second.
+// readSource reads the source without a pipeline: Fetch, and a commit each second.
 func readSource(ctx context.Context, r reading, meter *bench.Meter) error {
 	src, err := r.source(meter)
 	if err != nil {
@@ -230,7 +230,7 @@ func loop(ctx context.Context, p source.Partition, end int) error {
 		committed = time.Now()
 	}
 	if bytes == 0 {
-		return fmt.Errorf("%v: nothing in the messages", p.ID())
+		return fmt.Errorf("%v: all messages are empty", p.ID())
 	}
 	return nil
 }

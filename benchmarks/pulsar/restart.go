@@ -15,29 +15,29 @@ import (
 type restartRow struct {
 	Part      string `json:"part"`
 	Entries   string `json:"entries"`
-	Between   string `json:"between"` // the kill and the start
+	Between   string `json:"between"` // what happens between kill and restart
 	Messages  int    `json:"messages"`
-	Unsettled int    `json:"gaps"`     // messages unsettled at the kill, each with settled ones around it
-	Told      int    `json:"told"`     // settled messages that the snapshot said a crash would replay
-	Replayed  int    `json:"replayed"` // settled messages that were handled again
+	Unsettled int    `json:"gaps"`     // unsettled messages at the kill, each between settled ones
+	Told      int    `json:"told"`     // settled messages that a crash would replay, from the snapshot
+	Replayed  int    `json:"replayed"` // settled messages handled again
 	Lost      int    `json:"lost"`
 	Goal      string `json:"goal"`
 }
 
-// broken returns an error if the row breaks a promise, whatever the machine.
+// broken returns an error if the row breaks a promise that holds on any machine.
 func (row restartRow) broken() error {
 	switch {
 	case row.Lost > 0:
-		return fmt.Errorf("%s, %s between: %d messages were handled by nobody and are acknowledged", row.Entries, row.Between, row.Lost)
+		return fmt.Errorf("%s, %s between: %d messages lost: acknowledged but not handled", row.Entries, row.Between, row.Lost)
 	case row.Replayed > row.Told:
-		return fmt.Errorf("%s, %s between: %d settled messages were handled again, and the snapshot told of %d", row.Entries, row.Between, row.Replayed, row.Told)
+		return fmt.Errorf("%s, %s between: %d settled messages handled again, the snapshot had %d", row.Entries, row.Between, row.Replayed, row.Told)
 	}
 	return nil
 }
 
-// restart kills a process (kill -9) whose messages are settled except every sixth, from the first on, once that is
-// committed, starts another, and counts what is handled again. It ends with an error after a row in which something is lost,
-// or more handled again than was told.
+// restart kills a process (kill -9) that has settled and committed five of every six messages, starts another, and counts
+// the messages handled again. A row with a lost message, or with more repeats than the snapshot had, ends the command with
+// an error.
 func restart(ctx context.Context, r *run) error {
 	t := bench.NewTable("kill -9 with gaps ahead of the frontier, one partition", r.json)
 	n := pick(r, 30_000, 6_000)
@@ -97,7 +97,7 @@ func restart(ctx context.Context, r *run) error {
 	return nil
 }
 
-// killed runs a member until everything that it can settle is settled and committed, and kills it.
+// killed runs a member until all messages that it can settle are settled and committed, and kills it.
 func killed(ctx context.Context, m membership) (done []bool, told int, err error) {
 	p, err := bench.Start(ctx, "member", m)
 	if err != nil {
@@ -112,14 +112,14 @@ func killed(ctx context.Context, m membership) (done []bool, told int, err error
 			p.Kill()
 		}
 	})
-	_ = p.Wait() // it says that it was killed
+	_ = p.Wait() // the error is that of the kill
 	if told < 0 {
-		return nil, 0, fmt.Errorf("the member ended before it had settled what it can")
+		return nil, 0, fmt.Errorf("member ended before all messages were settled")
 	}
 	return done, told, nil
 }
 
-// rest runs a member until the broker knows everything as acknowledged.
+// rest runs a member until the broker has all acknowledgements.
 func (r *run) rest(ctx context.Context, m membership, done []bool) (replayed, lost int, err error) {
 	p, err := bench.Start(ctx, "member", m)
 	if err != nil {
@@ -157,7 +157,7 @@ func (r *run) rest(ctx context.Context, m membership, done []bool) (replayed, lo
 	return replayed, lost, <-asked
 }
 
-// listen calls see with each line of a member, until it has ended.
+// listen calls see for each line of a member until it ends.
 func listen(p *bench.Process, see func(kind byte, n int)) {
 	for lines := bufio.NewScanner(p.Out); lines.Scan(); {
 		kind, number, ok := strings.Cut(lines.Text(), " ")

@@ -8,9 +8,9 @@ func TestRestartThatLosesOrRepeatsMoreThanWasToldIsAnError(t *testing.T) {
 		row    restartRow
 		broken bool
 	}{
-		{"nothing is lost, and what was told comes again", restartRow{Told: 7, Replayed: 7}, false},
-		{"one is lost", restartRow{Lost: 1}, true},
-		{"more than was told comes again", restartRow{Told: 7, Replayed: 8}, true},
+		{"none lost, as many replayed as told", restartRow{Told: 7, Replayed: 7}, false},
+		{"one lost", restartRow{Lost: 1}, true},
+		{"more replayed than told", restartRow{Told: 7, Replayed: 8}, true},
 	} {
 		if err := c.row.broken(); (err != nil) != c.broken {
 			t.Errorf("%s: %v", c.name, err)

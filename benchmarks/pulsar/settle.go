@@ -16,13 +16,13 @@ import (
 	"github.com/keystrand/keystrand/source/pulsar"
 )
 
-// settling orders the work settle: messages of a topic, each of a key of its own, are settled in a certain order.
+// settling has the arguments of settle, which settles messages of different keys in a certain order.
 type settling struct {
 	URL          string
-	Topic        string // empty: as many messages in memory, which nobody acknowledges
+	Topic        string // empty: a log in memory, without acknowledgements
 	Subscription string
 	Messages     int
-	Window       int // messages that are being handled, of which the next to be settled is chosen
+	Window       int // running handlers, one of which is chosen to return next
 	Random       bool
 }
 
@@ -34,7 +34,7 @@ type settleResult struct {
 	Commits int
 	Ranges  int
 
-	requests, bytes, answers int64 // as the proxy counts
+	requests, bytes, answers int64 // counted by the proxy
 }
 
 func settle(ctx context.Context, s settling) error {
@@ -78,14 +78,14 @@ func (s settling) source() (source.Source, error) {
 func keyOf(i int) []byte   { return fmt.Appendf(nil, "key-%d", i) }
 func valueOf(i int) []byte { return fmt.Appendf(nil, "%0100d", i) }
 
-// window lets handlers return in an order of its choice: the one that waits longest, or any, once so many wait.
+// window decides which handler returns next: once enough wait, the one that waits longest, or a random one.
 type window struct {
 	size   int
 	random bool
-	over   func() // called with the last
+	over   func() // called with the last message
 
 	mu          sync.Mutex
-	left        int             // that have not come yet
+	left        int             // messages not yet handed to a handler
 	waiting     []chan struct{} // from head on
 	head        int
 	first, last time.Time

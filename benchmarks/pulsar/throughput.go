@@ -10,7 +10,7 @@ import (
 
 const (
 	partitions = 4
-	batch      = 100 // messages of one entry, as producers send them that are busy; how full they are decides much
+	batch      = 100 // messages of one entry, as of a busy producer; decides much of the throughput
 )
 
 type throughputRow struct {
@@ -20,17 +20,17 @@ type throughputRow struct {
 	Value    int     `json:"value_bytes"`
 	Messages int     `json:"messages"`
 	Rate     float64 `json:"per_s"`
-	Ratio    float64 `json:"ratio"`       // of the bare loop's rate
-	CPU      float64 `json:"cpu_ns"`      // a message
+	Ratio    float64 `json:"ratio"`       // to the bare loop's rate
+	CPU      float64 `json:"cpu_ns"`      // per message
 	CPUMore  float64 `json:"cpu_ns_more"` // than the bare loop
-	Allocs   float64 `json:"allocs"`      // a message
-	Bytes    float64 `json:"alloc_bytes"` // a message
+	Allocs   float64 `json:"allocs"`      // per message
+	Bytes    float64 `json:"alloc_bytes"` // per message
 	RSS      float64 `json:"rss_mb"`
 	Goal     string  `json:"goal"`
 }
 
-// throughput compares a pipeline whose handler does nothing with a bare Receive loop. Rounds alternate, each ratio is of
-// one round, and of all of them the median counts.
+// throughput compares a pipeline with an empty handler with a bare Receive loop. Engines alternate; a ratio is the median
+// of the rounds' ratios.
 func throughput(ctx context.Context, r *run) error {
 	t := bench.NewTable("throughput: empty handler, 4 partitions, batches of 100", r.json)
 	rounds := pick(r, 5, 2)

@@ -1,18 +1,20 @@
-// Command workers shows what a number of workers reaches with a handler that waits: a sweep over workers with uniform
-// keys and with skewed ones, each as a share of what is possible.
+// Command workers measures the throughput of a handler that waits, for growing numbers of workers, with uniform and with
+// skewed keys. It prints each rate as a part of the possible rate.
 //
 //	go run ./benchmarks/workers              # on a log in memory
 //	go run ./benchmarks/workers -pulsar pulsar://localhost:6650 -admin http://localhost:8080  # on a real Pulsar
 //	go run ./benchmarks/workers -json        # one object a row
 //	go run ./benchmarks/workers -short       # a few seconds
 //
-// Efficiency compares with the ideal, workers / handler time. Bare compares with the same calls of the same handler by
-// as many goroutines in a loop, in the same run: timers fire late, and that is not the framework's. Bound is the time
-// taken divided by the least time possible, which is the larger of all work / workers and the chain of the hottest key,
-// both from the handler times as they were measured. Every row names its keys: seeds 29, 30, 35.
+// The columns are
+//   - efficiency: the rate divided by the ideal one, workers / handler time;
+//   - bare: the rate divided by that of as many goroutines that call the same handler in a loop, in the same run. It leaves
+//     out timers that fire late;
+//   - bound: the time divided by the least possible, max(all work / workers, chain of the hottest key), from the measured
+//     handler times.
 //
-// On Pulsar the topic has four partitions, a key is in one of them, and the clock starts when all four are there; it ends,
-// as on the log in memory, with the last message. Rows without keystrand do not read from anywhere.
+// On Pulsar the topic has four partitions, and each key is in one of them. The clock starts when all four are accepted, and
+// stops with the last message. Rows of other engines read from no log.
 package main
 
 import (
@@ -47,10 +49,10 @@ type row struct {
 }
 
 func main() {
-	asJSON := flag.Bool("json", false, "print one JSON object a row")
-	short := flag.Bool("short", false, "a few seconds: the figures say less")
-	url := flag.String("pulsar", "", "URL of a real Pulsar to read from; none: a log in memory")
-	admin := flag.String("admin", "", "with -pulsar: URL of its web service (default http://HOST:8080)")
+	asJSON := flag.Bool("json", false, "print each row as a JSON object")
+	short := flag.Bool("short", false, "run for a few seconds only: rough figures")
+	url := flag.String("pulsar", "", "URL of a Pulsar to read from (default: a log in memory)")
+	admin := flag.String("admin", "", "with -pulsar: URL of Pulsar's web service (default http://HOST:8080)")
 	flag.Parse()
 	if err := sweep(*url, *admin, *asJSON, *short); err != nil {
 		fmt.Fprintln(os.Stderr, "workers:", err)
@@ -116,11 +118,11 @@ func sweep(url, admin string, asJSON, short bool) error {
 	return failed
 }
 
-// work is the handler, and what it measures.
+// work is the handler and its measurements.
 type work struct {
 	keys    *bench.Keys
 	latency time.Duration
-	start   time.Time // when messages could begin
+	start   time.Time // when the first message could begin
 	number  func(m *keystrand.Message) int
 	total   atomic.Int64   // ns spent in the handler
 	byKey   []atomic.Int64 // the same for each key
@@ -149,7 +151,7 @@ func (w *work) handle(_ context.Context, m *keystrand.Message) error {
 	return nil
 }
 
-// measure runs one engine and compares.
+// measure runs one engine and returns its row.
 func measure(engine string, run func(*work, int) error, keys *bench.Keys, workers int, latency, bare time.Duration) (row, error) {
 	w := newWork(keys, latency)
 	if err := run(w, workers); err != nil {
@@ -192,7 +194,7 @@ func runPipeline(ctx context.Context, src source.Source, w *work, workers int) e
 	return p.Run(ctx)
 }
 
-// runHash is what is often written by hand: a key belongs to a worker, which has a channel of 100 messages.
+// runHash is the usual hand-written program: each key belongs to a worker, which reads a channel of 100 messages.
 func runHash(w *work, workers int) error {
 	w.start = time.Now()
 	seed, queues := maphash.MakeSeed(), make([]chan int64, workers)
@@ -215,7 +217,7 @@ func runHash(w *work, workers int) error {
 	return nil
 }
 
-// runBare calls the handler from as many goroutines, rounds times each, and returns the time it took.
+// runBare calls the handler from as many goroutines as workers, rounds times each, and returns the time taken.
 func runBare(workers, rounds int, latency time.Duration) time.Duration {
 	w := newWork(bench.Uniform(workers, workers*rounds), latency)
 	start := time.Now()

@@ -1,5 +1,5 @@
-// Command quickstart-pulsar shows on a real Pulsar what the quickstart shows on Kafka: what keystrand does for a service whose
-// handler takes 50 ms a message.
+// Command quickstart-pulsar shows what keystrand does for a service with a handler of 50 ms, on a real Pulsar. The
+// quickstart shows the same on Kafka.
 //
 // It fills a topic with comments on posts, some posts with far more than others, and reads it twice: with one ordered
 // consumer for each partition, then with keystrand and 100 workers. Halfway through the second reading it kills the
@@ -27,7 +27,7 @@ import (
 
 func main() {
 	url := flag.String("url", "pulsar://localhost:6650", "URL of the Pulsar")
-	admin := flag.String("admin", "", "URL of its web service (default: http, the same host, port 8080)")
+	admin := flag.String("admin", "", "URL of Pulsar's web service (default http://HOST:8080)")
 	// The demo fills a topic of the Broker. It starts this program again to Read it, so that it can kill that process.
 	show.Main(flag.CommandLine, show.Demo{
 		Broker: func() (show.Broker, error) { return newBroker(*url, *admin) },

@@ -17,8 +17,8 @@ import (
 	"github.com/keystrand/keystrand/examples/internal/show"
 )
 
-// pulsarBroker is a real Pulsar. Its web service creates the topic, because clients cannot create one with partitions, and
-// says what is acknowledged.
+// pulsarBroker is a real Pulsar. Its web service creates the topic, because clients cannot create partitioned topics, and
+// returns the acknowledgements.
 type pulsarBroker struct {
 	url    string
 	admin  string

@@ -42,7 +42,7 @@ func startEmbedded(ctx context.Context, out *show.Output) (*embedded, error) {
 	}
 	lines := make(chan string, 1)
 	go func() {
-		line, _ := bufio.NewReader(stdout).ReadString('\n') // an error ends the process, too, and then Wait tells more
+		line, _ := bufio.NewReader(stdout).ReadString('\n') // after an error the process has ended, and Wait returns the cause
 		lines <- line
 	}()
 	began := time.Now()

@@ -1,4 +1,4 @@
-// Command quickstart shows what keystrand does for a service whose handler takes 50 ms a message.
+// Command quickstart shows what keystrand does for a service with a handler of 50 ms.
 //
 // It fills a topic with comments on posts, some posts with far more than others, and reads it twice: with one ordered
 // consumer for each partition, then with keystrand and 100 workers. Halfway through the second reading it kills the
@@ -25,7 +25,7 @@ import (
 	"github.com/keystrand/keystrand/source/kafka"
 )
 
-// sessionTimeout is after how long the partitions of a killed process go to another one.
+// sessionTimeout is how long the partitions of a killed process stay without an owner.
 const sessionTimeout = 6 * time.Second
 
 func main() {

@@ -25,9 +25,9 @@ import (
 // Stream is the stream of all messages that Run hands out.
 const Stream = "test"
 
-// Result is what became of the messages.
+// Result is the result of a run.
 type Result struct {
-	// Err is what the pipeline's Run returned: nil if all messages were settled.
+	// Err is the error of the pipeline's Run: nil if all messages were settled.
 	Err error
 	// Calls are the calls of the handler chain, by start, then by offset.
 	Calls []Call
@@ -44,7 +44,7 @@ type Call struct {
 	Messages   int   // of the turn
 	Attempt    int
 	Start, End time.Duration // since the start of the pipeline
-	Err        error         // what the chain returned
+	Err        error         // of the chain
 }
 
 // Run hands the messages, in this order and from one partition, to the pipeline that compose makes. It returns when all
@@ -89,7 +89,7 @@ func newStage(tb testing.TB, compose func(*pipeline.Builder), msgs []keystrand.M
 	return s
 }
 
-// result returns what became of the messages after the pipeline's Run has returned err.
+// result returns the Result after the pipeline's Run has returned err.
 func (s *stage) result(err error) Result {
 	r := Result{Err: err, Snapshot: s.pipeline.Snapshot(), Calls: s.rec.ended()}
 	slices.SortStableFunc(r.Calls, func(a, b Call) int {

@@ -125,7 +125,7 @@ func TestRunLeavesTheMessagesAlone(t *testing.T) {
 	}
 }
 
-// A test of a stage: what is written in it is what a test function would do with its t.
+// A test of a stage. In a test function use its t.
 func Example() {
 	stage := func(b *pipeline.Builder) {
 		b.Use(middleware.Retry(middleware.RetryPolicy{Initial: time.Hour, DisableJitter: true})).
@@ -136,7 +136,7 @@ func Example() {
 				return nil
 			})
 	}
-	var t testing.T // yours
+	var t testing.T // the test function's t
 	r := pipelinetest.Run(&t, stage, msg("alice"), msg("bob"), msg("alice"))
 	for _, c := range r.Calls {
 		fmt.Printf("%-5s offset %d attempt %d after %v\n", c.Key, c.Offset, c.Attempt, c.Start)

@@ -38,7 +38,7 @@ func (r *recorder) middleware(next keystrand.Next) keystrand.Next {
 		defer stop()
 		err = next(ctx, c)
 		if err != nil && r.over.Err() != nil {
-			return keystrand.RetryAfter(time.Hour, err) // no failure: it was told to end
+			return keystrand.RetryAfter(time.Hour, err) // not a failure: its ctx has ended
 		}
 		return err
 	}

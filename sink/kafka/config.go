@@ -86,7 +86,7 @@ func (c Config) validate(brokers []string, topic string) error {
 		errs = append(errs, errors.New("both a topic and Config.ByStream are set: use one of them"))
 	}
 	if len(brokers) == 0 {
-		errs = append(errs, errors.New("no brokers"))
+		errs = append(errs, errors.New("no brokers: pass at least one host:port"))
 	}
 	for _, b := range brokers {
 		if _, _, err := net.SplitHostPort(b); err != nil {

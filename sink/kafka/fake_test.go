@@ -104,7 +104,7 @@ func readAll(ctx context.Context, addrs, topics []string, opts ...kgo.Opt) ([]ke
 	return ms, nil
 }
 
-// keyed makes messages from texts like key=value.
+// keyed returns messages for texts like key=value.
 func keyed(pairs ...string) []keystrand.Message {
 	var ms []keystrand.Message
 	for _, p := range pairs {

@@ -8,8 +8,6 @@ import (
 )
 
 // The values are from UtilsTest.testMurmur2 of Apache Kafka, as signed 32-bit numbers.
-//
-// seed 38
 func TestMurmur2ReturnsTheHashesOfTheJavaClient(t *testing.T) {
 	for key, want := range map[string]int32{
 		"21":                         -973932308,

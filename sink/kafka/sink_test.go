@@ -505,7 +505,6 @@ func TestByStreamWritesToTheTopicOfTheStream(t *testing.T) {
 	})
 }
 
-// seed 38
 func TestNullKeysSpreadOverAvailablePartitionsAndKeyedOnesOverAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, kfake.SeedTopics(4, "out"))

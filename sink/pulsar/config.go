@@ -33,7 +33,7 @@ type Config struct {
 	MaxMessageBytes int
 	// LastHeaderWins keeps the last of several headers with the same name. If it is false, a message with two values for one
 	// name is a permanent failure, because properties are a map. Set it for dead letters: a dead letter that fails is retried
-	// for ever, even after a permanent failure. Default: false.
+	// forever, even after a permanent failure. Default: false.
 	LastHeaderWins bool
 	// RequestTimeout bounds a request that is not a message: to look up a topic, to open or to close a producer. Default: 5s.
 	RequestTimeout time.Duration

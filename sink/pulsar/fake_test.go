@@ -1,4 +1,4 @@
-// Virtual time: the tests make it, in sink_test.go and random_test.go.
+// Virtual time: the bubbles are in sink_test.go and random_test.go.
 
 package pulsar
 
@@ -19,22 +19,22 @@ import (
 	"github.com/keystrand/keystrand/sink"
 )
 
-// fake is a broker and the client library in front of it, with what of their behaviour endangers order: entries that
-// fail alone, resent ones that were stored already, callbacks that never come, calls that hang, and panics.
+// fake is a broker with the client library in front of it. It imitates their behaviour that endangers order: entries that
+// fail alone, entries sent again although they are stored, missing callbacks, calls that hang, and panics.
 type fake struct {
 	mu         sync.Mutex
-	partitions map[string]int // of the topics that exist; 0 for one without partitions
+	partitions map[string]int // number of partitions by topic; 0 for a topic without partitions
 	log        map[string][]keystrand.Message
-	fault      func(topic string, ms []keystrand.Message) fault // decides for each entry that arrives; nil: all are stored
-	sendFault  func(m *pulsar.ProducerMessage) error            // decides in SendAsync; errPanic panics
-	openFault  func(topic string) error                         // decides when a producer is opened
-	askFault   func(topic string) error                         // decides when a topic is looked up
+	fault      func(topic string, ms []keystrand.Message) fault // returns the fault of an arriving entry; nil: all are stored
+	sendFault  func(m *pulsar.ProducerMessage) error            // returns the error of SendAsync; errPanic panics
+	openFault  func(topic string) error                         // returns the error of Produce
+	askFault   func(topic string) error                         // returns the error of Partitions
 	maxMessage int                                              // 0: no limit
 	queue      int                                              // MaxPendingMessages; 0: 1000
 	closing    time.Duration                                    // how long closing a producer takes
-	open       map[string]int                                   // producers that may still send
-	opened     int                                              // producers ever
-	violations []string                                         // what the sink must never do
+	open       map[string]int                                   // open producers by topic
+	opened     int                                              // number of producers ever opened
+	violations []string                                         // forbidden calls of the sink
 	ended      bool                                             // the client is closed
 	pieces     bool                                             // each message is an entry of its own, as if the library cut batches
 	oneWriter  bool                                             // a second producer for a partition is a violation
@@ -44,13 +44,13 @@ type fault uint8
 
 const (
 	store     fault = iota
-	cut             // the connection breaks before the entry is stored; the library sends all again
-	storeCut        // and after it: it is stored twice
-	fail            // the entry alone fails, what is behind it goes on
-	failAll         // all that is on its way fails, what comes later goes on: a quota, at a reconnect
-	swallow         // no answer to the entry or any after it
-	terminate       // the topic takes no more
-	dropRest        // the entry is too large, and what was flushed with it is dropped without a callback
+	cut             // the connection breaks before the entry is stored; the library sends all pending entries again
+	storeCut        // the connection breaks after the entry is stored; it is stored again
+	fail            // the entry alone fails; entries behind it are stored
+	failAll         // all pending entries fail, later ones do not, as for a quota at a reconnect
+	swallow         // neither the entry nor any later one gets an answer
+	terminate       // the topic is terminated
+	dropRest        // the entry is too large, and entries flushed with it are dropped without a callback
 )
 
 var errPanic = errors.New("panic")
@@ -127,7 +127,7 @@ func (f *fake) set(change func()) {
 	change()
 }
 
-// read returns all that is stored, in order for each partition.
+// read returns all stored messages, in order for each partition.
 func (f *fake) read() []keystrand.Message {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -138,20 +138,20 @@ func (f *fake) read() []keystrand.Message {
 	return all
 }
 
-// fakeProducer answers from its own goroutine, one entry after the other.
+// fakeProducer answers from its own goroutine, entry by entry.
 type fakeProducer struct {
 	fake  *fake
 	topic string
 	wake  chan struct{} // there may be entries
 	room  chan struct{} // there may be room in the queue
-	idle  chan struct{} // there may be nothing unanswered
-	over  chan struct{} // closed when it is closed
+	idle  chan struct{} // all messages may be answered
+	over  chan struct{} // closed by Close
 
 	// Guarded by fake.mu.
 	closed  bool
-	batch   []*sent   // taken, not flushed
-	pending [][]*sent // entries on their way
-	busy    int       // taken and unanswered
+	batch   []*sent   // accepted, not flushed
+	pending [][]*sent // entries sent to the broker
+	busy    int       // messages accepted and not answered
 }
 
 type sent struct {
@@ -279,7 +279,7 @@ func (p *fakeProducer) Close() {
 	p.close(pulsar.ErrProducerClosed)
 }
 
-// close fails what is on its way; what was not flushed is never heard of again.
+// close fails pending entries. Messages that were not flushed get no callback.
 func (p *fakeProducer) close(reason error) {
 	f := p.fake
 	f.mu.Lock()
@@ -297,8 +297,8 @@ func (p *fakeProducer) close(reason error) {
 }
 
 func (p *fakeProducer) answer(entries [][]*sent, err error) {
-	if err == nil || !isExceeded(err) { // that is told within the flush
-		poke(p.idle) // which may return before these callbacks have come
+	if err == nil || !isExceeded(err) { // the callbacks of an exceeded quota run within Flush
+		poke(p.idle) // Flush may return before these callbacks
 		time.Sleep(time.Millisecond / 10)
 	}
 	for _, entry := range entries {
@@ -329,7 +329,7 @@ func (p *fakeProducer) loop() {
 		}
 		for p.next() {
 			select {
-			case <-time.After(time.Millisecond): // the way to the broker
+			case <-time.After(time.Millisecond): // network latency
 			case <-p.over:
 				return
 			}
@@ -337,7 +337,7 @@ func (p *fakeProducer) loop() {
 	}
 }
 
-// next lets the broker decide about the oldest entry. It returns false if there is none, or never an answer.
+// next answers the oldest entry. It returns false if there is none, or if it is never answered.
 func (p *fakeProducer) next() bool {
 	f := p.fake
 	f.mu.Lock()
@@ -360,7 +360,7 @@ func (p *fakeProducer) next() bool {
 		f.log[p.topic] = append(f.log[p.topic], ms...)
 		gone, p.pending = p.pending[:1], p.pending[1:]
 	case cut:
-	case storeCut: // and with it whatever else was on the wire
+	case storeCut: // other pending entries are stored, too
 		for _, e := range p.pending {
 			for _, s := range e {
 				f.log[p.topic] = append(f.log[p.topic], s.m)
@@ -397,7 +397,7 @@ func (f *fake) sink(t *testing.T, topic string, cfg Config) *Sink {
 	return newSink(f, topic, cfg, &troubles{})
 }
 
-// writer opens a writer of a new sink. At the end all must be closed, and nothing forbidden have happened.
+// writer opens a writer of a new sink. At the end of the test it checks that all are closed without a violation.
 func (f *fake) writer(t *testing.T, topic string, cfg Config) sink.Writer {
 	t.Helper()
 	s := f.sink(t, topic, cfg)
@@ -429,7 +429,7 @@ func (f *fake) check(t *testing.T) {
 	}
 }
 
-// keyed makes messages from texts like key=value.
+// keyed returns messages for texts like key=value.
 func keyed(pairs ...string) []keystrand.Message {
 	var ms []keystrand.Message
 	for _, p := range pairs {

@@ -23,7 +23,7 @@ import (
 	"github.com/keystrand/keystrand/sink"
 )
 
-// Env is a new, empty sink and what a case has to know about it. Each case needs an Env of its own and closes the sink.
+// Env is a new, empty sink with the facts that cases need. Each case needs an Env of its own and closes the sink.
 type Env struct {
 	// Sink is the sink under test. Required.
 	Sink sink.Sink
@@ -54,7 +54,7 @@ type Case struct {
 	// Why says how a pipeline depends on the clause.
 	Why string
 
-	needs func(*Env) bool // reports whether the Env has what the case needs; nil: it needs nothing
+	needs func(*Env) bool // reports whether the Env has the fields that the case needs; nil: it needs none
 	run   func(ctx context.Context, env *Env) error
 }
 
@@ -66,7 +66,7 @@ func Run(t *testing.T, newEnv func(t *testing.T) *Env) {
 	}
 }
 
-// Test runs the case in the test t. It fails t with the reason, and skips t if the Env lacks what the case needs.
+// Test runs the case in the test t. It fails t with the reason, and skips t if the Env lacks a field that the case needs.
 func (c Case) Test(t *testing.T, env *Env) {
 	t.Helper()
 	err := c.Run(t.Context(), env)
@@ -78,7 +78,7 @@ func (c Case) Test(t *testing.T, env *Env) {
 	}
 }
 
-// Run runs the case and returns what the sink does wrong, or [ErrNotTested]. It closes the sink, unless the sink fails.
+// Run runs the case. It returns an error that describes a broken promise, or [ErrNotTested]. It closes the sink, unless the sink fails.
 func (c Case) Run(ctx context.Context, env *Env) error {
 	if env.Stream == "" {
 		env.Stream = "out"

@@ -121,7 +121,6 @@ func (c *consumer) holds() []int32 {
 	return slices.Sorted(maps.Keys(c.held))
 }
 
-// seed 39
 func TestGroupAssignsPartitionsEvenlyAndMovesFew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const partitions = 8

@@ -10,7 +10,7 @@ import (
 type Case struct {
 	// Name is the name of the subtest.
 	Name string
-	// Why says how a pipeline goes wrong on a source that fails the case.
+	// Why describes how a pipeline fails on a source that fails the case.
 	Why string
 
 	run func(ctx context.Context, h *harness) error
@@ -51,7 +51,7 @@ func (c Case) Test(t *testing.T, env Env) {
 	}
 }
 
-// Run runs the case and returns what the source does wrong, or a [MissingError]. Before it returns, all members leave, except
+// Run runs the case. It returns an error that describes a broken promise, or a [MissingError]. Before it returns, all members leave, except
 // those that hang.
 func (c Case) Run(ctx context.Context, env Env) error {
 	if err := env.validate(); err != nil {

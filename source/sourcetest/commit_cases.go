@@ -35,8 +35,8 @@ func (n *holding) restores(ctx context.Context, frontier int64, ahead ...commit.
 	return nil
 }
 
-// begins is restores for a log that withholds settled messages: it checks the first message that comes. The next read returns
-// that message again.
+// begins is restores for a log that withholds settled messages: it checks the first message of the new ownership. The next
+// read returns that message again.
 func (n *holding) begins(ctx context.Context, settled *commit.Progress) error {
 	if r := n.part.Restored(); r.Frontier != 0 || len(r.Ahead) > 0 {
 		return fmt.Errorf("%v: restored frontier %d and ranges %v, want none: Env.Withholds is set",

@@ -327,7 +327,7 @@ func lagReachesZero(ctx context.Context, h *harness) error {
 				return err
 			}
 		}
-		// End may be a little old: a Fetch lets the source hear it again.
+		// End may be outdated: a Fetch lets the source update it.
 		for {
 			end, known := lagger.End()
 			if known && end == n.position {

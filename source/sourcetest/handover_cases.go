@@ -92,7 +92,7 @@ func leavingFetchReturnsErrLeaving(ctx context.Context, h *harness) error {
 	if err != nil {
 		return err
 	}
-	// Every partition has a Fetch under way when the second member joins.
+	// A Fetch of every partition is running when the second member joins.
 	waiting, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	results := make([]chan error, len(all))
@@ -168,7 +168,7 @@ func noAcceptBeforeReleaseBySameMember(ctx context.Context, h *harness) error {
 	if err != nil {
 		return err
 	}
-	// The second member leaves, so the partition comes back to its owner, in another epoch.
+	// The second member leaves, so the first one gets the partition again, in another epoch.
 	if err := h.members[1].leave(ctx); err != nil {
 		return err
 	}

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Chosen returns the parts that a list separated by commas names, in their own order; an empty list names all.
+// Chosen returns those of the parts that the comma-separated list names, in the order of parts. An empty list names all.
 func Chosen[P any](list string, parts []P, name func(P) string) ([]P, error) {
 	if list == "" {
 		return parts, nil
@@ -22,7 +22,7 @@ func Chosen[P any](list string, parts []P, name func(P) string) ([]P, error) {
 	}
 	for _, w := range wanted {
 		if !slices.Contains(known, w) {
-			return nil, fmt.Errorf("-only %s: there is no part %q: want some of %s", list, w, strings.Join(known, ","))
+			return nil, fmt.Errorf("-only %s: unknown part %q; want some of %s", list, w, strings.Join(known, ","))
 		}
 	}
 	return chosen, nil

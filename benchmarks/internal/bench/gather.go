@@ -6,8 +6,8 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// Gather returns a source that hands out nothing before the first n partitions are there, and calls ready then: to join
-// and to be chosen is not what is measured.
+// Gather returns a source that returns no partition before it has accepted n of s, and then calls ready. So a measurement
+// does not include joining a group.
 func Gather(s source.Source, n int, ready func()) source.Source {
 	return &gathered{Source: s, n: n, ready: ready}
 }
@@ -24,7 +24,7 @@ func (g *gathered) Accept(ctx context.Context) (source.Partition, error) {
 	for ; g.n > 0; g.n-- {
 		p, err := g.Source.Accept(ctx)
 		if err != nil {
-			return nil, err // those that wait are never released: the run has failed
+			return nil, err // the waiting partitions are not released: the run has failed
 		}
 		g.waiting = append(g.waiting, p)
 		if g.n == 1 {

@@ -13,7 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// BrokerWork is the name of the work that [Broker] is.
+// BrokerWork is the name under which programs register [Broker].
 const BrokerWork = "broker"
 
 // Broker is an embedded broker that speaks Kafka's protocol and keeps everything in memory. It prints its addresses
@@ -50,7 +50,7 @@ func NewKafka(brokers []string) (*Kafka, error) {
 		kgo.ProducerLinger(5*time.Millisecond),
 		kgo.ProducerBatchMaxBytes(200_000),
 		kgo.MaxBufferedRecords(100_000),
-		kgo.MetadataMinAge(50*time.Millisecond), // a new topic may have no leader yet, and is looked at again so soon
+		kgo.MetadataMinAge(50*time.Millisecond), // how soon to look again for the leader of a new topic
 	)
 	if err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func NewKafka(brokers []string) (*Kafka, error) {
 	return &Kafka{Brokers: brokers, client: client, admin: kadm.NewClient(client)}, nil
 }
 
-// Fill makes a topic of n messages and returns its name. Of the i-th message record says key, value and partition.
+// Fill creates a topic of n messages and returns its name. record returns partition, key and value of the i-th message.
 func (k *Kafka) Fill(ctx context.Context, partitions, n int, record func(i int) (partition int32, key, value []byte)) (string, error) {
 	topic := fmt.Sprintf("bench-%d-%d", time.Now().UnixNano(), k.topics.Add(1))
 	if _, err := k.admin.CreateTopic(ctx, int32(partitions), 1, nil, topic); err != nil {
@@ -86,7 +86,7 @@ func (k *Kafka) Fill(ctx context.Context, partitions, n int, record func(i int) 
 	return topic, nil
 }
 
-// Feed writes records to a topic, so many a second, until ctx ends. It returns how many were written.
+// Feed writes rate messages a second to a topic until ctx ends. It returns how many it has written.
 func (k *Kafka) Feed(ctx context.Context, topic string, rate int, record func(i int) (partition int32, key, value []byte)) (int, error) {
 	var failed atomic.Pointer[error]
 	start, n := time.Now(), 0
@@ -116,7 +116,7 @@ func (k *Kafka) Feed(ctx context.Context, topic string, rate int, record func(i 
 	return n, nil
 }
 
-// Forget deletes the topics that were made.
+// Forget deletes the topics that Fill created.
 func (k *Kafka) Forget(ctx context.Context) error {
 	k.mu.Lock()
 	made := k.made
@@ -138,7 +138,7 @@ func StartBroker(ctx context.Context) (addresses []string, p *Process, err error
 		return nil, nil, err
 	}
 	if err = json.NewDecoder(p.Out).Decode(&addresses); err != nil {
-		return nil, nil, fmt.Errorf("the embedded broker did not start: %w", err)
+		return nil, nil, fmt.Errorf("start embedded broker: %w", err)
 	}
 	return addresses, p, nil
 }

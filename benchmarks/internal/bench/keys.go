@@ -5,20 +5,20 @@ import (
 	"math/rand/v2"
 )
 
-// Keys draws keys, always the same ones for the same arguments.
+// Keys is a random sequence of keys: the same arguments give the same sequence.
 type Keys struct {
-	Name  string // of the distribution, to stand beside figures
+	Name  string // of the distribution, printed beside figures
 	names [][]byte
-	order []uint32 // which key the i-th message has
+	order []uint32 // number of the i-th message's key
 }
 
-// Uniform draws n times among so many keys, each as likely as any other.
+// Uniform draws n keys, each with the same probability.
 func Uniform(keys, n int) *Keys {
 	r := rand.New(rand.NewPCG(1, uint64(keys)))
 	return draw(fmt.Sprintf("uniform, %d keys", keys), keys, n, func() uint32 { return uint32(r.IntN(keys)) })
 }
 
-// Zipf draws n times among so many keys, the i-th (from 1) with a probability that goes with 1/i.
+// Zipf draws n keys, the i-th (from 1) with a probability proportional to 1/i.
 func Zipf(keys, n int) *Keys {
 	r := rand.New(rand.NewPCG(1, uint64(keys)))
 	sums, sum := make([]float64, keys), 0.0
@@ -40,7 +40,7 @@ func Zipf(keys, n int) *Keys {
 	})
 }
 
-// Hot draws n times: key 0 with probability share, else uniformly among the other keys.
+// Hot draws n keys: key 0 with probability share, else one of the other keys with the same probability each.
 func Hot(share float64, keys, n int) *Keys {
 	r := rand.New(rand.NewPCG(1, uint64(keys)))
 	return draw(fmt.Sprintf("one key has %.0f %%, %d others uniform", share*100, keys-1), keys, n, func() uint32 {
@@ -62,7 +62,7 @@ func draw(name string, keys, n int, next func() uint32) *Keys {
 	return k
 }
 
-// Len returns how many were drawn.
+// Len returns the number of draws.
 func (k *Keys) Len() int { return len(k.order) }
 
 // At returns the key of the i-th message.
@@ -71,10 +71,10 @@ func (k *Keys) At(i int) []byte { return k.names[k.order[i]] }
 // Number returns the number of the key of the i-th message.
 func (k *Keys) Number(i int) int { return int(k.order[i]) }
 
-// Count returns how many keys there are.
+// Count returns the number of different keys.
 func (k *Keys) Count() int { return len(k.names) }
 
-// Longest returns how many messages the most frequent key has.
+// Longest returns the number of messages of the most frequent key.
 func (k *Keys) Longest() int {
 	counts, most := make([]int, len(k.names)), 0
 	for _, o := range k.order {

@@ -2,7 +2,7 @@ package bench
 
 import "slices"
 
-// Median returns the middle of figures, or the mean of the two in the middle; 0 without any.
+// Median returns the median of figures, or 0 if there are none.
 func Median(figures []float64) float64 {
 	s := slices.Sorted(slices.Values(figures))
 	if len(s) == 0 {

@@ -10,11 +10,11 @@ import (
 	"os/exec"
 )
 
-// Work is what a process of its own does: it reads its orders from spec, writes what it found to standard output, and
-// ends soon after ctx.
+// Work is the main function of a child process. It reads its arguments from spec, writes its results to standard output,
+// and returns soon after ctx ends.
 type Work func(ctx context.Context, spec []byte) error
 
-// WorkOf makes a Work of a function that takes its orders as a struct.
+// WorkOf returns a Work that decodes spec for f.
 func WorkOf[S any](f func(ctx context.Context, spec S) error) Work {
 	return func(ctx context.Context, spec []byte) error {
 		var s S
@@ -27,18 +27,19 @@ func WorkOf[S any](f func(ctx context.Context, spec S) error) Work {
 
 const workFlag = "-work"
 
-// ServeWork is the first call of a main: if the process was started by [Start] it does the work and exits.
+// ServeWork runs the work of a process that [Start] has started, and exits. In other processes it does nothing. It is the
+// first call of main.
 func ServeWork(works map[string]Work) {
 	if len(os.Args) != 4 || os.Args[1] != workFlag {
 		return
 	}
 	work, ok := works[os.Args[2]]
 	if !ok {
-		fmt.Fprintf(os.Stderr, "no work is called %q\n", os.Args[2])
+		fmt.Fprintf(os.Stderr, "unknown work %q\n", os.Args[2])
 		os.Exit(2)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	go func() { // standard input ends when the other process has seen enough, or has died
+	go func() { // standard input ends when the parent calls Ask, or dies
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		cancel()
 	}()
@@ -49,14 +50,14 @@ func ServeWork(works map[string]Work) {
 	os.Exit(0)
 }
 
-// Process is this program once more, doing one work.
+// Process is a child process: this program again, with one Work.
 type Process struct {
-	Out io.Reader // what it writes
+	Out io.Reader // its standard output
 	cmd *exec.Cmd
 	in  io.Closer
 }
 
-// Start starts a process for a work. It is killed when ctx ends.
+// Start starts a process for a work. The end of ctx kills it.
 func Start(ctx context.Context, work string, spec any) (*Process, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -77,7 +78,7 @@ func Start(ctx context.Context, work string, spec any) (*Process, error) {
 	return p, p.cmd.Start()
 }
 
-// Run starts a process for a work and returns what it printed: one JSON value.
+// Run starts a process for a work, waits for its end, and returns the JSON value that it printed.
 func Run[R any](ctx context.Context, work string, spec any) (r R, err error) {
 	p, err := Start(ctx, work, spec)
 	if err != nil {
@@ -93,10 +94,10 @@ func Run[R any](ctx context.Context, work string, spec any) (r R, err error) {
 	return r, nil
 }
 
-// Answer prints what [Run] returns in the other process.
+// Answer prints r, for [Run] in the parent.
 func Answer(r any) error { return json.NewEncoder(os.Stdout).Encode(r) }
 
-// Stop asks the process to end, and waits. Who reads Out reads it to its end before.
+// Stop asks the process to end, and waits. A goroutine that reads Out must have reached its end before.
 func (p *Process) Stop() error {
 	p.Ask()
 	_, _ = io.Copy(io.Discard, p.Out)
@@ -106,8 +107,8 @@ func (p *Process) Stop() error {
 // Ask asks the process to end.
 func (p *Process) Ask() { _ = p.in.Close() }
 
-// Kill ends the process as a crash would (SIGKILL). What it has written stays in Out.
+// Kill ends the process as a crash would (SIGKILL). Its earlier output stays in Out.
 func (p *Process) Kill() { _ = p.cmd.Process.Kill() }
 
-// Wait waits for the end of a process, after Out was read.
+// Wait waits for the end of the process. Read Out to its end before.
 func (p *Process) Wait() error { return p.cmd.Wait() }

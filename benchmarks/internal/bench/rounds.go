@@ -1,10 +1,10 @@
 package bench
 
-// Rounds is what each engine has given in each round: by engine, then by round. Ratios are taken within a round, since the
-// speed of a machine that others use changes from minute to minute.
+// Rounds has the result of each engine in each round: by engine, then by round. Form ratios within a round: the speed of a
+// shared machine changes from minute to minute.
 type Rounds[T any] [][]T
 
-// Alternate lets engines measure one after another, round by round; the first two change places each round.
+// Alternate calls measure for each engine in each round. The first two engines swap places each round.
 func Alternate[T any](rounds, engines int, measure func(round, engine int) (T, error)) (Rounds[T], error) {
 	all := make(Rounds[T], engines)
 	for round := range rounds {
@@ -22,7 +22,8 @@ func Alternate[T any](rounds, engines int, measure func(round, engine int) (T, e
 	return all, nil
 }
 
-// Median returns the median over the rounds of a figure of an engine, which may be one beside the first engine's.
+// Median returns the median of an engine's figure over the rounds. figure gets the results of this engine and of the first
+// one in the same round.
 func (r Rounds[T]) Median(engine int, figure func(res, first T) float64) float64 {
 	figures := make([]float64, len(r[engine]))
 	for round := range figures {

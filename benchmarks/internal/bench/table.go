@@ -1,5 +1,5 @@
-// Package bench is what the benchmark commands share: how they print, which keys they draw, and where messages come
-// from. Figures that it prints are those of one run on one machine: compare the ratios in it.
+// Package bench is shared by the benchmark commands: tables, random keys, child processes and Kafka topics. Figures are
+// those of one run on one machine: compare the ratios within a run.
 package bench
 
 import (
@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// Table prints rows as they come: aligned for people, or one JSON object a row. A row is a struct; its fields' json
-// names are the columns. A column "part" says in JSON what the title says to people, who do not get it again.
+// Table prints each row at once: aligned text, or one JSON object a row. A row is a struct; the JSON names of its fields
+// are the columns. Text has the title instead of the column "part".
 type Table struct {
 	out   io.Writer
 	json  bool
@@ -50,7 +50,7 @@ func (t *Table) Row(row any) {
 	t.line(cells, v)
 }
 
-// line prints strings to the left and figures to the right.
+// line aligns strings to the left and figures to the right.
 func (t *Table) line(cells []any, v reflect.Value) {
 	var b strings.Builder
 	for i, c := range cells {
@@ -65,7 +65,7 @@ func (t *Table) line(cells []any, v reflect.Value) {
 	_, _ = fmt.Fprintln(t.out, strings.TrimRight(b.String(), " "))
 }
 
-// width is the space a column gets, from its first row; 0 if it is left out.
+// width returns the width of a column, from its first row; 0 leaves the column out.
 func width(name string, x any) int {
 	if _, ok := x.(string); !ok {
 		return max(9, len(name), len(cell(x)))
@@ -91,7 +91,7 @@ func cell(x any) string {
 	return fmt.Sprint(x)
 }
 
-// Machine says where a run took place: what stands beside its figures.
+// Machine describes this machine, for the heading of a run.
 func Machine() string {
 	return fmt.Sprintf("%s/%s, %d CPUs (GOMAXPROCS %d), %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.GOMAXPROCS(0), runtime.Version())
 }

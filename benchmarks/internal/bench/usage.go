@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// PeakRSS returns the most memory that this process has had resident, in MB, or 0 where that is not known. It is read
-// from /proc: what wait4 tells of a child begins with what its parent had when it was forked.
+// PeakRSS returns the peak of this process's resident memory in MB, or 0 if the system does not tell. It reads /proc,
+// since the peak that wait4 returns for a child includes its parent's memory at the fork.
 func PeakRSS() float64 {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
@@ -25,7 +25,7 @@ func PeakRSS() float64 {
 	return 0
 }
 
-// Usage is what a stretch of work took of this process.
+// Usage is what this process used between Start and Stop of a [Meter].
 type Usage struct {
 	Seconds float64
 	CPU     float64 // seconds
@@ -33,7 +33,7 @@ type Usage struct {
 	Bytes   float64 // allocated
 }
 
-// Meter measures a stretch of work. Its methods are safe for concurrent use.
+// Meter measures time, CPU and allocations. Its methods are safe for concurrent use.
 type Meter struct {
 	once  sync.Once
 	mu    sync.Mutex
@@ -53,7 +53,7 @@ func now() mark {
 	return mark{time.Now(), CPUTime(), m.Mallocs, m.TotalAlloc}
 }
 
-// Start begins the stretch; only the first call counts.
+// Start begins the measurement; only the first call counts.
 func (m *Meter) Start() { m.once.Do(func() { m.start = now() }) }
 
 // Stop ends it; only the last call counts.
@@ -63,7 +63,7 @@ func (m *Meter) Stop() {
 	m.end = now()
 }
 
-// Usage returns what lay between.
+// Usage returns the usage between Start and Stop.
 func (m *Meter) Usage() Usage {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// CPUTime returns the CPU time that this process has used. Unlike the clock it hardly counts what other processes do.
+// CPUTime returns the CPU time that this process has used. Other processes hardly change it.
 func CPUTime() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

@@ -1,5 +1,5 @@
-// Package pulsarbench is what measurements on Pulsar share: a cluster with topics to fill, and a proxy that counts. It stands
-// apart from bench so that no other measured process carries the client library in its memory.
+// Package pulsarbench is shared by the benchmarks on Pulsar: topics, and a proxy that counts acknowledgements. It is apart
+// from bench, so that other measured processes do not have the Pulsar client library in memory.
 package pulsarbench
 
 import (
@@ -25,7 +25,7 @@ type Cluster struct {
 	made   []string
 }
 
-// New makes a client of a cluster and of its web service, which makes and deletes topics. It does not connect.
+// New returns a client of a cluster and of its web service, which creates and deletes topics. It does not connect.
 func New(url, adminURL string) (*Cluster, error) {
 	client, err := Client(url)
 	if err != nil {
@@ -39,15 +39,15 @@ func New(url, adminURL string) (*Cluster, error) {
 	return &Cluster{URL: url, client: client, topics: web.Topics()}, nil
 }
 
-// Client returns a client of the library that keeps quiet.
+// Client returns a client of the library that logs nothing.
 func Client(url string) (pulsar.Client, error) {
 	return pulsar.NewClient(pulsar.ClientOptions{URL: url, OperationTimeout: 10 * time.Second, Logger: pulsarlog.DefaultNopLogger(), MemoryLimitBytes: -1})
 }
 
-// Partition returns the name that the topic of one partition has.
+// Partition returns the name of one partition's topic.
 func Partition(topic string, n int) string { return fmt.Sprintf("%s-partition-%d", topic, n) }
 
-// Batching says how the messages of a topic are written.
+// Batching says how producers batch the messages of a topic.
 type Batching struct {
 	// Off: each message is an entry of its own.
 	Off bool
@@ -55,10 +55,10 @@ type Batching struct {
 	Messages int
 }
 
-// Record says of the i-th message partition, key and value.
+// Record returns partition, key and value of the i-th message.
 type Record func(i int) (partition int, key, value []byte)
 
-// Fill makes a partitioned topic of n messages and returns its full name.
+// Fill creates a partitioned topic of n messages and returns its full name.
 func (p *Cluster) Fill(ctx context.Context, partitions, n int, b Batching, record Record) (string, error) {
 	topic, err := p.Make(ctx, partitions)
 	if err != nil {
@@ -67,7 +67,7 @@ func (p *Cluster) Fill(ctx context.Context, partitions, n int, b Batching, recor
 	return topic, p.Write(ctx, topic, partitions, 0, n, b, record)
 }
 
-// Make makes a partitioned topic and returns its full name.
+// Make creates a partitioned topic and returns its full name.
 func (p *Cluster) Make(ctx context.Context, partitions int) (string, error) {
 	topic := fmt.Sprintf("persistent://public/default/bench-%d-%d", time.Now().UnixNano(), len(p.made))
 	name, err := utils.GetTopicName(topic)
@@ -81,7 +81,7 @@ func (p *Cluster) Make(ctx context.Context, partitions int) (string, error) {
 	return topic, nil
 }
 
-// Write writes the messages from one number up to another to a topic, and waits until the broker has confirmed them.
+// Write writes a range of messages to a topic, and waits until the broker has confirmed them.
 func (p *Cluster) Write(ctx context.Context, topic string, partitions, from, to int, b Batching, record Record) error {
 	producers := make([]pulsar.Producer, partitions)
 	for i := range producers {
@@ -121,12 +121,12 @@ func (p *Cluster) Write(ctx context.Context, topic string, partitions, from, to 
 	return nil
 }
 
-// Cursor is where a subscription stands in one partition, as the broker says.
+// Cursor is the broker's position of a subscription in one partition.
 type Cursor struct {
 	Read    string // ledger:entry below which everything is acknowledged
 	Last    string // ledger:entry of the last message
-	Ranges  int    // of entries acknowledged above it
-	Backlog int64  // entries that are not acknowledged
+	Ranges  int    // of entries acknowledged above Read
+	Backlog int64  // entries not acknowledged
 }
 
 // Cursor asks the broker for the cursor of a subscription.
@@ -150,7 +150,7 @@ func (p *Cluster) Cursor(ctx context.Context, topic string, partition int, subsc
 	}, nil
 }
 
-// Unload makes the broker close one partition of a topic; it opens it again for whoever asks.
+// Unload makes the broker close one partition of a topic. The broker opens it again at the next request.
 func (p *Cluster) Unload(ctx context.Context, topic string, partition int) error {
 	name, err := utils.GetTopicName(Partition(topic, partition))
 	if err != nil {
@@ -159,7 +159,7 @@ func (p *Cluster) Unload(ctx context.Context, topic string, partition int) error
 	return p.topics.UnloadWithContext(ctx, *name)
 }
 
-// Forget deletes the topics that were made.
+// Forget deletes the topics that Make and Fill created.
 func (p *Cluster) Forget(ctx context.Context) error {
 	var errs []error
 	for _, topic := range p.made {
@@ -176,9 +176,9 @@ func (p *Cluster) Forget(ctx context.Context) error {
 // Close closes the connections.
 func (p *Cluster) Close() { p.client.Close() }
 
-// NeedBroker is the error of a command that needs a broker and was given none.
+// NeedBroker returns the error of a command without -pulsar.
 func NeedBroker() error {
-	return errors.New(`a real Pulsar is needed, there is no embedded one: -pulsar pulsar://HOST:6650 -admin http://HOST:8080
+	return errors.New(`flag -pulsar is missing (no Pulsar is embedded): use -pulsar pulsar://HOST:6650 -admin http://HOST:8080
 to start one on this machine:
   PULSAR_HEAP=1g tools/services/services up pulsar
   eval "$(tools/services/services env)"

@@ -21,11 +21,11 @@ const (
 	pulsarAckResponse    = 38
 )
 
-// Proxy lies between a client and a Pulsar broker, counts acknowledgements, and may hold their answers back. It reads no
-// more of a frame than its length and the number of its command.
+// Proxy forwards between clients and a Pulsar broker. It counts acknowledgements and may delay their answers. Of a frame
+// it reads only the length and the number of its command.
 type Proxy struct {
-	Acks, AckBytes       atomic.Int64 // commands from the client, with the lengths in front
-	Answers, AnswerBytes atomic.Int64 // to them, from the broker
+	Acks, AckBytes       atomic.Int64 // acknowledgements of clients; bytes include the frame's lengths
+	Answers, AnswerBytes atomic.Int64 // the broker's answers to them
 	hold                 time.Duration
 	listener             net.Listener
 	broker               string
@@ -35,15 +35,15 @@ type Proxy struct {
 	open                 map[net.Conn]struct{} // nil when closed
 }
 
-// NewProxy listens for clients of the broker behind a pulsar:// URL. Each answer to an acknowledgement is held back for
-// so long, and nothing else is.
+// NewProxy listens for clients of the broker at a pulsar:// URL. It delays each answer to an acknowledgement by hold, and
+// nothing else.
 func NewProxy(brokerURL string, hold time.Duration) (*Proxy, error) {
 	u, err := url.Parse(brokerURL)
 	if err != nil {
 		return nil, err
 	}
 	p := &Proxy{hold: hold, broker: u.Host, open: make(map[net.Conn]struct{})}
-	// Lookups name the broker's address. The proxy writes its own there, in as many letters.
+	// Answers to lookups have the broker's address. The proxy replaces it by its own, which must be of the same length.
 	for range 1_000 {
 		l, err := net.Listen("tcp", net.JoinHostPort(u.Hostname(), "0"))
 		if err != nil {
@@ -56,13 +56,13 @@ func NewProxy(brokerURL string, hold time.Duration) (*Proxy, error) {
 		_ = l.Close()
 	}
 	if p.listener == nil {
-		return nil, errors.New("no free port has as many digits as that of the broker " + p.broker)
+		return nil, errors.New("pulsar proxy: no free port has as many digits as the broker's, " + p.broker)
 	}
 	p.running.Go(p.accept)
 	return p, nil
 }
 
-// URL is what the clients connect to.
+// URL returns the URL for clients.
 func (p *Proxy) URL() string { return "pulsar://" + p.own }
 
 func (p *Proxy) accept() {
@@ -94,7 +94,7 @@ func (p *Proxy) keep(c net.Conn) bool {
 	return p.open != nil
 }
 
-// pass copies frames until one side ends.
+// pass copies frames until one side closes.
 func (p *Proxy) pass(to io.WriteCloser, from io.Reader, see func(frame []byte)) {
 	defer func() { _ = to.Close() }()
 	r, w := bufio.NewReaderSize(from, 1<<16), bufio.NewWriterSize(to, 1<<16)
@@ -121,7 +121,7 @@ func (p *Proxy) fromClient(frame []byte) {
 	}
 }
 
-// fromBroker is pass for what the broker sends: held answers go out beside the rest, in their own order.
+// fromBroker passes frames from the broker. Delayed answers keep their order and delay no other frame.
 func (p *Proxy) fromBroker(to io.WriteCloser, from io.Reader) {
 	type held struct {
 		frame []byte
@@ -173,7 +173,7 @@ func (w writeCloser) Write(b []byte) (int, error) {
 	return w.WriteCloser.Write(b)
 }
 
-// readFrame reads one frame: the length of the rest, the length of the command, the command, and what a message brings.
+// readFrame reads one frame: length of the rest, length of the command, the command, and the payload.
 func readFrame(r io.Reader, into []byte) ([]byte, error) {
 	var head [4]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -189,7 +189,7 @@ func readFrame(r io.Reader, into []byte) ([]byte, error) {
 	return into, err
 }
 
-// command returns the number of a frame's command: the first field of a BaseCommand.
+// command returns the number of a frame's command, the first field of BaseCommand.
 func command(frame []byte) int {
 	if len(frame) < 10 || frame[8] != 1<<3 {
 		return 0
@@ -197,7 +197,7 @@ func command(frame []byte) int {
 	return int(frame[9])
 }
 
-// Close ends all connections and waits for their ends.
+// Close closes all connections and waits until their goroutines have ended.
 func (p *Proxy) Close() {
 	_ = p.listener.Close()
 	p.mu.Lock()
@@ -210,7 +210,7 @@ func (p *Proxy) Close() {
 	p.running.Wait()
 }
 
-// AdminOf returns the address of a broker's web service where nobody says otherwise: port 8080 of the same host.
+// AdminOf returns the default address of a broker's web service: port 8080 of the same host.
 func AdminOf(pulsarURL string) string {
 	host := strings.TrimPrefix(pulsarURL, "pulsar://")
 	if h, _, err := net.SplitHostPort(strings.Split(host, ",")[0]); err == nil {

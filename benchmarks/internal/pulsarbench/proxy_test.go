@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// frame is a frame with a command of this number and what follows its number.
+// frame returns a frame of a command.
 func frame(number byte, rest string) []byte {
 	command := append([]byte{1 << 3, number}, rest...)
 	f := binary.BigEndian.AppendUint32(nil, uint32(4+len(command)))
@@ -22,7 +22,7 @@ func TestProxyCountsAcknowledgementsAndStaysInTheWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = broker.Close() }()
-	const message, acks = 9, 3 // any command that is no answer
+	const message, acks = 9, 3 // message: any command that is no answer
 	served := make(chan error, 1)
 	go func() {
 		served <- func() error {
@@ -37,7 +37,7 @@ func TestProxyCountsAcknowledgementsAndStaysInTheWay(t *testing.T) {
 			for in := bufio.NewReader(c); ; {
 				f, err := readFrame(in, nil)
 				if err != nil {
-					return nil // the client has gone
+					return nil // the client has disconnected
 				}
 				answer := frame(message, "")
 				if command(f) == pulsarAck {
@@ -60,7 +60,7 @@ func TestProxyCountsAcknowledgementsAndStaysInTheWay(t *testing.T) {
 	in := bufio.NewReader(client)
 	f, err := readFrame(in, nil)
 	if err != nil || !strings.HasSuffix(string(f), p.URL()) {
-		t.Fatalf("the lookup says %q (%v), want the proxy's own %s", f, err, p.URL())
+		t.Fatalf("lookup answer = %q (%v), want the proxy's URL %s", f, err, p.URL())
 	}
 	for i := range acks + 1 {
 		send := frame(pulsarAck, "ids")
@@ -75,7 +75,7 @@ func TestProxyCountsAcknowledgementsAndStaysInTheWay(t *testing.T) {
 		}
 	}
 	if got := [...]int64{p.Acks.Load(), p.AckBytes.Load(), p.Answers.Load(), p.AnswerBytes.Load()}; got != [...]int64{acks, acks * 13, acks, acks * 12} {
-		t.Errorf("acknowledgements, their bytes, answers, their bytes: %v", got)
+		t.Errorf("acks, ack bytes, answers, answer bytes = %v", got)
 	}
 	_ = client.Close()
 	p.Close()

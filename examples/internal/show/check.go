@@ -12,38 +12,38 @@ type check struct {
 
 	mu     sync.Mutex
 	posts  map[string]*post
-	begun  map[Comment]bool // by the process that runs
+	begun  map[Comment]bool // begun by the running process
 	done   map[Comment]bool // handled by any process
 	counts table            // from Violations to Outage
-	// handled counts messages that were handled, each as often as that was.
+	// handled counts successful handlings, repeats included.
 	handled int
-	// first and last are when the process that runs made its first and its last report.
+	// first and last are the times of the running process's first and last reports.
 	first, last time.Time
-	// ran is the sum of last - first over the processes before.
+	// ran is the sum of last - first over the earlier processes.
 	ran time.Duration
-	// killed is when the last process was killed, until the next one begins with a message.
+	// killed is when the last process was killed; zero once the next one has begun a message.
 	killed time.Time
 }
 
 type post struct {
 	handled int  // comments 1 to handled were handled
 	running bool // one of its comments is being handled
-	before  int  // handled when the process that runs was started
-	last    int  // the comment that the process that runs began with last; 0: none
+	before  int  // handled when the running process was started
+	last    int  // the comment that the running process began last; 0: none
 }
 
 // state is what a demo waits for.
 type state struct {
 	handled  int           // different messages
 	age      time.Duration // since the first report of the process
-	reported time.Time     // when the process reported last; zero: never
+	reported time.Time     // of the process's last report; zero: none
 }
 
 func newCheck(messages int) *check {
 	return &check{messages: messages, posts: map[string]*post{}, begun: map[Comment]bool{}, done: map[Comment]bool{}}
 }
 
-// starts records that another process is about to start. The one before has ended.
+// starts records that another process is about to start. The earlier one has ended.
 func (c *check) starts() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -54,12 +54,12 @@ func (c *check) starts() {
 	}
 }
 
-// heard records one report of the process that runs.
+// heard records one report of the running process.
 func (c *check) heard(line string) {
 	var kind byte
 	var m Comment
 	if _, err := fmt.Sscanf(line, "%c %s %d %d %d", &kind, &m.Post, &m.N, &m.Partition, &m.Offset); err != nil {
-		return // not a report: something else has written to standard output
+		return // not a report, but other text on standard output
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -87,7 +87,7 @@ func (c *check) beginsLocked(p *post, m Comment) {
 		c.counts.Overlaps++
 	}
 	if m.N > p.handled+1 || p.last != 0 && m.N != p.last+1 {
-		c.counts.Violations++ // the comment before it was not handled, or this process began with another one before it
+		c.counts.Violations++ // the comment before it is not handled, or this process skipped one
 	}
 	if m.N <= p.before {
 		c.counts.Replayed++
@@ -103,8 +103,8 @@ func (c *check) endsLocked(p *post, m Comment) {
 	c.done[m] = true
 }
 
-// crashed records that the process was killed, and what it had committed by then: everything else that it began may be
-// handled again. All its reports were heard.
+// crashed records that the process was killed, and the comments that it had committed. All others that it began may be
+// handled again. Call it after the last report of the process.
 func (c *check) crashed(at time.Time, committed func(Comment) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -128,7 +128,7 @@ func (c *check) state() state {
 	return s
 }
 
-// result returns what was found so far, without the baseline.
+// result returns the results so far, without the baseline.
 func (c *check) result() table {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,4 +1,4 @@
-// Package show is what the quickstarts have in common: everything except the broker and the program that a user copies.
+// Package show has the common parts of the quickstarts: everything except the broker and the code that a user copies.
 //
 // A demo fills a topic with comments on posts and reads it twice: with one ordered consumer for each partition, then with
 // keystrand. Halfway through the second reading it kills the reading process and starts another. Every handler reports
@@ -27,10 +27,10 @@ const (
 	maxMessages = 1_000_000
 )
 
-// A Demo is what a quickstart program adds to this package.
+// A Demo has the parts of a quickstart program that this package lacks.
 type Demo struct {
-	// Broker returns the broker that the program's flags name, or an error if they cannot work. It starts nothing and
-	// does not connect.
+	// Broker returns the broker of the program's flags, or an error if the flags are invalid. It starts nothing and does
+	// not connect.
 	Broker func() (Broker, error)
 
 	// Read reads a topic as the member says, until ctx ends.
@@ -41,7 +41,7 @@ type Demo struct {
 
 // A Broker stores the comments.
 type Broker interface {
-	// Start starts the broker if it belongs to the demo, and tells out what it is doing.
+	// Start starts the broker if it is part of the demo. It prints its steps to out.
 	Start(ctx context.Context, out *Output) error
 	// Fill creates the topic and writes the comments of Draw to it. It returns what Draw returned.
 	Fill(ctx context.Context, topic string, messages int) (busiest int, err error)
@@ -49,7 +49,7 @@ type Broker interface {
 	Committed(ctx context.Context, topic, group string) (func(Comment) bool, error)
 	// Flags returns the flags with which a member reaches this broker.
 	Flags() []string
-	// Freed says when another process gets the partitions of a process that was killed.
+	// Freed returns a phrase: when another process gets the partitions of a killed one.
 	Freed() string
 	// Close stops what Start started.
 	Close() error

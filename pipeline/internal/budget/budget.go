@@ -15,18 +15,18 @@ import (
 // Budget counts the usage of all partitions. [New] makes it. It is safe for concurrent use, also for the same [Share].
 type Budget struct {
 	limit Usage
-	batch Usage // the most that one fetch brings
+	batch Usage // the largest batch of one fetch
 
 	mu     sync.Mutex
 	shares map[*Share]struct{} // of the partitions owned now
-	lent   Usage               // taken from the pool: the sum of what shares use beyond their guarantees
+	lent   Usage               // taken from the pool: the sum of the usage of shares beyond their guarantees
 	used   Usage               // by all shares
 	owed   int                 // how many shares have their field owed set
 	most   Usage               // the maximum of used, in each measure
 	big    int64               // messages larger than the byte limit, each fetched alone
 }
 
-// New returns a Budget without shares that allows limit in flight. batch is the most that one fetch brings.
+// New returns a Budget without shares that allows limit in flight. batch is the largest batch of one fetch.
 func New(limit, batch Usage) *Budget {
 	return &Budget{limit: limit, batch: batch, shares: map[*Share]struct{}{}}
 }
@@ -157,13 +157,13 @@ func (b *Budget) Take(s *Share, u Usage) {
 	crowded := b.crowdedLocked()
 	b.fetchingLocked(s, false)
 	b.moveLocked(s, s.used.Plus(u))
-	if crowded && !b.crowdedLocked() { // the fetch brought less than a full batch
+	if crowded && !b.crowdedLocked() { // the fetched batch was not full
 		b.wakeLocked()
 	}
 	b.most.Messages, b.most.Bytes = max(b.most.Messages, b.used.Messages), max(b.most.Bytes, b.used.Bytes)
 }
 
-// Give subtracts u, which was settled, from the usage of s and wakes whoever has room now.
+// Give subtracts u, which was settled, from the usage of s and wakes the shares that have room now.
 func (b *Budget) Give(s *Share, u Usage) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

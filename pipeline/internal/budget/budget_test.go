@@ -17,15 +17,15 @@ func hasRoom(b *Budget, s *Share) bool {
 	return s.fetching || b.hasRoomLocked(s)
 }
 
-// begin is await for whoever has room.
+// begin calls Await for a share that has room.
 func begin(b *Budget, s *Share) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.fetchingLocked(s, true)
 }
 
-// I5: the budget against a dumb count: what is in use is the sum of what was taken and not given, it never exceeds the
-// limit by more than one batch a partition, a guarantee is never lent, and nobody with nothing in flight waits.
+// I5: compares the budget with a naive count. Usage is the sum of Take minus Give, and exceeds the limit by at most one
+// batch for each partition. A guarantee is never lent. A share without usage never waits.
 func TestBudgetAgreesWithADumbCount(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		limit := Usage{rapid.IntRange(1, 200).Draw(t, "messages"), rapid.IntRange(1, 5000).Draw(t, "bytes")}
@@ -96,7 +96,7 @@ func TestBudgetAgreesWithADumbCount(t *testing.T) {
 			"close": func(t *rapid.T) {
 				o := pick(t)
 				b.Close(o.s)
-				b.Close(o.s) // again: nothing
+				b.Close(o.s) // a second Close does nothing
 				b.Give(o.s, Usage{1, 1})
 				for i, x := range owners {
 					if x == o {
@@ -135,7 +135,7 @@ func TestBudgetAgreesWithADumbCount(t *testing.T) {
 	})
 }
 
-// No wake-up is lost: whoever waits for room goes on as soon as there is some, and leaves when its ctx ends.
+// No wake-up is lost: Await returns as soon as there is room, and when its ctx ends.
 func TestBudgetWakesWhoeverHasRoom(t *testing.T) {
 	b := New(Usage{8, 1 << 20}, Usage{3, 3})
 	var wg sync.WaitGroup
@@ -187,10 +187,10 @@ func TestStatsCountWhatIsInFlightAndKeepTheMost(t *testing.T) {
 	s, other := b.Open(), b.Open()
 	b.Take(s, Usage{3, 30})
 	b.Take(other, Usage{1, 101}) // larger than the limit
-	b.Take(other, Usage{2, 101}) // two that are not
+	b.Take(other, Usage{2, 101}) // two messages, each within the limit
 	b.Give(s, Usage{2, 20})
 	b.Close(other)
-	b.Take(s, Usage{1, 5}) // less than the most
+	b.Take(s, Usage{1, 5}) // less than the maximum
 	if got, want := b.Stats(), (Stats{Used: Usage{2, 15}, Most: Usage{6, 232}, Oversized: 1}); got != want {
 		t.Errorf("Stats = %+v, want %+v", got, want)
 	}
@@ -201,11 +201,11 @@ func TestPartitionAloneWaitsOnceItHasUsedItsGuaranteeAndThePool(t *testing.T) {
 	s := b.Open()
 	b.Take(s, Usage{7, 7})
 	if !hasRoom(b, s) {
-		t.Error("I6: it waits with 7 of 8 in flight")
+		t.Error("I6: a share waits with 7 of 8 messages in flight")
 	}
 	b.Take(s, Usage{1, 1})
 	if hasRoom(b, s) {
-		t.Error("I5: it may fetch with 8 of 8 in flight")
+		t.Error("I5: a share may fetch with 8 of 8 messages in flight")
 	}
 }
 

@@ -15,11 +15,11 @@ import (
 
 // call is a Write that waits for its answer.
 type call struct {
-	told   func() bool // to return
+	told   func() bool // reports whether its ctx has ended
 	answer chan error
 }
 
-// calling returns a Write that waits for its answer, whatever its ctx says, and where its calls come.
+// calling returns a Write that sends each call to calls and waits for its answer, even after its ctx has ended.
 func calling() (write func(context.Context, int, []keystrand.Message) error, calls chan *call) {
 	calls = make(chan *call, 10)
 	return func(ctx context.Context, _ int, _ []keystrand.Message) error {
@@ -29,8 +29,8 @@ func calling() (write func(context.Context, int, []keystrand.Message) error, cal
 	}, calls
 }
 
-// The Write also has an output of another owner, which is written again at once: leaving is not failing. A Write that was
-// told to return refuses nothing, and what it has stored is durable.
+// The Write also has an output of another owner, which is written again at once: leaving is not failing. A cancelled Write
+// refuses nothing, and the outputs that it has stored are durable.
 func TestCutTellsTheWriteUnderWayToReturnAndDropsTheRest(t *testing.T) { // I11
 	synctest.Test(t, func(t *testing.T) {
 		write, calls := calling()
@@ -57,12 +57,12 @@ func TestCutTellsTheWriteUnderWayToReturnAndDropsTheRest(t *testing.T) { // I11
 		idle.Cut()
 		r.x.Cut(idle)
 		if c.told() {
-			t.Error("a Write is told to return though it has nothing of the owner that is cut")
+			t.Error("a Write without outputs of the cut owner is cancelled")
 		}
 		leaves.Cut()
 		r.x.Cut(leaves)
 		if !c.told() {
-			t.Error("the Write under way is not told to return")
+			t.Error("the running Write is not cancelled")
 		}
 		if r.x.Add(newOutput(leaves, 1, "late")) {
 			t.Error("Add returns true though the owner is cut")
@@ -71,7 +71,7 @@ func TestCutTellsTheWriteUnderWayToReturnAndDropsTheRest(t *testing.T) { // I11
 		slices.Sort(r.ends)
 		r.ended(t, "dropped all", "dropped b", "dropped other key")
 		if n := leaves.Pending(); n != 3 {
-			t.Errorf("%d are pending, want those of the Write and the one that follows", n)
+			t.Errorf("%d outputs are pending, want 3: two in the Write, one of several lanes behind them", n)
 		}
 		c.answer <- &sink.PartialError{Errs: []error{errTooLarge, nil, errTransient}}
 		c = <-calls
@@ -97,7 +97,7 @@ func TestWriteThatEndsItsGoroutineIsTriedAgain(t *testing.T) {
 		r.add(t, newOutput(w, 1, "a"))
 		synctest.Wait()
 		if len(r.broken) != 1 || !strings.Contains(r.broken[0].Error(), "runtime.Goexit") {
-			t.Errorf("Broken was told %v", r.broken)
+			t.Errorf("Broken received %v, want one error with runtime.Goexit", r.broken)
 		}
 		r.add(t, newOutput(w, 2, "b"))
 		time.Sleep(50 * time.Millisecond)

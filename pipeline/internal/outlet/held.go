@@ -1,5 +1,7 @@
 package outlet
 
+import "time"
+
 // end ends an output that is held.
 func (w *writer[X]) end(o *Output[X]) {
 	var freed []*Output[X]
@@ -7,13 +9,13 @@ func (w *writer[X]) end(o *Output[X]) {
 	w.mu.Lock()
 	if l := w.all[laneID[X]{o.Owner, o.Lane}]; l != nil && o.state != outputEnded {
 		idle := l.idle()
-		o.state = outputEnded // if the Write that refused it is not over, putBack removes it
+		o.state = outputEnded // putBack removes it if the Write that refused it is still being settled
 		if removed = l.remove(o); removed && l.taken == 0 {
 			switch {
 			case l.head == nil:
 				freed = w.removeLocked(l, freed)
 			case idle && !l.idle():
-				w.readyLocked(l)
+				w.waitLocked(l, time.Now())
 			}
 		}
 	}
@@ -25,7 +27,7 @@ func (w *writer[X]) end(o *Output[X]) {
 	w.rouse()
 }
 
-// removeLocked removes an empty lane, and returns the outputs that waited for that behind freed.
+// removeLocked removes an empty lane. It appends the outputs that waited for the lane to freed.
 func (w *writer[X]) removeLocked(l *lane[X], freed []*Output[X]) []*Output[X] {
 	delete(w.all, l.id)
 	freed = append(freed, l.after...)
@@ -37,7 +39,7 @@ func (w *writer[X]) removeLocked(l *lane[X], freed []*Output[X]) []*Output[X] {
 	return freed
 }
 
-// hold marks an output that was refused, unless it has ended already.
+// hold marks a refused output as held, unless it has already ended.
 func (w *writer[X]) hold(o *Output[X]) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -46,5 +48,5 @@ func (w *writer[X]) hold(o *Output[X]) {
 	}
 }
 
-// Held reports whether Refused holds the output. It is for the function that [Outlet.Find] calls.
+// Held reports whether the output is held. Call it only from the function passed to [Outlet.Find].
 func (o *Output[X]) Held() bool { return o.state == outputHeld }

@@ -13,7 +13,7 @@ import (
 	"github.com/keystrand/keystrand"
 )
 
-// write is the sink's: it must be one that the model allows now.
+// write is the sink's Write. It checks that the model allows it now.
 func (m *model) write(ctx context.Context, writer int, ms []keystrand.Message) error {
 	w := &modelWrite{ctx: ctx, ms: slices.Clone(ms), answer: make(chan error)}
 	m.mu.Lock()
@@ -59,7 +59,7 @@ func (m *model) ownerOfLocked(msg keystrand.Message) *modelOutput {
 	return nil
 }
 
-// checkWriteLocked checks that an output may be in a Write behind those that are.
+// checkWriteLocked checks that a Write may have an output behind those that it has already.
 func (m *model) checkWriteLocked(w *modelWrite, x *modelOutput, writer int) {
 	switch {
 	case x.owner.cut:
@@ -107,8 +107,10 @@ func (m *model) check(t *rapid.T) {
 		m.checkOwnerLocked(w)
 	}
 	for _, x := range m.list {
+		x.settling = false
 		m.checkOutputLocked(x)
 	}
+	m.checkIdleLocked()
 	broken := m.broken
 	m.mu.Unlock()
 	if len(broken) > 0 {
@@ -133,6 +135,8 @@ func (m *model) checkOwnerLocked(w *modelOwner) {
 	m.x.Find(w.o, func(o *Output[*modelOutput]) bool {
 		if x := o.Value; x.owner != w || x.ended != "" {
 			m.objectLocked("Find finds output %d, which is not there", x.number)
+		} else if o.Held() != x.held {
+			m.objectLocked("Held() of output %d = %v, want %v", x.number, o.Held(), x.held)
 		}
 		found++
 		return false
@@ -142,9 +146,9 @@ func (m *model) checkOwnerLocked(w *modelOwner) {
 	}
 }
 
-// checkOutputLocked checks that nothing waits that has nothing to wait for.
+// checkOutputLocked checks that an output does not wait without a reason.
 func (m *model) checkOutputLocked(x *modelOutput) {
-	if x.ended != "" || x.in != nil {
+	if x.ended != "" || x.in != nil || x.held {
 		return
 	}
 	before := m.beforeLocked(x)

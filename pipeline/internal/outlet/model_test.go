@@ -18,8 +18,8 @@ import (
 	"github.com/keystrand/keystrand/sink"
 )
 
-// The model is an outlet as dumb as can be: one list of outputs in the order of Add, searched from the front for each
-// question. It is told what the real one writes and how outputs end, and objects.
+// The model is a naive outlet: one list of outputs in the order of Add, searched from the front. It sees each Write and each
+// end of an output of the real outlet, and records those that it does not allow in broken.
 
 const modelLanes = 4
 
@@ -30,16 +30,21 @@ type modelOutput struct {
 	lanes  []uint64
 	rest   []int // numbers of the messages that are not durable
 	fails  int
-	in     *modelWrite // that has it
-	may    string      // how it must end; "": not yet
+	in     *modelWrite // the running Write that has it
+	may    string      // how it must end; "": not known yet
 	ended  string      // how it has ended
+
+	refusal  Refusal // what the hook Refused answers
+	inHook   string  // "end", "cut": what the hook calls before it returns Hold
+	held     bool    // since Refused answered Hold, also after the end
+	settling bool    // its Write returns
 }
 
 type modelOwner struct {
 	name string
 	o    *Owner[*modelOutput]
 	cut  bool
-	due  [modelLanes]time.Time // a lane of which an output failed is not written before
+	due  [modelLanes]time.Time // after a failure: when the lane may be written again
 }
 
 type modelWrite struct {
@@ -55,11 +60,10 @@ type model struct {
 	over    bool
 
 	mu       sync.Mutex
-	list     []*modelOutput // unended and ended
+	list     []*modelOutput // all, also those that have ended
 	owners   []*modelOwner
-	writes   []*modelWrite // under way; by writer
-	closed   []int         // how often writers were
-	accept   bool          // what Refused returns
+	writes   []*modelWrite // running ones by writer
+	closed   []int         // calls of Close by writer
 	messages int
 	broken   []string
 }
@@ -83,32 +87,30 @@ func playModel(t *rapid.T) {
 	x, err := Open(&fakeSink{write: m.write, close: m.closeWriter}, m.writers, Hooks[*modelOutput]{
 		Durable: func(outputs []*Output[*modelOutput]) { m.end("durable", outputs...) },
 		Dropped: func(outputs []*Output[*modelOutput]) { m.end("dropped", outputs...) },
-		Refused: func(o *Output[*modelOutput], _ error) Refusal {
-			if m.accept {
-				m.end("refused", o)
-				return Ended
-			}
-			return WriteAgain
-		},
-		Waits:  func(*Output[*modelOutput]) {},
-		Broken: func(err error) { panic(err) },
-		Safe:   func(err error) error { return err },
-		Log:    slog.New(slog.DiscardHandler),
+		Refused: m.refused,
+		Waits:   func(*Output[*modelOutput]) {},
+		Broken:  func(err error) { panic(err) },
+		Safe:    func(err error) error { return err },
+		Log:     slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	m.x = x
 	defer m.shutdown()
-	t.Repeat(map[string]func(*rapid.T){
+	actions := map[string]func(*rapid.T){
 		"add":        m.add,
 		"add too":    m.add,
 		"answer":     m.answer,
 		"answer too": m.answer,
+		"end held":   m.endOne,
 		"sleep":      m.sleep,
 		"cut":        m.cut,
 		"":           m.check,
-	})
+	}
+	for range 5 { // a schedule of about 150 actions
+		t.Repeat(actions)
+	}
 	if rapid.Bool().Draw(t, "cut before close") {
 		for _, w := range m.owners {
 			m.cutOwner(w)
@@ -185,7 +187,7 @@ func (m *model) beforeLocked(x *modelOutput) *modelOutput {
 	return nil
 }
 
-// answer lets a Write return, and says what must come of it.
+// answer lets a Write return, and predicts the results.
 func (m *model) answer(t *rapid.T) {
 	synctest.Wait()
 	m.mu.Lock()
@@ -195,8 +197,8 @@ func (m *model) answer(t *rapid.T) {
 	if w == nil {
 		t.Skip("no Write")
 	}
-	m.accept = rapid.Bool().Draw(t, "accept refusals")
 	errs, err := drawAnswer(t, w.ms)
+	drawRefusalsLocked(t, w, errs)
 	m.returnLocked(w, errs)
 	w.answer <- err
 }
@@ -206,7 +208,7 @@ var (
 	errTooLarge  = keystrand.Permanent(errors.New("too large"))
 )
 
-// drawAnswer draws what a sink says of each message, and what its Write returns.
+// drawAnswer draws the error of each message, and the error with which Write reports them.
 func drawAnswer(t *rapid.T, ms []keystrand.Message) (errs []error, err error) {
 	errs = make([]error, len(ms))
 	whole := func(err error) ([]error, error) {
@@ -215,10 +217,10 @@ func drawAnswer(t *rapid.T, ms []keystrand.Message) (errs []error, err error) {
 		}
 		return errs, err
 	}
-	switch rapid.IntRange(0, 9).Draw(t, "answer") {
+	switch rapid.IntRange(0, 10).Draw(t, "answer") {
 	case 0:
 		return whole(errTransient)
-	case 1:
+	case 1, 10:
 		return whole(errTooLarge)
 	case 2:
 		return whole(sink.ErrBehind)
@@ -270,13 +272,16 @@ func (m *model) returnLocked(w *modelWrite, errs []error) {
 				cause = err
 			}
 		}
-		x.in = nil
+		x.in, x.settling = nil, true
 		switch {
 		case cause == nil:
 			x.may = "durable"
 			continue
-		case permanent && !aborted && m.accept:
+		case permanent && !aborted && x.refusal == Ended:
 			x.may = "refused"
+			continue
+		case permanent && !aborted && x.refusal == Hold:
+			x.may = "held"
 			continue
 		}
 		x.rest = rest
@@ -309,7 +314,7 @@ func (m *model) sleep(t *rapid.T) {
 	time.Sleep(time.Duration(rapid.SampledFrom([]int{1, 49, 50, 100, 1000, 5000}).Draw(t, "ms")) * time.Millisecond)
 }
 
-// cut cuts an owner, as at the release of a partition, and makes the next.
+// cut cuts an owner, as at the release of a partition, and creates the next one.
 func (m *model) cut(t *rapid.T) {
 	if rapid.IntRange(0, 2).Draw(t, "seldom") > 0 {
 		t.Skip("not now")
@@ -327,7 +332,11 @@ func (m *model) cutOwner(w *modelOwner) {
 	m.mu.Lock()
 	w.cut = true
 	for _, x := range m.list {
-		if x.owner == w && x.ended == "" && x.in == nil {
+		switch {
+		case x.owner != w || x.ended != "" || x.in != nil:
+		case x.held:
+			x.ended = "by Cut" // without a call of Dropped
+		case x.may == "":
 			x.may = "dropped"
 		}
 	}
@@ -341,9 +350,9 @@ func (m *model) cutOwner(w *modelOwner) {
 			continue
 		}
 		if x.in != nil && x.ended == "" && x.in.ctx.Err() == nil {
-			m.objectLocked("the Write of output %d is not told to return", x.number)
+			m.objectLocked("the Write of output %d is not cancelled", x.number)
 		}
-		if x.may == "dropped" && x.ended == "" && len(x.lanes) == 1 {
+		if x.may == "dropped" && x.ended == "" && len(x.lanes) == 1 && !x.settling {
 			m.objectLocked("output %d is not dropped when Cut returns", x.number)
 		}
 	}

@@ -8,26 +8,25 @@ import (
 	"github.com/keystrand/keystrand/sink"
 )
 
-// Hooks are told how outputs end. They are called from the writers' goroutines, and from those of Cut and Add, with no lock
-// held; they may call Add.
+// Hooks are the callbacks of an Outlet. Writers' goroutines, Cut and Add call them with no lock held. They may call Add.
 type Hooks[X any] struct {
-	// Durable is told all outputs that one Write made durable, those of a lane in order. The slice is valid during the call.
+	// Durable receives all outputs that one Write made durable, those of a lane in order. The slice is valid during the call.
 	Durable func(outputs []*Output[X])
-	// Waits is told an output that a Write did not store, before the first of its pauses: it may wait long.
+	// Waits receives an output that a Write did not store, before its first pause. The output may wait long.
 	Waits func(o *Output[X])
-	// Refused is asked what becomes of an output that the sink refuses for good.
+	// Refused decides about an output that the sink refuses for good.
 	Refused func(o *Output[X], cause error) Refusal
-	// Dropped is told outputs that were cut before they were durable.
+	// Dropped receives outputs that were cut before they were durable.
 	Dropped func(outputs []*Output[X])
-	// Broken is told that Write breaks its contract, so that the outlet cannot go on for long.
+	// Broken receives the error of a Write that breaks its contract. The pipeline should stop.
 	Broken func(err error)
-	// Safe returns an error whose methods may be called in place of one that a sink returned.
+	// Safe returns err, or a replacement if a method of err panics.
 	Safe func(err error) error
-	// Log is told when Writes begin to fail.
+	// Log receives a line when Writes begin to fail.
 	Log *slog.Logger
 }
 
-// Refusal is what becomes of an output that the sink refuses for good.
+// Refusal decides about an output that the sink refuses for good.
 type Refusal uint8
 
 const (
@@ -35,18 +34,18 @@ const (
 	WriteAgain Refusal = iota
 	// Ended ends the output.
 	Ended
-	// Hold keeps the output first in its lane, unwritten, until [Outlet.End] or a cut: for an output whose message goes
-	// elsewhere. The outputs behind it wait. A cut ends it without a call of Dropped.
+	// Hold keeps the output first in its lane, unwritten, until [Outlet.End] or a cut, for instance until the message's dead
+	// letter is durable. The outputs behind it wait. A cut ends it without a call of Dropped.
 	Hold
 )
 
-// Outlet is a sink with its writers. All methods are safe for concurrent use; none blocks but Close.
+// Outlet is a sink with its writers. Its methods are safe for concurrent use. Only Close blocks.
 type Outlet[X any] struct {
 	hooks   Hooks[X]
 	writers []*writer[X]
 }
 
-// Open opens so many writers of the sink and starts a goroutine for each, which ends with Close.
+// Open opens the given number of writers of s and starts a goroutine for each. Close ends them.
 func Open[X any](s sink.Sink, writers int, hooks Hooks[X]) (*Outlet[X], error) {
 	x := &Outlet[X]{hooks: hooks}
 	for range writers {
@@ -62,7 +61,7 @@ func Open[X any](s sink.Sink, writers int, hooks Hooks[X]) (*Outlet[X], error) {
 	return x, nil
 }
 
-// Add puts an output behind those of its lanes. False: the owner is cut, and no hook is told of the output.
+// Add appends an output to its lanes. It returns false if the owner is cut; then no hook learns of the output.
 func (x *Outlet[X]) Add(o *Output[X]) bool {
 	o.to = x
 	w := o.Owner
@@ -90,9 +89,9 @@ func (x *Outlet[X]) Add(o *Output[X]) bool {
 	return true
 }
 
-// follows makes an output of several lanes wait for what these have. It reports whether there was anything.
+// follows makes an output of several lanes wait for the outputs that these lanes have. It reports whether there is any.
 func (x *Outlet[X]) follows(o *Output[X]) bool {
-	o.before.Store(1) // so that it does not go before all lanes were looked at
+	o.before.Store(1) // so that the output is not enqueued before all lanes are checked
 	x.writer(o.Lane).follow(o, o.Lane)
 	for _, hash := range o.More {
 		x.writer(hash).follow(o, hash)
@@ -100,7 +99,7 @@ func (x *Outlet[X]) follows(o *Output[X]) bool {
 	return o.before.Add(-1) > 0
 }
 
-// release lets go of outputs for which one lane less has to become empty.
+// release counts one empty lane for each of the outputs, and enqueues those that wait for no other lane.
 func (x *Outlet[X]) release(outputs []*Output[X]) {
 	for _, o := range outputs {
 		if o.before.Add(-1) == 0 {
@@ -109,7 +108,7 @@ func (x *Outlet[X]) release(outputs []*Output[X]) {
 	}
 }
 
-// enqueue hands an output that has waited to its writer.
+// enqueue passes an output that has waited to its writer.
 func (x *Outlet[X]) enqueue(o *Output[X]) {
 	if !x.writer(o.Lane).add(o) {
 		x.dropped([]*Output[X]{o})
@@ -118,7 +117,8 @@ func (x *Outlet[X]) enqueue(o *Output[X]) {
 
 func (x *Outlet[X]) writer(hash uint64) *writer[X] { return x.writers[hash%uint64(len(x.writers))] }
 
-// Cut drops the outputs of an owner whose Cut was called, but for those in a Write under way; that is told to return.
+// Cut drops the outputs of an owner, after Owner.Cut. It cancels a running Write of the owner's outputs; these end when the
+// Write has returned.
 func (x *Outlet[X]) Cut(w *Owner[X]) {
 	for _, wr := range x.writers {
 		wr.cut(w)
@@ -128,10 +128,10 @@ func (x *Outlet[X]) Cut(w *Owner[X]) {
 	}
 }
 
-// Failing reports whether the last Write for a lane with this hash failed: what is added may wait long.
+// Failing reports whether the last Write of the lane's writer failed. If so, a new output may wait long.
 func (x *Outlet[X]) Failing(lane uint64) bool { return x.writer(lane).failing.Load() }
 
-// End ends an output that Refused holds. It does nothing if the output was cut.
+// End ends a held output. It does nothing if the output has already ended.
 func (x *Outlet[X]) End(o *Output[X]) { x.writer(o.Lane).end(o) }
 
 func (x *Outlet[X]) dropped(outputs []*Output[X]) {
@@ -142,7 +142,7 @@ func (x *Outlet[X]) dropped(outputs []*Output[X]) {
 	count(outputs)
 }
 
-// count says that outputs have ended.
+// count tells the owners of outputs that they have ended.
 func count[X any](outputs []*Output[X]) {
 	for i := 0; i < len(outputs); {
 		w, n := outputs[i].Owner, int64(0)
@@ -153,8 +153,9 @@ func count[X any](outputs []*Output[X]) {
 	}
 }
 
-// Find returns an output of the owner that has reached its writer, has not ended, and matches. It looks at all outputs: for
-// a snapshot. found is called with a lock held, must not block, and says what of the output is to be kept.
+// Find calls found for the owner's outputs that have reached their writer and not ended, until found returns true. It
+// reports whether found did. Find visits all outputs, so use it for snapshots only. found runs with a lock held: it must not
+// block, and must copy what it needs.
 func (x *Outlet[X]) Find(w *Owner[X], found func(*Output[X]) bool) bool {
 	for _, wr := range x.writers {
 		if wr.find(w, found) {
@@ -164,8 +165,8 @@ func (x *Outlet[X]) Find(w *Owner[X], found func(*Output[X]) bool) bool {
 	return false
 }
 
-// Close ends the writers, after the Writes under way have returned, and closes those of the sink. Outputs that have not
-// ended are forgotten: call Cut before.
+// Close waits for running Writes, ends the goroutines, and closes the sink's writers. It drops outputs without a call of
+// Dropped: call Cut before.
 func (x *Outlet[X]) Close() error {
 	var errs []error
 	for _, w := range x.writers {

@@ -12,7 +12,7 @@ import (
 )
 
 // BenchmarkOutlet adds outputs of 1 or 1,000 lanes, at most 2,000 at once, to a sink that stores at once, one op an output.
-// failing is how many other lanes have failed before and wait to be written again: an op must not cost more with them.
+// failing is the number of other lanes that have failed and wait for their pause. An op must not cost more with them.
 //
 //	go test -run '^$' -bench BenchmarkOutlet ./pipeline/internal/outlet
 func BenchmarkOutlet(b *testing.B) {
@@ -26,8 +26,8 @@ func BenchmarkOutlet(b *testing.B) {
 func benchOutlet(b *testing.B, lanes, failing int) {
 	b.Helper()
 	const window = 2000
-	free := make(chan []*Output[bool], window+1) // those that may be added
-	var durable []*Output[bool]                  // the writer's
+	free := make(chan []*Output[bool], window+1) // outputs to add
+	var durable []*Output[bool]                  // used by the writer only
 	x, err := Open(&fakeSink{write: func(_ context.Context, _ int, ms []keystrand.Message) error {
 		var errs []error
 		for i := range ms {
@@ -61,7 +61,7 @@ func benchOutlet(b *testing.B, lanes, failing int) {
 	for i := range failing {
 		x.Add(&Output[bool]{
 			Owner: w, Lane: uint64(lanes + i), Messages: []keystrand.Message{{Key: []byte("k"), Value: []byte("fails")}},
-			pause: maxPause, // so long that few are written again during the benchmark
+			pause: maxPause, // long, so that few are written again during the benchmark
 		})
 	}
 	all := make([]*Output[bool], window)

@@ -15,8 +15,8 @@ import (
 	"github.com/keystrand/keystrand/sink"
 )
 
-// flaky returns a Write that fails for each message as often as fails says, by its value. What stands behind a failed
-// message of its key is not written.
+// flaky returns a Write that fails for each message as often as fails has for its value. It does not write messages behind a
+// failed one of their key.
 func flaky(fails map[string]int) func(context.Context, int, []keystrand.Message) error {
 	return func(_ context.Context, _ int, ms []keystrand.Message) error {
 		errs, failed := make([]error, len(ms)), make(map[string]bool)
@@ -50,12 +50,12 @@ func TestLaneThatFailsDelaysOnlyItself(t *testing.T) { // I6
 		r.ended(t, "durable x")
 		time.Sleep(16350*time.Millisecond - 60*time.Millisecond - time.Nanosecond)
 		r.add(t, newOutput(w, 2, "y"))
-		r.wrote(t, "150ms a+b", "350ms a+b", "750ms a+b", "1.55s a+b", "3.15s a+b", "6.35s a+b", "11.35s a+b", "16.349999999s y") // 5 s at most
+		r.wrote(t, "150ms a+b", "350ms a+b", "750ms a+b", "1.55s a+b", "3.15s a+b", "6.35s a+b", "11.35s a+b", "16.349999999s y") // a pause is at most 5 s
 		time.Sleep(time.Nanosecond)
 		r.wrote(t, "16.35s a+b")
 		r.ended(t, "durable y", "durable a", "durable b")
 
-		// The pause of what fails next begins at 50 ms again; d is not delayed by itself while it stands behind c.
+		// The next output's pause begins at 50 ms again. d, behind c, causes no delay itself.
 		r.add(t, newOutput(w, 1, "c"))
 		r.wrote(t, "16.35s c")
 		r.add(t, newOutput(w, 1, "d"))
@@ -105,7 +105,7 @@ func TestWriteThatDoesNotReturnHoldsOnlyItsWritersLanes(t *testing.T) { // I6
 		r.wrote(t, "0s stuck", "0s a", "0s of the other lanes")
 		r.ended(t, "durable a", "durable of the other lanes")
 		if n := w.Pending(); n != 3 {
-			t.Errorf("%d are pending, want 3", n)
+			t.Errorf("%d outputs are pending, want 3", n)
 		}
 		w.Cut()
 		r.x.Cut(w)
@@ -114,7 +114,7 @@ func TestWriteThatDoesNotReturnHoldsOnlyItsWritersLanes(t *testing.T) { // I6
 	})
 }
 
-// A refused output is replaced by one of another outlet, as a dead letter is: an output of all lanes waits for that, too.
+// A refused output is replaced by an output of another outlet, like a dead letter. An output of all lanes waits for both.
 func TestHookMayAddToAnotherOutlet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		write, calls := calling()
@@ -123,7 +123,7 @@ func TestHookMayAddToAnotherOutlet(t *testing.T) {
 		hooks := letters.hooks()
 		hooks.Refused = func(o *Output[string], cause error) Refusal {
 			if !errors.Is(cause, errTooLarge) {
-				t.Errorf("refused because of %v", cause)
+				t.Errorf("Refused: cause = %v", cause)
 			}
 			if letters.x.Add(newOutput(o.Owner, o.Lane, "letter of "+o.Value)) {
 				return Ended
@@ -148,7 +148,7 @@ func TestHookMayAddToAnotherOutlet(t *testing.T) {
 		letters.wrote(t, "0s letter of a")
 		letters.ended(t)
 		if n := w.Pending(); n != 2 {
-			t.Errorf("%d are pending, want the letter and the output of all lanes", n)
+			t.Errorf("%d outputs are pending, want 2: the letter and the output of all lanes", n)
 		}
 		(<-calls).answer <- nil
 		letters.ended(t, "durable letter of a", "durable all")
@@ -159,7 +159,7 @@ func TestHookMayAddToAnotherOutlet(t *testing.T) {
 	})
 }
 
-// Else the caller could learn that the later one is durable, and settle it, before the earlier one.
+// Otherwise the caller could settle the later output before the earlier one.
 func TestOutputOfSeveralLanesIsWrittenOnlyWhenTheHookWasToldOfThoseBefore(t *testing.T) { // I1
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, 2, func(context.Context, int, []keystrand.Message) error { return nil })
@@ -179,12 +179,12 @@ func TestOutputOfSeveralLanesIsWrittenOnlyWhenTheHookWasToldOfThoseBefore(t *tes
 	})
 }
 
-// Real threads: of two earlier outputs one ends at the very moment in which that of all lanes is added.
+// Runs on real threads: an earlier output ends at the moment at which the output of all lanes is added.
 func TestOutputOfAllLanesWaitsThoughAnotherEndsAsItIsAdded(t *testing.T) { // I1
 	r := newRig(t, 1, func(context.Context, int, []keystrand.Message) error { return nil })
 	var begun, over atomic.Pointer[Owner[string]]
 	stop := newOwner()
-	go func() { // ends one of each owner's
+	go func() { // ends one output of each owner
 		var last *Owner[string]
 		for last != stop {
 			if w := begun.Load(); w == last {
@@ -202,14 +202,14 @@ func TestOutputOfAllLanesWaitsThoughAnotherEndsAsItIsAdded(t *testing.T) { // I1
 		w.pending.Store(2)
 		begun.Store(w)
 		for range i % 64 {
-			_ = over.Load() // so that Add meets the other at different moments
+			_ = over.Load() // delays Add by a varying time
 		}
 		r.add(t, all)
 		for over.Load() != w {
 			runtime.Gosched()
 		}
 		if w.last.Load() != all || w.Pending() != 2 {
-			t.Fatalf("round %d: the output of all lanes is let go while another has not ended", i)
+			t.Fatalf("round %d: the output of all lanes is written before another has ended", i)
 		}
 	}
 	stop.pending.Store(2)
@@ -248,7 +248,7 @@ func TestWriteIsBoundedInMessagesAndBytes(t *testing.T) {
 				r.add(t, newOutput(w, 1<<20, "gate"))
 				synctest.Wait()
 				for i := range c.outputs {
-					o := newOutput(w, uint64(i/2), "x") // two of each lane
+					o := newOutput(w, uint64(i/2), "x") // two for each lane
 					o.Messages[0].Value = make([]byte, c.bytes)
 					o.Messages = slices.Repeat(o.Messages, c.messages)
 					r.add(t, o)
@@ -270,7 +270,7 @@ func TestOwnerIsToldWhenOutputsHaveEnded(t *testing.T) {
 		var pending []int64
 		var w *Owner[string]
 		w = NewOwner[string](func() {
-			pending = append(pending, w.Pending()) // no lock is held
+			pending = append(pending, w.Pending()) // must not deadlock: no lock is held
 			r.x.Find(w, func(*Output[string]) bool { return true })
 		})
 		r.add(t, newOutput(w, 1, "a"))
@@ -278,13 +278,13 @@ func TestOwnerIsToldWhenOutputsHaveEnded(t *testing.T) {
 		r.add(t, newOutput(w, 2, "b"))
 		synctest.Wait()
 		if !r.x.Find(w, func(o *Output[string]) bool { return o.Value == "b" }) || r.x.Find(w, func(o *Output[string]) bool { return o.Value == "a" }) {
-			t.Error("Find does not find what has not ended, and nothing else")
+			t.Error("Find does not find b, or finds a, which has ended")
 		}
 		r.add(t, newOutput(w, 3, "c"))
 		synctest.Wait()
 		r.close(t, w)
 		if !slices.Equal(pending, []int64{0, 1, 0}) {
-			t.Errorf("%d were pending", pending)
+			t.Errorf("pending = %d", pending)
 		}
 	})
 }
@@ -315,7 +315,7 @@ func TestOpenClosesWhatItHasOpenedIfOneFails(t *testing.T) {
 	})
 }
 
-// noWriter opens nothing.
+// noWriter returns no writer and no error.
 type noWriter struct{ sink.Sink }
 
 func (noWriter) Open() (sink.Writer, error) { return nil, nil }

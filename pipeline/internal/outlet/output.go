@@ -9,29 +9,29 @@ import (
 	"github.com/keystrand/keystrand"
 )
 
-// Output is what one message leaves for a sink. Fill in the exported fields before [Outlet.Add]; afterwards it belongs to
-// the outlet, also when a hook was told how it ended, until [Owner.Pending] no longer counts it.
+// Output has the messages that one message's turn emitted. Set the exported fields before [Outlet.Add]. Afterwards it
+// belongs to the outlet until [Owner.Pending] no longer counts it, even after a hook has received its end.
 type Output[X any] struct {
-	// Owner is the ownership it belongs to.
+	// Owner is the ownership of the partition.
 	Owner *Owner[X]
-	// Lane is the hash of the lane whose order it keeps. More are the hashes of further lanes; the caller adds nothing
-	// else of any of these lanes until the output has ended. All stands for all lanes of the owner, likewise.
+	// Lane is the hash of the output's lane. More has the hashes of further lanes. All means all lanes of the owner. For
+	// an output with More or All, the caller adds no other output of these lanes until it has ended.
 	Lane uint64
 	More []uint64
 	All  bool
-	// Messages are those that are not durable yet, in order; at least one.
+	// Messages has the messages that are not durable yet, in order; at least one.
 	Messages []keystrand.Message
 	// Value is the caller's own.
 	Value X
 
 	to     *Outlet[X]
-	next   *Output[X]    // of its lane; guarded by the writer's mu
-	before atomic.Int32  // lanes whose earlier outputs have not ended
+	next   *Output[X]    // in its lane; guarded by the writer's mu
+	before atomic.Int32  // lanes with earlier outputs
 	state  outputState   // guarded by the writer's mu
-	pause  time.Duration // before it is written again, the last time; the writer's goroutine's alone
+	pause  time.Duration // the last pause; only the writer's goroutine uses it
 }
 
-// outputState says whether an output that was refused is held.
+// outputState tells whether a refused output is held.
 type outputState uint8
 
 const (
@@ -45,14 +45,14 @@ const (
 	maxPause   = 5 * time.Second
 )
 
-// failed returns when the output may be written again.
+// failed doubles the pause, and returns when the output may be written again.
 func (o *Output[X]) failed(now time.Time) time.Time {
 	o.pause = min(max(2*o.pause, firstPause), maxPause)
 	return now.Add(o.pause)
 }
 
-// mixes reports whether an output has another key than an earlier one of its lane, or none. A sink keeps the order of each
-// key alone, so of the two in one Write it could store only the later one: they need two Writes.
+// mixes reports whether an output and an earlier one of its lane have different keys, or none. A sink keeps order only
+// within a key. In one Write it could store the later output without the earlier one, so they need two Writes.
 func (o *Output[X]) mixes(first *Output[X]) bool {
 	m := &first.Messages[0]
 	other := func(x keystrand.Message) bool {
@@ -61,16 +61,16 @@ func (o *Output[X]) mixes(first *Output[X]) bool {
 	return slices.ContainsFunc(first.Messages, other) || slices.ContainsFunc(o.Messages, other)
 }
 
-// lane is the FIFO of one lane's outputs. It exists while it has any. Guarded by the writer's mu.
+// lane is the FIFO of one lane's outputs. It exists while it has outputs. Guarded by the writer's mu.
 type lane[X any] struct {
 	id         laneID[X]
 	head, tail *Output[X]
-	taken      int          // from head on, in the Write under way
-	due        time.Time    // of a lane that failed: not written before
-	place      int          // in writer.later
-	link       *lane[X]     // in writer.ready
+	taken      int          // outputs from head on in the running Write
+	due        time.Time    // after a failure: when it may be written again
+	place      int          // index in writer.later
+	link       *lane[X]     // next in the writer's ready list
 	gone       bool         // cut
-	after      []*Output[X] // of several lanes: wait until this one is empty
+	after      []*Output[X] // outputs of several lanes that wait until this lane is empty
 }
 
 type laneID[X any] struct {
@@ -87,7 +87,7 @@ func (l *lane[X]) push(o *Output[X]) {
 	l.tail = o
 }
 
-// keep replaces the outputs of the last Write by those of them that are not durable.
+// keep replaces the outputs of the last Write by kept, those that have not ended.
 func (l *lane[X]) keep(kept []*Output[X]) {
 	for range l.taken {
 		o := l.head
@@ -106,8 +106,7 @@ func (l *lane[X]) keep(kept []*Output[X]) {
 	}
 }
 
-// drop removes all outputs but those of the Write under way. It returns the held ones behind held, the others behind
-// dropped.
+// drop removes all outputs except those in the running Write. It appends held outputs to held, and others to dropped.
 func (l *lane[X]) drop(dropped, held []*Output[X]) (_, _ []*Output[X]) {
 	var last *Output[X]
 	o := l.head
@@ -134,7 +133,7 @@ func (l *lane[X]) drop(dropped, held []*Output[X]) (_, _ []*Output[X]) {
 	return dropped, held
 }
 
-// remove removes an output that is not in the Write under way. It reports whether it did.
+// remove removes o unless the running Write has it. It reports whether it did.
 func (l *lane[X]) remove(o *Output[X]) bool {
 	var before *Output[X]
 	i := 0
@@ -159,10 +158,10 @@ func (l *lane[X]) remove(o *Output[X]) bool {
 	return false
 }
 
-// idle reports whether the lane is neither ready, nor waits for a time, nor is in the Write under way.
+// idle reports whether the lane waits for the end of a held output: it is not ready, not in later, and not in a Write.
 func (l *lane[X]) idle() bool { return l.taken == 0 && l.head != nil && l.head.state == outputHeld }
 
-// later is a heap of lanes by the time at which they may be written again.
+// later is a heap of lanes by due.
 type later[X any] []*lane[X]
 
 func (h later[X]) Len() int           { return len(h) }

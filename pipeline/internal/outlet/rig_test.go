@@ -51,8 +51,8 @@ func (w *fakeWriter) Close() error {
 	return nil
 }
 
-// rig is an outlet that records its Writes and how outputs end. An output's Value is its name, which its messages have as
-// values.
+// rig is an outlet that records its Writes and the ends of outputs. An output has its name as Value, and its messages have
+// the same name as values.
 type rig struct {
 	x       *Outlet[string]
 	begun   time.Time
@@ -123,13 +123,13 @@ func (r *rig) note(to *[]string, what string) {
 	*to = append(*to, what)
 }
 
-// wrote lets everything happen that can happen now, and compares the Writes since the last call.
+// wrote waits until all goroutines are blocked, and compares the Writes since the last call.
 func (r *rig) wrote(t *testing.T, want ...string) {
 	t.Helper()
 	r.compare(t, "writes", &r.writes, want)
 }
 
-// ended does the same with the ends of outputs.
+// ended does the same for the ends of outputs.
 func (r *rig) ended(t *testing.T, want ...string) {
 	t.Helper()
 	r.compare(t, "ends", &r.ends, want)
@@ -172,7 +172,7 @@ func (r *rig) close(t *testing.T, owners ...*Owner[string]) {
 
 func newOwner() *Owner[string] { return NewOwner[string](func() {}) }
 
-// output is one of a lane that has one key.
+// newOutput returns an output of a lane with a single key.
 func newOutput(owner *Owner[string], lane uint64, name string) *Output[string] {
 	m := keystrand.Message{Key: fmt.Append(nil, lane), Value: []byte(name)}
 	return &Output[string]{Owner: owner, Lane: lane, Value: name, Messages: []keystrand.Message{m}}

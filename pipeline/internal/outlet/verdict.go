@@ -7,14 +7,14 @@ import (
 	"github.com/keystrand/keystrand/sink"
 )
 
-// verdict is what a Write says of one output.
+// verdict is the result of a Write for one output.
 type verdict struct {
-	cause     error               // of the first message that is not durable; nil: all are
-	rest      []keystrand.Message // those that are not
-	permanent bool                // the first is refused for good, and those after it are, too, or stand behind it
+	cause     error               // of the first message that is not durable; nil: all are durable
+	rest      []keystrand.Message // the messages that are not durable
+	permanent bool                // the first of rest is refused for good, the others too or only because they are behind it
 }
 
-// judge reads what a Write returned about n of its messages, from the at-th on.
+// judge returns the verdict on n messages of a Write, from index at on.
 func (w *writer[X]) judge(at, n int, err error, partial *sink.PartialError) verdict {
 	v := verdict{permanent: true}
 	for i := at; i < at+n; i++ {
@@ -38,5 +38,5 @@ func (w *writer[X]) judge(at, n int, err error, partial *sink.PartialError) verd
 	return v
 }
 
-// errNotJudged is why a message is written again of which the sink said neither that it is durable nor why not.
+// errNotJudged is the cause for messages beyond the end of a PartialError.
 var errNotJudged = errors.New("pipeline: the sink's PartialError has no entry for this message")

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,7 +13,7 @@ import (
 	"github.com/keystrand/keystrand/sink"
 )
 
-// What one Write has at most, unless a single output is larger.
+// Limits of one Write. A single output may exceed them.
 const (
 	writeMessages = 1_000
 	writeBytes    = 1 << 20
@@ -26,26 +25,26 @@ const (
 type writer[X any] struct {
 	x    *Outlet[X]
 	sink sink.Writer
-	wake chan struct{} // room for one: there is something to do
+	wake chan struct{} // capacity 1: there may be something to write
 	stop chan struct{} // closed by close
 	done chan struct{} // closed when the goroutine ends
 
-	// The goroutine's alone: the Write that is put together or under way.
+	// The next or running Write. Only the goroutine uses these fields.
 	batch   []*Output[X]
 	lanes   []*lane[X] // of batch, in its order
 	ms      []keystrand.Message
 	kept    []*Output[X] // scratch of settle, as is the next
 	durable []*Output[X]
 	mine    []*Output[X] // scratch of putBack
-	failing atomic.Bool  // the last Write left something; the goroutine alone writes it
+	failing atomic.Bool  // an output failed in the last Write; only the goroutine writes it
 
 	mu    sync.Mutex
 	all   map[laneID[X]]*lane[X] // guarded by mu, as are the next five
-	first *lane[X]               // ready to be written: a list, oldest first
+	first *lane[X]               // list of lanes ready to be written, oldest first
 	last  *lane[X]
-	later later[X]           // have failed
-	spare []*lane[X]         // empty ones, to be used again
-	abort context.CancelFunc // ends the Write under way; nil: there is none
+	later later[X]           // lanes that wait until they are due
+	spare []*lane[X]         // empty lanes for reuse
+	abort context.CancelFunc // cancels the running Write; nil if there is none
 }
 
 func startWriter[X any](x *Outlet[X], s sink.Writer) *writer[X] {
@@ -57,11 +56,11 @@ func startWriter[X any](x *Outlet[X], s sink.Writer) *writer[X] {
 	return w
 }
 
-// add puts o behind what waits of its lane. False: its owner is cut.
+// add appends o to its lane. It returns false if the owner is cut.
 func (w *writer[X]) add(o *Output[X]) bool {
 	id := laneID[X]{o.Owner, o.Lane}
 	w.mu.Lock()
-	if o.Owner.cut.Load() { // set before the sweep of this writer, which is done under the lock
+	if o.Owner.cut.Load() { // cut is set before writer.cut drops the owner's lanes, also under the lock
 		w.mu.Unlock()
 		return false
 	}
@@ -82,7 +81,7 @@ func (w *writer[X]) add(o *Output[X]) bool {
 	return true
 }
 
-// follow makes o wait until a lane is empty, if it has anything.
+// follow makes o wait until a lane is empty, if it has outputs.
 func (w *writer[X]) follow(o *Output[X], hash uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -92,24 +91,7 @@ func (w *writer[X]) follow(o *Output[X], hash uint64) {
 	}
 }
 
-func (w *writer[X]) readyLocked(l *lane[X]) {
-	if w.last == nil {
-		w.first = l
-	} else {
-		w.last.link = l
-	}
-	w.last = l
-}
-
-func (w *writer[X]) popReadyLocked() *lane[X] {
-	l := w.first
-	if w.first, l.link = l.link, nil; w.first == nil {
-		w.last = nil
-	}
-	return l
-}
-
-// cut drops the outputs of an owner, but for those in the Write under way, and tells that Write to return if it has some.
+// cut drops the outputs of an owner, except those in the running Write. It cancels that Write if it has any.
 func (w *writer[X]) cut(owner *Owner[X]) {
 	var dropped, held, freed []*Output[X]
 	w.mu.Lock()
@@ -131,31 +113,6 @@ func (w *writer[X]) cut(owner *Owner[X]) {
 	w.x.dropped(dropped)
 	count(held)
 	w.x.release(freed)
-}
-
-// sweepLocked takes the lanes that are gone out of the lists.
-func (w *writer[X]) sweepLocked() {
-	for l := w.first; l != nil; l = w.first {
-		if !l.gone {
-			break
-		}
-		w.popReadyLocked()
-	}
-	for l := w.first; l != nil && l.link != nil; {
-		if !l.link.gone {
-			l = l.link
-			continue
-		}
-		if w.last == l.link {
-			w.last = l
-		}
-		l.link = l.link.link
-	}
-	w.later = slices.DeleteFunc(w.later, func(l *lane[X]) bool { return l.gone })
-	for i, l := range w.later {
-		l.place = i
-	}
-	heap.Init(&w.later)
 }
 
 func (w *writer[X]) rouse() {
@@ -227,17 +184,17 @@ func (w *writer[X]) loop() {
 	}
 }
 
-// exited goes on in another goroutine after a Write has ended this one: what it was given is not durable.
+// exited continues in another goroutine after a Write has called runtime.Goexit. The outputs of that Write are not durable.
 func (w *writer[X]) exited() {
 	w.x.hooks.Broken(errWriteExited)
 	w.settle(errWriteExited, false)
 	go w.loop()
 }
 
-var errWriteExited = errors.New("pipeline: Write of a sink ended its goroutine (runtime.Goexit): it must return")
+var errWriteExited = errors.New("pipeline: Write of the sink called runtime.Goexit: it must return")
 
-// writeOnce writes a batch and says how its outputs ended. If there is nothing to write now it returns after which pause
-// there will be; 0: nothing waits.
+// writeOnce writes a batch and settles its outputs. If no output can be written now, it returns false and how long until
+// one can be written again; 0 if none is in later.
 func (w *writer[X]) writeOnce() (more bool, pause time.Duration) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -253,7 +210,8 @@ func (w *writer[X]) writeOnce() (more bool, pause time.Duration) {
 	return true, 0
 }
 
-// take puts the next Write together. If there is nothing to write it returns how long until there is.
+// take prepares the next Write. If no output can be written now, it returns false and how long until one can be; 0 if none
+// is in later.
 func (w *writer[X]) take(abort context.CancelFunc, now time.Time) (pause time.Duration, some bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -288,9 +246,9 @@ func (w *writer[X]) take(abort context.CancelFunc, now time.Time) (pause time.Du
 	return pause, false
 }
 
-// settle ends what a Write has made durable or the sink refuses for good, and leaves the rest in front of its lane. It
-// reports whether any output itself failed, not only because of one before it. A Write that was aborted has refused
-// nothing, whatever it says: leaving is not failing.
+// settle ends the outputs that a Write has made durable or that the sink refuses for good. The others stay first in their
+// lanes. It reports whether any output itself failed, not only because of one before it. An aborted Write refuses nothing,
+// whatever it returns: leaving is not failing.
 func (w *writer[X]) settle(err error, aborted bool) (failed bool) {
 	now := time.Now()
 	var refused []*Output[X]
@@ -329,10 +287,10 @@ func (w *writer[X]) settle(err error, aborted bool) (failed bool) {
 		}
 	}
 	if !failed && !aborted && again == len(w.batch) {
-		w.delay(w.kept[0], now) // each stands behind another: such a sink must not make this spin
+		w.delay(w.kept[0], now) // every output claims to be behind another: do not spin
 	}
 	if len(durable) > 0 {
-		w.x.hooks.Durable(durable) // while their lanes have them: an output that follows them is not written before
+		w.x.hooks.Durable(durable) // before they leave their lanes, so that outputs that follow them are not written yet
 	}
 	dropped, ended, freed := w.putBack(now)
 	w.x.dropped(dropped)
@@ -345,7 +303,7 @@ func (w *writer[X]) settle(err error, aborted bool) (failed bool) {
 	return failed
 }
 
-// delay makes the lane of an output that failed wait.
+// delay makes the lane of a failed output wait.
 func (w *writer[X]) delay(o *Output[X], now time.Time) {
 	due := o.failed(now)
 	w.mu.Lock()
@@ -355,8 +313,9 @@ func (w *writer[X]) delay(o *Output[X], now time.Time) {
 	}
 }
 
-// putBack gives the lanes of the last Write what it left, but for owners that were cut meanwhile: it returns their outputs,
-// and those that waited for a lane that has become empty.
+// putBack puts the outputs that have not ended back into the lanes of the last Write. It returns the outputs of owners that
+// were cut meanwhile (dropped), held outputs that have ended (ended), and outputs that waited for a lane that is empty now
+// (freed).
 func (w *writer[X]) putBack(now time.Time) (dropped, ended, freed []*Output[X]) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -369,7 +328,7 @@ func (w *writer[X]) putBack(now time.Time) (dropped, ended, freed []*Output[X]) 
 		}
 		mine := w.mine[:0]
 		for _, o := range kept[:n] {
-			if o.state == outputEnded { // while the Write that refused it was not over
+			if o.state == outputEnded { // End was called before putBack
 				ended = append(ended, o)
 			} else {
 				mine = append(mine, o)
@@ -383,11 +342,9 @@ func (w *writer[X]) putBack(now time.Time) (dropped, ended, freed []*Output[X]) 
 		switch {
 		case l.head == nil:
 			freed = w.removeLocked(l, freed)
-		case l.idle(): // until end
-		case l.due.After(now):
-			heap.Push(&w.later, l)
+		case l.idle(): // until End or a cut
 		default:
-			w.readyLocked(l)
+			w.waitLocked(l, now)
 		}
 	}
 	clear(w.batch)

@@ -8,7 +8,7 @@ kafka_names() { printf '%s\n' kafka kafka3 kafka-sasl; }
 
 kafka_nodes() { if [ "$1" = kafka3 ]; then printf '%s\n' 1 2 3; else echo 1; fi; }
 
-kafka_port() { # kafka_port NAME NODE: of the listener without encryption; the controller's is one above
+kafka_port() { # kafka_port NAME NODE: port of the plaintext listener; the controller's port is one above
 	case $1 in
 	kafka) echo $((ports + 92)) ;;
 	kafka3) echo $((ports + 92 + 100 * $2)) ;;
@@ -25,8 +25,7 @@ kafka_get() {
 	build_probe kafka
 }
 
-# The small heap and the quick compiler start a node in 3 s and leave the processor to the tests. Figures of speed want a
-# broker as it runs elsewhere: KAFKA_HEAP=1g.
+# The default options start a node in 3 s and leave CPU time to the tests. For measurements of speed use KAFKA_HEAP=1g.
 kafka_java() {
 	if [ -n "${KAFKA_HEAP:-}" ]; then
 		java_command=(java "-Xms$KAFKA_HEAP" "-Xmx$KAFKA_HEAP")
@@ -59,7 +58,7 @@ kafka_properties() { # kafka_properties NAME NODE
 		share.coordinator.state.topic.min.isr=$insync
 		share.coordinator.state.topic.num.partitions=1
 
-		# Tests of short sessions, of compaction, of deleted records and of expired transactions need not wait.
+		# Short intervals, so that tests of sessions, compaction, deleted records and expired transactions wait little.
 		group.initial.rebalance.delay.ms=0
 		group.min.session.timeout.ms=500
 		log.retention.check.interval.ms=1000
@@ -68,21 +67,21 @@ kafka_properties() { # kafka_properties NAME NODE
 		log.cleaner.dedupe.buffer.size=1048700
 		transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 
-		# A node that was killed is missed after 3 s, not 9; before that it may not come back either.
+		# The controller fences a killed node after 3 s, not 9. The node cannot rejoin before.
 		broker.session.timeout.ms=3000
 		broker.heartbeat.interval.ms=500
 	P
 	case $1 in
 	kafka)
-		# auto.create.topics.enable stays true, as brokers come: a client that asks for a missing topic by a metadata
-		# request makes it, and that must be tested. The others have it off.
+		# auto.create.topics.enable keeps its default, true: a client's metadata request can create a missing topic, and
+		# tests need that. The other services have it off.
 		echo "listeners=PLAINTEXT://$host:$port,CONTROLLER://$host:$((port + 1))"
 		;;
 	kafka3)
 		cat <<-P
 			auto.create.topics.enable=false
 			listeners=PLAINTEXT://$host:$port,CONTROLLER://$host:$((port + 1))
-			# Leaders move when a test moves them.
+			# Leaders move only when a test moves them.
 			auto.leader.rebalance.enable=false
 		P
 		;;
@@ -115,8 +114,8 @@ kafka_launch() { # kafka_launch NAME NODE
 	kafka_properties "$1" "$2" >"$dir/$2.properties"
 	if [ "$1" = kafka-sasl ]; then
 		if [ ! -s "$dir/server.pem" ]; then
-			certificates "$dir" || die "openssl failed; its words: $dir/openssl.log"
-			cat "$dir/server.key" "$dir/server.crt" "$dir/ca.pem" >"$dir/server.pem" # the key as PKCS#8, which is what Kafka reads
+			certificates "$dir" || die "create certificates: openssl failed; its log: $dir/openssl.log"
+			cat "$dir/server.key" "$dir/server.crt" "$dir/ca.pem" >"$dir/server.pem" # Kafka wants the key as PKCS#8, as openssl writes it
 		fi
 		scram=(--add-scram 'SCRAM-SHA-256=[name=bob,password=bob-secret]' --add-scram 'SCRAM-SHA-512=[name=bob,password=bob-secret]')
 	fi
@@ -127,7 +126,7 @@ kafka_launch() { # kafka_launch NAME NODE
 	launch "$1" "$2" "${java_command[@]}" "-D$(marker "$1" "$2")" kafka.Kafka "$dir/$2.properties"
 }
 
-# A node answers when its metadata names itself, and, on the first start, its whole cluster.
+# A node answers if its metadata lists the node itself, and after "up" its whole cluster.
 kafka_answers() { # kafka_answers NAME NODE
 	local want=$2
 	[ "$command" != up ] || want=$(kafka_nodes "$1" | paste -sd,)

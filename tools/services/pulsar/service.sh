@@ -1,14 +1,14 @@
 # Apache Pulsar 4.0 standalone: broker, bookie and metadata in one process (Java 17, jars by Maven). Sourced by ../services.
 # shellcheck shell=bash disable=SC2154
 
-#   pulsar           29650, admin 29680 (bookie 29651): what a source may make use of is switched on
-#   pulsar-default   29750, admin 29780 (bookie 29751): as brokers come
-#   pulsar-tls       29850, admin 29880 (bookie 29851): as pulsar, by TLS only, with tokens and permissions
+#   pulsar           29650, admin 29680 (bookie 29651): with batch-index acks and message indexes
+#   pulsar-default   29750, admin 29780 (bookie 29751): default configuration
+#   pulsar-tls       29850, admin 29880 (bookie 29851): like pulsar, TLS only, with tokens and permissions
 pulsar_names() { printf '%s\n' pulsar pulsar-default pulsar-tls; }
 
 pulsar_nodes() { echo 1; }
 
-pulsar_port() { # pulsar_port NAME: of the broker; the bookie's is one above, the admin's 30
+pulsar_port() { # pulsar_port NAME: port of the broker; the bookie's is one above, the admin's 30 above
 	case $1 in
 	pulsar) echo $((ports + 650)) ;;
 	pulsar-default) echo $((ports + 750)) ;;
@@ -26,7 +26,7 @@ pulsar_admin() {
 	echo "$scheme://$host:$(($(pulsar_port "$1") + 30))"
 }
 
-pulsar_granted=keystrand/granted # of pulsar-tls: where alice may produce and consume, and nobody else
+pulsar_granted=keystrand/granted # namespace of pulsar-tls in which only alice may produce and consume
 
 pulsar_get() {
 	need java openjdk-17-jre-headless
@@ -35,15 +35,15 @@ pulsar_get() {
 	build_probe pulsar
 }
 
-# As for Kafka: small and quick to start, unless PULSAR_HEAP=1g asks for a broker as it runs elsewhere. Netty's buffers
-# and the caches lie outside the heap.
+# The default options start fast and leave CPU time to the tests. For measurements of speed use PULSAR_HEAP=1g. Netty's
+# buffers and the caches are outside the heap.
 pulsar_java() {
 	if [ -n "${PULSAR_HEAP:-}" ]; then
 		java_command=(java "-Xms$PULSAR_HEAP" "-Xmx$PULSAR_HEAP" "-XX:MaxDirectMemorySize=$PULSAR_HEAP")
 	else
 		java_command=(java -Xmx300m -XX:MaxDirectMemorySize=256m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC)
 	fi
-	# What Netty, the memory limiter and the metrics reach into.
+	# Netty, the memory limiter and the metrics use these internal packages.
 	local opened
 	for opened in java.base/java.lang java.base/sun.net java.base/jdk.internal.platform java.management/sun.management \
 		jdk.management/com.sun.management.internal; do
@@ -60,18 +60,18 @@ pulsar_conf() { # pulsar_conf NAME
 		bindAddress=$host
 		advertisedAddress=$host
 
-		# One node: nothing to replicate to, nobody to give load to.
+		# One node: no replication, no load balancing.
 		managedLedgerDefaultEnsembleSize=1
 		managedLedgerDefaultWriteQuorum=1
 		managedLedgerDefaultAckQuorum=1
 		loadBalancerEnabled=false
 
-		# The bookie. Without "ephemeral" the embedded one does not take the port it is given, but at its first start any free
-		# one among those that outgoing connections get, and wants the same one back after a stop or a kill.
+		# Without allowEphemeralPorts the embedded bookie ignores its configured port. It picks a free port of the range for
+		# outgoing connections at its first start, and needs the same port at each later start.
 		allowEphemeralPorts=true
 		allowLoopback=true
 		listeningInterface=lo
-		# A disk that is nearly full would make it read-only.
+		# A nearly full disk would make the bookie read-only.
 		diskUsageThreshold=0.999
 		diskUsageWarnThreshold=0.99
 		diskUsageLwmThreshold=0.99
@@ -80,21 +80,21 @@ pulsar_conf() { # pulsar_conf NAME
 	pulsar | pulsar-tls)
 		cat <<-P
 
-			# Acks inside a batch, which brokers have off as they come: other programs on a cluster can need them.
+			# Acks inside a batch. Default: false. Other programs on a cluster can need them.
 			acknowledgmentAtBatchIndexLevelEnabled=true
 
-			# Message.Index, which the source uses and brokers have off as they come.
+			# Message.Index, which the source uses. Default: off.
 			brokerEntryMetadataInterceptors=org.apache.pulsar.common.intercept.AppendIndexMetadataInterceptor,org.apache.pulsar.common.intercept.AppendBrokerTimestampMetadataInterceptor
 			exposingBrokerEntryMetadataToClientEnabled=true
 
-			# A failover consumer that was chosen gets nothing for so long (1000 as brokers come).
+			# Delay before a chosen failover consumer gets messages. Default: 1000.
 			activeConsumerFailoverDelayTimeMillis=100
 
-			# A client that is frozen is missed after 5 to 10 s (30 to 60 as brokers come).
+			# The broker disconnects a frozen client after 5 to 10 s. Default: 30, so 30 to 60 s.
 			keepAliveIntervalSeconds=5
 
-			# Topics come on demand, unless the namespace's policy says otherwise. They go when a test deletes them, alone or
-			# with their namespace, and not by themselves.
+			# The broker creates topics on demand, unless the namespace's policy forbids it. It deletes none by itself; tests
+			# delete a topic, or its namespace.
 			allowAutoTopicCreation=true
 			allowAutoTopicCreationType=non-partitioned
 			brokerDeleteInactiveTopicsEnabled=false
@@ -107,7 +107,7 @@ pulsar_conf() { # pulsar_conf NAME
 		local dir=$run/$1
 		cat <<-P
 
-			# No port without TLS; the broker's own clients come the same way.
+			# No port without TLS. The broker's own clients use TLS, too.
 			brokerServicePort=
 			webServicePort=
 			brokerServicePortTls=$port
@@ -133,7 +133,7 @@ pulsar_conf() { # pulsar_conf NAME
 	fi
 }
 
-# An HMAC secret and what it signs: a token for each role.
+# Creates an HMAC secret and a token for each role.
 pulsar_tokens() ( # pulsar_tokens DIR
 	umask 077
 	openssl rand -out "$1/secret.key" 32 || return 1
@@ -142,10 +142,10 @@ pulsar_tokens() ( # pulsar_tokens DIR
 	done
 )
 
-# A broker that was killed leaves the name of its bookie in the metadata. The next one takes it out while it puts its own
-# in; if it hears of the first after the second, it believes that its own was taken out, and from then on takes it out and
-# puts it in without an end: a hundred times a second there is no bookie ("Not enough non-faulty bookies"). Two of
-# five kills ended so. To list the bookies beforehand takes the name out while nobody listens.
+# A killed broker leaves its bookie registered in the metadata. The next start removes that entry while it registers its
+# own. If the two events arrive in the wrong order, the broker believes that its own entry was removed, and from then on
+# removes and registers it in an endless loop. Writes then fail with "Not enough non-faulty bookies". This happened after
+# two of five kills. Listing the bookies before the start removes the old entry without a race.
 pulsar_forget_bookie() { # pulsar_forget_bookie NAME NODE; needs java_command
 	local dir=$run/$1 driver=org.apache.pulsar.metadata.bookkeeper.PulsarMetadata
 	[ -d "$dir/$2.data/metadata" ] || return 0
@@ -153,18 +153,18 @@ pulsar_forget_bookie() { # pulsar_forget_bookie NAME NODE; needs java_command
 	"${java_command[@]}" "-Djava.io.tmpdir=$dir/$2.tmp" "-Dbookkeeper.metadata.bookie.drivers=${driver}BookieDriver" \
 		"-Dbookkeeper.metadata.client.drivers=${driver}ClientDriver" \
 		org.apache.bookkeeper.bookie.BookieShell -conf "$dir/$2.bookie.conf" listbookies -a >"$dir/$2.bookie.log" 2>&1 ||
-		die "cannot take what a killed broker has left out of the metadata of $1; its words: $dir/$2.bookie.log"
+		die "remove the killed bookie from the metadata of $1: BookKeeper failed; its log: $dir/$2.bookie.log"
 }
 
 pulsar_launch() { # pulsar_launch NAME NODE
 	local dir=$run/$1 java_command
 	if [ "$1" = pulsar-tls ] && [ ! -s "$dir/carol.token" ]; then
-		certificates "$dir" || die "openssl failed; its words: $dir/openssl.log"
-		pulsar_tokens "$dir" || die "cannot make the tokens of $1"
+		certificates "$dir" || die "create certificates: openssl failed; its log: $dir/openssl.log"
+		pulsar_tokens "$dir" || die "create the tokens of $1: openssl or pulsarprobe failed, see the message above"
 	fi
 	pulsar_java
 	pulsar_conf "$1" >"$dir/$2.conf"
-	# Native libraries are unpacked at each start, and a killed process leaves them: 13 MB in a folder that is ours to empty.
+	# Each start unpacks native libraries (13 MB), and a killed process does not remove them.
 	rm -rf "$dir/$2.tmp"
 	mkdir -p "$dir/$2.tmp"
 	pulsar_forget_bookie "$1" "$2"
@@ -174,13 +174,13 @@ pulsar_launch() { # pulsar_launch NAME NODE
 		--bookkeeper-port "$(($(pulsar_port "$1") + 1))"
 }
 
-# Which files to show to pulsar-tls; the other two ask for nothing.
+# Sets the credentials for pulsar-tls; the other services need none.
 pulsar_identity() { # pulsar_identity NAME: sets identity
 	identity=()
 	[ "$1" != pulsar-tls ] || identity=(-ca "$run/$1/ca.pem" -token "$run/$1/admin.token")
 }
 
-# The broker is healthy before it has its first namespace, so that is asked for too.
+# A broker passes its health check before it has its first namespace, so the probe checks both.
 pulsar_answers() { # pulsar_answers NAME NODE
 	local identity
 	pulsar_identity "$1"

@@ -1,9 +1,8 @@
-// Command probe asks a Kafka broker whether it answers, and sends messages through it and back.
-// It is the readiness test and the smoke test of tools/services: an open port is not yet a broker.
+// Command probe is the readiness test and the smoke test of tools/services for Kafka.
 //
-//	probe ready -nodes 1,2,3 ADDRESS        the broker at ADDRESS answers, and its metadata names these nodes
-//	probe roundtrip ADDRESS[,ADDRESS...]    messages through a new topic and a new group, all of them read back
-//	probe secured -ca FILE SASL TLS SASLTLS the same by every way in of kafka-sasl, and what must be refused is refused
+//	probe ready -nodes 1,2,3 ADDRESS        check that the broker answers and its metadata lists these nodes
+//	probe roundtrip ADDRESS[,ADDRESS...]    write messages to a new topic and read them with a new group
+//	probe secured -ca FILE SASL TLS SASLTLS do that through every listener of kafka-sasl, and check its refusals
 package main
 
 import (
@@ -35,10 +34,10 @@ func main() {
 
 func run(args []string) error {
 	if len(args) == 0 {
-		return errors.New("which one: ready, roundtrip or secured?")
+		return errors.New("no command: want ready, roundtrip or secured")
 	}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
-	nodes := flags.String("nodes", "1", "ready: the nodes that the metadata must name")
+	nodes := flags.String("nodes", "1", "ready: comma-separated nodes that the metadata must list")
 	ca := flags.String("ca", "", "secured: file with the certificate authority, PEM")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
@@ -57,10 +56,10 @@ func run(args []string) error {
 		defer cancel()
 		return secured(ctx, *ca, rest[0], rest[1], rest[2])
 	}
-	return fmt.Errorf("cannot read the arguments %q; the ways to call are at the top of main.go", args)
+	return fmt.Errorf("unknown arguments %q; the top of main.go has the usage", args)
 }
 
-// ready asks one broker, and only that one, for the cluster it sees.
+// ready asks a single broker for its cluster's nodes.
 func ready(ctx context.Context, address string, nodes []string) error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.RequestRetries(0))
 	if err != nil {
@@ -77,13 +76,13 @@ func ready(ctx context.Context, address string, nodes []string) error {
 	}
 	for _, node := range nodes {
 		if !seen[node] {
-			return fmt.Errorf("%s answers, but does not see node %s yet (it sees %v)", address, node, meta.Brokers.NodeIDs())
+			return fmt.Errorf("%s: metadata does not list node %s, only %v", address, node, meta.Brokers.NodeIDs())
 		}
 	}
 	return nil
 }
 
-// roundtrip makes a topic of two partitions, writes to it, reads all of it back with a group that commits, and removes both.
+// roundtrip writes to a new topic of two partitions, reads it with a new group that commits, and deletes both.
 func roundtrip(ctx context.Context, opts ...kgo.Opt) (err error) {
 	const count = 100
 	name := fmt.Sprintf("probe-%d-%d", os.Getpid(), time.Now().UnixNano())
@@ -131,7 +130,7 @@ func roundtrip(ctx context.Context, opts ...kgo.Opt) (err error) {
 	return nil
 }
 
-// secured tries every listener with every mechanism, and the refusals that the live tests rely on.
+// secured tries every listener with every mechanism, and checks the refusals that the live tests rely on.
 func secured(ctx context.Context, caFile, saslAddress, tlsAddress, saslTLSAddress string) error {
 	pem, err := os.ReadFile(caFile)
 	if err != nil {
@@ -139,7 +138,7 @@ func secured(ctx context.Context, caFile, saslAddress, tlsAddress, saslTLSAddres
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return fmt.Errorf("%s holds no certificate", caFile)
+		return fmt.Errorf("%s: no certificate found", caFile)
 	}
 	trusted := &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	alice := plain.Auth{User: "alice", Pass: "alice-secret"}.AsMechanism()

@@ -13,14 +13,14 @@ import (
 	"strings"
 )
 
-// admin speaks to the REST interface of one broker.
+// admin is a client of one broker's REST interface.
 type admin struct {
 	url   string
 	token string
 	http  *http.Client
 }
 
-// newAdmin reads the files that are named; a broker without TLS or tokens needs none.
+// newAdmin returns a client with the certificate authority and token of these files; "" means none.
 func newAdmin(url, caFile, tokenFile string) (*admin, error) {
 	a := &admin{url: strings.TrimSuffix(url, "/"), http: &http.Client{}}
 	if caFile != "" {
@@ -30,7 +30,7 @@ func newAdmin(url, caFile, tokenFile string) (*admin, error) {
 		}
 		pool := x509.NewCertPool()
 		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s holds no certificate", caFile)
+			return nil, fmt.Errorf("%s: no certificate found", caFile)
 		}
 		a.http.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}
 	}
@@ -44,8 +44,8 @@ func newAdmin(url, caFile, tokenFile string) (*admin, error) {
 	return a, nil
 }
 
-// ready asks for a health check, in which the broker writes and reads a message, and for the default namespace, which a
-// standalone broker makes only after that.
+// ready requests a health check, in which the broker writes and reads a message, and the default namespace, which a
+// standalone broker creates only later.
 func (a *admin) ready(ctx context.Context) error {
 	if _, err := a.do(ctx, http.MethodGet, "brokers/health", nil); err != nil {
 		return err
@@ -54,11 +54,11 @@ func (a *admin) ready(ctx context.Context) error {
 	return err
 }
 
-// grant makes what is missing, so it can be called at every start.
+// grant permits role to produce and consume in namespace. It creates tenant and namespace if they do not exist.
 func (a *admin) grant(ctx context.Context, namespace, role string) error {
 	tenant, _, found := strings.Cut(namespace, "/")
 	if !found {
-		return fmt.Errorf("%q is no namespace: want tenant/name", namespace)
+		return fmt.Errorf("invalid namespace %q: want tenant/name", namespace)
 	}
 	clusters := map[string]any{"allowedClusters": []string{"standalone"}}
 	if status, err := a.do(ctx, http.MethodPut, "tenants/"+tenant, clusters); err != nil && status != http.StatusConflict {
@@ -76,7 +76,7 @@ func (a *admin) deleteTopic(ctx context.Context, topic string) error {
 	return err
 }
 
-// do sends one request and returns the status of the answer; any but 2xx is an error.
+// do sends a request and returns the status of the answer; a status other than 2xx is an error.
 func (a *admin) do(ctx context.Context, method, path string, body any) (int, error) {
 	var content io.Reader
 	if body != nil {
@@ -98,9 +98,9 @@ func (a *admin) do(ctx context.Context, method, path string, body any) (int, err
 	if err != nil {
 		return 0, err
 	}
-	defer func() { _ = answer.Body.Close() }() // read, or given up
+	defer func() { _ = answer.Body.Close() }() // the body is read, or not needed
 	if answer.StatusCode/100 != 2 {
-		reason, _ := io.ReadAll(io.LimitReader(answer.Body, 300)) // what there is of it
+		reason, _ := io.ReadAll(io.LimitReader(answer.Body, 300)) // a read error only shortens the message
 		return answer.StatusCode, fmt.Errorf("%s %s: %s: %s", method, request.URL, answer.Status, strings.Join(strings.Fields(string(reason)), " "))
 	}
 	return answer.StatusCode, nil

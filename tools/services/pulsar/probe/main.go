@@ -1,12 +1,12 @@
-// Command probe asks a Pulsar broker whether it answers, and sends messages through it and back.
-// It is the readiness test and the smoke test of tools/services: an open port is not yet a broker.
+// Command probe is the readiness test and the smoke test of tools/services for Pulsar.
 //
-//	probe ready [-ca FILE -token FILE] ADMIN                    the broker is healthy and has its default namespace
-//	probe grant [-ca FILE -token FILE] ADMIN NAMESPACE ROLE     the namespace is there, and the role may produce and consume in it
-//	probe token -secret FILE ROLE                               prints a token for the role
-//	probe roundtrip [-extras] ADMIN URL                         messages through a new topic, all of them read back; -extras: the
-//	                                                            broker has Message.Index and keeps acks inside a batch, else neither
-//	probe secured -files DIR -namespace NAME ADMIN URL          the same by TLS as alice, and what must be refused is refused
+//	probe ready [-ca FILE -token FILE] ADMIN                    check that the broker is healthy and has its default namespace
+//	probe grant [-ca FILE -token FILE] ADMIN NAMESPACE ROLE     create the namespace, and permit the role to produce and consume
+//	probe token -secret FILE ROLE                               print a token for the role
+//	probe roundtrip [-extras] ADMIN URL                         write messages to a new topic and read them; with -extras check
+//	                                                            that the broker has Message.Index and batch-index acks, else
+//	                                                            that it has neither
+//	probe secured -files DIR -namespace NAME ADMIN URL          do that by TLS as alice, and check refusals
 package main
 
 import (
@@ -28,21 +28,21 @@ func main() {
 
 func run(args []string) error {
 	if len(args) == 0 {
-		return errors.New("which one: ready, grant, token, roundtrip or secured?")
+		return errors.New("no command: want ready, grant, token, roundtrip or secured")
 	}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	ca := flags.String("ca", "", "ready, grant: file with the certificate authority, PEM")
-	tokenFile := flags.String("token", "", "ready, grant: file with the token to show")
-	secret := flags.String("secret", "", "token: file with the secret that signs")
-	extras := flags.Bool("extras", false, "roundtrip: the broker has what brokers have switched off as they come")
+	tokenFile := flags.String("token", "", "ready, grant: file with the client's token")
+	secret := flags.String("secret", "", "token: file with the secret that signs tokens")
+	extras := flags.Bool("extras", false, "roundtrip: expect Message.Index and batch-index acks, which are off by default")
 	files := flags.String("files", "", "secured: folder with ca.pem and the tokens")
-	namespace := flags.String("namespace", "", "secured: where alice may produce and consume")
+	namespace := flags.String("namespace", "", "secured: namespace in which alice may produce and consume")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
 	switch rest := flags.Args(); {
 	case args[0] == "ready" && len(rest) == 1:
-		// A broker that has just started may take its time for its first health check; many at once make it slower.
+		// The first health check of a starting broker is slow, and several at once are slower.
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		a, err := newAdmin(rest[0], *ca, *tokenFile)
@@ -82,5 +82,5 @@ func run(args []string) error {
 		}
 		return secured(ctx, a, *files, *namespace, rest[1])
 	}
-	return fmt.Errorf("cannot read the arguments %q; the ways to call are at the top of main.go", args)
+	return fmt.Errorf("unknown arguments %q; the top of main.go has the usage", args)
 }

@@ -16,7 +16,7 @@ import (
 
 const count = 100
 
-// clientOptions names the files that are shown to the broker; "" for none.
+// clientOptions returns the options of a client with the certificate authority and token of these files; "" means none.
 func clientOptions(url, caFile, tokenFile string) pulsar.ClientOptions {
 	opts := pulsar.ClientOptions{
 		URL:                   url,
@@ -31,8 +31,8 @@ func clientOptions(url, caFile, tokenFile string) pulsar.ClientOptions {
 	return opts
 }
 
-// roundtrip writes one batch to a new topic, reads it, acks every other message in it, reads again as another consumer,
-// and removes the topic. What comes again tells whether the broker keeps acks inside a batch, which no call of its does.
+// roundtrip writes one batch to a new topic, reads it, acks every other message, reads again as another consumer, and
+// deletes the topic. The redelivered messages show whether the broker keeps batch-index acks; its API does not tell.
 func roundtrip(ctx context.Context, a *admin, namespace string, extras bool, opts pulsar.ClientOptions) (err error) {
 	topic := fmt.Sprintf("persistent://%s/probe-%d-%d", namespace, os.Getpid(), time.Now().UnixNano())
 	client, err := pulsar.NewClient(opts)
@@ -71,9 +71,9 @@ func roundtrip(ctx context.Context, a *admin, namespace string, extras bool, opt
 	for i, m := range messages {
 		switch index := m.Index(); {
 		case (index != nil) != extras:
-			return fmt.Errorf("%s: message %d has an index: %v, want %v", topic, i, index != nil, extras)
+			return fmt.Errorf("%s: message %d: has an index = %v, want %v", topic, i, index != nil, extras)
 		case index != nil && *index != uint64(i):
-			return fmt.Errorf("%s: message %d has the index %d", topic, i, *index)
+			return fmt.Errorf("%s: message %d: index = %d", topic, i, *index)
 		}
 		if i%2 == 0 {
 			settled = append(settled, m.ID())
@@ -91,7 +91,7 @@ func roundtrip(ctx context.Context, a *admin, namespace string, extras bool, opt
 	if extras {
 		want = odd
 	}
-	// One more, behind what comes again: nothing else tells that no more of it is to come.
+	// A last message marks the end of the redelivered ones.
 	if err = produce(ctx, client, topic, []string{"end"}); err != nil {
 		return fmt.Errorf("write to %s: %w", topic, err)
 	}
@@ -100,7 +100,7 @@ func roundtrip(ctx context.Context, a *admin, namespace string, extras bool, opt
 		return fmt.Errorf("read %s again: %w", topic, err)
 	}
 	if got := keys(messages); !slices.Equal(got, append(want, "end")) {
-		return fmt.Errorf("%s: batch-index acks are meant to be on: %v; but after every other message was acked came %v", topic, extras, got)
+		return fmt.Errorf("%s: want batch-index acks = %v, but after acks of every other message the broker redelivered %v", topic, extras, got)
 	}
 	if err = consumer.AckIDCumulative(messages[len(messages)-1].ID()); err != nil {
 		return fmt.Errorf("ack %s: %w", topic, err)
@@ -151,7 +151,7 @@ func receive(ctx context.Context, consumer pulsar.Consumer, n int) ([]pulsar.Mes
 	for len(messages) < n {
 		m, err := consumer.Receive(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("%d of %d messages came: %w", len(messages), n, err)
+			return nil, fmt.Errorf("received %d of %d messages: %w", len(messages), n, err)
 		}
 		messages = append(messages, m)
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/apache/pulsar-client-go/pulsar"
 )
 
-// secured tries the one way in, and the refusals that the live tests rely on.
+// secured tries the TLS listener, and checks the refusals that the live tests rely on.
 func secured(ctx context.Context, a *admin, files, namespace, url string) error {
 	ca := filepath.Join(files, "ca.pem")
 	alice := filepath.Join(files, "alice.token")
@@ -22,16 +22,16 @@ func secured(ctx context.Context, a *admin, files, namespace, url string) error 
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.Remove(forged) }() // it is good for nothing
+	defer func() { _ = os.Remove(forged) }() // a failure leaves a useless token behind
 	if err := roundtrip(ctx, a, namespace, true, clientOptions(url, ca, alice)); err != nil {
 		return fmt.Errorf("alice in %s: %w", namespace, err)
 	}
 	for _, c := range []struct {
 		name, ca, token, namespace string
-		unauthorized               bool // else refused as a connection: the client tries again until its time is up
+		unauthorized               bool // false: the broker refuses the connection, and the client retries until it times out
 	}{
 		{"a user without permission", ca, carol, namespace, true},
-		{"a user in a namespace of others", ca, alice, "public/default", true},
+		{"a user in another namespace", ca, alice, "public/default", true},
 		{"no token", ca, "", namespace, false},
 		{"a forged token", ca, forged, namespace, false},
 		{"an unknown authority", "", alice, namespace, false},
@@ -41,7 +41,7 @@ func secured(ctx context.Context, a *admin, files, namespace, url string) error 
 			opts.OperationTimeout = 2 * time.Second
 		}
 		err := enter(opts, fmt.Sprintf("persistent://%s/probe-refused", c.namespace))
-		// The client passes on the broker's word as text, not as its own type of error.
+		// The client returns the broker's error as text, not as a type.
 		if err == nil || c.unauthorized && !strings.Contains(err.Error(), "AuthorizationError") {
 			return fmt.Errorf("%s: want a refusal (of permission: %v), got: %w", c.name, c.unauthorized, orNone(err))
 		}
@@ -49,7 +49,7 @@ func secured(ctx context.Context, a *admin, files, namespace, url string) error 
 	return nil
 }
 
-// enter makes a producer and nothing else.
+// enter only creates a producer.
 func enter(opts pulsar.ClientOptions, topic string) error {
 	client, err := pulsar.NewClient(opts)
 	if err != nil {
@@ -64,7 +64,7 @@ func enter(opts pulsar.ClientOptions, topic string) error {
 	return nil
 }
 
-// forge writes a token for the admin that somebody else has signed, and returns its file.
+// forge writes a token for the admin with a wrong signature, and returns its file.
 func forge(dir string) (string, error) {
 	secret := make([]byte, 32)
 	rand.Read(secret)

@@ -7,7 +7,7 @@ import (
 	"fmt"
 )
 
-// token is a JSON web token (RFC 7519) that names the role and never ends, signed with HMAC and SHA-256 (RFC 7515, HS256).
+// token returns a JSON web token (RFC 7519) of the role that never expires, signed with HMAC and SHA-256 (HS256, RFC 7515).
 func token(secret []byte, role string) string {
 	encode := base64.RawURLEncoding.EncodeToString
 	signed := encode([]byte(`{"alg":"HS256"}`)) + "." + encode(fmt.Appendf(nil, `{"sub":%q}`, role))
