@@ -13,7 +13,7 @@ import (
 )
 
 // Worker A holds message 0 and has finished nothing yet; worker B has finished 1 to 4.
-func TestMinimumOfLastFinishedMessagesLosesData(t *testing.T) {
+func TestMinimumOfLastFinishedMessagesLosesData(t *testing.T) { // seed 31
 	tr := newTracker(t, &commit.Progress{Frontier: 1000}, upTo(1000, 1006), 1006)
 	running := map[string]int64{"A": 1000, "B": 1005}
 	lastFinished := map[string]int64{}

@@ -55,7 +55,7 @@ func TestLaneIsSmall(t *testing.T) {
 
 // A worker gets stuck in one turn of a claim of several lanes: other workers must take over the lanes it has not
 // started (I6).
-func TestSlowTurnDelaysNoOtherLane(t *testing.T) {
+func TestSlowTurnDelaysNoOtherLane(t *testing.T) { // seeds 29, 33
 	synctest.Test(t, func(t *testing.T) {
 		type job struct {
 			submitted time.Time
@@ -113,7 +113,7 @@ func newSticky(t *testing.T, workers int) (e *Executor[bool], ran *atomic.Int64,
 
 // Two workers are each stuck in the first turn of a claim of several lanes, and no other lane is ready. The lanes
 // behind must still be taken over.
-func TestStuckClaimsAreTakenOverWhenNoOtherLaneIsReady(t *testing.T) {
+func TestStuckClaimsAreTakenOverWhenNoOtherLaneIsReady(t *testing.T) { // seeds 29, 33
 	synctest.Test(t, func(t *testing.T) {
 		e, ran, free := newSticky(t, 3)
 		q := e.Open(ID{}, nil)
@@ -163,7 +163,7 @@ func TestOtherWorkersWakeWhenTurnsAreStuck(t *testing.T) {
 }
 
 // A lane that is always the longest gets its part of the only worker and no more.
-func TestHotLaneDoesNotStarveOthers(t *testing.T) {
+func TestHotLaneDoesNotStarveOthers(t *testing.T) { // seed 33
 	synctest.Test(t, func(t *testing.T) {
 		var order []string
 		e := newExecutor(t, Config[string]{Workers: 1, Run: func(t *Turn[string]) Result {

@@ -192,7 +192,7 @@ func TestFencedCommitLosesThePartition(t *testing.T) {
 }
 
 // After a crash with 10 messages handled and 8 committed, exactly 2 are handled again.
-func TestTenHandledEightCommittedRepeatsExactlyTwo(t *testing.T) {
+func TestTenHandledEightCommittedRepeatsExactlyTwo(t *testing.T) { // seed 4
 	run := func(t *testing.T, orderly bool) int {
 		t.Helper()
 		l := newLedger(t)

@@ -16,7 +16,7 @@ import (
 
 // I1, I3, I4: crashes at random moments, with slow and failing handlers. Nothing is lost, each key stays in
 // order, replays begin at a message that no commit has settled, and each commit has everything settled before it.
-func TestCrashesAtRandomMomentsLoseNothingAndKeepTheOrder(t *testing.T) {
+func TestCrashesAtRandomMomentsLoseNothingAndKeepTheOrder(t *testing.T) { // seed 31
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -80,7 +80,7 @@ func TestCrashesAtRandomMomentsLoseNothingAndKeepTheOrder(t *testing.T) {
 
 // I4, I6: one key is stuck, every other message leaves a gap, and a commit can keep almost nothing. A crash replays at
 // most MaxReplay messages, only that partition waits, and the snapshot gives the reason.
-func TestReplaysOfACrashStayWithinMaxReplay(t *testing.T) {
+func TestReplaysOfACrashStayWithinMaxReplay(t *testing.T) { // seed 32
 	synctest.Test(t, func(t *testing.T) {
 		const maxReplay, inFlight = 300, 1000
 		l := newLedger(t)

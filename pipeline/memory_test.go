@@ -93,7 +93,7 @@ func TestMessageLargerThanTheBudgetIsAdmittedAlone(t *testing.T) {
 }
 
 // I5, I6: a key that has used its share pauses only its own partition.
-func TestKeyBeyondItsSharePausesOnlyItsPartition(t *testing.T) {
+func TestKeyBeyondItsSharePausesOnlyItsPartition(t *testing.T) { // seeds 33, 40
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 2)
 		log.Append(0, keysOf(500, 1)...)
@@ -120,7 +120,7 @@ func TestKeyBeyondItsSharePausesOnlyItsPartition(t *testing.T) {
 }
 
 // I6: one key is stuck, and all others continue at the same speed.
-func TestStuckKeyDelaysOnlyItself(t *testing.T) {
+func TestStuckKeyDelaysOnlyItself(t *testing.T) { // seed 33
 	elapsed := func(t *testing.T, stuck bool) (d time.Duration) {
 		t.Helper()
 		synctest.Test(t, func(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-func TestMessagesOfAKeyAreHandledInOrder(t *testing.T) {
+func TestMessagesOfAKeyAreHandledInOrder(t *testing.T) { // seeds 29, 31
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 2)
 		for i := range 1000 {

@@ -168,7 +168,7 @@ func TestDeadLetterHasOriginAndErrorHeaders(t *testing.T) {
 }
 
 // The key continues only after the dead letter is durable. A failed write is retried after a pause.
-func TestKeyContinuesOnlyAfterItsDeadLetterIsDurable(t *testing.T) {
+func TestKeyContinuesOnlyAfterItsDeadLetterIsDurable(t *testing.T) { // seed 34: recorded before it is passed over
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keyed("bad"), keyed("bad"), keyed("good"), keyed("good"))

@@ -17,7 +17,7 @@ import (
 // The handler waits 100 ms; messages are ordered by post, and post i is in partition i mod 4. One partition after the
 // other, the run takes as long as the fullest partition. With lanes and 100 workers it takes max(work / workers, chain
 // of the hottest post). Either way nothing is lost and each post stays in order.
-func TestSlowHandlersAreLimitedByWorkersOrTheHottestKey(t *testing.T) {
+func TestSlowHandlersAreLimitedByWorkersOrTheHottestKey(t *testing.T) { // seeds 27, 28, 29, 30, 35
 	const messages, posts, parts, workers, handler = 8000, 1000, 4, 100, 100 * time.Millisecond
 	for _, c := range []struct {
 		name  string

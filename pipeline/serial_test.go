@@ -180,7 +180,7 @@ func TestAbandonedHandlerIsNamedAndOtherMessagesAreCommitted(t *testing.T) {
 }
 
 // I8: messages that a handler of an earlier epoch emits after the release never reach the sink.
-func TestOutputsAreDroppedWhenTheHandlerReturnsAfterTheRelease(t *testing.T) {
+func TestOutputsAreDroppedWhenTheHandlerReturnsAfterTheRelease(t *testing.T) { // seed 18
 	synctest.Test(t, func(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keyed("deaf"))

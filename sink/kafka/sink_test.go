@@ -505,7 +505,7 @@ func TestByStreamWritesToTheTopicOfTheStream(t *testing.T) {
 	})
 }
 
-func TestNullKeysSpreadOverAvailablePartitionsAndKeyedOnesOverAll(t *testing.T) {
+func TestNullKeysSpreadOverAvailablePartitionsAndKeyedOnesOverAll(t *testing.T) { // seed 38
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, kfake.SeedTopics(4, "out"))
 		s := f.sink(t, "out", Config{HealTimeout: time.Second})

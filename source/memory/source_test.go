@@ -121,7 +121,7 @@ func (c *consumer) holds() []int32 {
 	return slices.Sorted(maps.Keys(c.held))
 }
 
-func TestGroupAssignsPartitionsEvenlyAndMovesFew(t *testing.T) {
+func TestGroupAssignsPartitionsEvenlyAndMovesFew(t *testing.T) { // seed 39
 	synctest.Test(t, func(t *testing.T) {
 		const partitions = 8
 		log := memory.NewLog("comments", partitions)
