@@ -21,16 +21,18 @@ type leaving struct {
 	lost     bool      // another process may already own it
 }
 
-// flowing controls the goroutine that fetches: stop tells it to end, and stopped is closed when it has. It ends soon
-// after the fence, which refuses what it submits. It takes longer only if Fetch ignores the end of its ctx, or the key
-// function does not return.
-type flowing struct {
-	stop    context.CancelCauseFunc
-	stopped <-chan struct{}
+// release is the goroutine of an owner. It ends early if the partition becomes idle.
+func (p *Pipeline) release(ctx, run context.Context, pt *partition, o *owner) {
+	if why, retired := p.await(run, pt, o); !retired {
+		p.leave(ctx, pt, why, o)
+	}
 }
 
-// await blocks until the partition must be released and returns the reason. fetched receives the result of flow.
-func (p *Pipeline) await(run context.Context, pt *partition, fetched <-chan error) leaving {
+// await blocks until the partition must be released and returns the reason, or until the owner is retired.
+func (p *Pipeline) await(run context.Context, pt *partition, o *owner) (why leaving, retired bool) {
+	if o.told != nil {
+		return leavingFor(*o.told), false
+	}
 	ctx, cancel := context.WithCancel(run)
 	var settling sync.WaitGroup
 	defer settling.Wait()
@@ -39,18 +41,21 @@ func (p *Pipeline) await(run context.Context, pt *partition, fetched <-chan erro
 	for {
 		select {
 		case <-run.Done():
-			return leaving{cause: keystrand.ErrStopping}
+			return leaving{cause: keystrand.ErrStopping}, false
 		case l := <-pt.source.Leaving():
-			return leavingFor(l)
+			return leavingFor(l), false
 		case err := <-pt.lostC:
-			pt.log.LogAttrs(run, slog.LevelWarn, "partition lost: a newer owner has it", slog.Any("error", err))
-			return leaving{cause: keystrand.ErrLost, lost: true}
+			pt.log().LogAttrs(run, slog.LevelWarn, "partition lost: a newer owner has it", slog.Any("error", err))
+			return leaving{cause: keystrand.ErrLost, lost: true}, false
+		case <-o.retire:
+			if pt.retired() {
+				return leaving{}, true
+			}
 		case err := <-settled:
 			if err == nil {
-				return leaving{cause: keystrand.ErrStopping}
+				return leaving{cause: keystrand.ErrStopping}, false
 			}
-		case err := <-fetched:
-			fetched = nil
+		case err := <-o.fetched:
 			switch {
 			case run.Err() != nil, errors.Is(err, source.ErrLeaving):
 				// another channel gives the reason
@@ -73,12 +78,12 @@ func leavingFor(l source.Leave) leaving {
 
 // leave drains and releases a partition in the order that I7 and I8 require. Nothing starts after the fence, no commit
 // follows the release, and only the release lets the source offer the partition to others.
-func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, flow flowing) {
+func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, o *owner) {
 	began := time.Now()
-	pt.log.LogAttrs(ctx, slog.LevelInfo, "releasing partition", slog.Any("cause", why.cause))
+	pt.log().LogAttrs(ctx, slog.LevelInfo, "releasing partition", slog.Any("cause", why.cause))
 	pt.queue.Fence(nil)
-	flow.stop(why.cause)
-	if why.lost { // at once: another process may handle the same messages
+	pt.rest.stop(why.cause) // flow ends soon, since the fence refuses what it submits
+	if why.lost {           // at once: another process may handle the same messages
 		pt.cancel(why.cause)
 	}
 	if !why.lost {
@@ -96,7 +101,7 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, flow f
 	pt.commits.Abort()
 	_ = pt.gate.await(base(ctx), pt.commits.Idle) // Release must wait for the last Commit, whose ctx has ended
 	// Release must also wait for the last Fetch. Everything settled is committed by now.
-	p.awaitReturn(ctx, pt, flow.stopped, "the key function, or Fetch of the source")
+	p.awaitReturn(ctx, pt, o.stopped, "the key function, or Fetch of the source")
 	release, cancel := context.WithTimeout(base(ctx), p.cfg.timing.CommitTimeout)
 	defer cancel()
 	if err := pt.source.Release(release); err != nil {
@@ -104,7 +109,7 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, flow f
 	}
 	p.exit(pt)
 	p.budget.Close(pt.share)
-	pt.log.LogAttrs(ctx, slog.LevelInfo, "partition released", slog.Duration("took", time.Since(began)), slog.Int64("dropped", pt.queue.Counts().Dropped+pt.dropped.Load()))
+	pt.log().LogAttrs(ctx, slog.LevelInfo, "partition released", slog.Duration("took", time.Since(began)), slog.Int64("dropped", pt.queue.Counts().Dropped+pt.dropped.Load()))
 	if why.lost {
 		p.awaitLate(ctx, pt)
 	}
@@ -161,7 +166,7 @@ func (p *Pipeline) awaitReturn(ctx context.Context, pt *partition, returned <-ch
 		case <-returned:
 			return
 		case <-tick.C:
-			pt.log.LogAttrs(ctx, slog.LevelError, "a call has not returned after its ctx ended; keeping the partition until it does", slog.String("call", call))
+			pt.log().LogAttrs(ctx, slog.LevelError, "a call has not returned after its ctx ended; keeping the partition until it does", slog.String("call", call))
 		}
 	}
 }
@@ -188,10 +193,10 @@ func (p *Pipeline) alarm(ctx context.Context, pt *partition) (abandoned bool) {
 	running, writing := p.running(pt), pt.outputs.Pending()
 	abandoned = p.cfg.abandon && writing == 0
 	if len(running) > 0 {
-		pt.log.LogAttrs(ctx, slog.LevelError, "handlers have not returned after cancel", slog.Any("keys", running), slog.Bool("abandoned", abandoned))
+		pt.log().LogAttrs(ctx, slog.LevelError, "handlers have not returned after cancel", slog.Any("keys", running), slog.Bool("abandoned", abandoned))
 	}
 	if writing > 0 {
-		pt.log.LogAttrs(ctx, slog.LevelError, "sink write has not returned after cancel; waiting", slog.Int64("outputs", writing))
+		pt.log().LogAttrs(ctx, slog.LevelError, "sink write has not returned after cancel; waiting", slog.Int64("outputs", writing))
 	}
 	if abandoned {
 		p.abandon(pt, running)
@@ -226,7 +231,7 @@ func (p *Pipeline) awaitIdle(ctx context.Context, pt *partition, why leaving) (l
 			why.deadline = l.Deadline
 		}
 	case err := <-pt.lostC:
-		pt.log.LogAttrs(ctx, slog.LevelWarn, "partition lost: a newer owner has it", slog.Any("error", err))
+		pt.log().LogAttrs(ctx, slog.LevelWarn, "partition lost: a newer owner has it", slog.Any("error", err))
 		why = leaving{cause: keystrand.ErrLost, lost: true}
 	}
 	return why, false
@@ -262,7 +267,7 @@ func (p *Pipeline) commitLast(ctx context.Context, pt *partition, why leaving) {
 		}
 	}
 	if err != nil {
-		pt.log.LogAttrs(ctx, slog.LevelError, "last commit failed; messages settled since the previous commit will be redelivered", slog.Any("error", err))
+		pt.log().LogAttrs(ctx, slog.LevelError, "last commit failed; messages settled since the previous commit will be redelivered", slog.Any("error", err))
 	}
 }
 

@@ -25,7 +25,7 @@ type partition struct {
 	id      source.ID
 	name    name
 	source  source.Partition
-	log     *slog.Logger
+	logger  *slog.Logger
 	tracker *commit.Tracker
 	queue   *queue
 	share   *budget.Share
@@ -35,7 +35,8 @@ type partition struct {
 	ctx    context.Context //nolint:containedctx // shared by all handlers of this epoch: a ctx for each message would cost more than all other work on it
 	cancel context.CancelCauseFunc
 
-	rest      rest      // ctx of Fetch
+	post      post      // its owner
+	rest      rest      // ctx of flow
 	fetchedAt time.Time // when the current batch was fetched; used by flow alone
 	offsets   []int64   // scratch of track; used by flow alone
 
@@ -59,7 +60,7 @@ func (p *Pipeline) open(ctx context.Context, sp source.Partition) (*partition, e
 		id:      id,
 		name:    name{id.Stream, id.Partition},
 		source:  sp,
-		log:     p.log.With(slog.String("stream", id.Stream), slog.Int("partition", int(id.Partition)), slog.Int64("epoch", id.Epoch)),
+		logger:  p.log,
 		tracker: commit.NewTracker(restored),
 		share:   p.budget.Open(),
 		gate:    newGate(),
@@ -74,7 +75,7 @@ func (p *Pipeline) open(ctx context.Context, sp source.Partition) (*partition, e
 		return nil, err
 	}
 	p.enter(pt)
-	pt.log.LogAttrs(ctx, slog.LevelInfo, "partition accepted", slog.Int64("frontier", restored.Frontier), slog.Int("ahead", len(restored.Ahead)))
+	pt.log().LogAttrs(ctx, slog.LevelInfo, "partition accepted", slog.Int64("frontier", restored.Frontier), slog.Int("ahead", len(restored.Ahead)))
 	return pt, nil
 }
 
@@ -156,13 +157,14 @@ func (p *Pipeline) keyOf(m *keystrand.Message) (key keystrand.Key, err error) {
 	return p.cfg.key(m)
 }
 
-// lose reports to await that a newer owner has the partition.
-func (pt *partition) lose(err error) {
-	select {
-	case pt.lostC <- err:
-	default: // already reported
-	}
+// log returns a logger that names the partition. It is made for each line, since a logger takes more memory than the rest
+// of an idle partition.
+func (pt *partition) log() *slog.Logger {
+	return pt.logger.With(slog.String("stream", pt.id.Stream), slog.Int("partition", int(pt.id.Partition)), slog.Int64("epoch", pt.id.Epoch))
 }
+
+// idle reports whether the partition needs no owner: nothing is in flight, and flow waits in Fetch.
+func (pt *partition) idle() bool { return Wait(pt.waits.Load()) == WaitSource && pt.allSettled() }
 
 // written reports whether none of the partition's outputs and dead letters is waiting or being written.
 func (pt *partition) written() bool { return pt.outputs.Pending() == 0 }

@@ -30,13 +30,14 @@ type Pipeline struct {
 	counts  counters
 
 	mu         sync.Mutex
-	owned      map[name]*partition // guarded by mu
-	paused     map[name]bool       // partitions an operator has paused, owned or not; guarded by mu
-	fail       func(error)         // ends Run with this error; set by Run; guarded by mu
-	turnedAway []source.Partition  // offered while already owned; guarded by mu
-	stuck      []Stuck             // abandoned handlers; guarded by mu
-	state      State               // guarded by mu
-	accepted   bool                // at least one partition has been owned; guarded by mu
+	owned      map[name]*partition      // guarded by mu
+	paused     map[name]bool            // partitions an operator has paused, owned or not; guarded by mu
+	fail       func(error)              // ends Run with this error; set by Run; guarded by mu
+	own        func(*partition, *owner) // starts the goroutine of an owner; set by Run; guarded by mu
+	turnedAway []source.Partition       // offered while already owned; guarded by mu
+	stuck      []Stuck                  // abandoned handlers; guarded by mu
+	state      State                    // guarded by mu
+	accepted   bool                     // at least one partition has been owned; guarded by mu
 }
 
 // name identifies a partition without its epoch.
@@ -121,6 +122,7 @@ func (p *Pipeline) enter(pt *partition) {
 	defer p.mu.Unlock()
 	p.owned[pt.name], p.accepted = pt, true
 	pt.paused.Store(p.paused[pt.name])
+	pt.post.start = p.own
 }
 
 // exit unregisters a partition.
