@@ -44,7 +44,7 @@ func (p *Pipeline) await(run context.Context, pt *partition, o *owner) (why leav
 			return leaving{cause: keystrand.ErrStopping}, false
 		case l := <-pt.source.Leaving():
 			return leavingFor(l), false
-		case err := <-pt.lostC:
+		case err := <-o.lost:
 			pt.log().LogAttrs(run, slog.LevelWarn, "partition lost: a newer owner has it", slog.Any("error", err))
 			return leaving{cause: keystrand.ErrLost, lost: true}, false
 		case <-o.retire:
@@ -87,12 +87,12 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, o *own
 		pt.cancel(why.cause)
 	}
 	if !why.lost {
-		why = p.drain(ctx, pt, why)
+		why = p.drain(ctx, pt, why, o)
 	}
 	pt.cancel(why.cause)
 	p.cutOutputs(pt) // drops outputs not written yet; a running Write returns soon
 	if !why.lost {
-		why = p.awaitCancelled(ctx, pt, why)
+		why = p.awaitCancelled(ctx, pt, why, o)
 	}
 	if !why.lost {
 		p.commitLast(ctx, pt, why)
@@ -117,7 +117,7 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, o *own
 
 // drain waits for running handlers and writes, for at most DrainTimeout or, once the partition is revoked, until
 // shortly before the source's deadline.
-func (p *Pipeline) drain(ctx context.Context, pt *partition, why leaving) leaving {
+func (p *Pipeline) drain(ctx context.Context, pt *partition, why leaving, o *owner) leaving {
 	end := time.Now().Add(p.cfg.timing.DrainTimeout)
 	for {
 		if !why.deadline.IsZero() {
@@ -128,7 +128,7 @@ func (p *Pipeline) drain(ctx context.Context, pt *partition, why leaving) leavin
 			}
 		}
 		wait, cancel := context.WithDeadline(base(ctx), end)
-		next, idle := p.awaitIdle(wait, pt, why)
+		next, idle := p.awaitIdle(wait, pt, why, o)
 		late := wait.Err() != nil
 		cancel()
 		if idle || late || next.lost {
@@ -140,14 +140,14 @@ func (p *Pipeline) drain(ctx context.Context, pt *partition, why leaving) leavin
 
 // awaitCancelled waits for the handlers whose ctx has ended, and regularly logs those that ignore it. It returns when
 // all have ended or the partition is lost. With AbandonStuck it abandons them, in time for the last commit.
-func (p *Pipeline) awaitCancelled(ctx context.Context, pt *partition, why leaving) leaving {
+func (p *Pipeline) awaitCancelled(ctx context.Context, pt *partition, why leaving, o *owner) leaving {
 	for {
 		patience := p.cfg.timing.StuckAfter
 		if p.cfg.abandon && !why.deadline.IsZero() {
 			patience = min(patience, max(time.Until(why.deadline)/2, 0))
 		}
 		wait, cancel := context.WithTimeout(base(ctx), patience)
-		next, idle := p.awaitIdle(wait, pt, why)
+		next, idle := p.awaitIdle(wait, pt, why, o)
 		late := wait.Err() != nil
 		cancel()
 		why = next
@@ -206,7 +206,7 @@ func (p *Pipeline) alarm(ctx context.Context, pt *partition) (abandoned bool) {
 
 // awaitIdle waits until no turn and no write of the partition runs, ctx ends, or the source changes the conditions of
 // the release. It returns the current conditions and reports whether the partition is idle.
-func (p *Pipeline) awaitIdle(ctx context.Context, pt *partition, why leaving) (leaving, bool) {
+func (p *Pipeline) awaitIdle(ctx context.Context, pt *partition, why leaving, o *owner) (leaving, bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	idle := make(chan struct{})
 	var err error
@@ -230,7 +230,7 @@ func (p *Pipeline) awaitIdle(ctx context.Context, pt *partition, why leaving) (l
 		} else if !l.Deadline.IsZero() {
 			why.deadline = l.Deadline
 		}
-	case err := <-pt.lostC:
+	case err := <-o.lost:
 		pt.log().LogAttrs(ctx, slog.LevelWarn, "partition lost: a newer owner has it", slog.Any("error", err))
 		why = leaving{cause: keystrand.ErrLost, lost: true}
 	}

@@ -50,7 +50,7 @@ func TestReleaseOfAFinitePartitionWaitsForItsEndWatcher(t *testing.T) {
 		if _, _, err := pt.track(&b); err != nil { // these messages never settle
 			t.Fatal(err)
 		}
-		o := &owner{fetched: make(chan error, 1)}
+		o := newOwner()
 		o.fetched <- io.EOF
 		pt.post.owner = o
 		time.AfterFunc(time.Second, func() { pt.lose(commit.ErrFenced) })

@@ -18,8 +18,18 @@ import (
 type owner struct {
 	told    *source.Leave // received from Leaving before the owner began; nil if nothing was
 	fetched chan error    // receives the result of flow; one slot
+	lost    chan error    // receives the error of a fenced commit; one slot
 	retire  chan struct{} // asks the owner to end, because the partition is idle; one slot
 	stopped chan struct{} // closed when flow has ended
+}
+
+func newOwner() *owner {
+	return &owner{
+		fetched: make(chan error, 1),
+		lost:    make(chan error, 1),
+		retire:  make(chan struct{}, 1),
+		stopped: make(chan struct{}),
+	}
 }
 
 // post has the owner of a partition.
@@ -42,7 +52,8 @@ func (pt *partition) attendLocked(told *source.Leave) *owner {
 	t := &pt.post
 	t.retiring = false
 	if t.owner == nil {
-		t.owner = &owner{told: told, fetched: make(chan error, 1), retire: make(chan struct{}, 1), stopped: make(chan struct{})}
+		t.owner = newOwner()
+		t.owner.told = told
 		t.start(pt, t.owner)
 	}
 	return t.owner
@@ -77,9 +88,8 @@ func (pt *partition) attendLeaving(stopping bool) {
 func (pt *partition) lose(err error) {
 	pt.post.mu.Lock()
 	defer pt.post.mu.Unlock()
-	pt.attendLocked(nil)
 	select {
-	case pt.lostC <- err:
+	case pt.attendLocked(nil).lost <- err:
 	default: // already reported
 	}
 }

@@ -46,8 +46,6 @@ type partition struct {
 	paused  atomic.Bool  // an operator has paused the partition
 	waits   atomic.Int32 // a Wait: why flow waits
 
-	lostC chan error // receives the error of a fenced commit; one slot
-
 	keyErrors sync.Map // number → error of messages whose key function failed
 
 	commits progress.Commits
@@ -64,7 +62,6 @@ func (p *Pipeline) open(ctx context.Context, sp source.Partition) (*partition, e
 		tracker: commit.NewTracker(restored),
 		share:   p.budget.Open(),
 		gate:    newGate(),
-		lostC:   make(chan error, 1),
 	}
 	pt.outputs = outlet.NewOwner[sent](pt.gate.poke)
 	pt.commits.Begin(restored, pt.tracker.State())
