@@ -40,18 +40,17 @@ func (w Wait) String() string {
 }
 
 // admit blocks until the partition may fetch another batch. It checks the reasons one after the other. An earlier
-// reason may recur meanwhile and let one batch through; the limits allow for that. Before the first batch, only a pause
-// blocks: nothing is in flight, and the partition has no owner yet.
+// reason may recur meanwhile and let one batch through; the limits allow for that.
 func (p *Pipeline) admit(ctx context.Context, pt *partition) error {
 	for _, reason := range []struct {
 		wait  Wait
 		await func() error
 	}{
-		{WaitPause, func() error { return pt.awaitUnpaused(ctx) }},
+		{WaitPause, func() error { return pt.gate.await(ctx, func() bool { return !pt.paused.Load() }) }},
 		{WaitReplay, func() error { return pt.gate.await(ctx, func() bool { return p.replayable(pt) > 0 }) }},
 		{WaitKey, func() error { return pt.queue.AwaitShare(ctx) }},
 		{WaitBudget, func() error { return p.budget.Await(ctx, pt.share) }},
-		{WaitWorkers, func() error { return p.awaitDemand(ctx, pt) }},
+		{WaitWorkers, func() error { return p.exec.AwaitDemand(ctx) }},
 	} {
 		pt.waits.Store(int32(reason.wait))
 		if err := reason.await(); err != nil {
@@ -60,14 +59,6 @@ func (p *Pipeline) admit(ctx context.Context, pt *partition) error {
 	}
 	pt.waits.Store(int32(WaitSource))
 	return nil
-}
-
-// awaitDemand blocks while workers have enough ready messages. The first batch does not wait.
-func (p *Pipeline) awaitDemand(ctx context.Context, pt *partition) error {
-	if !pt.attended() {
-		return nil
-	}
-	return p.exec.AwaitDemand(ctx)
 }
 
 // replayable returns how many messages may be fetched before a crash could replay too many. It counts pending messages,

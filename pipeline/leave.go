@@ -21,18 +21,13 @@ type leaving struct {
 	lost     bool      // another process may already own it
 }
 
-// release is the goroutine of an owner. It ends early if the partition becomes idle.
-func (p *Pipeline) release(ctx, run context.Context, pt *partition, o *owner) {
-	if why, retired := p.await(run, pt, o); !retired {
-		p.leave(ctx, pt, why, o)
-	}
+// own is the goroutine of an owner.
+func (p *Pipeline) own(ctx, run context.Context, pt *partition, o *owner) {
+	p.leave(ctx, pt, p.await(run, pt, o), o)
 }
 
-// await blocks until the partition must be released and returns the reason, or until the owner is retired.
-func (p *Pipeline) await(run context.Context, pt *partition, o *owner) (why leaving, retired bool) {
-	if o.told != nil {
-		return leavingFor(*o.told), false
-	}
+// await blocks until the partition must be released and returns the reason.
+func (p *Pipeline) await(run context.Context, pt *partition, o *owner) leaving {
 	ctx, cancel := context.WithCancel(run)
 	var settling sync.WaitGroup
 	defer settling.Wait()
@@ -41,19 +36,15 @@ func (p *Pipeline) await(run context.Context, pt *partition, o *owner) (why leav
 	for {
 		select {
 		case <-run.Done():
-			return leaving{cause: keystrand.ErrStopping}, false
-		case l := <-pt.source.Leaving():
-			return leavingFor(l), false
+			return leaving{cause: keystrand.ErrStopping}
+		case l := <-o.leaving:
+			return leavingFor(l)
 		case err := <-o.lost:
 			pt.log().LogAttrs(run, slog.LevelWarn, "partition lost: a newer owner has it", slog.Any("error", err))
-			return leaving{cause: keystrand.ErrLost, lost: true}, false
-		case <-o.retire:
-			if pt.retired() {
-				return leaving{}, true
-			}
+			return leaving{cause: keystrand.ErrLost, lost: true}
 		case err := <-settled:
 			if err == nil {
-				return leaving{cause: keystrand.ErrStopping}, false
+				return leaving{cause: keystrand.ErrStopping}
 			}
 		case err := <-o.fetched:
 			switch {
@@ -95,7 +86,7 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, o *own
 		why = p.awaitCancelled(ctx, pt, why, o)
 	}
 	if !why.lost {
-		p.commitLast(ctx, pt, why)
+		p.commitLast(ctx, pt, why, o)
 	}
 	pt.over.Store(true)
 	pt.commits.Abort()
@@ -107,6 +98,7 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, o *own
 	if err := pt.source.Release(release); err != nil {
 		p.failed(fmt.Errorf("pipeline: release %v: %w", pt.id, err))
 	}
+	p.watchers.remove(pt)
 	p.exit(pt)
 	p.budget.Close(pt.share)
 	pt.log().LogAttrs(ctx, slog.LevelInfo, "partition released", slog.Duration("took", time.Since(began)), slog.Int64("dropped", pt.queue.Counts().Dropped+pt.dropped.Load()))
@@ -223,7 +215,7 @@ func (p *Pipeline) awaitIdle(ctx context.Context, pt *partition, why leaving, o 
 	select {
 	case <-idle:
 		return why, err == nil
-	case l := <-pt.source.Leaving():
+	case l := <-o.leaving:
 		why.lost = l.Lost
 		if l.Lost {
 			why.cause = keystrand.ErrLost
@@ -239,7 +231,7 @@ func (p *Pipeline) awaitIdle(ctx context.Context, pt *partition, why leaving, o 
 
 // commitLast commits the final progress. It retries until the commit is stored, the partition is lost, or time is up.
 // It first waits for a running commit, since only one may run at a time.
-func (p *Pipeline) commitLast(ctx context.Context, pt *partition, why leaving) {
+func (p *Pipeline) commitLast(ctx context.Context, pt *partition, why leaving, o *owner) {
 	timeout := p.cfg.timing.CommitTimeout
 	if !why.deadline.IsZero() {
 		timeout = min(timeout, max(time.Until(why.deadline), 0))
@@ -249,7 +241,7 @@ func (p *Pipeline) commitLast(ctx context.Context, pt *partition, why leaving) {
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
-		cancelWhenLost(ctx, pt, cancel)
+		cancelWhenLost(ctx, o, cancel)
 	}()
 	defer func() { cancel(); <-over }()
 
@@ -273,7 +265,7 @@ func (p *Pipeline) commitLast(ctx context.Context, pt *partition, why leaving) {
 
 // cancelWhenLost calls cancel once the partition is lost or the source's deadline has passed: nothing can be stored
 // after that.
-func cancelWhenLost(ctx context.Context, pt *partition, cancel func()) {
+func cancelWhenLost(ctx context.Context, o *owner, cancel func()) {
 	var deadline <-chan time.Time
 	for {
 		select {
@@ -282,7 +274,7 @@ func cancelWhenLost(ctx context.Context, pt *partition, cancel func()) {
 		case <-deadline:
 			cancel()
 			return
-		case l := <-pt.source.Leaving():
+		case l := <-o.leaving:
 			if l.Lost {
 				cancel()
 				return

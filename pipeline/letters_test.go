@@ -77,8 +77,6 @@ func TestWaitingDeadLettersOccupyNoWorker(t *testing.T) {
 		log.Append(0, keysOf(100, 100)...)
 		log.Append(0, keyed("bad"))
 		time.Sleep(time.Minute)
-		log.Append(1, keyed("good")) // a partition that is not idle has one goroutine more
-		synctest.Wait()
 		before := runtime.NumGoroutine()
 		for i := range letters - 1 {
 			log.Append(0, keyed(fmt.Sprint("bad", i)))
@@ -95,8 +93,8 @@ func TestWaitingDeadLettersOccupyNoWorker(t *testing.T) {
 		if s.Running != 0 || s.InFlight != letters || s.Partitions[0].Sinking != letters {
 			t.Errorf("I6: %d workers are busy, %d in flight, %d dead letters wait; want 0, %d and %d", s.Running, s.InFlight, s.Partitions[0].Sinking, letters, letters)
 		}
-		if s.Settled != 301 || s.DeadLettered != 0 {
-			t.Errorf("I6: settled %d, dead-lettered %d: want the 301 messages of the other keys at once", s.Settled, s.DeadLettered)
+		if s.Settled != 300 || s.DeadLettered != 0 {
+			t.Errorf("I6: settled %d, dead-lettered %d: want the 300 messages of the other keys at once", s.Settled, s.DeadLettered)
 		}
 		close(away)
 		time.Sleep(time.Minute)

@@ -43,7 +43,6 @@ func (pt *partition) awaitUnpaused(ctx context.Context) error {
 		return nil
 	}
 	pt.waits.Store(int32(WaitPause))
-	pt.attend()
 	return pt.gate.await(ctx, func() bool { return !pt.paused.Load() })
 }
 

@@ -36,6 +36,7 @@ type partition struct {
 	cancel context.CancelCauseFunc
 
 	post      post      // its owner
+	watcher   *watcher  // set by watchers
 	rest      rest      // ctx of flow
 	fetchedAt time.Time // when the current batch was fetched; used by flow alone
 	offsets   []int64   // scratch of track; used by flow alone
@@ -160,8 +161,12 @@ func (pt *partition) log() *slog.Logger {
 	return pt.logger.With(slog.String("stream", pt.id.Stream), slog.Int("partition", int(pt.id.Partition)), slog.Int64("epoch", pt.id.Epoch))
 }
 
-// idle reports whether the partition needs no owner: nothing is in flight, and flow waits in Fetch.
-func (pt *partition) idle() bool { return Wait(pt.waits.Load()) == WaitSource && pt.allSettled() }
+// trim frees the memory of the last batch.
+func (pt *partition) trim() {
+	pt.offsets = nil
+	pt.queue.Trim()
+	pt.tracker.Trim()
+}
 
 // written reports whether none of the partition's outputs and dead letters is waiting or being written.
 func (pt *partition) written() bool { return pt.outputs.Pending() == 0 }

@@ -17,14 +17,15 @@ import (
 // Pipeline reads a source, handles its messages in order per key and commits what is settled. [Builder.Build] makes it.
 // It runs once. All methods are safe for concurrent use.
 type Pipeline struct {
-	cfg     config
-	log     *slog.Logger
-	next    keystrand.Next // the handler inside all middleware
-	exec    *keyed.Executor[item]
-	budget  *budget.Budget
-	outputs *outlets // writers of the sink; nil without a sink
-	letters *letters // writers of the dead-letter sinks
-	seed    maphash.Seed
+	cfg      config
+	log      *slog.Logger
+	next     keystrand.Next // the handler inside all middleware
+	exec     *keyed.Executor[item]
+	budget   *budget.Budget
+	outputs  *outlets // writers of the sink; nil without a sink
+	letters  *letters // writers of the dead-letter sinks
+	seed     maphash.Seed
+	watchers watchers
 
 	started atomic.Bool
 	counts  counters
@@ -33,7 +34,7 @@ type Pipeline struct {
 	owned      map[name]*partition      // guarded by mu
 	paused     map[name]bool            // partitions an operator has paused, owned or not; guarded by mu
 	fail       func(error)              // ends Run with this error; set by Run; guarded by mu
-	own        func(*partition, *owner) // starts the goroutine of an owner; set by Run; guarded by mu
+	ownBy      func(*partition, *owner) // starts the goroutine of an owner; set by Run; guarded by mu
 	turnedAway []source.Partition       // offered while already owned; guarded by mu
 	stuck      []Stuck                  // abandoned handlers; guarded by mu
 	state      State                    // guarded by mu
@@ -122,7 +123,7 @@ func (p *Pipeline) enter(pt *partition) {
 	defer p.mu.Unlock()
 	p.owned[pt.name], p.accepted = pt, true
 	pt.paused.Store(p.paused[pt.name])
-	pt.post.start = p.own
+	pt.post.own = p.ownBy
 }
 
 // exit unregisters a partition.

@@ -7,63 +7,61 @@ import (
 	"time"
 )
 
-// restAfter is how long a partition waits for messages or for room before it frees memory that it does not need
-// meanwhile: the buffers of its last batch and, if nothing is in flight, its owner. Thousands of partitions may be idle
-// at once.
+// restAfter is how long a partition waits for messages or for room before it frees the memory of its last batch.
+// Thousands of partitions may be idle at once.
 const restAfter = 30 * time.Second
 
 var errResting = errors.New("pipeline: interrupted to free memory")
 
-// rest has the ctx of flow and interrupts a long wait, so that flow can free memory.
+// rest has the ctx of flow and interrupts a long wait, so that flow can free the memory it owns.
 type rest struct {
-	mu       sync.Mutex
-	ctx      context.Context         //nolint:containedctx // reused, so that a batch allocates none
-	cancel   context.CancelCauseFunc // cancels ctx
-	stopped  error                   // cause of stop; nil before
-	buffers  bool                    // flow has the buffers of a batch
-	attended bool                    // the partition has an owner
-	since    time.Time               // when the wait began; zero if flow does not wait or there is nothing to free
+	mu      sync.Mutex
+	ctx     context.Context         //nolint:containedctx // reused, so that a batch allocates none
+	cancel  context.CancelCauseFunc // cancels ctx
+	stopped error                   // cause of stop; nil before
+	holds   bool                    // there is memory to free
+	since   time.Time               // when the wait began; zero if flow does not wait or there is nothing to free
 }
 
 // begin records the start of a wait and returns its ctx, a child of run.
-func (r *rest) begin(run context.Context, attended bool) context.Context {
+func (r *rest) begin(run context.Context) context.Context {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.renewLocked(run)
-	r.attended = attended
-	if r.buffers || attended {
+	if r.ctx == nil {
+		r.renewLocked(run)
+	}
+	if r.holds {
 		r.since = time.Now()
 	}
 	return r.ctx
 }
 
-// end records that the wait has ended. It reports whether due has interrupted it, so that flow must free memory.
+// end records that the wait has ended. It reports whether due has interrupted it, so that flow must free its memory.
 func (r *rest) end(run context.Context, err error) (resting bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.since = time.Time{}
-	resting = err != nil && context.Cause(r.ctx) == errResting && (errors.Is(err, errResting) || errors.Is(err, context.Canceled)) //nolint:errorlint // compare the cause itself
-	r.buffers = !resting && (r.buffers || err == nil)
-	r.renewLocked(run)
+	interrupted := context.Cause(r.ctx) == errResting //nolint:errorlint // compare the cause itself
+	if interrupted {
+		r.renewLocked(run)
+	}
+	resting = interrupted && (errors.Is(err, errResting) || errors.Is(err, context.Canceled))
+	r.holds = !resting && (r.holds || err == nil)
 	return resting
 }
 
-// renewLocked makes another ctx if there is none or due has cancelled it.
 func (r *rest) renewLocked(run context.Context) {
-	if r.ctx != nil && context.Cause(r.ctx) != errResting { //nolint:errorlint // compare the cause itself
-		return
-	}
 	r.ctx, r.cancel = context.WithCancelCause(run)
 	if r.stopped != nil {
 		r.cancel(r.stopped)
 	}
 }
 
-// due interrupts a wait of restAfter if there is something to free. idle reports whether flow needs no owner.
-func (r *rest) due(now time.Time, idle bool) {
+// due interrupts a wait of restAfter.
+func (r *rest) due(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.since.IsZero() && now.Sub(r.since) >= restAfter && (r.buffers || r.attended && idle) {
+	if !r.since.IsZero() && now.Sub(r.since) >= restAfter {
 		r.cancel(errResting)
 	}
 }

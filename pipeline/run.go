@@ -34,10 +34,11 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	run, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var fault firstError
-	var committer, partitions sync.WaitGroup // of flows and owners
+	var committer, partitions sync.WaitGroup // partitions: flows, owners and watchers
+	p.watchers.start = partitions.Go
 	p.mu.Lock()
 	p.fail = func(err error) { fault.set(err); cancel(err) }
-	p.own = func(pt *partition, o *owner) { partitions.Go(func() { p.release(ctx, run, pt, o) }) }
+	p.ownBy = func(pt *partition, o *owner) { partitions.Go(func() { p.own(ctx, run, pt, o) }) }
 	p.mu.Unlock()
 	if err := p.openSink(); err != nil {
 		return errors.Join(err, p.close(ctx))
@@ -79,6 +80,7 @@ func (p *Pipeline) read(ctx, run context.Context, sp source.Partition) {
 		p.turnAway(sp, err)
 		return
 	}
+	p.watchers.add(pt)
 	err = errFlowExited
 	defer func() { // also after runtime.Goexit
 		pt.rest.stop(nil)
@@ -110,43 +112,37 @@ func (p *Pipeline) releaseTurnedAway(ctx context.Context) {
 }
 
 // flow fetches messages and submits them to their lanes, as long as there is room.
+//
+// Thousands of partitions may wait in Fetch. So flow has few variables, and leaves the rest to functions.
 func (p *Pipeline) flow(run context.Context, pt *partition) error {
-	b := source.Batch{MaxBytes: p.cfg.limits.FetchBytes}
-	admitted := false
+	b := &source.Batch{MaxBytes: p.cfg.limits.FetchBytes}
 	for {
-		var err error
-		ctx := pt.rest.begin(run, pt.attended())
-		if !admitted {
-			err = p.admit(ctx, pt)
-		}
+		ctx := pt.rest.begin(run)
+		err := p.admit(ctx, pt)
 		if err == nil {
-			admitted = true
-			b.MaxMessages = int(min(int64(p.cfg.limits.FetchMessages), max(p.replayable(pt), 1)))
-			b.Messages = b.Messages[:0]
-			err = pt.source.Fetch(ctx, &b)
+			b.MaxMessages, b.Messages = p.mostMessages(pt), b.Messages[:0]
+			err = pt.source.Fetch(ctx, b)
 		}
 		if pt.rest.end(run, err) {
-			b.Messages, pt.offsets = nil, nil
-			pt.queue.Trim()
-			pt.tracker.Trim()
-			if admitted && pt.allSettled() { // until Fetch returns, nothing is in flight and nothing else blocks flow
-				pt.retire()
-			}
+			b.Messages = nil
+			pt.trim()
 			continue
 		}
-		if err != nil {
-			return err
+		if err == nil {
+			err = p.take(pt, b)
 		}
-		admitted = false
-		pt.attend()
-		if err := p.take(pt, &b); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 }
 
-// take submits a batch that was fetched. It is a function of its own so that its variables are not on the stack of a
-// goroutine that waits in Fetch.
+// mostMessages returns how many messages may be fetched.
+func (p *Pipeline) mostMessages(pt *partition) int {
+	return int(min(int64(p.cfg.limits.FetchMessages), max(p.replayable(pt), 1)))
+}
+
+// take submits a batch that was fetched.
 func (p *Pipeline) take(pt *partition, b *source.Batch) error {
 	if err := pt.awaitUnpaused(pt.rest.ctx); err != nil { // it may have been paused during Fetch
 		return err
@@ -213,30 +209,31 @@ func (p *Pipeline) settle(pt *partition, numbers []int64, size budget.Usage) {
 }
 
 // commitOnTicks commits the progress of all partitions at every CommitInterval. Between two intervals it commits the
-// partitions that would soon wait for a commit. It also looks after partitions without an owner.
+// partitions that would soon wait for a commit. Once stopping is closed, it sees that every partition is released.
 func (p *Pipeline) commitOnTicks(ctx context.Context, stopping <-chan struct{}) {
 	const parts = 10 // of a CommitInterval
 	tick := time.NewTicker(max(p.cfg.timing.CommitInterval/parts, 1))
 	defer tick.Stop()
 	var under sync.WaitGroup
 	defer under.Wait()
-	stopped := false
 	for part := 1; ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-stopping:
-			stopping, stopped = nil, true
+			stopping = nil
 			for _, pt := range p.partitions() {
-				pt.attendLeaving(stopped)
+				pt.attend()
 			}
 			continue
 		case <-tick.C:
 		}
 		now := time.Now()
 		for _, pt := range p.partitions() {
-			pt.attendLeaving(stopped)
-			pt.rest.due(now, pt.idle())
+			if stopping == nil {
+				pt.attend() // it was accepted late
+			}
+			pt.rest.due(now)
 			if (part%parts == 0 || p.needsCommit(pt)) && pt.commits.Due(pt.tracker.State()) {
 				under.Go(func() { _ = p.commitNow(ctx, pt) }) // commitNow logs the error
 			}
