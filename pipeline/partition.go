@@ -23,7 +23,6 @@ type queue = keyed.Queue[item]
 // partition is one ownership of one partition of the source.
 type partition struct {
 	id      source.ID
-	name    name
 	source  source.Partition
 	logger  *slog.Logger
 	tracker *commit.Tracker
@@ -35,11 +34,10 @@ type partition struct {
 	ctx    context.Context //nolint:containedctx // shared by all handlers of this epoch: a ctx for each message would cost more than all other work on it
 	cancel context.CancelCauseFunc
 
-	post      post      // its owner
-	watcher   *watcher  // set by watchers
-	rest      rest      // ctx of flow
-	fetchedAt time.Time // when the current batch was fetched; used by flow alone
-	offsets   []int64   // scratch of track; used by flow alone
+	post    post     // its owner
+	watcher *watcher // set by watchers
+	rest    rest     // ctx of flow
+	offsets []int64  // scratch of track; used by flow alone
 
 	settled atomic.Int64 // messages that left their lanes and are settled
 	dropped atomic.Int64 // messages that left their lanes and whose outputs were cut
@@ -47,17 +45,19 @@ type partition struct {
 	paused  atomic.Bool  // an operator has paused the partition
 	waits   atomic.Int32 // a Wait: why flow waits
 
-	keyErrors sync.Map // number → error of messages whose key function failed
+	keyErrors *sync.Map // number → error of messages whose key function failed; flow makes it for the first one
 
 	commits progress.Commits
 }
+
+// name returns the name of the partition without its epoch.
+func (pt *partition) name() name { return name{pt.id.Stream, pt.id.Partition} }
 
 // open begins an ownership. It fails if the partition's earlier ownership has not ended.
 func (p *Pipeline) open(ctx context.Context, sp source.Partition) (*partition, error) {
 	id, restored := sp.ID(), sp.Restored()
 	pt := &partition{
 		id:      id,
-		name:    name{id.Stream, id.Partition},
 		source:  sp,
 		logger:  p.log,
 		tracker: commit.NewTracker(restored),
@@ -92,9 +92,10 @@ func (p *Pipeline) openQueue(pt *partition) (err error) {
 // track numbers the messages of the batch. settled marks those that an earlier owner settled.
 func (pt *partition) track(b *source.Batch) (first int64, settled []bool, err error) {
 	pt.offsets = pt.offsets[:0]
+	now := time.Now()
 	for i := range b.Messages {
 		m := &b.Messages[i]
-		m.Epoch, m.Fetched = pt.id.Epoch, pt.fetchedAt
+		m.Epoch, m.Fetched = pt.id.Epoch, now
 		pt.offsets = append(pt.offsets, m.Offset)
 	}
 	first, settled, err = pt.tracker.Track(pt.offsets, b.Next)
@@ -127,6 +128,9 @@ func (p *Pipeline) placeByFunc(pt *partition, lanes *keyed.Batch[item], m *keyst
 	lane, more, ordered := key.Lanes()
 	switch {
 	case err != nil:
+		if pt.keyErrors == nil {
+			pt.keyErrors = new(sync.Map)
+		}
 		pt.keyErrors.Store(number, readable(err))
 		it = lanes.AddUnordered()
 		it.marks = unkeyed

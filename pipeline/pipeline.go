@@ -121,8 +121,8 @@ func (p *Pipeline) failed(err error) {
 func (p *Pipeline) enter(pt *partition) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.owned[pt.name], p.accepted = pt, true
-	pt.paused.Store(p.paused[pt.name])
+	p.owned[pt.name()], p.accepted = pt, true
+	pt.paused.Store(p.paused[pt.name()])
 	pt.post.own = p.ownBy
 }
 
@@ -130,8 +130,8 @@ func (p *Pipeline) enter(pt *partition) {
 func (p *Pipeline) exit(pt *partition) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.owned[pt.name] == pt {
-		delete(p.owned, pt.name)
+	if p.owned[pt.name()] == pt {
+		delete(p.owned, pt.name())
 	}
 }
 

@@ -147,7 +147,6 @@ func (p *Pipeline) take(pt *partition, b *source.Batch) error {
 	if err := pt.awaitUnpaused(pt.rest.ctx); err != nil { // it may have been paused during Fetch
 		return err
 	}
-	pt.fetchedAt = time.Now()
 	first, settled, err := pt.track(b)
 	if err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 
 // perWatcher is how many partitions a watcher receives from. A partition then needs a small part of a goroutine, and a
 // watcher that wakes looks at few channels.
-const perWatcher = 64
+const perWatcher = 128
 
 // watchers receive from the Leaving channels of all partitions and pass the values on to the owners.
 type watchers struct {

@@ -157,7 +157,7 @@ func (g *Group) askBackLocked(p *partition) {
 		})
 	}
 	p.leaving <- leave // never blocks: the channel has capacity for both values
-	close(p.left)
+	p.leave()
 }
 
 // loseLocked ends the ownership of p at once. If next is not nil, it becomes the next owner.
@@ -175,9 +175,7 @@ func (g *Group) loseLocked(p *partition, next *Source) {
 		at.target = next
 	}
 	p.leaving <- source.Leave{Lost: true} // never blocks: the channel has capacity for both values
-	if !p.asked {
-		close(p.left)
-	}
+	p.leave()
 	g.wakeLocked()
 }
 

@@ -20,8 +20,8 @@ type partition struct {
 	id       source.ID
 	restored *commit.Progress
 	leaving  chan source.Leave
-	left     chan struct{} // closed when the partition is asked for or lost, to wake Fetch
 
+	left       atomic.Bool  // the partition is asked for or lost; set before the shard wakes Fetch
 	cursor     cursor       // used by the goroutine of Fetch
 	position   atomic.Int64 // written by Fetch, read by Commit and Release
 	fetching   atomic.Bool
@@ -43,7 +43,6 @@ func newPartition(s *Source, g *Group, id source.ID, restored *commit.Progress) 
 		id:       id,
 		restored: restored,
 		leaving:  make(chan source.Leave, 2),
-		left:     make(chan struct{}),
 		cursor:   cursor{offset: restored.Frontier, index: -1},
 		frontier: restored.Frontier,
 	}
@@ -68,18 +67,18 @@ func (p *partition) Fetch(ctx context.Context, b *source.Batch) error {
 	defer p.fetching.Store(false)
 	for {
 		changed, err := p.read(ctx, b)
-		if changed == nil {
+		if changed == nil || err != nil {
 			return err
 		}
 		select {
 		case <-changed:
-		case <-p.left:
 		case <-ctx.Done():
 		}
 	}
 }
 
-// read fetches what there is. If there is nothing, it returns a channel that is closed at the next change.
+// read fetches what there is. If there is nothing, it returns a channel that is closed at the next change or when the
+// partition is asked for or lost.
 func (p *partition) read(ctx context.Context, b *source.Batch) (changed <-chan struct{}, err error) {
 	if b.MaxMessages < 1 || b.MaxBytes < 1 {
 		return nil, fmt.Errorf("memory: fetch of %v: limits of %d messages and %d bytes, want at least 1 each",
@@ -102,18 +101,22 @@ func (p *partition) read(ctx context.Context, b *source.Batch) (changed <-chan s
 	case what == atEnd:
 		return nil, io.EOF
 	}
-	return changed, nil
+	return changed, p.stopped(ctx)
+}
+
+// leave wakes Fetch, which returns source.ErrLeaving from now on.
+func (p *partition) leave() {
+	p.left.Store(true)
+	p.shard.wake()
 }
 
 // stopped returns an error if Fetch must end.
 func (p *partition) stopped(ctx context.Context) error {
-	select {
-	case <-p.left:
+	if p.left.Load() {
 		if err := p.source.gone(); err != nil {
 			return fmt.Errorf("memory: fetch of %v: %w", p.id, err)
 		}
 		return source.ErrLeaving
-	default:
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
