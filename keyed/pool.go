@@ -51,4 +51,4 @@ func (p *pool[X]) trim() (later bool) {
 }
 
 // trimKeep is the number of unused objects that is never trimmed.
-const trimKeep = 256
+const trimKeep = 1024

@@ -68,7 +68,8 @@ func (ws *watchers) watch(w *watcher) {
 		if members = ws.members(w, members[:0]); len(members) == 0 {
 			return
 		}
-		cases = append(cases[:0], reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(w.changed)})
+		cases = slices.Grow(cases[:0], 1+len(members))
+		cases = append(cases, reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(w.changed)})
 		for _, pt := range members {
 			cases = append(cases, reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(pt.source.Leaving())})
 		}
