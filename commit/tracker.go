@@ -77,10 +77,15 @@ func NewTracker(restored *Progress) *Tracker {
 	}
 }
 
-// Trim frees the memory kept for future messages. Call it when the partition is expected to stay idle.
+// Trim frees the memory kept for future messages. Call it when the partition is expected to stay idle. The next messages
+// may get numbers that do not follow the last ones.
 func (t *Tracker) Trim() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.low == t.next { // its last block has no pending message: continue with a new one
+		t.next = (t.next + blockMask) &^ blockMask
+		t.low, t.slots, t.head = t.next, nil, 0
+	}
 	t.free, t.scratch = nil, nil
 	t.slots = slices.Clone(t.slots[t.head:])
 	t.head = 0

@@ -119,6 +119,7 @@ func (e *Executor[T]) trimLocked() bool {
 	later := e.nodes.trim()
 	later = e.lanes.trim() || later
 	later = e.multis.trim() || later
+	e.ready.trim()
 	for _, t := range e.tables {
 		for range 4096 {
 			if t.buckets() <= pageSize || int(t.buckets()) <= 2*t.peak {

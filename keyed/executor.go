@@ -39,6 +39,7 @@ type Executor[T any] struct {
 	mu      sync.Mutex
 	ready   scheduler[T]
 	tables  map[ID]*table[T]
+	blank   *[pageSize]*lane[T] // first page of tables without lanes; always empty
 	nodes   pool[node[T]]
 	lanes   pool[lane[T]]
 	multis  pool[multi[T]]
@@ -112,6 +113,7 @@ func New[T any](cfg Config[T]) (*Executor[T], error) {
 		poked:  make(chan struct{}, 1),
 		ready:  &classes[T]{},
 		tables: make(map[ID]*table[T]),
+		blank:  new([pageSize]*lane[T]),
 		limit:  cfg.Workers,
 		avg:    shortTurn, // a claim has one lane until the average is known
 		gone:   make(chan struct{}),
@@ -128,16 +130,13 @@ func (e *Executor[T]) Open(id ID, data any) *Queue[T] {
 	defer e.unlock()
 	t := e.tables[id]
 	if t == nil {
-		t = newTable[T](id)
+		t = newTable(id, e.blank)
 		e.tables[id] = t
 	}
 	if t.queue != nil && !t.queue.emptied {
 		panic(fmt.Sprintf("keyed: open %s/%d: the earlier epoch is not fenced; wait for Fence to return", id.Name, id.Number))
 	}
-	q := &Queue[T]{e: e, t: t, data: data, fenced: e.closed, emptied: e.closed, cleared: make(chan struct{})}
-	if e.closed {
-		e.notes = append(e.notes, q.cleared)
-	}
+	q := &Queue[T]{e: e, t: t, data: data, fenced: e.closed, emptied: e.closed}
 	q.batch.q = q
 	t.queue = q
 	return q

@@ -15,12 +15,17 @@ package keyed
 func (q *Queue[T]) Fence(drop func(*T)) {
 	e := q.e
 	e.mu.Lock()
-	if q.fenced {
+	if q.emptied {
 		e.unlock()
-		<-q.cleared
 		return
 	}
-	q.drop, q.fenced = drop, true
+	if q.fenced {
+		cleared := q.cleared
+		e.unlock()
+		<-cleared
+		return
+	}
+	q.drop, q.fenced, q.cleared = drop, true, make(chan struct{})
 	e.roomLocked(q)
 	workers := len(e.workers)
 	for from := 0; from < workers; from += 256 {

@@ -15,12 +15,12 @@ type Queue[T any] struct {
 	data  any
 	batch Batch[T] // for the submitting goroutine alone
 
-	drop    func(*T)      // set before fenced, then constant
-	cleared chan struct{} // closed when Fence has dropped all waiting items
+	drop func(*T) // set before fenced, then constant
 
 	// Guarded by Executor.mu.
 	fenced    bool
-	emptied   bool // Fence has ended: another epoch may open
+	cleared   chan struct{} // closed when Fence has dropped all waiting items; nil before Fence
+	emptied   bool          // Fence has ended: another epoch may open
 	submitted int64
 	finished  int64
 	dropped   int64
@@ -101,12 +101,15 @@ func (q *Queue[T]) Submit(b *Batch[T]) error {
 	return nil
 }
 
-// Trim frees the memory that batches have needed. Call it, with an empty batch, when the queue is expected to stay
-// idle. Only the submitting goroutine may call it.
+// Trim frees the memory that batches have needed and, if the queue has no lane, that of its table of lanes. Call it, with
+// an empty batch, when the queue is expected to stay idle. Only the submitting goroutine may call it.
 func (q *Queue[T]) Trim() {
 	b := &q.batch
 	q.e.mu.Lock()
 	q.e.freeLocked(b.free[b.used:])
+	if q.t.lanes == 0 {
+		q.t.reset()
+	}
 	q.e.unlock()
 	b.staged, b.more, b.free, b.used = nil, nil, nil, 0
 }

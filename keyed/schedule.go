@@ -14,6 +14,7 @@ type scheduler[T any] interface {
 	pop() (l *lane[T], since uint32) // nil if there is none
 	since(l *lane[T]) uint32
 	len() int
+	trim() // frees memory that the lanes in it do not need
 }
 
 // classes is the executor's scheduler. It chooses by two rules:
@@ -243,11 +244,15 @@ func (s *classes[T]) page() *page[T] {
 	p := s.spare[n-1]
 	s.spare[n-1] = nil
 	s.spare = s.spare[:n-1]
-	if n > 64 && n > s.count/64 { // far more pages than the ready lanes need
-		clear(s.spare[32:])
-		s.spare = s.spare[:32]
-	}
+	s.trim()
 	return p
+}
+
+// trim frees pages if there are far more than the ready lanes need.
+func (s *classes[T]) trim() {
+	if n := len(s.spare); n > 64 && n > s.count/64 {
+		s.spare = slices.Clone(s.spare[:32])
+	}
 }
 
 // before reports whether a is earlier than b, in ms that wrap around after 49 days.

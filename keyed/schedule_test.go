@@ -54,6 +54,7 @@ func (s *dumbScheduler) pop() (*lane[zipfItem], uint32) {
 func (s *dumbScheduler) grew(*lane[zipfItem])           {}
 func (s *dumbScheduler) since(l *lane[zipfItem]) uint32 { return s.sinces[l] }
 func (s *dumbScheduler) len() int                       { return len(s.lanes) }
+func (s *dumbScheduler) trim()                          {}
 
 // zipfPolicy is a scheduler under test; the first one is the executor's.
 type zipfPolicy struct {

@@ -22,9 +22,9 @@ func (p *Pipeline) commitNow(ctx context.Context, pt *partition) error {
 	case errors.Is(err, commit.ErrFenced):
 		pt.lose(err)
 	case err != nil && news:
-		pt.log.LogAttrs(ctx, slog.LevelWarn, "commit failed; retrying at every tick", slog.Any("error", err))
+		pt.log().LogAttrs(ctx, slog.LevelWarn, "commit failed; retrying at every tick", slog.Any("error", err))
 	case err == nil && news:
-		pt.log.LogAttrs(ctx, slog.LevelInfo, "commit recovered", slog.Int64("frontier", stored.Frontier))
+		pt.log().LogAttrs(ctx, slog.LevelInfo, "commit recovered", slog.Int64("frontier", stored.Frontier))
 	}
 	return err
 }

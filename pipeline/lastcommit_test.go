@@ -53,7 +53,7 @@ func TestTickBeginsNoCommitDuringTheLastCommit(t *testing.T) {
 		over := make(chan struct{})
 		go func() {
 			defer close(over)
-			p.commitLast(t.Context(), pt, leaving{cause: keystrand.ErrLeaving})
+			p.commitLast(t.Context(), pt, leaving{cause: keystrand.ErrLeaving}, newOwner())
 		}()
 		time.Sleep(time.Millisecond)
 		synctest.Wait()

@@ -21,16 +21,13 @@ type leaving struct {
 	lost     bool      // another process may already own it
 }
 
-// flowing controls the goroutine that fetches: stop ends its ctx, and stopped is closed when it has returned. It returns
-// soon after the fence, since the queue then refuses its batches. It takes longer only if Fetch ignores the end of its ctx,
-// or the key function does not return.
-type flowing struct {
-	stop    context.CancelCauseFunc
-	stopped <-chan struct{}
+// own is the goroutine of an owner.
+func (p *Pipeline) own(ctx, run context.Context, pt *partition, o *owner) {
+	p.leave(ctx, pt, p.await(run, pt, o), o)
 }
 
-// await blocks until the partition must be released and returns the reason. fetched receives the result of flow.
-func (p *Pipeline) await(run context.Context, pt *partition, fetched <-chan error) leaving {
+// await blocks until the partition must be released and returns the reason.
+func (p *Pipeline) await(run context.Context, pt *partition, o *owner) leaving {
 	ctx, cancel := context.WithCancel(run)
 	var settling sync.WaitGroup
 	defer settling.Wait()
@@ -40,17 +37,16 @@ func (p *Pipeline) await(run context.Context, pt *partition, fetched <-chan erro
 		select {
 		case <-run.Done():
 			return leaving{cause: keystrand.ErrStopping}
-		case l := <-pt.source.Leaving():
+		case l := <-o.leaving:
 			return leavingFor(l)
-		case err := <-pt.lostC:
-			pt.log.LogAttrs(run, slog.LevelWarn, "partition lost: a newer owner has it", slog.Any("error", err))
+		case err := <-o.lost:
+			pt.log().LogAttrs(run, slog.LevelWarn, "partition lost: a newer owner has it", slog.Any("error", err))
 			return leaving{cause: keystrand.ErrLost, lost: true}
 		case err := <-settled:
 			if err == nil {
 				return leaving{cause: keystrand.ErrStopping}
 			}
-		case err := <-fetched:
-			fetched = nil
+		case err := <-o.fetched:
 			switch {
 			case run.Err() != nil, errors.Is(err, source.ErrLeaving):
 				// another channel gives the reason
@@ -73,38 +69,39 @@ func leavingFor(l source.Leave) leaving {
 
 // leave drains and releases a partition in the order that I7 and I8 require. Nothing starts after the fence, no commit
 // follows the release, and only the release lets the source offer the partition to others.
-func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, flow flowing) {
+func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, o *owner) {
 	began := time.Now()
-	pt.log.LogAttrs(ctx, slog.LevelInfo, "releasing partition", slog.Any("cause", why.cause))
+	pt.log().LogAttrs(ctx, slog.LevelInfo, "releasing partition", slog.Any("cause", why.cause))
 	pt.queue.Fence(nil)
-	flow.stop(why.cause)
-	if why.lost { // at once: another process may handle the same messages
+	pt.rest.stop(why.cause) // flow ends soon, since the fence refuses what it submits
+	if why.lost {           // at once: another process may handle the same messages
 		pt.cancel(why.cause)
 	}
 	if !why.lost {
-		why = p.drain(ctx, pt, why)
+		why = p.drain(ctx, pt, why, o)
 	}
 	pt.cancel(why.cause)
 	p.cutOutputs(pt) // drops outputs not written yet; a running Write returns soon
 	if !why.lost {
-		why = p.awaitCancelled(ctx, pt, why)
+		why = p.awaitCancelled(ctx, pt, why, o)
 	}
 	if !why.lost {
-		p.commitLast(ctx, pt, why)
+		p.commitLast(ctx, pt, why, o)
 	}
 	pt.over.Store(true)
 	pt.commits.Abort()
 	_ = pt.gate.await(base(ctx), pt.commits.Idle) // Release must wait for the last Commit, whose ctx has ended
 	// Release must also wait for the last Fetch. Everything settled is committed by now.
-	p.awaitReturn(ctx, pt, flow.stopped, "the key function, or Fetch of the source")
+	p.awaitReturn(ctx, pt, o.stopped, "the key function, or Fetch of the source")
 	release, cancel := context.WithTimeout(base(ctx), p.cfg.timing.CommitTimeout)
 	defer cancel()
 	if err := pt.source.Release(release); err != nil {
 		p.failed(fmt.Errorf("pipeline: release %v: %w", pt.id, err))
 	}
+	p.watchers.remove(pt)
 	p.exit(pt)
 	p.budget.Close(pt.share)
-	pt.log.LogAttrs(ctx, slog.LevelInfo, "partition released", slog.Duration("took", time.Since(began)), slog.Int64("dropped", pt.queue.Counts().Dropped+pt.dropped.Load()))
+	pt.log().LogAttrs(ctx, slog.LevelInfo, "partition released", slog.Duration("took", time.Since(began)), slog.Int64("dropped", pt.queue.Counts().Dropped+pt.dropped.Load()))
 	if why.lost {
 		p.awaitLate(ctx, pt)
 	}
@@ -112,7 +109,7 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, flow f
 
 // drain waits for running handlers and writes, for at most DrainTimeout or, once the partition is revoked, until
 // shortly before the source's deadline.
-func (p *Pipeline) drain(ctx context.Context, pt *partition, why leaving) leaving {
+func (p *Pipeline) drain(ctx context.Context, pt *partition, why leaving, o *owner) leaving {
 	end := time.Now().Add(p.cfg.timing.DrainTimeout)
 	for {
 		if !why.deadline.IsZero() {
@@ -123,7 +120,7 @@ func (p *Pipeline) drain(ctx context.Context, pt *partition, why leaving) leavin
 			}
 		}
 		wait, cancel := context.WithDeadline(base(ctx), end)
-		next, idle := p.awaitIdle(wait, pt, why)
+		next, idle := p.awaitIdle(wait, pt, why, o)
 		late := wait.Err() != nil
 		cancel()
 		if idle || late || next.lost {
@@ -135,14 +132,14 @@ func (p *Pipeline) drain(ctx context.Context, pt *partition, why leaving) leavin
 
 // awaitCancelled waits for the handlers whose ctx has ended, and regularly logs those that ignore it. It returns when
 // all have ended or the partition is lost. With AbandonStuck it abandons them, in time for the last commit.
-func (p *Pipeline) awaitCancelled(ctx context.Context, pt *partition, why leaving) leaving {
+func (p *Pipeline) awaitCancelled(ctx context.Context, pt *partition, why leaving, o *owner) leaving {
 	for {
 		patience := p.cfg.timing.StuckAfter
 		if p.cfg.abandon && !why.deadline.IsZero() {
 			patience = min(patience, max(time.Until(why.deadline)/2, 0))
 		}
 		wait, cancel := context.WithTimeout(base(ctx), patience)
-		next, idle := p.awaitIdle(wait, pt, why)
+		next, idle := p.awaitIdle(wait, pt, why, o)
 		late := wait.Err() != nil
 		cancel()
 		why = next
@@ -161,7 +158,7 @@ func (p *Pipeline) awaitReturn(ctx context.Context, pt *partition, returned <-ch
 		case <-returned:
 			return
 		case <-tick.C:
-			pt.log.LogAttrs(ctx, slog.LevelError, "a call has not returned after its ctx ended; keeping the partition until it does", slog.String("call", call))
+			pt.log().LogAttrs(ctx, slog.LevelError, "a call has not returned after its ctx ended; keeping the partition until it does", slog.String("call", call))
 		}
 	}
 }
@@ -188,10 +185,10 @@ func (p *Pipeline) alarm(ctx context.Context, pt *partition) (abandoned bool) {
 	running, writing := p.running(pt), pt.outputs.Pending()
 	abandoned = p.cfg.abandon && writing == 0
 	if len(running) > 0 {
-		pt.log.LogAttrs(ctx, slog.LevelError, "handlers have not returned after cancel", slog.Any("keys", running), slog.Bool("abandoned", abandoned))
+		pt.log().LogAttrs(ctx, slog.LevelError, "handlers have not returned after cancel", slog.Any("keys", running), slog.Bool("abandoned", abandoned))
 	}
 	if writing > 0 {
-		pt.log.LogAttrs(ctx, slog.LevelError, "sink write has not returned after cancel; waiting", slog.Int64("outputs", writing))
+		pt.log().LogAttrs(ctx, slog.LevelError, "sink write has not returned after cancel; waiting", slog.Int64("outputs", writing))
 	}
 	if abandoned {
 		p.abandon(pt, running)
@@ -201,7 +198,7 @@ func (p *Pipeline) alarm(ctx context.Context, pt *partition) (abandoned bool) {
 
 // awaitIdle waits until no turn and no write of the partition runs, ctx ends, or the source changes the conditions of
 // the release. It returns the current conditions and reports whether the partition is idle.
-func (p *Pipeline) awaitIdle(ctx context.Context, pt *partition, why leaving) (leaving, bool) {
+func (p *Pipeline) awaitIdle(ctx context.Context, pt *partition, why leaving, o *owner) (leaving, bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	idle := make(chan struct{})
 	var err error
@@ -218,15 +215,15 @@ func (p *Pipeline) awaitIdle(ctx context.Context, pt *partition, why leaving) (l
 	select {
 	case <-idle:
 		return why, err == nil
-	case l := <-pt.source.Leaving():
+	case l := <-o.leaving:
 		why.lost = l.Lost
 		if l.Lost {
 			why.cause = keystrand.ErrLost
 		} else if !l.Deadline.IsZero() {
 			why.deadline = l.Deadline
 		}
-	case err := <-pt.lostC:
-		pt.log.LogAttrs(ctx, slog.LevelWarn, "partition lost: a newer owner has it", slog.Any("error", err))
+	case err := <-o.lost:
+		pt.log().LogAttrs(ctx, slog.LevelWarn, "partition lost: a newer owner has it", slog.Any("error", err))
 		why = leaving{cause: keystrand.ErrLost, lost: true}
 	}
 	return why, false
@@ -234,7 +231,7 @@ func (p *Pipeline) awaitIdle(ctx context.Context, pt *partition, why leaving) (l
 
 // commitLast commits the final progress. It retries until the commit is stored, the partition is lost, or time is up.
 // It first waits for a running commit, since only one may run at a time.
-func (p *Pipeline) commitLast(ctx context.Context, pt *partition, why leaving) {
+func (p *Pipeline) commitLast(ctx context.Context, pt *partition, why leaving, o *owner) {
 	timeout := p.cfg.timing.CommitTimeout
 	if !why.deadline.IsZero() {
 		timeout = min(timeout, max(time.Until(why.deadline), 0))
@@ -244,7 +241,7 @@ func (p *Pipeline) commitLast(ctx context.Context, pt *partition, why leaving) {
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
-		cancelWhenLost(ctx, pt, cancel)
+		cancelWhenLost(ctx, o, cancel)
 	}()
 	defer func() { cancel(); <-over }()
 
@@ -262,13 +259,13 @@ func (p *Pipeline) commitLast(ctx context.Context, pt *partition, why leaving) {
 		}
 	}
 	if err != nil {
-		pt.log.LogAttrs(ctx, slog.LevelError, "last commit failed; messages settled since the previous commit will be redelivered", slog.Any("error", err))
+		pt.log().LogAttrs(ctx, slog.LevelError, "last commit failed; messages settled since the previous commit will be redelivered", slog.Any("error", err))
 	}
 }
 
 // cancelWhenLost calls cancel once the partition is lost or the source's deadline has passed: nothing can be stored
 // after that.
-func cancelWhenLost(ctx context.Context, pt *partition, cancel func()) {
+func cancelWhenLost(ctx context.Context, o *owner, cancel func()) {
 	var deadline <-chan time.Time
 	for {
 		select {
@@ -277,7 +274,7 @@ func cancelWhenLost(ctx context.Context, pt *partition, cancel func()) {
 		case <-deadline:
 			cancel()
 			return
-		case l := <-pt.source.Leaving():
+		case l := <-o.leaving:
 			if l.Lost {
 				cancel()
 				return

@@ -50,10 +50,11 @@ func TestReleaseOfAFinitePartitionWaitsForItsEndWatcher(t *testing.T) {
 		if _, _, err := pt.track(&b); err != nil { // these messages never settle
 			t.Fatal(err)
 		}
-		fetched := make(chan error, 1)
-		fetched <- io.EOF
+		o := newOwner()
+		o.fetched <- io.EOF
+		pt.post.owner = o
 		time.AfterFunc(time.Second, func() { pt.lose(commit.ErrFenced) })
-		p.await(t.Context(), pt, fetched)
+		p.await(t.Context(), pt, o)
 		if n := pt.gate.waiting.Load(); n != 0 {
 			t.Errorf("I10: partition released while %d goroutines still wait for its end", n)
 		}

@@ -219,7 +219,7 @@ func (v *sent) logRefused(became string, cause error) {
 	if v.named {
 		key = v.lane.String()
 	}
-	v.pt.log.LogAttrs(context.WithoutCancel(v.pt.ctx), slog.LevelWarn, "output refused by the sink",
+	v.pt.log().LogAttrs(context.WithoutCancel(v.pt.ctx), slog.LevelWarn, "output refused by the sink",
 		slog.String("became", became), slog.Int64("offset", v.input.Offset), slog.String("key", key), slog.Any("error", cause))
 }
 

@@ -23,9 +23,8 @@ type queue = keyed.Queue[item]
 // partition is one ownership of one partition of the source.
 type partition struct {
 	id      source.ID
-	name    name
 	source  source.Partition
-	log     *slog.Logger
+	logger  *slog.Logger
 	tracker *commit.Tracker
 	queue   *queue
 	share   *budget.Share
@@ -35,9 +34,10 @@ type partition struct {
 	ctx    context.Context //nolint:containedctx // shared by all handlers of this epoch: a ctx for each message would cost more than all other work on it
 	cancel context.CancelCauseFunc
 
-	rest      rest      // ctx of Fetch
-	fetchedAt time.Time // when the current batch was fetched; used by flow alone
-	offsets   []int64   // scratch of track; used by flow alone
+	post    post     // its owner
+	watcher *watcher // set by watchers
+	rest    rest     // ctx of flow
+	offsets []int64  // scratch of track; used by flow alone
 
 	settled atomic.Int64 // messages that left their lanes and are settled
 	dropped atomic.Int64 // messages that left their lanes and whose outputs were cut
@@ -45,25 +45,24 @@ type partition struct {
 	paused  atomic.Bool  // an operator has paused the partition
 	waits   atomic.Int32 // a Wait: why flow waits
 
-	lostC chan error // receives the error of a fenced commit; one slot
-
-	keyErrors sync.Map // number → error of messages whose key function failed
+	keyErrors *sync.Map // number → error of messages whose key function failed; flow makes it for the first one
 
 	commits progress.Commits
 }
+
+// name returns the name of the partition without its epoch.
+func (pt *partition) name() name { return name{pt.id.Stream, pt.id.Partition} }
 
 // open begins an ownership. It fails if the partition's earlier ownership has not ended.
 func (p *Pipeline) open(ctx context.Context, sp source.Partition) (*partition, error) {
 	id, restored := sp.ID(), sp.Restored()
 	pt := &partition{
 		id:      id,
-		name:    name{id.Stream, id.Partition},
 		source:  sp,
-		log:     p.log.With(slog.String("stream", id.Stream), slog.Int("partition", int(id.Partition)), slog.Int64("epoch", id.Epoch)),
+		logger:  p.log,
 		tracker: commit.NewTracker(restored),
 		share:   p.budget.Open(),
 		gate:    newGate(),
-		lostC:   make(chan error, 1),
 	}
 	pt.outputs = outlet.NewOwner[sent](pt.gate.poke)
 	pt.commits.Begin(restored, pt.tracker.State())
@@ -74,7 +73,7 @@ func (p *Pipeline) open(ctx context.Context, sp source.Partition) (*partition, e
 		return nil, err
 	}
 	p.enter(pt)
-	pt.log.LogAttrs(ctx, slog.LevelInfo, "partition accepted", slog.Int64("frontier", restored.Frontier), slog.Int("ahead", len(restored.Ahead)))
+	pt.log().LogAttrs(ctx, slog.LevelInfo, "partition accepted", slog.Int64("frontier", restored.Frontier), slog.Int("ahead", len(restored.Ahead)))
 	return pt, nil
 }
 
@@ -93,9 +92,10 @@ func (p *Pipeline) openQueue(pt *partition) (err error) {
 // track numbers the messages of the batch. settled marks those that an earlier owner settled.
 func (pt *partition) track(b *source.Batch) (first int64, settled []bool, err error) {
 	pt.offsets = pt.offsets[:0]
+	now := time.Now()
 	for i := range b.Messages {
 		m := &b.Messages[i]
-		m.Epoch, m.Fetched = pt.id.Epoch, pt.fetchedAt
+		m.Epoch, m.Fetched = pt.id.Epoch, now
 		pt.offsets = append(pt.offsets, m.Offset)
 	}
 	first, settled, err = pt.tracker.Track(pt.offsets, b.Next)
@@ -128,6 +128,9 @@ func (p *Pipeline) placeByFunc(pt *partition, lanes *keyed.Batch[item], m *keyst
 	lane, more, ordered := key.Lanes()
 	switch {
 	case err != nil:
+		if pt.keyErrors == nil {
+			pt.keyErrors = new(sync.Map)
+		}
 		pt.keyErrors.Store(number, readable(err))
 		it = lanes.AddUnordered()
 		it.marks = unkeyed
@@ -156,12 +159,17 @@ func (p *Pipeline) keyOf(m *keystrand.Message) (key keystrand.Key, err error) {
 	return p.cfg.key(m)
 }
 
-// lose reports to await that a newer owner has the partition.
-func (pt *partition) lose(err error) {
-	select {
-	case pt.lostC <- err:
-	default: // already reported
-	}
+// log returns a logger that names the partition. It is made for each line, since a logger takes more memory than the rest
+// of an idle partition.
+func (pt *partition) log() *slog.Logger {
+	return pt.logger.With(slog.String("stream", pt.id.Stream), slog.Int("partition", int(pt.id.Partition)), slog.Int64("epoch", pt.id.Epoch))
+}
+
+// trim frees the memory of the last batch.
+func (pt *partition) trim() {
+	pt.offsets = nil
+	pt.queue.Trim()
+	pt.tracker.Trim()
 }
 
 // written reports whether none of the partition's outputs and dead letters is waiting or being written.

@@ -17,26 +17,28 @@ import (
 // Pipeline reads a source, handles its messages in order per key and commits what is settled. [Builder.Build] makes it.
 // It runs once. All methods are safe for concurrent use.
 type Pipeline struct {
-	cfg     config
-	log     *slog.Logger
-	next    keystrand.Next // the handler inside all middleware
-	exec    *keyed.Executor[item]
-	budget  *budget.Budget
-	outputs *outlets // writers of the sink; nil without a sink
-	letters *letters // writers of the dead-letter sinks
-	seed    maphash.Seed
+	cfg      config
+	log      *slog.Logger
+	next     keystrand.Next // the handler inside all middleware
+	exec     *keyed.Executor[item]
+	budget   *budget.Budget
+	outputs  *outlets // writers of the sink; nil without a sink
+	letters  *letters // writers of the dead-letter sinks
+	seed     maphash.Seed
+	watchers watchers
 
 	started atomic.Bool
 	counts  counters
 
 	mu         sync.Mutex
-	owned      map[name]*partition // guarded by mu
-	paused     map[name]bool       // partitions an operator has paused, owned or not; guarded by mu
-	fail       func(error)         // ends Run with this error; set by Run; guarded by mu
-	turnedAway []source.Partition  // offered while already owned; guarded by mu
-	stuck      []Stuck             // abandoned handlers; guarded by mu
-	state      State               // guarded by mu
-	accepted   bool                // at least one partition has been owned; guarded by mu
+	owned      map[name]*partition      // guarded by mu
+	paused     map[name]bool            // partitions an operator has paused, owned or not; guarded by mu
+	fail       func(error)              // ends Run with this error; set by Run; guarded by mu
+	ownBy      func(*partition, *owner) // starts the goroutine of an owner; set by Run; guarded by mu
+	turnedAway []source.Partition       // offered while already owned; guarded by mu
+	stuck      []Stuck                  // abandoned handlers; guarded by mu
+	state      State                    // guarded by mu
+	accepted   bool                     // at least one partition has been owned; guarded by mu
 }
 
 // name identifies a partition without its epoch.
@@ -120,16 +122,17 @@ func (p *Pipeline) failed(err error) {
 func (p *Pipeline) enter(pt *partition) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.owned[pt.name], p.accepted = pt, true
-	pt.paused.Store(p.paused[pt.name])
+	p.owned[pt.name()], p.accepted = pt, true
+	pt.paused.Store(p.paused[pt.name()])
+	pt.post.own = p.ownBy
 }
 
 // exit unregisters a partition.
 func (p *Pipeline) exit(pt *partition) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.owned[pt.name] == pt {
-		delete(p.owned, pt.name)
+	if p.owned[pt.name()] == pt {
+		delete(p.owned, pt.name())
 	}
 }
 

@@ -7,27 +7,28 @@ import (
 	"time"
 )
 
-// restAfter is how long a partition waits for messages before it frees the memory of its last batch. Thousands of
-// partitions may be idle at once.
+// restAfter is how long a partition waits for messages or for room before it frees the memory of its last batch.
+// Thousands of partitions may be idle at once.
 const restAfter = 30 * time.Second
 
-var errResting = errors.New("pipeline: fetch interrupted to free memory")
+var errResting = errors.New("pipeline: interrupted to free memory")
 
-// rest interrupts a Fetch that waits long, so that flow can free the memory it owns.
+// rest has the ctx of flow and interrupts a long wait, so that flow can free the memory it owns.
 type rest struct {
-	mu     sync.Mutex
-	ctx    context.Context         //nolint:containedctx // ctx of Fetch; reused, so that a batch allocates none
-	cancel context.CancelCauseFunc // cancels ctx
-	holds  bool                    // there is memory to free
-	since  time.Time               // when the running Fetch began; zero if none runs or there is nothing to free
+	mu      sync.Mutex
+	ctx     context.Context         //nolint:containedctx // reused, so that a batch allocates none
+	cancel  context.CancelCauseFunc // cancels ctx
+	stopped error                   // cause of stop; nil before
+	holds   bool                    // there is memory to free
+	since   time.Time               // when the wait began; zero if flow does not wait or there is nothing to free
 }
 
-// begin records the start of a Fetch and returns its ctx.
-func (r *rest) begin(ctx context.Context) context.Context {
+// begin records the start of a wait and returns its ctx, a child of run.
+func (r *rest) begin(run context.Context) context.Context {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.ctx == nil || r.ctx.Err() != nil {
-		r.ctx, r.cancel = context.WithCancelCause(ctx)
+	if r.ctx == nil {
+		r.renewLocked(run)
 	}
 	if r.holds {
 		r.since = time.Now()
@@ -35,19 +36,28 @@ func (r *rest) begin(ctx context.Context) context.Context {
 	return r.ctx
 }
 
-// end records that a Fetch has returned, with the number of its messages. It reports whether due interrupted it, so
-// that flow must free its memory.
-func (r *rest) end(messages int, err error) (resting bool) {
+// end records that the wait has ended. It reports whether due has interrupted it, so that flow must free its memory.
+func (r *rest) end(run context.Context, err error) (resting bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.since = time.Time{}
-	r.holds = r.holds || messages > 0
-	resting = err != nil && context.Cause(r.ctx) == errResting && (errors.Is(err, errResting) || errors.Is(err, context.Canceled)) //nolint:errorlint // compare the cause itself
-	r.holds = r.holds && !resting
+	interrupted := context.Cause(r.ctx) == errResting //nolint:errorlint // compare the cause itself
+	if interrupted {
+		r.renewLocked(run)
+	}
+	resting = interrupted && (errors.Is(err, errResting) || errors.Is(err, context.Canceled))
+	r.holds = !resting && (r.holds || err == nil)
 	return resting
 }
 
-// due interrupts the running Fetch if it has waited for restAfter.
+func (r *rest) renewLocked(run context.Context) {
+	r.ctx, r.cancel = context.WithCancelCause(run)
+	if r.stopped != nil {
+		r.cancel(r.stopped)
+	}
+}
+
+// due interrupts a wait of restAfter.
 func (r *rest) due(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -56,11 +66,12 @@ func (r *rest) due(now time.Time) {
 	}
 }
 
-// over releases the ctx.
-func (r *rest) over() {
+// stop ends the ctx of flow, now and later.
+func (r *rest) stop(cause error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.stopped = cause
 	if r.cancel != nil {
-		r.cancel(nil)
+		r.cancel(cause)
 	}
 }

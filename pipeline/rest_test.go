@@ -40,6 +40,42 @@ func TestIdlePartitionFreesTheMemoryOfItsLastBatch(t *testing.T) {
 	})
 }
 
+// A partition that waits for room does not keep the buffers of its last batch meanwhile.
+func TestPartitionThatWaitsForRoomFreesTheMemoryOfItsLastBatch(t *testing.T) {
+	const partitions = 50
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("tables", partitions)
+		for n := range int32(partitions) {
+			log.Append(n, keysOf(300, 300)...)
+		}
+		let := make(chan struct{})
+		run := start(t, pipeline.From(memory.NewSource(memory.Config{}, log)).
+			Handle(keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error { <-let; return nil })).
+			Limits(pipeline.Limits{MaxReplay: 256, FetchMessages: 256}))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if w := run.part(t, 0).Waits; w != pipeline.WaitReplay {
+			t.Fatalf("fetching waits for %v, want MaxReplay", w)
+		}
+		busy := held()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		freed := (busy - held()) / partitions
+		t.Logf("freed for each partition: %d bytes", freed)
+		if freed < 30_000 {
+			t.Errorf("freed for each partition: %d bytes after a minute, want most of the 256 messages' structs", freed)
+		}
+		close(let)
+		time.Sleep(time.Minute)
+		if s := run.Snapshot(); s.Settled != 300*partitions {
+			t.Errorf("%d messages settled, want all", s.Settled)
+		}
+		if err := run.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 func held() int64 {
 	runtime.GC()
 	var m runtime.MemStats

@@ -34,8 +34,11 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	run, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var fault firstError
+	var committer, partitions sync.WaitGroup // partitions: flows, owners and watchers
+	p.watchers.start = partitions.Go
 	p.mu.Lock()
 	p.fail = func(err error) { fault.set(err); cancel(err) }
+	p.ownBy = func(pt *partition, o *owner) { partitions.Go(func() { p.own(ctx, run, pt, o) }) }
 	p.mu.Unlock()
 	if err := p.openSink(); err != nil {
 		return errors.Join(err, p.close(ctx))
@@ -45,8 +48,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		f.LimitPrefetch(p.cfg.limits.PrefetchBytes)
 	}
 	commits, stopCommits := context.WithCancel(base(ctx))
-	var committer, owners sync.WaitGroup
-	committer.Go(func() { p.commitOnTicks(commits) })
+	committer.Go(func() { p.commitOnTicks(commits, run.Done()) })
 
 	p.enterState(Running)
 	for {
@@ -57,39 +59,39 @@ func (p *Pipeline) Run(ctx context.Context) error {
 			}
 			break
 		}
-		owners.Go(func() { p.own(ctx, run, sp) })
+		partitions.Go(func() { p.read(ctx, run, sp) })
 	}
 	p.enterState(Stopping) // the remaining partitions drain or reach the end of a finite source
 	if s, ok := p.cfg.source.(source.Stopper); ok && run.Err() != nil {
 		s.Stop() // here, since the contract allows an Accept after the end of ctx, but none after Stop
 	}
-	owners.Wait()
+	partitions.Wait()
 	p.releaseTurnedAway(ctx)
 	stopCommits()
 	committer.Wait()
 	return errors.Join(fault.get(), p.close(ctx))
 }
 
-// own runs one ownership of one partition, from Accept to Release. A message passes these steps:
+// read opens a partition that was accepted and reads it until Fetch returns an error. A message passes these steps:
 //
 //	fetch → track → submit → turn (middleware, handler) → write → settle → commit
-func (p *Pipeline) own(ctx, run context.Context, sp source.Partition) {
+//
+// The owner of the partition then releases it.
+func (p *Pipeline) read(ctx, run context.Context, sp source.Partition) {
 	pt, err := p.open(ctx, sp)
 	if err != nil {
 		p.turnAway(sp, err)
 		return
 	}
-	fetching, stop := context.WithCancelCause(run)
-	fetched, stopped := make(chan error, 1), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		err := errFlowExited
-		defer func() { fetched <- err }()
-		err = p.flow(fetching, pt)
+	p.watchers.add(pt)
+	err = errFlowExited
+	defer func() { // also after runtime.Goexit
+		pt.rest.stop(nil)
+		o := pt.attend()
+		o.fetched <- err
+		close(o.stopped)
 	}()
-
-	why := p.await(run, pt, fetched)
-	p.leave(ctx, pt, why, flowing{stop, stopped})
+	err = p.flow(run, pt)
 }
 
 var errFlowExited = errors.New("the key function, or Fetch of the source, called runtime.Goexit: it must return")
@@ -113,37 +115,46 @@ func (p *Pipeline) releaseTurnedAway(ctx context.Context) {
 }
 
 // flow fetches messages and submits them to their lanes, as long as there is room.
-func (p *Pipeline) flow(ctx context.Context, pt *partition) error {
-	defer pt.rest.over()
-	b := source.Batch{MaxBytes: p.cfg.limits.FetchBytes}
+//
+// Thousands of partitions may wait in Fetch. So flow has few variables, and leaves the rest to functions.
+func (p *Pipeline) flow(run context.Context, pt *partition) error {
+	b := &source.Batch{MaxBytes: p.cfg.limits.FetchBytes}
 	for {
-		if err := p.admit(ctx, pt); err != nil {
-			return err
+		ctx := pt.rest.begin(run)
+		err := p.admit(ctx, pt)
+		if err == nil {
+			b.MaxMessages, b.Messages = p.mostMessages(pt), b.Messages[:0]
+			err = pt.source.Fetch(ctx, b)
 		}
-		b.MaxMessages = int(min(int64(p.cfg.limits.FetchMessages), max(p.replayable(pt), 1)))
-		b.Messages = b.Messages[:0]
-		err := pt.source.Fetch(pt.rest.begin(ctx), &b)
-		if pt.rest.end(len(b.Messages), err) {
-			b.Messages, pt.offsets = nil, nil
-			pt.queue.Trim()
-			pt.tracker.Trim()
+		if pt.rest.end(run, err) {
+			b.Messages = nil
+			pt.trim()
 			continue
 		}
+		if err == nil {
+			err = p.take(pt, b)
+		}
 		if err != nil {
-			return err
-		}
-		if err := pt.awaitUnpaused(ctx); err != nil { // it may have been paused during Fetch
-			return err
-		}
-		pt.fetchedAt = time.Now()
-		first, settled, err := pt.track(&b)
-		if err != nil {
-			return err
-		}
-		if err := p.submit(pt, &b, first, settled); err != nil {
 			return err
 		}
 	}
+}
+
+// mostMessages returns how many messages may be fetched.
+func (p *Pipeline) mostMessages(pt *partition) int {
+	return int(min(int64(p.cfg.limits.FetchMessages), max(p.replayable(pt), 1)))
+}
+
+// take submits a batch that was fetched.
+func (p *Pipeline) take(pt *partition, b *source.Batch) error {
+	if err := pt.awaitUnpaused(pt.rest.ctx); err != nil { // it may have been paused during Fetch
+		return err
+	}
+	first, settled, err := pt.track(b)
+	if err != nil {
+		return err
+	}
+	return p.submit(pt, b, first, settled)
 }
 
 // submit submits a batch to the lanes of its keys.
@@ -200,26 +211,36 @@ func (p *Pipeline) settle(pt *partition, numbers []int64, size budget.Usage) {
 }
 
 // commitOnTicks commits the progress of all partitions at every CommitInterval. Between two intervals it commits the
-// partitions that would soon wait for a commit.
-func (p *Pipeline) commitOnTicks(ctx context.Context) {
+// partitions that would soon wait for a commit. Once stopping is closed, it sees that every partition is released.
+func (p *Pipeline) commitOnTicks(ctx context.Context, stopping <-chan struct{}) {
 	const parts = 10 // of a CommitInterval
 	tick := time.NewTicker(max(p.cfg.timing.CommitInterval/parts, 1))
 	defer tick.Stop()
 	var under sync.WaitGroup
 	defer under.Wait()
-	for part := 1; ; part++ {
+	for part := 1; ; {
 		select {
 		case <-ctx.Done():
 			return
+		case <-stopping:
+			stopping = nil
+			for _, pt := range p.partitions() {
+				pt.attend()
+			}
+			continue
 		case <-tick.C:
 		}
 		now := time.Now()
 		for _, pt := range p.partitions() {
+			if stopping == nil {
+				pt.attend() // it was accepted late
+			}
 			pt.rest.due(now)
 			if (part%parts == 0 || p.needsCommit(pt)) && pt.commits.Due(pt.tracker.State()) {
 				under.Go(func() { _ = p.commitNow(ctx, pt) }) // commitNow logs the error
 			}
 		}
+		part++
 	}
 }
 

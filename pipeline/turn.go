@@ -214,6 +214,6 @@ func (pt *partition) logAbout(level slog.Level, t *keyed.Turn[item], it *item, b
 	if lanes, _ := t.Lanes(); len(lanes) > 0 {
 		key = keystrand.Lane(lanes[0]).String()
 	}
-	pt.log.LogAttrs(context.WithoutCancel(pt.ctx), level, "message not handled",
+	pt.log().LogAttrs(context.WithoutCancel(pt.ctx), level, "message not handled",
 		slog.String("became", became), slog.Int64("offset", it.Offset), slog.String("key", key), slog.Int("attempt", int(it.Attempt)), slog.Any("error", err))
 }

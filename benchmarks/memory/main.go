@@ -4,6 +4,7 @@
 //	go run ./benchmarks/memory           # three minutes
 //	go run ./benchmarks/memory -json     # one object a row
 //	go run ./benchmarks/memory -short    # a few seconds
+//	go run ./benchmarks/memory -idle     # partitions that are idle, only
 //
 // Bytes are the growth of the heap, measured after a garbage collection. Payloads (keys and values) are left out where the
 // table says so. Each row runs in a process of its own, and so does the broker.
@@ -34,6 +35,7 @@ type row struct {
 	Partitions int     `json:"partitions"`
 	Bytes      float64 `json:"bytes_each"` // 0: not measured
 	Goroutines int     `json:"goroutines"` // growth
+	Resident   float64 `json:"rss_mb"`     // growth of the resident memory; 0: not measured
 	Goal       string  `json:"goal"`
 }
 
@@ -49,14 +51,15 @@ func main() {
 	})
 	asJSON := flag.Bool("json", false, "print each row as a JSON object")
 	short := flag.Bool("short", false, "run for a few seconds only: rough figures")
+	only := flag.Bool("idle", false, "measure only partitions that are idle")
 	flag.Parse()
-	if err := all(*asJSON, *short); err != nil {
+	if err := all(*asJSON, *short, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "memory:", err)
 		os.Exit(1)
 	}
 }
 
-func all(asJSON, short bool) error {
+func all(asJSON, short, onlyIdle bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
 	keys, workers, messages := 1_000_000, 10_000, 500_000
@@ -67,6 +70,9 @@ func all(asJSON, short bool) error {
 		fmt.Println(bench.Machine())
 	}
 	t := bench.NewTable("memory", asJSON)
+	if onlyIdle {
+		return rest(ctx, t, short)
+	}
 	f, err := bench.Run[found](ctx, "waiting", order{Count: keys})
 	if err != nil {
 		return err
@@ -105,7 +111,7 @@ func rest(ctx context.Context, t *bench.Table, short bool) error {
 		}
 		t.Row(row{
 			Part: "memory", What: what, Count: o.Count, Partitions: o.Count,
-			Bytes: f.Bytes / float64(o.Count), Goroutines: f.Goroutines, Goal: "bytes_each <= 8,192",
+			Bytes: f.Bytes / float64(o.Count), Goroutines: f.Goroutines, Resident: f.Resident, Goal: "bytes_each <= 8,192; rss_mb <= 100",
 		})
 	}
 	return nil
@@ -165,11 +171,12 @@ type order struct {
 type found struct {
 	Bytes      float64
 	Goroutines int
+	Resident   float64
 }
 
 // measure runs a pipeline until stands reports true, and answers with the growth of its memory and goroutines.
 func measure(ctx context.Context, src source.Source, limits pipeline.Limits, h keystrand.HandlerFunc, stands func(*pipeline.Pipeline) bool) error {
-	before, goroutines := held(), runtime.NumGoroutine()
+	before, goroutines, resident := held(), runtime.NumGoroutine(), bench.RSS()
 	p, err := pipeline.From(src).Handle(h).Limits(limits).Timing(pipeline.Timing{DrainTimeout: time.Second}).Build()
 	if err != nil {
 		return err
@@ -185,7 +192,7 @@ func measure(ctx context.Context, src source.Source, limits pipeline.Limits, h k
 			return fmt.Errorf("pipeline ended early: %w", err)
 		}
 	}
-	f := found{held() - before, runtime.NumGoroutine() - goroutines - 1} // one runs Run
+	f := found{held() - before, runtime.NumGoroutine() - goroutines - 1, bench.RSS() - resident} // one goroutine is Run's own
 	stop()
 	if err := <-ended; err != nil {
 		return err

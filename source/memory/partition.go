@@ -59,27 +59,10 @@ func (p *partition) Fetch(ctx context.Context, b *source.Batch) error {
 		return fmt.Errorf("memory: fetch of %v: concurrent calls of Fetch", p.id)
 	}
 	defer p.fetching.Store(false)
-	if b.MaxMessages < 1 || b.MaxBytes < 1 {
-		return fmt.Errorf("memory: fetch of %v: limits of %d messages and %d bytes, want at least 1 each",
-			p.id, b.MaxMessages, b.MaxBytes)
-	}
-	var bad func(int64) error
-	if fault := p.source.cfg.FetchFault; fault != nil {
-		bad = func(offset int64) error { return fault(p.id, offset) }
-	}
 	for {
-		if err := p.stopped(ctx); err != nil {
+		changed, err := p.read(ctx, b)
+		if changed == nil || err != nil {
 			return err
-		}
-		what, changed, err := p.shard.read(&p.cursor, b, bad)
-		switch {
-		case err != nil:
-			return fmt.Errorf("memory: fetch of %v at offset %d: %w", p.id, p.cursor.offset, err)
-		case what == moved:
-			p.position.Store(b.Next)
-			return nil
-		case what == atEnd:
-			return io.EOF
 		}
 		select {
 		case <-changed:
@@ -87,6 +70,32 @@ func (p *partition) Fetch(ctx context.Context, b *source.Batch) error {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// read fetches what there is. If there is nothing, it returns a channel that is closed at the next change.
+func (p *partition) read(ctx context.Context, b *source.Batch) (changed <-chan struct{}, err error) {
+	if b.MaxMessages < 1 || b.MaxBytes < 1 {
+		return nil, fmt.Errorf("memory: fetch of %v: limits of %d messages and %d bytes, want at least 1 each",
+			p.id, b.MaxMessages, b.MaxBytes)
+	}
+	if err := p.stopped(ctx); err != nil {
+		return nil, err
+	}
+	var bad func(int64) error
+	if fault := p.source.cfg.FetchFault; fault != nil {
+		bad = func(offset int64) error { return fault(p.id, offset) }
+	}
+	what, changed, err := p.shard.read(&p.cursor, b, bad)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("memory: fetch of %v at offset %d: %w", p.id, p.cursor.offset, err)
+	case what == moved:
+		p.position.Store(b.Next)
+		return nil, nil
+	case what == atEnd:
+		return nil, io.EOF
+	}
+	return changed, nil
 }
 
 // stopped returns an error if Fetch must end.

@@ -3,6 +3,7 @@ package bench
 import (
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -11,13 +12,23 @@ import (
 
 // PeakRSS returns the peak of this process's resident memory in MB, or 0 if the system does not tell. It reads /proc,
 // since the peak that wait4 returns for a child includes its parent's memory at the fork.
-func PeakRSS() float64 {
-	status, err := os.ReadFile("/proc/self/status")
+func PeakRSS() float64 { return status("VmHWM:") }
+
+// RSS returns the resident memory of this process in MB, or 0 if the system does not tell. It first frees all memory that
+// the process does not use.
+func RSS() float64 {
+	debug.FreeOSMemory()
+	return status("VmRSS:")
+}
+
+// status returns a field of /proc/self/status in MB.
+func status(field string) float64 {
+	all, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		return 0
 	}
-	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+	for line := range strings.Lines(string(all)) {
+		if rest, ok := strings.CutPrefix(line, field); ok {
 			kb, _ := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 64)
 			return kb / 1024
 		}

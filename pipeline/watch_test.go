@@ -1,0 +1,149 @@
+package pipeline_test
+
+import (
+	"context"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/pipeline"
+	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/memory"
+)
+
+// Thousands of partitions may be idle at once: each costs one goroutine and little memory.
+func TestIdlePartitionCostsOneGoroutineAndLittleMemory(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		batch int
+	}{{"never a message", 0}, {"after a batch", 2}} {
+		t.Run(c.name, func(t *testing.T) {
+			const partitions = 2000
+			synctest.Test(t, func(t *testing.T) {
+				log := memory.NewLog("tables", partitions)
+				if c.batch > 0 {
+					for n := range int32(partitions) {
+						log.Append(n, keysOf(c.batch, c.batch)...)
+					}
+				}
+				before, goroutines := held(), runtime.NumGoroutine()
+				run := start(t, pipeline.From(memory.NewSource(memory.Config{}, log)).Handle(keystrand.HandlerFunc(nothing)).Limits(pipeline.Limits{Workers: 1}))
+				time.Sleep(2 * time.Minute)
+				synctest.Wait()
+				bytes, more := (held()-before)/partitions, runtime.NumGoroutine()-goroutines
+				t.Logf("each partition: %d bytes of heap; %d goroutines for %d partitions", bytes, more, partitions)
+				if bytes > 4_200 || more > partitions*11/10 {
+					t.Errorf("each partition: %d bytes of heap; %d goroutines for %d partitions; want at most 4,200 and one, and few for all together", bytes, more, partitions)
+				}
+				if err := run.stop(); err != nil {
+					t.Fatal(err)
+				}
+			})
+		})
+	}
+}
+
+// Watchers receive for many partitions: each of them must be released at once when it is revoked, in any order.
+func TestEachOfManyPartitionsIsReleasedAtOnceWhenRevoked(t *testing.T) {
+	const partitions = 300
+	synctest.Test(t, func(t *testing.T) {
+		r := random(t, 7)
+		log := memory.NewLog("tables", partitions)
+		mem := memory.NewSource(memory.Config{}, log)
+		src := watch(t, mem, nil)
+		b := pipeline.From(src).Handle(keystrand.HandlerFunc(nothing))
+		run := start(t, b)
+		for n := range int32(partitions) {
+			if n%3 == 0 {
+				run.PausePartition("tables", n)
+				log.Append(n, keyed("k")) // flow waits for the end of the pause
+			}
+		}
+		time.Sleep(time.Minute)
+		for i, n := range r.Perm(partitions) {
+			began := time.Now()
+			if i%2 == 0 {
+				mem.Revoke("tables", int32(n))
+			} else {
+				mem.Lose("tables", int32(n))
+			}
+			synctest.Wait()
+			if e := src.epochs(int32(n)); !e[0].isReleased() || len(e) != 2 || time.Since(began) != 0 {
+				t.Errorf("partition %d: released %v, %d epochs, after %v; want it released and accepted again at once", n, e[0].isReleased(), len(e), time.Since(began))
+			}
+		}
+		if err := run.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// unresponsive is a source whose Fetch ignores its ctx and that the partition is revoked, until let is closed.
+type unresponsive struct {
+	source.Source
+	let chan struct{}
+}
+
+type unresponsivePartition struct {
+	source.Partition
+	let chan struct{}
+}
+
+func (s unresponsive) Accept(ctx context.Context) (source.Partition, error) {
+	p, err := s.Source.Accept(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return unresponsivePartition{p, s.let}, nil
+}
+
+func (p unresponsivePartition) Fetch(ctx context.Context, b *source.Batch) error {
+	err := p.Partition.Fetch(ctx, b)
+	if err != nil {
+		<-p.let
+	}
+	return err
+}
+
+// I7: the release begins at once although Fetch does not return, and ends when Fetch has.
+func TestReleaseBeginsAtOnceAlthoughFetchDoesNotReturn(t *testing.T) {
+	for _, why := range []string{"revoked", "lost", "stopped"} {
+		t.Run(why, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := memory.NewLog("posts", 1)
+				log.Append(0, keysOf(10, 3)...)
+				mem := memory.NewSource(memory.Config{}, log)
+				let := make(chan struct{})
+				var out buffer
+				run := start(t, pipeline.From(watch(t, unresponsive{mem, let}, nil)).Handle(keystrand.HandlerFunc(nothing)).
+					Timing(pipeline.Timing{CommitInterval: time.Hour, StuckAfter: time.Second}).Logger(out.logger()))
+				time.Sleep(20 * time.Second)
+				switch why {
+				case "revoked":
+					mem.Revoke("posts", 0)
+				case "lost":
+					mem.Lose("posts", 0)
+				default:
+					run.cancel(nil)
+				}
+				synctest.Wait()
+				if !out.has("releasing partition") {
+					t.Error("the release has not begun")
+				}
+				if c := log.Group("").Committed(0); why != "lost" && (c == nil || c.Frontier != 10) {
+					t.Errorf("committed %+v, want 10", c)
+				}
+				time.Sleep(time.Minute)
+				if !out.has("a call has not returned") || out.has("partition released") {
+					t.Error("want the log to report the call, and the partition kept")
+				}
+				close(let)
+				if err := run.stop(); err != nil {
+					t.Fatal(err)
+				}
+			})
+		})
+	}
+}
