@@ -54,9 +54,6 @@ func (g *generation) owned() int {
 	return len(g.live)
 }
 
-func (g *generation) look()   { poke(g.wake) }
-func (g *generation) rejoin() { poke(g.again) }
-
 // keep runs as long as the generation; gen ends with it. kafka-go joins the group again only after keep has returned, so the
 // broker assigns the partitions to others only after they are released.
 func (g *generation) keep(gen context.Context) {

@@ -265,9 +265,9 @@ func (s *Source) release(p *Partition) {
 	}
 	current := s.current
 	s.mu.Unlock()
-	g.look()
+	poke(g.wake)
 	if current != nil && current != g {
-		current.look()
+		poke(current.wake)
 	}
 }
 

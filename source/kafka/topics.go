@@ -103,12 +103,15 @@ func (s *Source) watch(ctx context.Context) {
 		if added {
 			poke(s.changed)
 		}
-		fresh = s.unclaimed(ctx, append(fresh, grown...))
+		fresh = append(fresh, grown...)
+		if stored, err := progress.ReadCommitted(ctx, s.cluster, fresh); err == nil {
+			fresh = slices.DeleteFunc(fresh, func(n assign.Partition) bool { return stored[n].Offset >= 0 }) // claimed
+		}
 		s.mu.Lock()
 		g := s.current
 		s.mu.Unlock()
 		if len(fresh) > 0 && g != nil {
-			g.rejoin()
+			poke(g.again)
 		}
 		if err != nil && (!errors.Is(err, fetch.ErrUnknownTopic) || !s.cfg.WatchTopics) {
 			s.cluster.Health.Fails(ctx, "watch topics", err)
@@ -126,15 +129,6 @@ func (s *Source) forget(found map[string]fetch.Topic) {
 		_, exists := found[topic]
 		return !exists
 	})
-}
-
-// unclaimed returns the partitions that no member has claimed.
-func (s *Source) unclaimed(ctx context.Context, names []assign.Partition) []assign.Partition {
-	stored, err := progress.ReadCommitted(ctx, s.cluster, names)
-	if err != nil {
-		return names
-	}
-	return slices.DeleteFunc(names, func(n assign.Partition) bool { return stored[n].Offset >= 0 })
 }
 
 // absentAfter is how long a partition must be absent before it is dropped.

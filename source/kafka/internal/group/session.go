@@ -66,12 +66,6 @@ func (s *Session) Answered(sent time.Time) {
 	}
 }
 
-func (s *Session) lastAnswered() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.answered
-}
-
 // Keep sends heartbeats until ctx ends. kafka-go stops its own when a generation ends, and the broker would evict a member
 // that drains for longer than the session timeout.
 //
@@ -96,7 +90,10 @@ func (s *Session) Keep(ctx context.Context) {
 		default:
 			s.Cluster.Health.Fails(ctx, "heartbeat", fmt.Errorf("group %q: %w", s.Cluster.Group, err))
 			// The next check is up to two intervals away, and must not come after the session.
-			if timeout := s.Cluster.SessionTimeout; time.Since(s.lastAnswered())+2*s.interval > timeout {
+			s.mu.Lock()
+			silent := time.Since(s.answered)
+			s.mu.Unlock()
+			if timeout := s.Cluster.SessionTimeout; silent+2*s.interval > timeout {
 				s.Fence(ctx, fmt.Errorf("no answer for almost the session timeout of %v: %w", timeout, err))
 				return
 			}
