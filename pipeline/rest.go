@@ -41,7 +41,7 @@ func (r *rest) end(run context.Context, err error) (resting bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.since = time.Time{}
-	interrupted := context.Cause(r.ctx) == errResting //nolint:errorlint // compare the cause itself
+	interrupted := context.Cause(r.ctx) == errResting //nolint:errorlint,contextcheck // compare the cause itself, of the ctx that begin has made
 	if interrupted {
 		r.renewLocked(run)
 	}

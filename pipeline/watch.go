@@ -75,7 +75,7 @@ func (ws *watchers) watch(w *watcher) {
 		}
 		i, v, _ := reflect.Select(cases)
 		clear(cases)
-		if l, ok := v.Interface().(source.Leave); ok {
+		if l, ok := reflect.TypeAssert[source.Leave](v); ok {
 			members[i-1].revoke(l)
 		}
 		clear(members)
