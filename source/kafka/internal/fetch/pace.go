@@ -10,7 +10,7 @@ type pace struct {
 }
 
 const (
-	firstRequest = 64 << 10
+	firstRequest = 256 << 10
 	shortWait    = 10 * time.Millisecond  // a response that waits less was too small
 	longWait     = 100 * time.Millisecond // one that waits longer was too large
 )
