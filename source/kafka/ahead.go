@@ -5,7 +5,6 @@ import (
 	"log/slog"
 
 	"github.com/keystrand/keystrand/commit"
-	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
 )
 
 // cutAhead drops what was settled ahead and is not in the log any more: after an unclean election other messages stand
@@ -23,7 +22,7 @@ func (s *Source) cutAhead(ctx context.Context, memories map[partitionName]memory
 	for topic, epochs := range asked {
 		var ends map[int32]int64
 		err := s.retry(ctx, "find leader epochs", func(ctx context.Context) (err error) {
-			ends, err = fetch.EpochEnds(ctx, s.reading, topic, epochs)
+			ends, err = s.reading.Cluster.EpochEnds(ctx, topic, epochs)
 			return err
 		})
 		if err != nil {

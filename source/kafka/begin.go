@@ -4,7 +4,7 @@ import (
 	"context"
 	"maps"
 
-	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
+	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
 )
 
 // begins returns where each partition begins.
@@ -26,7 +26,7 @@ func (g *generation) begins(ctx context.Context, names []partitionName, memories
 			memories[n] = memory{epoch: m.epoch, leaderEpoch: -1, aheadEpoch: -1, replaced: m.replaced}
 		}
 	}
-	return s.offsets(ctx, names, func(n partitionName) (int64, fetch.Query, bool) {
+	return s.offsets(ctx, names, func(n partitionName) (int64, cluster.Query, bool) {
 		m := memories[n]
 		q, force := forced[n]
 		switch {
@@ -49,10 +49,10 @@ func (s *Source) begunLocked(n partitionName) begun {
 
 // offsets returns an offset for each partition, asking the brokers where place only gives a query.
 func (s *Source) offsets(ctx context.Context, names []partitionName,
-	place func(partitionName) (int64, fetch.Query, bool),
+	place func(partitionName) (int64, cluster.Query, bool),
 ) (map[partitionName]int64, error) {
 	found := make(map[partitionName]int64, len(names))
-	queries := make(map[string]map[int32]fetch.Query)
+	queries := make(map[string]map[int32]cluster.Query)
 	for _, n := range names {
 		o, q, known := place(n)
 		if known {
@@ -60,13 +60,13 @@ func (s *Source) offsets(ctx context.Context, names []partitionName,
 			continue
 		}
 		if queries[n.Topic] == nil {
-			queries[n.Topic] = make(map[int32]fetch.Query)
+			queries[n.Topic] = make(map[int32]cluster.Query)
 		}
 		queries[n.Topic][n.Number] = q
 	}
 	for topic, qs := range queries {
 		err := s.retry(ctx, "find offsets", func(ctx context.Context) error {
-			answer, err := fetch.Offsets(ctx, s.reading, topic, qs)
+			answer, err := s.reading.Cluster.Offsets(ctx, topic, qs)
 			for number, o := range answer {
 				found[partitionName{Topic: topic, Number: number}] = o
 			}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
-	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
+	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
 )
 
 // generation is one share of the partitions: what this member owns between two rebalances.
@@ -33,11 +33,11 @@ type generation struct {
 
 	// Guarded by Source.mu.
 	assigned []partitionName
-	todo     []partitionName               // not offered yet
-	live     map[partitionName]*Partition  // offered and not released
-	forced   map[partitionName]fetch.Query // begin there, whatever is committed
-	ended    bool                          // nothing more is offered
-	alive    time.Time                     // when we last asked what the coordinator answered as to a member
+	todo     []partitionName                 // not offered yet
+	live     map[partitionName]*Partition    // offered and not released
+	forced   map[partitionName]cluster.Query // begin there, whatever is committed
+	ended    bool                            // nothing more is offered
+	alive    time.Time                       // when we last asked what the coordinator answered as to a member
 }
 
 func newGeneration(s *Source, id int32, member string, assigned []partitionName) *generation {
@@ -52,7 +52,7 @@ func newGeneration(s *Source, id int32, member string, assigned []partitionName)
 		assigned: assigned,
 		todo:     slices.Clone(assigned),
 		live:     make(map[partitionName]*Partition, len(assigned)),
-		forced:   make(map[partitionName]fetch.Query),
+		forced:   make(map[partitionName]cluster.Query),
 		alive:    time.Now(),
 	}
 	g.commits = newCommitter(g)

@@ -13,7 +13,7 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/keystrand/keystrand/source/kafka/assign"
-	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
+	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
 )
 
 // run is the life of the member: reach the cluster, know the topics, join, and stay until Close or an error that waiting
@@ -73,12 +73,12 @@ func (s *Source) late() {
 func (s *Source) existing(ctx context.Context) ([]string, error) {
 	bo := newBackoff(s.cfg.JoinBackoff)
 	for attempt := 1; ; attempt++ {
-		found, err := fetch.Topics(ctx, s.reading, s.topics)
+		found, err := s.reading.Cluster.Topics(ctx, s.topics)
 		if ended(ctx, err) {
 			return nil, context.Cause(ctx)
 		}
 		s.saw(found)
-		missing := errors.Is(err, fetch.ErrUnknownTopic)
+		missing := errors.Is(err, cluster.ErrUnknownTopic)
 		if f := s.fatal(err); f != nil { // of one topic, perhaps, where another is only missing
 			return nil, f
 		}
@@ -98,7 +98,7 @@ func (s *Source) existing(ctx context.Context) ([]string, error) {
 
 // saw notes how many partitions topics have, and returns what is new: partitions of topics that were known, and whether
 // there are topics that were not.
-func (s *Source) saw(found map[string]fetch.Topic) (fresh []partitionName, added bool) {
+func (s *Source) saw(found map[string]cluster.Topic) (fresh []partitionName, added bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for name, t := range found {
@@ -287,7 +287,7 @@ func (s *Source) claimed() assign.Claims {
 func (s *Source) find(ctx context.Context, topics []string) []assign.Partition {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.groupTimeout())
 	defer cancel()
-	found, err := fetch.Topics(ctx, s.reading, topics)
+	found, err := s.reading.Cluster.Topics(ctx, topics)
 	if err != nil {
 		s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "kafka: a topic cannot be shared out now", slog.String("group", s.group), slog.Any("error", err))
 	}
@@ -318,12 +318,12 @@ func (s *Source) watch(ctx context.Context) {
 	var fresh []partitionName
 	for sleep(ctx, s.cfg.WatchInterval) {
 		asking, cancel := context.WithTimeout(ctx, s.cfg.WatchInterval+requestTimeout)
-		found, err := fetch.Topics(asking, s.reading, s.topics)
+		found, err := s.reading.Cluster.Topics(asking, s.topics)
 		cancel()
 		if ctx.Err() != nil {
 			return
 		}
-		if errors.Is(err, fetch.ErrUnknownTopic) {
+		if errors.Is(err, cluster.ErrUnknownTopic) {
 			s.forget(found)
 		}
 		grown, added := s.saw(found)
@@ -337,7 +337,7 @@ func (s *Source) watch(ctx context.Context) {
 		if len(fresh) > 0 && g != nil {
 			g.rejoin()
 		}
-		if err != nil && (!errors.Is(err, fetch.ErrUnknownTopic) || !s.cfg.WatchTopics) {
+		if err != nil && (!errors.Is(err, cluster.ErrUnknownTopic) || !s.cfg.WatchTopics) {
 			s.health.Fails(ctx, "watch topics", err)
 			continue
 		}
@@ -346,7 +346,7 @@ func (s *Source) watch(ctx context.Context) {
 }
 
 // forget drops the topics that do not exist any more: when they come back they are new.
-func (s *Source) forget(found map[string]fetch.Topic) {
+func (s *Source) forget(found map[string]cluster.Topic) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	maps.DeleteFunc(s.counts, func(topic string, _ int32) bool {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
 	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
 )
 
@@ -115,14 +116,14 @@ func (p *Partition) trim(b *source.Batch) {
 func (p *Partition) replaced(ctx context.Context, err error) bool {
 	var out *fetch.OutOfRangeError
 	cut := p.gen.s.cfg.OutOfRange != OutOfRangeFail && errors.As(err, &out)
-	if !cut && !errors.Is(err, fetch.ErrTopicGone) && !errors.Is(err, fetch.ErrRecreated) {
+	if !cut && !errors.Is(err, cluster.ErrTopicGone) && !errors.Is(err, cluster.ErrRecreated) {
 		return false
 	}
 	s := p.gen.s
 	s.mu.Lock()
 	p.again = true
 	if cut {
-		p.gen.forced[p.name] = fetch.Query{Latest: s.cfg.OutOfRange == OutOfRangeLatest}
+		p.gen.forced[p.name] = cluster.Query{Latest: s.cfg.OutOfRange == OutOfRangeLatest}
 	}
 	s.mu.Unlock()
 	p.lose(err.Error())

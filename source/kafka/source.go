@@ -16,7 +16,10 @@ import (
 
 	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/kafka/assign"
+	"github.com/keystrand/keystrand/source/kafka/internal/buffer"
+	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
 	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
+	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
 
 // Source is one member of a consumer group. It implements [source.Source], [source.Mover]
@@ -97,16 +100,17 @@ func New(brokers []string, group string, topics []string, cfg Config) (*Source, 
 	s.dialer, s.transport = s.connections()
 	s.client = &kafkago.Client{Addr: kafkago.TCP(s.brokers...), Transport: s.transport, Timeout: requestTimeout}
 	s.reading = fetch.Config{
-		Brokers:         s.brokers,
-		Transport:       s.transport,
-		Log:             cfg.Logger,
-		ReadUncommitted: cfg.ReadUncommitted,
-		MaxBytes:        cfg.MaxBytes,
-		Buffers:         &fetch.Buffers{},
-		MaxWait:         cfg.MaxWait,
-		RackID:          cfg.RackID,
-		OutOfRange:      fetch.OutOfRange(cfg.OutOfRange),
-		StallTimeout:    cfg.StallTimeout,
+		Cluster: cluster.Client{
+			Client:          wire.Client{Brokers: s.brokers, Transport: s.transport},
+			ReadUncommitted: cfg.ReadUncommitted,
+		},
+		Log:          cfg.Logger,
+		MaxBytes:     cfg.MaxBytes,
+		Buffers:      &buffer.Pool{},
+		MaxWait:      cfg.MaxWait,
+		RackID:       cfg.RackID,
+		OutOfRange:   fetch.OutOfRange(cfg.OutOfRange),
+		StallTimeout: cfg.StallTimeout,
 	}
 	return s, nil
 }

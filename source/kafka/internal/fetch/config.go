@@ -6,16 +6,14 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	"github.com/keystrand/keystrand/source/kafka/internal/buffer"
+	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
 )
 
-// Config is what readers and queries share. It is a value: copies are independent, the Transport is shared.
+// Config configures readers. It is a value: copies are independent, but share the Transport and the Buffers.
 type Config struct {
-	// Brokers are the addresses to begin with, host:port. Required.
-	Brokers []string
-	// Transport carries the requests. Share one among all readers, with a short MetadataTTL (1 s): it learns from its
-	// metadata which brokers there are. Required.
-	Transport *kafka.Transport
+	// Cluster sends the requests. Required.
+	Cluster cluster.Client
 	// Log gets each change of state once. Default: nothing is logged.
 	Log *slog.Logger
 
@@ -23,16 +21,12 @@ type Config struct {
 	// returns ErrRecreated instead of reading. Default: the identity found first.
 	LogID string
 
-	// ReadUncommitted also returns records of open and aborted transactions. Default: false, read_committed.
-	ReadUncommitted bool
 	// MaxBytes bounds the records of one response; a single batch that is larger comes alone. Default: 1 MiB.
 	MaxBytes int
 	// Buffers lends the memory of responses. Share one among all readers. Default: one of the reader's own.
-	Buffers *Buffers
+	Buffers *buffer.Pool
 	// MaxWait is how long a broker holds a request back when there is nothing new. Default: 500 ms.
 	MaxWait time.Duration
-	// RequestTimeout bounds one request beyond MaxWait; after it the connection is given up. Default: 10 s.
-	RequestTimeout time.Duration
 	// RackID is where this process runs, so that a broker can name a nearer replica. Default: none.
 	RackID string
 
@@ -68,13 +62,10 @@ func (c Config) withDefaults() Config {
 		c.MaxBytes = 1 << 20
 	}
 	if c.Buffers == nil {
-		c.Buffers = &Buffers{}
+		c.Buffers = &buffer.Pool{}
 	}
 	if c.MaxWait == 0 {
 		c.MaxWait = 500 * time.Millisecond
-	}
-	if c.RequestTimeout == 0 {
-		c.RequestTimeout = 10 * time.Second
 	}
 	if c.StallTimeout == 0 {
 		c.StallTimeout = 30 * time.Second
@@ -83,21 +74,12 @@ func (c Config) withDefaults() Config {
 }
 
 func (c Config) validate() error {
-	var errs []error
-	if len(c.Brokers) == 0 {
-		errs = append(errs, errors.New("no brokers"))
-	}
-	if c.Transport == nil {
-		errs = append(errs, errors.New("no transport"))
-	}
+	errs := []error{c.Cluster.Validate()}
 	if c.MaxBytes < 0 || c.MaxBytes > MostBytes {
 		errs = append(errs, fmt.Errorf("MaxBytes %d is not in 1..%d", c.MaxBytes, MostBytes))
 	}
 	if c.MaxWait < 0 {
 		errs = append(errs, fmt.Errorf("MaxWait %v is negative", c.MaxWait))
-	}
-	if c.RequestTimeout < 0 {
-		errs = append(errs, fmt.Errorf("RequestTimeout %v is negative", c.RequestTimeout))
 	}
 	if c.StallTimeout < 0 {
 		errs = append(errs, fmt.Errorf("StallTimeout %v is negative", c.StallTimeout))

@@ -18,10 +18,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
-	"github.com/twmb/franz-go/pkg/kversion"
 	kgoplain "github.com/twmb/franz-go/pkg/sasl/plain"
 
 	"github.com/keystrand/keystrand/source"
+
+	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/kafkatest"
 )
 
 // The known faults of the library's ways to read, one test each. What they do there stands in the comment.
@@ -31,12 +33,12 @@ import (
 func TestReaderSurvivesManyEmptyBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
-		var bs []raw
+		var bs []kafkatest.Batch
 		for i := range int64(40) {
-			bs = append(bs, raw{base: i * 5, last: 4})
+			bs = append(bs, kafkatest.Batch{Base: i * 5, Last: 4})
 		}
-		bs = append(bs, raw{base: 200, last: 1, records: []int{0, 1}}, raw{base: 202, last: 9})
-		k.serveLog(212, 0, bs...)
+		bs = append(bs, kafkatest.Batch{Base: 200, Last: 1, Records: []int{0, 1}}, kafkatest.Batch{Base: 202, Last: 9})
+		k.ServeLog(212, 0, bs...)
 		got, err := readTo(t, newReader(t, k.cfg, 0), 212)
 		if want := []int64{200, 201}; err != nil || !slices.Equal(offsetsOf(got), want) {
 			t.Errorf("offsets %v, %v, want %v", offsetsOf(got), err, want)
@@ -49,11 +51,11 @@ func TestReaderSurvivesManyEmptyBatches(t *testing.T) {
 func TestReaderPassesCompactedTails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
-		k.serveLog(111, 1,
-			raw{base: 0, last: 9, records: []int{0, 2}}, // tail gone
-			raw{base: 10, last: 89},                     // emptied
-			raw{base: 100, last: 9, records: []int{9}},  // head gone
-			raw{base: 110, last: 0, records: []int{0}})
+		k.ServeLog(111, 1,
+			kafkatest.Batch{Base: 0, Last: 9, Records: []int{0, 2}}, // tail gone
+			kafkatest.Batch{Base: 10, Last: 89},                     // emptied
+			kafkatest.Batch{Base: 100, Last: 9, Records: []int{9}},  // head gone
+			kafkatest.Batch{Base: 110, Last: 0, Records: []int{0}})
 		r := newReader(t, k.cfg, 0)
 		got, err := readTo(t, r, 111)
 		if want := []int64{0, 2, 109, 110}; err != nil || !slices.Equal(offsetsOf(got), want) {
@@ -69,7 +71,7 @@ func TestReaderReadsAnyCompactedLogExactly(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				rng := rand.New(rand.NewPCG(seed, i))
 				k := newBroker(t, kfake.SeedTopics(1, "t"))
-				var bs []raw
+				var bs []kafkatest.Batch
 				var want []int64
 				end := int64(0)
 				for range 12 {
@@ -78,27 +80,27 @@ func TestReaderReadsAnyCompactedLogExactly(t *testing.T) {
 						end += size
 						continue
 					}
-					b := raw{base: end, last: int32(size - 1)}
+					b := kafkatest.Batch{Base: end, Last: int32(size - 1)}
 					if rng.IntN(4) > 0 {
 						for d := range size {
 							if rng.IntN(3) == 0 {
-								b.records = append(b.records, int(d))
+								b.Records = append(b.Records, int(d))
 							}
 						}
 					}
 					bs = append(bs, b)
 					end += size
 				}
-				bs = append(bs, raw{base: end, records: []int{0}})
+				bs = append(bs, kafkatest.Batch{Base: end, Records: []int{0}})
 				start := rng.Int64N(end)
 				for _, b := range bs {
-					for _, d := range b.records {
-						if o := b.base + int64(d); o >= start {
+					for _, d := range b.Records {
+						if o := b.Base + int64(d); o >= start {
 							want = append(want, o)
 						}
 					}
 				}
-				k.serveLog(end+1, rng.IntN(4), bs...)
+				k.ServeLog(end+1, rng.IntN(4), bs...)
 				got, err := readTo(t, newReader(t, k.cfg, start), end+1)
 				if err != nil || !slices.Equal(offsetsOf(got), want) {
 					t.Errorf("seed %d %d: %v\n got %v\nwant %v", seed, i, err, offsetsOf(got), want)
@@ -112,7 +114,7 @@ func TestReaderReadsAnyCompactedLogExactly(t *testing.T) {
 func TestReaderDropsRecordsBelowTheOffsetAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
-		produce(t, k.client(t), 100)
+		kafkatest.Produce(t, k.Producer(t), 100)
 		got, err := readTo(t, newReader(t, k.cfg, 60), 100)
 		if err != nil || len(got) != 40 || got[0].Offset != 60 {
 			t.Errorf("offsets %v, %v", offsetsOf(got), err)
@@ -123,44 +125,44 @@ func TestReaderDropsRecordsBelowTheOffsetAskedFor(t *testing.T) {
 // Conn and Reader return control markers and aborted records as messages even when asked for committed ones (#1332).
 // Two producers whose transactions interleave; the list of aborted ones is not in order, as Redpanda sends it.
 func TestReaderReturnsNoAbortedRecordAndNoMarker(t *testing.T) {
-	const tx = attrTransactional
-	log := []raw{
-		{base: 0, records: []int{0}, producer: 1, attrs: tx},             // aborted
-		{base: 1, records: []int{0}, producer: 2, attrs: tx},             // committed
-		{base: 2, records: []int{0}, producer: -1},                       // no transaction
-		{base: 3, last: 1, records: []int{0, 1}, producer: 1, attrs: tx}, // aborted
-		marker(5, 2, true),
-		{base: 6, records: []int{0}, producer: 1, attrs: tx}, // aborted
-		marker(7, 1, false),
-		{base: 8, records: []int{0}, producer: 1, attrs: tx}, // committed
-		{base: 9, records: []int{0}, producer: 2, attrs: tx}, // aborted
-		marker(10, 1, true),
-		{base: 11, last: 3, producer: 2, attrs: tx}, // emptied
-		marker(15, 2, false),
+	const tx = kafkatest.AttrTransactional
+	log := []kafkatest.Batch{
+		{Base: 0, Records: []int{0}, Producer: 1, Attrs: tx},             // aborted
+		{Base: 1, Records: []int{0}, Producer: 2, Attrs: tx},             // committed
+		{Base: 2, Records: []int{0}, Producer: -1},                       // no transaction
+		{Base: 3, Last: 1, Records: []int{0, 1}, Producer: 1, Attrs: tx}, // aborted
+		kafkatest.Marker(5, 2, true),
+		{Base: 6, Records: []int{0}, Producer: 1, Attrs: tx}, // aborted
+		kafkatest.Marker(7, 1, false),
+		{Base: 8, Records: []int{0}, Producer: 1, Attrs: tx}, // committed
+		{Base: 9, Records: []int{0}, Producer: 2, Attrs: tx}, // aborted
+		kafkatest.Marker(10, 1, true),
+		{Base: 11, Last: 3, Producer: 2, Attrs: tx}, // emptied
+		kafkatest.Marker(15, 2, false),
 		// idempotent only
-		{base: 16, records: []int{0}, producer: 2},
+		{Base: 16, Records: []int{0}, Producer: 2},
 		// an emptied control batch
-		{base: 17, last: 0, producer: 7, attrs: attrControl | tx, records: nil},
+		{Base: 17, Last: 0, Producer: 7, Attrs: kafkatest.AttrControl | tx, Records: nil},
 		// committed
-		{base: 18, last: 5, producer: 1, attrs: tx, records: []int{3}, epoch: 4},
+		{Base: 18, Last: 5, Producer: 1, Attrs: tx, Records: []int{3}, Epoch: 4},
 	}
 	aborted := [][2]int64{{2, 9}, {1, 0}}
 	for name, per := range map[string]int{"in one response": 0, "batch by batch": 1, "three batches a response": 3} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				k := newBroker(t, kfake.SeedTopics(1, "t"))
-				k.serve(func(offset int64, _ int32) answer {
-					a := answer{end: 24}
+				k.Serve(func(offset int64, _ int32) kafkatest.Answer {
+					a := kafkatest.Answer{End: 24}
 					n := 0
 					for _, b := range log {
-						if b.base+int64(b.last) >= offset && (per == 0 || n < per) {
-							a.set = append(a.set, b.bytes()...)
+						if b.Base+int64(b.Last) >= offset && (per == 0 || n < per) {
+							a.Set = append(a.Set, b.Bytes()...)
 							n++
 						}
 					}
 					for _, ab := range aborted { // those whose marker is not below the offset
 						if ab[0] == 1 && offset <= 7 || ab[0] == 2 && offset <= 15 {
-							a.aborted = append(a.aborted, ab)
+							a.Aborted = append(a.Aborted, ab)
 						}
 					}
 					return a
@@ -169,7 +171,7 @@ func TestReaderReturnsNoAbortedRecordAndNoMarker(t *testing.T) {
 				if want := []int64{1, 2, 8, 16, 21}; err != nil || !slices.Equal(offsetsOf(got), want) {
 					t.Errorf("committed: offsets %v, %v, want %v", offsetsOf(got), err, want)
 				}
-				k.cfg.ReadUncommitted = true
+				k.cfg.Cluster.ReadUncommitted = true
 				got, err = readTo(t, newReader(t, k.cfg, 0), 24)
 				if want := []int64{0, 1, 2, 3, 4, 6, 8, 9, 16, 21}; err != nil || !slices.Equal(offsetsOf(got), want) {
 					t.Errorf("uncommitted: offsets %v, %v, want %v", offsetsOf(got), err, want)
@@ -182,7 +184,7 @@ func TestReaderReturnsNoAbortedRecordAndNoMarker(t *testing.T) {
 func TestReaderAgreesWithFranzGoOnTransactions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
-		want := transactions(t, func(opts ...kgo.Opt) *kgo.Client { return k.client(t, opts...) })
+		want := transactions(t, func(opts ...kgo.Opt) *kgo.Client { return k.Producer(t, opts...) })
 		r := newReader(t, k.cfg, 0)
 		got, err := readTo(t, r, want[len(want)-1]+1)
 		if err != nil || !slices.Equal(offsetsOf(got), want) {
@@ -265,8 +267,8 @@ func TestReaderTellsAPositionOutOfRange(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				k := newBroker(t, kfake.SeedTopics(1, "t"))
-				cl := k.client(t)
-				produce(t, cl, 100)
+				cl := k.Producer(t)
+				kafkatest.Produce(t, cl, 100)
 				if err := k.DeleteRecords("t", 0, 60); err != nil {
 					t.Fatal(err)
 				}
@@ -285,7 +287,7 @@ func TestReaderTellsAPositionOutOfRange(t *testing.T) {
 					}
 					return
 				}
-				defer later(time.Second, func() { produce(t, cl, 1) })()
+				defer later(time.Second, func() { kafkatest.Produce(t, cl, 1) })()
 				got, err := readTo(t, r, 101)
 				if err != nil || got[0].Offset != c.to || len(got) != int(101-c.to) {
 					t.Errorf("offsets %v, %v", offsetsOf(got), err)
@@ -311,9 +313,9 @@ func TestRecreatedLogIsNotSkipped(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				k := newBroker(t, append(c.opts, kfake.SeedTopics(1, "t"))...)
-				cl := k.client(t)
-				produce(t, cl, 100)
-				id, err := LogID(t.Context(), k.cfg, "t")
+				cl := k.Producer(t)
+				kafkatest.Produce(t, cl, 100)
+				id, err := logID(t, k.cfg, "t")
 				if err != nil || id == "" {
 					t.Fatalf("identity %q, %v", id, err)
 				}
@@ -329,11 +331,11 @@ func TestRecreatedLogIsNotSkipped(t *testing.T) {
 				if err := errors.Join(k.DeleteTopic("t"), k.CreateTopic("t", 1, nil)); err != nil {
 					t.Fatal(err)
 				}
-				produce(t, k.client(t), 200)
-				if got, err := readTo(t, r, 101); !errors.Is(err, ErrRecreated) || len(got) > 0 {
+				kafkatest.Produce(t, k.Producer(t), 200)
+				if got, err := readTo(t, r, 101); !errors.Is(err, cluster.ErrRecreated) || len(got) > 0 {
 					t.Fatalf("%d messages of the new log at offset 100 and above, %v", len(got), err)
 				}
-				again, err := LogID(t.Context(), k.cfg, "t")
+				again, err := logID(t, k.cfg, "t")
 				if err != nil || again == id {
 					t.Fatalf("the new log has the identity %q, %v", again, err)
 				}
@@ -350,15 +352,15 @@ func TestRecreatedLogIsNotSkipped(t *testing.T) {
 func TestReaderTellsThatTheLogWasCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
-		produce(t, k.client(t), 200) // for ListOffsets
-		k.serveEpochs(func(p *kmsg.FetchRequestTopicPartition) answer {
+		kafkatest.Produce(t, k.Producer(t), 200) // for ListOffsets
+		k.ServeEpochs(func(p *kmsg.FetchRequestTopicPartition) kafkatest.Answer {
 			switch {
 			case p.FetchOffset == 0:
-				return answer{set: raw{base: 0, last: 99, records: []int{0}, epoch: 7}.bytes(), end: 200}
+				return kafkatest.Answer{Set: kafkatest.Batch{Base: 0, Last: 99, Records: []int{0}, Epoch: 7}.Bytes(), End: 200}
 			case p.LastFetchedEpoch == 7: // which ended at 50, says the new leader
-				return answer{cut: 50, end: 200}
+				return kafkatest.Answer{Cut: 50, End: 200}
 			}
-			return answer{set: raw{base: 100, last: 99, records: []int{0}, epoch: 8}.bytes(), end: 200}
+			return kafkatest.Answer{Set: kafkatest.Batch{Base: 100, Last: 99, Records: []int{0}, Epoch: 8}.Bytes(), End: 200}
 		})
 		k.cfg.OutOfRange = Earliest
 		got, err := readTo(t, newReader(t, k.cfg, 0), 200)
@@ -373,12 +375,12 @@ func TestReaderTellsThatTheLogWasCut(t *testing.T) {
 func TestReaderTellsThatTheLogWasCutBeforeItBegan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
-		produce(t, k.client(t), 200)
-		k.serveEpochs(func(p *kmsg.FetchRequestTopicPartition) answer {
+		kafkatest.Produce(t, k.Producer(t), 200)
+		k.ServeEpochs(func(p *kmsg.FetchRequestTopicPartition) kafkatest.Answer {
 			if p.LastFetchedEpoch == 7 {
-				return answer{cut: 50, end: 200}
+				return kafkatest.Answer{Cut: 50, End: 200}
 			}
-			return answer{set: raw{base: 100, last: 99, records: []int{0}, epoch: 8}.bytes(), end: 200}
+			return kafkatest.Answer{Set: kafkatest.Batch{Base: 100, Last: 99, Records: []int{0}, Epoch: 8}.Bytes(), End: 200}
 		})
 		r := newReader(t, k.cfg, 100)
 		r.Expect(7)
@@ -394,15 +396,15 @@ func TestReaderTellsThatTheLogWasCutBeforeItBegan(t *testing.T) {
 func TestReaderIsNotStoppedByAnEpochThatRetentionHasTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
-		produce(t, k.client(t), 200)
-		k.serveEpochs(func(p *kmsg.FetchRequestTopicPartition) answer {
+		kafkatest.Produce(t, k.Producer(t), 200)
+		k.ServeEpochs(func(p *kmsg.FetchRequestTopicPartition) kafkatest.Answer {
 			switch {
 			case p.FetchOffset == 0:
-				return answer{set: raw{base: 0, last: 99, records: []int{0}, epoch: 7}.bytes(), end: 200}
+				return kafkatest.Answer{Set: kafkatest.Batch{Base: 0, Last: 99, Records: []int{0}, Epoch: 7}.Bytes(), End: 200}
 			case p.LastFetchedEpoch == 7:
-				return answer{code: int16(kafka.OffsetOutOfRange)}
+				return kafkatest.Answer{Code: int16(kafka.OffsetOutOfRange)}
 			}
-			return answer{set: raw{base: 100, last: 99, records: []int{0}, epoch: 8}.bytes(), end: 200}
+			return kafkatest.Answer{Set: kafkatest.Batch{Base: 100, Last: 99, Records: []int{0}, Epoch: 8}.Bytes(), End: 200}
 		})
 		if got, err := readTo(t, newReader(t, k.cfg, 0), 200); err != nil || len(got) != 2 {
 			t.Errorf("%d messages, %v", len(got), err)
@@ -420,7 +422,7 @@ func TestReaderEndsWhenItsCredentialsAreRefused(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				k := newBroker(t, kfake.SeedTopics(1, "t"), kfake.EnableSASL(),
 					kfake.User("PLAIN", "u", "right"), kfake.User("SCRAM-SHA-256", "u", "right"))
-				k.cfg.Transport.SASL = mechanism
+				k.cfg.Cluster.Transport.SASL = mechanism
 				if name != "fine" { // as Kafka answers; kfake alone closes the connection
 					k.ControlKey(int16(kmsg.SASLAuthenticate), func(r kmsg.Request) (kmsg.Response, error, bool) {
 						resp, _ := r.ResponseKind().(*kmsg.SASLAuthenticateResponse)
@@ -430,7 +432,7 @@ func TestReaderEndsWhenItsCredentialsAreRefused(t *testing.T) {
 					})
 				}
 				if name == "fine" {
-					produce(t, k.client(t, kgo.SASL(kgoplain.Auth{User: "u", Pass: "right"}.AsMechanism())), 3)
+					kafkatest.Produce(t, k.Producer(t, kgo.SASL(kgoplain.Auth{User: "u", Pass: "right"}.AsMechanism())), 3)
 				}
 				got, err := readTo(t, newReader(t, k.cfg, 0), 3)
 				if name == "fine" {
@@ -439,7 +441,7 @@ func TestReaderEndsWhenItsCredentialsAreRefused(t *testing.T) {
 					}
 					return
 				}
-				if _, ok := errors.AsType[*PermissionError](err); !ok {
+				if _, ok := errors.AsType[*cluster.PermissionError](err); !ok {
 					t.Errorf("error %v", err)
 				}
 			})
@@ -457,8 +459,8 @@ func must[T any](v T, err error) T {
 func TestReaderTellsThatTheTopicIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
-		cl := k.client(t)
-		produce(t, cl, 10)
+		cl := k.Producer(t)
+		kafkatest.Produce(t, cl, 10)
 		r := newReader(t, k.cfg, 0)
 		if _, err := readTo(t, r, 10); err != nil {
 			t.Fatal(err)
@@ -466,7 +468,7 @@ func TestReaderTellsThatTheTopicIsGone(t *testing.T) {
 		if err := k.DeleteTopic("t"); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := readTo(t, r, 11); !errors.Is(err, ErrTopicGone) {
+		if _, err := readTo(t, r, 11); !errors.Is(err, cluster.ErrTopicGone) {
 			t.Errorf("error %v", err)
 		}
 	})
@@ -475,13 +477,13 @@ func TestReaderTellsThatTheTopicIsGone(t *testing.T) {
 func TestReaderFollowsTheLeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.Ports(9092, 9093, 9094), kfake.SeedTopics(1, "t"))
-		cl := k.client(t)
+		cl := k.Producer(t)
 		r := newReader(t, k.cfg, 0)
 		for i := range int64(9) {
 			if err := k.MoveTopicPartition("t", 0, int32(i%3)); err != nil {
 				t.Fatal(err)
 			}
-			produce(t, cl, 10)
+			kafkatest.Produce(t, cl, 10)
 			begun := time.Now()
 			if got, err := readTo(t, r, 10*(i+1)); err != nil || len(got) != 10 {
 				t.Fatalf("%d messages, %v", len(got), err)
@@ -504,19 +506,19 @@ func TestReaderHealsFaultsThatPass(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				k := newBroker(t, kfake.SeedTopics(1, "t"))
 				n := 0
-				k.serve(func(offset int64, _ int32) answer {
+				k.Serve(func(offset int64, _ int32) kafkatest.Answer {
 					n++
-					a := answer{end: 200}
+					a := kafkatest.Answer{End: 200}
 					if n%3 == 1 {
-						a.code = int16(code)
+						a.Code = int16(code)
 						return a
 					}
 					if offset < 200 {
-						a.set = raw{base: offset, last: 9, records: []int{0, 5}}.bytes()
+						a.Set = kafkatest.Batch{Base: offset, Last: 9, Records: []int{0, 5}}.Bytes()
 					}
 					return a
 				})
-				produce(t, k.client(t), 200) // for ListOffsets
+				kafkatest.Produce(t, k.Producer(t), 200) // for ListOffsets
 				if got, err := readTo(t, newReader(t, k.cfg, 0), 200); err != nil || len(got) != 40 {
 					t.Errorf("%d messages, %v", len(got), err)
 				}
@@ -530,9 +532,9 @@ func TestReaderEndsOnFaultsThatStay(t *testing.T) {
 		t.Run(code.Title(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				k := newBroker(t, kfake.SeedTopics(1, "t"))
-				k.serve(func(int64, int32) answer { return answer{code: int16(code)} })
+				k.Serve(func(int64, int32) kafkatest.Answer { return kafkatest.Answer{Code: int16(code)} })
 				_, err := readTo(t, newReader(t, k.cfg, 0), 1)
-				var denied *PermissionError
+				var denied *cluster.PermissionError
 				if !errors.As(err, &denied) || !errors.Is(err, code) {
 					t.Errorf("error %v", err)
 				}
@@ -545,7 +547,7 @@ func TestReaderEndsOnFaultsThatStay(t *testing.T) {
 func TestReaderReconnectsAfterTheBrokerWasAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
-		produce(t, k.client(t), 10)
+		kafkatest.Produce(t, k.Producer(t), 10)
 		r := newReader(t, k.cfg, 0)
 		if _, err := readTo(t, r, 10); err != nil {
 			t.Fatal(err)
@@ -561,7 +563,7 @@ func TestReaderReconnectsAfterTheBrokerWasAway(t *testing.T) {
 		})
 		defer later(30*time.Second, func() {
 			lost.Store(false)
-			produce(t, k.client(t), 10)
+			kafkatest.Produce(t, k.Producer(t), 10)
 		})()
 		begun := time.Now()
 		if got, err := readTo(t, r, 20); err != nil || len(got) != 10 {
@@ -577,7 +579,7 @@ func TestReaderReconnectsAfterTheBrokerWasAway(t *testing.T) {
 func TestReaderGivesUpAConnectionThatIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
-		produce(t, k.client(t), 10)
+		kafkatest.Produce(t, k.Producer(t), 10)
 		k.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) { return nil, nil, true })
 		begun := time.Now()
 		if got, err := readTo(t, newReader(t, k.cfg, 0), 10); err != nil || len(got) != 10 {
@@ -593,16 +595,16 @@ func TestWatchdogTellsOnceAndShakesAPartitionBelowItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
 		var largest atomic.Int32
-		k.serve(func(offset int64, maxBytes int32) answer {
+		k.Serve(func(offset int64, maxBytes int32) kafkatest.Answer {
 			largest.Store(maxBytes)
-			a := answer{end: 10}
+			a := kafkatest.Answer{End: 10}
 			if maxBytes >= 4<<20 {
-				a.set = raw{base: offset, last: int32(9 - offset), records: []int{0}}.bytes()
+				a.Set = kafkatest.Batch{Base: offset, Last: int32(9 - offset), Records: []int{0}}.Bytes()
 			}
 			return a
 		})
-		logs := &records{}
-		k.cfg.Log = logs.logger()
+		told := &logs{}
+		k.cfg.Log = told.logger()
 		r := newReader(t, k.cfg, 0)
 		go func() {
 			time.Sleep(29 * time.Second)
@@ -623,7 +625,7 @@ func TestWatchdogTellsOnceAndShakesAPartitionBelowItsEnd(t *testing.T) {
 		if r.Stalled() {
 			t.Error("stalled after it moved")
 		}
-		if n := logs.count("the partition stands below its end"); n != 1 {
+		if n := told.count("the partition stands below its end"); n != 1 {
 			t.Errorf("told %d times", n)
 		}
 	})
@@ -632,7 +634,7 @@ func TestWatchdogTellsOnceAndShakesAPartitionBelowItsEnd(t *testing.T) {
 func TestWatchdogDoesNotBlameACallerThatDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
-		produce(t, k.client(t), 1000)
+		kafkatest.Produce(t, k.Producer(t), 1000)
 		k.cfg.MaxBytes = 100
 		r := newReader(t, k.cfg, 0)
 		for range 5 {
@@ -645,11 +647,4 @@ func TestWatchdogDoesNotBlameACallerThatDoesNotRead(t *testing.T) {
 			}
 		}
 	})
-}
-
-// fetchBelow makes a broker that knows fetch requests below a version only.
-func fetchBelow(version int16) *kversion.Versions {
-	v := kversion.Tip()
-	v.SetMaxKeyVersion(int16(kmsg.Fetch), version-1)
-	return v
 }

@@ -9,13 +9,17 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/segmentio/kafka-go"
+
+	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/records"
+	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
 
 // response is what the fetcher hands to the Reader.
 type response struct {
 	start   int64  // the position moves here first: OutOfRange has moved it
 	set     []byte // whole batches with good checksums, in frame
-	aborted []abortedTxn
+	aborted []records.Aborted
 	frame   []byte
 	err     error // final; everything else is empty
 }
@@ -27,13 +31,13 @@ type fetcher struct {
 	cfg       *Config
 	topic     string
 	partition int32
-	finder    finder
+	finder    *cluster.Finder
 	watch     *watch
 
 	out  chan *response // without room: at most one response waits here
 	pace pace
 
-	route     *route
+	route     *cluster.Route
 	leader    int32     // of the last route, -1 before
 	ask       int64     // where the next request begins
 	fetched   int32     // leader epoch of what was fetched last, -1 if not known
@@ -48,11 +52,14 @@ type fetcher struct {
 	failed   time.Time // since when
 }
 
+// recheck is how often the topic's id is compared where fetch requests go by name (Kafka before 3.1).
+const recheck = 3 * time.Second
+
 // replicaFor is how long a nearer replica is asked before the leader is asked for one again (KIP-392).
 const replicaFor = 5 * time.Minute
 
 func (f *fetcher) run(ctx context.Context) {
-	faults, fast := newBackoff(), backoff.NewExponentialBackOff(
+	faults, fast := cluster.NewBackoff(), backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(5*time.Millisecond), backoff.WithMaxInterval(f.cfg.MaxWait), backoff.WithMaxElapsedTime(0))
 	for ctx.Err() == nil {
 		begun := time.Now()
@@ -61,7 +68,7 @@ func (f *fetcher) run(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil:
 			return
-		case err != nil && Fatal(err):
+		case err != nil && final(err):
 			res = &response{err: f.describe(err)}
 		case err != nil:
 			f.trouble(ctx, err)
@@ -80,14 +87,14 @@ func (f *fetcher) run(ctx context.Context) {
 		}
 		if res != nil {
 			if !f.hand(ctx, res) {
-				f.cfg.Buffers.frameBack(res.frame)
+				f.cfg.Buffers.Return(res.frame)
 				return
 			}
 			if res.err != nil {
 				return
 			}
 		}
-		if wait > 0 && pause(ctx, wait) != nil {
+		if wait > 0 && cluster.Pause(ctx, wait) != nil {
 			return
 		}
 	}
@@ -107,35 +114,35 @@ func (f *fetcher) hand(ctx context.Context, res *response) bool {
 
 // round makes one request. No response and no error: there is nothing new.
 func (f *fetcher) round(ctx context.Context) (*response, error) {
-	if f.route == nil || f.route.fetch < newestFetch && time.Since(f.route.found) > recheck {
+	if f.route == nil || f.route.Fetch < newestFetch && time.Since(f.route.Found) > recheck {
 		if err := f.find(ctx); err != nil {
 			return nil, err
 		}
 	}
-	f.asked = max(f.cfg.Buffers.request(f.pace.bytes), f.least)
+	f.asked = max(f.cfg.Buffers.Share(f.pace.bytes), f.least)
 	q := fetchRequest{
-		version: f.route.fetch, topic: f.topic, id: f.route.id, partition: f.partition, epoch: f.route.epoch,
-		offset: f.ask, fetched: f.fetched, committed: !f.cfg.ReadUncommitted, maxWaitMS: int32(f.cfg.MaxWait.Milliseconds()),
+		version: f.route.Fetch, topic: f.topic, id: f.route.ID, partition: f.partition, epoch: f.route.Epoch,
+		offset: f.ask, fetched: f.fetched, committed: !f.cfg.Cluster.ReadUncommitted, maxWaitMS: int32(f.cfg.MaxWait.Milliseconds()),
 		maxBytes: int32(f.asked), rack: f.cfg.RackID,
 	}
-	x := &exchange{key: keyFetch, version: q.version, broker: f.target(), body: q.encode(), buffers: f.cfg.Buffers}
+	x := &wire.Exchange{Key: wire.KeyFetch, Version: q.version, Broker: f.target(), Body: q.encode(), Buffers: f.cfg.Buffers}
 	if f.renew {
 		f.renew = false
-		_ = f.cfg.do(ctx, &exchange{key: keyVersions, broker: x.broker, renew: true}, f.cfg.RequestTimeout) // fails by intent
+		_ = f.cfg.Cluster.Do(ctx, &wire.Exchange{Key: wire.KeyVersions, Broker: x.Broker, Renew: true}, 0) // fails by intent
 	}
-	if err := f.cfg.do(ctx, x, f.cfg.MaxWait+f.cfg.RequestTimeout); err != nil {
-		f.lose(x.broker)
+	if err := f.cfg.Cluster.Do(ctx, x, f.cfg.MaxWait); err != nil {
+		f.lose(x.Broker)
 		return nil, err
 	}
-	p, err := parseFetch(x.payload(), &q)
+	p, err := parseFetch(x.Payload(), &q)
 	if err != nil {
-		x.drop()
-		f.lose(x.broker)
-		return nil, malformed("Fetch", err)
+		x.Return()
+		f.lose(x.Broker)
+		return nil, wire.Malformed("Fetch", err)
 	}
 	res, err := f.take(ctx, x, p)
 	if res == nil || res.frame == nil {
-		x.drop()
+		x.Return()
 	}
 	return res, err
 }
@@ -143,19 +150,19 @@ func (f *fetcher) round(ctx context.Context) (*response, error) {
 func (f *fetcher) find(ctx context.Context) error {
 	before := f.route
 	f.route = nil
-	r, err := f.finder.find(ctx)
+	r, err := f.finder.Find(ctx)
 	if err != nil {
 		return err
 	}
-	if f.leader >= 0 && f.leader != r.leader {
-		f.log(ctx, slog.LevelInfo, "the leader has moved", slog.Int("from", int(f.leader)), slog.Int("to", int(r.leader)),
-			slog.String("address", r.address))
+	if f.leader >= 0 && f.leader != r.Leader {
+		f.log(ctx, slog.LevelInfo, "the leader has moved", slog.Int("from", int(f.leader)), slog.Int("to", int(r.Leader)),
+			slog.String("address", r.Address))
 	}
-	if before == nil || before.leader != r.leader {
+	if before == nil || before.Leader != r.Leader {
 		f.replica = -1
 	}
-	f.route, f.leader = r, r.leader
-	f.watch.id.Store(new(f.finder.id))
+	f.route, f.leader = r, r.Leader
+	f.watch.id.Store(new(f.finder.LogID()))
 	return nil
 }
 
@@ -165,35 +172,35 @@ func (f *fetcher) target() int32 {
 		return f.replica
 	}
 	f.replica = -1
-	return f.route.leader
+	return f.route.Leader
 }
 
 // lose drops everything that was believed about a broker that does not answer as it should.
 func (f *fetcher) lose(broker int32) {
-	f.finder.forget(broker)
+	f.finder.Forget(broker)
 	f.route, f.replica = nil, -1
 }
 
 // take makes a response of what a broker has answered.
-func (f *fetcher) take(ctx context.Context, x *exchange, p *fetchResponse) (*response, error) {
+func (f *fetcher) take(ctx context.Context, x *wire.Exchange, p *fetchResponse) (*response, error) {
 	if p.err != nil {
-		return f.refused(ctx, x.broker, p.err)
+		return f.refused(ctx, x.Broker, p.err)
 	}
 	end := p.highWatermark
-	if !f.cfg.ReadUncommitted && p.stable >= 0 {
+	if !f.cfg.Cluster.ReadUncommitted && p.stable >= 0 {
 		end = p.stable
 	}
 	f.watch.end.Store(end)
-	if p.replica >= 0 && p.replica != x.broker {
+	if p.replica >= 0 && p.replica != x.Broker {
 		f.replica, f.until = p.replica, time.Now().Add(replicaFor)
 		return nil, nil //nolint:nilnil // nothing yet: that one is asked next
 	}
 	if p.cut >= 0 {
 		return nil, f.cut(ctx, p.cut)
 	}
-	whole, next, epoch, err := scan(p.set, f.ask)
+	whole, next, epoch, err := records.Scan(p.set, f.ask)
 	if next > f.ask {
-		res := &response{start: f.ask, set: whole, aborted: p.aborted, frame: x.response}
+		res := &response{start: f.ask, set: whole, aborted: p.aborted, frame: x.Frame()}
 		f.ask, f.fetched, f.least, f.damagedAt = next, epoch, 0, -1
 		return res, nil
 	}
@@ -224,7 +231,7 @@ func (f *fetcher) corrupt(err error) error {
 
 // refused decides about an error that a broker has answered with.
 func (f *fetcher) refused(ctx context.Context, broker int32, err error) (*response, error) {
-	onLeader := broker == f.route.leader
+	onLeader := broker == f.route.Leader
 	f.replica = -1 // whatever it is, the leader knows better
 	switch {
 	case errors.Is(err, kafka.OffsetOutOfRange):
@@ -246,11 +253,11 @@ func (f *fetcher) outside(ctx context.Context) (*response, error) {
 	if err := f.find(ctx); err != nil {
 		return nil, err
 	}
-	first, err := f.bound(ctx, stampEarliest, false)
+	first, err := f.finder.Offset(ctx, f.route, cluster.Query{}, false)
 	if err != nil {
 		return nil, err
 	}
-	last, err := f.bound(ctx, stampLatest, false)
+	last, err := f.finder.Offset(ctx, f.route, cluster.Query{Latest: true}, false)
 	if err != nil {
 		return nil, err
 	}
@@ -263,7 +270,7 @@ func (f *fetcher) outside(ctx context.Context) (*response, error) {
 	case Earliest:
 		to = first
 	case Latest:
-		if to, err = f.bound(ctx, stampLatest, !f.cfg.ReadUncommitted); err != nil {
+		if to, err = f.finder.Offset(ctx, f.route, cluster.Query{Latest: true}, !f.cfg.Cluster.ReadUncommitted); err != nil {
 			return nil, err
 		}
 	case Fail:
@@ -283,21 +290,11 @@ func (f *fetcher) outside(ctx context.Context) (*response, error) {
 // cut handles a log whose history is another one from an offset below the position on: an unclean election took a
 // leader without the records that were read. Whatever stands there now would be skipped by reading on.
 func (f *fetcher) cut(ctx context.Context, at int64) error {
-	first, err := f.bound(ctx, stampEarliest, false)
+	first, err := f.finder.Offset(ctx, f.route, cluster.Query{}, false)
 	if err != nil {
 		return err
 	}
 	return &OutOfRangeError{Topic: f.topic, Partition: f.partition, Offset: f.ask, First: first, Last: at}
-}
-
-func (f *fetcher) bound(ctx context.Context, stamp int64, committed bool) (int64, error) {
-	q := listRequest{
-		version: f.route.list, topic: f.topic, committed: committed,
-		stamps: map[int32]int64{f.partition: stamp}, epochs: map[int32]int32{f.partition: f.route.epoch},
-	}
-	found := map[int32]int64{}
-	err := f.cfg.list(ctx, f.route.leader, &q, found)
-	return found[f.partition], err
 }
 
 // shake tries what may help a partition that stands still: new connection, new route, larger responses.
@@ -313,7 +310,7 @@ func (f *fetcher) trouble(ctx context.Context, err error) {
 	case 1:
 		f.failed = time.Now()
 	case 2:
-		f.log(ctx, slog.LevelWarn, "cannot read, trying on", slog.Any("brokers", f.cfg.Brokers), slog.Any("error", err))
+		f.log(ctx, slog.LevelWarn, "cannot read, trying on", slog.Any("brokers", f.cfg.Cluster.Brokers), slog.Any("error", err))
 	}
 }
 
@@ -336,8 +333,8 @@ func (f *fetcher) describe(err error) error {
 	switch {
 	case errors.As(err, &outside), errors.As(err, &corrupt):
 		return err
-	case errors.Is(err, ErrTopicGone), errors.Is(err, ErrRecreated), errors.Is(err, ErrUnknownTopic):
+	case errors.Is(err, cluster.ErrTopicGone), errors.Is(err, cluster.ErrRecreated), errors.Is(err, cluster.ErrUnknownTopic):
 		return fmt.Errorf("%w: topic %s partition %d, position %d", err, f.topic, f.partition, f.ask)
 	}
-	return named(fmt.Errorf("partition %d offset %d: %w", f.partition, f.ask, err), f.topic)
+	return cluster.Named(fmt.Errorf("partition %d offset %d: %w", f.partition, f.ask, err), f.topic)
 }

@@ -1,6 +1,10 @@
 package fetch
 
-import "time"
+import (
+	"time"
+
+	"github.com/keystrand/keystrand/source/kafka/internal/buffer"
+)
 
 // pace sizes the requests of a reader to what its caller reads: a response should last some tens of milliseconds.
 // Larger ones only occupy memory, smaller ones cost a request each.
@@ -23,6 +27,6 @@ func (p *pace) waited(d time.Duration, n int) {
 	case d < shortWait && n >= p.bytes/2: // more was there
 		p.bytes = min(2*p.bytes, p.most)
 	case d >= longWait:
-		p.bytes = min(max(p.bytes/2, leastRequest), p.most)
+		p.bytes = min(max(p.bytes/2, buffer.LeastShare), p.most)
 	}
 }

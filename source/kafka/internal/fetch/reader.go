@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 
 	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/records"
 )
 
 // Reader reads one partition from a start offset on. It owns one goroutine, from the first Read to Close, that keeps
@@ -17,10 +19,10 @@ type Reader struct {
 	topic     string
 	partition int32
 
-	dec     *decoder // used by Read
+	dec     *records.Decoder // used by Read
 	fetcher *fetcher
 	watch   *watch
-	epochs  *epochs
+	epochs  *records.Epochs
 	frame   []byte // what dec reads from; used by Read
 	final   error  // used by Read
 
@@ -41,20 +43,20 @@ func NewReader(cfg Config, topic string, partition int32, start int64) *Reader {
 	cfg = cfg.withDefaults()
 	r := &Reader{
 		cfg: cfg, topic: topic, partition: partition, final: cfg.validate(),
-		watch: newWatch(topic, partition, cfg.StallTimeout), epochs: &epochs{},
+		watch: newWatch(topic, partition, cfg.StallTimeout), epochs: &records.Epochs{},
 		done: make(chan struct{}), stopped: make(chan struct{}),
 	}
-	r.dec = newDecoder(topic, partition, start, !cfg.ReadUncommitted, r.epochs, cfg.Buffers)
+	r.dec = records.NewDecoder(topic, partition, start, !cfg.Cluster.ReadUncommitted, r.epochs, cfg.Buffers)
 	r.fetcher = &fetcher{
 		cfg: &r.cfg, topic: topic, partition: partition, watch: r.watch,
-		finder: finder{cfg: &r.cfg, topic: topic, partition: partition, id: cfg.LogID},
+		finder: cluster.NewFinder(cfg.Cluster, topic, partition, cfg.LogID, newestFetch),
 		out:    make(chan *response),
 		pace:   newPace(cfg.MaxBytes),
 		ask:    start, fetched: -1, damagedAt: -1, leader: -1, replica: -1,
 	}
 	r.watch.id.Store(&cfg.LogID)
 	r.position.Store(start)
-	cfg.Buffers.readers.Add(1)
+	cfg.Buffers.Join()
 	return r
 }
 
@@ -71,30 +73,30 @@ func (r *Reader) Expect(epoch int32) { r.fetcher.fetched = epoch }
 func (r *Reader) Read(ctx context.Context, b *source.Batch) error {
 	r.reading.Lock()
 	defer r.reading.Unlock()
-	b.Next = r.dec.next
+	b.Next = r.dec.Next()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if err := r.start(ctx); err != nil {
 		return err
 	}
-	before := r.dec.next
+	before := r.dec.Next()
 	for {
-		if r.dec.empty() {
+		if r.dec.Empty() {
 			if err := r.load(ctx); err != nil {
 				return err
 			}
 		}
-		err := r.dec.fill(b)
-		if r.dec.empty() {
+		err := r.dec.Fill(b)
+		if r.dec.Empty() {
 			r.dropFrame()
 		}
 		if err != nil {
-			r.final = &CorruptError{Topic: r.topic, Partition: r.partition, Offset: r.dec.next, Err: err}
+			r.final = &CorruptError{Topic: r.topic, Partition: r.partition, Offset: r.dec.Next(), Err: err}
 		}
-		if len(b.Messages) > 0 || r.dec.next > before {
-			b.Next = r.dec.next
-			r.position.Store(r.dec.next)
+		if len(b.Messages) > 0 || r.dec.Next() > before {
+			b.Next = r.dec.Next()
+			r.position.Store(r.dec.Next())
 			return nil
 		}
 		if err != nil {
@@ -111,8 +113,8 @@ func (r *Reader) load(ctx context.Context) error {
 			r.final = res.err
 			return res.err
 		}
-		r.dec.next = max(r.dec.next, res.start)
-		r.dec.load(res.set, res.aborted)
+		r.dec.Skip(res.start)
+		r.dec.Load(res.set, res.aborted)
 		r.frame = res.frame
 		return nil
 	case <-r.done:
@@ -155,11 +157,11 @@ func (r *Reader) End() (int64, bool) {
 
 // LeaderEpoch returns the leader epoch of the last batch below frontier, or -1 if it is not known. Frontiers never go
 // back from call to call.
-func (r *Reader) LeaderEpoch(frontier int64) int32 { return r.epochs.below(frontier) }
+func (r *Reader) LeaderEpoch(frontier int64) int32 { return r.epochs.Below(frontier) }
 
 // EpochAt returns the leader epoch of the last batch below an offset that was read, or -1 if it is not known. The offset
 // may lie anywhere.
-func (r *Reader) EpochAt(offset int64) int32 { return r.epochs.at(offset) }
+func (r *Reader) EpochAt(offset int64) int32 { return r.epochs.At(offset) }
 
 // LogID returns the identity of the log that is read, empty while it is not known or where brokers have none.
 func (r *Reader) LogID() string { return *r.watch.id.Load() }
@@ -176,7 +178,7 @@ func (r *Reader) Close() {
 	r.mu.Unlock()
 	if !again {
 		close(r.done)
-		r.cfg.Buffers.readers.Add(-1)
+		r.cfg.Buffers.Leave()
 	}
 	if begun != nil {
 		begun()
@@ -184,13 +186,12 @@ func (r *Reader) Close() {
 	}
 	r.reading.Lock()
 	defer r.reading.Unlock()
-	r.dec.drop()
 	r.dropFrame()
 }
 
-// dropFrame gives back the response that dec has read.
+// dropFrame gives back the response that dec reads.
 func (r *Reader) dropFrame() {
-	r.dec.set = nil
-	r.cfg.Buffers.frameBack(r.frame)
+	r.dec.Drop()
+	r.cfg.Buffers.Return(r.frame)
 	r.frame = nil
 }
