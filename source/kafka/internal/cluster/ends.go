@@ -9,10 +9,9 @@ import (
 	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
 
-// EpochEnds returns how far the records of a leader epoch, and those before them, are in the log, for partitions of one
-// topic given with their epochs: below that offset it is the log in which that epoch was written, above it another one
-// (KIP-101). A partition is left out where the broker does not know: retention has taken the epoch, or it is too old.
-// Faults that pass are retried until ctx ends.
+// EpochEnds returns, for each partition with a leader epoch, the offset at which the records of this epoch end (KIP-101).
+// Below that offset the log is the one in which the epoch wrote, above it another one. A partition is left out if
+// retention has deleted the epoch, or if the broker is too old. Transient errors are retried until ctx ends.
 func (c Client) EpochEnds(ctx context.Context, topic string, epochs map[int32]int32) (map[int32]int64, error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -23,7 +22,7 @@ func (c Client) EpochEnds(ctx context.Context, topic string, epochs map[int32]in
 		return err
 	})
 	if err != nil {
-		return nil, Named(fmt.Errorf("asking for the ends of leader epochs: %w", err), topic)
+		return nil, Named(fmt.Errorf("find the ends of leader epochs: %w", err), topic)
 	}
 	return ends, nil
 }

@@ -9,19 +9,18 @@ import (
 )
 
 var (
-	// ErrUnknownTopic is the answer to a question about a topic that the cluster does not have.
+	// ErrUnknownTopic is the error of a question about a topic that does not exist.
 	ErrUnknownTopic = errors.New("kafka: the topic does not exist")
-	// ErrTopicGone says that a topic or partition that was being read does not exist any more. The position means
-	// nothing now: the caller drops it.
+	// ErrTopicGone is the error of a topic or partition that was deleted while it was read. The position is void.
 	ErrTopicGone = errors.New("kafka: the topic or partition was deleted")
-	// ErrRecreated says that the topic was deleted and made again: what has this name now is another log. The
-	// position means nothing in it: the caller drops it and begins from what is committed for the new log.
-	ErrRecreated = errors.New("kafka: the topic was deleted and made again")
+	// ErrRecreated is the error of a topic that was deleted and created again, so that its log is another one. The
+	// position is void: the caller starts at the committed offset of the new log.
+	ErrRecreated = errors.New("kafka: the topic was deleted and created again")
 )
 
-// PermissionError says that the credentials do not allow something, or are not accepted at all.
+// PermissionError is the error of credentials that are refused, or do not permit the request.
 type PermissionError struct {
-	Topic string // empty if it is not about a topic
+	Topic string // empty if the error is not about a topic
 	Err   error
 }
 
@@ -34,8 +33,7 @@ func (e *PermissionError) Error() string {
 
 func (e *PermissionError) Unwrap() error { return e.Err }
 
-// Fatal tells whether an error cannot heal by asking again: it is worth an end, not a retry. What is not in this table
-// passes: brokers restart (connections break, BrokerNotAvailable, NetworkException, RequestTimedOut, Unknown), leaders
+// Fatal reports whether retrying cannot help. All other errors are transient: brokers restart (connections break, BrokerNotAvailable, NetworkException, RequestTimedOut, Unknown), leaders
 // move (NotLeaderForPartition, LeaderNotAvailable, ReplicaNotAvailable, FencedLeaderEpoch, UnknownLeaderEpoch,
 // KafkaStorageError, OffsetNotAvailable), brokers hear late of topics (UnknownTopicOrPartition, UnknownTopicID,
 // InconsistentTopicID: final after some seconds, by the metadata), or are busy (ThrottlingQuotaExceeded).
@@ -48,14 +46,14 @@ func Fatal(err error) bool {
 	if _, ok := errors.AsType[*PermissionError](err); ok {
 		return true
 	}
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok { // not whom we trust, and never will be
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok { // the certificate is not trusted
 		return true
 	}
 	code, _ := errors.AsType[kafka.Error](err)
 	switch code {
-	case kafka.UnsupportedVersion, // a broker older than all versions we write
-		kafka.InvalidTopic,   // no broker will ever have this name
-		kafka.InvalidRequest, // a fault of ours: the same bytes get the same answer
+	case kafka.UnsupportedVersion, // the broker is too old
+		kafka.InvalidTopic,   // no broker accepts the name
+		kafka.InvalidRequest, // the same bytes get the same answer
 		kafka.UnsupportedForMessageFormat:
 		return true
 	default:
@@ -63,8 +61,7 @@ func Fatal(err error) bool {
 	}
 }
 
-// denies tells whether an error is about credentials. Java's consumer ends on these too: access that is given later
-// deserves a start that is seen.
+// denies reports whether an error is about credentials. The Java consumer ends on these too.
 func denies(err error) bool {
 	code, _ := errors.AsType[kafka.Error](err)
 	switch code {
@@ -76,7 +73,7 @@ func denies(err error) bool {
 	}
 }
 
-// Named turns a final error about a topic into one that says so.
+// Named adds the topic to an error, and returns an error about credentials as a [*PermissionError].
 func Named(err error, topic string) error {
 	if _, ok := errors.AsType[*PermissionError](err); ok {
 		return err

@@ -49,11 +49,11 @@ func NewFinder(c Client, topic string, partition int32, logID string, newestFetc
 // LogID returns the identity of the log, empty while it is not known or where brokers have none.
 func (f *Finder) LogID() string { return f.id }
 
-// Find asks for the route. Its errors are final (see Fatal) or pass.
+// Find returns the present route. Its errors are fatal (see Fatal) or transient.
 func (f *Finder) Find(ctx context.Context) (*Route, error) {
 	cl, err := f.c.askMetadata(ctx, []string{f.topic})
 	if err != nil {
-		return nil, fmt.Errorf("asking %v for the leader: %w", f.c.Brokers, err)
+		return nil, fmt.Errorf("find the leader at %v: %w", f.c.Brokers, err)
 	}
 	t, ok := cl.topics[f.topic]
 	p, exists := t.partitions[f.partition]
@@ -77,14 +77,14 @@ func (f *Finder) Find(ctx context.Context) (*Route, error) {
 	return r, f.speak(ctx, r)
 }
 
-// absent decides what it means that a broker does not know the topic.
+// absent returns the error of a topic that a broker does not know.
 func (f *Finder) absent() error {
 	if f.missing.IsZero() {
 		f.missing = time.Now()
 	}
 	sure := time.Since(f.missing) >= goneAfter
 	switch {
-	case f.known && (sure || f.id == ""): // without ids a log made again looks like the old one: rather begin anew
+	case f.known && (sure || f.id == ""): // without ids a log created again looks like the old one, so the position cannot be kept
 		return ErrTopicGone
 	case sure:
 		return ErrUnknownTopic
@@ -92,7 +92,7 @@ func (f *Finder) absent() error {
 	return kafka.UnknownTopicOrPartition
 }
 
-// identify compares the log found with the log that the position belongs to.
+// identify compares the log with the one that the position belongs to.
 func (f *Finder) identify(id TopicID) error {
 	found := id.String()
 	if f.id != "" && found != "" && f.id != found {
@@ -111,7 +111,7 @@ func (f *Finder) speak(ctx context.Context, r *Route) error {
 	if !ok {
 		var err error
 		if v, err = f.c.Versions(ctx, r.Leader); err != nil {
-			return fmt.Errorf("asking the leader %s: %w", r.Address, err)
+			return fmt.Errorf("ask leader %s for its versions: %w", r.Address, err)
 		}
 		if f.speaks == nil {
 			f.speaks = map[int32]wire.Versions{}

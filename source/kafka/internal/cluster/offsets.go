@@ -33,9 +33,9 @@ func (q Query) stamp() int64 {
 	return stampEarliest
 }
 
-// Offsets answers queries, by partition number, for one topic, with one request a leader. Faults that pass are
-// retried until ctx ends; then the error tells the last one and context.Cause(ctx). A partition that does not exist
-// is an error that wraps ErrUnknownTopic.
+// Offsets returns the offset of each query, by partition number, with one request for each leader. Transient errors are
+// retried until ctx ends; then the error wraps the last one and context.Cause(ctx). A partition that does not exist is an
+// error that wraps ErrUnknownTopic.
 func (c Client) Offsets(ctx context.Context, topic string, queries map[int32]Query) (map[int32]int64, error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func (c Client) Offsets(ctx context.Context, topic string, queries map[int32]Que
 	for len(stamps) > 0 {
 		err := retry(ctx, func() error { return c.offsets(ctx, topic, stamps, found) })
 		if err != nil {
-			return nil, Named(fmt.Errorf("asking for offsets: %w", err), topic)
+			return nil, Named(fmt.Errorf("find offsets: %w", err), topic)
 		}
 		clear(stamps)
 		for p, offset := range found {
@@ -141,7 +141,7 @@ func (c *Client) list(ctx context.Context, leader int32, q *listRequest, found m
 		}
 	}
 	if r.Err == nil && answers != len(q.stamps) {
-		return fmt.Errorf("a broker answered for %d partitions of %d", answers, len(q.stamps))
+		return fmt.Errorf("broker returned %d of %d partitions", answers, len(q.stamps))
 	}
 	return wire.Malformed("ListOffsets", r.Err)
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// NewBackoff gives the delays between attempts: short at first, since most faults are a leader that moves.
+// NewBackoff returns the delays between attempts. The first are short, since most failures are a leader that moves.
 func NewBackoff() *backoff.ExponentialBackOff {
 	return backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(30*time.Millisecond),
@@ -20,8 +20,7 @@ func NewBackoff() *backoff.ExponentialBackOff {
 	)
 }
 
-// retry calls f until it succeeds, fails finally or ctx ends. A topic or partition that nobody knows is final after
-// goneAfter.
+// retry calls f until it succeeds, its error is fatal, or ctx ends. An unknown topic or partition is fatal after goneAfter.
 func retry(ctx context.Context, f func() error) error {
 	bo := NewBackoff()
 	begun := time.Now()
@@ -37,12 +36,12 @@ func retry(ctx context.Context, f func() error) error {
 			return err
 		}
 		if Pause(ctx, bo.NextBackOff()) != nil {
-			return fmt.Errorf("%w; last: %w", context.Cause(ctx), err)
+			return fmt.Errorf("%w; last error: %w", context.Cause(ctx), err)
 		}
 	}
 }
 
-// Pause waits for d or for the end of ctx.
+// Pause waits for d, or until ctx ends; then it returns the cause.
 func Pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -10,7 +10,7 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// Topic is what the cluster says about a topic.
+// Topic describes a topic.
 type Topic struct {
 	// Partitions is how many there are: numbers 0 to Partitions-1.
 	Partitions int32
@@ -20,8 +20,8 @@ type Topic struct {
 	LogID string
 }
 
-// Topics asks about topics without creating any. Faults that pass are retried until ctx ends; then the error tells
-// the last one and context.Cause(ctx). A topic that still does not exist after 5 s (a broker that has just started
+// Topics describes topics and creates none. Transient errors are retried until ctx ends; then the error wraps the last one
+// and context.Cause(ctx). A topic that still does not exist after 5 s (a broker that has just started
 // knows none) is an error that wraps ErrUnknownTopic and names it, one that may not be described a *PermissionError;
 // all are joined. The topics that were found are returned beside such errors.
 func (c Client) Topics(ctx context.Context, topics []string) (map[string]Topic, error) {
@@ -42,12 +42,12 @@ func (c Client) Topics(ctx context.Context, topics []string) (map[string]Topic, 
 		return found, refused
 	}
 	if err != nil {
-		return nil, fmt.Errorf("kafka: asking %v for topics: %w", c.Brokers, err)
+		return nil, fmt.Errorf("kafka: find topics at %v: %w", c.Brokers, err)
 	}
 	return found, nil
 }
 
-var errUnheard = errors.New("a topic is not known yet")
+var errUnheard = errors.New("topic not known yet")
 
 // topics asks once. Errors of one topic that will not pass are in refused.
 func (c *Client) topics(ctx context.Context, topics []string) (found map[string]Topic, refused, err error) {

@@ -17,41 +17,42 @@ type Config struct {
 	// Log gets each change of state once. Default: nothing is logged.
 	Log *slog.Logger
 
-	// Log identity of the topic that the start offset belongs to, as LogID gave it. A reader that finds another one
-	// returns ErrRecreated instead of reading. Default: the identity found first.
+	// LogID is the identity of the log that the start offset belongs to. A reader that finds another one returns
+	// ErrRecreated. Default: the identity found first.
 	LogID string
 
-	// MaxBytes bounds the records of one response; a single batch that is larger comes alone. Default: 1 MiB.
+	// MaxBytes bounds the records of one response; a single larger batch is returned alone. Default: 1 MiB.
 	MaxBytes int
 	// Buffers lends the memory of responses. Share one among all readers. Default: one of the reader's own.
 	Buffers *buffer.Pool
-	// MaxWait is how long a broker holds a request back when there is nothing new. Default: 500 ms.
+	// MaxWait is how long a broker may hold a request back when there is nothing new. Default: 500 ms.
 	MaxWait time.Duration
 	// RackID is where this process runs, so that a broker can name a nearer replica. Default: none.
 	RackID string
 
-	// OutOfRange is what a position outside the log means. Default: Fail.
+	// OutOfRange is the policy for a position outside the log. Default: Fail.
 	OutOfRange OutOfRange
-	// OnReset, if set, is told when OutOfRange has moved the position. It is called from the reader's own goroutine
-	// and must not block. Default: none.
+	// OnReset is called when OutOfRange has moved the position, from the reader's goroutine. It must not block.
+	// Default: none.
 	OnReset func(from, to int64)
-	// StallTimeout is how long the position may stand below the end before the reader counts as stalled. Default: 30 s.
+	// StallTimeout is how long the position may stay below the end without moving before the reader counts as stalled.
+	// Default: 30 s.
 	StallTimeout time.Duration
 }
 
-// OutOfRange says what to do with a position that is not in the log.
+// OutOfRange is the policy for a position that is not in the log.
 type OutOfRange uint8
 
 const (
 	// Fail returns an [*OutOfRangeError].
 	Fail OutOfRange = iota
-	// Earliest goes on at the first offset there is.
+	// Earliest continues at the first offset.
 	Earliest
-	// Latest goes on at the end.
+	// Latest continues at the end.
 	Latest
 )
 
-// MostBytes is the largest MaxBytes there is, and how far it grows for a partition that makes no progress.
+// MostBytes is the largest MaxBytes, and the largest request for a partition that makes no progress.
 const MostBytes = 64 << 20
 
 func (c Config) withDefaults() Config {

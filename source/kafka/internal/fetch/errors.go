@@ -10,9 +10,9 @@ import (
 // ErrClosed is the error of Read after Close.
 var ErrClosed = errors.New("kafka: the reader is closed")
 
-// OutOfRangeError says that a position is not in the log: records were deleted before they were read (Offset < First),
-// or the log was cut or replaced (Offset > Last). It is returned with policy Fail, and with every policy when going on
-// would mean going back: then the caller begins anew with an offset from [Offsets].
+// OutOfRangeError is the error of a position that is not in the log: records were deleted before they were read
+// (Offset < First), or the log was cut or replaced (Offset > Last). It is returned with policy Fail, and with every policy
+// if the position would go back. Then the caller starts again at an offset from the cluster.
 type OutOfRangeError struct {
 	Topic               string
 	Partition           int32
@@ -20,13 +20,13 @@ type OutOfRangeError struct {
 }
 
 func (e *OutOfRangeError) Error() string {
-	return fmt.Sprintf("kafka: topic %s partition %d: offset %d is out of range, the log holds %d to %d: "+
-		"records were deleted before they were read, or the log was cut; choose where to go on (earliest or latest)",
+	return fmt.Sprintf("kafka: topic %s partition %d: offset %d is out of range: the log has %d to %d, "+
+		"since records were deleted before they were read, or the log was cut: set OutOfRange to earliest or latest",
 		e.Topic, e.Partition, e.Offset, e.First, e.Last)
 }
 
-// CorruptError says that the data at Offset cannot be read: a checksum that does not match, a codec nobody knows, a
-// record that is not one. Everything before Offset was returned; the position stands at it.
+// CorruptError is the error of data that cannot be decoded: a wrong checksum, an unknown codec, a malformed record. All
+// records before Offset were returned, and the position is Offset.
 type CorruptError struct {
 	Topic     string
 	Partition int32
@@ -35,8 +35,8 @@ type CorruptError struct {
 }
 
 func (e *CorruptError) Error() string {
-	return fmt.Sprintf("kafka: topic %s partition %d: the data at offset %d cannot be read: %v "+
-		"(check the disks of the brokers, or begin behind that batch)", e.Topic, e.Partition, e.Offset, e.Err)
+	return fmt.Sprintf("kafka: topic %s partition %d: corrupt data at offset %d: %v: "+
+		"check the disks of the brokers, or start behind that batch", e.Topic, e.Partition, e.Offset, e.Err)
 }
 
 func (e *CorruptError) Unwrap() error { return e.Err }

@@ -15,18 +15,17 @@ import (
 	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
 
-// response is what the fetcher hands to the Reader.
+// response is a fetch response that the fetcher passes to the Reader.
 type response struct {
-	start   int64  // the position moves here first: OutOfRange has moved it
+	start   int64  // the position moves here first; differs where OutOfRange has moved it
 	set     []byte // whole batches with good checksums, in frame
 	aborted []records.Aborted
 	frame   []byte
-	err     error // final; everything else is empty
+	err     error // final; all other fields are empty
 }
 
-// fetcher asks for one partition and stays one response ahead of its Reader: while the Reader turns one into messages
-// the next is under way or waits. It runs on one goroutine of its own, so that a Read whose ctx ends leaves the request
-// alone and the next Read takes what has come.
+// fetcher requests one partition and stays one response ahead of its Reader. It runs on a goroutine of its own: when the
+// ctx of a Read ends, the request continues, and the next Read gets its response.
 type fetcher struct {
 	cfg       *Config
 	topic     string
@@ -46,7 +45,7 @@ type fetcher struct {
 	damagedAt int64     // where a batch was damaged, to be asked for once more; -1 for none
 	replica   int32     // a nearer one to ask, -1 for the leader
 	until     time.Time // how long it is asked
-	renew     bool      // give the connection up before the next request
+	renew     bool      // close the connection before the next request
 
 	failures int       // in a row
 	failed   time.Time // since when
@@ -100,7 +99,7 @@ func (f *fetcher) run(ctx context.Context) {
 	}
 }
 
-// hand waits until Read takes a response and reports whether it has.
+// hand waits until Read receives a response and reports whether it has.
 func (f *fetcher) hand(ctx context.Context, res *response) bool {
 	begun := time.Now()
 	select {
@@ -112,7 +111,7 @@ func (f *fetcher) hand(ctx context.Context, res *response) bool {
 	return true
 }
 
-// round makes one request. No response and no error: there is nothing new.
+// round makes one request. It returns neither a response nor an error if there is nothing new.
 func (f *fetcher) round(ctx context.Context) (*response, error) {
 	if f.route == nil || f.route.Fetch < newestFetch && time.Since(f.route.Found) > recheck {
 		if err := f.find(ctx); err != nil {
@@ -155,7 +154,7 @@ func (f *fetcher) find(ctx context.Context) error {
 		return err
 	}
 	if f.leader >= 0 && f.leader != r.Leader {
-		f.log(ctx, slog.LevelInfo, "the leader has moved", slog.Int("from", int(f.leader)), slog.Int("to", int(r.Leader)),
+		f.log(ctx, slog.LevelInfo, "leader moved", slog.Int("from", int(f.leader)), slog.Int("to", int(r.Leader)),
 			slog.String("address", r.Address))
 	}
 	if before == nil || before.Leader != r.Leader {
@@ -166,7 +165,7 @@ func (f *fetcher) find(ctx context.Context) error {
 	return nil
 }
 
-// target is the broker to ask.
+// target returns the broker to ask.
 func (f *fetcher) target() int32 {
 	if f.replica >= 0 && time.Now().Before(f.until) {
 		return f.replica
@@ -175,13 +174,13 @@ func (f *fetcher) target() int32 {
 	return f.route.Leader
 }
 
-// lose drops everything that was believed about a broker that does not answer as it should.
+// lose forgets a broker whose response failed: its versions, the route and the replica.
 func (f *fetcher) lose(broker int32) {
 	f.finder.Forget(broker)
 	f.route, f.replica = nil, -1
 }
 
-// take makes a response of what a broker has answered.
+// take turns a broker's answer into a response.
 func (f *fetcher) take(ctx context.Context, x *wire.Exchange, p *fetchResponse) (*response, error) {
 	if p.err != nil {
 		return f.refused(ctx, x.Broker, p.err)
@@ -209,46 +208,46 @@ func (f *fetcher) take(ctx context.Context, x *wire.Exchange, p *fetchResponse) 
 		return nil, f.damaged(err)
 	case len(p.set) == 0:
 		return nil, nil //nolint:nilnil // nothing new is neither
-	case f.asked < MostBytes: // only brokers before KIP-74 cut the first batch; the next one is asked for as a whole
+	case f.asked < MostBytes: // a broker before KIP-74 cuts the first batch: request all of it
 		f.least = min(2*max(f.asked, f.cfg.MaxBytes), MostBytes)
 		return nil, nil //nolint:nilnil // nothing yet
 	}
-	return nil, f.corrupt(fmt.Errorf("%d bytes hold no whole batch", len(p.set)))
+	return nil, f.corrupt(fmt.Errorf("response of %d bytes has no complete batch", len(p.set)))
 }
 
-// damaged asks for a batch once more before it counts as corrupt: what was damaged on the way comes well again.
+// damaged retries a batch once before it counts as corrupt: the network may have damaged it.
 func (f *fetcher) damaged(err error) error {
 	if f.damagedAt == f.ask {
 		return f.corrupt(err)
 	}
 	f.damagedAt, f.renew = f.ask, true
-	return fmt.Errorf("damaged data at offset %d: %w", f.ask, err)
+	return fmt.Errorf("corrupt data at offset %d: %w", f.ask, err)
 }
 
 func (f *fetcher) corrupt(err error) error {
 	return &CorruptError{Topic: f.topic, Partition: f.partition, Offset: f.ask, Err: err}
 }
 
-// refused decides about an error that a broker has answered with.
+// refused handles an error code in a response.
 func (f *fetcher) refused(ctx context.Context, broker int32, err error) (*response, error) {
 	onLeader := broker == f.route.Leader
-	f.replica = -1 // whatever it is, the leader knows better
+	f.replica = -1 // ask the leader next
 	switch {
 	case errors.Is(err, kafka.OffsetOutOfRange):
 		if !onLeader {
 			return nil, err // a follower may be behind, or ahead in what it has deleted
 		}
 		return f.outside(ctx)
-	case errors.Is(err, kafka.InvalidMessage): // the broker has found its own copy damaged
+	case errors.Is(err, kafka.InvalidMessage): // the broker's copy is damaged
 		return nil, f.damaged(err)
 	case errors.Is(err, kafka.UnsupportedCompressionType): // it will not send this codec
 		return nil, f.corrupt(err)
 	}
-	f.route = nil // not the leader, not the log, not ready: look again, also for the topic's id
+	f.route = nil // another leader, another log, or not ready: find the route again
 	return nil, err
 }
 
-// outside handles a position that is not in the log: another log, or one that has lost a part.
+// outside handles a position that is not in the log. The log is another one, or has lost a part.
 func (f *fetcher) outside(ctx context.Context) (*response, error) {
 	if err := f.find(ctx); err != nil {
 		return nil, err
@@ -262,8 +261,8 @@ func (f *fetcher) outside(ctx context.Context) (*response, error) {
 		return nil, err
 	}
 	if first <= f.ask && f.ask <= last {
-		f.fetched = -1 // a broker says so too when it has deleted all records of that epoch
-		return nil, fmt.Errorf("a broker refused offset %d and then said that it has %d to %d: %w", f.ask, first, last, kafka.OffsetOutOfRange)
+		f.fetched = -1 // a broker that has deleted all records of that epoch refuses it too
+		return nil, fmt.Errorf("broker refused offset %d, which is between its first %d and last %d: %w", f.ask, first, last, kafka.OffsetOutOfRange)
 	}
 	to := int64(-1)
 	switch f.cfg.OutOfRange {
@@ -275,10 +274,10 @@ func (f *fetcher) outside(ctx context.Context) (*response, error) {
 		}
 	case Fail:
 	}
-	if to < f.ask { // a position does not go back: what is counted by it would be counted twice
+	if to < f.ask { // a position never goes back
 		return nil, &OutOfRangeError{Topic: f.topic, Partition: f.partition, Offset: f.ask, First: first, Last: last}
 	}
-	f.log(ctx, slog.LevelWarn, "the position was out of range and is set anew",
+	f.log(ctx, slog.LevelWarn, "position out of range; moved",
 		slog.Int64("from", f.ask), slog.Int64("to", to), slog.Int64("first", first), slog.Int64("last", last))
 	if f.cfg.OnReset != nil {
 		f.cfg.OnReset(f.ask, to)
@@ -287,8 +286,8 @@ func (f *fetcher) outside(ctx context.Context) (*response, error) {
 	return &response{start: to}, nil
 }
 
-// cut handles a log whose history is another one from an offset below the position on: an unclean election took a
-// leader without the records that were read. Whatever stands there now would be skipped by reading on.
+// cut handles a log that differs from what was read, from an offset below the position on: an unclean election chose a
+// leader without these records. Reading on would skip the records that replaced them.
 func (f *fetcher) cut(ctx context.Context, at int64) error {
 	first, err := f.finder.Offset(ctx, f.route, cluster.Query{}, false)
 	if err != nil {
@@ -297,26 +296,26 @@ func (f *fetcher) cut(ctx context.Context, at int64) error {
 	return &OutOfRangeError{Topic: f.topic, Partition: f.partition, Offset: f.ask, First: first, Last: at}
 }
 
-// shake tries what may help a partition that stands still: new connection, new route, larger responses.
+// shake renews the connection and the route of a stalled partition, and requests larger responses.
 func (f *fetcher) shake() {
 	f.route, f.replica, f.renew = nil, -1, true
 	f.least = min(2*max(f.asked, f.cfg.MaxBytes), MostBytes)
 }
 
-// trouble tells once that reading has stopped: a single failure is part of a leader's move.
+// trouble logs the second failure in a row: a single one is part of a leader's move.
 func (f *fetcher) trouble(ctx context.Context, err error) {
 	f.failures++
 	switch f.failures {
 	case 1:
 		f.failed = time.Now()
 	case 2:
-		f.log(ctx, slog.LevelWarn, "cannot read, trying on", slog.Any("brokers", f.cfg.Cluster.Brokers), slog.Any("error", err))
+		f.log(ctx, slog.LevelWarn, "fetch failed; retrying", slog.Any("brokers", f.cfg.Cluster.Brokers), slog.Any("error", err))
 	}
 }
 
 func (f *fetcher) healed(ctx context.Context) {
 	if f.failures > 1 {
-		f.log(ctx, slog.LevelInfo, "reading again", slog.Int("attempts", f.failures), slog.Duration("after", time.Since(f.failed)))
+		f.log(ctx, slog.LevelInfo, "fetch recovered", slog.Int("attempts", f.failures), slog.Duration("after", time.Since(f.failed)))
 	}
 	f.failures = 0
 }
@@ -326,7 +325,7 @@ func (f *fetcher) log(ctx context.Context, level slog.Level, msg string, attrs .
 	f.cfg.Log.LogAttrs(ctx, level, msg, attrs...) //nolint:sloglint // all messages are constants of this file
 }
 
-// describe adds the place to a final error that does not have it.
+// describe adds topic, partition and offset to a final error that lacks them.
 func (f *fetcher) describe(err error) error {
 	var outside *OutOfRangeError
 	var corrupt *CorruptError

@@ -10,8 +10,8 @@ import (
 	"github.com/keystrand/keystrand/source/kafka/internal/records"
 )
 
-// Reader reads one partition from a start offset on. It owns one goroutine, from the first Read to Close, that keeps
-// one response ahead.
+// Reader reads one partition from a start offset on. It owns one goroutine, from the first Read to Close, that fetches one
+// response ahead.
 //
 // Read is called from one goroutine at a time; the other methods from any.
 type Reader struct {
@@ -37,8 +37,8 @@ type Reader struct {
 	stopped chan struct{}      // closed when the fetcher has ended
 }
 
-// NewReader returns a reader that begins at offset start. It makes no request before the first Read, which also
-// returns what is wrong with cfg.
+// NewReader returns a reader that begins at offset start. It makes no request before the first Read, which also returns
+// the errors of cfg. Call Close in any case.
 func NewReader(cfg Config, topic string, partition int32, start int64) *Reader {
 	cfg = cfg.withDefaults()
 	r := &Reader{
@@ -60,16 +60,16 @@ func NewReader(cfg Config, topic string, partition int32, start int64) *Reader {
 	return r
 }
 
-// Expect says which leader epoch wrote the record below the start. If the log has lost that record since (an unclean
-// election took a leader without it), Read returns an [*OutOfRangeError] instead of what stands there now. It is called
-// before the first Read; brokers before Kafka 2.7 cannot tell.
+// Expect sets the leader epoch of the record below the start. If the log has lost that record (an unclean election chose
+// a leader without it), Read returns an [*OutOfRangeError] instead of the records that replaced it. Call it before the
+// first Read. Brokers before Kafka 2.7 do not detect the loss.
 func (r *Reader) Expect(epoch int32) { r.fetcher.fetched = epoch }
 
 // Read has the semantics of source.Partition.Fetch: it appends to b.Messages up to b.MaxMessages and b.MaxBytes, sets
-// b.Next, and blocks until there is a message or the position has moved without one. Faults that pass are healed
-// inside and logged. When ctx ends it returns context.Cause(ctx) at once and loses nothing: a response that arrives
-// later is used by the next Read. Any other error is final: ErrTopicGone, ErrRecreated, ErrUnknownTopic, ErrClosed,
-// *OutOfRangeError, *CorruptError, *PermissionError, a configuration that is wrong; the next Read returns it again.
+// b.Next, and blocks until there is a message or the position has moved without one. It retries transient errors and
+// logs them. When ctx ends it returns context.Cause(ctx) at once, and the next Read gets the response that was under way.
+// Any other error is final, and the next Read returns it again: ErrClosed, *OutOfRangeError, *CorruptError, a wrong
+// configuration, and of package cluster ErrTopicGone, ErrRecreated, ErrUnknownTopic and *PermissionError.
 func (r *Reader) Read(ctx context.Context, b *source.Batch) error {
 	r.reading.Lock()
 	defer r.reading.Unlock()
@@ -105,7 +105,7 @@ func (r *Reader) Read(ctx context.Context, b *source.Batch) error {
 	}
 }
 
-// load takes the next response.
+// load waits for the next response and gives it to dec.
 func (r *Reader) load(ctx context.Context) error {
 	select {
 	case res := <-r.fetcher.out:
@@ -124,7 +124,7 @@ func (r *Reader) load(ctx context.Context) error {
 	}
 }
 
-// start begins the fetcher with the first Read.
+// start starts the fetcher with the first Read.
 func (r *Reader) start(ctx context.Context) error {
 	if r.final != nil {
 		return r.final
@@ -144,12 +144,12 @@ func (r *Reader) start(ctx context.Context) error {
 	return nil
 }
 
-// Position returns the offset at which the next Read goes on.
+// Position returns the offset at which the next Read continues.
 func (r *Reader) Position() int64 { return r.position.Load() }
 
-// End returns the offset after the last record that can be read now, as last heard, and whether it is known: the high
-// watermark, or the last stable offset when reading committed records only. While a fetched response waits for Read,
-// nothing new is heard.
+// End returns the offset after the last record that can be read, as of the last response, and reports whether it is known.
+// It is the last stable offset, or the high watermark with ReadUncommitted. While a response waits for Read, it does not
+// change.
 func (r *Reader) End() (int64, bool) {
 	end := r.watch.end.Load()
 	return end, end >= 0
@@ -166,11 +166,11 @@ func (r *Reader) EpochAt(offset int64) int32 { return r.epochs.At(offset) }
 // LogID returns the identity of the log that is read, empty while it is not known or where brokers have none.
 func (r *Reader) LogID() string { return *r.watch.id.Load() }
 
-// Stalled tells whether the position has stood below the end for StallTimeout although the reader has asked.
+// Stalled reports whether the position has stayed below the end for StallTimeout although requests were answered.
 func (r *Reader) Stalled() bool { return r.watch.stalled() }
 
-// Close ends the reader and gives up its request under way, with its connection. It waits for its goroutine, not for
-// the broker. A Read under way returns ErrClosed. Close may be called again.
+// Close ends the reader and closes the connection of a request under way. It waits for the reader's goroutine and for a
+// Read under way, which returns ErrClosed; it does not wait for the broker. Close may be called again.
 func (r *Reader) Close() {
 	r.mu.Lock()
 	begun, again := r.cancel, r.closed

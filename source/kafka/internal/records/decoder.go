@@ -172,7 +172,7 @@ func (d *Decoder) marker(h *head, body []byte) error {
 	p.varint()
 	key := p.bytes()
 	if p.bad || len(key) < 4 {
-		return errors.New("a control record without a type")
+		return errors.New("control record has no type")
 	}
 	if binary.BigEndian.Uint16(key[2:]) == 0 {
 		delete(d.live, h.producer)
@@ -183,7 +183,7 @@ func (d *Decoder) marker(h *head, body []byte) error {
 // end finishes a batch whose records have all been returned.
 func (d *Decoder) end() error {
 	if len(d.src) > 0 || len(d.chunk) > 0 {
-		return errors.New("a batch holds bytes behind its last record")
+		return errors.New("batch has bytes behind its last record")
 	}
 	d.next = max(d.next, d.batch.last+1)
 	d.endBatch()
@@ -209,7 +209,7 @@ func (d *Decoder) giveBack() {
 	}
 }
 
-var errRecord = errors.New("a record is not one")
+var errRecord = errors.New("malformed record")
 
 // record appends the next record of the batch, unless it does not fit in b any more.
 func (d *Decoder) record(b *source.Batch, size *int) (full bool, err error) {
@@ -235,7 +235,7 @@ func (d *Decoder) record(b *source.Batch, size *int) (full bool, err error) {
 		return false, errRecord
 	}
 	if delta < 0 || offset > d.batch.last || offset <= d.last {
-		return false, fmt.Errorf("a record says its offset is %d, between %d and %d", offset, d.last, d.batch.last)
+		return false, fmt.Errorf("record offset is %d, not between %d and %d", offset, d.last, d.batch.last)
 	}
 	if offset >= d.next {
 		m := d.add(b, offset, ms)
@@ -309,7 +309,7 @@ func (d *Decoder) refill() error {
 		n = end
 	}
 	if n == 0 {
-		return fmt.Errorf("a batch lacks its last %d records", d.left)
+		return fmt.Errorf("batch lacks its last %d records", d.left)
 	}
 	d.chunk = bytes.Clone(d.src[:n])
 	d.src = d.src[n:]
@@ -323,7 +323,7 @@ func (d *Decoder) legacyRecord(b *source.Batch, size *int) (full bool, err error
 		return true, nil
 	}
 	if old.offset < 0 || old.offset <= d.last || old.offset > d.batch.last {
-		return false, fmt.Errorf("a message says its offset is %d, between %d and %d", old.offset, d.last, d.batch.last)
+		return false, fmt.Errorf("message offset is %d, not between %d and %d", old.offset, d.last, d.batch.last)
 	}
 	if old.offset >= d.next {
 		m := d.add(b, old.offset, old.time)

@@ -97,7 +97,7 @@ func CodeError(code int16) error {
 // Malformed names the response in which a Reader has failed; nil stays nil.
 func Malformed(what string, err error) error {
 	if err != nil {
-		return fmt.Errorf("a %s response is malformed: %w", what, err)
+		return fmt.Errorf("malformed %s response: %w", what, err)
 	}
 	return nil
 }

@@ -27,8 +27,8 @@ const (
 const maxFrame = 1 << 30
 
 var (
-	errAborted = errors.New("the request was given up")
-	errRenew   = errors.New("the connection is renewed")
+	errAborted = errors.New("request canceled")
+	errRenew   = errors.New("renewing the connection")
 )
 
 // Exchange is one request and its response over a connection of kafka-go's Transport, which hands a
@@ -161,10 +161,10 @@ func (x *Exchange) roundTrip(rw io.ReadWriter) error {
 	}
 	size := binary.BigEndian.Uint32(head[:4])
 	if size < 4 || size > maxFrame {
-		return fmt.Errorf("a response of %d bytes is not Kafka's: does the port expect TLS, or belong to another service?", size)
+		return fmt.Errorf("response length of %d bytes is not Kafka's: check that the port expects no TLS and belongs to a broker", size)
 	}
 	if id := binary.BigEndian.Uint32(head[4:]); id != correlation {
-		return fmt.Errorf("the response has the number %d of another request", id)
+		return fmt.Errorf("response has correlation id %d of another request", id)
 	}
 	return unexpected(x.readFrame(rw, int(size)-4))
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // ErrShort is the error of a message that ends in the middle of a field, or has an impossible length.
-var ErrShort = errors.New("the message ends in the middle of a field")
+var ErrShort = errors.New("message ends in the middle of a field")
 
 // Reader reads what Writer appends. After the first error it returns zero values, and Err stays. A length that does not
 // fit in the rest is an error before anything is allocated for it.
