@@ -4,7 +4,7 @@ import (
 	"context"
 	"maps"
 
-	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 )
 
 // begins returns where each partition begins.
@@ -26,7 +26,7 @@ func (g *generation) begins(ctx context.Context, names []partitionName, memories
 			memories[n] = memory{epoch: m.epoch, leaderEpoch: -1, aheadEpoch: -1, replaced: m.replaced}
 		}
 	}
-	return s.offsets(ctx, names, func(n partitionName) (int64, cluster.Query, bool) {
+	return s.offsets(ctx, names, func(n partitionName) (int64, metadata.Query, bool) {
 		m := memories[n]
 		q, force := forced[n]
 		switch {
@@ -49,10 +49,10 @@ func (s *Source) begunLocked(n partitionName) begun {
 
 // offsets returns an offset for each partition, asking the brokers where place only gives a query.
 func (s *Source) offsets(ctx context.Context, names []partitionName,
-	place func(partitionName) (int64, cluster.Query, bool),
+	place func(partitionName) (int64, metadata.Query, bool),
 ) (map[partitionName]int64, error) {
 	found := make(map[partitionName]int64, len(names))
-	queries := make(map[string]map[int32]cluster.Query)
+	queries := make(map[string]map[int32]metadata.Query)
 	for _, n := range names {
 		o, q, known := place(n)
 		if known {
@@ -60,7 +60,7 @@ func (s *Source) offsets(ctx context.Context, names []partitionName,
 			continue
 		}
 		if queries[n.Topic] == nil {
-			queries[n.Topic] = make(map[int32]cluster.Query)
+			queries[n.Topic] = make(map[int32]metadata.Query)
 		}
 		queries[n.Topic][n.Number] = q
 	}

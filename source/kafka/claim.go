@@ -8,13 +8,13 @@ import (
 
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
-	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
 )
 
 // claim gives each partition its epoch and commits it before the first message is read: the next owner then has a larger one,
 // whatever becomes of this one, and a start that was chosen once is not chosen again.
-func (g *generation) claim(ctx context.Context, names []partitionName, topics map[string]cluster.Topic,
+func (g *generation) claim(ctx context.Context, names []partitionName, topics map[string]metadata.Topic,
 	memories map[partitionName]memory, begins map[partitionName]int64,
 ) ([]*Partition, error) {
 	s := g.s

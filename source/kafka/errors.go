@@ -11,7 +11,7 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 
-	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 )
 
 var (
@@ -38,7 +38,7 @@ func (s *Source) fatal(err error) error {
 			return f
 		}
 	}
-	if _, ok := errors.AsType[*cluster.PermissionError](err); ok {
+	if _, ok := errors.AsType[*metadata.PermissionError](err); ok {
 		return fmt.Errorf("kafka: group %q: %w", s.group, err)
 	}
 	if certificate(err) {

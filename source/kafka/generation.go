@@ -13,7 +13,7 @@ import (
 
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
-	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 )
 
 // generation is one share of the partitions: what this member owns between two rebalances.
@@ -35,7 +35,7 @@ type generation struct {
 	assigned []partitionName
 	todo     []partitionName                 // not offered yet
 	live     map[partitionName]*Partition    // offered and not released
-	forced   map[partitionName]cluster.Query // begin there, whatever is committed
+	forced   map[partitionName]metadata.Query // begin there, whatever is committed
 	ended    bool                            // nothing more is offered
 	alive    time.Time                       // when we last asked what the coordinator answered as to a member
 }
@@ -52,7 +52,7 @@ func newGeneration(s *Source, id int32, member string, assigned []partitionName)
 		assigned: assigned,
 		todo:     slices.Clone(assigned),
 		live:     make(map[partitionName]*Partition, len(assigned)),
-		forced:   make(map[partitionName]cluster.Query),
+		forced:   make(map[partitionName]metadata.Query),
 		alive:    time.Now(),
 	}
 	g.commits = newCommitter(g)

@@ -13,7 +13,7 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/keystrand/keystrand/source/kafka/assign"
-	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 )
 
 // run is the life of the member: reach the cluster, know the topics, join, and stay until Close or an error that waiting
@@ -78,7 +78,7 @@ func (s *Source) existing(ctx context.Context) ([]string, error) {
 			return nil, context.Cause(ctx)
 		}
 		s.saw(found)
-		missing := errors.Is(err, cluster.ErrUnknownTopic)
+		missing := errors.Is(err, metadata.ErrUnknownTopic)
 		if f := s.fatal(err); f != nil { // of one topic, perhaps, where another is only missing
 			return nil, f
 		}
@@ -98,7 +98,7 @@ func (s *Source) existing(ctx context.Context) ([]string, error) {
 
 // saw notes how many partitions topics have, and returns what is new: partitions of topics that were known, and whether
 // there are topics that were not.
-func (s *Source) saw(found map[string]cluster.Topic) (fresh []partitionName, added bool) {
+func (s *Source) saw(found map[string]metadata.Topic) (fresh []partitionName, added bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for name, t := range found {
@@ -323,7 +323,7 @@ func (s *Source) watch(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if errors.Is(err, cluster.ErrUnknownTopic) {
+		if errors.Is(err, metadata.ErrUnknownTopic) {
 			s.forget(found)
 		}
 		grown, added := s.saw(found)
@@ -337,7 +337,7 @@ func (s *Source) watch(ctx context.Context) {
 		if len(fresh) > 0 && g != nil {
 			g.rejoin()
 		}
-		if err != nil && (!errors.Is(err, cluster.ErrUnknownTopic) || !s.cfg.WatchTopics) {
+		if err != nil && (!errors.Is(err, metadata.ErrUnknownTopic) || !s.cfg.WatchTopics) {
 			s.health.Fails(ctx, "watch topics", err)
 			continue
 		}
@@ -346,7 +346,7 @@ func (s *Source) watch(ctx context.Context) {
 }
 
 // forget drops the topics that do not exist any more: when they come back they are new.
-func (s *Source) forget(found map[string]cluster.Topic) {
+func (s *Source) forget(found map[string]metadata.Topic) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	maps.DeleteFunc(s.counts, func(topic string, _ int32) bool {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
-	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
 )
 
@@ -116,14 +116,14 @@ func (p *Partition) trim(b *source.Batch) {
 func (p *Partition) replaced(ctx context.Context, err error) bool {
 	var out *fetch.OutOfRangeError
 	cut := p.gen.s.cfg.OutOfRange != OutOfRangeFail && errors.As(err, &out)
-	if !cut && !errors.Is(err, cluster.ErrTopicGone) && !errors.Is(err, cluster.ErrRecreated) {
+	if !cut && !errors.Is(err, metadata.ErrTopicGone) && !errors.Is(err, metadata.ErrRecreated) {
 		return false
 	}
 	s := p.gen.s
 	s.mu.Lock()
 	p.again = true
 	if cut {
-		p.gen.forced[p.name] = cluster.Query{Latest: s.cfg.OutOfRange == OutOfRangeLatest}
+		p.gen.forced[p.name] = metadata.Query{Latest: s.cfg.OutOfRange == OutOfRangeLatest}
 	}
 	s.mu.Unlock()
 	p.lose(err.Error())

@@ -10,29 +10,29 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 
-	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 )
 
 // logs returns the topics with the identity of their logs. A topic that is gone may come back; it is waited for as long
 // as a rebalance may take. With WatchTopics it may be absent, and is left out. A partition that does not exist is waited
 // for too, but shortly: another broker may know it already.
-func (s *Source) logs(ctx context.Context, names []partitionName) (map[string]cluster.Topic, error) {
+func (s *Source) logs(ctx context.Context, names []partitionName) (map[string]metadata.Topic, error) {
 	var topics []string
 	for _, n := range names {
 		topics = append(topics, n.Topic)
 	}
 	slices.Sort(topics)
 	topics = slices.Compact(topics)
-	var found map[string]cluster.Topic
+	var found map[string]metadata.Topic
 	begun := time.Now()
 	err := s.retry(ctx, "topics", func(ctx context.Context) error {
 		var err error
 		found, err = s.reading.Cluster.Topics(ctx, topics)
 		waited := time.Since(begun)
 		switch {
-		case errors.Is(err, cluster.ErrUnknownTopic) && s.cfg.WatchTopics && s.fatal(err) == nil:
+		case errors.Is(err, metadata.ErrUnknownTopic) && s.cfg.WatchTopics && s.fatal(err) == nil:
 			return nil
-		case errors.Is(err, cluster.ErrUnknownTopic) && waited > s.cfg.RebalanceTimeout:
+		case errors.Is(err, metadata.ErrUnknownTopic) && waited > s.cfg.RebalanceTimeout:
 			return final{fmt.Errorf("%w: group %q: %w", ErrTopicMissing, s.group, err)}
 		case err == nil && waited < absentAfter:
 			for _, n := range names {
@@ -51,7 +51,7 @@ const absentAfter = 5 * time.Second
 
 // present returns the partitions that exist. The others were deleted with their topic, which may have been made again with
 // fewer: they must not hold up the rest. They are forgotten, so that the watcher finds them when they come back.
-func (s *Source) present(ctx context.Context, names []partitionName, topics map[string]cluster.Topic) []partitionName {
+func (s *Source) present(ctx context.Context, names []partitionName, topics map[string]metadata.Topic) []partitionName {
 	s.mu.Lock()
 	var here, gone []partitionName
 	for _, n := range names {

@@ -17,7 +17,7 @@ import (
 	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/kafka/assign"
 	"github.com/keystrand/keystrand/source/kafka/internal/buffer"
-	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
 	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
@@ -100,7 +100,7 @@ func New(brokers []string, group string, topics []string, cfg Config) (*Source, 
 	s.dialer, s.transport = s.connections()
 	s.client = &kafkago.Client{Addr: kafkago.TCP(s.brokers...), Transport: s.transport, Timeout: requestTimeout}
 	s.reading = fetch.Config{
-		Cluster: cluster.Client{
+		Cluster: metadata.Client{
 			Client:          wire.Client{Brokers: s.brokers, Transport: s.transport},
 			ReadUncommitted: cfg.ReadUncommitted,
 		},

@@ -6,7 +6,7 @@ import (
 	"maps"
 	"time"
 
-	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 )
 
 // Start says where to begin. The zero value is Committed().
@@ -97,7 +97,7 @@ type begun struct {
 
 // place returns where the partition begins when nothing that is committed counts: a given offset, or a query. The end,
 // and given offsets, are those of the time when the source began: what was made later is read from its first message.
-func (s Start) place(p partitionName, b begun) (offset int64, q cluster.Query, known bool) {
+func (s Start) place(p partitionName, b begun) (offset int64, q metadata.Query, known bool) {
 	switch s.kind {
 	case startOffsets:
 		if o, given := s.offsets[p.Topic][p.Number]; given && !b.owned {

@@ -8,7 +8,7 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 
-	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 )
 
 // baseline is what was committed when this member found the group without members. A Start that does not look at what is
@@ -76,8 +76,8 @@ func (s *Source) groupIsEmpty(ctx context.Context) (bool, error) {
 
 // findEnds notes where the logs end now.
 func (s *Source) findEnds(ctx context.Context, names []partitionName) error {
-	ends, err := s.offsets(ctx, names, func(partitionName) (int64, cluster.Query, bool) {
-		return 0, cluster.Query{Latest: true}, false
+	ends, err := s.offsets(ctx, names, func(partitionName) (int64, metadata.Query, bool) {
+		return 0, metadata.Query{Latest: true}, false
 	})
 	if err != nil {
 		return err

@@ -7,13 +7,13 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand/source/kafka/internal/buffer"
-	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 )
 
 // Config configures readers. It is a value: copies are independent, but share the Transport and the Buffers.
 type Config struct {
 	// Cluster sends the requests. Required.
-	Cluster cluster.Client
+	Cluster metadata.Client
 	// Log gets each change of state once. Default: nothing is logged.
 	Log *slog.Logger
 

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 )
 
 // ErrClosed is the error of Read after Close.
@@ -49,5 +49,5 @@ func final(err error) bool {
 	if _, ok := errors.AsType[*CorruptError](err); ok {
 		return true
 	}
-	return cluster.Fatal(err)
+	return metadata.Fatal(err)
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
 
-	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
 
@@ -39,8 +39,8 @@ func ExampleReader() {
 
 	transport := &kafka.Transport{Dial: network.DialContext, MetadataTTL: time.Second, MetadataTopics: []string{"comments"}}
 	defer transport.CloseIdleConnections()
-	brokers := cluster.Client{Client: wire.Client{Brokers: broker.ListenAddrs(), Transport: transport}}
-	ends, err := brokers.Offsets(ctx, "comments", map[int32]cluster.Query{0: {Latest: true}})
+	brokers := metadata.Client{Client: wire.Client{Brokers: broker.ListenAddrs(), Transport: transport}}
+	ends, err := brokers.Offsets(ctx, "comments", map[int32]metadata.Query{0: {Latest: true}})
 	if err != nil {
 		panic(err)
 	}

@@ -18,7 +18,7 @@ import (
 	kgoplain "github.com/twmb/franz-go/pkg/sasl/plain"
 
 	"github.com/keystrand/keystrand/source"
-	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 	"github.com/keystrand/keystrand/source/kafka/internal/kafkatest"
 )
 
@@ -51,7 +51,7 @@ func TestReaderEndsWhenItsCredentialsAreRefused(t *testing.T) {
 					}
 					return
 				}
-				if _, ok := errors.AsType[*cluster.PermissionError](err); !ok {
+				if _, ok := errors.AsType[*metadata.PermissionError](err); !ok {
 					t.Errorf("error %v", err)
 				}
 			})
@@ -78,7 +78,7 @@ func TestReaderTellsThatTheTopicIsGone(t *testing.T) {
 		if err := k.DeleteTopic("t"); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := readTo(t, r, 11); !errors.Is(err, cluster.ErrTopicGone) {
+		if _, err := readTo(t, r, 11); !errors.Is(err, metadata.ErrTopicGone) {
 			t.Errorf("error %v", err)
 		}
 	})
@@ -144,7 +144,7 @@ func TestReaderEndsOnFaultsThatStay(t *testing.T) {
 				k := newBroker(t, kfake.SeedTopics(1, "t"))
 				k.Serve(func(int64, int32) kafkatest.Answer { return kafkatest.Answer{Code: int16(code)} })
 				_, err := readTo(t, newReader(t, k.cfg, 0), 1)
-				var denied *cluster.PermissionError
+				var denied *metadata.PermissionError
 				if !errors.As(err, &denied) || !errors.Is(err, code) {
 					t.Errorf("error %v", err)
 				}

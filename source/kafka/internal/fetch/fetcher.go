@@ -10,7 +10,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/segmentio/kafka-go"
 
-	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 	"github.com/keystrand/keystrand/source/kafka/internal/records"
 	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
@@ -30,13 +30,13 @@ type fetcher struct {
 	cfg       *Config
 	topic     string
 	partition int32
-	finder    *cluster.Finder
+	finder    *metadata.Finder
 	watch     *watch
 
 	out  chan *response // without room: at most one response waits here
 	pace pace
 
-	route     *cluster.Route
+	route     *metadata.Route
 	leader    int32     // of the last route, -1 before
 	ask       int64     // where the next request begins
 	fetched   int32     // leader epoch of what was fetched last, -1 if not known
@@ -58,7 +58,7 @@ const recheck = 3 * time.Second
 const replicaFor = 5 * time.Minute
 
 func (f *fetcher) run(ctx context.Context) {
-	faults, fast := cluster.NewBackoff(), backoff.NewExponentialBackOff(
+	faults, fast := metadata.NewBackoff(), backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(5*time.Millisecond), backoff.WithMaxInterval(f.cfg.MaxWait), backoff.WithMaxElapsedTime(0))
 	for ctx.Err() == nil {
 		begun := time.Now()
@@ -93,7 +93,7 @@ func (f *fetcher) run(ctx context.Context) {
 				return
 			}
 		}
-		if wait > 0 && cluster.Pause(ctx, wait) != nil {
+		if wait > 0 && metadata.Pause(ctx, wait) != nil {
 			return
 		}
 	}
@@ -252,11 +252,11 @@ func (f *fetcher) outside(ctx context.Context) (*response, error) {
 	if err := f.find(ctx); err != nil {
 		return nil, err
 	}
-	first, err := f.finder.Offset(ctx, f.route, cluster.Query{}, false)
+	first, err := f.finder.Offset(ctx, f.route, metadata.Query{}, false)
 	if err != nil {
 		return nil, err
 	}
-	last, err := f.finder.Offset(ctx, f.route, cluster.Query{Latest: true}, false)
+	last, err := f.finder.Offset(ctx, f.route, metadata.Query{Latest: true}, false)
 	if err != nil {
 		return nil, err
 	}
@@ -269,7 +269,7 @@ func (f *fetcher) outside(ctx context.Context) (*response, error) {
 	case Earliest:
 		to = first
 	case Latest:
-		if to, err = f.finder.Offset(ctx, f.route, cluster.Query{Latest: true}, !f.cfg.Cluster.ReadUncommitted); err != nil {
+		if to, err = f.finder.Offset(ctx, f.route, metadata.Query{Latest: true}, !f.cfg.Cluster.ReadUncommitted); err != nil {
 			return nil, err
 		}
 	case Fail:
@@ -289,7 +289,7 @@ func (f *fetcher) outside(ctx context.Context) (*response, error) {
 // cut handles a log that differs from what was read, from an offset below the position on: an unclean election chose a
 // leader without these records. Reading on would skip the records that replaced them.
 func (f *fetcher) cut(ctx context.Context, at int64) error {
-	first, err := f.finder.Offset(ctx, f.route, cluster.Query{}, false)
+	first, err := f.finder.Offset(ctx, f.route, metadata.Query{}, false)
 	if err != nil {
 		return err
 	}
@@ -332,8 +332,8 @@ func (f *fetcher) describe(err error) error {
 	switch {
 	case errors.As(err, &outside), errors.As(err, &corrupt):
 		return err
-	case errors.Is(err, cluster.ErrTopicGone), errors.Is(err, cluster.ErrRecreated), errors.Is(err, cluster.ErrUnknownTopic):
+	case errors.Is(err, metadata.ErrTopicGone), errors.Is(err, metadata.ErrRecreated), errors.Is(err, metadata.ErrUnknownTopic):
 		return fmt.Errorf("%w: topic %s partition %d, position %d", err, f.topic, f.partition, f.ask)
 	}
-	return cluster.Named(fmt.Errorf("partition %d offset %d: %w", f.partition, f.ask, err), f.topic)
+	return metadata.Named(fmt.Errorf("partition %d offset %d: %w", f.partition, f.ask, err), f.topic)
 }

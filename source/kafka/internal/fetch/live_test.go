@@ -15,7 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 	"github.com/keystrand/keystrand/source/kafka/internal/kafkatest"
 	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
@@ -40,7 +40,7 @@ func newLive(t *testing.T, env string, replicas int16, settings map[string]strin
 	}
 	l := &live{topic: fmt.Sprintf("fetch-%s-%d", strings.ToLower(strings.NewReplacer("/", "-").Replace(t.Name())), time.Now().UnixNano()), addrs: strings.Split(addrs, ",")}
 	tr := &kafka.Transport{MetadataTopics: []string{l.topic}, MetadataTTL: time.Second}
-	l.cfg = Config{Cluster: cluster.Client{Client: wire.Client{Brokers: l.addrs, Transport: tr}}}
+	l.cfg = Config{Cluster: metadata.Client{Client: wire.Client{Brokers: l.addrs, Transport: tr}}}
 	cl, err := kgo.NewClient(kgo.SeedBrokers(l.addrs...))
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +73,7 @@ func (l *live) create(t *testing.T, replicas int16, settings map[string]string) 
 		if time.Since(begun) > 20*time.Second { // an earlier topic of that name may still be on its way out
 			t.Fatal(err, res.Err)
 		}
-		_ = cluster.Pause(t.Context(), 100*time.Millisecond)
+		_ = metadata.Pause(t.Context(), 100*time.Millisecond)
 	}
 }
 
@@ -96,8 +96,8 @@ func (l *live) reader(t *testing.T, start int64) *Reader {
 
 func (l *live) bounds(t *testing.T) (first, end int64) {
 	t.Helper()
-	for i, q := range []cluster.Query{{}, {Latest: true}} {
-		got, err := l.cfg.Cluster.Offsets(t.Context(), l.topic, map[int32]cluster.Query{0: q})
+	for i, q := range []metadata.Query{{}, {Latest: true}} {
+		got, err := l.cfg.Cluster.Offsets(t.Context(), l.topic, map[int32]metadata.Query{0: q})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -160,7 +160,7 @@ func TestLiveCompactedTopicIsReadExactly(t *testing.T) {
 	var want []int64
 	var end int64
 	for begun := time.Now(); time.Since(begun) < 60*time.Second; {
-		_ = cluster.Pause(t.Context(), 500*time.Millisecond)
+		_ = metadata.Pause(t.Context(), 500*time.Millisecond)
 		write(plain, "roll")
 		_, end = l.bounds(t)
 		if want = l.franz(t, end); len(want) < 150 {
@@ -271,11 +271,11 @@ func TestSoakRecreatedLogIsNotSkipped(t *testing.T) {
 	}
 	l.create(t, 1, nil)
 	kafkatest.Produce(t, l.client(t), 200)
-	if got, err := readTo(t, r, 101); len(got) > 0 || !errors.Is(err, cluster.ErrRecreated) && !errors.Is(err, cluster.ErrTopicGone) {
+	if got, err := readTo(t, r, 101); len(got) > 0 || !errors.Is(err, metadata.ErrRecreated) && !errors.Is(err, metadata.ErrTopicGone) {
 		t.Errorf("%d messages, %v", len(got), err)
 	}
 	l.cfg.LogID = id
-	if got, err := readTo(t, l.reader(t, 100), 101); len(got) > 0 || !errors.Is(err, cluster.ErrRecreated) {
+	if got, err := readTo(t, l.reader(t, 100), 101); len(got) > 0 || !errors.Is(err, metadata.ErrRecreated) {
 		t.Errorf("%d messages, %v", len(got), err)
 	}
 	l.cfg.LogID = ""
@@ -299,7 +299,7 @@ func TestLiveLeaderMovesAreFollowed(t *testing.T) {
 		if _, err := l.adm.AlterPartitionAssignments(t.Context(), req); err != nil {
 			t.Fatal(err)
 		}
-		_ = cluster.Pause(t.Context(), 300*time.Millisecond)
+		_ = metadata.Pause(t.Context(), 300*time.Millisecond)
 		if _, err := l.adm.ElectLeaders(t.Context(), kadm.ElectPreferredReplica, kadm.TopicsSet{l.topic: {0: {}}}); err != nil {
 			t.Fatal(err)
 		}

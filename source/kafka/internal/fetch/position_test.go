@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 	"github.com/keystrand/keystrand/source/kafka/internal/kafkatest"
 )
 
@@ -97,7 +97,7 @@ func TestRecreatedLogIsNotSkipped(t *testing.T) {
 					t.Fatal(err)
 				}
 				kafkatest.Produce(t, k.Producer(t), 200)
-				if got, err := readTo(t, r, 101); !errors.Is(err, cluster.ErrRecreated) || len(got) > 0 {
+				if got, err := readTo(t, r, 101); !errors.Is(err, metadata.ErrRecreated) || len(got) > 0 {
 					t.Fatalf("%d messages of the new log at offset 100 and above, %v", len(got), err)
 				}
 				again, err := logID(t, k.cfg, "t")

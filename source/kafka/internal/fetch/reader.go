@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/keystrand/keystrand/source"
-	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 	"github.com/keystrand/keystrand/source/kafka/internal/records"
 )
 
@@ -49,7 +49,7 @@ func NewReader(cfg Config, topic string, partition int32, start int64) *Reader {
 	r.dec = records.NewDecoder(topic, partition, start, !cfg.Cluster.ReadUncommitted, r.epochs, cfg.Buffers)
 	r.fetcher = &fetcher{
 		cfg: &r.cfg, topic: topic, partition: partition, watch: r.watch,
-		finder: cluster.NewFinder(cfg.Cluster, topic, partition, cfg.LogID, newestFetch),
+		finder: metadata.NewFinder(cfg.Cluster, topic, partition, cfg.LogID, newestFetch),
 		out:    make(chan *response),
 		pace:   newPace(cfg.MaxBytes),
 		ask:    start, fetched: -1, damagedAt: -1, leader: -1, replica: -1,

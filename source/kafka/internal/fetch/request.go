@@ -5,7 +5,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
-	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 	"github.com/keystrand/keystrand/source/kafka/internal/records"
 	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
@@ -14,7 +14,7 @@ import (
 type fetchRequest struct {
 	version   int16
 	topic     string
-	id        cluster.TopicID // instead of the name from version 13 on
+	id        metadata.TopicID // instead of the name from version 13 on
 	partition int32
 	epoch     int32 // of the leader as we know it; -1 asks any
 	offset    int64

@@ -8,7 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 
-	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 	"github.com/keystrand/keystrand/source/kafka/internal/kafkatest"
 )
 
@@ -24,7 +24,7 @@ func TestOldestBrokersAreSpokenTo(t *testing.T) {
 				if got, err := readTo(t, newReader(t, k.cfg, 5), 20); err != nil || len(got) != 15 {
 					t.Errorf("%d messages, %v", len(got), err)
 				}
-				end, err := k.cfg.Cluster.Offsets(t.Context(), "t", map[int32]cluster.Query{0: {Latest: true}})
+				end, err := k.cfg.Cluster.Offsets(t.Context(), "t", map[int32]metadata.Query{0: {Latest: true}})
 				if err != nil || end[0] != 20 {
 					t.Errorf("end %v, %v", end, err)
 				}

@@ -12,7 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
 
@@ -20,7 +20,7 @@ import (
 type Broker struct {
 	*kfake.Cluster
 	Net    *kfake.VirtualNetwork
-	Client cluster.Client // of topic "t"
+	Client metadata.Client // of topic "t"
 }
 
 // NewBroker starts a broker that ends with the test.
@@ -37,7 +37,7 @@ func NewBroker(t *testing.T, opts ...kfake.Opt) *Broker {
 		tr.CloseIdleConnections()
 		c.Close()
 	})
-	return &Broker{c, vn, cluster.Client{Client: wire.Client{Brokers: c.ListenAddrs(), Transport: tr}}}
+	return &Broker{c, vn, metadata.Client{Client: wire.Client{Brokers: c.ListenAddrs(), Transport: tr}}}
 }
 
 // Producer returns a client of franz-go that writes to partition 0 of topic "t" and closes with the test.

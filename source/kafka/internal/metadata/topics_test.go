@@ -1,4 +1,4 @@
-package cluster_test
+package metadata_test
 
 import (
 	"context"
@@ -13,12 +13,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 	"github.com/keystrand/keystrand/source/kafka/internal/kafkatest"
 )
 
 // partitions returns the number of partitions of each topic.
-func partitions(ctx context.Context, c cluster.Client, topics []string) (map[string]int32, error) {
+func partitions(ctx context.Context, c metadata.Client, topics []string) (map[string]int32, error) {
 	found, err := c.Topics(ctx, topics)
 	counts := make(map[string]int32, len(found))
 	for name, t := range found {
@@ -31,7 +31,7 @@ func TestTopicsNamesWhatIsMissingAndCreatesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kafkatest.NewBroker(t, kfake.SeedTopics(3, "t"), kfake.SeedTopics(5, "u"), kfake.AllowAutoTopicCreation())
 		counts, err := partitions(t.Context(), k.Client, []string{"t", "absent", "u", "t"})
-		if !errors.Is(err, cluster.ErrUnknownTopic) || !strings.Contains(err.Error(), "absent") || strings.Contains(err.Error(), "topic u") {
+		if !errors.Is(err, metadata.ErrUnknownTopic) || !strings.Contains(err.Error(), "absent") || strings.Contains(err.Error(), "topic u") {
 			t.Errorf("error %v", err)
 		}
 		if want := map[string]int32{"t": 3, "u": 5}; !maps.Equal(counts, want) {
@@ -50,7 +50,7 @@ func TestTopicsNamesWhatIsMissingAndCreatesNothing(t *testing.T) {
 			t.Errorf("partitions %v, %v", counts, err)
 		}
 		k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: "u", Err: kerr.TopicAuthorizationFailed, Count: -1})
-		var denied *cluster.PermissionError
+		var denied *metadata.PermissionError
 		if _, err = partitions(t.Context(), k.Client, []string{"t", "u"}); !errors.As(err, &denied) || denied.Topic != "u" {
 			t.Errorf("error %v", err)
 		}

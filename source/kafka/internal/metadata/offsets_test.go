@@ -1,4 +1,4 @@
-package cluster_test
+package metadata_test
 
 import (
 	"errors"
@@ -13,7 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 	"github.com/keystrand/keystrand/source/kafka/internal/kafkatest"
 )
 
@@ -38,7 +38,7 @@ func TestOffsetsAnswersAllQueriesWithOneRequestALeader(t *testing.T) {
 			t.Fatal(err)
 		}
 		requests := k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, TopLevel: true, Count: -1, Observe: true})
-		got, err := k.Client.Offsets(t.Context(), "t", map[int32]cluster.Query{
+		got, err := k.Client.Offsets(t.Context(), "t", map[int32]metadata.Query{
 			0: {}, 1: {Latest: true}, 2: {Time: begun.Add(3500 * time.Millisecond)}, 3: {Time: begun.Add(time.Hour)}, 4: {Time: begun.Add(-time.Hour)},
 		})
 		if want := map[int32]int64{0: 4, 1: 10, 2: 4, 3: 10, 4: 0}; err != nil || !maps.Equal(got, want) {
@@ -54,15 +54,15 @@ func TestOffsetsHealsAndTellsWhatCannotHeal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := kafkatest.NewBroker(t, kfake.SeedTopics(2, "t"))
 		k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Err: kerr.NotLeaderForPartition, Count: 3})
-		if got, err := k.Client.Offsets(t.Context(), "t", map[int32]cluster.Query{0: {}}); err != nil || got[0] != 0 {
+		if got, err := k.Client.Offsets(t.Context(), "t", map[int32]metadata.Query{0: {}}); err != nil || got[0] != 0 {
 			t.Errorf("offsets %v, %v", got, err)
 		}
-		if _, err := k.Client.Offsets(t.Context(), "t", map[int32]cluster.Query{7: {}}); !errors.Is(err, cluster.ErrUnknownTopic) || !strings.Contains(err.Error(), "partition 7") {
+		if _, err := k.Client.Offsets(t.Context(), "t", map[int32]metadata.Query{7: {}}); !errors.Is(err, metadata.ErrUnknownTopic) || !strings.Contains(err.Error(), "partition 7") {
 			t.Errorf("error %v", err)
 		}
 		k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Err: kerr.TopicAuthorizationFailed, Count: -1})
-		var denied *cluster.PermissionError
-		if _, err := k.Client.Offsets(t.Context(), "t", map[int32]cluster.Query{0: {}}); !errors.As(err, &denied) || denied.Topic != "t" {
+		var denied *metadata.PermissionError
+		if _, err := k.Client.Offsets(t.Context(), "t", map[int32]metadata.Query{0: {}}); !errors.As(err, &denied) || denied.Topic != "t" {
 			t.Errorf("error %v", err)
 		}
 	})
@@ -80,7 +80,7 @@ func TestEpochEndsAnswersForEveryLeader(t *testing.T) {
 			t.Errorf("ends %v, %v of an epoch to come, want none", ends, err)
 		}
 		k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetForLeaderEpoch}, Err: kerr.TopicAuthorizationFailed, Count: -1})
-		var denied *cluster.PermissionError
+		var denied *metadata.PermissionError
 		if _, err := k.Client.EpochEnds(t.Context(), "t", map[int32]int32{0: 0}); !errors.As(err, &denied) || denied.Topic != "t" {
 			t.Errorf("error %v", err)
 		}

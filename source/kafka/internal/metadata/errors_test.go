@@ -1,4 +1,4 @@
-package cluster_test
+package metadata_test
 
 import (
 	"context"
@@ -7,16 +7,16 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
-	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 )
 
 func TestFatalErrorsAreThoseThatCannotHeal(t *testing.T) {
 	for err, want := range map[error]bool{
 		kafka.NotLeaderForPartition: false, kafka.Unknown: false, kafka.SASLAuthenticationFailed: true,
 		kafka.UnsupportedSASLMechanism: true, kafka.TopicAuthorizationFailed: true, kafka.UnsupportedVersion: true,
-		errors.New("connection reset"): false, context.DeadlineExceeded: false, cluster.ErrRecreated: true,
+		errors.New("connection reset"): false, context.DeadlineExceeded: false, metadata.ErrRecreated: true,
 	} {
-		if got := cluster.Fatal(err); got != want {
+		if got := metadata.Fatal(err); got != want {
 			t.Errorf("%v: fatal %v", err, got)
 		}
 	}
