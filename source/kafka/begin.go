@@ -8,7 +8,7 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/keystrand/keystrand/source/kafka/assign"
-	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 	"github.com/keystrand/keystrand/source/kafka/internal/progress"
 )
 
@@ -84,7 +84,7 @@ func (g *generation) starts(ctx context.Context, names []assign.Partition, resto
 			restored[n] = r
 		}
 	}
-	found, queries := make(map[assign.Partition]int64, len(names)), make(map[assign.Partition]fetch.Query)
+	found, queries := make(map[assign.Partition]int64, len(names)), make(map[assign.Partition]metadata.Query)
 	for _, n := range names {
 		r := restored[n]
 		query, force := forced[n]
@@ -102,10 +102,10 @@ func (g *generation) starts(ctx context.Context, names []assign.Partition, resto
 }
 
 // offsets asks the brokers for offsets and adds them to found.
-func (s *Source) offsets(ctx context.Context, queries map[assign.Partition]fetch.Query, found map[assign.Partition]int64) error {
+func (s *Source) offsets(ctx context.Context, queries map[assign.Partition]metadata.Query, found map[assign.Partition]int64) error {
 	for topic, qs := range byTopic(queries) {
 		err := s.cluster.Retry(ctx, "find offsets", func(ctx context.Context) error {
-			answer, err := fetch.Offsets(ctx, s.reading, topic, qs)
+			answer, err := s.reading.Cluster.Offsets(ctx, topic, qs)
 			for number, o := range answer {
 				found[assign.Partition{Topic: topic, Number: number}] = o
 			}

@@ -11,12 +11,13 @@ import (
 	"github.com/keystrand/keystrand/source/internal/tenure"
 	"github.com/keystrand/keystrand/source/kafka/assign"
 	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 	"github.com/keystrand/keystrand/source/kafka/internal/progress"
 )
 
 // claim gives each partition its epoch and commits it before the first fetch. The next owner then has a larger epoch, even if
 // this one crashes, and Start is not applied again.
-func (g *generation) claim(ctx context.Context, names []assign.Partition, topics map[string]fetch.Topic,
+func (g *generation) claim(ctx context.Context, names []assign.Partition, topics map[string]metadata.Topic,
 	restored map[assign.Partition]progress.Restored, starts map[assign.Partition]int64,
 ) ([]*Partition, error) {
 	s := g.s

@@ -6,17 +6,17 @@ import (
 	"maps"
 
 	"github.com/keystrand/keystrand/source/kafka/assign"
-	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 	"github.com/keystrand/keystrand/source/kafka/internal/progress"
 )
 
 // findEnds records where the logs end now, for partitions without a known end.
 func (s *Source) findEnds(ctx context.Context, names []assign.Partition) error {
-	ends, queries := make(map[assign.Partition]int64), make(map[assign.Partition]fetch.Query)
+	ends, queries := make(map[assign.Partition]int64), make(map[assign.Partition]metadata.Query)
 	s.mu.Lock()
 	for _, n := range names {
 		if _, known := s.ends[n]; !known {
-			queries[n] = fetch.Query{Latest: true}
+			queries[n] = metadata.Query{Latest: true}
 		}
 	}
 	s.mu.Unlock()

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand/source/kafka/assign"
-	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
 	"github.com/keystrand/keystrand/source/kafka/internal/group"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 	"github.com/keystrand/keystrand/source/kafka/internal/progress"
 )
 
@@ -26,10 +26,10 @@ type generation struct {
 	over  chan struct{} // closed: all partitions are released or lost
 
 	// Guarded by Source.mu.
-	todo   []assign.Partition               // not offered yet
-	live   map[assign.Partition]*Partition  // offered and not released
-	forced map[assign.Partition]fetch.Query // where to start, whatever is committed
-	ended  bool                             // no partition is offered any more
+	todo   []assign.Partition                  // not offered yet
+	live   map[assign.Partition]*Partition     // offered and not released
+	forced map[assign.Partition]metadata.Query // where to start, whatever is committed
+	ended  bool                                // no partition is offered any more
 }
 
 func newGeneration(s *Source, session *group.Session, assigned []assign.Partition) *generation {
@@ -41,7 +41,7 @@ func newGeneration(s *Source, session *group.Session, assigned []assign.Partitio
 		over:    make(chan struct{}),
 		todo:    slices.Clone(assigned),
 		live:    make(map[assign.Partition]*Partition, len(assigned)),
-		forced:  make(map[assign.Partition]fetch.Query),
+		forced:  make(map[assign.Partition]metadata.Query),
 	}
 	g.commits = progress.NewCommitter(session, s.limit, g.owned)
 	return g

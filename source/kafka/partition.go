@@ -14,6 +14,7 @@ import (
 	"github.com/keystrand/keystrand/source/internal/tenure"
 	"github.com/keystrand/keystrand/source/kafka/assign"
 	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 	"github.com/keystrand/keystrand/source/kafka/internal/progress"
 )
 
@@ -106,14 +107,14 @@ func (p *Partition) trim(b *source.Batch) {
 func (p *Partition) replaced(ctx context.Context, err error) bool {
 	var out *fetch.OutOfRangeError
 	cut := p.gen.s.cfg.OutOfRange != OutOfRangeFail && errors.As(err, &out)
-	if !cut && !errors.Is(err, fetch.ErrTopicGone) && !errors.Is(err, fetch.ErrRecreated) {
+	if !cut && !errors.Is(err, metadata.ErrTopicGone) && !errors.Is(err, metadata.ErrRecreated) {
 		return false
 	}
 	s := p.gen.s
 	s.mu.Lock()
 	p.again = true
 	if cut {
-		p.gen.forced[p.name] = fetch.Query{Latest: s.cfg.OutOfRange == OutOfRangeLatest}
+		p.gen.forced[p.name] = metadata.Query{Latest: s.cfg.OutOfRange == OutOfRangeLatest}
 	}
 	s.mu.Unlock()
 	p.lose(err.Error())

@@ -7,7 +7,6 @@ import (
 
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source/kafka/assign"
-	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
 	"github.com/keystrand/keystrand/source/kafka/internal/progress"
 )
 
@@ -67,7 +66,7 @@ func (s *Source) cutAhead(ctx context.Context, restored map[assign.Partition]pro
 	for topic, epochs := range byTopic(asked) {
 		var ends map[int32]int64
 		err := s.cluster.Retry(ctx, "find leader epochs", func(ctx context.Context) (err error) {
-			ends, err = fetch.EpochEnds(ctx, s.reading, topic, epochs)
+			ends, err = s.reading.Cluster.EpochEnds(ctx, topic, epochs)
 			return err
 		})
 		if err != nil {

@@ -12,10 +12,13 @@ import (
 
 	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/kafka/assign"
+	"github.com/keystrand/keystrand/source/kafka/internal/buffer"
 	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
 	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
 	"github.com/keystrand/keystrand/source/kafka/internal/group"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 	"github.com/keystrand/keystrand/source/kafka/internal/progress"
+	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
 
 // Source is one member of a consumer group. It implements [source.Source], [source.Mover]
@@ -106,16 +109,17 @@ func New(brokers []string, groupName string, topics []string, cfg Config) (*Sour
 		Refused:           s.fail,
 	}
 	s.reading = fetch.Config{
-		Brokers:         s.cluster.Brokers,
-		Transport:       s.cluster.Transport,
-		Log:             cfg.Logger,
-		ReadUncommitted: cfg.ReadUncommitted,
-		MaxBytes:        cfg.MaxBytes,
-		Buffers:         &fetch.Buffers{},
-		MaxWait:         cfg.MaxWait,
-		RackID:          cfg.RackID,
-		OutOfRange:      fetch.OutOfRange(cfg.OutOfRange),
-		StallTimeout:    cfg.StallTimeout,
+		Cluster: metadata.Client{
+			Client:          wire.Client{Brokers: s.cluster.Brokers, Transport: s.cluster.Transport},
+			ReadUncommitted: cfg.ReadUncommitted,
+		},
+		Log:          cfg.Logger,
+		MaxBytes:     cfg.MaxBytes,
+		Buffers:      &buffer.Pool{},
+		MaxWait:      cfg.MaxWait,
+		RackID:       cfg.RackID,
+		OutOfRange:   fetch.OutOfRange(cfg.OutOfRange),
+		StallTimeout: cfg.StallTimeout,
 	}
 	return s, nil
 }

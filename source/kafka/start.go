@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand/source/kafka/assign"
-	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 )
 
 // Start is where reading starts. The zero value is Committed().
@@ -86,7 +86,7 @@ type begun struct {
 
 // place returns the start of a partition without committed progress: an offset if known, else a query. The end, and given
 // offsets, apply to logs that existed at the start of the source. Later logs are read from their first message.
-func (s Start) place(p assign.Partition, b begun) (offset int64, q fetch.Query, known bool) {
+func (s Start) place(p assign.Partition, b begun) (offset int64, q metadata.Query, known bool) {
 	switch s.kind {
 	case startOffsets:
 		if o, given := s.offsets[p.Topic][p.Number]; given && !b.owned {

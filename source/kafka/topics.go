@@ -14,21 +14,21 @@ import (
 
 	"github.com/keystrand/keystrand/source/kafka/assign"
 	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
-	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 	"github.com/keystrand/keystrand/source/kafka/internal/progress"
 )
 
 // existing returns the topics that exist, and creates none. kafka-go's group must not see an absent topic: its request for
 // metadata creates topics.
 func (s *Source) existing(ctx context.Context) ([]string, error) {
-	var found map[string]fetch.Topic
+	var found map[string]metadata.Topic
 	attempts := 0
 	err := s.cluster.Retry(ctx, "topics", func(ctx context.Context) (err error) {
-		found, err = fetch.Topics(ctx, s.reading, s.topics)
+		found, err = s.reading.Cluster.Topics(ctx, s.topics)
 		s.saw(found)
 		attempts++
 		// One topic may be missing and another one have a fatal error.
-		missing := errors.Is(err, fetch.ErrUnknownTopic) && s.cluster.Fatal(err) == nil
+		missing := errors.Is(err, metadata.ErrUnknownTopic) && s.cluster.Fatal(err) == nil
 		switch {
 		case missing && s.cfg.WatchTopics && len(found) > 0:
 			return nil
@@ -41,7 +41,7 @@ func (s *Source) existing(ctx context.Context) ([]string, error) {
 }
 
 // saw records how many partitions topics have. It returns the new partitions of known topics, and whether a topic is new.
-func (s *Source) saw(found map[string]fetch.Topic) (fresh []assign.Partition, added bool) {
+func (s *Source) saw(found map[string]metadata.Topic) (fresh []assign.Partition, added bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for name, t := range found {
@@ -59,7 +59,7 @@ func (s *Source) saw(found map[string]fetch.Topic) (fresh []assign.Partition, ad
 func (s *Source) find(ctx context.Context, topics []string) []assign.Partition {
 	ctx, cancel := context.WithTimeout(ctx, s.membership.Timeout())
 	defer cancel()
-	found, err := fetch.Topics(ctx, s.reading, topics)
+	found, err := s.reading.Cluster.Topics(ctx, topics)
 	if err != nil {
 		s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "kafka: assigning the partitions of a topic failed; retrying at the next rebalance",
 			slog.String("group", s.cluster.Group), slog.Any("error", err))
@@ -91,12 +91,12 @@ func (s *Source) watch(ctx context.Context) {
 	var fresh []assign.Partition
 	for cluster.Sleep(ctx, s.cfg.WatchInterval) {
 		asking, cancel := context.WithTimeout(ctx, s.cfg.WatchInterval+cluster.RequestTimeout)
-		found, err := fetch.Topics(asking, s.reading, s.topics)
+		found, err := s.reading.Cluster.Topics(asking, s.topics)
 		cancel()
 		if ctx.Err() != nil {
 			return
 		}
-		if errors.Is(err, fetch.ErrUnknownTopic) {
+		if errors.Is(err, metadata.ErrUnknownTopic) {
 			s.forget(found)
 		}
 		grown, added := s.saw(found)
@@ -113,7 +113,7 @@ func (s *Source) watch(ctx context.Context) {
 		if len(fresh) > 0 && g != nil {
 			poke(g.again)
 		}
-		if err != nil && (!errors.Is(err, fetch.ErrUnknownTopic) || !s.cfg.WatchTopics) {
+		if err != nil && (!errors.Is(err, metadata.ErrUnknownTopic) || !s.cfg.WatchTopics) {
 			s.cluster.Health.Fails(ctx, "watch topics", err)
 			continue
 		}
@@ -122,7 +122,7 @@ func (s *Source) watch(ctx context.Context) {
 }
 
 // forget drops the topics that do not exist any more: they are new when they exist again.
-func (s *Source) forget(found map[string]fetch.Topic) {
+func (s *Source) forget(found map[string]metadata.Topic) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	maps.DeleteFunc(s.counts, func(topic string, _ int32) bool {
@@ -136,20 +136,20 @@ const absentAfter = 5 * time.Second
 
 // logs returns the topics with the identity of their logs. It waits for an absent topic as long as a rebalance may take; with
 // WatchTopics it leaves the topic out. It waits for an absent partition up to absentAfter: another broker may know it.
-func (s *Source) logs(ctx context.Context, names []assign.Partition) (map[string]fetch.Topic, error) {
+func (s *Source) logs(ctx context.Context, names []assign.Partition) (map[string]metadata.Topic, error) {
 	topics := make(map[string]bool)
 	for _, n := range names {
 		topics[n.Topic] = true
 	}
-	var found map[string]fetch.Topic
+	var found map[string]metadata.Topic
 	start := time.Now()
 	err := s.cluster.Retry(ctx, "topics", func(ctx context.Context) (err error) {
-		found, err = fetch.Topics(ctx, s.reading, slices.Sorted(maps.Keys(topics)))
+		found, err = s.reading.Cluster.Topics(ctx, slices.Sorted(maps.Keys(topics)))
 		waited := time.Since(start)
 		switch {
-		case errors.Is(err, fetch.ErrUnknownTopic) && s.cfg.WatchTopics && s.cluster.Fatal(err) == nil:
+		case errors.Is(err, metadata.ErrUnknownTopic) && s.cfg.WatchTopics && s.cluster.Fatal(err) == nil:
 			return nil
-		case errors.Is(err, fetch.ErrUnknownTopic) && waited > s.cfg.RebalanceTimeout:
+		case errors.Is(err, metadata.ErrUnknownTopic) && waited > s.cfg.RebalanceTimeout:
 			return backoff.Permanent(fmt.Errorf("%w: group %q: %w", ErrTopicMissing, s.cluster.Group, err))
 		case err == nil && waited < absentAfter:
 			for _, n := range names {
@@ -165,7 +165,7 @@ func (s *Source) logs(ctx context.Context, names []assign.Partition) (map[string
 
 // present returns the partitions that exist. The others were deleted with their topic, which may exist again with fewer. They
 // are forgotten, so that the watcher finds them when they exist again.
-func (s *Source) present(ctx context.Context, names []assign.Partition, topics map[string]fetch.Topic) []assign.Partition {
+func (s *Source) present(ctx context.Context, names []assign.Partition, topics map[string]metadata.Topic) []assign.Partition {
 	s.mu.Lock()
 	var here, gone []assign.Partition
 	for _, n := range names {

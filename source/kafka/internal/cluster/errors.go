@@ -10,7 +10,7 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 
-	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 )
 
 // Fatal returns an error for the user if retrying cannot heal err, else nil. Unknown errors are retried: a logged error does
@@ -27,7 +27,7 @@ func (c *Client) Fatal(err error) error {
 			return f
 		}
 	}
-	if _, ok := errors.AsType[*fetch.PermissionError](err); ok {
+	if _, ok := errors.AsType[*metadata.PermissionError](err); ok {
 		return fmt.Errorf("kafka: group %q: %w", c.Group, err)
 	}
 	if certificate(err) {

@@ -13,65 +13,21 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/kafka/internal/buffer"
+
+	"github.com/keystrand/keystrand/source/kafka/internal/kafkatest"
 )
-
-func TestBuffersShareTheLimitAmongReaders(t *testing.T) {
-	const limit = 3 << 20
-	for _, c := range []struct {
-		readers, lent int64
-		most, want    int
-	}{
-		{1, 0, 4 << 20, 1 << 20},
-		{1, 0, 1000, 1000},
-		{4, 0, 4 << 20, 256 << 10},
-		{4, limit - 100<<10, 4 << 20, 100 << 10}, // the others hold the rest
-		{4, 2 * limit, 4 << 20, leastRequest},
-		{1000, 0, 4 << 20, leastRequest},
-		{0, 0, 4 << 20, 1 << 20},
-	} {
-		var b Buffers
-		b.Limit(limit)
-		b.readers.Store(c.readers)
-		b.lent.Store(c.lent)
-		if got := b.request(c.most); got != c.want {
-			t.Errorf("%d readers, %d bytes lent: asks for %d bytes, want %d", c.readers, c.lent, got, c.want)
-		}
-	}
-	var b Buffers
-	if got := b.request(4 << 20); got != 4<<20 {
-		t.Errorf("asks for %d bytes without a limit", got)
-	}
-}
-
-func TestBuffersCountWhatIsLent(t *testing.T) {
-	var b Buffers
-	small, large := b.frame(10), b.frame(100_000)
-	if got, want := b.Lent(), int64(cap(small)+cap(large)); got != want || len(large) != 100_000 {
-		t.Errorf("%d bytes are lent, want %d", got, want)
-	}
-	b.frameBack(large)
-	if again := b.frame(10_000); cap(again) > 40_000 {
-		t.Errorf("a frame of 10,000 bytes has %d", cap(again))
-	} else {
-		b.frameBack(again)
-	}
-	b.frameBack(small)
-	b.frameBack(nil)
-	if got := b.Lent(); got != 0 {
-		t.Errorf("%d bytes are lent after all came back", got)
-	}
-}
 
 // A response may wait for Read, be half read, or be compressed, and a request may be under way when a reader is closed.
 func TestClosedReaderHoldsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, codec := range []kgo.CompressionCodec{kgo.NoCompression(), kgo.Lz4Compression(), kgo.ZstdCompression()} {
 			k := newBroker(t, kfake.SeedTopics(1, "t"))
-			cl := k.client(t, kgo.ProducerBatchCompression(codec))
+			cl := k.Producer(t, kgo.ProducerBatchCompression(codec))
 			for range 3 {
-				produce(t, cl, 1000)
+				kafkatest.Produce(t, cl, 1000)
 			}
-			k.cfg.MaxBytes, k.cfg.Buffers = 1, &Buffers{} // one batch a response
+			k.cfg.MaxBytes, k.cfg.Buffers = 1, &buffer.Pool{} // one batch a response
 			r := newReader(t, k.cfg, 0)
 			if err := r.Read(t.Context(), &source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}); err != nil {
 				t.Fatal(err)
@@ -82,8 +38,12 @@ func TestClosedReaderHoldsNothing(t *testing.T) {
 			}
 			r.Close()
 			r.Close()
-			if n, readers := k.cfg.Buffers.Lent(), k.cfg.Buffers.readers.Load(); n != 0 || readers != 0 {
-				t.Errorf("after Close %d bytes are lent to %d readers", n, readers)
+			if n := k.cfg.Buffers.Lent(); n != 0 {
+				t.Errorf("after Close %d bytes are lent", n)
+			}
+			k.cfg.Buffers.Limit(1 << 20)
+			if share := k.cfg.Buffers.Share(1 << 20); share != 1<<20/3 {
+				t.Errorf("after Close another reader may ask for %d bytes, want a third of all", share)
 			}
 			k.Close()
 		}
@@ -93,8 +53,8 @@ func TestClosedReaderHoldsNothing(t *testing.T) {
 func TestClosedReaderHoldsNothingAfterAReadUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
-		produce(t, k.client(t), 1000)
-		k.cfg.Buffers = &Buffers{}
+		kafkatest.Produce(t, k.Producer(t), 1000)
+		k.cfg.Buffers = &buffer.Pool{}
 		r := newReader(t, k.cfg, 0)
 		ended := make(chan error)
 		go func() {
@@ -119,12 +79,12 @@ func TestClosedReaderHoldsNothingAfterAReadUnderWay(t *testing.T) {
 func TestIdleReaderHoldsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
-		cl := k.client(t, kgo.ProducerBatchCompression(kgo.ZstdCompression()))
+		cl := k.Producer(t, kgo.ProducerBatchCompression(kgo.ZstdCompression()))
 		bomb := &kgo.Record{Value: make([]byte, 900_000)} // some hundred bytes on the wire
 		if err := cl.ProduceSync(t.Context(), bomb).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
-		k.cfg.Buffers = &Buffers{}
+		k.cfg.Buffers = &buffer.Pool{}
 		r := newReader(t, k.cfg, 0)
 		if ms, err := readTo(t, r, 1); err != nil || !bytes.Equal(ms[0].Value, bomb.Value) {
 			t.Fatal(len(ms), err)
@@ -136,37 +96,17 @@ func TestIdleReaderHoldsNothing(t *testing.T) {
 	})
 }
 
-// A response that arrives just when its request is given up is given back.
-func TestAbortedExchangeHoldsNothing(t *testing.T) {
-	var b Buffers
-	late := &exchange{buffers: &b}
-	late.response = late.frame(5000)
-	if !late.end(nil) {
-		t.Error("the response does not count")
-	}
-	late.abort()
-	early := &exchange{buffers: &b}
-	early.abort()
-	early.response = early.frame(5000)
-	if early.end(nil) {
-		t.Error("the response counts after abort")
-	}
-	if n := b.Lent(); n != 0 {
-		t.Errorf("%d bytes are lent", n)
-	}
-}
-
 func TestReadersAskForTheirShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
 		var largest, requests atomic.Int32
-		k.serve(func(offset int64, maxBytes int32) answer {
+		k.Serve(func(offset int64, maxBytes int32) kafkatest.Answer {
 			largest.Store(max(largest.Load(), maxBytes))
 			requests.Add(1)
-			b := raw{base: offset, records: []int{0}, value: string(make([]byte, maxBytes/2))}
-			return answer{end: 1 << 40, set: append(b.bytes(), raw{base: offset + 1, records: []int{0}, value: string(make([]byte, maxBytes/3))}.bytes()...)}
+			b := kafkatest.Batch{Base: offset, Records: []int{0}, Value: string(make([]byte, maxBytes/2))}
+			return kafkatest.Answer{End: 1 << 40, Set: append(b.Bytes(), kafkatest.Batch{Base: offset + 1, Records: []int{0}, Value: string(make([]byte, maxBytes/3))}.Bytes()...)}
 		})
-		k.cfg.Buffers = &Buffers{}
+		k.cfg.Buffers = &buffer.Pool{}
 		const limit = 600_000
 		k.cfg.Buffers.Limit(limit)
 		readers := []*Reader{newReader(t, k.cfg, 0), newReader(t, k.cfg, 0)}

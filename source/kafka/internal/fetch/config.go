@@ -6,58 +6,53 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	"github.com/keystrand/keystrand/source/kafka/internal/buffer"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 )
 
-// Config is what readers and queries share. It is a value: copies are independent, the Transport is shared.
+// Config configures readers. It is a value: copies are independent, but share the Transport and the Buffers.
 type Config struct {
-	// Brokers are the addresses to begin with, host:port. Required.
-	Brokers []string
-	// Transport carries the requests. Share one among all readers, with a short MetadataTTL (1 s): it learns from its
-	// metadata which brokers there are. Required.
-	Transport *kafka.Transport
+	// Cluster sends the requests. Required.
+	Cluster metadata.Client
 	// Log gets each change of state once. Default: nothing is logged.
 	Log *slog.Logger
 
-	// Log identity of the topic that the start offset belongs to, as LogID gave it. A reader that finds another one
-	// returns ErrRecreated instead of reading. Default: the identity found first.
+	// LogID is the identity of the log that the start offset belongs to. A reader that finds another one returns
+	// ErrRecreated. Default: the identity found first.
 	LogID string
 
-	// ReadUncommitted also returns records of open and aborted transactions. Default: false, read_committed.
-	ReadUncommitted bool
-	// MaxBytes bounds the records of one response; a single batch that is larger comes alone. Default: 1 MiB.
+	// MaxBytes bounds the records of one response; a single larger batch is returned alone. Default: 1 MiB.
 	MaxBytes int
 	// Buffers lends the memory of responses. Share one among all readers. Default: one of the reader's own.
-	Buffers *Buffers
-	// MaxWait is how long a broker holds a request back when there is nothing new. Default: 500 ms.
+	Buffers *buffer.Pool
+	// MaxWait is how long a broker may hold a request back when there is nothing new. Default: 500 ms.
 	MaxWait time.Duration
-	// RequestTimeout bounds one request beyond MaxWait; after it the connection is given up. Default: 10 s.
-	RequestTimeout time.Duration
 	// RackID is where this process runs, so that a broker can name a nearer replica. Default: none.
 	RackID string
 
-	// OutOfRange is what a position outside the log means. Default: Fail.
+	// OutOfRange is the policy for a position outside the log. Default: Fail.
 	OutOfRange OutOfRange
-	// OnReset, if set, is told when OutOfRange has moved the position. It is called from the reader's own goroutine
-	// and must not block. Default: none.
+	// OnReset is called when OutOfRange has moved the position, from the reader's goroutine. It must not block.
+	// Default: none.
 	OnReset func(from, to int64)
-	// StallTimeout is how long the position may stand below the end before the reader counts as stalled. Default: 30 s.
+	// StallTimeout is how long the position may stay below the end without moving before the reader counts as stalled.
+	// Default: 30 s.
 	StallTimeout time.Duration
 }
 
-// OutOfRange says what to do with a position that is not in the log.
+// OutOfRange is the policy for a position that is not in the log.
 type OutOfRange uint8
 
 const (
 	// Fail returns an [*OutOfRangeError].
 	Fail OutOfRange = iota
-	// Earliest goes on at the first offset there is.
+	// Earliest continues at the first offset.
 	Earliest
-	// Latest goes on at the end.
+	// Latest continues at the end.
 	Latest
 )
 
-// MostBytes is the largest MaxBytes there is, and how far it grows for a partition that makes no progress.
+// MostBytes is the largest MaxBytes, and the largest request for a partition that makes no progress.
 const MostBytes = 64 << 20
 
 func (c Config) withDefaults() Config {
@@ -68,13 +63,10 @@ func (c Config) withDefaults() Config {
 		c.MaxBytes = 1 << 20
 	}
 	if c.Buffers == nil {
-		c.Buffers = &Buffers{}
+		c.Buffers = &buffer.Pool{}
 	}
 	if c.MaxWait == 0 {
 		c.MaxWait = 500 * time.Millisecond
-	}
-	if c.RequestTimeout == 0 {
-		c.RequestTimeout = 10 * time.Second
 	}
 	if c.StallTimeout == 0 {
 		c.StallTimeout = 30 * time.Second
@@ -83,21 +75,12 @@ func (c Config) withDefaults() Config {
 }
 
 func (c Config) validate() error {
-	var errs []error
-	if len(c.Brokers) == 0 {
-		errs = append(errs, errors.New("no brokers"))
-	}
-	if c.Transport == nil {
-		errs = append(errs, errors.New("no transport"))
-	}
+	errs := []error{c.Cluster.Validate()}
 	if c.MaxBytes < 0 || c.MaxBytes > MostBytes {
 		errs = append(errs, fmt.Errorf("MaxBytes %d is not in 1..%d", c.MaxBytes, MostBytes))
 	}
 	if c.MaxWait < 0 {
 		errs = append(errs, fmt.Errorf("MaxWait %v is negative", c.MaxWait))
-	}
-	if c.RequestTimeout < 0 {
-		errs = append(errs, fmt.Errorf("RequestTimeout %v is negative", c.RequestTimeout))
 	}
 	if c.StallTimeout < 0 {
 		errs = append(errs, fmt.Errorf("StallTimeout %v is negative", c.StallTimeout))

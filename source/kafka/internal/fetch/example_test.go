@@ -11,6 +11,9 @@ import (
 
 	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
+
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
+	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
 
 // One partition from its start to its end.
@@ -36,12 +39,12 @@ func ExampleReader() {
 
 	transport := &kafka.Transport{Dial: network.DialContext, MetadataTTL: time.Second, MetadataTopics: []string{"comments"}}
 	defer transport.CloseIdleConnections()
-	cfg := fetch.Config{Brokers: broker.ListenAddrs(), Transport: transport}
-	ends, err := fetch.Offsets(ctx, cfg, "comments", map[int32]fetch.Query{0: {Latest: true}})
+	brokers := metadata.Client{Client: wire.Client{Brokers: broker.ListenAddrs(), Transport: transport}}
+	ends, err := brokers.Offsets(ctx, "comments", map[int32]metadata.Query{0: {Latest: true}})
 	if err != nil {
 		panic(err)
 	}
-	r := fetch.NewReader(cfg, "comments", 0, 0)
+	r := fetch.NewReader(fetch.Config{Cluster: brokers}, "comments", 0, 0)
 	defer r.Close()
 	b := source.Batch{MaxMessages: 100, MaxBytes: 1 << 20}
 	for r.Position() < ends[0] {

@@ -3,9 +3,6 @@ package fetch
 import (
 	"context"
 	"errors"
-	"fmt"
-	"math/rand/v2"
-	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -18,397 +15,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
-	"github.com/twmb/franz-go/pkg/kversion"
 	kgoplain "github.com/twmb/franz-go/pkg/sasl/plain"
 
 	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/kafka/internal/kafkatest"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 )
-
-// The known faults of the library's ways to read, one test each. What they do there stands in the comment.
-
-// Conn.ReadBatch and Reader panic ("markRead: negative count", #874, #1416) on three empty batches in a row, which the
-// cleaner leaves for every idempotent producer.
-func TestReaderSurvivesManyEmptyBatches(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := newBroker(t, kfake.SeedTopics(1, "t"))
-		var bs []raw
-		for i := range int64(40) {
-			bs = append(bs, raw{base: i * 5, last: 4})
-		}
-		bs = append(bs, raw{base: 200, last: 1, records: []int{0, 1}}, raw{base: 202, last: 9})
-		k.serveLog(212, 0, bs...)
-		got, err := readTo(t, newReader(t, k.cfg, 0), 212)
-		if want := []int64{200, 201}; err != nil || !slices.Equal(offsetsOf(got), want) {
-			t.Errorf("offsets %v, %v, want %v", offsetsOf(got), err, want)
-		}
-	})
-}
-
-// Client.Fetch forgets the last offset delta (record_v2.go), so that a loop over it asks for ever for a batch whose
-// tail was compacted away when that is all that comes.
-func TestReaderPassesCompactedTails(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := newBroker(t, kfake.SeedTopics(1, "t"))
-		k.serveLog(111, 1,
-			raw{base: 0, last: 9, records: []int{0, 2}}, // tail gone
-			raw{base: 10, last: 89},                     // emptied
-			raw{base: 100, last: 9, records: []int{9}},  // head gone
-			raw{base: 110, last: 0, records: []int{0}})
-		r := newReader(t, k.cfg, 0)
-		got, err := readTo(t, r, 111)
-		if want := []int64{0, 2, 109, 110}; err != nil || !slices.Equal(offsetsOf(got), want) {
-			t.Errorf("offsets %v, %v, want %v", offsetsOf(got), err, want)
-		}
-	})
-}
-
-func TestReaderReadsAnyCompactedLogExactly(t *testing.T) {
-	seed := uint64(time.Now().UnixNano()) // any; printed below
-	for i := range uint64(40) {
-		t.Run("", func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				rng := rand.New(rand.NewPCG(seed, i))
-				k := newBroker(t, kfake.SeedTopics(1, "t"))
-				var bs []raw
-				var want []int64
-				end := int64(0)
-				for range 12 {
-					size := 1 + rng.Int64N(300)
-					if rng.IntN(6) == 0 { // removed by the cleaner
-						end += size
-						continue
-					}
-					b := raw{base: end, last: int32(size - 1)}
-					if rng.IntN(4) > 0 {
-						for d := range size {
-							if rng.IntN(3) == 0 {
-								b.records = append(b.records, int(d))
-							}
-						}
-					}
-					bs = append(bs, b)
-					end += size
-				}
-				bs = append(bs, raw{base: end, records: []int{0}})
-				start := rng.Int64N(end)
-				for _, b := range bs {
-					for _, d := range b.records {
-						if o := b.base + int64(d); o >= start {
-							want = append(want, o)
-						}
-					}
-				}
-				k.serveLog(end+1, rng.IntN(4), bs...)
-				got, err := readTo(t, newReader(t, k.cfg, start), end+1)
-				if err != nil || !slices.Equal(offsetsOf(got), want) {
-					t.Errorf("seed %d %d: %v\n got %v\nwant %v", seed, i, err, offsetsOf(got), want)
-				}
-			})
-		})
-	}
-}
-
-// A broker answers with the whole batch that holds the offset; Client.Fetch returns the records below it too.
-func TestReaderDropsRecordsBelowTheOffsetAskedFor(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := newBroker(t, kfake.SeedTopics(1, "t"))
-		produce(t, k.client(t), 100)
-		got, err := readTo(t, newReader(t, k.cfg, 60), 100)
-		if err != nil || len(got) != 40 || got[0].Offset != 60 {
-			t.Errorf("offsets %v, %v", offsetsOf(got), err)
-		}
-	})
-}
-
-// Conn and Reader return control markers and aborted records as messages even when asked for committed ones (#1332).
-// Two producers whose transactions interleave; the list of aborted ones is not in order, as Redpanda sends it.
-func TestReaderReturnsNoAbortedRecordAndNoMarker(t *testing.T) {
-	const tx = attrTransactional
-	log := []raw{
-		{base: 0, records: []int{0}, producer: 1, attrs: tx},             // aborted
-		{base: 1, records: []int{0}, producer: 2, attrs: tx},             // committed
-		{base: 2, records: []int{0}, producer: -1},                       // no transaction
-		{base: 3, last: 1, records: []int{0, 1}, producer: 1, attrs: tx}, // aborted
-		marker(5, 2, true),
-		{base: 6, records: []int{0}, producer: 1, attrs: tx}, // aborted
-		marker(7, 1, false),
-		{base: 8, records: []int{0}, producer: 1, attrs: tx}, // committed
-		{base: 9, records: []int{0}, producer: 2, attrs: tx}, // aborted
-		marker(10, 1, true),
-		{base: 11, last: 3, producer: 2, attrs: tx}, // emptied
-		marker(15, 2, false),
-		// idempotent only
-		{base: 16, records: []int{0}, producer: 2},
-		// an emptied control batch
-		{base: 17, last: 0, producer: 7, attrs: attrControl | tx, records: nil},
-		// committed
-		{base: 18, last: 5, producer: 1, attrs: tx, records: []int{3}, epoch: 4},
-	}
-	aborted := [][2]int64{{2, 9}, {1, 0}}
-	for name, per := range map[string]int{"in one response": 0, "batch by batch": 1, "three batches a response": 3} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				k := newBroker(t, kfake.SeedTopics(1, "t"))
-				k.serve(func(offset int64, _ int32) answer {
-					a := answer{end: 24}
-					n := 0
-					for _, b := range log {
-						if b.base+int64(b.last) >= offset && (per == 0 || n < per) {
-							a.set = append(a.set, b.bytes()...)
-							n++
-						}
-					}
-					for _, ab := range aborted { // those whose marker is not below the offset
-						if ab[0] == 1 && offset <= 7 || ab[0] == 2 && offset <= 15 {
-							a.aborted = append(a.aborted, ab)
-						}
-					}
-					return a
-				})
-				got, err := readTo(t, newReader(t, k.cfg, 0), 24)
-				if want := []int64{1, 2, 8, 16, 21}; err != nil || !slices.Equal(offsetsOf(got), want) {
-					t.Errorf("committed: offsets %v, %v, want %v", offsetsOf(got), err, want)
-				}
-				k.cfg.ReadUncommitted = true
-				got, err = readTo(t, newReader(t, k.cfg, 0), 24)
-				if want := []int64{0, 1, 2, 3, 4, 6, 8, 9, 16, 21}; err != nil || !slices.Equal(offsetsOf(got), want) {
-					t.Errorf("uncommitted: offsets %v, %v, want %v", offsetsOf(got), err, want)
-				}
-			})
-		})
-	}
-}
-
-func TestReaderAgreesWithFranzGoOnTransactions(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := newBroker(t, kfake.SeedTopics(1, "t"))
-		want := transactions(t, func(opts ...kgo.Opt) *kgo.Client { return k.client(t, opts...) })
-		r := newReader(t, k.cfg, 0)
-		got, err := readTo(t, r, want[len(want)-1]+1)
-		if err != nil || !slices.Equal(offsetsOf(got), want) {
-			t.Errorf("offsets %v, %v, franz-go has %v", offsetsOf(got), err, want)
-		}
-	})
-}
-
-// transactions makes two interleaved producers commit and abort, and returns the offsets that franz-go reads.
-func transactions(t *testing.T, client func(...kgo.Opt) *kgo.Client) []int64 {
-	t.Helper()
-	ctx := t.Context()
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	name := fmt.Sprint(time.Now().UnixNano())
-	a, b := client(kgo.TransactionalID(name+"a")), client(kgo.TransactionalID(name+"b"))
-	put := func(cl *kgo.Client, n int) {
-		for range n {
-			must(cl.ProduceSync(ctx, kgo.StringRecord("x")).FirstErr())
-		}
-	}
-	committed := 0
-	for i := range 4 {
-		must(a.BeginTransaction())
-		put(a, 2)
-		must(b.BeginTransaction())
-		put(b, 1)
-		put(a, 1)
-		must(b.EndTransaction(ctx, kgo.TransactionEndTry(i%2 == 0)))
-		put(a, 1)
-		must(a.EndTransaction(ctx, kgo.TransactionEndTry(i%3 == 0)))
-		if i%2 == 0 {
-			committed++
-		}
-		if i%3 == 0 {
-			committed += 4
-		}
-	}
-	must(b.BeginTransaction())
-	put(b, 1)
-	must(b.EndTransaction(ctx, kgo.TryCommit))
-	committed++
-	c := client(kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumePartitions(
-		map[string]map[int32]kgo.Offset{topicOf(a): {0: kgo.NewOffset().AtStart()}}))
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	var want []int64
-	for len(want) < committed && ctx.Err() == nil {
-		c.PollFetches(ctx).EachRecord(func(r *kgo.Record) { want = append(want, r.Offset) })
-	}
-	if len(want) != committed {
-		t.Fatalf("franz-go read %d committed records, want %d", len(want), committed)
-	}
-	return want
-}
-
-func topicOf(cl *kgo.Client) string {
-	topic, _ := cl.OptValue(kgo.DefaultProduceTopic).(string)
-	return topic
-}
-
-// Reader retries for ever on a position above the end, and goes to the start in silence on one below the start.
-func TestReaderTellsAPositionOutOfRange(t *testing.T) {
-	for name, c := range map[string]struct {
-		start  int64
-		policy OutOfRange
-		to     int64 // -1: an error
-	}{
-		"below, fail":     {10, Fail, -1},
-		"below, earliest": {10, Earliest, 60},
-		"below, latest":   {10, Latest, 100},
-		"above, fail":     {500, Fail, -1},
-		"above, earliest": {500, Earliest, -1}, // would go back
-		"above, latest":   {500, Latest, -1},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				k := newBroker(t, kfake.SeedTopics(1, "t"))
-				cl := k.client(t)
-				produce(t, cl, 100)
-				if err := k.DeleteRecords("t", 0, 60); err != nil {
-					t.Fatal(err)
-				}
-				var from, to atomic.Int64
-				k.cfg.OutOfRange = c.policy
-				k.cfg.OnReset = func(a, b int64) { from.Store(a); to.Store(b) }
-				r := newReader(t, k.cfg, c.start)
-				if c.to < 0 {
-					var out *OutOfRangeError
-					_, err := readTo(t, r, 1000)
-					if !errors.As(err, &out) || out.Offset != c.start || out.First != 60 || out.Last != 100 || out.Topic != "t" {
-						t.Fatalf("error %v", err)
-					}
-					if _, again := readTo(t, r, 1000); !errors.Is(again, err) {
-						t.Errorf("the next Read returned %v", again)
-					}
-					return
-				}
-				defer later(time.Second, func() { produce(t, cl, 1) })()
-				got, err := readTo(t, r, 101)
-				if err != nil || got[0].Offset != c.to || len(got) != int(101-c.to) {
-					t.Errorf("offsets %v, %v", offsetsOf(got), err)
-				}
-				if from.Load() != c.start || to.Load() != c.to {
-					t.Errorf("told of a reset from %d to %d", from.Load(), to.Load())
-				}
-			})
-		})
-	}
-}
-
-// A topic that is deleted and made again is read on in silence once it is longer than the position.
-func TestRecreatedLogIsNotSkipped(t *testing.T) {
-	for name, c := range map[string]struct {
-		opts []kfake.Opt
-		open bool // the reader waits at the end while it happens
-	}{
-		"while reading":                  {nil, true},
-		"between two readers":            {nil, false},
-		"while reading, no ids in Fetch": {[]kfake.Opt{kfake.MaxVersions(fetchBelow(13))}, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				k := newBroker(t, append(c.opts, kfake.SeedTopics(1, "t"))...)
-				cl := k.client(t)
-				produce(t, cl, 100)
-				id, err := LogID(t.Context(), k.cfg, "t")
-				if err != nil || id == "" {
-					t.Fatalf("identity %q, %v", id, err)
-				}
-				k.cfg.LogID = id
-				r := newReader(t, k.cfg, 0)
-				if got, err := readTo(t, r, 100); err != nil || len(got) != 100 || r.LogID() != id {
-					t.Fatalf("%d messages, %v, identity %q", len(got), err, r.LogID())
-				}
-				if !c.open {
-					r.Close()
-					r = newReader(t, k.cfg, 100)
-				}
-				if err := errors.Join(k.DeleteTopic("t"), k.CreateTopic("t", 1, nil)); err != nil {
-					t.Fatal(err)
-				}
-				produce(t, k.client(t), 200)
-				if got, err := readTo(t, r, 101); !errors.Is(err, ErrRecreated) || len(got) > 0 {
-					t.Fatalf("%d messages of the new log at offset 100 and above, %v", len(got), err)
-				}
-				again, err := LogID(t.Context(), k.cfg, "t")
-				if err != nil || again == id {
-					t.Fatalf("the new log has the identity %q, %v", again, err)
-				}
-				k.cfg.LogID = again
-				if got, err := readTo(t, newReader(t, k.cfg, 0), 200); err != nil || len(got) != 200 {
-					t.Errorf("%d messages of the new log, %v", len(got), err)
-				}
-			})
-		})
-	}
-}
-
-// An unclean election takes away what was read; once the log has grown again, the library reads on behind it.
-func TestReaderTellsThatTheLogWasCut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := newBroker(t, kfake.SeedTopics(1, "t"))
-		produce(t, k.client(t), 200) // for ListOffsets
-		k.serveEpochs(func(p *kmsg.FetchRequestTopicPartition) answer {
-			switch {
-			case p.FetchOffset == 0:
-				return answer{set: raw{base: 0, last: 99, records: []int{0}, epoch: 7}.bytes(), end: 200}
-			case p.LastFetchedEpoch == 7: // which ended at 50, says the new leader
-				return answer{cut: 50, end: 200}
-			}
-			return answer{set: raw{base: 100, last: 99, records: []int{0}, epoch: 8}.bytes(), end: 200}
-		})
-		k.cfg.OutOfRange = Earliest
-		got, err := readTo(t, newReader(t, k.cfg, 0), 200)
-		var out *OutOfRangeError
-		if !errors.As(err, &out) || out.Offset != 100 || out.Last != 50 || len(got) != 1 {
-			t.Errorf("%d messages, %v", len(got), err)
-		}
-	})
-}
-
-// The same while nobody reads: the next reader begins with the epoch that was committed.
-func TestReaderTellsThatTheLogWasCutBeforeItBegan(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := newBroker(t, kfake.SeedTopics(1, "t"))
-		produce(t, k.client(t), 200)
-		k.serveEpochs(func(p *kmsg.FetchRequestTopicPartition) answer {
-			if p.LastFetchedEpoch == 7 {
-				return answer{cut: 50, end: 200}
-			}
-			return answer{set: raw{base: 100, last: 99, records: []int{0}, epoch: 8}.bytes(), end: 200}
-		})
-		r := newReader(t, k.cfg, 100)
-		r.Expect(7)
-		got, err := readTo(t, r, 200)
-		var out *OutOfRangeError
-		if !errors.As(err, &out) || out.Offset != 100 || out.Last != 50 || len(got) != 0 {
-			t.Errorf("%d messages, %v", len(got), err)
-		}
-	})
-}
-
-// A broker that has deleted all records of an epoch answers a question about it with OffsetOutOfRange.
-func TestReaderIsNotStoppedByAnEpochThatRetentionHasTaken(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := newBroker(t, kfake.SeedTopics(1, "t"))
-		produce(t, k.client(t), 200)
-		k.serveEpochs(func(p *kmsg.FetchRequestTopicPartition) answer {
-			switch {
-			case p.FetchOffset == 0:
-				return answer{set: raw{base: 0, last: 99, records: []int{0}, epoch: 7}.bytes(), end: 200}
-			case p.LastFetchedEpoch == 7:
-				return answer{code: int16(kafka.OffsetOutOfRange)}
-			}
-			return answer{set: raw{base: 100, last: 99, records: []int{0}, epoch: 8}.bytes(), end: 200}
-		})
-		if got, err := readTo(t, newReader(t, k.cfg, 0), 200); err != nil || len(got) != 2 {
-			t.Errorf("%d messages, %v", len(got), err)
-		}
-	})
-}
 
 func TestReaderEndsWhenItsCredentialsAreRefused(t *testing.T) {
 	for name, mechanism := range map[string]sasl.Mechanism{
@@ -420,7 +32,7 @@ func TestReaderEndsWhenItsCredentialsAreRefused(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				k := newBroker(t, kfake.SeedTopics(1, "t"), kfake.EnableSASL(),
 					kfake.User("PLAIN", "u", "right"), kfake.User("SCRAM-SHA-256", "u", "right"))
-				k.cfg.Transport.SASL = mechanism
+				k.cfg.Cluster.Transport.SASL = mechanism
 				if name != "fine" { // as Kafka answers; kfake alone closes the connection
 					k.ControlKey(int16(kmsg.SASLAuthenticate), func(r kmsg.Request) (kmsg.Response, error, bool) {
 						resp, _ := r.ResponseKind().(*kmsg.SASLAuthenticateResponse)
@@ -430,7 +42,7 @@ func TestReaderEndsWhenItsCredentialsAreRefused(t *testing.T) {
 					})
 				}
 				if name == "fine" {
-					produce(t, k.client(t, kgo.SASL(kgoplain.Auth{User: "u", Pass: "right"}.AsMechanism())), 3)
+					kafkatest.Produce(t, k.Producer(t, kgo.SASL(kgoplain.Auth{User: "u", Pass: "right"}.AsMechanism())), 3)
 				}
 				got, err := readTo(t, newReader(t, k.cfg, 0), 3)
 				if name == "fine" {
@@ -439,7 +51,7 @@ func TestReaderEndsWhenItsCredentialsAreRefused(t *testing.T) {
 					}
 					return
 				}
-				if _, ok := errors.AsType[*PermissionError](err); !ok {
+				if _, ok := errors.AsType[*metadata.PermissionError](err); !ok {
 					t.Errorf("error %v", err)
 				}
 			})
@@ -457,8 +69,8 @@ func must[T any](v T, err error) T {
 func TestReaderTellsThatTheTopicIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
-		cl := k.client(t)
-		produce(t, cl, 10)
+		cl := k.Producer(t)
+		kafkatest.Produce(t, cl, 10)
 		r := newReader(t, k.cfg, 0)
 		if _, err := readTo(t, r, 10); err != nil {
 			t.Fatal(err)
@@ -466,7 +78,7 @@ func TestReaderTellsThatTheTopicIsGone(t *testing.T) {
 		if err := k.DeleteTopic("t"); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := readTo(t, r, 11); !errors.Is(err, ErrTopicGone) {
+		if _, err := readTo(t, r, 11); !errors.Is(err, metadata.ErrTopicGone) {
 			t.Errorf("error %v", err)
 		}
 	})
@@ -475,13 +87,13 @@ func TestReaderTellsThatTheTopicIsGone(t *testing.T) {
 func TestReaderFollowsTheLeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.Ports(9092, 9093, 9094), kfake.SeedTopics(1, "t"))
-		cl := k.client(t)
+		cl := k.Producer(t)
 		r := newReader(t, k.cfg, 0)
 		for i := range int64(9) {
 			if err := k.MoveTopicPartition("t", 0, int32(i%3)); err != nil {
 				t.Fatal(err)
 			}
-			produce(t, cl, 10)
+			kafkatest.Produce(t, cl, 10)
 			begun := time.Now()
 			if got, err := readTo(t, r, 10*(i+1)); err != nil || len(got) != 10 {
 				t.Fatalf("%d messages, %v", len(got), err)
@@ -504,19 +116,19 @@ func TestReaderHealsFaultsThatPass(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				k := newBroker(t, kfake.SeedTopics(1, "t"))
 				n := 0
-				k.serve(func(offset int64, _ int32) answer {
+				k.Serve(func(offset int64, _ int32) kafkatest.Answer {
 					n++
-					a := answer{end: 200}
+					a := kafkatest.Answer{End: 200}
 					if n%3 == 1 {
-						a.code = int16(code)
+						a.Code = int16(code)
 						return a
 					}
 					if offset < 200 {
-						a.set = raw{base: offset, last: 9, records: []int{0, 5}}.bytes()
+						a.Set = kafkatest.Batch{Base: offset, Last: 9, Records: []int{0, 5}}.Bytes()
 					}
 					return a
 				})
-				produce(t, k.client(t), 200) // for ListOffsets
+				kafkatest.Produce(t, k.Producer(t), 200) // for ListOffsets
 				if got, err := readTo(t, newReader(t, k.cfg, 0), 200); err != nil || len(got) != 40 {
 					t.Errorf("%d messages, %v", len(got), err)
 				}
@@ -530,9 +142,9 @@ func TestReaderEndsOnFaultsThatStay(t *testing.T) {
 		t.Run(code.Title(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				k := newBroker(t, kfake.SeedTopics(1, "t"))
-				k.serve(func(int64, int32) answer { return answer{code: int16(code)} })
+				k.Serve(func(int64, int32) kafkatest.Answer { return kafkatest.Answer{Code: int16(code)} })
 				_, err := readTo(t, newReader(t, k.cfg, 0), 1)
-				var denied *PermissionError
+				var denied *metadata.PermissionError
 				if !errors.As(err, &denied) || !errors.Is(err, code) {
 					t.Errorf("error %v", err)
 				}
@@ -545,7 +157,7 @@ func TestReaderEndsOnFaultsThatStay(t *testing.T) {
 func TestReaderReconnectsAfterTheBrokerWasAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
-		produce(t, k.client(t), 10)
+		kafkatest.Produce(t, k.Producer(t), 10)
 		r := newReader(t, k.cfg, 0)
 		if _, err := readTo(t, r, 10); err != nil {
 			t.Fatal(err)
@@ -561,7 +173,7 @@ func TestReaderReconnectsAfterTheBrokerWasAway(t *testing.T) {
 		})
 		defer later(30*time.Second, func() {
 			lost.Store(false)
-			produce(t, k.client(t), 10)
+			kafkatest.Produce(t, k.Producer(t), 10)
 		})()
 		begun := time.Now()
 		if got, err := readTo(t, r, 20); err != nil || len(got) != 10 {
@@ -577,7 +189,7 @@ func TestReaderReconnectsAfterTheBrokerWasAway(t *testing.T) {
 func TestReaderGivesUpAConnectionThatIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
-		produce(t, k.client(t), 10)
+		kafkatest.Produce(t, k.Producer(t), 10)
 		k.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) { return nil, nil, true })
 		begun := time.Now()
 		if got, err := readTo(t, newReader(t, k.cfg, 0), 10); err != nil || len(got) != 10 {
@@ -593,16 +205,16 @@ func TestWatchdogTellsOnceAndShakesAPartitionBelowItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
 		var largest atomic.Int32
-		k.serve(func(offset int64, maxBytes int32) answer {
+		k.Serve(func(offset int64, maxBytes int32) kafkatest.Answer {
 			largest.Store(maxBytes)
-			a := answer{end: 10}
+			a := kafkatest.Answer{End: 10}
 			if maxBytes >= 4<<20 {
-				a.set = raw{base: offset, last: int32(9 - offset), records: []int{0}}.bytes()
+				a.Set = kafkatest.Batch{Base: offset, Last: int32(9 - offset), Records: []int{0}}.Bytes()
 			}
 			return a
 		})
-		logs := &records{}
-		k.cfg.Log = logs.logger()
+		told := &logs{}
+		k.cfg.Log = told.logger()
 		r := newReader(t, k.cfg, 0)
 		go func() {
 			time.Sleep(29 * time.Second)
@@ -623,7 +235,7 @@ func TestWatchdogTellsOnceAndShakesAPartitionBelowItsEnd(t *testing.T) {
 		if r.Stalled() {
 			t.Error("stalled after it moved")
 		}
-		if n := logs.count("the partition stands below its end"); n != 1 {
+		if n := told.count("partition stalled below its end"); n != 1 {
 			t.Errorf("told %d times", n)
 		}
 	})
@@ -632,7 +244,7 @@ func TestWatchdogTellsOnceAndShakesAPartitionBelowItsEnd(t *testing.T) {
 func TestWatchdogDoesNotBlameACallerThatDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
-		produce(t, k.client(t), 1000)
+		kafkatest.Produce(t, k.Producer(t), 1000)
 		k.cfg.MaxBytes = 100
 		r := newReader(t, k.cfg, 0)
 		for range 5 {
@@ -645,11 +257,4 @@ func TestWatchdogDoesNotBlameACallerThatDoesNotRead(t *testing.T) {
 			}
 		}
 	})
-}
-
-// fetchBelow makes a broker that knows fetch requests below a version only.
-func fetchBelow(version int16) *kversion.Versions {
-	v := kversion.Tip()
-	v.SetMaxKeyVersion(int16(kmsg.Fetch), version-1)
-	return v
 }

@@ -14,6 +14,10 @@ import (
 	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/keystrand/keystrand/source/kafka/internal/kafkatest"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
+	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
 
 // The live tests use a real Apache Kafka and wait for its real cleaner: they run with KEYSTRAND_KAFKA (one node) and
@@ -32,11 +36,11 @@ func newLive(t *testing.T, env string, replicas int16, settings map[string]strin
 	t.Helper()
 	addrs := os.Getenv(env)
 	if addrs == "" {
-		t.Skipf("%s is not set: tools/services/services up kafka kafka3; eval \"$(tools/services/services env)\"", env)
+		t.Skipf("%s is not Set: tools/services/services up kafka kafka3; eval \"$(tools/services/services env)\"", env)
 	}
 	l := &live{topic: fmt.Sprintf("fetch-%s-%d", strings.ToLower(strings.NewReplacer("/", "-").Replace(t.Name())), time.Now().UnixNano()), addrs: strings.Split(addrs, ",")}
 	tr := &kafka.Transport{MetadataTopics: []string{l.topic}, MetadataTTL: time.Second}
-	l.cfg = Config{Brokers: l.addrs, Transport: tr}
+	l.cfg = Config{Cluster: metadata.Client{Client: wire.Client{Brokers: l.addrs, Transport: tr}}}
 	cl, err := kgo.NewClient(kgo.SeedBrokers(l.addrs...))
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +73,7 @@ func (l *live) create(t *testing.T, replicas int16, settings map[string]string) 
 		if time.Since(begun) > 20*time.Second { // an earlier topic of that name may still be on its way out
 			t.Fatal(err, res.Err)
 		}
-		_ = pause(t.Context(), 100*time.Millisecond)
+		_ = metadata.Pause(t.Context(), 100*time.Millisecond)
 	}
 }
 
@@ -92,8 +96,8 @@ func (l *live) reader(t *testing.T, start int64) *Reader {
 
 func (l *live) bounds(t *testing.T) (first, end int64) {
 	t.Helper()
-	for i, q := range []Query{{}, {Latest: true}} {
-		got, err := Offsets(t.Context(), l.cfg, l.topic, map[int32]Query{0: q})
+	for i, q := range []metadata.Query{{}, {Latest: true}} {
+		got, err := l.cfg.Cluster.Offsets(t.Context(), l.topic, map[int32]metadata.Query{0: q})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -156,7 +160,7 @@ func TestLiveCompactedTopicIsReadExactly(t *testing.T) {
 	var want []int64
 	var end int64
 	for begun := time.Now(); time.Since(begun) < 60*time.Second; {
-		_ = pause(t.Context(), 500*time.Millisecond)
+		_ = metadata.Pause(t.Context(), 500*time.Millisecond)
 		write(plain, "roll")
 		_, end = l.bounds(t)
 		if want = l.franz(t, end); len(want) < 150 {
@@ -207,11 +211,11 @@ func TestLiveOpenTransactionHoldsCommittedReadersBack(t *testing.T) {
 	if err := cl.BeginTransaction(); err != nil {
 		t.Fatal(err)
 	}
-	produce(t, cl, 5)
+	kafkatest.Produce(t, cl, 5)
 	if _, end := l.bounds(t); end != 0 {
 		t.Errorf("committed end %d", end)
 	}
-	l.cfg.ReadUncommitted = true
+	l.cfg.Cluster.ReadUncommitted = true
 	if _, end := l.bounds(t); end != 5 {
 		t.Errorf("uncommitted end %d", end)
 	}
@@ -221,7 +225,7 @@ func TestLiveOpenTransactionHoldsCommittedReadersBack(t *testing.T) {
 	if err := cl.EndTransaction(t.Context(), kgo.TryAbort); err != nil {
 		t.Fatal(err)
 	}
-	l.cfg.ReadUncommitted = false
+	l.cfg.Cluster.ReadUncommitted = false
 	if got, err := readTo(t, l.reader(t, 0), 6); err != nil || len(got) != 0 {
 		t.Errorf("%d messages, %v", len(got), err)
 	}
@@ -229,7 +233,7 @@ func TestLiveOpenTransactionHoldsCommittedReadersBack(t *testing.T) {
 
 func TestLiveDeletedRecordsAreOutOfRange(t *testing.T) {
 	l := newLive(t, "KEYSTRAND_KAFKA", 1, nil)
-	produce(t, l.client(t), 100)
+	kafkatest.Produce(t, l.client(t), 100)
 	_, err := l.adm.DeleteRecords(t.Context(), kadm.Offsets{l.topic: {0: kadm.Offset{Topic: l.topic, At: 60}}})
 	if err != nil {
 		t.Fatal(err)
@@ -253,8 +257,8 @@ func TestLiveDeletedRecordsAreOutOfRange(t *testing.T) {
 // Soak: the topic is deleted under its reader.
 func TestSoakRecreatedLogIsNotSkipped(t *testing.T) {
 	l := newLive(t, "KEYSTRAND_KAFKA", 1, nil)
-	produce(t, l.client(t), 100)
-	id, err := LogID(t.Context(), l.cfg, l.topic)
+	kafkatest.Produce(t, l.client(t), 100)
+	id, err := logID(t, l.cfg, l.topic)
 	if err != nil || id == "" {
 		t.Fatal(id, err)
 	}
@@ -266,12 +270,12 @@ func TestSoakRecreatedLogIsNotSkipped(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.create(t, 1, nil)
-	produce(t, l.client(t), 200)
-	if got, err := readTo(t, r, 101); len(got) > 0 || !errors.Is(err, ErrRecreated) && !errors.Is(err, ErrTopicGone) {
+	kafkatest.Produce(t, l.client(t), 200)
+	if got, err := readTo(t, r, 101); len(got) > 0 || !errors.Is(err, metadata.ErrRecreated) && !errors.Is(err, metadata.ErrTopicGone) {
 		t.Errorf("%d messages, %v", len(got), err)
 	}
 	l.cfg.LogID = id
-	if got, err := readTo(t, l.reader(t, 100), 101); len(got) > 0 || !errors.Is(err, ErrRecreated) {
+	if got, err := readTo(t, l.reader(t, 100), 101); len(got) > 0 || !errors.Is(err, metadata.ErrRecreated) {
 		t.Errorf("%d messages, %v", len(got), err)
 	}
 	l.cfg.LogID = ""
@@ -295,11 +299,11 @@ func TestLiveLeaderMovesAreFollowed(t *testing.T) {
 		if _, err := l.adm.AlterPartitionAssignments(t.Context(), req); err != nil {
 			t.Fatal(err)
 		}
-		_ = pause(t.Context(), 300*time.Millisecond)
+		_ = metadata.Pause(t.Context(), 300*time.Millisecond)
 		if _, err := l.adm.ElectLeaders(t.Context(), kadm.ElectPreferredReplica, kadm.TopicsSet{l.topic: {0: {}}}); err != nil {
 			t.Fatal(err)
 		}
-		produce(t, cl, 10)
+		kafkatest.Produce(t, cl, 10)
 		begun := time.Now()
 		if got, err := readTo(t, r, 10*(i+1)); err != nil || len(got) != 10 {
 			t.Fatalf("%d messages, %v", len(got), err)
@@ -321,11 +325,11 @@ func TestLiveLeaderMovesAreFollowed(t *testing.T) {
 func TestSoakReaderGoesOnWhenTheLeaderIsKilled(t *testing.T) {
 	services := os.Getenv("KEYSTRAND_KAFKA_CTL")
 	if services == "" {
-		t.Skip("KEYSTRAND_KAFKA_CTL is not set: eval \"$(tools/services/services env)\"")
+		t.Skip("KEYSTRAND_KAFKA_CTL is not Set: eval \"$(tools/services/services env)\"")
 	}
 	l := newLive(t, "KEYSTRAND_KAFKA3", 3, nil)
 	cl := l.client(t)
-	produce(t, cl, 10)
+	kafkatest.Produce(t, cl, 10)
 	r := l.reader(t, 0)
 	if _, err := readTo(t, r, 10); err != nil {
 		t.Fatal(err)
@@ -344,7 +348,7 @@ func TestSoakReaderGoesOnWhenTheLeaderIsKilled(t *testing.T) {
 	defer service("start")
 	service("kill")
 	begun := time.Now()
-	produce(t, cl, 10)
+	kafkatest.Produce(t, cl, 10)
 	produced := time.Since(begun)
 	if got, err := readTo(t, r, 20); err != nil || len(got) != 10 {
 		t.Fatalf("%d messages, %v", len(got), err)

@@ -7,27 +7,27 @@ import (
 	"sync"
 )
 
-// records keeps what was logged.
-type records struct {
+// logs keeps what was logged.
+type logs struct {
 	mu   sync.Mutex
 	msgs []string
 }
 
-func (r *records) logger() *slog.Logger { return slog.New(r) }
+func (r *logs) logger() *slog.Logger { return slog.New(r) }
 
-func (r *records) Enabled(context.Context, slog.Level) bool { return true }
+func (r *logs) Enabled(context.Context, slog.Level) bool { return true }
 
-func (r *records) Handle(_ context.Context, rec slog.Record) error {
+func (r *logs) Handle(_ context.Context, rec slog.Record) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.msgs = append(r.msgs, rec.Message)
 	return nil
 }
 
-func (r *records) WithAttrs([]slog.Attr) slog.Handler { return r }
-func (r *records) WithGroup(string) slog.Handler      { return r }
+func (r *logs) WithAttrs([]slog.Attr) slog.Handler { return r }
+func (r *logs) WithGroup(string) slog.Handler      { return r }
 
-func (r *records) count(part string) int {
+func (r *logs) count(part string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := 0

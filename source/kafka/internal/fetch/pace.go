@@ -1,6 +1,10 @@
 package fetch
 
-import "time"
+import (
+	"time"
+
+	"github.com/keystrand/keystrand/source/kafka/internal/buffer"
+)
 
 // pace sizes the requests of a reader to what its caller reads: a response should last some tens of milliseconds.
 // Larger ones only occupy memory, smaller ones cost a request each.
@@ -10,7 +14,7 @@ type pace struct {
 }
 
 const (
-	firstRequest = 64 << 10
+	firstRequest = 256 << 10
 	shortWait    = 10 * time.Millisecond  // a response that waits less was too small
 	longWait     = 100 * time.Millisecond // one that waits longer was too large
 )
@@ -23,6 +27,6 @@ func (p *pace) waited(d time.Duration, n int) {
 	case d < shortWait && n >= p.bytes/2: // more was there
 		p.bytes = min(2*p.bytes, p.most)
 	case d >= longWait:
-		p.bytes = min(max(p.bytes/2, leastRequest), p.most)
+		p.bytes = min(max(p.bytes/2, buffer.LeastShare), p.most)
 	}
 }

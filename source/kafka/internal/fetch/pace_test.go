@@ -3,6 +3,8 @@ package fetch
 import (
 	"testing"
 	"time"
+
+	"github.com/keystrand/keystrand/source/kafka/internal/buffer"
 )
 
 func TestPaceFollowsHowFastResponsesAreRead(t *testing.T) {
@@ -23,11 +25,11 @@ func TestPaceFollowsHowFastResponsesAreRead(t *testing.T) {
 	for range 10 {
 		p.waited(time.Second, p.bytes)
 	}
-	if p.bytes != leastRequest {
-		t.Errorf("asks for %d bytes when each response waits for a second, want %d", p.bytes, leastRequest)
+	if p.bytes != buffer.LeastShare {
+		t.Errorf("asks for %d bytes when each response waits for a second, want %d", p.bytes, buffer.LeastShare)
 	}
 	p.waited(0, 100) // at the end of the log
-	if p.bytes != leastRequest {
+	if p.bytes != buffer.LeastShare {
 		t.Errorf("asks for %d bytes after a response of 100 B, want no change", p.bytes)
 	}
 	if p := newPace(100); p.bytes != 100 {

@@ -6,10 +6,12 @@ import (
 	"sync/atomic"
 
 	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
+	"github.com/keystrand/keystrand/source/kafka/internal/records"
 )
 
-// Reader reads one partition from a start offset on. It owns one goroutine, from the first Read to Close, that keeps
-// one response ahead.
+// Reader reads one partition from a start offset on. It owns one goroutine, from the first Read to Close, that fetches one
+// response ahead.
 //
 // Read is called from one goroutine at a time; the other methods from any.
 type Reader struct {
@@ -17,10 +19,10 @@ type Reader struct {
 	topic     string
 	partition int32
 
-	dec     *decoder // used by Read
+	dec     *records.Decoder // used by Read
 	fetcher *fetcher
 	watch   *watch
-	epochs  *epochs
+	epochs  *records.Epochs
 	frame   []byte // what dec reads from; used by Read
 	final   error  // used by Read
 
@@ -35,66 +37,66 @@ type Reader struct {
 	stopped chan struct{}      // closed when the fetcher has ended
 }
 
-// NewReader returns a reader that begins at offset start. It makes no request before the first Read, which also
-// returns what is wrong with cfg.
+// NewReader returns a reader that begins at offset start. It makes no request before the first Read, which also returns
+// the errors of cfg. Call Close in any case.
 func NewReader(cfg Config, topic string, partition int32, start int64) *Reader {
 	cfg = cfg.withDefaults()
 	r := &Reader{
 		cfg: cfg, topic: topic, partition: partition, final: cfg.validate(),
-		watch: newWatch(topic, partition, cfg.StallTimeout), epochs: &epochs{},
+		watch: newWatch(topic, partition, cfg.StallTimeout), epochs: &records.Epochs{},
 		done: make(chan struct{}), stopped: make(chan struct{}),
 	}
-	r.dec = newDecoder(topic, partition, start, !cfg.ReadUncommitted, r.epochs, cfg.Buffers)
+	r.dec = records.NewDecoder(topic, partition, start, !cfg.Cluster.ReadUncommitted, r.epochs, cfg.Buffers)
 	r.fetcher = &fetcher{
 		cfg: &r.cfg, topic: topic, partition: partition, watch: r.watch,
-		finder: finder{cfg: &r.cfg, topic: topic, partition: partition, id: cfg.LogID},
+		finder: metadata.NewFinder(cfg.Cluster, topic, partition, cfg.LogID, newestFetch),
 		out:    make(chan *response),
 		pace:   newPace(cfg.MaxBytes),
 		ask:    start, fetched: -1, damagedAt: -1, leader: -1, replica: -1,
 	}
 	r.watch.id.Store(&cfg.LogID)
 	r.position.Store(start)
-	cfg.Buffers.readers.Add(1)
+	cfg.Buffers.Join()
 	return r
 }
 
-// Expect says which leader epoch wrote the record below the start. If the log has lost that record since (an unclean
-// election took a leader without it), Read returns an [*OutOfRangeError] instead of what stands there now. It is called
-// before the first Read; brokers before Kafka 2.7 cannot tell.
+// Expect sets the leader epoch of the record below the start. If the log has lost that record (an unclean election chose
+// a leader without it), Read returns an [*OutOfRangeError] instead of the records that replaced it. Call it before the
+// first Read. Brokers before Kafka 2.7 do not detect the loss.
 func (r *Reader) Expect(epoch int32) { r.fetcher.fetched = epoch }
 
 // Read has the semantics of source.Partition.Fetch: it appends to b.Messages up to b.MaxMessages and b.MaxBytes, sets
-// b.Next, and blocks until there is a message or the position has moved without one. Faults that pass are healed
-// inside and logged. When ctx ends it returns context.Cause(ctx) at once and loses nothing: a response that arrives
-// later is used by the next Read. Any other error is final: ErrTopicGone, ErrRecreated, ErrUnknownTopic, ErrClosed,
-// *OutOfRangeError, *CorruptError, *PermissionError, a configuration that is wrong; the next Read returns it again.
+// b.Next, and blocks until there is a message or the position has moved without one. It retries transient errors and
+// logs them. When ctx ends it returns context.Cause(ctx) at once, and the next Read gets the response that was under way.
+// Any other error is final, and the next Read returns it again: ErrClosed, *OutOfRangeError, *CorruptError, a wrong
+// configuration, and of package cluster ErrTopicGone, ErrRecreated, ErrUnknownTopic and *PermissionError.
 func (r *Reader) Read(ctx context.Context, b *source.Batch) error {
 	r.reading.Lock()
 	defer r.reading.Unlock()
-	b.Next = r.dec.next
+	b.Next = r.dec.Next()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if err := r.start(ctx); err != nil {
 		return err
 	}
-	before := r.dec.next
+	before := r.dec.Next()
 	for {
-		if r.dec.empty() {
+		if r.dec.Empty() {
 			if err := r.load(ctx); err != nil {
 				return err
 			}
 		}
-		err := r.dec.fill(b)
-		if r.dec.empty() {
+		err := r.dec.Fill(b)
+		if r.dec.Empty() {
 			r.dropFrame()
 		}
 		if err != nil {
-			r.final = &CorruptError{Topic: r.topic, Partition: r.partition, Offset: r.dec.next, Err: err}
+			r.final = &CorruptError{Topic: r.topic, Partition: r.partition, Offset: r.dec.Next(), Err: err}
 		}
-		if len(b.Messages) > 0 || r.dec.next > before {
-			b.Next = r.dec.next
-			r.position.Store(r.dec.next)
+		if len(b.Messages) > 0 || r.dec.Next() > before {
+			b.Next = r.dec.Next()
+			r.position.Store(r.dec.Next())
 			return nil
 		}
 		if err != nil {
@@ -103,7 +105,7 @@ func (r *Reader) Read(ctx context.Context, b *source.Batch) error {
 	}
 }
 
-// load takes the next response.
+// load waits for the next response and gives it to dec.
 func (r *Reader) load(ctx context.Context) error {
 	select {
 	case res := <-r.fetcher.out:
@@ -111,8 +113,8 @@ func (r *Reader) load(ctx context.Context) error {
 			r.final = res.err
 			return res.err
 		}
-		r.dec.next = max(r.dec.next, res.start)
-		r.dec.load(res.set, res.aborted)
+		r.dec.Skip(res.start)
+		r.dec.Load(res.set, res.aborted)
 		r.frame = res.frame
 		return nil
 	case <-r.done:
@@ -122,7 +124,7 @@ func (r *Reader) load(ctx context.Context) error {
 	}
 }
 
-// start begins the fetcher with the first Read.
+// start starts the fetcher with the first Read.
 func (r *Reader) start(ctx context.Context) error {
 	if r.final != nil {
 		return r.final
@@ -142,12 +144,12 @@ func (r *Reader) start(ctx context.Context) error {
 	return nil
 }
 
-// Position returns the offset at which the next Read goes on.
+// Position returns the offset at which the next Read continues.
 func (r *Reader) Position() int64 { return r.position.Load() }
 
-// End returns the offset after the last record that can be read now, as last heard, and whether it is known: the high
-// watermark, or the last stable offset when reading committed records only. While a fetched response waits for Read,
-// nothing new is heard.
+// End returns the offset after the last record that can be read, as of the last response, and reports whether it is known.
+// It is the last stable offset, or the high watermark with ReadUncommitted. While a response waits for Read, it does not
+// change.
 func (r *Reader) End() (int64, bool) {
 	end := r.watch.end.Load()
 	return end, end >= 0
@@ -155,20 +157,20 @@ func (r *Reader) End() (int64, bool) {
 
 // LeaderEpoch returns the leader epoch of the last batch below frontier, or -1 if it is not known. Frontiers never go
 // back from call to call.
-func (r *Reader) LeaderEpoch(frontier int64) int32 { return r.epochs.below(frontier) }
+func (r *Reader) LeaderEpoch(frontier int64) int32 { return r.epochs.Below(frontier) }
 
 // EpochAt returns the leader epoch of the last batch below an offset that was read, or -1 if it is not known. The offset
 // may lie anywhere.
-func (r *Reader) EpochAt(offset int64) int32 { return r.epochs.at(offset) }
+func (r *Reader) EpochAt(offset int64) int32 { return r.epochs.At(offset) }
 
 // LogID returns the identity of the log that is read, empty while it is not known or where brokers have none.
 func (r *Reader) LogID() string { return *r.watch.id.Load() }
 
-// Stalled tells whether the position has stood below the end for StallTimeout although the reader has asked.
+// Stalled reports whether the position has stayed below the end for StallTimeout although requests were answered.
 func (r *Reader) Stalled() bool { return r.watch.stalled() }
 
-// Close ends the reader and gives up its request under way, with its connection. It waits for its goroutine, not for
-// the broker. A Read under way returns ErrClosed. Close may be called again.
+// Close ends the reader and closes the connection of a request under way. It waits for the reader's goroutine and for a
+// Read under way, which returns ErrClosed; it does not wait for the broker. Close may be called again.
 func (r *Reader) Close() {
 	r.mu.Lock()
 	begun, again := r.cancel, r.closed
@@ -176,7 +178,7 @@ func (r *Reader) Close() {
 	r.mu.Unlock()
 	if !again {
 		close(r.done)
-		r.cfg.Buffers.readers.Add(-1)
+		r.cfg.Buffers.Leave()
 	}
 	if begun != nil {
 		begun()
@@ -184,13 +186,12 @@ func (r *Reader) Close() {
 	}
 	r.reading.Lock()
 	defer r.reading.Unlock()
-	r.dec.drop()
 	r.dropFrame()
 }
 
-// dropFrame gives back the response that dec has read.
+// dropFrame gives back the response that dec reads.
 func (r *Reader) dropFrame() {
-	r.dec.set = nil
-	r.cfg.Buffers.frameBack(r.frame)
+	r.dec.Drop()
+	r.cfg.Buffers.Return(r.frame)
 	r.frame = nil
 }

@@ -15,6 +15,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystrand/keystrand/source"
+
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
+	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
 
 // BenchmarkRead compares the ways to read: one op is one message, whose key and value may be kept for ever. The broker
@@ -73,7 +76,7 @@ func readKeystrand(b *testing.B, addrs []string, partition int, more func(int) b
 	b.Helper()
 	tr := &kafka.Transport{MetadataTopics: []string{"t"}, MetadataTTL: time.Second}
 	defer tr.CloseIdleConnections()
-	r := NewReader(Config{Brokers: addrs, Transport: tr}, "t", int32(partition), 0)
+	r := NewReader(Config{Cluster: metadata.Client{Client: wire.Client{Brokers: addrs, Transport: tr}}}, "t", int32(partition), 0)
 	defer r.Close()
 	batch := source.Batch{MaxMessages: 1000, MaxBytes: 1 << 20}
 	for {

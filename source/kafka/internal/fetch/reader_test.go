@@ -15,6 +15,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/keystrand/keystrand/source"
+
+	"github.com/keystrand/keystrand/source/kafka/internal/kafkatest"
 )
 
 func TestReaderReturnsEveryRecordAsItWasWritten(t *testing.T) {
@@ -25,7 +27,7 @@ func TestReaderReturnsEveryRecordAsItWasWritten(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				k := newBroker(t, kfake.SeedTopics(1, "t"))
-				cl := k.client(t, kgo.ProducerBatchCompression(codec))
+				cl := k.Producer(t, kgo.ProducerBatchCompression(codec))
 				at := time.UnixMilli(1_700_000_000_123)
 				rs := []*kgo.Record{
 					{Key: []byte("k"), Value: []byte("v"), Timestamp: at},
@@ -73,12 +75,12 @@ func TestReaderReturnsEveryRecordAsItWasWritten(t *testing.T) {
 func TestReaderWaitsForNewRecordsAndKnowsTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
-		cl := k.client(t)
+		cl := k.Producer(t)
 		r := newReader(t, k.cfg, 0)
 		if _, known := r.End(); known {
 			t.Error("the end is known before the first request")
 		}
-		defer later(90*time.Second, func() { produce(t, cl, 10) })()
+		defer later(90*time.Second, func() { kafkatest.Produce(t, cl, 10) })()
 		b := source.Batch{MaxMessages: 100, MaxBytes: 1 << 20}
 		begun := time.Now()
 		if err := r.Read(t.Context(), &b); err != nil || len(b.Messages) != 10 {
@@ -96,7 +98,7 @@ func TestReaderWaitsForNewRecordsAndKnowsTheEnd(t *testing.T) {
 func TestReaderLosesNothingWhenContextsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
-		produce(t, k.client(t), 1000)
+		kafkatest.Produce(t, k.Producer(t), 1000)
 		k.cfg.MaxBytes = 300
 		r := newReader(t, k.cfg, 0)
 		cause := errors.New("enough")
@@ -129,7 +131,7 @@ func TestReaderLosesNothingWhenContextsEnd(t *testing.T) {
 func TestReaderKeepsTheLimitsOfABatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
-		cl := k.client(t)
+		cl := k.Producer(t)
 		for _, size := range []int{10, 10, 5000, 10, 10, 10} {
 			if err := cl.ProduceSync(t.Context(), kgo.SliceRecord(make([]byte, size))).FirstErr(); err != nil {
 				t.Fatal(err)
@@ -155,8 +157,8 @@ func TestReaderCloseEndsReadAndLeavesNothing(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))
 		k.cfg.MaxWait = time.Hour
 		var open atomic.Int32
-		k.cfg.Transport.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
-			c, err := k.net.DialContext(ctx, network, addr)
+		k.cfg.Cluster.Transport.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			c, err := k.Net.DialContext(ctx, network, addr)
 			if err == nil {
 				open.Add(1)
 			}
@@ -179,7 +181,7 @@ func TestReaderCloseEndsReadAndLeavesNothing(t *testing.T) {
 			t.Errorf("Read after Close returned %v", err)
 		}
 		NewReader(k.cfg, "t", 0, 0).Close() // never read
-		k.cfg.Transport.CloseIdleConnections()
+		k.cfg.Cluster.Transport.CloseIdleConnections()
 		synctest.Wait()
 		if n := open.Load(); n != 0 {
 			t.Errorf("%d connections are still in use", n)

@@ -4,13 +4,17 @@ import (
 	"cmp"
 
 	"github.com/segmentio/kafka-go"
+
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
+	"github.com/keystrand/keystrand/source/kafka/internal/records"
+	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
 
 // fetchRequest asks one broker for one partition.
 type fetchRequest struct {
 	version   int16
 	topic     string
-	id        topicID // instead of the name from version 13 on
+	id        metadata.TopicID // instead of the name from version 13 on
 	partition int32
 	epoch     int32 // of the leader as we know it; -1 asks any
 	offset    int64
@@ -26,107 +30,107 @@ type fetchRequest struct {
 const newestFetch = 13
 
 func (q *fetchRequest) encode() []byte {
-	w := writer{flexible: flexibleVersion(keyFetch, q.version)}
-	w.i32(-1) // a consumer, no replica
-	w.i32(q.maxWaitMS)
-	w.i32(1) // the least bytes
-	w.i32(q.maxBytes)
-	w.bool(q.committed)
+	w := wire.Writer{Flexible: wire.Flexible(wire.KeyFetch, q.version)}
+	w.I32(-1) // a consumer, no replica
+	w.I32(q.maxWaitMS)
+	w.I32(1) // the least bytes
+	w.I32(q.maxBytes)
+	w.Bool(q.committed)
 	if q.version >= 7 { // no fetch session (KIP-227): one partition a request has nothing to save
-		w.i32(0)
-		w.i32(-1)
+		w.I32(0)
+		w.I32(-1)
 	}
-	w.length(1)
+	w.Length(1)
 	if q.version >= 13 {
-		w.b = append(w.b, q.id[:]...)
+		w.B = append(w.B, q.id[:]...)
 	} else {
-		w.string(q.topic)
+		w.Text(q.topic)
 	}
-	w.length(1)
-	w.i32(q.partition)
+	w.Length(1)
+	w.I32(q.partition)
 	if q.version >= 9 {
-		w.i32(q.epoch)
+		w.I32(q.epoch)
 	}
-	w.i64(q.offset)
+	w.I64(q.offset)
 	if q.version >= 12 {
-		w.i32(q.fetched)
+		w.I32(q.fetched)
 	}
 	if q.version >= 5 {
-		w.i64(-1) // start of a follower's log
+		w.I64(-1) // start of a follower's log
 	}
-	w.i32(q.maxBytes)
-	w.tags()
-	w.tags()
+	w.I32(q.maxBytes)
+	w.Tags()
+	w.Tags()
 	if q.version >= 7 {
-		w.length(0) // topics to forget
+		w.Length(0) // topics to forget
 	}
 	if q.version >= 11 {
-		w.string(q.rack)
+		w.Text(q.rack)
 	}
-	w.tags()
-	return w.b
+	w.Tags()
+	return w.B
 }
 
 // fetchResponse is what a broker says about the partition. Its records are still in the frame that they came in.
 type fetchResponse struct {
 	err                   error // kafka.Error, nil if there is none
 	highWatermark, stable int64 // stable: the last stable offset, -1 if not known
-	aborted               []abortedTxn
+	aborted               []records.Aborted
 	replica               int32 // the nearer replica to ask instead, -1 for none
 	set                   []byte
 	cut                   int64 // where the broker's history leaves ours (KIP-595), -1 if it does not
 }
 
-func parseFetch(r reader, q *fetchRequest) (*fetchResponse, error) {
+func parseFetch(r wire.Reader, q *fetchRequest) (*fetchResponse, error) {
 	p := &fetchResponse{highWatermark: -1, stable: -1, replica: -1, cut: -1}
-	r.i32() // throttled
+	r.I32() // throttled
 	if q.version >= 7 {
-		if err := codeError(r.i16()); err != nil {
+		if err := wire.CodeError(r.I16()); err != nil {
 			p.err = err
 		}
-		r.i32() // session
+		r.I32() // session
 	}
 	found := false
-	for n := r.length(); n > 0 && r.err == nil; n-- {
+	for n := r.Length(); n > 0 && r.Err == nil; n-- {
 		if q.version >= 13 {
-			r.take(16)
+			r.Take(16)
 		} else {
-			r.string()
+			r.Text()
 		}
-		for n := r.length(); n > 0 && r.err == nil; n-- {
-			number := r.i32()
+		for n := r.Length(); n > 0 && r.Err == nil; n-- {
+			number := r.I32()
 			one := parseFetched(&r, q.version)
 			if number == q.partition {
 				found, one.err = true, cmp.Or(p.err, one.err)
 				p = one
 			}
 		}
-		r.tags(nil)
+		r.Tags(nil)
 	}
-	r.tags(nil)
-	if r.err == nil && !found && p.err == nil {
+	r.Tags(nil)
+	if r.Err == nil && !found && p.err == nil {
 		p.err = kafka.UnknownTopicOrPartition
 	}
-	return p, r.err
+	return p, r.Err
 }
 
-func parseFetched(r *reader, v int16) *fetchResponse {
-	p := &fetchResponse{err: codeError(r.i16()), highWatermark: r.i64(), stable: r.i64(), replica: -1, cut: -1}
+func parseFetched(r *wire.Reader, v int16) *fetchResponse {
+	p := &fetchResponse{err: wire.CodeError(r.I16()), highWatermark: r.I64(), stable: r.I64(), replica: -1, cut: -1}
 	if v >= 5 {
-		r.i64() // start of the log
+		r.I64() // start of the log
 	}
-	for n := r.length(); n > 0 && r.err == nil; n-- {
-		p.aborted = append(p.aborted, abortedTxn{producer: r.i64(), first: r.i64()})
-		r.tags(nil)
+	for n := r.Length(); n > 0 && r.Err == nil; n-- {
+		p.aborted = append(p.aborted, records.Aborted{Producer: r.I64(), First: r.I64()})
+		r.Tags(nil)
 	}
 	if v >= 11 {
-		p.replica = r.i32()
+		p.replica = r.I32()
 	}
-	p.set = r.bytes()
-	r.tags(func(tag uint64, value reader) {
+	p.set = r.Bytes()
+	r.Tags(func(tag uint64, value wire.Reader) {
 		if tag == 0 { // the diverging epoch
-			value.i32()
-			p.cut = value.i64()
+			value.I32()
+			p.cut = value.I64()
 		}
 	})
 	return p

@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// watch is what the fetcher lets others see, and the watchdog over its position.
+// watch publishes the state of the fetcher, and detects a stall of its position.
 type watch struct {
 	name  []slog.Attr
 	limit time.Duration
 
 	end   atomic.Int64           // -1 while not known; written by the fetcher
 	id    atomic.Pointer[string] // identity of the log; written by the fetcher
-	since atomic.Int64           // Unix time in ns since which the position stands below the end, 0 if it does not
+	since atomic.Int64           // Unix time in ns of the start of a stall, 0 if there is none
 
-	position int64 // below which the position was last seen; only the fetcher's, as is the next
-	shaken   int64 // when the fetcher was last told that it stands still, 0 if it was not
+	position int64 // at the last check; used by the fetcher, like shaken
+	shaken   int64 // Unix time in ns of the last true of check, 0 if there was none
 }
 
 func newWatch(topic string, partition int32, limit time.Duration) *watch {
@@ -26,19 +26,19 @@ func newWatch(topic string, partition int32, limit time.Duration) *watch {
 	return w
 }
 
-// stalled may be called from any goroutine.
+// stalled reports whether the position is stalled. It is called from any goroutine.
 func (w *watch) stalled() bool {
 	since := w.since.Load()
 	return since != 0 && time.Since(time.Unix(0, since)) >= w.limit
 }
 
-// check looks at the position after each request. It returns true when it stands below the end for the limit, and
-// again each time the limit has passed. A caller that does not read is no stall: the fetcher waits for it elsewhere.
+// check is called after each request. It reports whether the position has not moved for the limit although it is below the
+// end, and does so again each time the limit has passed. While no Read is called, no request ends and nothing stalls.
 func (w *watch) check(ctx context.Context, log *slog.Logger, position int64) bool {
 	end := w.end.Load()
 	if position != w.position || position >= end {
 		if w.shaken != 0 {
-			log.LogAttrs(ctx, slog.LevelInfo, "the partition moves again", append(w.name, slog.Int64("offset", position))...)
+			log.LogAttrs(ctx, slog.LevelInfo, "partition no longer stalled", append(w.name, slog.Int64("offset", position))...)
 		}
 		w.position, w.shaken = position, 0
 		w.since.Store(0)
@@ -54,7 +54,7 @@ func (w *watch) check(ctx context.Context, log *slog.Logger, position int64) boo
 		return false
 	}
 	if w.shaken == 0 {
-		log.LogAttrs(ctx, slog.LevelWarn, "the partition stands below its end, asking anew", append(w.name,
+		log.LogAttrs(ctx, slog.LevelWarn, "partition stalled below its end; renewing connection and route", append(w.name,
 			slog.Int64("offset", position), slog.Int64("end", end), slog.Duration("since", time.Duration(now-since)))...)
 	}
 	w.shaken = now

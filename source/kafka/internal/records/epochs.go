@@ -1,13 +1,13 @@
-package fetch
+package records
 
 import "sync"
 
 // maxMarks bounds the changes of leader that are remembered between the frontier and the position.
 const maxMarks = 64
 
-// epochs remembers which leader epoch wrote which offsets: one mark a change, not one a batch. Safe for concurrent
+// Epochs remembers which leader epoch wrote which offsets: one mark a change, not one a batch. Safe for concurrent
 // use.
-type epochs struct {
+type Epochs struct {
 	mu    sync.Mutex
 	marks []epochMark // ascending in offset
 	last  int32       // epoch of the last mark; only touched by see
@@ -20,7 +20,7 @@ type epochMark struct {
 }
 
 // see notes that the records from offset on were written in epoch. It is called from one goroutine.
-func (e *epochs) see(offset int64, epoch int32) {
+func (e *Epochs) see(offset int64, epoch int32) {
 	if e.any && epoch == e.last {
 		return
 	}
@@ -33,8 +33,8 @@ func (e *epochs) see(offset int64, epoch int32) {
 	e.marks = append(e.marks, epochMark{offset, epoch})
 }
 
-// at is below without forgetting anything.
-func (e *epochs) at(offset int64) int32 {
+// At is Below without forgetting anything.
+func (e *Epochs) At(offset int64) int32 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	epoch := int32(-1)
@@ -47,9 +47,9 @@ func (e *epochs) at(offset int64) int32 {
 	return epoch
 }
 
-// below returns the epoch of the last record below frontier, -1 if it is not known. Marks that only matter for earlier
+// Below returns the epoch of the last record below frontier, -1 if it is not known. Marks that only matter for earlier
 // frontiers are forgotten.
-func (e *epochs) below(frontier int64) int32 {
+func (e *Epochs) Below(frontier int64) int32 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	found := -1

@@ -1,4 +1,4 @@
-package fetch
+package metadata
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
 
 // Query asks for an offset of a partition. The zero value asks for the earliest.
@@ -31,12 +33,11 @@ func (q Query) stamp() int64 {
 	return stampEarliest
 }
 
-// Offsets answers queries, by partition number, for one topic, with one request a leader. Faults that pass are
-// retried until ctx ends; then the error tells the last one and context.Cause(ctx). A partition that does not exist
-// is an error that wraps ErrUnknownTopic.
-func Offsets(ctx context.Context, cfg Config, topic string, queries map[int32]Query) (map[int32]int64, error) {
-	cfg = cfg.withDefaults()
-	if err := cfg.validate(); err != nil {
+// Offsets returns the offset of each query, by partition number, with one request for each leader. Transient errors are
+// retried until ctx ends; then the error wraps the last one and context.Cause(ctx). A partition that does not exist is an
+// error that wraps ErrUnknownTopic.
+func (c Client) Offsets(ctx context.Context, topic string, queries map[int32]Query) (map[int32]int64, error) {
+	if err := c.check(); err != nil {
 		return nil, err
 	}
 	stamps := make(map[int32]int64, len(queries))
@@ -45,9 +46,9 @@ func Offsets(ctx context.Context, cfg Config, topic string, queries map[int32]Qu
 	}
 	found := make(map[int32]int64, len(queries))
 	for len(stamps) > 0 {
-		err := retry(ctx, func() error { return cfg.offsets(ctx, topic, stamps, found) })
+		err := retry(ctx, func() error { return c.offsets(ctx, topic, stamps, found) })
 		if err != nil {
-			return nil, named(fmt.Errorf("asking for offsets: %w", err), topic)
+			return nil, Named(fmt.Errorf("find offsets: %w", err), topic)
 		}
 		clear(stamps)
 		for p, offset := range found {
@@ -60,7 +61,7 @@ func Offsets(ctx context.Context, cfg Config, topic string, queries map[int32]Qu
 }
 
 // offsets asks each leader once and moves what was answered from stamps to found.
-func (c *Config) offsets(ctx context.Context, topic string, stamps, found map[int32]int64) error {
+func (c *Client) offsets(ctx context.Context, topic string, stamps, found map[int32]int64) error {
 	cl, err := c.askMetadata(ctx, []string{topic})
 	if err != nil {
 		return err
@@ -85,12 +86,12 @@ func (c *Config) offsets(ctx context.Context, topic string, stamps, found map[in
 		leaders[info.leader][p], epochs[p] = stamp, info.epoch
 	}
 	for leader, ps := range leaders {
-		v, err := c.askVersions(ctx, leader)
+		v, err := c.Versions(ctx, leader)
 		if err != nil {
 			return err
 		}
 		q := listRequest{topic: topic, stamps: ps, epochs: epochs, committed: !c.ReadUncommitted}
-		if q.version, err = v.choose(keyListOffsets, 2, newestList); err != nil {
+		if q.version, err = v.Choose(wire.KeyListOffsets, 2, newestList); err != nil {
 			return err
 		}
 		if err := c.list(ctx, leader, &q, found); err != nil {
@@ -115,22 +116,22 @@ type listRequest struct {
 }
 
 // list sends q to a leader and adds the answers to found: -1 where there is no such record.
-func (c *Config) list(ctx context.Context, leader int32, q *listRequest, found map[int32]int64) error {
-	x := &exchange{key: keyListOffsets, version: q.version, broker: leader, body: q.encode()}
-	if err := c.do(ctx, x, c.RequestTimeout); err != nil {
+func (c *Client) list(ctx context.Context, leader int32, q *listRequest, found map[int32]int64) error {
+	x := &wire.Exchange{Key: wire.KeyListOffsets, Version: q.version, Broker: leader, Body: q.encode()}
+	if err := c.Do(ctx, x, 0); err != nil {
 		return err
 	}
-	r := x.payload()
-	r.i32() // throttled
+	r := x.Payload()
+	r.I32() // throttled
 	answers := 0
-	for n := r.length(); n > 0 && r.err == nil; n-- {
-		r.string()
-		for n := r.length(); n > 0 && r.err == nil; n-- {
-			p, code := r.i32(), r.i16()
-			r.i64() // time of the record
-			offset := r.i64()
+	for n := r.Length(); n > 0 && r.Err == nil; n-- {
+		r.Text()
+		for n := r.Length(); n > 0 && r.Err == nil; n-- {
+			p, code := r.I32(), r.I16()
+			r.I64() // time of the record
+			offset := r.I64()
 			if q.version >= 4 {
-				r.i32() // leader epoch of the record
+				r.I32() // leader epoch of the record
 			}
 			if code != 0 {
 				return fmt.Errorf("partition %d: %w", p, kafka.Error(code))
@@ -139,29 +140,29 @@ func (c *Config) list(ctx context.Context, leader int32, q *listRequest, found m
 			answers++
 		}
 	}
-	if r.err == nil && answers != len(q.stamps) {
-		return fmt.Errorf("a broker answered for %d partitions of %d", answers, len(q.stamps))
+	if r.Err == nil && answers != len(q.stamps) {
+		return fmt.Errorf("broker returned %d of %d partitions", answers, len(q.stamps))
 	}
-	return malformed("ListOffsets", r.err)
+	return wire.Malformed("ListOffsets", r.Err)
 }
 
 func (q *listRequest) encode() []byte {
-	var w writer
-	w.i32(-1) // a consumer, no replica
-	w.bool(q.committed)
-	w.length(1)
-	w.string(q.topic)
-	w.length(len(q.stamps))
+	var w wire.Writer
+	w.I32(-1) // a consumer, no replica
+	w.Bool(q.committed)
+	w.Length(1)
+	w.Text(q.topic)
+	w.Length(len(q.stamps))
 	for p, stamp := range q.stamps {
-		w.i32(p)
+		w.I32(p)
 		if q.version >= 4 {
 			epoch, ok := q.epochs[p]
 			if !ok {
 				epoch = -1
 			}
-			w.i32(epoch)
+			w.I32(epoch)
 		}
-		w.i64(stamp)
+		w.I64(stamp)
 	}
-	return w.b
+	return w.B
 }

@@ -1,4 +1,4 @@
-package fetch
+package metadata
 
 import (
 	"context"
@@ -10,8 +10,8 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// newBackoff gives the delays between attempts: short at first, since most faults are a leader that moves.
-func newBackoff() *backoff.ExponentialBackOff {
+// NewBackoff returns the delays between attempts. The first are short, since most failures are a leader that moves.
+func NewBackoff() *backoff.ExponentialBackOff {
 	return backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(30*time.Millisecond),
 		backoff.WithMultiplier(1.7),
@@ -20,10 +20,9 @@ func newBackoff() *backoff.ExponentialBackOff {
 	)
 }
 
-// retry calls f until it succeeds, fails finally or ctx ends. A topic or partition that nobody knows is final after
-// goneAfter.
+// retry calls f until it succeeds, its error is fatal, or ctx ends. An unknown topic or partition is fatal after goneAfter.
 func retry(ctx context.Context, f func() error) error {
-	bo := newBackoff()
+	bo := NewBackoff()
 	begun := time.Now()
 	for {
 		err := f()
@@ -36,14 +35,14 @@ func retry(ctx context.Context, f func() error) error {
 		if Fatal(err) {
 			return err
 		}
-		if pause(ctx, bo.NextBackOff()) != nil {
-			return fmt.Errorf("%w; last: %w", context.Cause(ctx), err)
+		if Pause(ctx, bo.NextBackOff()) != nil {
+			return fmt.Errorf("%w; last error: %w", context.Cause(ctx), err)
 		}
 	}
 }
 
-// pause waits for d or for the end of ctx.
-func pause(ctx context.Context, d time.Duration) error {
+// Pause waits for d, or until ctx ends; then it returns the cause.
+func Pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

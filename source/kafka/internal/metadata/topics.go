@@ -1,4 +1,4 @@
-package fetch
+package metadata
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// Topic is what the cluster says about a topic.
+// Topic describes a topic.
 type Topic struct {
 	// Partitions is how many there are: numbers 0 to Partitions-1.
 	Partitions int32
@@ -20,20 +20,19 @@ type Topic struct {
 	LogID string
 }
 
-// Topics asks about topics without creating any. Faults that pass are retried until ctx ends; then the error tells
-// the last one and context.Cause(ctx). A topic that still does not exist after 5 s (a broker that has just started
+// Topics describes topics and creates none. Transient errors are retried until ctx ends; then the error wraps the last one
+// and context.Cause(ctx). A topic that still does not exist after 5 s (a broker that has just started
 // knows none) is an error that wraps ErrUnknownTopic and names it, one that may not be described a *PermissionError;
 // all are joined. The topics that were found are returned beside such errors.
-func Topics(ctx context.Context, cfg Config, topics []string) (map[string]Topic, error) {
-	cfg = cfg.withDefaults()
-	if err := cfg.validate(); err != nil {
+func (c Client) Topics(ctx context.Context, topics []string) (map[string]Topic, error) {
+	if err := c.check(); err != nil {
 		return nil, err
 	}
 	var found map[string]Topic
 	var refused error
 	begun := time.Now()
 	err := retry(ctx, func() (err error) {
-		found, refused, err = cfg.topics(ctx, topics)
+		found, refused, err = c.topics(ctx, topics)
 		if err == nil && errors.Is(refused, ErrUnknownTopic) && time.Since(begun) < goneAfter {
 			return errUnheard
 		}
@@ -43,15 +42,15 @@ func Topics(ctx context.Context, cfg Config, topics []string) (map[string]Topic,
 		return found, refused
 	}
 	if err != nil {
-		return nil, fmt.Errorf("kafka: asking %v for topics: %w", cfg.Brokers, err)
+		return nil, fmt.Errorf("kafka: find topics at %v: %w", c.Brokers, err)
 	}
 	return found, nil
 }
 
-var errUnheard = errors.New("a topic is not known yet")
+var errUnheard = errors.New("topic not known yet")
 
 // topics asks once. Errors of one topic that will not pass are in refused.
-func (c *Config) topics(ctx context.Context, topics []string) (found map[string]Topic, refused, err error) {
+func (c *Client) topics(ctx context.Context, topics []string) (found map[string]Topic, refused, err error) {
 	cl, err := c.askMetadata(ctx, topics)
 	if err != nil {
 		return nil, nil, err
@@ -64,7 +63,7 @@ func (c *Config) topics(ctx context.Context, topics []string) (found map[string]
 		case !ok || errors.Is(t.err, kafka.UnknownTopicOrPartition):
 			errs = append(errs, fmt.Errorf("%w: %s", ErrUnknownTopic, name))
 		case t.err != nil && Fatal(t.err):
-			errs = append(errs, named(t.err, name))
+			errs = append(errs, Named(t.err, name))
 		case t.err != nil:
 			return nil, nil, fmt.Errorf("topic %s: %w", name, t.err)
 		default:
@@ -72,20 +71,4 @@ func (c *Config) topics(ctx context.Context, topics []string) (found map[string]
 		}
 	}
 	return found, errors.Join(errs...), nil
-}
-
-// Partitions returns the number of partitions of each topic. Errors are those of [Topics].
-func Partitions(ctx context.Context, cfg Config, topics []string) (map[string]int32, error) {
-	found, err := Topics(ctx, cfg, topics)
-	counts := make(map[string]int32, len(found))
-	for name, t := range found {
-		counts[name] = t.Partitions
-	}
-	return counts, err
-}
-
-// LogID returns the identity of a topic's log, see [Topic]. Errors are those of [Topics].
-func LogID(ctx context.Context, cfg Config, topic string) (string, error) {
-	found, err := Topics(ctx, cfg, []string{topic})
-	return found[topic].LogID, err
 }

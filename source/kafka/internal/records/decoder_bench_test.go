@@ -1,4 +1,4 @@
-package fetch
+package records
 
 import (
 	"bytes"
@@ -8,6 +8,9 @@ import (
 	"github.com/segmentio/kafka-go/compress"
 
 	"github.com/keystrand/keystrand/source"
+
+	"github.com/keystrand/keystrand/source/kafka/internal/buffer"
+	"github.com/keystrand/keystrand/source/kafka/internal/kafkatest"
 )
 
 // BenchmarkDecode is the cost of a message between the response's bytes and the batch, checksum included, without a
@@ -25,7 +28,7 @@ func BenchmarkDecode(b *testing.B) {
 				for j := range 30 {
 					v[70+j] = byte(rng.Uint32())
 				}
-				body = append(body, record(i, []byte("key"), v)...)
+				body = append(body, kafkatest.Record(i, []byte("key"), v)...)
 			}
 			if c := codec.Codec(); c != nil {
 				var out bytes.Buffer
@@ -40,21 +43,21 @@ func BenchmarkDecode(b *testing.B) {
 			}
 			var set []byte
 			for i := range int64(batches) {
-				set = append(set, raw{base: i * n, last: n - 1, attrs: int16(codec), body: body, count: n}.bytes()...)
+				set = append(set, kafkatest.Batch{Base: i * n, Last: n - 1, Attrs: int16(codec), Body: body, Count: n}.Bytes()...)
 			}
 			out := source.Batch{MaxMessages: 500, MaxBytes: 1 << 20}
-			d := newDecoder("t", 0, 0, true, &epochs{}, &Buffers{})
+			d := NewDecoder("t", 0, 0, true, &Epochs{}, &buffer.Pool{})
 			b.ReportAllocs()
 			for done := 0; done < b.N; done += n * batches {
 				d.next = 0
-				whole, _, _, err := scan(set, 0)
+				whole, _, _, err := Scan(set, 0)
 				if err != nil {
 					b.Fatal(err)
 				}
-				d.load(whole, nil)
-				for !d.empty() {
+				d.Load(whole, nil)
+				for !d.Empty() {
 					out.Messages = out.Messages[:0]
-					if err := d.fill(&out); err != nil {
+					if err := d.Fill(&out); err != nil {
 						b.Fatal(err)
 					}
 				}

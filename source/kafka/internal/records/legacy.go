@@ -1,6 +1,10 @@
-package fetch
+package records
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/keystrand/keystrand/source/kafka/internal/wire"
+)
 
 // Message sets of magic 0 and 1, as topics hold them that were written before Kafka 0.11: offset int64, length int32,
 // crc uint32, magic int8, attributes int8, timestamp int64 (magic 1), key and value with int32 lengths. A compressed
@@ -23,18 +27,18 @@ type legacyMessage struct {
 	key, value   []byte
 }
 
-func readLegacy(r *reader) legacyMessage {
-	m := legacyMessage{offset: r.i64(), time: -1}
-	inner := reader{b: r.take(int(r.i32()))}
-	inner.i32() // checksum, covered by that of the outer message
-	magic := inner.i8()
-	inner.i8() // attributes
+func readLegacy(r *wire.Reader) legacyMessage {
+	m := legacyMessage{offset: r.I64(), time: -1}
+	inner := wire.Reader{B: r.Take(int(r.I32()))}
+	inner.I32() // checksum, covered by that of the outer message
+	magic := inner.I8()
+	inner.I8() // attributes
 	if magic == 1 {
-		m.time = inner.i64()
+		m.time = inner.I64()
 	}
-	m.key, m.value = inner.bytes(), inner.bytes()
-	if inner.err != nil {
-		r.fail()
+	m.key, m.value = inner.Bytes(), inner.Bytes()
+	if inner.Err != nil {
+		r.Fail()
 	}
 	return m
 }
@@ -43,12 +47,12 @@ func readLegacy(r *reader) legacyMessage {
 // the wrapper has the offset of the last; magic 0 numbers them as the log does.
 func unpackLegacy(h *head, set []byte) ([]legacyMessage, error) {
 	var ms []legacyMessage
-	r := reader{b: set}
-	for len(r.b) > 0 && r.err == nil {
+	r := wire.Reader{B: set}
+	for len(r.B) > 0 && r.Err == nil {
 		ms = append(ms, readLegacy(&r))
 	}
-	if r.err != nil {
-		return nil, r.err
+	if r.Err != nil {
+		return nil, r.Err
 	}
 	if len(ms) == 0 || h.magic == 0 {
 		return ms, nil

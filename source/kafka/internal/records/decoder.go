@@ -1,4 +1,4 @@
-package fetch
+package records
 
 import (
 	"bytes"
@@ -11,6 +11,8 @@ import (
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/kafka/internal/buffer"
+	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
 
 // chunkSize bounds the memory that one small message can pin: records are copied out of the response, whole runs of
@@ -18,20 +20,20 @@ import (
 // used again.
 const chunkSize = 64 << 10
 
-// abortedTxn is a transaction whose records from first on are to be dropped until its marker.
-type abortedTxn struct{ producer, first int64 }
+// Aborted is a transaction whose records from first on are to be dropped until its marker.
+type Aborted struct{ Producer, First int64 }
 
-// decoder turns the batches of a response into messages, as many as are wanted at a time. It is used by one goroutine.
-type decoder struct {
+// Decoder turns the batches of a response into messages, as many as are wanted at a time. It is used by one goroutine.
+type Decoder struct {
 	topic     string
 	partition int32
 	committed bool // drop what was aborted
-	epochs    *epochs
+	epochs    *Epochs
 
 	next int64 // the position: behind everything that was returned or skipped
 
 	set     []byte             // batches that are not begun
-	aborted []abortedTxn       // of this response, ascending
+	aborted []Aborted          // of this response, ascending
 	live    map[int64]struct{} // producers whose records here are of an aborted transaction
 
 	batch  head
@@ -41,33 +43,40 @@ type decoder struct {
 	chunk  []byte          // the ones that are copied out
 	legacy []legacyMessage // the same for magic 0 and 1
 
-	buffers *Buffers
+	buffers *buffer.Pool
 	z       *decompressor // holds the batch if it was compressed, else nil
 
 	names map[string]string  // header keys seen
 	slab  []keystrand.Header // headers not given out yet
 }
 
-func newDecoder(topic string, partition int32, start int64, committed bool, e *epochs, b *Buffers) *decoder {
-	return &decoder{
+// NewDecoder returns a decoder at offset start. committed leaves out the records of aborted transactions.
+func NewDecoder(topic string, partition int32, start int64, committed bool, e *Epochs, b *buffer.Pool) *Decoder {
+	return &Decoder{
 		topic: topic, partition: partition, committed: committed, epochs: e, buffers: b, next: start,
 		live: map[int64]struct{}{}, names: map[string]string{},
 	}
 }
 
-// load begins a response, whose batches scan has checked. The list of aborted transactions comes with every response
+// Load begins a response, whose batches Scan has checked. The list of aborted transactions comes with every response
 // for its range, so nothing is carried over; it is not always in order.
-func (d *decoder) load(set []byte, aborted []abortedTxn) {
-	slices.SortFunc(aborted, func(a, b abortedTxn) int { return cmp.Compare(a.first, b.first) })
+func (d *Decoder) Load(set []byte, aborted []Aborted) {
+	slices.SortFunc(aborted, func(a, b Aborted) int { return cmp.Compare(a.First, b.First) })
 	d.set, d.aborted = set, aborted
 	clear(d.live)
 }
 
-// empty tells whether everything that was loaded has been returned.
-func (d *decoder) empty() bool { return len(d.set) == 0 && d.left == 0 }
+// Next returns the position: the offset after everything that was returned or passed over.
+func (d *Decoder) Next() int64 { return d.next }
 
-// fill appends messages to b up to its limits and moves the position. An error is about the data at the position.
-func (d *decoder) fill(b *source.Batch) error {
+// Skip moves the position forward to an offset.
+func (d *Decoder) Skip(to int64) { d.next = max(d.next, to) }
+
+// Empty reports whether everything that was loaded has been returned.
+func (d *Decoder) Empty() bool { return len(d.set) == 0 && d.left == 0 }
+
+// Fill appends messages to b up to its limits and moves the position. An error is about the data at the position.
+func (d *Decoder) Fill(b *source.Batch) error {
 	size := 0
 	for len(b.Messages) < max(1, b.MaxMessages) {
 		if d.left == 0 {
@@ -93,10 +102,10 @@ func (d *decoder) fill(b *source.Batch) error {
 }
 
 // begin starts the next batch, or skips it.
-func (d *decoder) begin() error {
+func (d *Decoder) begin() error {
 	h, rest, ok, err := nextBatch(d.set, false)
 	if err != nil || !ok {
-		return cmp.Or(err, errShort)
+		return cmp.Or(err, wire.ErrShort)
 	}
 	if h.last < d.next && h.magic == 2 && !h.control() { // a broker may begin below the offset asked for
 		d.set = rest
@@ -105,8 +114,8 @@ func (d *decoder) begin() error {
 	d.epochs.see(max(h.base, d.next), h.epoch)
 	skip := h.records == 0
 	if d.committed {
-		for len(d.aborted) > 0 && d.aborted[0].first <= h.last {
-			d.live[d.aborted[0].producer] = struct{}{}
+		for len(d.aborted) > 0 && d.aborted[0].First <= h.last {
+			d.live[d.aborted[0].Producer] = struct{}{}
 			d.aborted = d.aborted[1:]
 		}
 		_, dead := d.live[h.producer]
@@ -119,10 +128,10 @@ func (d *decoder) begin() error {
 	body := h.body
 	if codec := h.attributes & attrCodec; codec != 0 {
 		if h.magic < 2 {
-			r := reader{b: body}
+			r := wire.Reader{B: body}
 			body = readLegacy(&r).value
 		}
-		if d.z, err = d.buffers.decompress(codec, body); err != nil {
+		if d.z, err = borrow(d.buffers, codec, body); err != nil {
 			return err
 		}
 		body = d.z.out
@@ -152,7 +161,7 @@ func (d *decoder) begin() error {
 }
 
 // marker reads the control record that ends a transaction: its key is version int16, type int16; type 0 is an abort.
-func (d *decoder) marker(h *head, body []byte) error {
+func (d *Decoder) marker(h *head, body []byte) error {
 	length, n := varint(body)
 	if n == 0 || length < 0 || length > int64(len(body)-n) {
 		return errRecord
@@ -163,7 +172,7 @@ func (d *decoder) marker(h *head, body []byte) error {
 	p.varint()
 	key := p.bytes()
 	if p.bad || len(key) < 4 {
-		return errors.New("a control record without a type")
+		return errors.New("control record has no type")
 	}
 	if binary.BigEndian.Uint16(key[2:]) == 0 {
 		delete(d.live, h.producer)
@@ -172,30 +181,38 @@ func (d *decoder) marker(h *head, body []byte) error {
 }
 
 // end finishes a batch whose records have all been returned.
-func (d *decoder) end() error {
+func (d *Decoder) end() error {
 	if len(d.src) > 0 || len(d.chunk) > 0 {
-		return errors.New("a batch holds bytes behind its last record")
+		return errors.New("batch has bytes behind its last record")
 	}
 	d.next = max(d.next, d.batch.last+1)
-	d.drop()
+	d.endBatch()
 	return nil
 }
 
-// drop lets go of the batch, whose buffers are used again.
-func (d *decoder) drop() {
+// Drop gives up what was loaded and not returned; the caller may use its memory again.
+func (d *Decoder) Drop() {
+	d.set = nil
+	d.endBatch()
+}
+
+// endBatch lets go of the batch and of its buffers.
+func (d *Decoder) endBatch() {
 	d.src, d.chunk, d.legacy, d.batch.body, d.left = nil, nil, nil, nil, 0
 	d.giveBack()
 }
 
-func (d *decoder) giveBack() {
-	d.buffers.decompressorBack(d.z)
-	d.z = nil
+func (d *Decoder) giveBack() {
+	if d.z != nil {
+		giveBack(d.buffers, d.z)
+		d.z = nil
+	}
 }
 
-var errRecord = errors.New("a record is not one")
+var errRecord = errors.New("malformed record")
 
 // record appends the next record of the batch, unless it does not fit in b any more.
-func (d *decoder) record(b *source.Batch, size *int) (full bool, err error) {
+func (d *Decoder) record(b *source.Batch, size *int) (full bool, err error) {
 	if d.batch.magic < 2 {
 		return d.legacyRecord(b, size)
 	}
@@ -218,7 +235,7 @@ func (d *decoder) record(b *source.Batch, size *int) (full bool, err error) {
 		return false, errRecord
 	}
 	if delta < 0 || offset > d.batch.last || offset <= d.last {
-		return false, fmt.Errorf("a record says its offset is %d, between %d and %d", offset, d.last, d.batch.last)
+		return false, fmt.Errorf("record offset is %d, not between %d and %d", offset, d.last, d.batch.last)
 	}
 	if offset >= d.next {
 		m := d.add(b, offset, ms)
@@ -240,7 +257,7 @@ func (d *decoder) record(b *source.Batch, size *int) (full bool, err error) {
 }
 
 // add appends a message to b, to be completed.
-func (d *decoder) add(b *source.Batch, offset, ms int64) *keystrand.Message {
+func (d *Decoder) add(b *source.Batch, offset, ms int64) *keystrand.Message {
 	if d.batch.attributes&attrLogAppendTime != 0 {
 		ms = d.batch.maxTime
 	}
@@ -253,7 +270,7 @@ func (d *decoder) add(b *source.Batch, offset, ms int64) *keystrand.Message {
 }
 
 // headers reads the n headers of a record.
-func (d *decoder) headers(p *fields, n int64) []keystrand.Header {
+func (d *Decoder) headers(p *fields, n int64) []keystrand.Header {
 	if n < 0 || n > int64(len(p.b)/2) { // each has two lengths
 		p.bad = true
 		return nil
@@ -275,7 +292,7 @@ func (d *decoder) headers(p *fields, n int64) []keystrand.Header {
 const slabSize = 32
 
 // refill copies the next run of whole records out of the response, so that messages never share its memory.
-func (d *decoder) refill() error {
+func (d *Decoder) refill() error {
 	n := 0
 	for n < len(d.src) {
 		length, k := varint(d.src[n:])
@@ -292,21 +309,21 @@ func (d *decoder) refill() error {
 		n = end
 	}
 	if n == 0 {
-		return fmt.Errorf("a batch lacks its last %d records", d.left)
+		return fmt.Errorf("batch lacks its last %d records", d.left)
 	}
 	d.chunk = bytes.Clone(d.src[:n])
 	d.src = d.src[n:]
 	return nil
 }
 
-func (d *decoder) legacyRecord(b *source.Batch, size *int) (full bool, err error) {
+func (d *Decoder) legacyRecord(b *source.Batch, size *int) (full bool, err error) {
 	old := &d.legacy[len(d.legacy)-int(d.left)]
 	length := len(old.key) + len(old.value)
 	if len(b.Messages) > 0 && *size+length > b.MaxBytes {
 		return true, nil
 	}
 	if old.offset < 0 || old.offset <= d.last || old.offset > d.batch.last {
-		return false, fmt.Errorf("a message says its offset is %d, between %d and %d", old.offset, d.last, d.batch.last)
+		return false, fmt.Errorf("message offset is %d, not between %d and %d", old.offset, d.last, d.batch.last)
 	}
 	if old.offset >= d.next {
 		m := d.add(b, old.offset, old.time)
@@ -320,7 +337,7 @@ func (d *decoder) legacyRecord(b *source.Batch, size *int) (full bool, err error
 }
 
 // name returns a header key as a string. Keys repeat: the ones seen are kept, up to a bound.
-func (d *decoder) name(b []byte) string {
+func (d *Decoder) name(b []byte) string {
 	if s, ok := d.names[string(b)]; ok {
 		return s
 	}

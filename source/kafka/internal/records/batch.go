@@ -1,4 +1,4 @@
-package fetch
+package records
 
 import (
 	"encoding/binary"
@@ -31,7 +31,7 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli) //nolint:gochecknoglobals // immutable table
 
-// head is what a batch says about itself.
+// head has the fields of a batch.
 type head struct {
 	base, last int64 // last: of the batch as it was written, whatever the cleaner has removed since
 	epoch      int32 // leader epoch, -1 if unknown
@@ -62,10 +62,10 @@ func nextBatch(set []byte, check bool) (h head, rest []byte, ok bool, err error)
 		least = 22 // the same and a time
 	}
 	if length < least {
-		return h, nil, false, fmt.Errorf("a batch says it has %d bytes", length)
+		return h, nil, false, fmt.Errorf("batch length of %d bytes is too small", length)
 	}
 	if h.base < 0 {
-		return h, nil, false, fmt.Errorf("a batch says its offset is %d", h.base)
+		return h, nil, false, fmt.Errorf("batch offset %d is negative", h.base)
 	}
 	if int64(len(set))-atLeaderEpoch < length {
 		return h, nil, false, nil
@@ -84,10 +84,10 @@ func nextBatch(set []byte, check bool) (h head, rest []byte, ok bool, err error)
 		}
 		err = errors.Join(err, h.parse(batch))
 	default:
-		err = fmt.Errorf("a batch has the unknown format %d", h.magic)
+		err = fmt.Errorf("unknown batch format %d", h.magic)
 	}
 	if err == nil && h.last == math.MaxInt64 {
-		err = errors.New("a batch says it has the largest offset there is")
+		err = errors.New("batch offset is the largest possible")
 	}
 	return h, rest, err == nil, err
 }
@@ -104,17 +104,17 @@ func (h *head) parse(batch []byte) error {
 	delta := int32(be.Uint32(batch[atLastDelta:]))
 	h.last = h.base + int64(delta)
 	if delta < 0 || h.last < h.base {
-		return fmt.Errorf("the last offset of a batch is %d above its first", delta)
+		return fmt.Errorf("last offset of the batch is %d above its first", delta)
 	}
 	if h.records < 0 {
-		return fmt.Errorf("a batch says it has %d records", h.records)
+		return fmt.Errorf("batch has %d records", h.records)
 	}
 	return nil
 }
 
 func checksum(field []byte, sum uint32) error {
 	if found := binary.BigEndian.Uint32(field); found != sum {
-		return fmt.Errorf("the checksum of a batch is %08x, its bytes give %08x", found, sum)
+		return fmt.Errorf("batch checksum is %08x, computed %08x", found, sum)
 	}
 	return nil
 }
@@ -122,10 +122,10 @@ func checksum(field []byte, sum uint32) error {
 func (h *head) control() bool       { return h.attributes&attrControl != 0 }
 func (h *head) transactional() bool { return h.attributes&attrTransactional != 0 }
 
-// scan walks the batches of a record set that was asked for at offset from. It returns the set up to the end of the
+// Scan walks the batches of a record set that was asked for at offset from. It returns the set up to the end of the
 // last whole batch, the position behind it and the leader epoch of that batch. An error means that the batch at the
 // position is damaged.
-func scan(set []byte, from int64) (whole []byte, next int64, epoch int32, err error) {
+func Scan(set []byte, from int64) (whole []byte, next int64, epoch int32, err error) {
 	next, epoch = from, -1
 	rest := set
 	for {

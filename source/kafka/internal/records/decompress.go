@@ -1,4 +1,4 @@
-package fetch
+package records
 
 import (
 	"bytes"
@@ -8,12 +8,34 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/segmentio/kafka-go/compress"
+
+	"github.com/keystrand/keystrand/source/kafka/internal/buffer"
 )
 
 // maxBatch bounds the decompressed form of a batch, in bytes: more is an attack or damage.
 const maxBatch = 1 << 30
 
-var errTooLarge = fmt.Errorf("a batch has more than %d bytes when decompressed", maxBatch)
+var errTooLarge = fmt.Errorf("batch exceeds %d bytes when decompressed", maxBatch)
+
+// borrow returns a decompressor that holds the decompressed body. Its memory is counted in p until giveBack.
+func borrow(p *buffer.Pool, codec int16, body []byte) (*decompressor, error) {
+	z, _ := p.Scratch.Get().(*decompressor)
+	if z == nil {
+		z = &decompressor{}
+	}
+	err := z.decompress(codec, body)
+	p.Count(cap(z.out))
+	if err != nil {
+		giveBack(p, z)
+		return nil, err
+	}
+	return z, nil
+}
+
+func giveBack(p *buffer.Pool, z *decompressor) {
+	p.Count(-cap(z.out))
+	p.Scratch.Put(z)
+}
 
 // decompressor turns the compressed bodies of batches into records, in a buffer that it uses again.
 type decompressor struct {
@@ -28,7 +50,7 @@ type decompressor struct {
 func (d *decompressor) decompress(codec int16, body []byte) (err error) {
 	c := compress.Compression(codec).Codec()
 	if c == nil {
-		return fmt.Errorf("the compression codec %d is unknown", codec)
+		return fmt.Errorf("unknown compression codec %d", codec)
 	}
 	defer func() {
 		if p := recover(); p != nil {
@@ -36,7 +58,7 @@ func (d *decompressor) decompress(codec int16, body []byte) (err error) {
 		}
 		if err != nil {
 			d.zstd = nil
-			err = fmt.Errorf("decompressing (%s): %w", c.Name(), err)
+			err = fmt.Errorf("decompress (%s): %w", c.Name(), err)
 		}
 	}()
 	if codec == int16(compress.Zstd) {

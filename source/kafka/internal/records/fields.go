@@ -1,4 +1,4 @@
-package fetch
+package records
 
 import "encoding/binary"
 

@@ -1,4 +1,4 @@
-package fetch
+package records
 
 import (
 	"bytes"
@@ -12,22 +12,25 @@ import (
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/source"
+
+	"github.com/keystrand/keystrand/source/kafka/internal/buffer"
+	"github.com/keystrand/keystrand/source/kafka/internal/kafkatest"
 )
 
-// decodeAll runs a record set through scan and a decoder, in steps of the limits given, and checks what must hold for
+// decodeAll runs a record set through Scan and a decoder, in steps of the limits given, and checks what must hold for
 // any bytes: no panic, ascending offsets, a position that is behind what was returned and never goes back.
-func decodeAll(t interface{ Fatalf(string, ...any) }, set []byte, aborted []abortedTxn, from int64, messages, size int) ([]keystrand.Message, int64, error) {
-	d := newDecoder("t", 0, from, true, &epochs{}, &Buffers{})
-	whole, next, _, damage := scan(set, from)
+func decodeAll(t interface{ Fatalf(string, ...any) }, set []byte, aborted []Aborted, from int64, messages, size int) ([]keystrand.Message, int64, error) {
+	d := NewDecoder("t", 0, from, true, &Epochs{}, &buffer.Pool{})
+	whole, next, _, damage := Scan(set, from)
 	if next < from {
 		t.Fatalf("scan went back from %d to %d", from, next)
 	}
-	d.load(whole, aborted)
+	d.Load(whole, aborted)
 	var all []keystrand.Message
-	for !d.empty() {
+	for !d.Empty() {
 		b := source.Batch{MaxMessages: messages, MaxBytes: size}
 		before := d.next
-		err := d.fill(&b)
+		err := d.Fill(&b)
 		total := 0
 		for _, m := range b.Messages {
 			if m.Offset < before || len(all) > 0 && m.Offset <= all[len(all)-1].Offset {
@@ -55,30 +58,23 @@ func decodeAll(t interface{ Fatalf(string, ...any) }, set []byte, aborted []abor
 // Seed corpus: good batches of each kind, damaged ones.
 func FuzzDecoderNeverPanicsAndKeepsOrder(f *testing.F) {
 	add := func(parts ...[]byte) { f.Add(slices.Concat(parts...), int64(0), true) }
-	good := raw{base: 3, last: 9, records: []int{0, 2, 9}, epoch: 2, producer: 4, attrs: attrTransactional}
-	add(good.bytes(), marker(13, 4, false).bytes(), raw{base: 14, last: 3}.bytes())
-	add(oldMessage(0, 0, 0, 0, nil, []byte("a")), oldMessage(1, 1, 0, 5, []byte("k"), nil), good.bytes())
-	add(raw{base: 0, last: 1, body: record(0, nil, nil, kgo.RecordHeader{Key: "h", Value: []byte("v")}), count: 1}.bytes())
+	good := kafkatest.Batch{Base: 3, Last: 9, Records: []int{0, 2, 9}, Epoch: 2, Producer: 4, Attrs: kafkatest.AttrTransactional}
+	add(good.Bytes(), kafkatest.Marker(13, 4, false).Bytes(), kafkatest.Batch{Base: 14, Last: 3}.Bytes())
+	add(oldMessage(0, 0, 0, 0, nil, []byte("a")), oldMessage(1, 1, 0, 5, []byte("k"), nil), good.Bytes())
+	add(kafkatest.Batch{Base: 0, Last: 1, Body: kafkatest.Record(0, nil, nil, kgo.RecordHeader{Key: "h", Value: []byte("v")}), Count: 1}.Bytes())
 	for codec := compress.Gzip; codec <= compress.Zstd; codec++ {
 		var out bytes.Buffer
 		w := codec.Codec().NewWriter(&out)
-		_, _ = w.Write(slices.Concat(record(0, nil, []byte("abc")), record(1, []byte("k"), nil)))
+		_, _ = w.Write(slices.Concat(kafkatest.Record(0, nil, []byte("abc")), kafkatest.Record(1, []byte("k"), nil)))
 		_ = w.Close()
-		add(raw{base: 0, last: 1, attrs: int16(codec), body: out.Bytes(), count: 2}.bytes())
+		add(kafkatest.Batch{Base: 0, Last: 1, Attrs: int16(codec), Body: out.Bytes(), Count: 2}.Bytes())
 	}
 	f.Fuzz(func(t *testing.T, set []byte, from int64, fix bool) {
 		if fix && len(set) > headSize { // let the bytes come past the checksum
-			resum(set)
+			kafkatest.Resum(set)
 		}
 		from = max(from, 0)
-		_, _, _ = decodeAll(t, slices.Clone(set), []abortedTxn{{4, 3}}, from, 3, 50)
-		for _, v := range []int16{4, 7, 11, 12, 13} {
-			r := reader{b: set, flexible: flexibleVersion(keyFetch, v)}
-			_, _ = parseFetch(r, &fetchRequest{version: v})
-		}
-		for _, v := range []int16{4, 8, 9, 12} {
-			_, _ = parseMetadata(reader{b: set, flexible: flexibleVersion(keyMetadata, v)}, v)
-		}
+		_, _, _ = decodeAll(t, slices.Clone(set), []Aborted{{4, 3}}, from, 3, 50)
 	})
 }
 
@@ -87,7 +83,7 @@ func TestDecoderAgreesWithAModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var set []byte
 		var want []int64
-		var aborted []abortedTxn
+		var aborted []Aborted
 		end := rapid.Int64Range(0, 1000).Draw(t, "base")
 		begin := end
 		dead := map[int64]int64{} // producer, first offset of its open, doomed transaction
@@ -102,25 +98,25 @@ func TestDecoderAgreesWithAModel(t *testing.T) {
 				if !bad && !alive[producer] {
 					continue
 				}
-				set = append(set, marker(end, producer, !bad).bytes()...)
+				set = append(set, kafkatest.Marker(end, producer, !bad).Bytes()...)
 				delete(dead, producer)
 				delete(alive, producer)
 				end++
 			default:
-				b := raw{base: end, producer: producer, last: int32(rapid.IntRange(0, 5).Draw(t, "last"))}
-				for d := range int(b.last) + 1 {
+				b := kafkatest.Batch{Base: end, Producer: producer, Last: int32(rapid.IntRange(0, 5).Draw(t, "last"))}
+				for d := range int(b.Last) + 1 {
 					if rapid.Bool().Draw(t, "kept") {
-						b.records = append(b.records, d)
+						b.Records = append(b.Records, d)
 					}
 				}
 				seen := true
 				if rapid.Bool().Draw(t, "transactional") {
-					b.attrs = attrTransactional
+					b.Attrs = kafkatest.AttrTransactional
 					_, bad := dead[producer]
 					if !bad && !alive[producer] {
 						if bad = rapid.Bool().Draw(t, "doomed"); bad {
 							dead[producer] = end
-							aborted = append(aborted, abortedTxn{producer, end})
+							aborted = append(aborted, Aborted{producer, end})
 						} else {
 							alive[producer] = true
 						}
@@ -128,12 +124,12 @@ func TestDecoderAgreesWithAModel(t *testing.T) {
 					seen = !bad
 				}
 				if seen {
-					for _, d := range b.records {
+					for _, d := range b.Records {
 						visible = append(visible, end+int64(d))
 					}
 				}
-				set = append(set, b.bytes()...)
-				end += int64(b.last) + 1
+				set = append(set, b.Bytes()...)
+				end += int64(b.Last) + 1
 			}
 		}
 		from := rapid.Int64Range(begin, end).Draw(t, "from")
@@ -158,11 +154,11 @@ func TestMessagesDoNotPinTheResponse(t *testing.T) {
 	for i := range int64(20) { // 2 MB in all
 		var body []byte
 		for d := range 1000 {
-			body = append(body, record(d, []byte("key"), make([]byte, 100))...)
+			body = append(body, kafkatest.Record(d, []byte("key"), make([]byte, 100))...)
 		}
-		set = append(set, raw{base: i * 1000, last: 999, body: body, count: 1000}.bytes()...)
+		set = append(set, kafkatest.Batch{Base: i * 1000, Last: 999, Body: body, Count: 1000}.Bytes()...)
 	}
-	set = append(set, raw{base: 20_000, last: 1, body: record(0, []byte("large"), make([]byte, 1<<20)), count: 1}.bytes()...)
+	set = append(set, kafkatest.Batch{Base: 20_000, Last: 1, Body: kafkatest.Record(0, []byte("large"), make([]byte, 1<<20)), Count: 1}.Bytes()...)
 	got, _, err := decodeAll(t, set, nil, 0, 1<<20, 1<<30)
 	if err != nil || len(got) != 20_001 {
 		t.Fatalf("%d messages, %v", len(got), err)
@@ -179,10 +175,10 @@ func TestMessagesDoNotPinTheResponse(t *testing.T) {
 			}
 		}
 	}
-	d := newDecoder("t", 0, 0, true, &epochs{}, &Buffers{})
-	d.load(set, nil)
+	d := NewDecoder("t", 0, 0, true, &Epochs{}, &buffer.Pool{})
+	d.Load(set, nil)
 	for d.next < 20_000 {
-		if err := d.fill(&source.Batch{MaxMessages: 1}); err != nil {
+		if err := d.Fill(&source.Batch{MaxMessages: 1}); err != nil {
 			t.Fatal(err)
 		}
 		if cap(d.chunk) > chunkSize {
@@ -191,32 +187,10 @@ func TestMessagesDoNotPinTheResponse(t *testing.T) {
 	}
 }
 
-func TestEpochsKnowTheLeaderEpochOfTheRecordBelow(t *testing.T) {
-	var e epochs
-	if got := e.below(100); got != -1 {
-		t.Errorf("nothing read: epoch %d, want -1, never 0", got)
+func offsetsOf(ms []keystrand.Message) []int64 {
+	os := []int64{}
+	for i := range ms {
+		os = append(os, ms[i].Offset)
 	}
-	for offset := range int64(100) {
-		e.see(10+offset, int32(offset/10)*3)
-	}
-	if len(e.marks) != 10 {
-		t.Errorf("%d marks for 10 leaders", len(e.marks))
-	}
-	for _, c := range []struct {
-		frontier int64
-		epoch    int32
-	}{{9, -1}, {10, -1}, {11, 0}, {20, 0}, {21, 3}, {50, 9}, {51, 12}, {500, 27}, {500, 27}} {
-		if got := e.below(c.frontier); got != c.epoch {
-			t.Errorf("frontier %d: epoch %d, want %d", c.frontier, got, c.epoch)
-		}
-	}
-	for i := range int64(1000) {
-		e.see(1000+i, int32(100+i))
-	}
-	if got := e.below(1500); len(e.marks) > maxMarks || got != -1 {
-		t.Errorf("%d marks; a forgotten epoch is %d, want -1", len(e.marks), got)
-	}
-	if got := e.below(2000); got != 1099 {
-		t.Errorf("epoch %d", got)
-	}
+	return os
 }

@@ -1,0 +1,80 @@
+package records
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/binary"
+	"hash/crc32"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/kafka/internal/buffer"
+	"github.com/keystrand/keystrand/source/kafka/internal/kafkatest"
+)
+
+// oldMessage writes a message of magic 0 or 1.
+func oldMessage(magic int8, offset int64, attrs byte, ms int64, key, value []byte) []byte {
+	be := binary.BigEndian
+	tail := []byte{byte(magic), attrs}
+	if magic == 1 {
+		tail = be.AppendUint64(tail, uint64(ms))
+	}
+	for _, b := range [][]byte{key, value} {
+		if b == nil {
+			tail = be.AppendUint32(tail, 0xffffffff)
+			continue
+		}
+		tail = append(be.AppendUint32(tail, uint32(len(b))), b...)
+	}
+	out := be.AppendUint64(nil, uint64(offset))
+	out = be.AppendUint32(out, uint32(4+len(tail)))
+	out = be.AppendUint32(out, crc32.ChecksumIEEE(tail))
+	return append(out, tail...)
+}
+
+func TestDecoderReadsTheFormatsBeforeKafka011(t *testing.T) {
+	inner0 := slices.Concat(oldMessage(0, 2, 0, 0, nil, []byte("c")), oldMessage(0, 4, 0, 0, []byte("k"), []byte("d")))
+	inner1 := slices.Concat(oldMessage(1, 0, 0, 50, nil, []byte("e")), oldMessage(1, 2, 0, 60, nil, []byte("f")))
+	set := slices.Concat(
+		oldMessage(0, 0, 0, 0, nil, []byte("a")),
+		oldMessage(1, 1, 0, 40, []byte{}, nil),
+		oldMessage(0, 4, 1, 0, nil, gzipped(t, inner0)),
+		oldMessage(1, 9, 1, 60, nil, gzipped(t, inner1)), // the last inner one has offset 9
+		oldMessage(1, 12, 1|attrLogAppendTime, 70, nil, gzipped(t, inner1)),
+		kafkatest.Batch{Base: 13, Records: []int{0}}.Bytes(),
+	)
+	d := NewDecoder("t", 0, 1, true, &Epochs{}, &buffer.Pool{})
+	whole, next, _, err := Scan(set, 1)
+	if err != nil || next != 14 || len(whole) != len(set) {
+		t.Fatalf("next %d, %d bytes of %d, %v", next, len(whole), len(set), err)
+	}
+	d.Load(whole, nil)
+	var b source.Batch
+	b.MaxMessages, b.MaxBytes = 100, 1000
+	if err := d.Fill(&b); err != nil {
+		t.Fatal(err)
+	}
+	if want := []int64{1, 2, 4, 7, 9, 10, 12, 13}; !slices.Equal(offsetsOf(b.Messages), want) {
+		t.Fatalf("offsets %v, want %v", offsetsOf(b.Messages), want)
+	}
+	m := b.Messages
+	if m[0].Key == nil || m[0].Value != nil || m[0].Time != time.UnixMilli(40) || !m[1].Time.IsZero() || string(m[2].Key) != "k" ||
+		m[3].Time != time.UnixMilli(50) || m[5].Time != time.UnixMilli(70) || string(m[6].Value) != "f" {
+		t.Errorf("messages %+v", m)
+	}
+}
+
+func gzipped(t *testing.T, b []byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	if _, err := w.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
