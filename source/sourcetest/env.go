@@ -43,8 +43,8 @@ type Env struct {
 	// Withholds reports that the log never delivers settled messages again, so the source restores no progress. The suite then
 	// judges commits by what the next owner fetches. Default: false.
 	Withholds bool
-	// NoNil reports that the log does not distinguish empty from nil: an empty key arrives as nil, a nil value as empty.
-	// Default: false.
+	// NoNil reports that the log does not distinguish empty from nil: an empty key arrives as nil, and a nil value as an empty
+	// one, or the other way round. Default: false.
 	NoNil bool
 
 	// Wait is how long a case waits before it fails because something hangs. It must exceed every delay of the log, including
