@@ -14,6 +14,7 @@ type Buffers struct {
 	limit   atomic.Int64 // 0: none
 	readers atomic.Int64 // from NewReader to Close
 	lent    atomic.Int64
+	ahead   atomic.Int64 // expected bytes of requests that no Read waits for
 
 	frames        sync.Pool // of *[]byte
 	decompressors sync.Pool // of *decompressor
@@ -25,9 +26,9 @@ const leastRequest = 16 << 10
 
 // Limit bounds the bytes lent to all readers. It applies to later requests.
 //
-// A reader holds at most two responses and one decompressed batch, and asks for a third of its equal share. The bytes
-// lent exceed the limit where that is less than 16 KiB, where a single batch is larger than the request, and where a
-// batch is larger when decompressed.
+// A reader holds at most two responses and one decompressed batch, and asks for a third of its equal share. At the limit
+// it fetches nothing ahead: it asks when Read waits, and then holds one response. The bytes lent exceed the limit where
+// the batches that are being read do: a broker sends a batch whole, however large, and it may be larger when decompressed.
 func (b *Buffers) Limit(bytes int) { b.limit.Store(int64(bytes)) }
 
 // Lent returns the bytes that readers hold now.
@@ -42,6 +43,19 @@ func (b *Buffers) request(most int) int {
 	share := min(limit/(3*max(1, b.readers.Load())), limit-b.lent.Load())
 	return int(min(int64(most), max(leastRequest, share)))
 }
+
+// reserve makes room for a response of about n bytes that no Read waits for. It reports false at the limit. After true,
+// call unreserve when the response has come.
+func (b *Buffers) reserve(n int) bool {
+	limit := b.limit.Load()
+	if all := b.lent.Load() + b.ahead.Add(int64(n)); limit > 0 && all > limit {
+		b.unreserve(n)
+		return false
+	}
+	return true
+}
+
+func (b *Buffers) unreserve(n int) { b.ahead.Add(-int64(n)) }
 
 // frame lends a buffer of n bytes.
 func (b *Buffers) frame(n int) []byte {
