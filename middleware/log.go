@@ -22,7 +22,8 @@ type LogConfig struct {
 //   - level Warn for a retry;
 //   - level Info for a skip, and for an error after the ctx was canceled, which is not a failure.
 //
-// The line has the stream, partition, offset, key (quoted, cut to 64 bytes), attempt, duration, outcome and error.
+// The line has the stream, partition, offset, key (quoted, cut to 64 bytes), attempt, duration, outcome and error. The key is
+// that of the message, whatever the key function returns; the pipeline's own log names the lane, for Pipeline.Resume.
 //
 // For a batch, the line also has the number of messages. If a [keystrand.BatchError] names a message, the line has the offset
 // and attempt of that message. Otherwise it has first_offset and last_offset instead of offset, and the largest attempt among

@@ -183,3 +183,20 @@ func TestBatchRetriesEndByTheLargestAttemptOfItsMessages(t *testing.T) {
 		}, nil)
 	})
 }
+
+func TestLogOfASkippedBatchNamesItsRange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 1)
+		log.Append(0, keysOf(3, 1)...)
+		var out buffer
+		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).Logger(out.logger()).
+			HandleBatchFunc(func(context.Context, []*keystrand.Message) error { return keystrand.Skip("old") }))
+		synctest.Wait()
+		if !out.has("messages skipped") || !out.has("first_offset=0 last_offset=2 key=k0 attempt=1") {
+			t.Errorf("the log does not name the three messages:\n%s", out.b.String())
+		}
+		if err := run.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

@@ -3,7 +3,9 @@ package pipeline_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -84,4 +86,29 @@ func TestSnapshotDistinguishesUnorderedMessagesFromTheEmptyKey(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestStuckHandlerIsNamedByTheTextOfItsLane(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 1)
+		log.Append(0, keyed("not the lane"))
+		let := make(chan struct{})
+		var first atomic.Bool
+		var logged string
+		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
+			Key(func(*keystrand.Message) (keystrand.Key, error) { return keystrand.KeyOfString("\x00\xff"), nil }).
+			HandleFunc(deaf(let, &first)).AbandonStuck().
+			Timing(pipeline.Timing{DrainTimeout: time.Second}).Logger(slog.New(attribute{"keys", &logged})))
+		synctest.Wait()
+		const text = `"\x00\xff"`
+		if o := run.part(t, 0).Oldest; o == nil || o.Key != text {
+			t.Errorf("oldest = %+v, want the key %s", o, text)
+		}
+		err := run.stop()
+		stuck, ok := errors.AsType[*pipeline.StuckError](err)
+		if !ok || stuck.Handlers[0].Key != text || !strings.Contains(err.Error(), "key "+text) || logged != "["+text+"]" {
+			t.Errorf("Run = %v, logged keys %s; want the text %s in both", err, logged, text)
+		}
+		close(let)
+	})
 }

@@ -11,7 +11,7 @@ import (
 // Stuck is an abandoned handler: it had not returned after its ctx ended.
 type Stuck struct {
 	Partition source.ID
-	Key       string // key of its lane
+	Key       string // text of its lane (keystrand.Lane), as in the snapshot
 }
 
 // StuckError is the error of Run when handlers were abandoned, see [Builder.AbandonStuck]. Their goroutines live until
@@ -27,7 +27,7 @@ func (e *StuckError) Error() string {
 			fmt.Fprintf(&b, " and %d more", len(e.Handlers)-i)
 			break
 		}
-		fmt.Fprintf(&b, " %v key %.64q", s.Partition, s.Key)
+		fmt.Fprintf(&b, " %v key %s", s.Partition, s.Key)
 	}
 	return b.String()
 }
@@ -51,12 +51,12 @@ func (p *Pipeline) stuckError() error {
 	return &StuckError{p.stuck}
 }
 
-// running returns the keys whose handlers of this epoch run, even if a later epoch has opened the lanes. It visits all
-// lanes, so it is for logs only.
+// running returns the texts of the lanes whose handlers of this epoch run, even if a later epoch has opened the lanes.
+// It visits all lanes, so it is for logs only.
 func (p *Pipeline) running(pt *partition) (keys []string) {
 	pt.queue.Lanes(func(l keyed.Lane[item]) bool {
 		if l.State == keyed.Running && l.Head.Epoch == pt.id.Epoch {
-			keys = append(keys, strings.Clone(l.Key))
+			keys = append(keys, strings.Clone(laneText(l)))
 		}
 		return true
 	})

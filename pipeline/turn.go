@@ -70,7 +70,7 @@ func (p *Pipeline) troubled(pt *partition, t *keyed.Turn[item], err error) keyed
 			uncount(t.Items[done+1:]) // only the named item has failed
 		case outcome == keystrand.OutcomeSkipped:
 			p.counts.skipped.Add(int64(len(t.Items)))
-			pt.logAbout(slog.LevelInfo, t, t.Items[0], "messages skipped", err)
+			pt.logAbout(slog.LevelInfo, t, t.Items, "messages skipped", err)
 			return keyed.Result{Done: len(t.Items)}
 		case outcome == keystrand.OutcomeRetry: // retry the same batch
 			p.counts.retried.Add(1)
@@ -90,7 +90,7 @@ func (p *Pipeline) troubled(pt *partition, t *keyed.Turn[item], err error) keyed
 		return keyed.Result{Done: done}
 	case keystrand.OutcomeSkipped:
 		p.counts.skipped.Add(1)
-		pt.logAbout(slog.LevelInfo, t, t.Items[done], "message skipped", err)
+		pt.logAbout(slog.LevelInfo, t, t.Items[done:done+1], "message skipped", err)
 		return keyed.Result{Done: done + 1}
 	case keystrand.OutcomeRetry:
 		p.counts.retried.Add(1)
@@ -103,20 +103,21 @@ func (p *Pipeline) troubled(pt *partition, t *keyed.Turn[item], err error) keyed
 
 // failedTurn calls the policy for an item that has failed for good. The items before it leave the lane.
 func (p *Pipeline) failedTurn(pt *partition, t *keyed.Turn[item], done int, err error) keyed.Result {
-	it := t.Items[done]
+	one := t.Items[done : done+1]
+	it := one[0]
 	p.counts.failed.Add(1)
 	outcome, _ := keystrand.OutcomeOf(err)
 	action := p.decide(Failure{Message: &it.Message, Err: err, Permanent: outcome == keystrand.OutcomePermanent})
 	switch action.kind {
 	case skip:
 		p.counts.skipped.Add(1)
-		pt.logAbout(slog.LevelWarn, t, it, "failed message skipped", err)
+		pt.logAbout(slog.LevelWarn, t, one, "failed message skipped", err)
 		return keyed.Result{Done: done + 1}
 	case block:
-		return keyed.Result{Done: done, Hold: true, Park: pt.block(t, it, action, err)}
+		return keyed.Result{Done: done, Hold: true, Park: pt.block(t, one, action, err)}
 	case deadLetter:
 		it.unpin()
-		pt.logAbout(slog.LevelWarn, t, it, "failed message dead-lettered", err)
+		pt.logAbout(slog.LevelWarn, t, one, "failed message dead-lettered", err)
 		return p.letters.send(action.letters, pt, t, done, err)
 	case stop:
 	}
@@ -125,15 +126,15 @@ func (p *Pipeline) failedTurn(pt *partition, t *keyed.Turn[item], done int, err 
 }
 
 // block marks the item that blocks its key. It returns the pause, or 0 until Resume.
-func (pt *partition) block(t *keyed.Turn[item], it *item, action Action, err error) (pause time.Duration) {
-	became := "key blocked until Resume"
+func (pt *partition) block(t *keyed.Turn[item], one []*item, action Action, err error) (pause time.Duration) {
+	it, became := one[0], "key blocked until Resume"
 	if pause = action.pause(it.blocks); pause > 0 {
 		became = fmt.Sprintf("key blocked for %v", pause)
 	}
 	it.marks |= blocked
 	it.blocks += min(1, math.MaxUint8-it.blocks)
 	it.unpin()
-	pt.logAbout(slog.LevelWarn, t, it, became, err)
+	pt.logAbout(slog.LevelWarn, t, one, became, err)
 	return pause
 }
 
@@ -208,12 +209,24 @@ func own(m *keystrand.Message) {
 	}
 }
 
-// logAbout logs the outcome of a message that was not handled. It prints the key as [Pipeline.Resume] accepts it.
-func (pt *partition) logAbout(level slog.Level, t *keyed.Turn[item], it *item, became string, err error) {
+// logAbout logs the outcome of messages of one turn that were not handled. It prints the key as [Pipeline.Resume] accepts
+// it, and the largest attempt.
+func (pt *partition) logAbout(level slog.Level, t *keyed.Turn[item], items []*item, became string, err error) {
+	first, last, attempt := items[0], items[len(items)-1], int32(0)
+	for _, it := range items {
+		attempt = max(attempt, it.Attempt)
+	}
+	attrs := make([]slog.Attr, 0, 6)
+	attrs = append(attrs, slog.String("became", became))
+	if first == last {
+		attrs = append(attrs, slog.Int64("offset", first.Offset))
+	} else {
+		attrs = append(attrs, slog.Int64("first_offset", first.Offset), slog.Int64("last_offset", last.Offset))
+	}
 	key := ""
 	if lanes, _ := t.Lanes(); len(lanes) > 0 {
 		key = keystrand.Lane(lanes[0]).String()
 	}
-	pt.log().LogAttrs(context.WithoutCancel(pt.ctx), level, "message not handled",
-		slog.String("became", became), slog.Int64("offset", it.Offset), slog.String("key", key), slog.Int("attempt", int(it.Attempt)), slog.Any("error", err))
+	attrs = append(attrs, slog.String("key", key), slog.Int("attempt", int(attempt)), slog.Any("error", err))
+	pt.log().LogAttrs(context.WithoutCancel(pt.ctx), level, "message not handled", attrs...)
 }

@@ -148,9 +148,9 @@ func (s *Source) Accept(ctx context.Context) (source.Partition, error) {
 func (s *Source) Moves() bool { return true }
 
 // LimitPrefetch implements [source.Prefetcher]. Each partition holds at most two responses and one decompressed batch, and
-// asks for a third of its equal share of the limit, at most Config.MaxBytes. Three things may exceed the limit: 16 KiB for
-// each of the three if the share is less, a single batch that is larger than the request, and a batch that is larger when
-// decompressed.
+// asks for a third of its equal share of the limit, at most Config.MaxBytes and at least 16 KiB. At the limit it fetches
+// nothing ahead, and holds one response while Fetch hands it out. Only these may exceed the limit, because a broker sends a
+// batch whole, and it may be larger when decompressed.
 func (s *Source) LimitPrefetch(bytes int) { s.reading.Buffers.Limit(bytes) }
 
 // Prefetched implements [source.Prefetcher].

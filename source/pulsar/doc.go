@@ -24,7 +24,7 @@
 //     far as the clocks agree.
 //   - A confirmed acknowledgement may not outlive the broker. A killed broker forgets the last second or so, as a whole. A
 //     broker that unloads a topic forgets what it confirms meanwhile. These messages are redelivered.
-//   - An absent value equals an empty one, and an absent key an empty one.
+//   - An empty value is a nil one, so a tombstone, and an empty key is a nil key.
 //   - A message without value and properties, sent outside a batch, is never delivered: pulsar-client-go 0.19 takes it for
 //     damaged and acknowledges it. Producers of such messages must batch them, or add a property.
 package pulsar

@@ -45,12 +45,12 @@ func (c *converter) message(m pulsar.Message, offset int64) keystrand.Message {
 	return out
 }
 
-// value returns the payload, copied if it would pin a large batch. Without a payload it returns an empty value: Pulsar does
-// not distinguish the two.
+// value returns the payload, copied if it would pin a large batch. An empty payload is a nil value: the library does not
+// distinguish them, and for compaction both are tombstones.
 func (c *converter) value(m pulsar.Message) []byte {
 	b, id := m.Payload(), m.ID()
-	if b == nil {
-		return []byte{}
+	if len(b) == 0 {
+		return nil
 	}
 	if id.BatchSize() > 1 {
 		if id.LedgerID() != c.ledger || id.EntryID() != c.entry {

@@ -168,14 +168,16 @@ func commitIsSeenByNextOwner(ctx context.Context, h *harness) error {
 }
 
 func commitOfManyPartitionsAtOnce(ctx context.Context, h *harness) error {
+	for p := range h.env.Partitions {
+		if err := h.produce(int32(p), 10+p); err != nil {
+			return err
+		}
+	}
 	m, all, err := h.joinAlone(ctx)
 	if err != nil {
 		return err
 	}
 	for p, n := range all {
-		if err := h.produce(int32(p), 10+p); err != nil {
-			return err
-		}
 		if _, err := n.read(ctx, 10+p); err != nil {
 			return err
 		}

@@ -17,7 +17,8 @@ type Env struct {
 	Stream string
 	// Partitions is the number of partitions, numbered from 0. Required, at least 2.
 	Partitions int
-	// Join makes a source, a new member of the group. The source may join the group as late as in its first Accept. Required.
+	// Join makes a source, a new member of the group. The source may join the group as late as in its first Accept. Nil: the
+	// source is always finite, and JoinFinite is called instead. Cases that wait at the end of the log are then skipped.
 	Join func() (source.Source, error)
 	// Produce appends messages with key, value and headers to a partition. Required.
 	Produce func(partition int32, msgs ...keystrand.Message) error
@@ -28,7 +29,8 @@ type Env struct {
 	// Recreate deletes the stream and makes a new, empty one with the same name and number of partitions.
 	// Nil: the log cannot do that, or the source cannot tell the two apart.
 	Recreate func() error
-	// JoinFinite is Join for a source that ends where the log ends now. Nil: the source is never finite.
+	// JoinFinite is Join for a source that ends where the log ends now. Nil: the source is never finite. Either Join or
+	// JoinFinite is required.
 	JoinFinite func() (source.Source, error)
 	// Crash ends a member as kill -9 ends its process: the member does not leave the group. Later calls of the source have to
 	// return, with any result. Nil: a test cannot crash a member.
@@ -43,8 +45,8 @@ type Env struct {
 	// Withholds reports that the log never delivers settled messages again, so the source restores no progress. The suite then
 	// judges commits by what the next owner fetches. Default: false.
 	Withholds bool
-	// NoNil reports that the log does not distinguish empty from nil: an empty key arrives as nil, a nil value as empty.
-	// Default: false.
+	// NoNil reports that the log does not distinguish empty from nil: an empty key arrives as nil, and a nil value as an empty
+	// one, or the other way round. Default: false.
 	NoNil bool
 
 	// Wait is how long a case waits before it fails because something hangs. It must exceed every delay of the log, including
@@ -73,8 +75,8 @@ func (e Env) validate() error {
 	if e.Partitions < 2 {
 		errs = append(errs, fmt.Errorf("sourcetest: Env.Partitions is %d, want at least 2", e.Partitions))
 	}
-	if e.Join == nil || e.Produce == nil {
-		errs = append(errs, errors.New("sourcetest: Env.Join or Env.Produce is nil, set both"))
+	if e.Join == nil && e.JoinFinite == nil || e.Produce == nil {
+		errs = append(errs, errors.New("sourcetest: Env.Join or Env.Produce is nil, set both; for a source that is always finite, set JoinFinite instead of Join"))
 	}
 	if e.Wait < 0 || e.Patience < 0 {
 		errs = append(errs, fmt.Errorf("sourcetest: Env.Wait is %v and Env.Patience %v, neither may be negative", e.Wait, e.Patience))
@@ -91,6 +93,11 @@ func (e *MissingError) Error() string { return "sourcetest: not tested: needs a 
 // needTwo returns a MissingError if only one member at a time can own partitions.
 func (e Env) needTwo() error {
 	return need(!e.Alone, "second member at the same time (Env.Alone is set)")
+}
+
+// endless returns a MissingError if the source is always finite.
+func (e Env) endless() error {
+	return need(e.Join != nil, "source that waits at the end of the log (Env.Join)")
 }
 
 // need returns a MissingError unless the ability is there.

@@ -35,7 +35,15 @@ func newHarness(env Env) *harness {
 }
 
 // join makes a new member and starts to accept.
-func (h *harness) join(ctx context.Context) (*member, error) { return h.joinBy(ctx, h.env.Join) }
+func (h *harness) join(ctx context.Context) (*member, error) { return h.joinBy(ctx, h.open) }
+
+// open makes a source.
+func (h *harness) open() (source.Source, error) {
+	if h.env.Join == nil {
+		return h.env.JoinFinite()
+	}
+	return h.env.Join()
+}
 
 func (h *harness) joinBy(ctx context.Context, join func() (source.Source, error)) (*member, error) {
 	src, err := join()

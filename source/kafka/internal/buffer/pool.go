@@ -12,7 +12,8 @@ type Pool struct {
 	limit   atomic.Int64 // 0: none
 	sharers atomic.Int64
 	lent    atomic.Int64
-	free    sync.Pool // of *[]byte
+	ahead   atomic.Int64 // reserved by Reserve
+	free    sync.Pool    // of *[]byte
 
 	// Scratch holds the decompressors that no decoder uses. They are counted by Count. It is not a variable of the
 	// process, since a zstd decoder has a channel, which must not leave the bubble of a synctest.
@@ -43,6 +44,23 @@ func (p *Pool) Share(most int) int {
 	share := min(limit/(3*max(1, p.sharers.Load())), limit-p.lent.Load())
 	return int(min(int64(most), max(LeastShare, share)))
 }
+
+// Reserve makes room for about n bytes that nobody waits for yet. It reports false at the limit. After true, call
+// [Pool.Unreserve] when the bytes are lent or will not come.
+func (p *Pool) Reserve(n int) bool {
+	limit := p.limit.Load()
+	if all := p.lent.Load() + p.ahead.Add(int64(n)); limit > 0 && all > limit {
+		p.Unreserve(n)
+		return false
+	}
+	return true
+}
+
+// Unreserve gives back n bytes of Reserve.
+func (p *Pool) Unreserve(n int) { p.ahead.Add(-int64(n)) }
+
+// Reserved returns the bytes that are reserved now.
+func (p *Pool) Reserved() int64 { return p.ahead.Load() }
 
 // Lend returns a buffer of n bytes, with any content.
 func (p *Pool) Lend(n int) []byte {

@@ -126,3 +126,71 @@ func TestReadersAskForTheirShare(t *testing.T) {
 		}
 	})
 }
+
+// A broker sends a batch whole, however few bytes were asked for.
+func TestReadersAtTheLimitFetchNothingAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newBroker(t, kfake.SeedTopics(1, "t"))
+		large := string(make([]byte, 100_000))
+		k.Serve(func(offset int64, _ int32) kafkatest.Answer {
+			return kafkatest.Answer{End: 1 << 40, Set: kafkatest.Batch{Base: offset, Records: []int{0}, Value: large}.Bytes()}
+		})
+		k.cfg.Buffers = &buffer.Pool{}
+		const limit = 600_000
+		k.cfg.Buffers.Limit(limit)
+		var readers []*Reader
+		for range 40 {
+			readers = append(readers, newReader(t, k.cfg, 0))
+		}
+		for round := range 10 {
+			for _, r := range readers {
+				b := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
+				if err := r.Read(t.Context(), &b); err != nil || len(b.Messages) != 1 || b.Next != int64(round+1) {
+					t.Fatalf("round %d: %d messages, next %d, %v", round, len(b.Messages), b.Next, err)
+				}
+			}
+			time.Sleep(time.Minute)
+			if n := k.cfg.Buffers.Lent(); n > limit || n < limit/2 {
+				t.Fatalf("round %d: %d bytes are lent while no Read waits, the limit is %d", round, n, limit)
+			}
+		}
+		for _, r := range readers {
+			r.Close()
+		}
+		if lent, ahead := k.cfg.Buffers.Lent(), k.cfg.Buffers.Reserved(); lent != 0 || ahead != 0 {
+			t.Errorf("after Close %d bytes are lent and %d reserved", lent, ahead)
+		}
+	})
+}
+
+// A Read that ends has asked for a response, which the next Read takes.
+func TestReadThatEndsAsksForNoSecondResponse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newBroker(t, kfake.SeedTopics(1, "t"))
+		k.Serve(func(offset int64, _ int32) kafkatest.Answer {
+			time.Sleep(time.Second)
+			return kafkatest.Answer{End: 1 << 40, Set: kafkatest.Batch{Base: offset, Records: []int{0}, Value: "v"}.Bytes()}
+		})
+		k.cfg.Buffers = &buffer.Pool{}
+		k.cfg.Buffers.Limit(1)
+		r := newReader(t, k.cfg, 0)
+		for next := int64(1); next <= 10; next++ {
+			for ended := 0; ; ended++ {
+				ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+				b := source.Batch{MaxMessages: 1, MaxBytes: 1}
+				err := r.Read(ctx, &b)
+				cancel()
+				if err == nil && b.Next == next && ended > 0 {
+					break
+				}
+				if !errors.Is(err, context.DeadlineExceeded) || ended > 10 {
+					t.Fatalf("offset %d: %d ended Reads, next %d, %v", next, ended, b.Next, err)
+				}
+			}
+			time.Sleep(time.Minute)
+			if n := k.cfg.Buffers.Lent(); n != 0 {
+				t.Fatalf("offset %d: %d bytes are lent while no Read waits", next, n)
+			}
+		}
+	})
+}

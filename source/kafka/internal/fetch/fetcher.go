@@ -33,8 +33,11 @@ type fetcher struct {
 	finder    *metadata.Finder
 	watch     *watch
 
-	out  chan *response // without room: at most one response waits here
-	pace pace
+	out    chan *response // without room: at most one response waits here
+	demand demand
+	handed int64 // responses that Read has taken
+	size   int   // bytes that the last response has occupied
+	pace   pace
 
 	route     *metadata.Route
 	leader    int32     // of the last route, -1 before
@@ -61,8 +64,13 @@ func (f *fetcher) run(ctx context.Context) {
 	faults, fast := metadata.NewBackoff(), backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(5*time.Millisecond), backoff.WithMaxInterval(f.cfg.MaxWait), backoff.WithMaxElapsedTime(0))
 	for ctx.Err() == nil {
+		reserved, ok := f.admit(ctx)
+		if !ok {
+			return
+		}
 		begun := time.Now()
 		res, err := f.round(ctx)
+		f.cfg.Buffers.Unreserve(reserved)
 		wait := time.Duration(0)
 		switch {
 		case ctx.Err() != nil:
@@ -99,14 +107,28 @@ func (f *fetcher) run(ctx context.Context) {
 	}
 }
 
+// admit waits until there is room to fetch ahead, which it reserves, or Read waits for a response, which needs none. It
+// reports false if ctx ends first.
+func (f *fetcher) admit(ctx context.Context) (reserved int, ok bool) {
+	if f.demand.exceeds(f.handed) {
+		return 0, true
+	}
+	if n := max(f.size, f.asked); f.cfg.Buffers.Reserve(n) {
+		return n, true
+	}
+	return 0, f.demand.await(ctx, f.handed)
+}
+
 // hand waits until Read receives a response and reports whether it has.
 func (f *fetcher) hand(ctx context.Context, res *response) bool {
 	begun := time.Now()
+	f.size = cap(res.frame)
 	select {
 	case f.out <- res:
 	case <-ctx.Done():
 		return false
 	}
+	f.handed++
 	f.pace.waited(time.Since(begun), len(res.set))
 	return true
 }

@@ -24,6 +24,7 @@ type Reader struct {
 	watch   *watch
 	epochs  *records.Epochs
 	frame   []byte // what dec reads from; used by Read
+	asked   bool   // the fetcher was asked for a response that has not come; used by Read
 	final   error  // used by Read
 
 	position atomic.Int64 // written by Read
@@ -51,6 +52,7 @@ func NewReader(cfg Config, topic string, partition int32, start int64) *Reader {
 		cfg: &r.cfg, topic: topic, partition: partition, watch: r.watch,
 		finder: metadata.NewFinder(cfg.Cluster, topic, partition, cfg.LogID, newestFetch),
 		out:    make(chan *response),
+		demand: newDemand(),
 		pace:   newPace(cfg.MaxBytes),
 		ask:    start, fetched: -1, damagedAt: -1, leader: -1, replica: -1,
 	}
@@ -107,8 +109,13 @@ func (r *Reader) Read(ctx context.Context, b *source.Batch) error {
 
 // load waits for the next response and gives it to dec.
 func (r *Reader) load(ctx context.Context) error {
+	if !r.asked {
+		r.asked = true
+		r.fetcher.demand.ask()
+	}
 	select {
 	case res := <-r.fetcher.out:
+		r.asked = false
 		if res.err != nil {
 			r.final = res.err
 			return res.err
