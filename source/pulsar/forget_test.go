@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/keystrand/keystrand"
 )
 
 // sizes returns the length of each map and slice in a source and its catalogue, by field.
@@ -104,4 +106,16 @@ func TestStartMovesOnceAlthoughTheTopicSeemsMissing(t *testing.T) {
 		}
 		_ = q.Release(t.Context())
 	})
+}
+
+func TestLargeBatchIsNotPinnedByOneMessage(t *testing.T) {
+	batch := make([]byte, 200_000)
+	c := converter{stream: "orders"}
+	e := &fakeEntry{ledger: 1, msgs: []keystrand.Message{{Value: batch[:100]}, {Value: batch[199_900:]}}}
+	for i := range e.msgs {
+		m := c.message(&fakeMessage{e: e, i: i, id: &testID{ledger: 1, batch: int32(i), size: 2}}, 0)
+		if len(m.Value) != 100 || cap(m.Value) != 100 || &m.Value[0] == &e.msgs[i].Value[0] {
+			t.Errorf("value %d: %d bytes with capacity %d, a slice of the batch", i, len(m.Value), cap(m.Value))
+		}
+	}
 }
