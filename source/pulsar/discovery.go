@@ -120,7 +120,7 @@ func (s *Source) surveyTopic(ctx context.Context, stream string, pattern bool) b
 		known.seen[stream] = true
 	}
 	delete(known.last, stream)
-	err = s.contend(ctx, found{stream: stream, topics: topics, late: late, pattern: pattern})
+	err = s.contend(ctx, stream, topics, late, pattern)
 	switch {
 	case err != nil:
 		s.health.Fails(ctx, "read "+stream, err)
@@ -178,42 +178,34 @@ func (s *Source) partitions(ctx context.Context, stream string, late bool) ([]st
 	return nil, fmt.Errorf("%w: %w", errLater, err)
 }
 
-// found is the result of a look-up.
-type found struct {
-	stream  string
-	topics  []string // of its partitions; none: it is gone
-	late    bool     // not the first look-up of the topic
-	pattern bool     // the topic matches, and is not named
-}
-
-// contend starts contenders for new partitions of a topic, and tells the others whether their partition exists. It fails if
-// the topic found is not the one that was read.
-func (s *Source) contend(ctx context.Context, f found) error {
+// contend starts contenders for new partitions among these topics of a stream, and tells the others whether their partition
+// exists. late says that this is not the first look-up. contend fails if the topic is not the one that was read.
+func (s *Source) contend(ctx context.Context, stream string, topics []string, late, pattern bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	partitioned := false
 	before := make(map[int32]*contender) // of topics that are gone, by the number of the partition
 	for _, c := range s.contenders {
-		if c.stream != f.stream {
+		if c.stream != stream {
 			continue
 		}
 		partitioned = partitioned || c.isPartition()
-		exists := slices.Contains(f.topics, c.topic)
+		exists := slices.Contains(topics, c.topic)
 		if !exists {
 			before[c.number] = c
 		}
 		c.vanished(!exists)
 	}
-	for i, topic := range f.topics {
+	for i, topic := range topics {
 		if s.contenders[topic] != nil {
 			continue
 		}
-		if partitioned && len(f.topics) == 1 && !strings.HasSuffix(topic, "-partition-0") {
+		if partitioned && len(topics) == 1 && !strings.HasSuffix(topic, "-partition-0") {
 			// A broker that creates topics on request answers so for a partitioned topic that was deleted.
 			return fmt.Errorf("%w: it had partitions, and has none now", errGone)
 		}
-		c := newContender(s, topic, f.stream, int32(i), f.late)
-		c.passing = f.pattern
+		c := newContender(s, topic, stream, int32(i), late)
+		c.passing = pattern
 		if b := before[c.number]; b != nil {
 			// An unpartitioned topic was created again with partitions. Wait for the release of the old partition 0.
 			b.passing, c.before = true, b

@@ -253,33 +253,6 @@ func TestWebServiceRefusalAfterAListIsTrouble(t *testing.T) {
 	})
 }
 
-// Partition 0 of the new topic has the same ID as the old, unpartitioned topic.
-func TestTopicRecreatedWithPartitionsWaitsForTheRelease(t *testing.T) {
-	inBubble(t, func(w world) {
-		t, b := w.t, w.b
-		b.create("bills", 0)
-		m := join(t, b, Config{}, "bills")
-		p := m.accept()
-		b.remove("bills")
-		b.create("bills", 2)
-		if l := <-p.Leaving(); !l.Lost {
-			t.Errorf("leave = %+v, want lost", l)
-		}
-		q := m.accept()
-		if q.ID().Partition != 1 {
-			t.Fatalf("accepted %v before %v was released", q.ID(), p.ID())
-		}
-		m.idle(5 * time.Minute)
-		_ = p.Release(t.Context())
-		r := m.accept()
-		if r.ID().Partition != 0 || r.ID().Epoch <= p.ID().Epoch {
-			t.Errorf("accepted %v after %v", r.ID(), p.ID())
-		}
-		_ = q.Release(t.Context())
-		_ = r.Release(t.Context())
-	})
-}
-
 var errFakeNotReady = errors.New("server error: ServiceNotReady: the bundle is being unloaded")
 
 // notReady makes look-ups of a topic fail with a passing error.

@@ -285,12 +285,7 @@ func (p *Partition) detach() {
 		p.acker.Close()
 		p.owner.s.calls.Go(func() {
 			defer close(p.closed)
-			grace := time.NewTimer(ackGrace)
-			defer grace.Stop()
-			select {
-			case <-p.acker.Done():
-			case <-grace.C:
-			}
+			within(p.acker.Done(), ackGrace)
 			p.consumer.Close()
 		})
 	})

@@ -56,7 +56,7 @@ func (s *Source) delisted(ctx context.Context, topic string) {
 	delete(s.known.last, topic)
 	s.health.Forget("look up " + topic)
 	s.health.Forget("read " + topic)
-	_ = s.contend(ctx, found{stream: topic, late: true, pattern: true}) // nil: there are no partitions to start
+	_ = s.contend(ctx, topic, nil, true, true) // nil: there are no partitions to start
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.moved, topic)

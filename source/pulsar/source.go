@@ -171,13 +171,7 @@ func (s *Source) Close() error {
 		s.calls.Wait()
 		close(ended)
 	}()
-	// A call that hangs in the library ends with its connection.
-	patience := time.NewTimer(s.cfg.OperationTimeout)
-	defer patience.Stop()
-	select {
-	case <-ended:
-	case <-patience.C:
-	}
+	within(ended, s.cfg.OperationTimeout) // a call that hangs in the library ends with its connection
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
@@ -187,10 +181,7 @@ func (s *Source) Close() error {
 		<-ended
 		s.web.HTTP.CloseIdleConnections()
 	}()
-	patience.Reset(s.calls.Bound())
-	select {
-	case <-closed:
-	case <-patience.C:
+	if !within(closed, s.calls.Bound()) {
 		return fmt.Errorf("pulsar: the source is closed, but calls of the client library have not returned within %v", s.calls.Bound())
 	}
 	if len(left) > 0 {

@@ -96,13 +96,16 @@ func newBackoff(first, most time.Duration) *backoff.ExponentialBackOff {
 }
 
 // sleep reports whether it slept for d, false if ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
+func sleep(ctx context.Context, d time.Duration) bool { return !within(ctx.Done(), d) }
+
+// within reports whether done is closed within d.
+func within(done <-chan struct{}, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
-	case <-t.C:
+	case <-done:
 		return true
-	case <-ctx.Done():
+	case <-t.C:
 		return false
 	}
 }

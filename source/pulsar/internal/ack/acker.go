@@ -20,7 +20,7 @@ import (
 //
 // An Acker is safe for concurrent use.
 type Acker struct {
-	pending *pending
+	pending pending
 	send    func([]pulsar.MessageID) error // may hang until the consumer is closed
 	health  *health.Health
 	what    string // for health
@@ -34,7 +34,7 @@ type Acker struct {
 	done chan struct{} // closed when Run has returned
 
 	mu      sync.Mutex
-	want    *want // the last commit
+	want    *want // the last commit, at first the progress restored
 	lastErr error
 }
 
@@ -44,6 +44,8 @@ type want struct {
 	stored   commit.Stored // valid when done
 	done     chan struct{}
 }
+
+func newWant(p *commit.Progress) *want { return &want{progress: p, done: make(chan struct{})} }
 
 const (
 	maxRequest    = 10_000
@@ -65,7 +67,7 @@ var (
 // confirmed it. Errors are recorded in h as the operation what.
 func New(frontier int64, send func([]pulsar.MessageID) error, h *health.Health, what string) *Acker {
 	return &Acker{
-		pending: newPending(&commit.Progress{Frontier: frontier}), send: send, health: h, what: what, limit: maxRequest,
+		send: send, health: h, what: what, limit: maxRequest, want: newWant(&commit.Progress{Frontier: frontier}),
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), dead: make(chan struct{}), done: make(chan struct{}),
 	}
 }
@@ -100,7 +102,7 @@ func (a *Acker) Commit(ctx context.Context, p *commit.Progress) (commit.Stored, 
 func (a *Acker) Settle(p *commit.Progress) { a.demand(p) }
 
 func (a *Acker) demand(p *commit.Progress) *want {
-	w := &want{progress: p, done: make(chan struct{})}
+	w := newWant(p)
 	a.mu.Lock()
 	a.want = w
 	a.mu.Unlock()
@@ -160,9 +162,6 @@ func (a *Acker) flush() (time.Duration, error) {
 	a.mu.Lock()
 	w := a.want
 	a.mu.Unlock()
-	if w == nil {
-		w = &want{progress: a.pending.progress(), done: make(chan struct{})}
-	}
 	for more := true; more; {
 		if err := a.ended(); err != nil {
 			return 0, err

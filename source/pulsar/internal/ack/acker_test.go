@@ -29,7 +29,7 @@ func TestAckerLogsAFailureOnceWhateverTheRequestSize(t *testing.T) {
 			}
 			return failed
 		}, health.New(slog.New(slog.NewTextHandler(&logged, nil)), "pulsar"), "acknowledge orders/0")
-		singles(a.pending, 0, 100)
+		singles(&a.pending, 0, 100)
 		go a.Run(t.Context())
 		for n := range int64(50) {
 			a.Settle(&commit.Progress{Frontier: n + 1})
@@ -53,7 +53,7 @@ func TestAckerSendsHeldEntriesAfterGrowsUpWhileOthersAreSent(t *testing.T) {
 			}
 			return nil
 		}, health.New(slog.New(slog.DiscardHandler), "pulsar"), "acknowledge orders/0")
-		singles(a.pending, 0, 100)
+		singles(&a.pending, 0, 100)
 		go a.Run(t.Context())
 		begin := time.Now()
 		for n := range int64(20) {
@@ -83,7 +83,7 @@ func TestAckerSendsNothingAfterAbandon(t *testing.T) {
 					}
 					return answer
 				}, health.New(slog.New(slog.NewTextHandler(&logged, nil)), "pulsar"), "acknowledge orders/0")
-				singles(a.pending, 0, 5)
+				singles(&a.pending, 0, 5)
 				a.limit = 1 // five requests for five messages
 				go a.Run(t.Context())
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

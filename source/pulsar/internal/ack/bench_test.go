@@ -9,7 +9,7 @@ import (
 
 // halfBatches returns n batches of two messages. The second of each is settled.
 func halfBatches(n int) (*pending, *commit.Progress) {
-	h, p := newPending(&commit.Progress{}), &commit.Progress{}
+	h, p := &pending{}, &commit.Progress{}
 	for i := range n {
 		for k := range 2 {
 			h.take(&testID{ledger: 1, entry: int64(i), batch: int32(k), size: 2}, int64(2*i+k))

@@ -200,7 +200,7 @@ func (m *model) apply(t *rapid.T, ids []pulsar.MessageID) {
 // begin starts another ownership: all unacknowledged messages are redelivered. Before that, another program may have used
 // the subscription and acknowledged single messages of batches, each key in order.
 func (m *model) begin(t *rapid.T) {
-	m.h, m.progress, m.sent = newPending(&commit.Progress{}), &commit.Progress{}, [2]int{}
+	m.h, m.progress, m.sent = &pending{}, &commit.Progress{}, [2]int{}
 	for _, key := range rapid.SliceOfN(rapid.IntRange(0, 3), 0, 8).Draw(t, "acknowledged by another program") {
 		m.acknowledgeFirst(key)
 	}
@@ -349,7 +349,7 @@ func TestPendingNeverRedeliversAKeyBehindItsLaterMessages(t *testing.T) {
 }
 
 func TestTakeRecognizesMessagesOfAnotherOwnership(t *testing.T) {
-	h := newPending(&commit.Progress{})
+	h := &pending{}
 	for _, c := range []struct {
 		id     testID
 		offset int64
@@ -371,7 +371,7 @@ func TestTakeRecognizesMessagesOfAnotherOwnership(t *testing.T) {
 
 // Only the id that came with a message in chunks knows its first chunks. Unacknowledged, they are redelivered for ever.
 func TestChunkedMessageIsAcknowledgedByItsOwnID(t *testing.T) {
-	h := newPending(&commit.Progress{})
+	h := &pending{}
 	single, chunked := &testID{ledger: 7, entry: 3, size: 1, partition: 2}, &testID{ledger: 7, entry: 9, batch: -1, size: 1, partition: 2}
 	for offset, id := range []*testID{single, chunked} {
 		if v := h.take(id, int64(offset)); v != Fresh {

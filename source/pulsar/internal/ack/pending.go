@@ -14,14 +14,13 @@ import (
 type pending struct {
 	mu      sync.Mutex
 	opener  opener
-	entries []entry          // ascending
-	spent   int              // acknowledged ones among them
-	highest Position         // of the messages delivered
-	next    int64            // offset after highest
-	any     bool             // highest is valid
-	settled *commit.Progress // of the last plan
-	replays int64            // settled messages that a crash would replay
-	unacked int64            // lowest offset of those; valid if replays > 0
+	entries []entry  // ascending
+	spent   int      // acknowledged ones among them
+	highest Position // of the messages delivered
+	next    int64    // offset after highest
+	any     bool     // highest is valid
+	replays int64    // settled messages that a crash would replay
+	unacked int64    // lowest offset of those; valid if replays > 0
 }
 
 // opener says what the first requests of an ownership acknowledge. A broker that has loaded a topic creates the ledger of a
@@ -46,8 +45,6 @@ const (
 	Stale                 // at or below a message delivered before
 	Remade                // above it, with a lower offset: the topic was deleted and created again
 )
-
-func newPending(restored *commit.Progress) *pending { return &pending{settled: restored} }
 
 // take records the delivery of a message.
 func (l *pending) take(id pulsar.MessageID, offset int64) Verdict {
@@ -90,7 +87,6 @@ type request struct {
 func (l *pending) plan(p *commit.Progress, limit int, young bool) request {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.settled = p
 	var q request
 	l.replays = 0
 	r, first, half, held := 0, true, false, false
@@ -187,13 +183,6 @@ func (l *pending) stored(p *commit.Progress) commit.Stored {
 		return commit.Stored{Frontier: p.Frontier}
 	}
 	return commit.Stored{Frontier: min(p.Frontier, l.unacked), Replays: l.replays}
-}
-
-// progress returns the progress of the last plan.
-func (l *pending) progress() *commit.Progress {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.settled
 }
 
 // received reports whether any message was delivered.

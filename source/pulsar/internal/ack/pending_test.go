@@ -15,7 +15,7 @@ func singles(h *pending, first, n int64) {
 
 // A blocked key holds the frontier until an operator acts. All other keys go on.
 func TestPendingDropsEntriesAcknowledgedBehindABlockedKey(t *testing.T) {
-	h := newPending(&commit.Progress{})
+	h := &pending{}
 	const rounds, each = 200, 100
 	singles(h, 0, 1)
 	for round := range int64(rounds) {
@@ -34,7 +34,7 @@ func TestPendingDropsEntriesAcknowledgedBehindABlockedKey(t *testing.T) {
 
 // Each plan looks only at entries that fit the request.
 func TestPlanStopsAtTheLimit(t *testing.T) {
-	h := newPending(&commit.Progress{})
+	h := &pending{}
 	singles(h, 0, 5000)
 	p := &commit.Progress{Frontier: 5000}
 	if n := testing.AllocsPerRun(10, func() { h.plan(p, 10, false) }); n > 500 { // the runtime counts too
@@ -44,7 +44,7 @@ func TestPlanStopsAtTheLimit(t *testing.T) {
 
 // An earlier owner has acknowledged the entries in a gap. To move the cursor over them could lose that.
 func TestFirstRequestsDoNotMoveTheCursorOverAGap(t *testing.T) {
-	h := newPending(&commit.Progress{})
+	h := &pending{}
 	singles(h, 0, 2)
 	singles(h, 3, 2)
 	p := &commit.Progress{Frontier: 5}
@@ -63,7 +63,7 @@ func TestFirstRequestsDoNotMoveTheCursorOverAGap(t *testing.T) {
 
 // Another program has acknowledged single messages of the batch.
 func TestFirstRequestsDoNotMoveTheCursorOverAPartlyDeliveredBatch(t *testing.T) {
-	h := newPending(&commit.Progress{})
+	h := &pending{}
 	singles(h, 0, 1)
 	for i := range int32(2) {
 		h.take(&testID{ledger: 1, entry: 1, batch: 1 + i, size: 3}, 2+int64(i))

@@ -131,11 +131,9 @@ func (l *library) Attach(o Attachment) (Consumer, error) {
 // endless is a pause that never ends.
 type endless struct{}
 
-func (endless) Next() time.Duration { return never }
-
+func (endless) Next() time.Duration       { return never }
 func (endless) IsMaxBackoffReached() bool { return true }
-
-func (endless) Reset() {}
+func (endless) Reset()                    {}
 
 // decryption delivers messages that cannot be decrypted.
 func decryption(keys crypto.KeyReader) *pulsar.MessageDecryptionInfo {
@@ -163,6 +161,5 @@ func (noKeys) PrivateKey(string, map[string]string) (*crypto.EncryptionKeyInfo, 
 // listener receives the broker's choice.
 type listener func(active bool)
 
-func (l listener) BecameActive(pulsar.Consumer, string, int32) { l(true) }
-
+func (l listener) BecameActive(pulsar.Consumer, string, int32)   { l(true) }
 func (l listener) BecameInactive(pulsar.Consumer, string, int32) { l(false) }
