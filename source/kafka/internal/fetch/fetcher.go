@@ -45,7 +45,7 @@ type fetcher struct {
 	fetched   int32     // leader epoch of what was fetched last, -1 if not known
 	asked     int       // bytes asked for last
 	least     int       // bytes to ask for whatever the pace is, for a partition that makes no progress
-	damagedAt int64     // where a batch was damaged, to be asked for once more; -1 for none
+	damagedAt int64     // offset of a damaged batch that is requested once more; -1 for none
 	replica   int32     // a nearer one to ask, -1 for the leader
 	until     time.Time // how long it is asked
 	renew     bool      // close the connection before the next request
@@ -257,7 +257,7 @@ func (f *fetcher) refused(ctx context.Context, broker int32, err error) (*respon
 	switch {
 	case errors.Is(err, kafka.OffsetOutOfRange):
 		if !onLeader {
-			return nil, err // a follower may be behind, or ahead in what it has deleted
+			return nil, err // a follower may be behind, or may have deleted more
 		}
 		return f.outside(ctx)
 	case errors.Is(err, kafka.InvalidMessage): // the broker's copy is damaged

@@ -6,8 +6,8 @@ import (
 	"github.com/keystrand/keystrand/source/kafka/internal/buffer"
 )
 
-// pace sizes the requests of a reader to what its caller reads: a response should last some tens of milliseconds.
-// Larger ones only occupy memory, smaller ones cost a request each.
+// pace adapts the size of requests to the speed of the caller: a response should last some tens of milliseconds. Larger
+// responses only occupy memory, smaller ones cost more requests.
 type pace struct {
 	bytes int // of the next request
 	most  int

@@ -23,7 +23,7 @@ type Reader struct {
 	fetcher *fetcher
 	watch   *watch
 	epochs  *records.Epochs
-	frame   []byte // what dec reads from; used by Read
+	frame   []byte // the response that dec reads; used by Read
 	asked   bool   // the fetcher was asked for a response that has not come; used by Read
 	final   error  // used by Read
 

@@ -25,7 +25,7 @@ type fetchRequest struct {
 	rack      string
 }
 
-// newestFetch is the newest version written here. From 13 on topics go by id, so that a topic made again cannot be
+// newestFetch is the newest version written here. From 13 on topics go by id, so that a topic created again cannot be
 // read under the old one's name (KIP-516).
 const newestFetch = 13
 
@@ -71,7 +71,7 @@ func (q *fetchRequest) encode() []byte {
 	return w.B
 }
 
-// fetchResponse is what a broker says about the partition. Its records are still in the frame that they came in.
+// fetchResponse is the part of a response about the partition. Its records are still in the frame.
 type fetchResponse struct {
 	err                   error // kafka.Error, nil if there is none
 	highWatermark, stable int64 // stable: the last stable offset, -1 if not known

@@ -66,7 +66,7 @@ func Produce(t *testing.T, cl *kgo.Client, n int) {
 	}
 }
 
-// Answer is what a fetch at an offset gets.
+// Answer is the response to a fetch at an offset.
 type Answer struct {
 	Set     []byte
 	End     int64
@@ -80,7 +80,7 @@ func (k *Broker) Serve(f func(offset int64, maxBytes int32) Answer) {
 	k.ServeEpochs(func(p *kmsg.FetchRequestTopicPartition) Answer { return f(p.FetchOffset, p.PartitionMaxBytes) })
 }
 
-// ServeEpochs is Serve with all that is asked for.
+// ServeEpochs is Serve with the whole request.
 func (k *Broker) ServeEpochs(f func(p *kmsg.FetchRequestTopicPartition) Answer) {
 	k.ControlKey(int16(kmsg.Fetch), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		k.KeepControl()

@@ -20,7 +20,7 @@ func (id TopicID) String() string {
 	return base64.RawURLEncoding.EncodeToString(id[:])
 }
 
-// metadata is what brokers say about some topics and about each other.
+// metadata describes topics and brokers.
 type metadata struct {
 	brokers map[int32]string // addresses
 	topics  map[string]topicInfo

@@ -60,7 +60,7 @@ func (c Client) Offsets(ctx context.Context, topic string, queries map[int32]Que
 	return found, nil
 }
 
-// offsets asks each leader once and moves what was answered from stamps to found.
+// offsets asks each leader once and moves the answers from stamps to found.
 func (c *Client) offsets(ctx context.Context, topic string, stamps, found map[int32]int64) error {
 	cl, err := c.askMetadata(ctx, []string{topic})
 	if err != nil {

@@ -122,7 +122,7 @@ func checksum(field []byte, sum uint32) error {
 func (h *head) control() bool       { return h.attributes&attrControl != 0 }
 func (h *head) transactional() bool { return h.attributes&attrTransactional != 0 }
 
-// Scan walks the batches of a record set that was asked for at offset from. It returns the set up to the end of the
+// Scan walks the batches of a record set, requested at offset from. It returns the set up to the end of the
 // last whole batch, the position behind it and the leader epoch of that batch. An error means that the batch at the
 // position is damaged.
 func Scan(set []byte, from int64) (whole []byte, next int64, epoch int32, err error) {

@@ -20,21 +20,21 @@ import (
 // used again.
 const chunkSize = 64 << 10
 
-// Aborted is a transaction whose records from first on are to be dropped until its marker.
+// Aborted is an aborted transaction: the records of Producer from offset First on, up to its marker.
 type Aborted struct{ Producer, First int64 }
 
 // Decoder turns the batches of a response into messages, as many as are wanted at a time. It is used by one goroutine.
 type Decoder struct {
 	topic     string
 	partition int32
-	committed bool // drop what was aborted
+	committed bool // leave out the records of aborted transactions
 	epochs    *Epochs
 
 	next int64 // the position: behind everything that was returned or skipped
 
 	set     []byte             // batches that are not begun
 	aborted []Aborted          // of this response, ascending
-	live    map[int64]struct{} // producers whose records here are of an aborted transaction
+	live    map[int64]struct{} // producers inside an aborted transaction
 
 	batch  head
 	last   int64           // offset of the record before, within the batch
@@ -190,7 +190,7 @@ func (d *Decoder) end() error {
 	return nil
 }
 
-// Drop gives up what was loaded and not returned; the caller may use its memory again.
+// Drop forgets the loaded batches; the caller may use their memory again.
 func (d *Decoder) Drop() {
 	d.set = nil
 	d.endBatch()

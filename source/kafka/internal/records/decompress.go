@@ -40,7 +40,7 @@ func giveBack(p *buffer.Pool, z *decompressor) {
 // decompressor turns the compressed bodies of batches into records, in a buffer that it uses again.
 type decompressor struct {
 	in   bytes.Reader
-	out  []byte        // what it has decompressed
+	out  []byte        // the decompressed bytes
 	zstd *zstd.Decoder // made when it is needed
 }
 

@@ -18,7 +18,7 @@ type Client struct {
 	// Transport carries the requests. Share one among all clients, with a short MetadataTTL (1 s): it learns from its
 	// metadata which brokers there are. Required.
 	Transport *kafka.Transport
-	// RequestTimeout bounds a request; after it the connection is given up. Default: 10 s.
+	// RequestTimeout bounds a request; after it the connection is closed. Default: 10 s.
 	RequestTimeout time.Duration
 }
 
