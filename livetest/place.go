@@ -4,102 +4,111 @@ import (
 	"cmp"
 	"slices"
 	"sort"
-	"time"
+
+	"github.com/keystrand/keystrand/commit"
 )
 
-// place is a partition and its owners.
+// place is a partition, its messages and its owners.
 type place struct {
-	name     Place
-	messages []Message     // by offset
-	at       map[int64]int // offset → index
-	before   []int         // index of the key's message before, -1 if it is the first
-	settled  []bool        // by anybody
-	last     []int         // the event that settled it last, by who owned the place then
-	acked    []int64       // when a commit that claims it was stored; 0: not yet, or it came again since
-	forgot   []bool        // the service may have forgotten that when it ended
-
-	owners    map[int64]*owner // by epoch
+	name      Place
+	messages  []message     // by offset
+	at        map[int64]int // offset → index
+	owners    map[int64]*owner
 	newest    *owner
-	tries     []*try             // of all owners; what was restored counts as one
-	stored    *try               // the last one known to be stored
-	running   map[string][]*turn // by key
-	confirmed int64              // when the last commit was stored
+	tries     []*try // of all owners
+	stored    *try   // the newest one known to be stored
+	running   map[string][]turn
+	confirmed int64 // when the last commit was stored
+}
 
-	lastStart int64 // time
-	lastEpoch int64
+// message is a [Message] and what happened to it.
+type message struct {
+	Message
+	before  int        // index of the key's earlier message; -1: none
+	settled bool       // by any owner
+	last    int        // number of the event that settled it last, by the newest owner
+	acked   int64      // when a commit that claims it was stored; 0: not since it was last delivered
+	forgot  *Allowance // permits the service to forget that; nil: it must not
 }
 
 // owner is one ownership of a place.
 type owner struct {
-	id     ownerID
-	place  *place
-	member string
+	id      ownerID
+	place   *place
+	member  string
+	views   []view       // of the messages
+	open    map[int]bool // turns under way
+	spare   int          // with Withholds: so many messages may be delivered again, whichever they are
+	endings int          // of nodes, before it began
 
-	covered []bool // restored as settled, or settled by this owner
-	tried   []bool // its handler has begun
-	handled []bool // with Outputs: its handler has returned, its output need not be durable
-	known   []bool // with Withholds: settled by anybody when it began
-	may     []bool // with Withholds: of those, what may come again
-	spare   int    // with Withholds: so many more may, whichever
-	spent   int    // of them: so many have
-	open    map[int]*turn
+	restored, try, stored *try // what it began with; its last commit; the last one known to be stored
 
-	restored    *try // what it began with
-	try         *try // the commit under way, or the last one
-	stored      *try // the last one known to be stored, or restored
-	outstanding int  // settled by somebody, not covered here: they are handled again
+	outstanding int  // messages settled by any owner and not covered here
 	count       int  // messages this owner has settled
-	largest     int  // messages that its largest Write had, so far
-	late        int  // messages an older owner has settled meanwhile: this one hands them out, and need not know
+	late        int  // messages that an older owner has settled since this one began
+	largest     int  // messages in its largest Write
 	checked     int  // index of the first message at or above the highest frontier tried
+	startedLate int  // turns that started after a cancelled one
 	frozen      bool // its process was stopped while it owned the place
-	endings     int  // of nodes of the service, that were over when it began
 	lost        bool
 	released    bool
-	cancelled   int64 // when a handler was seen to have been told to end, by its process's clock; 0: none was
-	startedLate int   // turns that started after that
+	cancelled   int64 // when the first cancelled handler returned; 0: none
 }
 
-// try is a commit that was tried, or what was restored.
+// view is what an owner knows of a message.
+type view struct {
+	covered bool // restored as settled, or settled by this owner
+	tried   bool // its handler has begun
+	handled bool // its handler has returned nil
+	known   bool // with Withholds: settled by any owner when this one began
+	may     bool // of those: the service may deliver it again
+}
+
+type ownerID struct {
+	Place
+	epoch int64
+}
+
+// turn is a handler under way.
+type turn struct {
+	owner *owner
+	index int
+}
+
+// try is a commit, or a restored one.
 type try struct {
-	number      int // in the order of the place
-	progress    Progress
-	replays     int // what the store said it could not express
-	outstanding int // of its owner, at that time
-	count, late int // likewise
+	progress                 commit.Progress
+	number                   int // in the order of the place
+	replays                  int // settled messages that the store could not express
+	outstanding, count, late int // of its owner, at that time
 }
 
-// tries notes a try of the owner.
-func (o *owner) tries(progress Progress) *try {
+func (o *owner) tries(progress commit.Progress) *try {
 	p := o.place
-	t := &try{number: len(p.tries), progress: progress, outstanding: o.outstanding, count: o.count, late: o.late}
+	t := &try{progress: progress, number: len(p.tries), outstanding: o.outstanding, count: o.count, late: o.late}
 	p.tries = append(p.tries, t)
 	return t
 }
 
-func newPlace(name Place) *place {
-	return &place{name: name, at: map[int64]int{}, owners: map[int64]*owner{}, running: map[string][]*turn{}}
-}
+// passed reports whether the owner may pass over a message: it has settled it, or the service need not deliver it.
+func (o *owner) passed(i int) bool { return i < 0 || o.views[i].covered || o.views[i].known }
 
-func (p *place) add(m Message) { p.messages = append(p.messages, m) }
+// inOrder reports whether the owner released the place with its last commit stored.
+func (o *owner) inOrder() bool { return o.released && !o.lost && !o.frozen && o.stored == o.try }
 
-// index sorts what was produced.
-func (p *place) index() {
-	slices.SortFunc(p.messages, func(a, b Message) int { return cmp.Compare(a.Offset, b.Offset) })
-	p.before = make([]int, len(p.messages))
-	p.settled = make([]bool, len(p.messages))
-	p.last = make([]int, len(p.messages))
-	p.acked = make([]int64, len(p.messages))
-	p.forgot = make([]bool, len(p.messages))
+func newPlace(name Place, messages []Message) *place {
+	p := &place{name: name, at: map[int64]int{}, owners: map[int64]*owner{}, running: map[string][]turn{}}
+	slices.SortFunc(messages, func(a, b Message) int { return cmp.Compare(a.Offset, b.Offset) })
 	last := map[string]int{}
-	for i, m := range p.messages {
-		p.at[m.Offset] = i
-		p.before[i] = -1
+	for i, m := range messages {
+		before := -1
 		if l, found := last[m.Key]; found {
-			p.before[i] = l
+			before = l
 		}
-		last[m.Key] = i
+		p.messages = append(p.messages, message{Message: m, before: before})
+		last[m.Key], p.at[m.Offset] = i, i
 	}
+	return p
 }
 
 // from returns the index of the first message at or above an offset.
@@ -107,44 +116,24 @@ func (p *place) from(offset int64) int {
 	return sort.Search(len(p.messages), func(i int) bool { return p.messages[i].Offset >= offset })
 }
 
-// settle notes that the owner has settled a message. late: it was the result of an old owner, and the new one will hand
-// the message out again.
+// settle records that the owner has settled a message. It reports whether the owner is an old one and the newest one will
+// deliver the message again.
 func (o *owner) settle(i int) (late bool) {
-	p := o.place
-	again := p.settled[i]
-	p.settled[i] = true
-	if o.covered[i] {
+	m, n := &o.place.messages[i], o.place.newest
+	again := m.settled
+	m.settled = true
+	if o.views[i].covered {
 		return false
 	}
-	o.covered[i] = true
+	o.views[i].covered = true
 	o.count++
 	if again {
 		o.outstanding--
 	}
-	n := p.newest
-	if n == o || again || n.covered[i] {
+	if n == o || again || n.views[i].covered {
 		return false
 	}
 	n.outstanding++
 	n.late++
-	return true
-}
-
-// notePause measures how long a place stood still because it changed hands.
-func (p *place) notePause(o *owner, now int64, f *Figures) {
-	if p.lastStart != 0 && p.lastEpoch != o.id.epoch {
-		f.Pause = max(f.Pause, time.Duration(now-p.lastStart))
-	}
-	p.lastStart, p.lastEpoch = now, o.id.epoch
-}
-
-// within tells whether every range of inner is in one of outer.
-func within(inner, outer []Range) bool {
-	for _, r := range inner {
-		i := sort.Search(len(outer), func(i int) bool { return outer[i].To > r.From })
-		if i == len(outer) || outer[i].From > r.From || outer[i].To < r.To {
-			return false
-		}
-	}
 	return true
 }

@@ -1,88 +1,73 @@
 package livetest
 
-import "slices"
+import (
+	"slices"
 
-// accepted is a new ownership: the earlier one must be over, and what was restored must be what it left.
+	"github.com/keystrand/keystrand/commit"
+)
+
+// accepted is a new ownership. The earlier one must be over, and the restored progress must be its last commit.
 func (c *checker) accepted(e *Event) {
 	p := c.place(Place{e.Stream, e.Partition})
 	old := p.newest
 	if old != nil && e.Epoch < old.id.epoch && c.members[e.Member].pausedOnce && p.owners[e.Epoch] == nil {
-		c.acceptedLate(e, p)
+		// The process was frozen before it heard of this ownership. Others have owned the partition since.
+		c.newOwner(e, p).frozen = true
 		return
 	}
 	if old != nil {
-		c.report.Figures.HandOvers++
+		c.Figures.HandOvers++
 		if e.Epoch <= old.id.epoch {
 			c.wrong(RuleEpoch, "%v: epoch %d came before", e, old.id.epoch)
 			if p.owners[e.Epoch] != nil {
 				return
 			}
 		}
-		c.succeeds(e, old)
-	}
-	o := &owner{
-		id: idOf(e), place: p, member: e.Member, open: map[int]*turn{},
-		covered: make([]bool, len(p.messages)), tried: make([]bool, len(p.messages)), handled: make([]bool, len(p.messages)),
+		_, excused := c.current(old)
+		if own := old.member == e.Member; !old.released && (own || !excused && !c.members[old.member].killed) {
+			c.wrong(RuleOwner, "%v: %s has not released epoch %d", e, old.member, old.id.epoch)
+		}
 	}
 	if !c.h.Withholds {
 		c.restored(e, p)
 	}
-	o.cover(e.Progress)
-	for i, covered := range o.covered {
+	o := c.newOwner(e, p)
+	switch {
+	case old == nil:
+	case c.h.Withholds:
+		c.begins(old, o)
+	default:
+		c.replays(e, old, o)
+	}
+	p.newest = o
+}
+
+func (c *checker) newOwner(e *Event, p *place) *owner {
+	o := &owner{
+		id: idOf(e), place: p, member: e.Member, open: map[int]bool{}, views: make([]view, len(p.messages)),
+		checked: p.from(e.Progress.Frontier), endings: len(c.endings),
+	}
+	if c.ending {
+		o.endings--
+	}
+	for i := range o.views {
+		m, v := &p.messages[i], &o.views[i]
+		v.covered, v.known = e.Progress.Settled(m.Offset), c.h.Withholds && m.settled
 		switch {
-		case covered && !p.settled[i]:
-			c.wrong(RuleProgress, "%v: restored as settled, and nobody has: offset %d", e, p.messages[i].Offset)
-		case !covered && p.settled[i]:
+		case v.covered && !m.settled:
+			c.wrong(RuleProgress, "%v: restored as settled, and nobody has: offset %d", e, m.Offset)
+		case !v.covered && m.settled:
 			o.outstanding++
 		}
 	}
-	switch {
-	case c.h.Withholds:
-		c.begins(old, o)
-	case old != nil:
-		c.replays(e, old, o)
-	}
-	o.checked = p.from(e.Progress.Frontier)
-	o.restored = o.tries(e.Progress)
-	o.try, o.stored = o.restored, o.restored
-	if o.endings = c.endings; c.ending {
-		o.endings--
-	}
-	p.owners[e.Epoch], p.newest = o, o
-}
-
-// acceptedLate is an ownership that began before its process was frozen, and that it hears of when it wakes up: others may
-// have owned the partition since. It is an owner that does not know yet.
-func (c *checker) acceptedLate(e *Event, p *place) {
-	o := &owner{
-		id: idOf(e), place: p, member: e.Member, open: map[int]*turn{}, frozen: true,
-		covered: make([]bool, len(p.messages)), tried: make([]bool, len(p.messages)), handled: make([]bool, len(p.messages)),
-	}
-	o.cover(e.Progress)
-	if c.h.Withholds {
-		o.known, o.may = slices.Clone(p.settled), make([]bool, len(p.messages))
-	}
-	o.checked = p.from(e.Progress.Frontier)
 	o.restored = o.tries(e.Progress)
 	o.try, o.stored = o.restored, o.restored
 	p.owners[e.Epoch] = o
+	return o
 }
 
-// succeeds looks whether the earlier owner has let go.
-func (c *checker) succeeds(e *Event, old *owner) {
-	m := c.members[old.member]
-	switch {
-	case old.released:
-	case old.member == e.Member:
-		c.wrong(RuleOwner, "%v: this process has not released epoch %d", e, old.id.epoch)
-	case m.killed, old.frozen, c.evicted[old.id]:
-	default:
-		c.wrong(RuleOwner, "%v: %s has not released epoch %d", e, old.member, old.id.epoch)
-	}
-}
-
-// restored looks whether what a new owner was told is one of the commits that were tried, and no older than the last one
-// known to be stored. A store may have cut ranges.
+// restored checks that the progress of a new owner is a commit that was tried, and no older than the last one known to be
+// stored. A store may have cut ranges.
 func (c *checker) restored(e *Event, p *place) {
 	if len(p.tries) == 0 {
 		if len(e.Progress.Ahead) > 0 {
@@ -99,52 +84,36 @@ func (c *checker) restored(e *Event, p *place) {
 		}
 	}
 	for _, t := range p.tries[from:] {
-		if t.progress.Frontier == e.Progress.Frontier && within(e.Progress.Ahead, t.progress.Ahead) {
+		if t.progress.Frontier == e.Progress.Frontier && !slices.ContainsFunc(e.Progress.Ahead, func(r commit.Range) bool {
+			return !slices.ContainsFunc(t.progress.Ahead, func(o commit.Range) bool { return o.From <= r.From && r.To <= o.To })
+		}) {
 			return
 		}
 	}
-	c.wrong(RuleProgress, "%v: frontier %d with %d ranges ahead is no commit of anybody", e, e.Progress.Frontier, len(e.Progress.Ahead))
+	c.wrong(RuleProgress, "%v: nobody has committed %+v", e, e.Progress)
 }
 
-// cover marks what progress says is settled.
-func (o *owner) cover(progress Progress) {
-	for i := range o.place.from(progress.Frontier) {
-		o.covered[i] = true
-	}
-	for _, r := range progress.Ahead {
-		for i := o.place.from(r.From); i < o.place.from(r.To); i++ {
-			o.covered[i] = true
-		}
-	}
-}
-
-// replays holds a hand-over to its bound: what was settled since the last commit that is known to be stored, and what that
-// one could not express. An owner that gave the partition back in order has committed all.
+// replays holds a hand-over to its bound: the messages settled since the last commit known to be stored, and those that it
+// could not express. An owner that released the partition in order has committed all.
 func (c *checker) replays(e *Event, old, o *owner) {
-	last, why := old.stored, "was cut off"
-	bound := last.outstanding + last.replays + old.late - last.late + old.count - last.count + c.unnoted(old)
-	if old.inOrder() {
-		bound, why = last.outstanding+last.replays+old.late-last.late, "gave it back in order"
+	last := old.stored
+	bound := last.outstanding + last.replays + old.late - last.late
+	if !old.inOrder() {
+		// So many the pipeline may have settled without having noted it at the last commit.
+		unnoted := c.h.Workers
+		if c.h.Outputs {
+			unnoted = c.h.Writers * old.largest
+		}
+		bound += old.count - last.count + unnoted
 	}
-	c.report.Figures.Bound += bound
+	c.Figures.Bound += bound
 	if o.outstanding > bound {
-		c.wrong(RuleReplay, "%v: %d messages are settled and handed out again, at most %d may be: epoch %d %s",
-			e, o.outstanding, bound, old.id.epoch, why)
+		c.wrong(RuleReplay, "%v: %d settled messages are delivered again, at most %d may be after epoch %d (released in order: %v)",
+			e, o.outstanding, bound, old.id.epoch, old.inOrder())
 	}
 }
 
-// unnoted is how many messages the owner may have settled that its pipeline had not noted when it took the last commit.
-func (c *checker) unnoted(o *owner) int {
-	if c.h.Outputs {
-		return c.h.Writers * o.largest
-	}
-	return c.h.Workers
-}
-
-// inOrder tells whether the owner gave the place back, and its last commit was stored.
-func (o *owner) inOrder() bool { return o.released && !o.lost && !o.frozen && o.stored == o.try }
-
-// trying is a commit on its way: all it claims must be settled, and it must not go back.
+// trying is a commit on its way. It claims only settled messages and does not go back.
 func (c *checker) trying(e *Event, o *owner) {
 	p := o.place
 	if o.released {
@@ -153,49 +122,46 @@ func (c *checker) trying(e *Event, o *owner) {
 	if e.Progress.Frontier < o.try.progress.Frontier {
 		c.wrong(RuleBack, "%v: frontier %d, and %d was tried before", e, e.Progress.Frontier, o.try.progress.Frontier)
 	}
+	claims := func(i int) {
+		if v := o.views[i]; !v.covered && (v.tried || !v.known) {
+			c.wrong(RuleProgress, "%v: claims offset %d (frontier %d), which is not settled", e, p.messages[i].Offset, e.Progress.Frontier)
+		}
+	}
 	for upTo := p.from(e.Progress.Frontier); o.checked < upTo; o.checked++ {
-		c.claims(e, o, o.checked)
+		claims(o.checked)
 	}
 	for _, r := range e.Progress.Ahead {
-		for i := p.from(r.From); i < len(p.messages) && p.messages[i].Offset < r.To; i++ {
-			c.claims(e, o, i)
+		for i := p.from(r.From); i < p.from(r.To); i++ {
+			claims(i)
 		}
 	}
 	o.try = o.tries(e.Progress)
 }
 
-func (c *checker) claims(e *Event, o *owner, i int) {
-	if !o.covered[i] && (o.tried[i] || !o.withheld(i)) {
-		c.wrong(RuleProgress, "%v: claims offset %d (frontier %d), which is not settled", e, o.place.messages[i].Offset, e.Progress.Frontier)
-	}
-}
-
-// stored is the answer to the last try. It can reach a process that was frozen, or cut off, when another one owns the
-// partition already; but then it was tried before that one began.
+// stored is the answer to the last try. It can reach a frozen or disconnected process after another one has become owner, if
+// the try came before that.
 func (c *checker) stored(e *Event, o *owner) {
-	c.report.Figures.Committed++
+	c.Figures.Commits++
 	p, t := o.place, o.try
 	if t == o.restored {
-		c.wrong(ruleNoMessage, "%v: nothing was tried", e)
+		c.wrong(RuleHistory, "%v: nothing was tried", e)
 		return
 	}
+	// A service that withholds has no epochs and cannot refuse. A late acknowledgement of an old owner settles all the same.
 	now, excused := c.current(o)
-	// A service without epochs cannot refuse. What an old owner acknowledges late is settled all the same.
-	fenced := !c.h.Withholds
-	if !now && (!excused || fenced && t.number > p.newest.restored.number) {
+	if !now && (!excused || !c.h.Withholds && t.number > p.newest.restored.number) {
 		c.wrong(RuleStale, "%v: stored, and epoch %d owns it", e, p.newest.id.epoch)
 	}
 	t.replays = int(e.Number)
 	o.stored = t
-	// What an owner whom the end of a node has cut off writes after it, it was told before it, or meanwhile.
-	p.confirm(t.progress, e.At, c.ending || c.evicted[o.id] && o.endings < c.endings)
+	c.confirm(e, o)
 	if p.stored == nil || p.stored.number < t.number {
 		p.stored = t
 	}
 }
 
-// final compares what the service keeps with what the last owner has settled.
-func (c *checker) final(p *place, stored Progress) {
+// final compares the progress that the service keeps with that of the last owner.
+func (c *checker) final(p *place, stored commit.Progress) {
 	o := p.newest
 	if o == nil {
 		if len(p.messages) > 0 {
@@ -206,25 +172,22 @@ func (c *checker) final(p *place, stored Progress) {
 	if p.stored != nil && !c.h.Withholds && stored.Frontier < p.stored.progress.Frontier {
 		c.wrong(RuleBack, "%v: the service keeps %d, and %d was stored", p.name, stored.Frontier, p.stored.progress.Frontier)
 	}
-	kept := &owner{place: p, covered: make([]bool, len(p.messages))}
-	kept.cover(stored)
 	missing := 0
-	settled, spare := o.covered, o.stored.replays
-	if c.h.Withholds {
-		settled, spare = p.settled, spare+o.spare-o.spent
-	}
-	for i := range p.messages {
+	for i, m := range p.messages {
+		kept, settled := stored.Settled(m.Offset), o.views[i].covered
+		if c.h.Withholds {
+			settled = m.settled
+		}
 		switch {
-		case kept.covered[i] && !settled[i]:
-			c.wrong(RuleFinal, "%v: the service says that offset %d is settled, epoch %d has not", p.name, p.messages[i].Offset, o.id.epoch)
-		case kept.covered[i] || !settled[i]:
-		case c.h.Withholds && o.lost && (p.acked[i] == 0 || p.forgot[i]):
-			// The last owner was cut off before it could acknowledge that, and nobody has come after it: the next one will get it.
+		case kept && !settled:
+			c.wrong(RuleFinal, "%v: the service keeps offset %d as settled, epoch %d has not settled it", p.name, m.Offset, o.id.epoch)
+		case kept || !settled:
+		case c.h.Withholds && o.lost && (m.acked == 0 || m.forgot != nil): // disconnected before it could acknowledge
 		default:
 			missing++
 		}
 	}
-	if missing > spare {
-		c.wrong(RuleFinal, "%v: %d settled messages are not in what the service keeps (%d could not be expressed)", p.name, missing, spare)
+	if spare := o.stored.replays + o.spare; missing > spare {
+		c.wrong(RuleFinal, "%v: the service does not keep %d settled messages (%d could not be expressed)", p.name, missing, spare)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
-	"strconv"
 	"testing"
 	"time"
 
@@ -16,58 +15,77 @@ import (
 	"github.com/keystrand/keystrand/internal/pulsartest"
 )
 
-// cursor returns where a subscription of a topic without partitions stands, nil if there is none. A broker that was
-// restarted may not listen yet, or not find the topic.
+// progress is that of the store, or else of the broker's cursors.
+func (p *pulsarCluster) progress(ctx context.Context, stream, group string) (map[int32]*commit.Progress, error) {
+	if p.store != nil {
+		return p.store.progress(p.topic(stream)), nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := map[int32]*commit.Progress{}
+	for place, log := range p.logs {
+		if place.Stream != stream {
+			continue
+		}
+		c, err := p.cursor(ctx, p.partition(place), group)
+		if err != nil {
+			return nil, fmt.Errorf("%+v: %w", place, err)
+		}
+		if c != nil {
+			all[place.Partition] = c.progress(log)
+		}
+	}
+	return all, nil
+}
+
+// cursor returns the cursor of a subscription, nil if there is none. A broker that has just started may not find the topic.
 func (p *pulsarCluster) cursor(ctx context.Context, topic, subscription string) (*cursor, error) {
 	var stats struct {
-		Cursors map[string]struct {
-			MarkDeletePosition          string
-			IndividuallyDeletedMessages string
-		}
+		Cursors map[string]struct{ MarkDeletePosition, IndividuallyDeletedMessages string }
 	}
 	for tries := 1; ; tries++ {
 		err := p.admin.Do(ctx, http.MethodGet, pulsartest.Path(topic)+"/internalStats", nil, &stats)
 		if err == nil {
 			break
 		}
-		if tries == 20 || pulsartest.IsFault(err) { // Do has had its patience with that
+		if tries == 20 || pulsartest.IsFault(err) { // Do has tried these again
 			return nil, err
 		}
 		time.Sleep(250 * time.Millisecond) // real time: the broker loads the topic
 	}
 	found, ok := stats.Cursors[subscription]
 	if !ok {
-		return nil, nil //nolint:nilnil // nobody has read it
+		return nil, nil //nolint:nilnil // no member has read it
 	}
 	return parseCursor(found.MarkDeletePosition, found.IndividuallyDeletedMessages)
 }
 
-// entryID is a position in the log of a partition.
-type entryID struct{ ledger, entry int64 }
+// entry is a position in the log of a partition.
+type entry struct{ ledger, entry int64 }
 
-func (e entryID) compare(f entryID) int {
+func (e entry) compare(f entry) int {
 	return cmp.Or(cmp.Compare(e.ledger, f.ledger), cmp.Compare(e.entry, f.entry))
 }
 
-// cursor is what a broker knows of a subscription: what is acknowledged up to an entry, and what above it.
+// cursor is what a broker keeps of a subscription: what is acknowledged up to an entry, and what above it.
 type cursor struct {
-	upTo  entryID
-	above [][2]entryID // the first is not in it, the last is
+	upTo  entry
+	above [][2]entry // without the first, with the last
 }
 
-var rangeOfEntries = regexp.MustCompile(`\((-?\d+):(-?\d+)\.\.(-?\d+):(-?\d+)\]`)
+var rangeOfEntries = regexp.MustCompile(`\(-?\d+:-?\d+\.\.-?\d+:-?\d+\]`)
 
 func parseCursor(upTo, above string) (*cursor, error) {
 	c := &cursor{}
 	if _, err := fmt.Sscanf(upTo, "%d:%d", &c.upTo.ledger, &c.upTo.entry); err != nil {
 		return nil, fmt.Errorf("mark-delete position %q: %w", upTo, err)
 	}
-	for _, m := range rangeOfEntries.FindAllStringSubmatch(above, -1) {
-		var n [4]int64
-		for i := range n {
-			n[i], _ = strconv.ParseInt(m[i+1], 10, 64)
+	for _, text := range rangeOfEntries.FindAllString(above, -1) {
+		var r [2]entry
+		if _, err := fmt.Sscanf(text, "(%d:%d..%d:%d]", &r[0].ledger, &r[0].entry, &r[1].ledger, &r[1].entry); err != nil {
+			return nil, err
 		}
-		c.above = append(c.above, [2]entryID{{n[0], n[1]}, {n[2], n[3]}})
+		c.above = append(c.above, r)
 	}
 	if len(c.above) == 0 && len(above) > len("[]") {
 		return nil, fmt.Errorf("ranges of acknowledged entries %q: not of the form [(1:2..1:3]]", above)
@@ -75,43 +93,38 @@ func parseCursor(upTo, above string) (*cursor, error) {
 	return c, nil
 }
 
-func (c *cursor) has(e entryID) bool {
-	if e.compare(c.upTo) <= 0 {
-		return true
-	}
+func (c *cursor) has(e entry) bool {
+	has := e.compare(c.upTo) <= 0
 	for _, r := range c.above {
-		if e.compare(r[0]) > 0 && e.compare(r[1]) <= 0 {
-			return true
-		}
+		has = has || e.compare(r[0]) > 0 && e.compare(r[1]) <= 0
 	}
-	return false
+	return has
 }
 
-// progress says in offsets what a cursor says in entries. A batch that is acknowledged in part counts as not acknowledged.
-func (c *cursor) progress(log []stored) *commit.Progress {
+// progress returns a cursor in offsets. A batch that is acknowledged in part counts as not acknowledged.
+func (c *cursor) progress(log []position) *commit.Progress {
 	p := &commit.Progress{}
 	i := 0
-	for ; i < len(log) && c.has(entryID{log[i].ledger, log[i].entry}); i++ {
+	for ; i < len(log) && c.has(log[i].entry); i++ {
 		p.Frontier = log[i].offset + 1
 	}
-	open := false
-	for ; i < len(log); i++ {
-		at := log[i].offset
-		switch has := c.has(entryID{log[i].ledger, log[i].entry}); {
-		case has && open:
+	for open := false; i < len(log); i++ {
+		at, has := log[i].offset, c.has(log[i].entry)
+		if has && open {
 			p.Ahead[len(p.Ahead)-1].To = at + 1
-		case has:
+		} else if has {
 			p.Ahead = append(p.Ahead, commit.Range{From: at, To: at + 1})
-			fallthrough
-		default:
-			open = has
 		}
+		open = has
 	}
 	return p
 }
 
 func TestCursorInOffsets(t *testing.T) {
-	log := []stored{{3, 0, 10}, {3, 0, 11}, {3, 1, 12}, {3, 2, 13}, {3, 2, 14}, {5, 0, 15}, {5, 1, 16}}
+	var log []position
+	for i, e := range []entry{{3, 0}, {3, 0}, {3, 1}, {3, 2}, {3, 2}, {5, 0}, {5, 1}} {
+		log = append(log, position{e, int64(10 + i)})
+	}
 	for _, c := range []struct{ upTo, above, want string }{
 		{"3:-1", "[]", "0 []"},
 		{"3:0", "[]", "12 []"},
@@ -131,6 +144,6 @@ func TestCursorInOffsets(t *testing.T) {
 		}
 	}
 	if _, err := parseCursor("3:0", "[(3:1...]"); err == nil {
-		t.Error("no error of ranges that cannot be read")
+		t.Error("no error of ranges that cannot be parsed")
 	}
 }
