@@ -1,9 +1,6 @@
 package livetest
 
-import (
-	"fmt"
-	"slices"
-)
+import "fmt"
 
 // Check reads a history from its first to its last event and reports each broken promise.
 func Check(h *History) *Report {
@@ -190,8 +187,7 @@ func (c *checker) owned(e *Event, o *owner) {
 		case e.Kind == Written:
 			c.written(e, o, i)
 		default:
-			o.settle(i)
-			o.place.messages[i].last = c.now
+			o.settle(i, c.now)
 		}
 	default:
 		c.wrong(RuleHistory, "%v: unknown", e)
@@ -206,8 +202,8 @@ func (c *checker) current(o *owner) (current, excused bool) {
 
 // end checks the state after the last event.
 func (c *checker) end() {
-	if f := c.Figures; f.Again > f.Bound {
-		c.wrong(RuleReplay, "%d times a settled message was handled again, at most %d may be", f.Again, f.Bound)
+	if c.h.Unfinished {
+		return
 	}
 	for name, m := range c.members {
 		if n := len(c.open(name)); n > 0 && !m.ended {
@@ -215,28 +211,23 @@ func (c *checker) end() {
 		}
 	}
 	for _, p := range c.places {
-		for _, m := range p.messages {
-			switch {
+		latest := map[string]*message{} // of each key: the message settled last, so far
+		for i := range p.messages {
+			m := &p.messages[i]
+			switch l := latest[m.Key]; {
 			case c.h.Stuck != "" && m.Key == c.h.Stuck:
 			case !m.settled:
 				c.wrong(RuleLost, "%+v was never settled", m.Message)
 			case m.last == 0: // a sink that looks at epochs has refused it
 				c.wrong(RuleLost, "%+v was settled only by an owner that was not the newest", m.Message)
+			case l != nil && m.last < l.last:
+				c.wrong(RuleOrder, "%+v was settled again after the last time of %+v, which follows it", l.Message, m.Message)
+			default:
+				latest[m.Key] = m
 			}
-		}
-		if c.h.Withholds {
-			c.inOrder(p)
 		}
 	}
 	for p, stored := range c.h.Committed {
 		c.final(c.place(p), stored)
 	}
-}
-
-// close ends a turn.
-func (t turn) close() {
-	p := t.owner.place
-	key := p.messages[t.index].Key
-	p.running[key] = slices.DeleteFunc(p.running[key], func(r turn) bool { return r == t })
-	delete(t.owner.open, t.index)
 }

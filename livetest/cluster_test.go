@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
@@ -26,7 +25,8 @@ import (
 
 // cluster is a live service as the scenarios see it.
 type cluster interface {
-	// create makes a stream. remove deletes it and forgets all about it.
+	// stream returns the full name of a stream. create makes it. remove deletes it and forgets all about it.
+	stream(name string) string
 	create(ctx context.Context, stream string, partitions int) error
 	remove(ctx context.Context, stream string, partitions int) error
 	// produce writes messages in order, each to its partition, durably, and sets their offsets.
@@ -37,8 +37,8 @@ type cluster interface {
 	progress(ctx context.Context, stream, group string) (map[int32]*commit.Progress, error)
 	// promises sets in a history how the service keeps progress.
 	promises(h *History)
-	// quiet calls f, which disturbs the service, while nobody produces.
-	quiet(f func() error) error
+	// endProducers closes the connections of produce.
+	endProducers()
 	// move gives the partitions of a stream to other nodes in order.
 	move(ctx context.Context, stream string) error
 	// size returns how many messages and keys a scenario has at most.
@@ -46,13 +46,15 @@ type cluster interface {
 	fmt.Stringer // its name in tools/services
 }
 
-// connect returns a service of the scenarios. The test skips if the service does not run.
+// connect returns a service by its name in tools/services and a flavour: "pulsar+batches". The test skips if the service does
+// not run.
 func connect(t *testing.T, service string) cluster {
 	t.Helper()
-	if strings.HasPrefix(service, "kafka") {
-		return newKafka(t, service)
+	name, flavour, _ := strings.Cut(service, "+")
+	if strings.HasPrefix(name, "kafka") {
+		return newKafka(t, name, flavour)
 	}
-	return newPulsar(t, service)
+	return newPulsar(t, name, flavour)
 }
 
 func env(t *testing.T, name, service string) string {
@@ -67,7 +69,8 @@ func env(t *testing.T, name, service string) string {
 // control runs a command of tools/services on a node.
 func control(t *testing.T, command string, c cluster, node int) error {
 	t.Helper()
-	program := env(t, "KEYSTRAND_"+strings.ToUpper(c.String()[:strings.IndexAny(c.String()+"3", "3-")])+"_CTL", c.String())
+	product := strings.ToUpper(strings.TrimRight(strings.Split(c.String(), "-")[0], "3"))
+	program := env(t, "KEYSTRAND_"+product+"_CTL", c.String())
 	out, err := exec.CommandContext(t.Context(), program, command, c.String(), fmt.Sprint(node)).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%s %s %v %d: %w: %s", program, command, c, node, err, out)
@@ -76,9 +79,9 @@ func control(t *testing.T, command string, c cluster, node int) error {
 }
 
 // newStream makes a stream that is gone after the test.
-func newStream(t *testing.T, c cluster, prefix string, partitions int) string {
+func newStream(t *testing.T, c cluster, partitions int) string {
 	t.Helper()
-	stream := fmt.Sprintf("%slive-%d", prefix, time.Now().UnixNano())
+	stream := c.stream(fmt.Sprintf("live-%d", time.Now().UnixNano()))
 	if err := c.create(t.Context(), stream, partitions); err != nil {
 		t.Fatalf("create %s: %v", stream, err)
 	}
@@ -150,9 +153,4 @@ type spec struct {
 	Input         access
 	Output        *access // nil: handlers emit nothing
 	Behaviour     behaviour
-}
-
-func (s spec) String() string {
-	text, _ := json.Marshal(s)
-	return string(text)
 }

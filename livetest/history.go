@@ -39,6 +39,8 @@ type History struct {
 
 	// Orderly: the test disturbs neither members nor service, so no partition is lost and no turns of a key overlap.
 	Orderly bool
+	// Unfinished: members are at work, and not all is settled.
+	Unfinished bool
 	// Withholds: the service tells a new owner nothing, but does not deliver what is acknowledged.
 	Withholds bool
 	// Forgets lists what a service that withholds may forget.

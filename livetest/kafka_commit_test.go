@@ -16,7 +16,7 @@ import (
 
 // TestLiveKafkaMetadataComesBackByteForByte: the broker keeps a commit, and tells it to the next owner, unchanged.
 func TestLiveKafkaMetadataComesBackByteForByte(t *testing.T) {
-	k := newKafka(t, "kafka")
+	k := newKafka(t, "kafka", "")
 	for _, c := range []struct {
 		name          string
 		limit, ranges int
@@ -30,7 +30,7 @@ func TestLiveKafkaMetadataComesBackByteForByte(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), guard) // real time: hang guard
 			defer cancel()
-			topic := newStream(t, k, "", 1)
+			topic := newStream(t, k, 1)
 			// Gaps without a pattern need the most room.
 			progress := &commit.Progress{Frontier: 10}
 			for i, at := 0, int64(10); i < c.ranges; i++ {
@@ -78,7 +78,7 @@ func TestLiveKafkaMetadataComesBackByteForByte(t *testing.T) {
 				same = text == kept && claims == stored
 			}
 			if !same || o.At != 10 {
-				t.Errorf("the broker keeps %d and %q, which Encode gives for no limit from %d to %d (Stored is %+v)", o.At, kept, len(kept), limit, stored)
+				t.Errorf("the broker keeps %d and %q, which Encode gives for no limit up to %d (Stored is %+v)", o.At, kept, limit, stored)
 			}
 			if c.ranges == 6_000 && (stored.Replays == 0 || len(kept) < limit/2) {
 				t.Errorf("%d bytes are used of %d, a crash would replay %d", len(kept), limit, stored.Replays)

@@ -29,17 +29,16 @@ type kafkaCluster struct {
 	config map[string]*string // of topics
 }
 
-func newKafka(t *testing.T, service string) *kafkaCluster {
+// newKafka connects to Kafka. Flavour: compact, or none.
+func newKafka(t *testing.T, service, flavour string) *kafkaCluster {
 	t.Helper()
 	k := &kafkaCluster{t: t, name: service}
-	variable := "KEYSTRAND_KAFKA"
-	switch service {
-	case "kafka3":
-		variable += "3"
-	case "kafka-compact":
-		k.name, k.config = "kafka", compacted()
-	case "kafka-sasl":
-		variable += "_SASL_TLS"
+	if flavour == "compact" {
+		k.config = compacted()
+	}
+	variable := "KEYSTRAND_" + strings.ToUpper(service)
+	if service == "kafka-sasl" {
+		variable = "KEYSTRAND_KAFKA_SASL_TLS"
 		k.way = access{CA: env(t, "KEYSTRAND_KAFKA_CA", service), User: "bob", Secret: "bob-secret"}
 		trust, err := trusting(k.way.CA)
 		if err != nil {
@@ -68,12 +67,14 @@ func (k *kafkaCluster) newClient(opts ...kgo.Opt) *kgo.Client {
 
 func (k *kafkaCluster) String() string { return k.name }
 
+func (k *kafkaCluster) stream(name string) string { return name }
+
 func (k *kafkaCluster) size(bool) (messages, keys int) { return 100_000, 5_000 }
 
 // promises changes nothing: a new owner is told what is committed.
 func (k *kafkaCluster) promises(*History) {}
 
-func (k *kafkaCluster) quiet(f func() error) error { return f() }
+func (k *kafkaCluster) endProducers() {}
 
 func (k *kafkaCluster) create(ctx context.Context, stream string, partitions int) error {
 	for {
@@ -188,7 +189,7 @@ func (k *kafkaCluster) move(ctx context.Context, stream string) error {
 	return err
 }
 
-func TestLiveKafka(t *testing.T)        { gate(t, "kafka", "kafka-compact") }
+func TestLiveKafka(t *testing.T)        { gate(t, "kafka", "kafka+compact") }
 func TestLiveKafkaSecured(t *testing.T) { gate(t, "kafka-sasl") }
 
 // Soak: the broker is stopped and killed.

@@ -19,7 +19,7 @@ import (
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/middleware"
 	"github.com/keystrand/keystrand/pipeline"
-	"github.com/keystrand/keystrand/sink"
+	"github.com/keystrand/keystrand/sink/memory"
 )
 
 // memberVariable makes the test binary a member.
@@ -83,14 +83,14 @@ func runMember(text string) error {
 			return err
 		}
 		defer func() { _ = out.Close() }()
-		b.Transform(h).To(recordedSink{out, record})
+		b.Transform(h).To(recordedSink{out, Written, record})
 	case h.Batches:
 		b.HandleBatch(h)
 	default:
 		b.Handle(h)
 	}
 	if h.DeadLetter {
-		b.OnFailure(pipeline.DeadLetter(letterBox{record}))
+		b.OnFailure(pipeline.DeadLetter(recordedSink{memory.New(), Lettered, record}))
 	} else {
 		b.Use(middleware.Retry(middleware.RetryPolicy{Initial: 5 * time.Millisecond, MaxDelay: 40 * time.Millisecond}))
 	}
@@ -219,27 +219,4 @@ func mix(seed, n uint64) uint64 {
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
 	z = (z ^ z>>27) * 0x94d049bb133111eb
 	return z ^ z>>31
-}
-
-// letterBox is a sink that writes dead letters to the history.
-type letterBox struct{ record *Recorder }
-
-func (l letterBox) Open() (sink.Writer, error) { return l, nil }
-func (l letterBox) Close() error               { return nil }
-
-func (l letterBox) Write(_ context.Context, ms []keystrand.Message) error {
-	for i := range ms {
-		m := &ms[i]
-		e := eventOf(Lettered, m)
-		partition, _ := strconv.Atoi(headerOf(m, pipeline.HeaderPartition))
-		e.Offset, _ = strconv.ParseInt(headerOf(m, pipeline.HeaderOffset), 10, 64)
-		e.Stream, e.Partition, e.Text = headerOf(m, pipeline.HeaderStream), int32(partition), headerOf(m, pipeline.HeaderError)
-		l.record.Write(e)
-	}
-	return nil
-}
-
-func headerOf(m *keystrand.Message, name string) string {
-	v, _ := m.Header(name)
-	return string(v)
 }

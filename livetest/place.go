@@ -15,10 +15,9 @@ type place struct {
 	at        map[int64]int // offset → index
 	owners    map[int64]*owner
 	newest    *owner
-	tries     []*try // of all owners
-	stored    *try   // the newest one known to be stored
-	running   map[string][]turn
+	frontier  int64 // the highest one known to be stored
 	confirmed int64 // when the last commit was stored
+	running   map[string][]turn
 }
 
 // message is a [Message] and what happened to it.
@@ -27,27 +26,25 @@ type message struct {
 	before  int        // index of the key's earlier message; -1: none
 	settled bool       // by any owner
 	last    int        // number of the event that settled it last, by the newest owner
+	claimed bool       // by a commit that was tried
 	acked   int64      // when a commit that claims it was stored; 0: not since it was last delivered
 	forgot  *Allowance // permits the service to forget that; nil: it must not
 }
 
 // owner is one ownership of a place.
 type owner struct {
-	id      ownerID
-	place   *place
-	member  string
-	views   []view       // of the messages
-	open    map[int]bool // turns under way
-	spare   int          // with Withholds: so many messages may be delivered again, whichever they are
-	endings int          // of nodes, before it began
+	id     ownerID
+	place  *place
+	member string
+	views  []view       // of the messages
+	open   map[int]bool // turns under way
 
-	restored, try, stored *try // what it began with; its last commit; the last one known to be stored
-
-	outstanding int  // messages settled by any owner and not covered here
-	count       int  // messages this owner has settled
-	late        int  // messages that an older owner has settled since this one began
-	largest     int  // messages in its largest Write
+	accepted    try
+	try, stored *try // its last commit, and the last one known to be stored
 	checked     int  // index of the first message at or above the highest frontier tried
+	spare       int  // so many messages may be delivered again, whichever they are
+	endings     int  // of nodes, before it began
+	largest     int  // messages in its largest Write
 	startedLate int  // turns that started after a cancelled one
 	frozen      bool // its process was stopped while it owned the place
 	lost        bool
@@ -60,7 +57,7 @@ type view struct {
 	covered bool // restored as settled, or settled by this owner
 	tried   bool // its handler has begun
 	handled bool // its handler has returned nil
-	known   bool // with Withholds: settled by any owner when this one began
+	known   bool // settled by any owner when this one began
 	may     bool // of those: the service may deliver it again
 }
 
@@ -75,26 +72,12 @@ type turn struct {
 	index int
 }
 
-// try is a commit, or a restored one.
+// try is a commit, or the progress that an owner began with.
 type try struct {
-	progress                 commit.Progress
-	number                   int // in the order of the place
-	replays                  int // settled messages that the store could not express
-	outstanding, count, late int // of its owner, at that time
+	number   int // of its event
+	progress commit.Progress
+	replays  int // settled messages that the store could not express
 }
-
-func (o *owner) tries(progress commit.Progress) *try {
-	p := o.place
-	t := &try{progress: progress, number: len(p.tries), outstanding: o.outstanding, count: o.count, late: o.late}
-	p.tries = append(p.tries, t)
-	return t
-}
-
-// passed reports whether the owner may pass over a message: it has settled it, or the service need not deliver it.
-func (o *owner) passed(i int) bool { return i < 0 || o.views[i].covered || o.views[i].known }
-
-// inOrder reports whether the owner released the place with its last commit stored.
-func (o *owner) inOrder() bool { return o.released && !o.lost && !o.frozen && o.stored == o.try }
 
 func newPlace(name Place, messages []Message) *place {
 	p := &place{name: name, at: map[int64]int{}, owners: map[int64]*owner{}, running: map[string][]turn{}}
@@ -116,24 +99,22 @@ func (p *place) from(offset int64) int {
 	return sort.Search(len(p.messages), func(i int) bool { return p.messages[i].Offset >= offset })
 }
 
-// settle records that the owner has settled a message. It reports whether the owner is an old one and the newest one will
-// deliver the message again.
-func (o *owner) settle(i int) (late bool) {
-	m, n := &o.place.messages[i], o.place.newest
-	again := m.settled
-	m.settled = true
-	if o.views[i].covered {
-		return false
+// inOrder reports whether the owner released the place with its last commit stored.
+func (o *owner) inOrder() bool { return o.released && !o.lost && !o.frozen && o.stored == o.try }
+
+// settle records that the owner has settled a message.
+func (o *owner) settle(i, event int) {
+	m := &o.place.messages[i]
+	m.settled, o.views[i].covered = true, true
+	if o.place.newest == o {
+		m.last = event
 	}
-	o.views[i].covered = true
-	o.count++
-	if again {
-		o.outstanding--
-	}
-	if n == o || again || n.views[i].covered {
-		return false
-	}
-	n.outstanding++
-	n.late++
-	return true
+}
+
+// close ends a turn.
+func (t turn) close() {
+	p := t.owner.place
+	key := p.messages[t.index].Key
+	p.running[key] = slices.DeleteFunc(p.running[key], func(r turn) bool { return r == t })
+	delete(t.owner.open, t.index)
 }

@@ -3,9 +3,13 @@
 package livetest
 
 import (
+	"cmp"
+	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -22,20 +26,20 @@ func (r *run) join(names ...string) {
 	r.t.Helper()
 	for _, name := range names {
 		s := spec{Name: name, History: r.tail.Name(), Input: r.cluster.access(r.stream, r.group), Behaviour: r.behaviour}
-		s.Behaviour.Seed = r.seed
-		if s.Behaviour.Handling == 0 {
-			s.Behaviour.Handling = 3 * time.Millisecond
-		}
+		b := &s.Behaviour
+		b.Seed, b.Handling, b.Drain = r.seed, cmp.Or(b.Handling, 3*time.Millisecond), cmp.Or(b.Drain, 10*time.Second)
 		if r.emits {
 			output := r.cluster.access(r.outputs, "")
 			s.Output = &output
 		}
+		text, err := json.Marshal(s)
+		r.must(err)
 		self, err := os.Executable()
 		r.must(err)
 		log, err := os.Create(filepath.Join(r.dir, name+".log"))
 		r.must(err)
 		m := &process{cmd: exec.Command(self), exited: make(chan struct{})}
-		m.cmd.Env = append(os.Environ(), memberVariable+"="+s.String())
+		m.cmd.Env = append(os.Environ(), memberVariable+"="+string(text))
 		m.cmd.Stdout, m.cmd.Stderr = log, log
 		r.must(m.cmd.Start())
 		_ = log.Close() // the member has its own
@@ -108,14 +112,6 @@ func (r *run) freeze(name string) {
 // ownerships leaves nothing behind.
 func (r *run) awaitWork(name string) {
 	r.t.Helper()
-	r.until("all members own something", func() bool {
-		for member := range r.members {
-			if r.idle(member) {
-				return r.settled >= r.messages
-			}
-		}
-		return true
-	})
 	from := len(r.events)
 	r.until(name+" is at work", func() bool {
 		handled := 0
@@ -124,34 +120,31 @@ func (r *run) awaitWork(name string) {
 				handled++
 			}
 		}
-		return handled >= 100 || r.settled >= r.messages
+		all := !slices.ContainsFunc(slices.Collect(maps.Keys(r.members)), r.idle)
+		return all && handled >= 100 || r.settled >= r.messages
 	})
 }
 
-// disturb ends a node, or gives partitions away, while nobody produces.
-func (r *run) disturb(k Kind, f, after func() error) {
+// disturb ends a node, or gives partitions away.
+func (r *run) disturb(k Kind, f func() error) {
 	r.t.Helper()
-	r.must(r.cluster.quiet(func() error {
-		r.record.Write(Event{Kind: k})
-		err := f()
-		r.record.Write(Event{Kind: Gone})
-		if err == nil && after != nil {
-			err = after()
-		}
-		return err
-	}))
+	r.cluster.endProducers()
+	r.record.Write(Event{Kind: k})
+	err := f()
+	r.record.Write(Event{Kind: Gone})
+	r.must(err)
 }
 
 // restart stops or kills a node and starts it again.
 func (r *run) restart(k Kind, node int) {
 	r.t.Helper()
 	command := map[Kind]string{Stopping: "stop", Crashing: "kill"}[k]
-	r.disturb(k, func() error { return control(r.t, command, r.cluster, node) },
-		func() error { return control(r.t, "start", r.cluster, node) })
+	r.disturb(k, func() error { return control(r.t, command, r.cluster, node) })
+	r.must(control(r.t, "start", r.cluster, node))
 }
 
 // move gives the partitions of the stream to other nodes.
 func (r *run) move() {
 	r.t.Helper()
-	r.disturb(Stopping, func() error { return r.cluster.move(r.t.Context(), r.stream) }, nil)
+	r.disturb(Stopping, func() error { return r.cluster.move(r.t.Context(), r.stream) })
 }

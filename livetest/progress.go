@@ -6,7 +6,7 @@ import (
 	"github.com/keystrand/keystrand/commit"
 )
 
-// accepted is a new ownership. The earlier one must be over, and the restored progress must be its last commit.
+// accepted is a new ownership. The earlier one must be over, and the restored progress must be one that was committed.
 func (c *checker) accepted(e *Event) {
 	p := c.place(Place{e.Stream, e.Partition})
 	old := p.newest
@@ -27,89 +27,73 @@ func (c *checker) accepted(e *Event) {
 		if own := old.member == e.Member; !old.released && (own || !excused && !c.members[old.member].killed) {
 			c.wrong(RuleOwner, "%v: %s has not released epoch %d", e, old.member, old.id.epoch)
 		}
-	}
-	if !c.h.Withholds {
-		c.restored(e, p)
+		if !c.h.Withholds && e.Progress.Frontier < p.frontier {
+			c.wrong(RuleBack, "%v: begins at %d, and %d was stored", e, e.Progress.Frontier, p.frontier)
+		}
 	}
 	o := c.newOwner(e, p)
-	switch {
-	case old == nil:
-	case c.h.Withholds:
-		c.begins(old, o)
-	default:
-		c.replays(e, old, o)
+	if p.newest = o; old != nil {
+		c.succeeds(e, old, o)
 	}
-	p.newest = o
 }
 
 func (c *checker) newOwner(e *Event, p *place) *owner {
 	o := &owner{
 		id: idOf(e), place: p, member: e.Member, open: map[int]bool{}, views: make([]view, len(p.messages)),
-		checked: p.from(e.Progress.Frontier), endings: len(c.endings),
+		accepted: try{number: c.now, progress: e.Progress}, checked: p.from(e.Progress.Frontier), endings: len(c.endings),
 	}
 	if c.ending {
 		o.endings--
 	}
 	for i := range o.views {
 		m, v := &p.messages[i], &o.views[i]
-		v.covered, v.known = e.Progress.Settled(m.Offset), c.h.Withholds && m.settled
-		switch {
-		case v.covered && !m.settled:
-			c.wrong(RuleProgress, "%v: restored as settled, and nobody has: offset %d", e, m.Offset)
-		case !v.covered && m.settled:
-			o.outstanding++
+		v.covered, v.known = e.Progress.Settled(m.Offset), m.settled
+		if v.covered && !(m.settled && m.claimed) {
+			c.wrong(RuleProgress, "%v: restored as settled, and nobody has committed it: offset %d", e, m.Offset)
 		}
 	}
-	o.restored = o.tries(e.Progress)
-	o.try, o.stored = o.restored, o.restored
+	o.try, o.stored = &o.accepted, &o.accepted
 	p.owners[e.Epoch] = o
 	return o
 }
 
-// restored checks that the progress of a new owner is a commit that was tried, and no older than the last one known to be
-// stored. A store may have cut ranges.
-func (c *checker) restored(e *Event, p *place) {
-	if len(p.tries) == 0 {
-		if len(e.Progress.Ahead) > 0 {
-			c.wrong(RuleProgress, "%v: ranges are restored and nobody has committed", e)
-		}
-		return
-	}
-	from := 0
-	if p.stored != nil {
-		from = p.stored.number
-		if e.Progress.Frontier < p.stored.progress.Frontier {
-			c.wrong(RuleBack, "%v: begins at %d, and %d was stored", e, e.Progress.Frontier, p.stored.progress.Frontier)
-			return
+// succeeds marks the messages that the service may deliver again to a new owner: no stored commit claims them, or an
+// [Allowance] permits the service to forget it. An owner that released the place in order has committed all that it settled.
+func (c *checker) succeeds(e *Event, old, o *owner) {
+	late := 0 // settled before the last commit that was stored, and not in it
+	for i := range o.views {
+		m, v, was := &o.place.messages[i], &o.views[i], old.views[i]
+		unacked := m.acked == 0 && !(old.inOrder() && was.covered)
+		v.may = v.known && (unacked || m.forgot != nil)
+		if m.acked == 0 && was.covered && old.accepted.number < m.last && m.last < old.stored.number {
+			late++
 		}
 	}
-	for _, t := range p.tries[from:] {
-		if t.progress.Frontier == e.Progress.Frontier && !slices.ContainsFunc(e.Progress.Ahead, func(r commit.Range) bool {
-			return !slices.ContainsFunc(t.progress.Ahead, func(o commit.Range) bool { return o.From <= r.From && r.To <= o.To })
-		}) {
-			return
-		}
+	o.spare = old.stored.replays + old.spare
+	// So many the pipeline may have settled without having noted it at a commit.
+	unnoted := c.h.Workers
+	if c.h.Outputs {
+		unnoted = c.h.Writers * old.largest
 	}
-	c.wrong(RuleProgress, "%v: nobody has committed %+v", e, e.Progress)
+	if late > unnoted {
+		c.wrong(RuleReplay, "%v: the last commit of epoch %d left %d settled messages out, at most %d may be", e, old.id.epoch, late, unnoted)
+	}
 }
 
-// replays holds a hand-over to its bound: the messages settled since the last commit known to be stored, and those that it
-// could not express. An owner that released the partition in order has committed all.
-func (c *checker) replays(e *Event, old, o *owner) {
-	last := old.stored
-	bound := last.outstanding + last.replays + old.late - last.late
-	if !old.inOrder() {
-		// So many the pipeline may have settled without having noted it at the last commit.
-		unnoted := c.h.Workers
-		if c.h.Outputs {
-			unnoted = c.h.Writers * old.largest
-		}
-		bound += old.count - last.count + unnoted
+// again is a settled message that the newest owner gets again.
+func (c *checker) again(e *Event, o *owner, i int) {
+	c.Figures.Again++
+	m, v := &o.place.messages[i], o.views[i]
+	if m.acked != 0 && m.forgot != nil {
+		c.Forgotten[m.forgot.Reason]++
 	}
-	c.Figures.Bound += bound
-	if o.outstanding > bound {
-		c.wrong(RuleReplay, "%v: %d settled messages are delivered again, at most %d may be after epoch %d (released in order: %v)",
-			e, o.outstanding, bound, old.id.epoch, old.inOrder())
+	m.acked, m.forgot = 0, nil // it is not acknowledged, or would not have come
+	switch {
+	case !v.known || v.may:
+	case o.spare == 0:
+		c.wrong(RuleReplay, "%v: a stored commit covers it, and it is delivered again", e)
+	default:
+		o.spare--
 	}
 }
 
@@ -123,7 +107,8 @@ func (c *checker) trying(e *Event, o *owner) {
 		c.wrong(RuleBack, "%v: frontier %d, and %d was tried before", e, e.Progress.Frontier, o.try.progress.Frontier)
 	}
 	claims := func(i int) {
-		if v := o.views[i]; !v.covered && (v.tried || !v.known) {
+		p.messages[i].claimed = true
+		if v := o.views[i]; !v.covered && (v.tried || !c.passed(o, i)) {
 			c.wrong(RuleProgress, "%v: claims offset %d (frontier %d), which is not settled", e, p.messages[i].Offset, e.Progress.Frontier)
 		}
 	}
@@ -135,32 +120,57 @@ func (c *checker) trying(e *Event, o *owner) {
 			claims(i)
 		}
 	}
-	o.try = o.tries(e.Progress)
+	o.try = &try{number: c.now, progress: e.Progress}
 }
 
 // stored is the answer to the last try. It can reach a frozen or disconnected process after another one has become owner, if
-// the try came before that.
+// the try came before that. While a node ends, the service may forget the commit.
 func (c *checker) stored(e *Event, o *owner) {
 	c.Figures.Commits++
 	p, t := o.place, o.try
-	if t == o.restored {
+	if t == &o.accepted {
 		c.wrong(RuleHistory, "%v: nothing was tried", e)
 		return
 	}
 	// A service that withholds has no epochs and cannot refuse. A late acknowledgement of an old owner settles all the same.
 	now, excused := c.current(o)
-	if !now && (!excused || !c.h.Withholds && t.number > p.newest.restored.number) {
+	if !now && (!excused || !c.h.Withholds && t.number > p.newest.accepted.number) {
 		c.wrong(RuleStale, "%v: stored, and epoch %d owns it", e, p.newest.id.epoch)
 	}
 	t.replays = int(e.Number)
 	o.stored = t
-	c.confirm(e, o)
-	if p.stored == nil || p.stored.number < t.number {
-		p.stored = t
+	// A process that the end of a node disconnects may write later that a commit was stored before.
+	var forgot *Allowance
+	if c.ending || c.evicted[o.id] && o.endings < len(c.endings) {
+		forgot = c.endings[len(c.endings)-1]
+	}
+	for i := range p.messages {
+		if m := &p.messages[i]; m.acked == 0 && t.progress.Settled(m.Offset) {
+			m.acked, m.forgot = e.At, forgot
+		}
+	}
+	p.confirmed, p.frontier = e.At, max(p.frontier, t.progress.Frontier)
+}
+
+// ends records that a node ends.
+func (c *checker) ends(how Kind) {
+	i := slices.IndexFunc(c.h.Forgets, func(a Allowance) bool { return a.When == how })
+	if i < 0 {
+		return
+	}
+	a := &c.h.Forgets[i]
+	c.ending, c.endings = true, append(c.endings, a)
+	for _, p := range c.places {
+		for i := range p.messages {
+			// The service stores all that it has confirmed now and then. After a quiet time the newest can be old.
+			if m := &p.messages[i]; m.acked > p.confirmed-int64(a.Newest) && m.acked != 0 {
+				m.forgot = a
+			}
+		}
 	}
 }
 
-// final compares the progress that the service keeps with that of the last owner.
+// final compares the progress that the service keeps with what was settled.
 func (c *checker) final(p *place, stored commit.Progress) {
 	o := p.newest
 	if o == nil {
@@ -169,19 +179,15 @@ func (c *checker) final(p *place, stored commit.Progress) {
 		}
 		return
 	}
-	if p.stored != nil && !c.h.Withholds && stored.Frontier < p.stored.progress.Frontier {
-		c.wrong(RuleBack, "%v: the service keeps %d, and %d was stored", p.name, stored.Frontier, p.stored.progress.Frontier)
+	if !c.h.Withholds && stored.Frontier < p.frontier {
+		c.wrong(RuleBack, "%v: the service keeps %d, and %d was stored", p.name, stored.Frontier, p.frontier)
 	}
 	missing := 0
-	for i, m := range p.messages {
-		kept, settled := stored.Settled(m.Offset), o.views[i].covered
-		if c.h.Withholds {
-			settled = m.settled
-		}
-		switch {
-		case kept && !settled:
-			c.wrong(RuleFinal, "%v: the service keeps offset %d as settled, epoch %d has not settled it", p.name, m.Offset, o.id.epoch)
-		case kept || !settled:
+	for _, m := range p.messages {
+		switch kept := stored.Settled(m.Offset); {
+		case kept && !m.settled:
+			c.wrong(RuleFinal, "%v: the service keeps offset %d as settled, and nobody has settled it", p.name, m.Offset)
+		case kept || !m.settled:
 		case c.h.Withholds && o.lost && (m.acked == 0 || m.forgot != nil): // disconnected before it could acknowledge
 		default:
 			missing++

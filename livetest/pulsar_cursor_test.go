@@ -3,7 +3,6 @@
 package livetest
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -18,16 +17,14 @@ import (
 // progress is that of the store, or else of the broker's cursors.
 func (p *pulsarCluster) progress(ctx context.Context, stream, group string) (map[int32]*commit.Progress, error) {
 	if p.store != nil {
-		return p.store.progress(p.topic(stream)), nil
+		return p.store.progress(stream), nil
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	all := map[int32]*commit.Progress{}
 	for place, log := range p.logs {
 		if place.Stream != stream {
 			continue
 		}
-		c, err := p.cursor(ctx, p.partition(place), group)
+		c, err := p.cursor(ctx, place.topic(), group)
 		if err != nil {
 			return nil, fmt.Errorf("%+v: %w", place, err)
 		}
@@ -60,14 +57,12 @@ func (p *pulsarCluster) cursor(ctx context.Context, topic, subscription string) 
 	return parseCursor(found.MarkDeletePosition, found.IndividuallyDeletedMessages)
 }
 
-// entry is a position in the log of a partition.
-type entry struct{ ledger, entry int64 }
+// entry is a position in the log of a partition. Entries of a ledger begin at 0; -1 is before them.
+type entry int64
 
-func (e entry) compare(f entry) int {
-	return cmp.Or(cmp.Compare(e.ledger, f.ledger), cmp.Compare(e.entry, f.entry))
-}
+func entryOf(ledger, n int64) entry { return entry(ledger<<32 + n) }
 
-// cursor is what a broker keeps of a subscription: what is acknowledged up to an entry, and what above it.
+// cursor is what a broker keeps of a subscription: all up to an entry is acknowledged, and ranges above it.
 type cursor struct {
 	upTo  entry
 	above [][2]entry // without the first, with the last
@@ -76,16 +71,16 @@ type cursor struct {
 var rangeOfEntries = regexp.MustCompile(`\(-?\d+:-?\d+\.\.-?\d+:-?\d+\]`)
 
 func parseCursor(upTo, above string) (*cursor, error) {
-	c := &cursor{}
-	if _, err := fmt.Sscanf(upTo, "%d:%d", &c.upTo.ledger, &c.upTo.entry); err != nil {
+	var a, b, d, e int64
+	if _, err := fmt.Sscanf(upTo, "%d:%d", &a, &b); err != nil {
 		return nil, fmt.Errorf("mark-delete position %q: %w", upTo, err)
 	}
+	c := &cursor{upTo: entryOf(a, b)}
 	for _, text := range rangeOfEntries.FindAllString(above, -1) {
-		var r [2]entry
-		if _, err := fmt.Sscanf(text, "(%d:%d..%d:%d]", &r[0].ledger, &r[0].entry, &r[1].ledger, &r[1].entry); err != nil {
+		if _, err := fmt.Sscanf(text, "(%d:%d..%d:%d]", &a, &b, &d, &e); err != nil {
 			return nil, err
 		}
-		c.above = append(c.above, r)
+		c.above = append(c.above, [2]entry{entryOf(a, b), entryOf(d, e)})
 	}
 	if len(c.above) == 0 && len(above) > len("[]") {
 		return nil, fmt.Errorf("ranges of acknowledged entries %q: not of the form [(1:2..1:3]]", above)
@@ -94,9 +89,9 @@ func parseCursor(upTo, above string) (*cursor, error) {
 }
 
 func (c *cursor) has(e entry) bool {
-	has := e.compare(c.upTo) <= 0
+	has := e <= c.upTo
 	for _, r := range c.above {
-		has = has || e.compare(r[0]) > 0 && e.compare(r[1]) <= 0
+		has = has || e > r[0] && e <= r[1]
 	}
 	return has
 }
@@ -108,28 +103,24 @@ func (c *cursor) progress(log []position) *commit.Progress {
 	for ; i < len(log) && c.has(log[i].entry); i++ {
 		p.Frontier = log[i].offset + 1
 	}
-	for open := false; i < len(log); i++ {
-		at, has := log[i].offset, c.has(log[i].entry)
-		if has && open {
-			p.Ahead[len(p.Ahead)-1].To = at + 1
-		} else if has {
-			p.Ahead = append(p.Ahead, commit.Range{From: at, To: at + 1})
+	for ; i < len(log); i++ {
+		if c.has(log[i].entry) {
+			p.Ahead = append(p.Ahead, commit.Range{From: log[i].offset, To: log[i].offset + 1})
 		}
-		open = has
 	}
 	return p
 }
 
 func TestCursorInOffsets(t *testing.T) {
 	var log []position
-	for i, e := range []entry{{3, 0}, {3, 0}, {3, 1}, {3, 2}, {3, 2}, {5, 0}, {5, 1}} {
-		log = append(log, position{e, int64(10 + i)})
+	for i, e := range [][2]int64{{3, 0}, {3, 0}, {3, 1}, {3, 2}, {3, 2}, {5, 0}, {5, 1}} {
+		log = append(log, position{entryOf(e[0], e[1]), int64(10 + i)})
 	}
 	for _, c := range []struct{ upTo, above, want string }{
 		{"3:-1", "[]", "0 []"},
 		{"3:0", "[]", "12 []"},
-		{"3:0", "[(3:1..3:2]]", "12 [{13 15}]"},
-		{"3:0", "[(3:1..3:2],(5:0..5:1]]", "12 [{13 15} {16 17}]"},
+		{"3:0", "[(3:1..3:2]]", "12 [{13 14} {14 15}]"},
+		{"3:0", "[(3:1..3:2],(5:0..5:1]]", "12 [{13 14} {14 15} {16 17}]"},
 		{"3:-1", "[(3:0..3:1],(5:-1..5:0]]", "0 [{12 13} {15 16}]"},
 		{"5:-1", "[]", "15 []"},
 		{"5:1", "[]", "17 []"},

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -31,10 +30,8 @@ type pulsarCluster struct {
 	batch     int    // messages of an entry at most; 0: each is one
 	store     *store // of the members' progress; nil: none
 
-	moving    sync.RWMutex // held for writing while the broker is disturbed: a message sent then can be stored twice
-	mu        sync.Mutex
-	producers map[Place]pulsar.Producer // guarded by mu
-	logs      map[Place][]position      // guarded by mu: what was produced, in order
+	producers map[Place]pulsar.Producer
+	logs      map[Place][]position // what was produced, in order
 }
 
 // position is the place of a message in the log of its partition.
@@ -51,29 +48,23 @@ func pulsarForgets() []Allowance {
 	}
 }
 
-func newPulsar(t *testing.T, service string) *pulsarCluster {
+// newPulsar connects to Pulsar. Flavours: batches, store (with batches, members keep progress there), strict (topics are not
+// made on demand), or none.
+func newPulsar(t *testing.T, service, flavour string) *pulsarCluster {
 	t.Helper()
 	p := &pulsarCluster{
-		name: service, namespace: "public/default", numbers: true, producers: map[Place]pulsar.Producer{}, logs: map[Place][]position{},
+		name: service, namespace: "public/default", producers: map[Place]pulsar.Producer{}, logs: map[Place][]position{},
+		numbers: service != "pulsar-default" && flavour != "store", // with a store, offsets are packed
 	}
-	for _, part := range strings.Split(service, "-")[1:] {
-		switch part {
-		case "batches", "store", "strict":
-			p.name = strings.TrimSuffix(p.name, "-"+part)
-		}
-		switch part {
-		case "batches", "store":
-			p.batch = 20
-		case "default":
-			p.numbers = false
-		}
+	if flavour == "batches" || flavour == "store" {
+		p.batch = 20
 	}
 	variable := strings.ToUpper("KEYSTRAND_" + strings.ReplaceAll(p.name, "-", "_"))
 	p.way = access{Service: "pulsar", Address: env(t, variable, p.name)}
 	p.admin = &pulsartest.Admin{URL: env(t, variable+"_ADMIN", p.name)}
 	opts := pulsar.ClientOptions{URL: p.way.Address, Logger: plog.NewLoggerWithSlog(slog.New(slog.DiscardHandler))}
 	switch {
-	case strings.HasSuffix(service, "-tls"):
+	case service == "pulsar-tls":
 		p.way.CA, p.way.Secret = env(t, "KEYSTRAND_PULSAR_CA", p.name), secret(t, "KEYSTRAND_PULSAR_TOKEN")
 		p.namespace = env(t, "KEYSTRAND_PULSAR_TLS_NAMESPACE", p.name)
 		trust, err := trusting(p.way.CA)
@@ -82,12 +73,11 @@ func newPulsar(t *testing.T, service string) *pulsarCluster {
 		}
 		opts.TLSConfig, opts.TLSValidateHostname, opts.Authentication = trust, true, pulsar.NewAuthenticationToken(p.way.Secret)
 		p.admin.Token, p.admin.Transport = secret(t, "KEYSTRAND_PULSAR_TOKEN_ADMIN"), &http.Transport{TLSClientConfig: trust}
-	case strings.HasSuffix(service, "-store"):
+	case flavour == "store":
 		p.store, p.way.Store = newStore(t)
-		p.numbers = false // with a store offsets are packed
 		// A log whose messages are all settled would be empty, and the source does not believe a store about an empty log.
 		p.own(t, "retention", map[string]int{"retentionTimeInMinutes": -1, "retentionSizeInMB": -1})
-	case strings.HasSuffix(service, "-strict"):
+	case flavour == "strict":
 		p.own(t, "autoTopicCreation", map[string]bool{"allowAutoTopicCreation": false})
 	}
 	var err error
@@ -134,32 +124,24 @@ func (p *pulsarCluster) promises(h *History) {
 	}
 }
 
-func (p *pulsarCluster) topic(stream string) string {
-	return "persistent://" + p.namespace + "/" + stream
-}
+func (p *pulsarCluster) stream(name string) string { return "persistent://" + p.namespace + "/" + name }
 
-// partition returns the name of a partition as a topic of its own.
-func (p *pulsarCluster) partition(place Place) string {
-	return fmt.Sprintf("%s-partition-%d", p.topic(place.Stream), place.Partition)
-}
+// topic returns the name of a partition as a topic of its own.
+func (p Place) topic() string { return fmt.Sprintf("%s-partition-%d", p.Stream, p.Partition) }
 
 func (p *pulsarCluster) create(ctx context.Context, stream string, partitions int) error {
-	return p.admin.Create(ctx, p.topic(stream), partitions)
+	return p.admin.Create(ctx, stream, partitions)
 }
 
 func (p *pulsarCluster) remove(ctx context.Context, stream string, partitions int) error {
 	p.endProducers()
-	p.mu.Lock()
 	for n := range int32(partitions) {
 		delete(p.logs, Place{stream, n})
 	}
-	p.mu.Unlock()
-	return p.admin.Remove(ctx, p.topic(stream), partitions)
+	return p.admin.Remove(ctx, stream, partitions)
 }
 
 func (p *pulsarCluster) produce(ctx context.Context, ms []Message) error {
-	p.moving.RLock()
-	defer p.moving.RUnlock()
 	answered := make(chan error, len(ms))
 	places := make([]position, len(ms))
 	used := map[pulsar.Producer]bool{}
@@ -173,7 +155,7 @@ func (p *pulsarCluster) produce(ctx context.Context, ms []Message) error {
 		producer.SendAsync(ctx, m, func(id pulsar.MessageID, _ *pulsar.ProducerMessage, err error) {
 			if err == nil {
 				packed := id.LedgerID()<<36 | id.EntryID()<<12 | int64(max(id.BatchIdx(), 0))
-				places[i] = position{entry{id.LedgerID(), id.EntryID()}, packed}
+				places[i] = position{entryOf(id.LedgerID(), id.EntryID()), packed}
 			}
 			answered <- err
 		})
@@ -188,8 +170,6 @@ func (p *pulsarCluster) produce(ctx context.Context, ms []Message) error {
 			return err
 		}
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	for i := range ms {
 		m := &ms[i]
 		if p.numbers { // one producer, one after the other
@@ -202,12 +182,10 @@ func (p *pulsarCluster) produce(ctx context.Context, ms []Message) error {
 }
 
 func (p *pulsarCluster) producer(place Place) (pulsar.Producer, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	var err error
 	if p.producers[place] == nil {
 		p.producers[place], err = p.client.CreateProducer(pulsar.ProducerOptions{
-			Topic: p.partition(place), SendTimeout: -1, DisableBatching: p.batch == 0,
+			Topic: place.topic(), SendTimeout: -1, DisableBatching: p.batch == 0,
 			BatchingMaxMessages: uint(p.batch), BatchingMaxPublishDelay: 5 * time.Millisecond,
 		})
 	}
@@ -216,21 +194,13 @@ func (p *pulsarCluster) producer(place Place) (pulsar.Producer, error) {
 
 func (p *pulsarCluster) access(stream, group string) access {
 	a := p.way
-	a.Stream, a.Group = p.topic(stream), group
+	a.Stream, a.Group = stream, group
 	return a
 }
 
-// quiet ends all producers before they lose their connection: one of the client library that connects again has a data race.
-func (p *pulsarCluster) quiet(f func() error) error {
-	p.moving.Lock()
-	defer p.moving.Unlock()
-	p.endProducers()
-	return f()
-}
-
+// endProducers ends all producers before they lose their connection: one of the client library that connects again has a
+// data race.
 func (p *pulsarCluster) endProducers() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	for _, producer := range p.producers {
 		producer.Close()
 	}
@@ -239,14 +209,14 @@ func (p *pulsarCluster) endProducers() {
 
 // move unloads the topic: the broker closes it and loads it again for the next that attaches.
 func (p *pulsarCluster) move(ctx context.Context, stream string) error {
-	return p.admin.Unload(ctx, p.topic(stream))
+	return p.admin.Unload(ctx, stream)
 }
 
 // each asks the web service for something with each partition of a run.
 func each(r *run, method, path string) error {
 	p := r.cluster.(*pulsarCluster) //nolint:errcheck,forcetypeassert // only Pulsar plays its scenarios
 	for n := range int32(r.partitions) {
-		if err := p.admin.Do(r.t.Context(), method, pulsartest.Path(p.partition(Place{r.stream, n}))+path, nil, nil); err != nil {
+		if err := p.admin.Do(r.t.Context(), method, pulsartest.Path(Place{r.stream, n}.topic())+path, nil, nil); err != nil {
 			return err
 		}
 	}
@@ -254,21 +224,20 @@ func each(r *run, method, path string) error {
 }
 
 func deleteSubscription(r *run) {
-	r.disturb(Crashing, func() error { return each(r, http.MethodDelete, "/subscription/"+r.group+"?force=true") }, nil)
+	r.disturb(Crashing, func() error { return each(r, http.MethodDelete, "/subscription/"+r.group+"?force=true") })
 }
 
 func terminate(r *run) { r.must(each(r, http.MethodPost, "/terminate")) }
 
 func addPartitions(r *run) {
 	p := r.cluster.(*pulsarCluster) //nolint:errcheck,forcetypeassert // only Pulsar plays its scenarios
-	r.must(p.admin.Do(r.t.Context(), http.MethodPost, pulsartest.Path(p.topic(r.stream))+"/partitions", 6, nil))
+	r.must(p.admin.Do(r.t.Context(), http.MethodPost, pulsartest.Path(r.stream)+"/partitions", 6, nil))
 	r.partitions = 6
-	r.until("the rest is produced", func() bool { loaded, _ := r.state(); return loaded }) // one producer a partition
-	more := newKeys(r, r.seed+1).next(r.messages)
-	for i := range more {
-		more[i].Key = "late-" + more[i].Key
-	}
-	r.must(r.produce(r.t.Context(), more))
+	r.produce(r.toCome)
+	r.source = newKeys(r, r.seed+1)
+	r.source.prefix = "late"
+	r.produce(r.messages)
+	r.toCome = 0
 }
 
 // topicIsGone waits until all partitions are lost and both members have said so.
@@ -293,19 +262,19 @@ func topicIsGone(r *run) {
 }
 
 func TestLivePulsar(t *testing.T)        { gate(t, "pulsar") }
-func TestLivePulsarBatches(t *testing.T) { gate(t, "pulsar-batches") }
-func TestLivePulsarStore(t *testing.T)   { gate(t, "pulsar-store") }
-func TestLivePulsarDefault(t *testing.T) { gate(t, "pulsar-default", "pulsar-default-batches") }
+func TestLivePulsarBatches(t *testing.T) { gate(t, "pulsar+batches") }
+func TestLivePulsarStore(t *testing.T)   { gate(t, "pulsar+store") }
+func TestLivePulsarDefault(t *testing.T) { gate(t, "pulsar-default", "pulsar-default+batches") }
 func TestLivePulsarSecured(t *testing.T) { gate(t, "pulsar-tls") }
 
 // Soak: the broker is stopped and killed, disconnects frozen members, unloads, deletes and terminates topics.
-func TestSoakPulsar(t *testing.T) { soak(t, "pulsar", "pulsar-strict") }
+func TestSoakPulsar(t *testing.T) { soak(t, "pulsar", "pulsar+strict") }
 
 // Soak: the broker is stopped and killed, and unloads the topic.
-func TestSoakPulsarBatches(t *testing.T) { soak(t, "pulsar-batches") }
+func TestSoakPulsarBatches(t *testing.T) { soak(t, "pulsar+batches") }
 
 // Soak: the broker is stopped and killed, and disconnects frozen members.
-func TestSoakPulsarStore(t *testing.T) { soak(t, "pulsar-store") }
+func TestSoakPulsarStore(t *testing.T) { soak(t, "pulsar+store") }
 
 // Soak: the broker is stopped and killed.
 func TestSoakPulsarDefault(t *testing.T) { soak(t, "pulsar-default") }

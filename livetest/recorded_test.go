@@ -29,12 +29,10 @@ func (s *recordedSource) Accept(ctx context.Context) (source.Partition, error) {
 	return r, nil
 }
 
-// Moves, Stop, End and Prefetch are optional methods of a source and its partitions.
-func (s *recordedSource) Moves() bool {
-	m, ok := s.Source.(source.Mover)
-	return ok && m.Moves()
-}
+// Moves says that members share the partitions.
+func (s *recordedSource) Moves() bool { return true }
 
+// Stop, End and Prefetch are optional.
 func (s *recordedSource) Stop() {
 	if stopper, ok := s.Source.(source.Stopper); ok {
 		stopper.Stop()
@@ -109,20 +107,21 @@ func (p *recordedPartition) Release(ctx context.Context) error {
 	return p.Partition.Release(ctx)
 }
 
-// recordedSink writes to the history which outputs are durable, before the pipeline knows.
+// recordedSink writes to the history which outputs or dead letters are durable, before the pipeline knows.
 type recordedSink struct {
 	sink.Sink
+	kind   Kind
 	record *Recorder
 }
 
 func (s recordedSink) Open() (sink.Writer, error) {
 	w, err := s.Sink.Open()
-	return recordedWriter{w, s.record}, err
+	return recordedWriter{w, s}, err
 }
 
 type recordedWriter struct {
 	sink.Writer
-	record *Recorder
+	recordedSink
 }
 
 func (w recordedWriter) Write(ctx context.Context, ms []keystrand.Message) error {
@@ -130,7 +129,7 @@ func (w recordedWriter) Write(ctx context.Context, ms []keystrand.Message) error
 	partial, _ := errors.AsType[*sink.PartialError](err)
 	for i := range ms {
 		if err == nil || partial != nil && i < len(partial.Errs) && partial.Errs[i] == nil {
-			e := eventOf(Written, &ms[i])
+			e := eventOf(w.kind, &ms[i])
 			e.Number = int64(len(ms))
 			w.record.Write(e)
 		}

@@ -2,7 +2,6 @@ package livetest
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -49,7 +48,6 @@ type Figures struct {
 	Turns     int // handlers begun
 	Retries   int // of them: another attempt of the same owner
 	Again     int // of them: of a message that an earlier owner had settled
-	Bound     int // at most so many may be
 	Stale     int // of them: by an owner that was frozen or disconnected
 	Overlaps  int // of them: while a turn of such an owner ran
 	Cancelled int // of them: ended with their ctx
@@ -77,13 +75,5 @@ const mostTold = 10
 func (r *Report) wrong(rule Rule, format string, args ...any) {
 	if r.Counts[rule]++; r.Counts[rule] <= mostTold {
 		r.Violations = append(r.Violations, Violation{rule, fmt.Sprintf(format, args...)})
-	}
-}
-
-// remove takes back the violations of a rule.
-func (r *Report) remove(rules ...Rule) {
-	for _, rule := range rules {
-		delete(r.Counts, rule)
-		r.Violations = slices.DeleteFunc(r.Violations, func(v Violation) bool { return v.Rule == rule })
 	}
 }

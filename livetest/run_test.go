@@ -8,13 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -33,16 +33,15 @@ type run struct {
 	record        *Recorder // of the test itself
 	members       map[string]*process
 
-	mu       sync.Mutex
-	produced []Message // guarded by mu
-	loaded   bool      // all is produced; guarded by mu
-	settled  int       // messages; guarded by mu
+	source   *keys // of messages
+	toCome   int   // messages that are not produced yet
+	produced []Message
+	settled  int // messages
 
 	tail   *os.File
 	rest   []byte
 	torn   int
 	events []Event
-	from   int // the first event that Check gets
 	done   map[Place]map[int64]bool
 	owners map[Place]string
 	begun  map[string]bool // members whose pipeline runs
@@ -74,10 +73,10 @@ func newRun(t *testing.T, service string, s scenario) *run {
 	if r.partitions == 0 {
 		r.partitions = 8
 	}
-	r.stream = newStream(t, r.cluster, "", r.partitions)
+	r.stream = newStream(t, r.cluster, r.partitions)
 	r.group = r.stream[strings.LastIndex(r.stream, "/")+1:] + "-group"
 	if s.emits {
-		r.outputs = newStream(t, r.cluster, "", r.partitions)
+		r.outputs = newStream(t, r.cluster, r.partitions)
 	}
 	path := filepath.Join(r.dir, "history")
 	r.record, err = NewRecorder(path, "test")
@@ -103,10 +102,8 @@ func (r *run) close() {
 	}
 	logs, _ := filepath.Glob(filepath.Join(r.dir, "*.log"))
 	for _, path := range logs {
-		if r.t.Failed() {
-			lines := r.log(path, func(line string) bool { return !strings.Contains(line, "level=DEBUG") })
-			r.t.Logf("%s:\n%s", filepath.Base(path), strings.Join(lines[max(0, len(lines)-15):], ""))
-		}
+		lines := r.log(path, func(line string) bool { return r.t.Failed() && !strings.Contains(line, "level=DEBUG") })
+		r.t.Logf("%s:\n%s", filepath.Base(path), strings.Join(lines[max(0, len(lines)-15):], ""))
 	}
 	_ = errors.Join(r.record.Close(), r.tail.Close())
 }
@@ -120,13 +117,17 @@ func (r *run) log(path string, want func(line string) bool) []string {
 // guard ends a wait that hangs.
 const guard = 90 * time.Second
 
-// until reads the history until something holds. It fails when a member exits by itself, or nothing is settled for long.
+// until produces messages and reads the history until something holds. It fails when a member exits by itself, or nothing is
+// settled for long.
 func (r *run) until(what string, holds func() bool) {
 	r.t.Helper()
 	for began, before := time.Now(), r.settled; ; {
 		r.read()
 		if holds() {
 			return
+		}
+		if left := len(r.produced) - r.settled; r.toCome > 0 && left < r.messages/5 {
+			r.produce(min(r.toCome, r.messages/20))
 		}
 		for name, m := range r.members {
 			select {
@@ -140,10 +141,9 @@ func (r *run) until(what string, holds func() bool) {
 		}
 		if time.Since(began) > guard { // real time: hang guard
 			r.checkUnfinished()
-			for _, m := range slices.DeleteFunc(slices.Clone(r.produced), func(m Message) bool { return r.done[m.Place][m.Offset] }) {
-				r.t.Logf("not settled: %+v, owner %s", m, r.owners[m.Place])
-			}
-			r.t.Fatalf("nothing was settled for %v while waiting until %s; %d of %d settled", guard, what, r.settled, len(r.produced))
+			left := slices.DeleteFunc(r.produced, func(m Message) bool { return r.done[m.Place][m.Offset] })
+			r.t.Fatalf("nothing was settled for %v while waiting until %s; not settled: %d, such as %+v; owners: %v",
+				guard, what, len(left), left[:min(10, len(left))], r.owners)
 		}
 		time.Sleep(10 * time.Millisecond) // real time: other processes write the history
 	}
@@ -158,8 +158,6 @@ func (r *run) read() {
 	r.torn += torn
 	r.rest = bytes.Clone(rest)
 	r.events = append(r.events, events...)
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	for _, e := range events {
 		place := Place{e.Stream, e.Partition}
 		switch {
@@ -189,20 +187,10 @@ func (r *run) stuck() (n int) {
 	return n
 }
 
-// state returns whether all is produced, and how many messages are not settled.
-func (r *run) state() (loaded bool, left int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.loaded, len(r.produced) - r.settled
-}
-
 // allSettled waits until all messages are settled, but for some.
 func (r *run) allSettled(but func() int) {
 	r.t.Helper()
-	r.until("all is settled", func() bool {
-		loaded, left := r.state()
-		return loaded && left <= but()
-	})
+	r.until("all is settled", func() bool { return r.toCome == 0 && len(r.produced)-r.settled <= but() })
 }
 
 // progress waits until a share of the messages is settled.
@@ -214,12 +202,7 @@ func (r *run) progress(share float64) {
 
 // idle reports whether a member owns nothing.
 func (r *run) idle(name string) bool {
-	for _, o := range r.owners {
-		if o == name {
-			return false
-		}
-	}
-	return true
+	return !slices.Contains(slices.Collect(maps.Values(r.owners)), name)
 }
 
 // finish waits for the last message, ends the members, and checks the history.
@@ -231,11 +214,7 @@ func (r *run) finish() *Report {
 		ends[m.Partition] = max(ends[m.Partition], m.Offset+1)
 	}
 	r.committed(ends)
-	names := make([]string, 0, len(r.members))
-	for name := range r.members {
-		names = append(names, name)
-	}
-	r.leave(names...)
+	r.leave(slices.Collect(maps.Keys(r.members))...)
 	return r.check("")
 }
 
@@ -262,10 +241,8 @@ func (r *run) committed(ends map[int32]int64) {
 
 // history is what is known so far.
 func (r *run) history() *History {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	h := &History{
-		Produced: r.produced, Events: r.events[r.from:], Torn: r.torn, Orderly: r.orderly, Outputs: r.emits, Workers: workers, Writers: writers,
+		Produced: r.produced, Events: r.events, Torn: r.torn, Orderly: r.orderly, Outputs: r.emits, Workers: workers, Writers: writers,
 	}
 	if r.cluster.promises(h); r.forgets != nil {
 		h.Forgets = r.forgets
@@ -275,9 +252,9 @@ func (r *run) history() *History {
 
 // checkUnfinished checks the history while members work.
 func (r *run) checkUnfinished() {
-	report := Check(r.history())
-	report.remove(RuleLost, RuleConserve)
-	r.verdict(report)
+	h := r.history()
+	h.Unfinished = true
+	r.verdict(Check(h))
 }
 
 func (r *run) verdict(report *Report) {

@@ -19,25 +19,22 @@ type store struct {
 	saved map[Place]commit.Progress // guarded by mu
 }
 
-// storeCall claims an epoch, or saves progress.
-type storeCall struct {
+// StoreCall claims an epoch, or saves progress.
+type StoreCall struct {
 	Place
 	Save     bool
 	Progress commit.Progress
 }
-
-// storeAnswer has the stored progress. Its epoch is another one if the call is fenced.
-type storeAnswer struct{ Progress commit.Progress }
 
 // newStore returns a store and its address.
 func newStore(t *testing.T) (*store, remoteStore) {
 	t.Helper()
 	s := &store{saved: map[Place]commit.Progress{}}
 	server := rpc.NewServer()
-	if err := server.RegisterName("Store", s); err != nil {
-		t.Fatal(err)
-	}
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err == nil {
+		err = server.RegisterName("Store", s)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,8 +43,8 @@ func newStore(t *testing.T) (*store, remoteStore) {
 	return s, remoteStore(l.Addr().String())
 }
 
-// Call is for members.
-func (s *store) Call(call storeCall, answer *storeAnswer) error {
+// Call is for members. The answer has the stored progress; after a fenced Save, its epoch is another one.
+func (s *store) Call(call StoreCall, answer *commit.Progress) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.saved[call.Place]
@@ -56,7 +53,7 @@ func (s *store) Call(call storeCall, answer *storeAnswer) error {
 	} else if call.Progress.Epoch == p.Epoch {
 		p = call.Progress
 	}
-	s.saved[call.Place], answer.Progress = p, p
+	s.saved[call.Place], *answer = p, p
 	return nil
 }
 
@@ -75,31 +72,26 @@ func (s *store) progress(stream string) map[int32]*commit.Progress {
 // remoteStore is the address of a store.
 type remoteStore string
 
-var _ commit.Store = remoteStore("")
-
 // Claim implements [commit.Store].
-func (s remoteStore) Claim(ctx context.Context, stream string, partition int32, epoch int64) (*commit.Progress, error) {
-	return s.call(ctx, storeCall{Place: Place{stream, partition}, Progress: commit.Progress{Epoch: epoch}})
+func (s remoteStore) Claim(_ context.Context, stream string, partition int32, epoch int64) (*commit.Progress, error) {
+	return s.call(StoreCall{Place{stream, partition}, false, commit.Progress{Epoch: epoch}})
 }
 
 // Save implements [commit.Store].
-func (s remoteStore) Save(ctx context.Context, stream string, partition int32, p *commit.Progress) error {
-	stored, err := s.call(ctx, storeCall{Place{stream, partition}, true, *p})
+func (s remoteStore) Save(_ context.Context, stream string, partition int32, p *commit.Progress) error {
+	stored, err := s.call(StoreCall{Place{stream, partition}, true, *p})
 	if err == nil && stored.Epoch != p.Epoch {
 		err = fmt.Errorf("epoch %d is claimed, not %d: %w", stored.Epoch, p.Epoch, commit.ErrFenced)
 	}
 	return err
 }
 
-func (s remoteStore) call(ctx context.Context, call storeCall) (*commit.Progress, error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", string(s))
+func (s remoteStore) call(call StoreCall) (*commit.Progress, error) {
+	client, err := rpc.Dial("tcp", string(s))
 	if err != nil {
 		return nil, err
 	}
-	client := rpc.NewClient(conn)
-	defer client.Close()
-	defer context.AfterFunc(ctx, func() { _ = client.Close() })()
-	var answer storeAnswer
-	err = client.Call("Store.Call", call, &answer)
-	return &answer.Progress, err
+	defer func() { _ = client.Close() }()
+	var answer commit.Progress
+	return &answer, client.Call("Store.Call", call, &answer)
 }

@@ -86,18 +86,18 @@ func tell(t *testing.T, h *History, e Event, verb, args string) {
 		for arg := range strings.FieldsSeq(args) {
 			n := progressOf(t, arg).Frontier
 			e.Offset, e.Key, e.Number, e.Text = n, []string{"x", "y"}[n%2], n/2, ""
-			switch k {
-			case Started, "does", "completes":
-				write(Started)
-			case Written:
+			if k == Written {
 				e.Number = 1
-				write(k)
-			case Lettered:
-				write(k)
 			}
-			if e.Text = outcome; outcome != "" {
-				write(Finished)
+			if outcome == "" {
+				write(k)
+				continue
 			}
+			if k == "does" || k == "completes" {
+				write(Started)
+			}
+			e.Text = outcome
+			write(Finished)
 		}
 		if e = (Event{Member: e.Member, Stream: "t", Epoch: e.Epoch}); k == "completes" {
 			if h.Outputs {

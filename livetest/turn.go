@@ -19,17 +19,14 @@ func (c *checker) started(e *Event, o *owner, i int) {
 	switch before := m.before; {
 	case v.covered || v.handled:
 		c.wrong(RuleOrder, "%v: this owner has settled it, or was told that it is settled", e)
-	case !o.passed(before) && !o.views[before].handled:
+	case !c.passed(o, before) && !o.views[before].handled:
 		c.wrong(RuleOrder, "%v: offset %d of the key is not settled", e, p.messages[before].Offset)
 	}
 	switch {
 	case !now:
 		c.Figures.Stale++
 	case m.settled && !v.tried:
-		c.Figures.Again++
-		if c.h.Withholds {
-			c.again(e, o, i)
-		}
+		c.again(e, o, i)
 	}
 	if v.tried {
 		c.Figures.Retries++
@@ -46,6 +43,11 @@ func (c *checker) started(e *Event, o *owner, i int) {
 	}
 	o.open[i] = true
 	p.running[e.Key] = append(p.running[e.Key], turn{o, i})
+}
+
+// passed reports whether the owner may pass over a message: it has settled it, or the service need not deliver it.
+func (c *checker) passed(o *owner, i int) bool {
+	return i < 0 || o.views[i].covered || c.h.Withholds && o.views[i].known
 }
 
 // underWay reports whether a turn that starts although another one was cancelled can have been with its worker before. The
@@ -66,7 +68,7 @@ func (c *checker) finished(e *Event, o *owner, i int) {
 		if c.h.Outputs {
 			o.views[i].handled = true
 		} else {
-			c.settle(o, i)
+			o.settle(i, c.now)
 		}
 	case Cancelled:
 		if o.cancelled == 0 || e.At < o.cancelled {
@@ -90,21 +92,12 @@ func (c *checker) written(e *Event, o *owner, i int) {
 	if v.covered {
 		c.wrong(RuleOrder, "%v: its output is written again by an owner that knows it is durable", e)
 	}
-	if !o.passed(before) {
+	if !c.passed(o, before) {
 		c.wrong(RuleOrder, "%v: its output is durable, and that of offset %d of the key is not", e, o.place.messages[before].Offset)
 	}
 	if o.released {
 		c.wrong(RuleFence, "%v: its output became durable after the release", e)
 	}
 	o.largest = max(o.largest, int(e.Number))
-	c.settle(o, i)
-}
-
-func (c *checker) settle(o *owner, i int) {
-	if o.settle(i) {
-		c.Figures.Bound++
-	}
-	if now, _ := c.current(o); now {
-		o.place.messages[i].last = c.now
-	}
+	o.settle(i, c.now)
 }
