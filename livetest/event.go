@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/keystrand/keystrand/commit"
@@ -52,17 +55,17 @@ const (
 // Event is one line of a history.
 type Event struct {
 	Kind      Kind
-	Member    string          `json:",omitempty"` // the process
-	At        int64           // wall clock, nanoseconds
-	Stream    string          `json:",omitempty"`
-	Partition int32           `json:",omitempty"`
-	Epoch     int64           `json:",omitempty"`
-	Offset    int64           `json:",omitempty"`
-	Key       string          `json:",omitempty"`
-	Number    int64           `json:",omitempty"` // of the message within its key, except for Stored and Written
-	Attempt   int             `json:",omitempty"`
-	Text      string          `json:",omitempty"`
-	Progress  commit.Progress `json:",omitzero"`
+	Member    string // the process
+	At        int64  // wall clock, nanoseconds
+	Stream    string
+	Partition int32
+	Epoch     int64
+	Offset    int64
+	Key       string
+	Number    int64 // of the message within its key, except for Stored and Written
+	Attempt   int
+	Text      string
+	Progress  commit.Progress // of Accepted and Trying
 }
 
 // Recorder writes the events of one process. It is safe for concurrent use.
@@ -86,12 +89,7 @@ func (r *Recorder) Write(e Event) {
 		e.Member = r.member
 	}
 	e.At = time.Now().UnixNano()
-	line, err := json.Marshal(e)
-	if err == nil {
-		// The first line feed ends a line that SIGKILL has torn.
-		_, err = r.file.Write(append(append([]byte{'\n'}, line...), '\n'))
-	}
-	if err != nil {
+	if _, err := r.file.Write(e.line()); err != nil {
 		panic(fmt.Errorf("livetest: write history: %w", err))
 	}
 }
@@ -110,11 +108,52 @@ func Parse(b []byte) (events []Event, torn int, rest []byte) {
 		if b = after; len(line) == 0 {
 			continue
 		}
-		var e Event
-		if json.Unmarshal(line, &e) != nil {
+		e, err := parseEvent(string(line))
+		if err != nil {
 			torn++
 			continue
 		}
 		events = append(events, e)
 	}
+}
+
+// line returns the event as words. Members write too many for package json. The first line feed ends a line that SIGKILL has
+// torn.
+func (e *Event) line() []byte {
+	b := append(make([]byte, 0, 200), '\n')
+	for _, s := range [...]string{string(e.Kind), e.Member, e.Stream, e.Key} {
+		b = append(append(b, s...), ' ')
+	}
+	for _, n := range [...]int64{e.At, int64(e.Partition), e.Epoch, e.Offset, e.Number, int64(e.Attempt)} {
+		b = append(strconv.AppendInt(b, n, 10), ' ')
+	}
+	if e.Kind == Accepted || e.Kind == Trying {
+		progress, _ := json.Marshal(e.Progress)
+		b = append(b, progress...)
+	}
+	return append(strconv.AppendQuote(append(b, ' '), e.Text), '\n')
+}
+
+func parseEvent(line string) (e Event, err error) {
+	w := strings.SplitN(line, " ", 12)
+	if len(w) != 12 {
+		return e, io.ErrUnexpectedEOF
+	}
+	var n [6]int64
+	for i := range n {
+		if n[i], err = strconv.ParseInt(w[4+i], 10, 64); err != nil {
+			return e, err
+		}
+	}
+	e = Event{
+		Kind: Kind(w[0]), Member: w[1], Stream: w[2], Key: w[3],
+		At: n[0], Partition: int32(n[1]), Epoch: n[2], Offset: n[3], Number: n[4], Attempt: int(n[5]),
+	}
+	if w[10] != "" {
+		err = json.Unmarshal([]byte(w[10]), &e.Progress)
+	}
+	if err == nil {
+		e.Text, err = strconv.Unquote(w[11])
+	}
+	return e, err
 }

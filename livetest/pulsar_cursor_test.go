@@ -6,7 +6,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,32 +67,27 @@ func entryOf(ledger, n int64) entry { return entry(ledger<<32 + n) }
 // cursor is what a broker keeps of a subscription: all up to an entry is acknowledged, and ranges above it.
 type cursor struct {
 	upTo  entry
-	above [][2]entry // without the first, with the last
+	above []entry // pairs: a range begins behind the first and ends with the second
 }
 
-var rangeOfEntries = regexp.MustCompile(`\(-?\d+:-?\d+\.\.-?\d+:-?\d+\]`)
-
+// parseCursor parses "1:2" and "[(1:3..1:5],(2:-1..2:0]]".
 func parseCursor(upTo, above string) (*cursor, error) {
-	var a, b, d, e int64
-	if _, err := fmt.Sscanf(upTo, "%d:%d", &a, &b); err != nil {
-		return nil, fmt.Errorf("mark-delete position %q: %w", upTo, err)
-	}
-	c := &cursor{upTo: entryOf(a, b)}
-	for _, text := range rangeOfEntries.FindAllString(above, -1) {
-		if _, err := fmt.Sscanf(text, "(%d:%d..%d:%d]", &a, &b, &d, &e); err != nil {
-			return nil, err
+	words := strings.FieldsFunc(upTo+" "+above, func(c rune) bool { return !strings.ContainsRune("-0123456789", c) })
+	var all []entry
+	for pair := range slices.Chunk(words, 2) {
+		ledger, err := strconv.ParseInt(pair[0], 10, 64)
+		n, err2 := strconv.ParseInt(pair[len(pair)-1], 10, 64)
+		if err != nil || err2 != nil || len(words)%4 != 2 {
+			return nil, fmt.Errorf("acknowledged entries %q %q: not of the form 1:2 [(1:2..1:3]]", upTo, above)
 		}
-		c.above = append(c.above, [2]entry{entryOf(a, b), entryOf(d, e)})
+		all = append(all, entryOf(ledger, n))
 	}
-	if len(c.above) == 0 && len(above) > len("[]") {
-		return nil, fmt.Errorf("ranges of acknowledged entries %q: not of the form [(1:2..1:3]]", above)
-	}
-	return c, nil
+	return &cursor{all[0], all[1:]}, nil
 }
 
 func (c *cursor) has(e entry) bool {
 	has := e <= c.upTo
-	for _, r := range c.above {
+	for r := range slices.Chunk(c.above, 2) {
 		has = has || e > r[0] && e <= r[1]
 	}
 	return has

@@ -12,7 +12,8 @@ import (
 
 // parse makes a history of one partition with four messages: 0 and 2 of key x, 1 and 3 of key y. The tale has sentences:
 // "a1 accepted 0, does 0; a killed" is about the first ownership of member a, and then about a. "run …" sets up the history.
-// The verbs are kinds of events, and some more. Progress is a frontier and ranges: "commits 1 2-3".
+// The verbs are kinds of events, and some more. Progress is a frontier and ranges: "commits 1 2-3". A tale that begins with a1
+// begins with "a1 accepted 0".
 func parse(t *testing.T, tale string, withholds bool) *History {
 	t.Helper()
 	h := &History{Withholds: withholds, Committed: map[Place]commit.Progress{{Stream: "t"}: {Frontier: 4}}}
@@ -20,6 +21,9 @@ func parse(t *testing.T, tale string, withholds bool) *History {
 		h.Produced = append(h.Produced, Message{Place: Place{Stream: "t"}, Offset: i, Key: []string{"x", "y"}[i%2], Number: i / 2})
 	}
 	for sentence := range strings.SplitSeq("a begun; b begun; "+tale, "; ") {
+		if len(h.Events) == 2 && strings.HasPrefix(sentence, "a1 ") && !strings.HasPrefix(sentence, "a1 told") {
+			tell(t, h, Event{Member: "a", Stream: "t", Epoch: 1}, string(Accepted), "0")
+		}
 		who, what, _ := strings.Cut(sentence, " ")
 		for part := range strings.SplitSeq(what, ", ") {
 			verb, args, _ := strings.Cut(part, " ")
