@@ -76,9 +76,9 @@ func newPulsar(t *testing.T, service, flavour string) *pulsarCluster {
 	case flavour == "store":
 		p.store, p.way.Store = newStore(t)
 		// A log whose messages are all settled would be empty, and the source does not believe a store about an empty log.
-		p.own(t, "retention", map[string]int{"retentionTimeInMinutes": -1, "retentionSizeInMB": -1})
+		p.strict(t, map[string]any{"retention": map[string]int{"retentionTimeInMinutes": -1, "retentionSizeInMB": -1}})
 	case flavour == "strict":
-		p.own(t, "autoTopicCreation", map[string]bool{"allowAutoTopicCreation": false})
+		p.strict(t, map[string]any{})
 	}
 	var err error
 	if p.client, err = pulsar.NewClient(opts); err != nil {
@@ -88,11 +88,12 @@ func newPulsar(t *testing.T, service, flavour string) *pulsarCluster {
 	return p
 }
 
-// own makes a namespace with a policy.
-func (p *pulsarCluster) own(t *testing.T, policy string, value any) {
+// strict makes a namespace where topics are not made on demand, with more policies.
+func (p *pulsarCluster) strict(t *testing.T, policies map[string]any) {
 	t.Helper()
+	policies["autoTopicCreation"] = map[string]bool{"allowAutoTopicCreation": false}
 	var err error
-	if p.namespace, err = p.admin.Namespace(t.Context(), map[string]any{policy: value}); err != nil {
+	if p.namespace, err = p.admin.Namespace(t.Context(), policies); err != nil {
 		t.Fatal(err)
 	}
 }

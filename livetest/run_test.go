@@ -132,6 +132,7 @@ func (r *run) until(what string, holds func() bool) {
 		for name, m := range r.members {
 			select {
 			case <-m.exited:
+				r.checkUnfinished()
 				r.t.Fatalf("%s has exited while waiting until %s: %v", name, what, m.err)
 			default:
 			}
