@@ -115,6 +115,7 @@ func (a access) source(log *slog.Logger) (source.Source, error) {
 		return kafka.New(strings.Split(a.Address, ","), a.Group, []string{a.Stream}, cfg)
 	}
 	cfg := pulsar.Config{WatchInterval: time.Second, Logger: log, TLS: trust, StartTimeout: a.StartTimeout}
+	cfg.OperationTimeout = min(a.StartTimeout, time.Second) // 0: the default
 	if a.Secret != "" {
 		cfg.Authentication = pulsar.Token(a.Secret)
 	}

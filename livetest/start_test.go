@@ -62,8 +62,8 @@ func start(t *testing.T, service string) {
 			time.Sleep(20 * time.Millisecond) // real time: the source has its own pauses
 		}
 		forward(ctx, t, port, behind)
-		if err := <-opened; err != nil || !logged(port) {
-			t.Errorf("%v; the log names the address: %v", err, logged(port))
+		if err := <-opened; err != nil || !logged(port) || service == "pulsar" && !logged(a.Stream) {
+			t.Errorf("%v; the log names the address: %v, the topic: %v", err, logged(port), logged(a.Stream))
 		}
 	})
 }
