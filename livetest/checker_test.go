@@ -65,7 +65,7 @@ func TestCheckerFindsEachBrokenRule(t *testing.T) {
 	both("the same in one process after a loss",
 		"a1 started 0, lost, released; a2 accepted 0, started 0; a1 settles 0; a2 settles 0, completes 1 2 3", RuleSerial)
 	both("an old owner goes on", "run workers 10; b begun; a1 accepted 0; b2 accepted 0; a1 does 0; b2 completes 0 1 2 3; "+
-			"a1 released", RuleOwner)
+		"a1 released", RuleOwner)
 	both("a loss where none may be", "run orderly; a1 lost, released; b2 accepted 0, completes 0 1 2 3", RuleOwner)
 	told("a start after the release",
 		"run workers 10; a1 does 0 1 2, commits 3, released, does 3; b2 accepted 3, completes 3", RuleFence, RuleReplay)
