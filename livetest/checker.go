@@ -1,13 +1,8 @@
 package livetest
 
-import (
-	"fmt"
-	"slices"
-	"strings"
-	"time"
-)
+import "fmt"
 
-// Check reads a history from its first to its last event and tells what breaks a promise.
+// Check reads a history from its first to its last event and reports each broken promise.
 func Check(h *History) *Report {
 	c := newChecker(h)
 	for i := range h.Events {
@@ -15,122 +10,104 @@ func Check(h *History) *Report {
 		c.event(&h.Events[i])
 	}
 	c.end()
-	return c.report
+	return &c.Report
 }
 
 // checker walks through a history.
 type checker struct {
+	Report
 	h       *History
-	report  *Report
 	places  map[Place]*place
 	members map[string]*member
-	evicted map[ownerID]bool // ownerships that are lost somewhere in the history
-	words   map[string]int   // numbers of the last events that processes have written themselves
-	first   int64            // time of the first and the last event
-	last    int64
-	now     int  // number of the event
-	ending  bool // a node of the service is being killed or stopped
-	endings int
-}
-
-type ownerID struct {
-	Place
-	epoch int64
+	evicted map[ownerID]bool // lost somewhere in the history
+	words   map[string]int   // number of the last event that each process wrote itself
+	now     int              // number of the event
+	endings []*Allowance     // of nodes, so far
+	ending  bool             // the last one is not over
 }
 
 // member is a process.
-type member struct {
-	dying, killed bool
-	paused, ended bool
-	pausedOnce    bool
-	open          map[turnID]*turn
-}
+type member struct{ dying, killed, pausedOnce, ended bool }
 
 func newChecker(h *History) *checker {
 	c := &checker{
-		h:       h,
-		report:  &Report{Counts: map[Rule]int{}},
-		places:  map[Place]*place{},
-		members: map[string]*member{},
-		evicted: map[ownerID]bool{},
-		words:   map[string]int{},
+		h: h, Report: Report{Counts: map[Rule]int{}, Forgotten: map[string]int{}},
+		places: map[Place]*place{}, members: map[string]*member{}, evicted: map[ownerID]bool{}, words: map[string]int{},
 	}
-	c.report.Figures.Messages = len(h.Produced)
+	c.Figures.Messages = len(h.Produced)
+	produced := map[Place][]Message{}
 	for _, m := range h.Produced {
-		c.place(m.Place).add(m)
+		produced[m.Place] = append(produced[m.Place], m)
 	}
-	for _, p := range c.places {
-		p.index()
+	for p, ms := range produced {
+		c.places[p] = newPlace(p, ms)
 	}
+	killed := false
 	for i := range h.Events {
-		e := &h.Events[i]
-		if e.Kind == Lost {
+		switch e := &h.Events[i]; e.Kind {
+		case Dying, Paused, Continued:
+		case Killed:
+			killed = true
+		case Lost:
 			c.evicted[idOf(e)] = true
-		}
-		if !strings.ContainsRune(byTest, rune(e.Kind)) {
+			fallthrough
+		default:
 			c.words[e.Member] = i + 1
 		}
 	}
-	if h.Torn > 0 && !slices.ContainsFunc(h.Events, func(e Event) bool { return e.Kind == Killed }) {
-		c.wrong(RuleConserve, "%d lines are torn although nobody was killed", h.Torn)
+	if h.Torn > 0 && !killed {
+		c.wrong(RuleConserve, "%d lines are torn although no member was killed", h.Torn)
 	}
 	return c
 }
 
 func (c *checker) place(p Place) *place {
-	found := c.places[p]
-	if found == nil {
-		found = newPlace(p)
-		c.places[p] = found
+	if c.places[p] == nil {
+		c.places[p] = newPlace(p, nil)
 	}
-	return found
-}
-
-func (c *checker) member(name string) *member {
-	m := c.members[name]
-	if m == nil {
-		m = &member{open: map[turnID]*turn{}}
-		c.members[name] = m
-	}
-	return m
-}
-
-func (c *checker) wrong(r Rule, format string, args ...any) {
-	if c.report.Counts[r]++; c.report.Counts[r] <= mostTold {
-		c.report.Violations = append(c.report.Violations, Violation{r, fmt.Sprintf(format, args...)})
-	}
+	return c.places[p]
 }
 
 func idOf(e *Event) ownerID { return ownerID{Place{e.Stream, e.Partition}, e.Epoch} }
 
 func (e *Event) String() string {
-	return fmt.Sprintf("%s %c %s/%d#%d@%d key %s", e.Member, e.Kind, e.Stream, e.Partition, e.Epoch, e.Offset, e.Key)
+	return fmt.Sprintf("%s %s %s/%d#%d@%d key %s", e.Member, e.Kind, e.Stream, e.Partition, e.Epoch, e.Offset, e.Key)
 }
 
 func (c *checker) event(e *Event) {
-	if c.first == 0 {
-		c.first = e.At
+	m := c.members[e.Member]
+	if m == nil {
+		m = &member{}
+		c.members[e.Member] = m
 	}
-	c.last = max(c.last, e.At)
-	m := c.member(e.Member)
 	if m.killed && e.Kind != Killed {
 		c.wrong(RuleMember, "%v: the process had been killed", e)
 		return
 	}
 	c.happened(e, m)
-	if m.dying && !m.killed && c.now >= c.words[e.Member] {
-		c.die(m)
+	// A process dies behind its last word: others may own its partitions before the test writes that it is gone.
+	if m.dying && c.now >= c.words[e.Member] {
+		m.killed = true
+	}
+	if m.killed {
+		for _, t := range c.open(e.Member) {
+			t.close()
+		}
 	}
 }
 
-// die ends a process behind its last word: the line that says that it is gone is written some time after that, and
-// others may own what it had before.
-func (c *checker) die(m *member) {
-	m.killed = true
-	for _, t := range m.open {
-		c.close(t)
+// open returns the turns of a member that are under way.
+func (c *checker) open(member string) (open []turn) {
+	for _, p := range c.places {
+		for _, o := range p.owners {
+			for i := range o.open {
+				if o.member == member {
+					open = append(open, turn{o, i})
+				}
+			}
+		}
 	}
-	clear(m.open)
+	return open
 }
 
 func (c *checker) happened(e *Event, m *member) {
@@ -138,10 +115,10 @@ func (c *checker) happened(e *Event, m *member) {
 	case Begun:
 	case Ended:
 		m.ended = true
-		for id := range m.open {
-			c.wrong(RuleConserve, "%s has ended and a turn of %v at %d has not", e.Member, id.ownerID, id.offset)
+		for _, t := range c.open(e.Member) {
+			c.wrong(RuleConserve, "%s has ended and a turn of %v at index %d has not", e.Member, t.owner.id, t.index)
 		}
-		if e.Text != "" && !c.h.MayFail {
+		if e.Text != "" {
 			c.wrong(RuleMember, "Run of %s returned: %s", e.Member, e.Text)
 		}
 	case Broken:
@@ -149,20 +126,17 @@ func (c *checker) happened(e *Event, m *member) {
 	case Dying:
 		m.dying = true
 	case Killed:
-		c.die(m)
+		m.killed = true
 	case Paused:
-		m.paused, m.pausedOnce = true, true
+		m.pausedOnce = true
 		for _, p := range c.places {
 			for _, o := range p.owners {
 				o.frozen = o.frozen || o.member == e.Member && !o.released
 			}
 		}
 	case Continued:
-		m.paused = false
-	case Crashing:
-		c.ends(c.h.Forgets)
-	case Stopping:
-		c.ends(c.h.ForgetsInOrder)
+	case Crashing, Stopping:
+		c.ends(e.Kind)
 	case Gone:
 		c.ending = false
 	case Accepted:
@@ -170,29 +144,20 @@ func (c *checker) happened(e *Event, m *member) {
 	default:
 		o := c.place(Place{e.Stream, e.Partition}).owners[e.Epoch]
 		if o == nil || o.member != e.Member {
-			c.wrong(ruleNoMessage, "%v: it does not own this", e)
+			c.wrong(RuleHistory, "%v: it does not own this", e)
 			return
 		}
-		c.owned(e, m, o)
-	}
-}
-
-// ends notes that a node of the service ends, and may forget what it has confirmed lately.
-func (c *checker) ends(newest time.Duration) {
-	c.ending = true
-	c.endings++
-	for _, p := range c.places {
-		p.forget(newest)
+		c.owned(e, o)
 	}
 }
 
 // owned is an event of a partition that the member has accepted.
-func (c *checker) owned(e *Event, m *member, o *owner) {
+func (c *checker) owned(e *Event, o *owner) {
 	switch e.Kind {
 	case Asked:
 	case Lost:
 		if !o.lost {
-			c.report.Figures.Losses++
+			c.Figures.Losses++
 		}
 		o.lost = true
 		if c.h.Orderly {
@@ -207,58 +172,59 @@ func (c *checker) owned(e *Event, m *member, o *owner) {
 		c.trying(e, o)
 	case Stored:
 		c.stored(e, o)
-	case Started:
-		c.started(e, m, o)
-	case Finished:
-		c.finished(e, m, o)
-	case Written:
-		c.written(e, o)
 	case Lettered:
-		if !c.h.DeadLetters {
-			c.wrong(RuleLetter, "%v: a dead letter: %s", e, e.Text)
-		}
-		if i, known := o.place.at[e.Offset]; known {
-			o.settle(i)
-			o.place.last[i] = c.now
+		c.wrong(RuleLetter, "%v: a dead letter: %s", e, e.Text)
+		fallthrough
+	case Started, Finished, Written:
+		i, known := o.place.at[e.Offset]
+		switch {
+		case !known:
+			c.wrong(RuleForeign, "%v: nobody produced it for a reader", e)
+		case e.Kind == Started:
+			c.started(e, o, i)
+		case e.Kind == Finished:
+			c.finished(e, o, i)
+		case e.Kind == Written:
+			c.written(e, o, i)
+		default:
+			o.settle(i, c.now)
 		}
 	default:
-		c.wrong(ruleNoMessage, "%v: unknown", e)
+		c.wrong(RuleHistory, "%v: unknown", e)
 	}
 }
 
-// current tells whether no newer owner has accepted the partition, and if one has, whether this one could not know: it
-// was frozen, or the service cut it off.
+// current reports whether the owner is the newest one, and if not, whether it could not know: it was frozen, or the
+// service disconnected it.
 func (c *checker) current(o *owner) (current, excused bool) {
 	return o.place.newest == o, o.frozen || c.evicted[o.id]
 }
 
-// end looks at what is left.
+// end checks the state after the last event.
 func (c *checker) end() {
-	f := &c.report.Figures
-	f.Took = time.Duration(c.last - c.first)
-	if f.Again > f.Bound {
-		c.wrong(RuleReplay, "%d times a settled message was handled again, at most %d may be", f.Again, f.Bound)
+	if c.h.Unfinished {
+		return
 	}
 	for name, m := range c.members {
-		if len(m.open) > 0 && !m.ended {
-			c.wrong(RuleConserve, "%s is gone without a trace, with %d turns under way", name, len(m.open))
+		if n := len(c.open(name)); n > 0 && !m.ended {
+			c.wrong(RuleConserve, "%s is gone without a trace, with %d turns under way", name, n)
 		}
 	}
 	for _, p := range c.places {
-		for i, m := range p.messages {
-			switch {
+		latest := map[string]*message{} // of each key: the message settled last, so far
+		for i := range p.messages {
+			m := &p.messages[i]
+			switch l := latest[m.Key]; {
 			case c.h.Stuck != "" && m.Key == c.h.Stuck:
-			case !p.settled[i]:
-				c.wrong(RuleLost, "%s/%d@%d key %s number %d was never settled", m.Stream, m.Partition, m.Offset, m.Key, m.Number)
-			case p.last[i] == 0:
-				// A sink that looks at epochs has refused it.
-				c.wrong(RuleLost, "%s/%d@%d key %s number %d was settled only by an owner that was not the newest any more", m.Stream, m.Partition, m.Offset, m.Key, m.Number)
+			case !m.settled:
+				c.wrong(RuleLost, "%+v was never settled", m.Message)
+			case m.last == 0: // a sink that looks at epochs has refused it
+				c.wrong(RuleLost, "%+v was settled only by an owner that was not the newest", m.Message)
+			case l != nil && m.last < l.last:
+				c.wrong(RuleOrder, "%+v was settled again after the last time of %+v, which follows it", l.Message, m.Message)
+			default:
+				latest[m.Key] = m
 			}
-		}
-	}
-	if c.h.Withholds {
-		for _, p := range c.places {
-			c.inOrder(p)
 		}
 	}
 	for p, stored := range c.h.Committed {

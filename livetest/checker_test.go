@@ -5,216 +5,200 @@ import (
 	"path/filepath"
 	"reflect"
 	"testing"
+
+	"github.com/keystrand/keystrand/commit"
 )
-
-// tale is a crafted history of one partition with four messages: 0 and 2 of key x, 1 and 3 of key y.
-type tale struct{ events []Event }
-
-func (s *tale) member(k Kind, name string) *tale {
-	s.events = append(s.events, Event{Kind: k, Member: name, At: int64(len(s.events) + 1)})
-	return s
-}
-
-func (s *tale) at(k Kind, name string, epoch, offset int64, text string) *tale {
-	key := "x"
-	if offset%2 == 1 {
-		key = "y"
-	}
-	s.events = append(s.events, Event{
-		Kind: k, Member: name, At: int64(len(s.events) + 1), Stream: "t", Epoch: epoch, Offset: offset, Key: key, Number: offset / 2, Text: text,
-	})
-	return s
-}
-
-func (s *tale) progress(k Kind, name string, epoch, frontier int64, ahead ...Range) *tale {
-	s.events = append(s.events, Event{Kind: k, Member: name, At: int64(len(s.events) + 1), Stream: "t", Epoch: epoch, Progress: Progress{frontier, ahead}})
-	return s
-}
-
-func (s *tale) accept(name string, epoch, frontier int64, ahead ...Range) *tale {
-	return s.progress(Accepted, name, epoch, frontier, ahead...)
-}
-
-func (s *tale) try(name string, epoch, frontier int64, ahead ...Range) *tale {
-	return s.progress(Trying, name, epoch, frontier, ahead...)
-}
-
-func (s *tale) stored(name string, epoch int64) *tale { return s.progress(Stored, name, epoch, 0) }
-
-func (s *tale) commit(name string, epoch, frontier int64, ahead ...Range) *tale {
-	return s.try(name, epoch, frontier, ahead...).stored(name, epoch)
-}
-
-func (s *tale) start(name string, epoch, offset int64) *tale {
-	return s.at(Started, name, epoch, offset, "")
-}
-
-func (s *tale) end(name string, epoch, offset int64, how string) *tale {
-	return s.at(Finished, name, epoch, offset, how)
-}
-
-func (s *tale) handle(name string, epoch int64, offsets ...int64) *tale {
-	for _, o := range offsets {
-		s.start(name, epoch, o).end(name, epoch, o, Settled)
-	}
-	return s
-}
-
-// write makes outputs durable, each in a Write of its own.
-func (s *tale) write(name string, epoch int64, offsets ...int64) *tale {
-	for _, o := range offsets {
-		s.at(Written, name, epoch, o, "")
-		s.events[len(s.events)-1].Number = 1
-	}
-	return s
-}
-
-func (s *tale) release(name string, epoch int64) *tale { return s.at(Released, name, epoch, 0, "") }
-
-func (s *tale) history(change ...func(*History)) *History {
-	h := &History{Events: s.events, Orderly: true, Committed: map[Place]Progress{{Stream: "t"}: {Frontier: 4}}}
-	for i := range int64(4) {
-		key := "x"
-		if i%2 == 1 {
-			key = "y"
-		}
-		h.Produced = append(h.Produced, Message{Place: Place{Stream: "t"}, Offset: i, Key: key, Number: i / 2})
-	}
-	for _, c := range change {
-		c(h)
-	}
-	return h
-}
-
-func begin() *tale { return (&tale{}).member(Begun, "a").member(Begun, "b") }
-
-func disorderly(h *History) { h.Orderly = false }
 
 // TestCheckerFindsEachBrokenRule: a checker that cannot fail proves nothing.
 func TestCheckerFindsEachBrokenRule(t *testing.T) {
+	// The service tells a new owner what is settled, or it withholds what is acknowledged.
+	told := func(name, tale string, want ...Rule) {
+		t.Run(name+"/told", func(t *testing.T) { breaks(t, parse(t, tale, false), want) })
+	}
+	withheld := func(name, tale string, want ...Rule) {
+		t.Run(name+"/withheld", func(t *testing.T) { breaks(t, parse(t, tale, true), want) })
+	}
+	both := func(name, tale string, want ...Rule) {
+		told(name, tale, want...)
+		withheld(name, tale, want...)
+	}
+	both("nothing is wrong", "run orderly; a1 completes 0 1 2 3; a ended")
+	both("an orderly hand-over with ranges ahead",
+		"run orderly; a1 does 1 3, commits 0 1-2 3-4, released; b2 accepted 0 1-2 3-4, completes 0 2")
+	both("a retry", "a1 started 0, fails 0, completes 0 1 2 3")
+	both("a kill, and the rest again", "a1 does 0, commits 1, does 1 2, started 3; a killed; b2 accepted 1, completes 1 2 3")
+	both("another owner before the test writes the kill",
+		"a1 does 0, commits 1; a dying; a1 does 1, started 2; b2 accepted 1, does 1; a killed; b2 completes 2 3")
+	both("a frozen owner overlaps",
+		"a1 started 0; a paused; b2 accepted 0, started 0; a continued; a1 settles 0; b2 settles 0, completes 1 2 3; a1 lost, released")
+	both("a frozen owner gets an answer late", "a1 does 0, trying 1; a paused; b2 accepted 1; a continued; a1 stored; b2 completes 1 2 3")
+	both("a stuck key", "run stuck, keeps 0 1-2 3-4; a1 does 1 3, started 0, cancels 0, commits 0 1-2 3-4, released")
+	both("as many starts after a loss as were under way",
+		"run workers 1; a1 started 0, lost, cancels 0, started 1, cancels 1, released; b2 accepted 0, completes 0 1 2 3")
+	both("never settled", "a1 does 0 1 2, commits 4, released", RuleLost, RuleProgress, RuleFinal)
+	both("nobody produced it", "a1 does 0 1 2 3, commits 4, started 9, released", RuleForeign)
+	both("a later message first", "a1 completes 2 0 1 3", RuleOrder)
+	both("a later message after a failure", "a1 started 0, fails 0, completes 2 0 1 3", RuleOrder)
+	both("a settled message again", "a1 completes 0 0 1 2 3", RuleOrder)
+	both("two owners", "a1 does 0, commits 1; b2 accepted 1, completes 1 2 3; a1 released", RuleOwner)
+	both("progress claims too much", "a1 does 0, commits 2, completes 1 2 3", RuleProgress)
+	both("the highest settled is no frontier", "a1 does 1 3, commits 4, does 0 2, released", RuleProgress)
+	both("a range claims too much", "a1 does 0, commits 1 2-3, completes 1 2 3", RuleProgress)
+	both("a commit goes back", "a1 does 0 1 2 3, commits 4, trying 3, released", RuleBack)
+	told("the store went back", "run keeps 3; a1 completes 0 1 2 3", RuleBack, RuleFinal)
+	both("a commit after the release", "a1 completes 0 1 2 3, trying 4", RuleStale)
+	withheld("the store keeps less than was settled", "run keeps 3; a1 completes 0 1 2 3", RuleFinal)
+	both("the store keeps more than was settled", "a1 does 0 1 2, commits 3, released", RuleLost, RuleFinal)
+	both("a dead letter", "a1 started 0, fails 0, lettered 0, completes 1 2 3", RuleLetter)
+	both("an end without a beginning", "a1 does 0 1 2 3, settles 3, commits 4, released", RuleConserve)
+	both("counters do not add up", "a1 completes 0 1 2 3; a broken", RuleConserve)
+	both("a line is torn without a kill", "run torn; a1 completes 0 1 2 3", RuleConserve)
+	both("Run returns an error", "a ended boom; b1 accepted 0, completes 0 1 2 3", RuleMember)
+	both("the dead speak", "a1 completes 0 1 2 3; a killed, ended", RuleMember)
+	both("an event of nobody's partition", "a1 completes 0 1 2 3; b1 lost", RuleHistory)
+	both("another owner before the process is dead",
+		"a1 does 0, commits 1; a dying; b2 accepted 1; a1 does 1; a killed; b2 completes 1 2 3", RuleOwner)
+	told("a message restored as settled again", "a1 does 0 1, commits 2, released; b2 accepted 2, completes 1 2 3", RuleOrder, RuleReplay)
+	both("two turns of a key", "a1 started 0 2, settles 0 2, completes 1 3", RuleOrder, RuleSerial)
+	both("an old turn runs when the key starts elsewhere",
+		"a1 started 0, released; b2 accepted 0, started 0; a1 settles 0; b2 settles 0, completes 1 2 3", RuleFence, RuleSerial)
+	both("the same in one process after a loss",
+		"a1 started 0, lost, released; a2 accepted 0, started 0; a1 settles 0; a2 settles 0, completes 1 2 3", RuleSerial)
+	both("an old owner goes on", "run workers 10; b begun; a1 accepted 0; b2 accepted 0; a1 does 0; b2 completes 0 1 2 3; "+
+		"a1 released", RuleOwner)
+	both("a loss where none may be", "run orderly; a1 lost, released; b2 accepted 0, completes 0 1 2 3", RuleOwner)
+	told("a start after the release",
+		"run workers 10; a1 does 0 1 2, commits 3, released, does 3; b2 accepted 3, completes 3", RuleFence, RuleReplay)
+	both("a start after the end of ctx",
+		"a1 started 0, cancels 0, does 1, commits 0 1-2, released; b2 accepted 0 1-2, completes 0 2 3", RuleFence)
+	both("one start after a loss too many",
+		"run workers 1; a1 started 0, lost, cancels 0, does 1, started 3, cancels 3, released; b2 accepted 0, completes 0 1 2 3", RuleFence)
+	withheld("progress claims what this owner has begun again",
+		"a1 does 0; a killed; b2 accepted 0, started 0, commits 1, settles 0, completes 1 2 3", RuleProgress)
+	told("nobody committed what is restored", "a1 does 0 1, commits 2, does 2, released; b2 accepted 3, completes 3", RuleProgress)
+	withheld("nobody settled what is restored", "run stuck, unknown; a1 told 1, does 1 3, commits 2, released", RuleProgress)
+	told("a restart goes back", "a1 does 0, commits 1, does 1, commits 2, released; b2 accepted 1, completes 1 2 3", RuleBack, RuleReplay)
+	told("a stale commit is stored",
+		"run workers 10; a1 does 0; a paused; b2 accepted 0; a continued; a1 commits 1; b2 completes 0 1 2 3", RuleStale)
+	both("an owner that can know acknowledges late",
+		"a1 does 0, commits 1, released; b2 accepted 1; a1 trying 1; b2 completes 1 2 3", RuleStale)
+	both("a release without the last commit", "a1 does 0, commits 1, does 1 2, released; b2 accepted 1, completes 1 2 3", RuleReplay)
+	both("a crash costs more than one commit interval",
+		"a1 does 0 1 2, commits 0 0-3, does 3; a killed; b2 accepted 0, completes 0 1 2 3", RuleReplay)
+	told("a commit leaves out settled messages",
+		"run workers 1; a1 does 0 1, commits 0; a killed; b2 accepted 0, completes 0 1 2 3", RuleReplay)
+	both("a commit leaves out messages that are not noted yet",
+		"run workers 2; a1 does 0 1, commits 0; a killed; b2 accepted 0, completes 0 1 2 3")
+	both("epochs do not grow", "a3 accepted 0, does 0, commits 1, released; b2 accepted 1, completes 1 2 3", RuleEpoch)
+	told("the store keeps less than was stored", "run keeps 2; a1 does 0 1 3, commits 2 3-4, does 2, released", RuleFinal)
+	both("a turn never ends", "a1 started 0, lost, released; a ended; b2 accepted 0, completes 0 1 2 3", RuleConserve)
+
+	// Where settled messages are withheld.
+	withheld("a commit under way at a kill arrived", "a1 does 0 1 2, trying 3; a killed; b2 accepted 0, completes 3")
+	withheld("a part of it arrived", "a1 does 0 1 2, trying 3; a killed; b2 accepted 0, completes 1 2 3")
+	withheld("part of a batch was not acknowledged",
+		"a1 does 0 1, trying 2, stored 2, released; b2 accepted 0; b killed; c3 accepted 0, completes 0 1 2 3")
+	withheld("it is delivered again twice",
+		"a1 does 0 1, trying 2, stored 2, released; b2 accepted 0, does 0; b killed; c3 accepted 0, completes 0 1 2 3")
+	withheld("a killed node forgets new commits",
+		"run crashing 5; a1 does 0, commits 1, does 1 2, commits 3; test crashing, gone; a1 released; b2 accepted 0, completes 1 2 3")
+	withheld("a killed node forgets old commits",
+		"run crashing 5; a1 does 0, commits 1, does 1 2, commits 3; test crashing, gone; a1 released; "+
+			"b2 accepted 0, completes 0 1 2 3", RuleReplay)
+	withheld("a node forgets what it confirms at a kill",
+		"run crashing 0; a1 does 0; test crashing; a1 commits 1; test gone; a killed; b2 accepted 0, completes 0 1 2 3")
+	withheld("a node forgets what it confirms at a stop",
+		"run stopping 0; a1 does 0; test stopping; a1 commits 1; test gone; a1 lost, released; b2 accepted 0, completes 0 1 2 3")
+	withheld("a stopped node forgets new commits",
+		"run stopping 5; a1 does 0, commits 1; test stopping, gone; a1 lost, released; b2 accepted 0, completes 0 1 2 3")
+	withheld("a stopped node forgets as if it were killed",
+		"run crashing 5, stopping 1; a1 does 0, commits 1, does 1, commits 2; test stopping, gone; a1 lost, released; "+
+			"b2 accepted 0, completes 0 1 2 3", RuleReplay)
+	withheld("an answer of a killed node is written late",
+		"run crashing 0; a1 does 0, trying 1; test crashing, gone; a1 stored, lost, released; b2 accepted 0, completes 0 1 2 3")
+	withheld("an owner that began during the kill is disconnected",
+		"run crashing 0; test crashing; a1 accepted 0, does 0; test gone; a1 commits 1, lost, released; b2 accepted 0, completes 0 1 2 3")
+	withheld("late acknowledgements of a frozen owner count",
+		"a1 started 0; a paused; b2 accepted 0, started 0; a continued; a1 settles 0; b2 settles 0, commits 1, released; "+
+			"a1 commits 1, released; b3 accepted 0, completes 1 2 3")
+	withheld("a frozen owner settles late",
+		"a1 started 0; a paused; b2 accepted 0, does 0 1 2 3; a continued; a1 settles 0; b2 commits 4, released; a1 lost, released")
+	withheld("a frozen member hears late of an ownership",
+		"b1 accepted 0, released; a paused; b3 accepted 0; a continued; a2 accepted 0, started 0, lost, cancels 0, released; "+
+			"b3 completes 0 1 2 3")
+	both("another member owns with an old epoch", "b3 accepted 0, completes 0 1 2 3; a2 accepted 4, released", RuleEpoch)
+	withheld("a frozen member stores late",
+		"b1 accepted 0, released; a paused; b3 accepted 0; a continued; a2 accepted 0; b3 completes 0 1 2 3; "+
+			"a2 released, commits 0", RuleStale)
+	withheld("settled only by an old owner",
+		"a1 started 0; a paused; b2 accepted 0; a continued; b2 released; a1 settles 0, commits 1, released; "+
+			"b3 accepted 0, completes 1 2 3", RuleLost)
+	withheld("the last owner was disconnected before it acknowledged all", "run keeps 3; a1 does 0 1 2, commits 3, does 3, lost, released")
+	withheld("a node forgets what it may not forget",
+		"a1 does 0; test stopping; a1 commits 1; test gone; a1 lost, released; b2 accepted 0, completes 0 1 2 3", RuleReplay)
+	withheld("an owner that began after the kill keeps its commits",
+		"run crashing 0; test crashing, gone; a1 accepted 0, does 0, commits 1, lost, released; b2 accepted 0, completes 0 1 2 3", RuleReplay)
+	withheld("the message before was settled by an old owner meanwhile",
+		"a1 started 0; a paused; b2 accepted 0; a continued; a1 settles 0; b2 completes 2 1 3", RuleLost, RuleOrder, RuleProgress)
+	withheld("an unsettled message is not delivered",
+		"run stuck, unknown; a1 started 0, fails 0, does 1, commits 0 1-2, released; b2 accepted 0, completes 2 3", RuleOrder, RuleProgress)
+	withheld("an earlier message again behind a later one", "a1 does 0 1 2 3, trying 0 1-4; a killed; b2 accepted 0, completes 0", RuleOrder)
+	withheld("acknowledgements are lost below one that is not",
+		"a1 does 0 1 2, trying 3, stored 2, does 3; a killed; b2 accepted 0, completes 0 1 3", RuleOrder)
+	withheld("an acknowledged message again", "a1 does 0 1 2, commits 3; a killed; b2 accepted 0, completes 1 2 3", RuleReplay)
+	withheld("an acknowledged message in place of another",
+		"a1 does 0 1, commits 0 1-2; a killed; b2 accepted 0, completes 1 2 3", RuleReplay)
+	withheld("more of a batch again than was said",
+		"a1 does 0 1 2, trying 3, stored 2; a killed; b2 accepted 0, completes 0 1 2 3", RuleReplay)
+	withheld("and what it had acknowledged is gone", "run keeps 2; a1 does 0 1 2, commits 3, does 3, lost, released", RuleFinal)
+
+	// Where a message is settled when its output is durable.
+	both("with outputs", "run outputs; a1 does 0 1, written 0 1, does 2 3, written 3 2, commits 4, released")
+	both("the key goes on before the output is durable", "run outputs; a1 does 0 2 1 3, written 0 2 1 3, commits 4, released")
+	both("a kill before the outputs are durable",
+		"run outputs, writers 1; a1 does 0 2 1, written 0; a killed; b2 accepted 0, completes 0 1 2 3")
+	both("an output is never durable", "run outputs, keeps 3; a1 does 0 1 2 3, written 0 1 2, commits 3, released", RuleLost)
+	both("outputs out of order", "run outputs; a1 does 0 1 2 3, written 2 0 1 3, commits 4, released", RuleOrder)
+	both("an output twice", "run outputs; a1 does 0 1 2 3, written 0 0 1 2 3, commits 4, released", RuleOrder)
+	both("handled again before it is durable", "run outputs; a1 does 0 0 1 2 3, written 0 1 2 3, commits 4, released", RuleOrder)
+	both("a key starts behind an unhandled message", "run outputs; a1 does 2 0 1 3, written 0 1 2 3, commits 4, released", RuleOrder)
+	told("an output after the release",
+		"run outputs, writers 1; a1 does 0, commits 0, released, written 0; b2 accepted 0, completes 0 1 2 3", RuleFence, RuleReplay)
+	both("a crash costs more outputs than one commit interval",
+		"run outputs, writers 1; a1 does 0 1 2, written 0 1 2, commits 0 0-3; a killed; b2 accepted 0, completes 0 1 2 3", RuleReplay)
+	both("progress claims what is handled and not durable",
+		"run outputs; a1 does 0 1 2 3, written 0 1 2, commits 4, written 3, released", RuleProgress)
+	both("the output of a failed attempt", "run outputs; a1 started 0, fails 0, written 0, completes 0 1 2 3", RuleConserve)
+}
+
+func TestCheckerCounts(t *testing.T) {
 	for _, c := range []struct {
-		name string
-		want []Rule
-		h    *History
+		name, tale string
+		want       Figures
 	}{
-		{"nothing is wrong", nil, begin().accept("a", 1, 0).handle("a", 1, 0, 1, 2, 3).commit("a", 1, 4).release("a", 1).member(Ended, "a").history()},
-		{"handed over in order, with ranges ahead", nil, begin().accept("a", 1, 0).handle("a", 1, 1, 3).commit("a", 1, 0, Range{1, 2}, Range{3, 4}).release("a", 1).
-			accept("b", 2, 0, Range{1, 2}, Range{3, 4}).handle("b", 2, 0, 2).commit("b", 2, 4).release("b", 2).history()},
-		{"another attempt", nil, begin().accept("a", 1, 0).start("a", 1, 0).end("a", 1, 0, Failed).handle("a", 1, 0, 1, 2, 3).commit("a", 1, 4).release("a", 1).history()},
-		{"killed, and the rest again", nil, begin().accept("a", 1, 0).handle("a", 1, 0).commit("a", 1, 1).handle("a", 1, 1, 2).start("a", 1, 3).member(Killed, "a").
-			accept("b", 2, 1).handle("b", 2, 1, 2, 3).commit("b", 2, 4).release("b", 2).history(disorderly)},
-		{"killed, and another owns it before the test says so", nil, begin().accept("a", 1, 0).handle("a", 1, 0).commit("a", 1, 1).member(Dying, "a").handle("a", 1, 1).start("a", 1, 2).
-			accept("b", 2, 1).handle("b", 2, 1).member(Killed, "a").handle("b", 2, 2, 3).commit("b", 2, 4).release("b", 2).history(disorderly)},
-		{"another owns it before the process is dead", []Rule{RuleOwner}, begin().accept("a", 1, 0).handle("a", 1, 0).commit("a", 1, 1).member(Dying, "a").accept("b", 2, 1).
-			handle("a", 1, 1).member(Killed, "a").handle("b", 2, 1, 2, 3).commit("b", 2, 4).release("b", 2).history(disorderly)},
-		{"a frozen owner overlaps", nil, begin().accept("a", 1, 0).start("a", 1, 0).member(Paused, "a").accept("b", 2, 0).start("b", 2, 0).member(Continued, "a").
-			end("a", 1, 0, Settled).end("b", 2, 0, Settled).handle("b", 2, 1, 2, 3).commit("b", 2, 4).release("b", 2).at(Lost, "a", 1, 0, "").release("a", 1).history(disorderly)},
-		{"an answer that a frozen owner gets late", nil, begin().accept("a", 1, 0).handle("a", 1, 0).try("a", 1, 1).member(Paused, "a").accept("b", 2, 1).
-			member(Continued, "a").stored("a", 1).handle("b", 2, 1, 2, 3).commit("b", 2, 4).release("b", 2).history(disorderly)},
-		{"a stuck key", nil, begin().accept("a", 1, 0).handle("a", 1, 1, 3).start("a", 1, 0).end("a", 1, 0, Cancelled).commit("a", 1, 0, Range{1, 2}, Range{3, 4}).
-			release("a", 1).history(func(h *History) {
-			h.Stuck, h.Committed = "x", map[Place]Progress{{Stream: "t"}: {0, []Range{{1, 2}, {3, 4}}}}
-		})},
-
-		{"a message is never settled", []Rule{RuleLost, RuleProgress, RuleFinal}, begin().accept("a", 1, 0).handle("a", 1, 0, 1, 2).commit("a", 1, 4).release("a", 1).history()},
-		{"a message nobody produced", []Rule{RuleForeign}, begin().accept("a", 1, 0).handle("a", 1, 0, 1, 2, 3).commit("a", 1, 4).start("a", 1, 9).release("a", 1).history()},
-		{"a later message starts first", []Rule{RuleOrder}, begin().accept("a", 1, 0).handle("a", 1, 2, 0, 1, 3).commit("a", 1, 4).release("a", 1).history()},
-		{"a later message starts after a failure", []Rule{RuleOrder}, begin().accept("a", 1, 0).start("a", 1, 0).end("a", 1, 0, Failed).
-			handle("a", 1, 2, 0, 1, 3).commit("a", 1, 4).release("a", 1).history()},
-		{"a settled message again", []Rule{RuleOrder}, begin().accept("a", 1, 0).handle("a", 1, 0, 0, 1, 2, 3).commit("a", 1, 4).release("a", 1).history()},
-		{"one that was restored as settled again", []Rule{RuleOrder, RuleReplay}, begin().accept("a", 1, 0).handle("a", 1, 0, 1).commit("a", 1, 2).release("a", 1).
-			accept("b", 2, 2).handle("b", 2, 1, 2, 3).commit("b", 2, 4).release("b", 2).history()},
-		{"two turns of a key in a process", []Rule{RuleOrder, RuleSerial}, begin().accept("a", 1, 0).start("a", 1, 0).start("a", 1, 2).end("a", 1, 0, Settled).end("a", 1, 2, Settled).
-			handle("a", 1, 1, 3).commit("a", 1, 4).release("a", 1).history()},
-		{"an old turn runs when the key starts elsewhere", []Rule{RuleFence, RuleSerial}, begin().accept("a", 1, 0).start("a", 1, 0).release("a", 1).accept("b", 2, 0).
-			start("b", 2, 0).end("a", 1, 0, Settled).end("b", 2, 0, Settled).handle("b", 2, 1, 2, 3).commit("b", 2, 4).release("b", 2).history()},
-		{"the same, in one process after a loss", []Rule{RuleSerial}, begin().accept("a", 1, 0).start("a", 1, 0).at(Lost, "a", 1, 0, "").release("a", 1).accept("a", 2, 0).
-			start("a", 2, 0).end("a", 1, 0, Settled).end("a", 2, 0, Settled).handle("a", 2, 1, 2, 3).commit("a", 2, 4).release("a", 2).history(disorderly)},
-		{"two owners", []Rule{RuleOwner}, begin().accept("a", 1, 0).handle("a", 1, 0).commit("a", 1, 1).accept("b", 2, 1).handle("b", 2, 1, 2, 3).commit("b", 2, 4).release("b", 2).release("a", 1).history()},
-		{"an old owner goes on", []Rule{RuleOwner}, begin().accept("a", 1, 0).accept("b", 2, 0).handle("a", 1, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).release("a", 1).
-			history(func(h *History) { h.Workers = 10 })},
-		{"a loss where there is none", []Rule{RuleOwner}, begin().accept("a", 1, 0).at(Lost, "a", 1, 0, "").release("a", 1).accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).history()},
-		{"a start after the release", []Rule{RuleFence, RuleReplay}, begin().accept("a", 1, 0).handle("a", 1, 0, 1, 2).commit("a", 1, 3).release("a", 1).handle("a", 1, 3).accept("b", 2, 3).
-			handle("b", 2, 3).commit("b", 2, 4).release("b", 2).history(func(h *History) { h.Workers = 10; h.Orderly = false })},
-		{"a start after the end of the ctx", []Rule{RuleFence}, begin().accept("a", 1, 0).start("a", 1, 0).end("a", 1, 0, Cancelled).handle("a", 1, 1).commit("a", 1, 0, Range{1, 2}).release("a", 1).
-			accept("b", 2, 0, Range{1, 2}).handle("b", 2, 0, 2, 3).commit("b", 2, 4).release("b", 2).history()},
-		{"one start after the end of the ctx of a lost owner too many", []Rule{RuleFence}, begin().accept("a", 1, 0).start("a", 1, 0).at(Lost, "a", 1, 0, "").end("a", 1, 0, Cancelled).
-			handle("a", 1, 1).start("a", 1, 3).end("a", 1, 3, Cancelled).release("a", 1).accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).
-			history(disorderly, func(h *History) { h.Workers = 1 })},
-		{"as many as may have been under way", nil, begin().accept("a", 1, 0).start("a", 1, 0).at(Lost, "a", 1, 0, "").end("a", 1, 0, Cancelled).
-			start("a", 1, 1).end("a", 1, 1, Cancelled).release("a", 1).accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).
-			history(disorderly, func(h *History) { h.Workers = 1 })},
-		{"progress claims too much", []Rule{RuleProgress}, begin().accept("a", 1, 0).handle("a", 1, 0).commit("a", 1, 2).handle("a", 1, 1, 2, 3).commit("a", 1, 4).release("a", 1).history()},
-		{"the highest settled is no frontier", []Rule{RuleProgress}, begin().accept("a", 1, 0).handle("a", 1, 1, 3).commit("a", 1, 4).handle("a", 1, 0, 2).release("a", 1).history()}, // seed 31
-		{"a range claims too much", []Rule{RuleProgress}, begin().accept("a", 1, 0).handle("a", 1, 0).commit("a", 1, 1, Range{2, 3}).handle("a", 1, 1, 2, 3).commit("a", 1, 4).release("a", 1).history()},
-		{"something is restored that nobody committed", []Rule{RuleProgress}, begin().accept("a", 1, 0).handle("a", 1, 0, 1, 2).commit("a", 1, 2).release("a", 1).accept("b", 2, 3).handle("b", 2, 3).commit("b", 2, 4).release("b", 2).history()},
-		{"a commit goes back", []Rule{RuleBack}, begin().accept("a", 1, 0).handle("a", 1, 0, 1, 2, 3).commit("a", 1, 4).try("a", 1, 3).release("a", 1).history()},
-		{"a restart goes back", []Rule{RuleBack, RuleReplay}, begin().accept("a", 1, 0).handle("a", 1, 0).commit("a", 1, 1).handle("a", 1, 1).commit("a", 1, 2).release("a", 1).
-			accept("b", 2, 1).handle("b", 2, 1, 2, 3).commit("b", 2, 4).release("b", 2).history()},
-		{"the store went back", []Rule{RuleBack, RuleFinal}, begin().accept("a", 1, 0).handle("a", 1, 0, 1, 2, 3).commit("a", 1, 4).release("a", 1).
-			history(func(h *History) { h.Committed[Place{Stream: "t"}] = Progress{Frontier: 3} })},
-		{"a stale commit is stored", []Rule{RuleStale}, begin().accept("a", 1, 0).handle("a", 1, 0).member(Paused, "a").accept("b", 2, 0).member(Continued, "a").commit("a", 1, 1).
-			handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).history(func(h *History) { h.Workers = 10; h.Orderly = false })},
-		{"a commit after the release", []Rule{RuleStale}, begin().accept("a", 1, 0).handle("a", 1, 0, 1, 2, 3).commit("a", 1, 4).release("a", 1).try("a", 1, 4).history()},
-		{"given back without the last commit", []Rule{RuleReplay}, begin().accept("a", 1, 0).handle("a", 1, 0).commit("a", 1, 1).handle("a", 1, 1, 2).release("a", 1).
-			accept("b", 2, 1).handle("b", 2, 1, 2, 3).commit("b", 2, 4).release("b", 2).history()},
-		{"a crash costs more than one commit interval", []Rule{RuleReplay}, begin().accept("a", 1, 0).handle("a", 1, 0, 1, 2).commit("a", 1, 0, Range{0, 3}).handle("a", 1, 3).member(Killed, "a").
-			accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).history(disorderly)},
-		{"epochs do not grow", []Rule{RuleEpoch}, begin().accept("a", 3, 0).handle("a", 3, 0).commit("a", 3, 1).release("a", 3).accept("b", 2, 1).handle("b", 2, 1, 2, 3).commit("b", 2, 4).release("b", 2).history()},
-		{"the store keeps less than was stored", []Rule{RuleFinal}, begin().accept("a", 1, 0).handle("a", 1, 0, 1, 3).commit("a", 1, 2, Range{3, 4}).handle("a", 1, 2).release("a", 1).
-			history(func(h *History) { h.Committed[Place{Stream: "t"}] = Progress{Frontier: 2} })},
-		{"the store keeps more than was settled", []Rule{RuleLost, RuleFinal}, begin().accept("a", 1, 0).handle("a", 1, 0, 1, 2).commit("a", 1, 3).release("a", 1).history()},
-		{"a dead letter", []Rule{RuleLetter}, begin().accept("a", 1, 0).start("a", 1, 0).end("a", 1, 0, Failed).at(Lettered, "a", 1, 0, "").handle("a", 1, 1, 2, 3).commit("a", 1, 4).release("a", 1).history()},
-		{"a turn that never ends", []Rule{RuleConserve}, begin().accept("a", 1, 0).start("a", 1, 0).at(Lost, "a", 1, 0, "").release("a", 1).member(Ended, "a").
-			accept("b", 2, 0).handle("b", 2, 0, 1, 2, 3).commit("b", 2, 4).release("b", 2).history(disorderly)},
-		{"an end without a beginning", []Rule{RuleConserve}, begin().accept("a", 1, 0).handle("a", 1, 0, 1, 2, 3).end("a", 1, 3, Settled).commit("a", 1, 4).release("a", 1).history()},
-		{"counters that do not add up", []Rule{RuleConserve}, begin().accept("a", 1, 0).handle("a", 1, 0, 1, 2, 3).commit("a", 1, 4).release("a", 1).member(Broken, "a").history()},
-		{"a line torn without a crash", []Rule{RuleConserve}, begin().accept("a", 1, 0).handle("a", 1, 0, 1, 2, 3).commit("a", 1, 4).release("a", 1).history(func(h *History) { h.Torn = 1 })},
-		{"Run returns an error", []Rule{RuleMember}, (&tale{[]Event{{Kind: Ended, Member: "a", Text: "boom"}}}).accept("b", 1, 0).handle("b", 1, 0, 1, 2, 3).commit("b", 1, 4).release("b", 1).history()},
-		{"the dead speak", []Rule{RuleMember}, begin().accept("a", 1, 0).handle("a", 1, 0, 1, 2, 3).commit("a", 1, 4).release("a", 1).member(Killed, "a").member(Ended, "a").history(disorderly)},
+		{
+			"messages that are handled again", "a1 does 0, commits 1, does 1 2, started 3, fails 3, started 3; a killed; " +
+				"b2 accepted 1, completes 1 2 3", Figures{Messages: 4, Turns: 8, Retries: 1, Again: 2, Commits: 2, HandOvers: 1},
+		},
+		{
+			// a ends 0 and begins 1 before it knows that b has taken over and settled 1.
+			"late results of a frozen owner", "a1 started 0; a paused; b2 accepted 0, does 1; a continued; a1 settles 0, does 1, " +
+				"lost, released; b2 completes 0 2 3",
+			Figures{Messages: 4, Turns: 6, Again: 1, Stale: 1, Commits: 1, HandOvers: 1, Losses: 1},
+		},
 	} {
-		t.Run(c.name, func(t *testing.T) { breaks(t, c.h, c.want) })
+		t.Run(c.name, func(t *testing.T) {
+			h := parse(t, c.tale, false)
+			breaks(t, h, nil)
+			if f := Check(h).Figures; f != c.want {
+				t.Errorf("figures are\n%+v, want\n%+v", f, c.want)
+			}
+		})
 	}
-}
-
-// breaks sees that a history breaks these rules and no others.
-func breaks(t *testing.T, h *History, rules []Rule) {
-	t.Helper()
-	report := Check(h)
-	want := map[Rule]bool{}
-	for _, r := range rules {
-		want[r] = true
-	}
-	for r := range report.Counts {
-		if !want[r] {
-			t.Errorf("rule %q is broken, too", r)
-		}
-		delete(want, r)
-	}
-	for r := range want {
-		t.Errorf("rule %q is not broken", r)
-	}
-	if t.Failed() {
-		t.Logf("found:\n%v", report)
-	}
-}
-
-func TestCheckerCountsWhatIsHandledAgain(t *testing.T) {
-	h := begin().accept("a", 1, 0).handle("a", 1, 0).commit("a", 1, 1).handle("a", 1, 1, 2).start("a", 1, 3).end("a", 1, 3, Failed).start("a", 1, 3).member(Killed, "a").
-		accept("b", 2, 1).handle("b", 2, 1, 2, 3).commit("b", 2, 4).release("b", 2).history(disorderly)
-	f := Check(h).Figures
-	if f.Again != 2 || f.Bound != 2 || f.Turns != 8 || f.Attempts != 1 || f.HandOvers != 1 || f.Committed != 2 {
-		t.Errorf("figures are %+v, want 2 again of 2, 8 turns, 1 other attempt, 1 hand-over, 2 commits", f)
-	}
-}
-
-func TestCheckerTellsLateResultsFromReplays(t *testing.T) {
-	// a is frozen with offset 0 running and 1 to come, b takes over and settles 1; then a ends 0, and begins 1 before it knows.
-	h := begin().accept("a", 1, 0).start("a", 1, 0).member(Paused, "a").accept("b", 2, 0).handle("b", 2, 1).member(Continued, "a").
-		end("a", 1, 0, Settled).handle("a", 1, 1).at(Lost, "a", 1, 0, "").release("a", 1).handle("b", 2, 0, 2, 3).commit("b", 2, 4).release("b", 2).history(disorderly)
-	report := Check(h)
-	if f := report.Figures; f.Again != 1 || f.Bound != 1 || f.Stale != 1 || f.Losses != 1 || len(report.Violations) > 0 {
-		t.Errorf("figures are %+v, want 1 again of 1, 1 stale, 1 lost; violations:\n%v", f, report)
+	h := parse(t, "run crashing 0; a1 does 0 1; test crashing; a1 commits 2; test gone; a killed; "+
+		"b2 accepted 0, completes 1 2 3", true)
+	if n := Check(h).Forgotten["new"]; n != 1 {
+		t.Errorf("the service has forgotten %d commits, want 1", n)
 	}
 }
 
@@ -228,34 +212,45 @@ func TestHistoryComesBackAsWritten(t *testing.T) {
 	want := []Event{
 		{Kind: Begun, Member: "a"},
 		{Kind: Started, Member: "a", Stream: "t", Partition: 3, Epoch: 7, Offset: 9, Key: "k", Number: 2, Attempt: 1},
-		{Kind: Trying, Member: "a", Stream: "t", Epoch: 7, Progress: Progress{5, []Range{{6, 8}, {9, 10}}}},
-		{Kind: Ended, Member: "a", Text: "a \"b\"\nc ."},
+		{Kind: Trying, Member: "a", Progress: commit.Progress{Frontier: 5, Ahead: []commit.Range{{From: 6, To: 8}, {From: 9, To: 10}}}},
+		{Kind: Ended, Member: "a", Text: "a \"b\"\nc }"},
 		{Kind: Killed, Member: "b"},
 	}
-	for _, e := range want {
+	for i, e := range want {
+		if i == 3 { // SIGKILL tears a line
+			_, err = a.file.WriteString("\nstarted b t k 17 1")
+		}
 		a.Write(e)
 	}
-	// A line torn by SIGKILL takes no other with it.
-	if _, err := a.file.WriteString("\nS b 17 t 1"); err != nil {
-		t.Fatal(err)
-	}
-	a.Write(Event{Kind: Continued, Member: "c"})
-	want = append(want, Event{Kind: Continued, Member: "c"})
-	if _, err := a.file.WriteString("\nF half"); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, torn, rest, err := Parse(b)
-	if err != nil || torn != 1 || string(rest) != "F half" {
-		t.Errorf("torn %d, rest %q, error %v; want 1, \"F half\", none", torn, rest, err)
-	}
+	got, torn, rest := Parse(append(b, "\n{half"...))
 	for i := range got {
 		got[i].At = 0
 	}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("read %+v\nwant %+v", got, want)
+	if torn != 1 || string(rest) != "{half" || !reflect.DeepEqual(got, want) {
+		t.Errorf("torn %d, rest %q, events\n%+v\nwant 1, \"{half\",\n%+v", torn, rest, got, want)
+	}
+}
+
+func TestCheckOutputsFindsMissingAndMisplacedOutputs(t *testing.T) {
+	for text, right := range map[string]bool{
+		"0123": true, "012123": true, "012323": true, "00110123": true,
+		"": false, "012": false, "123": false, "023": false, "02123": false, "012313": false, "012312": false, "01234": false, "01/0123": false,
+	} {
+		t.Run(text, func(t *testing.T) {
+			var numbers []int64
+			for _, c := range text {
+				numbers = append(numbers, int64(c-'0')) // '/' is -1: not a number
+			}
+			if err := CheckOutputs(numbers, 4); (err == nil) != right {
+				t.Errorf("error is %v, right: %v", err, right)
+			}
+		})
 	}
 }

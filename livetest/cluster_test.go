@@ -4,47 +4,155 @@ package livetest
 
 import (
 	"context"
-	"errors"
-	"strconv"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
 
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/sink"
+	sinkkafka "github.com/keystrand/keystrand/sink/kafka"
+	sinkpulsar "github.com/keystrand/keystrand/sink/pulsar"
+	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/kafka"
+	"github.com/keystrand/keystrand/source/pulsar"
 )
 
-// Cluster is a live service as the scenarios see it. Nothing in it is of one product: a log with streams, partitions,
-// groups that share them, and nodes that can be restarted.
-type Cluster interface {
-	// NewStream makes a stream that is gone after the test, and returns its name.
-	NewStream(ctx context.Context, partitions int) (string, error)
-	// Produce writes messages, each to the partition it names, in order for each partition, durably, and fills in their
-	// offsets. It waits for a service that is not there.
-	Produce(ctx context.Context, ms []Message) error
-	// Source returns the name of the source (a key of sources) and the arguments with which a member reads the stream.
-	// Its session is short: an owner that says nothing is missed after some seconds.
-	// With the same arguments, the sink of that name (a key of sinks) writes to the stream.
-	Source(stream, group string) (name string, args any)
-	// Progress returns what is committed for the group, decoded, partitions without any left out.
-	Progress(ctx context.Context, stream, group string) (map[int32]*commit.Progress, error)
-
-	// Promises says in a history how the service keeps progress.
-	Promises(h *History)
-
-	// Restart ends a node in order, or at once, and starts it again. It returns when the node answers. note is told Stopping
-	// or Crashing just before the end, and Gone behind it.
-	Restart(ctx context.Context, node int, kill bool, note func(Kind)) error
-	// Nodes returns how many there are.
-	Nodes() int
-	// MoveLeaders gives partitions of the stream other leaders, orderly, without a restart. note as above, where it matters.
-	MoveLeaders(ctx context.Context, stream string, note func(Kind)) error
+// cluster is a live service as the scenarios see it.
+type cluster interface {
+	// stream returns the full name of a stream. create makes it. remove deletes it and forgets all about it.
+	stream(name string) string
+	create(ctx context.Context, stream string, partitions int) error
+	remove(ctx context.Context, stream string, partitions int) error
+	// produce writes messages in order, each to its partition, durably, and sets their offsets.
+	produce(ctx context.Context, ms []Message) error
+	// access is how a member reaches a stream.
+	access(stream, group string) access
+	// progress returns the decoded commits of a group.
+	progress(ctx context.Context, stream, group string) (map[int32]*commit.Progress, error)
+	// promises sets in a history how the service keeps progress.
+	promises(h *History)
+	// endProducers closes the connections of produce.
+	endProducers()
+	// move gives the partitions of a stream to other nodes in order.
+	move(ctx context.Context, stream string) error
+	// size returns how many messages and keys a scenario has at most.
+	size(outputs bool) (messages, keys int)
+	fmt.Stringer // its name in tools/services
 }
 
-// restarts is the Restart of a service that tools/services controls.
-func restarts(ctx context.Context, control func(context.Context, ...string) error, service string, node int, kill bool, note func(Kind)) error {
-	end, going := "stop", Stopping
-	if kill {
-		end, going = "kill", Crashing
+// connect returns a service by its name in tools/services and a flavour: "pulsar+batches". The test skips if the service does
+// not run.
+func connect(t *testing.T, service string) cluster {
+	t.Helper()
+	name, flavour, _ := strings.Cut(service, "+")
+	if strings.HasPrefix(name, "kafka") {
+		return newKafka(t, name, flavour)
 	}
-	note(going)
-	err := control(ctx, end, service, strconv.Itoa(node))
-	note(Gone)
-	return errors.Join(err, control(ctx, "start", service, strconv.Itoa(node)))
+	return newPulsar(t, name, flavour)
+}
+
+func env(t *testing.T, name, service string) string {
+	t.Helper()
+	v := os.Getenv(name)
+	if v == "" {
+		t.Skipf("%s is not set: run tools/services/services up %s; eval \"$(tools/services/services env)\"", name, service)
+	}
+	return v
+}
+
+// control runs a command of tools/services on a node.
+func control(t *testing.T, command string, c cluster, node int) error {
+	t.Helper()
+	product := strings.ToUpper(strings.TrimRight(strings.Split(c.String(), "-")[0], "3"))
+	program := env(t, "KEYSTRAND_"+product+"_CTL", c.String())
+	out, err := exec.CommandContext(t.Context(), program, command, c.String(), fmt.Sprint(node)).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s %s %v %d: %w: %s", program, command, c, node, err, out)
+	}
+	return nil
+}
+
+// newStream makes a stream that is gone after the test.
+func newStream(t *testing.T, c cluster, partitions int) string {
+	t.Helper()
+	stream := c.stream(fmt.Sprintf("live-%d", time.Now().UnixNano()))
+	if err := c.create(t.Context(), stream, partitions); err != nil {
+		t.Fatalf("create %s: %v", stream, err)
+	}
+	t.Cleanup(func() { _ = c.remove(context.Background(), stream, partitions) })
+	return stream
+}
+
+// access is how a member reaches a stream.
+type access struct {
+	Service, Address string // kafka or pulsar; several brokers are separated by commas
+	Stream, Group    string
+	CA, User, Secret string      // files and names for TLS with SCRAM-SHA-512 or a token; empty: neither
+	Store            remoteStore // of progress, for Pulsar; empty: none
+	StartTimeout     time.Duration
+}
+
+// source opens the stream. Its session is short: a silent owner is missed after some seconds.
+func (a access) source(log *slog.Logger) (source.Source, error) {
+	trust, err := trusting(a.CA)
+	if err != nil {
+		return nil, err
+	}
+	if a.Service == "kafka" {
+		cfg := kafka.Config{
+			SessionTimeout: 5 * time.Second, HeartbeatInterval: 500 * time.Millisecond, RebalanceTimeout: 20 * time.Second,
+			Logger: log, TLS: trust, StartTimeout: a.StartTimeout,
+		}
+		if a.User != "" {
+			cfg.SASL = kafka.SCRAMSHA512(a.User, a.Secret)
+		}
+		return kafka.New(strings.Split(a.Address, ","), a.Group, []string{a.Stream}, cfg)
+	}
+	cfg := pulsar.Config{WatchInterval: time.Second, Logger: log, TLS: trust, StartTimeout: a.StartTimeout}
+	cfg.OperationTimeout = min(a.StartTimeout, time.Second) // 0: the default
+	if a.Secret != "" {
+		cfg.Authentication = pulsar.Token(a.Secret)
+	}
+	if a.Store != "" {
+		cfg.Store = a.Store
+	}
+	return pulsar.New(a.Address, a.Group, []string{a.Stream}, cfg)
+}
+
+// sink writes to the stream.
+func (a access) sink() (sink.Sink, error) {
+	if a.Service == "kafka" {
+		return sinkkafka.New(strings.Split(a.Address, ","), a.Stream, sinkkafka.Config{})
+	}
+	return sinkpulsar.New(a.Address, a.Stream, sinkpulsar.Config{LastHeaderWins: true})
+}
+
+// trusting returns the settings for an authority's certificate, nil without a file.
+func trusting(ca string) (*tls.Config, error) {
+	if ca == "" {
+		return nil, nil //nolint:nilnil // no TLS
+	}
+	pem, err := os.ReadFile(ca)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s has no certificate", ca)
+	}
+	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, nil
+}
+
+// spec is all that a member must know.
+type spec struct {
+	Name, History string
+	Input         access
+	Output        *access // nil: handlers emit nothing
+	Behaviour     behaviour
 }

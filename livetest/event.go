@@ -2,206 +2,158 @@ package livetest
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
+
+	"github.com/keystrand/keystrand/commit"
 )
 
-// Kind says what an [Event] tells.
-type Kind byte
+// Kind names what an [Event] records.
+type Kind string
 
-// What a member writes.
+// Events that a member writes.
 const (
-	Begun    Kind = 'B' // the process runs a pipeline
-	Ended    Kind = 'X' // Run has returned; Text: its error
-	Accepted Kind = 'A' // a partition is owned; Progress: what was restored
-	Asked    Kind = 'L' // the source asks it back
-	Lost     Kind = 'l' // the source says that it may be another's already
-	Released Kind = 'R' // Release begins
-	Trying   Kind = 'c' // a commit begins; Progress
-	Stored   Kind = 'C' // the commit under way is stored; Number: what a crash right after it would replay
-	Started  Kind = 'S' // a handler begins; Text: empty or Behind
-	Finished Kind = 'F' // a handler returns; Text: Settled, Failed or Cancelled
-	Written  Kind = 'W' // the output of a message is durable; Number: how many messages the Write had
-	Lettered Kind = 'D' // a dead letter was written
-	Broken   Kind = '!' // the member itself saw something wrong; Text
+	Begun    Kind = "begun"    // the process runs a pipeline
+	Ended    Kind = "ended"    // Run has returned; Text: its error
+	Accepted Kind = "accepted" // the member owns a partition; Progress: as restored
+	Asked    Kind = "asked"    // the source revokes it
+	Lost     Kind = "lost"     // another member may own it already
+	Released Kind = "released" // Release begins
+	Trying   Kind = "trying"   // a commit begins; Progress
+	Stored   Kind = "stored"   // that commit is stored; Number: how many messages a crash right after it would replay
+	Started  Kind = "started"  // a handler begins; Text: empty or Behind
+	Finished Kind = "finished" // a handler returns; Text: Settled, Failed or Cancelled
+	Written  Kind = "written"  // the output of a message is durable; Number: messages in the Write
+	Lettered Kind = "lettered" // a dead letter was written
+	Broken   Kind = "broken"   // the member found a fault itself; Text
 )
 
-// What the test writes.
+// Events that the test writes.
 const (
-	Dying     Kind = 'k' // the process is about to be killed, by SIGKILL
-	Killed    Kind = 'K' // it is gone
-	Paused    Kind = 'P' // about to be stopped by SIGSTOP
-	Continued Kind = 'V' // goes on, by SIGCONT
-	Crashing  Kind = 'Z' // a node of the service is about to be killed
-	Stopping  Kind = 'z' // a node is about to be stopped in order, or to give partitions away
-	Gone      Kind = 'Y' // it has ended, or given them away: what is confirmed from now on is another's word
+	Dying     Kind = "dying"     // the test is about to send SIGKILL to the member
+	Killed    Kind = "killed"    // the member has exited
+	Paused    Kind = "paused"    // the test is about to send SIGSTOP
+	Continued Kind = "continued" // the test is about to send SIGCONT
+	Crashing  Kind = "crashing"  // a node of the service is about to be killed
+	Stopping  Kind = "stopping"  // a node is about to stop in order, or to give partitions away
+	Gone      Kind = "gone"      // it has done so
 )
 
-// byTest are those.
-const byTest = "kKPVZzY"
-
-// How a handler returned.
+// Texts of Finished, and of Started.
 const (
 	Settled   = "settled"   // nil
-	Failed    = "failed"    // an error that asks for another attempt, or for the failure policy
-	Cancelled = "cancelled" // an error because its ctx has ended
+	Failed    = "failed"    // an error: the message is tried again, or the failure policy acts
+	Cancelled = "cancelled" // an error after the end of ctx
+	Behind    = "behind"    // the message is not the first of its call
 )
-
-// Behind is the Text of Started for a message that is not the first of its call.
-const Behind = "behind"
 
 // Event is one line of a history.
 type Event struct {
 	Kind      Kind
 	Member    string // the process
-	At        int64  // wall clock, nanoseconds: for figures alone
+	At        int64  // wall clock, nanoseconds
 	Stream    string
 	Partition int32
 	Epoch     int64
 	Offset    int64
 	Key       string
-	Number    int64 // of the message within its key, as produced; of Stored and Written: see there
+	Number    int64 // of the message within its key, except for Stored and Written
 	Attempt   int
 	Text      string
-	Progress  Progress
+	Progress  commit.Progress // of Accepted and Trying
 }
 
-// Progress is what a commit says, as in package commit.
-type Progress struct {
-	Frontier int64
-	Ahead    []Range
-}
-
-// Range is a half-open range of offsets.
-type Range struct{ From, To int64 }
-
-// Recorder writes events of one process. It is safe for concurrent use.
+// Recorder writes the events of one process. It is safe for concurrent use.
 type Recorder struct {
 	file   *os.File
 	member string
-	lines  sync.Pool
 }
 
-// NewRecorder opens the history, or begins it.
+// NewRecorder opens or creates a history. Events without a Member get member.
 func NewRecorder(path, member string) (*Recorder, error) {
 	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("livetest: %w", err)
 	}
-	return &Recorder{file: f, member: member, lines: sync.Pool{New: func() any { return new([]byte) }}}, nil
+	return &Recorder{f, member}, nil
 }
 
-// Write appends the event with one system call. A history with holes would prove nothing, so what cannot be written ends
-// the process.
+// Write appends an event with one system call. It panics if that fails, since a history with holes proves nothing.
 func (r *Recorder) Write(e Event) {
 	if e.Member == "" {
 		e.Member = r.member
 	}
 	e.At = time.Now().UnixNano()
-	line, _ := r.lines.Get().(*[]byte)
-	*line = appendEvent((*line)[:0], &e)
-	if _, err := r.file.Write(*line); err != nil {
-		panic(fmt.Errorf("livetest: the history cannot be written: %w", err))
+	if _, err := r.file.Write(e.line()); err != nil {
+		panic(fmt.Errorf("livetest: write history: %w", err))
 	}
-	r.lines.Put(line)
 }
 
 // Close closes the file.
 func (r *Recorder) Close() error { return r.file.Close() }
 
-// A line begins with a line feed, too: when SIGKILL tears a line apart in the middle of its write, the next one is whole.
-func appendEvent(b []byte, e *Event) []byte {
-	b = append(b, '\n', byte(e.Kind), ' ')
-	b = appendWord(b, e.Member)
-	b = strconv.AppendInt(b, e.At, 10)
-	b = append(b, ' ')
-	b = appendWord(b, e.Stream)
-	for _, n := range [...]int64{int64(e.Partition), e.Epoch, e.Offset} {
-		b = append(strconv.AppendInt(b, n, 10), ' ')
-	}
-	b = appendWord(b, e.Key)
-	for _, n := range [...]int64{e.Number, int64(e.Attempt), e.Progress.Frontier} {
-		b = append(strconv.AppendInt(b, n, 10), ' ')
-	}
-	for i, r := range e.Progress.Ahead {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = strconv.AppendInt(b, r.From, 10)
-		b = append(b, '-')
-		b = strconv.AppendInt(b, r.To, 10)
-	}
-	b = append(b, ' ')
-	b = strconv.AppendQuote(b, e.Text)
-	return append(b, " .\n"...)
-}
-
-func appendWord(b []byte, w string) []byte {
-	if w == "" {
-		w = "-"
-	}
-	return append(append(b, w...), ' ')
-}
-
-// Parse reads a history. Torn lines, which a killed process can leave, are counted; anything else that is no event is
-// an error. Only whole lines are read: rest is what stands behind the last line feed.
-func Parse(b []byte) (events []Event, torn int, rest []byte, err error) {
+// Parse reads whole lines of a history. It counts the lines that are no event; a killed process can leave one. rest is the
+// part after the last line feed.
+func Parse(b []byte) (events []Event, torn int, rest []byte) {
 	for {
 		line, after, whole := bytes.Cut(b, []byte{'\n'})
 		if !whole {
-			return events, torn, b, nil
+			return events, torn, b
 		}
-		b = after
-		if len(line) == 0 {
-			continue
-		}
-		if !bytes.HasSuffix(line, []byte(`" .`)) {
-			torn++
+		if b = after; len(line) == 0 {
 			continue
 		}
 		e, err := parseEvent(string(line))
 		if err != nil {
-			return events, torn, b, fmt.Errorf("livetest: %q: %w", line, err)
+			torn++
+			continue
 		}
 		events = append(events, e)
 	}
 }
 
+// line returns the event as words. Members write too many for package json. The first line feed ends a line that SIGKILL has
+// torn.
+func (e *Event) line() []byte {
+	b := append(make([]byte, 0, 200), '\n')
+	for _, s := range [...]string{string(e.Kind), e.Member, e.Stream, e.Key} {
+		b = append(append(b, s...), ' ')
+	}
+	for _, n := range [...]int64{e.At, int64(e.Partition), e.Epoch, e.Offset, e.Number, int64(e.Attempt)} {
+		b = append(strconv.AppendInt(b, n, 10), ' ')
+	}
+	if e.Kind == Accepted || e.Kind == Trying {
+		progress, _ := json.Marshal(e.Progress)
+		b = append(b, progress...)
+	}
+	return append(strconv.AppendQuote(append(b, ' '), e.Text), '\n')
+}
+
 func parseEvent(line string) (e Event, err error) {
-	f := strings.SplitN(line, " ", 13)
-	if len(f) != 13 || len(f[0]) != 1 {
-		return e, fmt.Errorf("%d fields", len(f))
+	w := strings.SplitN(line, " ", 12)
+	if len(w) != 12 {
+		return e, io.ErrUnexpectedEOF
 	}
-	number := func(s string) int64 {
-		n, bad := strconv.ParseInt(s, 10, 64)
-		if bad != nil && err == nil {
-			err = bad
+	var n [6]int64
+	for i := range n {
+		if n[i], err = strconv.ParseInt(w[4+i], 10, 64); err != nil {
+			return e, err
 		}
-		return n
-	}
-	word := func(s string) string {
-		if s == "-" {
-			return ""
-		}
-		return s
 	}
 	e = Event{
-		Kind: Kind(f[0][0]), Member: f[1], At: number(f[2]), Stream: word(f[3]), Partition: int32(number(f[4])),
-		Epoch: number(f[5]), Offset: number(f[6]), Key: word(f[7]), Number: number(f[8]), Attempt: int(number(f[9])),
-		Progress: Progress{Frontier: number(f[10])},
+		Kind: Kind(w[0]), Member: w[1], Stream: w[2], Key: w[3],
+		At: n[0], Partition: int32(n[1]), Epoch: n[2], Offset: n[3], Number: n[4], Attempt: int(n[5]),
 	}
-	if f[11] != "" {
-		for r := range strings.SplitSeq(f[11], ",") {
-			from, to, _ := strings.Cut(r, "-")
-			e.Progress.Ahead = append(e.Progress.Ahead, Range{number(from), number(to)})
-		}
+	if w[10] != "" {
+		err = json.Unmarshal([]byte(w[10]), &e.Progress)
 	}
 	if err == nil {
-		e.Text, err = strconv.Unquote(strings.TrimSuffix(f[12], " ."))
+		e.Text, err = strconv.Unquote(w[11])
 	}
 	return e, err
 }

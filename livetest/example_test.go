@@ -27,6 +27,6 @@ func ExampleCheck() {
 	})
 	fmt.Print(report)
 	// Output:
-	// order per key: a S orders/0#1@1 key ada: offset 0 of the key is not settled
-	// serial per key: a S orders/0#1@1 key ada: offset 0 of the key is running in a, epoch 1
+	// order per key: a started orders/0#1@1 key ada: offset 0 of the key is not settled
+	// serial per key: a started orders/0#1@1 key ada: offset 0 of the key is running in a, epoch 1
 }

@@ -4,12 +4,8 @@ package livetest
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -17,79 +13,51 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
 
 	"github.com/keystrand/keystrand/commit"
-	"github.com/keystrand/keystrand/sink"
-	sinkkafka "github.com/keystrand/keystrand/sink/kafka"
-	"github.com/keystrand/keystrand/source"
-	"github.com/keystrand/keystrand/source/kafka"
 )
-
-// kafkaArgs are those of source/kafka in a member.
-type kafkaArgs struct {
-	Brokers      []string
-	Topic, Group string
-	Session      time.Duration
-	User, CA     string // of SCRAM-SHA-512 over TLS; empty: neither
-	Password     string
-}
-
-func init() {
-	sources["kafka"] = func(raw json.RawMessage, log *slog.Logger) (source.Source, error) {
-		var a kafkaArgs
-		if err := json.Unmarshal(raw, &a); err != nil {
-			return nil, err
-		}
-		cfg := kafka.Config{SessionTimeout: a.Session, HeartbeatInterval: a.Session / 10, RebalanceTimeout: 20 * time.Second, Logger: log}
-		if a.User != "" {
-			var err error
-			if cfg.TLS, err = trusting(a.CA); err != nil {
-				return nil, err
-			}
-			cfg.SASL = kafka.SCRAMSHA512(a.User, a.Password)
-		}
-		return kafka.New(a.Brokers, a.Group, []string{a.Topic}, cfg)
-	}
-	sinks["kafka"] = func(raw json.RawMessage) (sink.Sink, error) {
-		var a kafkaArgs
-		if err := json.Unmarshal(raw, &a); err != nil {
-			return nil, err
-		}
-		return sinkkafka.New(a.Brokers, a.Topic, sinkkafka.Config{})
-	}
-}
 
 // kafkaCluster is Apache Kafka as tools/services runs it.
 type kafkaCluster struct {
-	t       *testing.T
-	service string // its name there
-	brokers []string
-	client  *kgo.Client
-	admin   *kadm.Client
-	config  map[string]*string // of topics
-	secure  func(*kafkaArgs)   // nil: neither TLS nor SASL
+	t      *testing.T
+	name   string
+	way    access // without stream and group
+	opts   []kgo.Opt
+	client *kgo.Client
+	admin  *kadm.Client
+	config map[string]*string // of topics
 }
 
-var _ Cluster = (*kafkaCluster)(nil)
-
-func newKafka(t *testing.T, variable, service string, opts ...kgo.Opt) *kafkaCluster {
+// newKafka connects to Kafka. Flavour: compact, or none.
+func newKafka(t *testing.T, service, flavour string) *kafkaCluster {
 	t.Helper()
-	v := os.Getenv(variable)
-	if v == "" {
-		t.Skipf("%s is not set: tools/services/services up %s; eval \"$(tools/services/services env)\"; go test -race -run '^TestLive' ./livetest", variable, service)
+	k := &kafkaCluster{t: t, name: service}
+	if flavour == "compact" {
+		k.config = compacted()
 	}
-	k := &kafkaCluster{t: t, service: service, brokers: strings.Split(v, ",")}
-	k.client = k.newClient(opts...)
+	variable := "KEYSTRAND_" + strings.ToUpper(service)
+	if service == "kafka-sasl" {
+		variable = "KEYSTRAND_KAFKA_SASL_TLS"
+		k.way = access{CA: env(t, "KEYSTRAND_KAFKA_CA", service), User: "bob", Secret: "bob-secret"}
+		trust, err := trusting(k.way.CA)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.opts = []kgo.Opt{kgo.DialTLSConfig(trust), kgo.SASL(scram.Auth{User: k.way.User, Pass: k.way.Secret}.AsSha512Mechanism())}
+	}
+	k.way.Service, k.way.Address = "kafka", env(t, variable, k.name)
+	k.client = k.newClient()
 	k.admin = kadm.NewClient(k.client)
 	return k
 }
 
 func (k *kafkaCluster) newClient(opts ...kgo.Opt) *kgo.Client {
 	k.t.Helper()
-	c, err := kgo.NewClient(append([]kgo.Opt{
-		kgo.SeedBrokers(k.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+	c, err := kgo.NewClient(append(append([]kgo.Opt{
+		kgo.SeedBrokers(strings.Split(k.way.Address, ",")...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.MetadataMinAge(200 * time.Millisecond), kgo.ProducerLinger(2 * time.Millisecond),
-	}, opts...)...)
+	}, k.opts...), opts...)...)
 	if err != nil {
 		k.t.Fatal(err)
 	}
@@ -97,32 +65,43 @@ func (k *kafkaCluster) newClient(opts ...kgo.Opt) *kgo.Client {
 	return c
 }
 
-// Promises changes nothing: what is committed is told to the next owner.
-func (k *kafkaCluster) Promises(*History) {}
+func (k *kafkaCluster) String() string { return k.name }
 
-// Nodes returns how many brokers there are.
-func (k *kafkaCluster) Nodes() int { return len(k.brokers) }
+func (k *kafkaCluster) stream(name string) string { return name }
 
-// NewStream makes a topic.
-func (k *kafkaCluster) NewStream(ctx context.Context, partitions int) (string, error) {
-	topic := fmt.Sprintf("live-%d", time.Now().UnixNano())
-	if _, err := k.admin.CreateTopic(ctx, int32(partitions), -1, k.config, topic); err != nil {
-		return "", fmt.Errorf("create topic %s: %w", topic, err)
+func (k *kafkaCluster) size(bool) (messages, keys int) { return 100_000, 5_000 }
+
+// promises changes nothing: a new owner is told what is committed.
+func (k *kafkaCluster) promises(*History) {}
+
+func (k *kafkaCluster) endProducers() {}
+
+func (k *kafkaCluster) create(ctx context.Context, stream string, partitions int) error {
+	for {
+		_, err := k.admin.CreateTopic(ctx, int32(partitions), -1, k.config, stream)
+		if !errors.Is(err, kerr.TopicAlreadyExists) {
+			return err
+		}
+		time.Sleep(50 * time.Millisecond) // real time: the broker is still deleting
 	}
-	k.t.Cleanup(func() { _, _ = k.admin.DeleteTopic(context.WithoutCancel(ctx), topic) })
-	return topic, nil
 }
 
-// Produce writes messages and fills in their offsets.
-func (k *kafkaCluster) Produce(ctx context.Context, ms []Message) error {
-	return produce(ctx, k.client, ms)
+func (k *kafkaCluster) remove(ctx context.Context, stream string, _ int) error {
+	_, err := k.admin.DeleteTopic(ctx, stream)
+	k.client.PurgeTopicsFromClient(stream)
+	return err
 }
 
-func produce(ctx context.Context, c *kgo.Client, ms []Message) error {
+func (k *kafkaCluster) produce(ctx context.Context, ms []Message) error {
+	return produceWith(ctx, k.client, ms)
+}
+
+func produceWith(ctx context.Context, c *kgo.Client, ms []Message) error {
 	failed := make(chan error, len(ms))
 	for i := range ms {
 		m := &ms[i]
-		c.Produce(ctx, recordOf(m), func(got *kgo.Record, err error) {
+		r := &kgo.Record{Topic: m.Stream, Partition: m.Partition, Key: []byte(m.Key), Value: valueOf(m)}
+		c.Produce(ctx, r, func(got *kgo.Record, err error) {
 			m.Offset = got.Offset
 			if err != nil {
 				failed <- err
@@ -136,33 +115,24 @@ func produce(ctx context.Context, c *kgo.Client, ms []Message) error {
 	return <-failed
 }
 
-// recordOf makes a message of about 100 bytes.
-func recordOf(m *Message) *kgo.Record {
-	return &kgo.Record{Topic: m.Stream, Partition: m.Partition, Key: []byte(m.Key), Value: fmt.Appendf(nil, "%-90d", m.Number)}
+// valueOf makes the value of a message, of about 100 bytes.
+func valueOf(m *Message) []byte { return fmt.Appendf(nil, "%-90d", m.Number) }
+
+func (k *kafkaCluster) access(stream, group string) access {
+	a := k.way
+	a.Stream, a.Group = stream, group
+	return a
 }
 
-// Source returns how a member reads the topic.
-func (k *kafkaCluster) Source(stream, group string) (string, any) {
-	a := kafkaArgs{Brokers: k.brokers, Topic: stream, Group: group, Session: 5 * time.Second}
-	if k.secure != nil {
-		k.secure(&a)
-	}
-	return "kafka", a
-}
-
-// Progress reads and decodes what is committed.
-func (k *kafkaCluster) Progress(ctx context.Context, stream, group string) (map[int32]*commit.Progress, error) {
+func (k *kafkaCluster) progress(ctx context.Context, stream, group string) (map[int32]*commit.Progress, error) {
 	offsets, err := k.admin.FetchOffsets(ctx, group)
 	if err != nil {
 		return nil, err
 	}
 	all := map[int32]*commit.Progress{}
 	for n, o := range offsets[stream] {
-		if o.Err != nil {
-			return nil, fmt.Errorf("%s/%d: %w", stream, n, o.Err)
-		}
 		p, err := commit.Decode(o.Metadata)
-		if err != nil {
+		if err = errors.Join(o.Err, err); err != nil {
 			return nil, fmt.Errorf("%s/%d at %d: metadata %q: %w", stream, n, o.At, o.Metadata, err)
 		}
 		if p.Frontier != o.At {
@@ -173,24 +143,7 @@ func (k *kafkaCluster) Progress(ctx context.Context, stream, group string) (map[
 	return all, nil
 }
 
-// Restart ends a node and starts it again.
-func (k *kafkaCluster) Restart(ctx context.Context, node int, kill bool, note func(Kind)) error {
-	return restarts(ctx, k.control, k.service, node, kill, note)
-}
-
-func (k *kafkaCluster) control(ctx context.Context, args ...string) error {
-	program := os.Getenv("KEYSTRAND_KAFKA_CTL")
-	if program == "" {
-		k.t.Skip("KEYSTRAND_KAFKA_CTL is not set: eval \"$(tools/services/services env)\"")
-	}
-	out, err := exec.CommandContext(ctx, program, args...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, out)
-	}
-	return nil
-}
-
-// inSync waits until every replica of a stream has all of its log.
+// inSync waits until every replica of a stream has all of its log. A node that is back from a restart has not at first.
 func (k *kafkaCluster) inSync(ctx context.Context, stream string) (kadm.TopicDetails, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute) // real time: hang guard
 	defer cancel()
@@ -210,9 +163,8 @@ func (k *kafkaCluster) inSync(ctx context.Context, stream string) (kadm.TopicDet
 	}
 }
 
-// MoveLeaders makes another replica the preferred leader of each partition and elects it, once all are in sync: a node that
-// is back from a restart is not at first, and cannot be elected.
-func (k *kafkaCluster) MoveLeaders(ctx context.Context, stream string, _ func(Kind)) error {
+// move makes another replica the preferred leader of each partition and elects it.
+func (k *kafkaCluster) move(ctx context.Context, stream string) error {
 	topics, err := k.inSync(ctx, stream)
 	if err != nil {
 		return err
@@ -222,39 +174,26 @@ func (k *kafkaCluster) MoveLeaders(ctx context.Context, stream string, _ func(Ki
 		req.Assign(stream, p.Partition, append(p.Replicas[1:len(p.Replicas):len(p.Replicas)], p.Replicas[0]))
 	}
 	moved, err := k.admin.AlterPartitionAssignments(ctx, req)
-	if err == nil {
-		err = moved.Error()
-	}
-	if err != nil {
+	if err = errors.Join(err, moved.Error()); err != nil {
 		return fmt.Errorf("order of replicas: %w", err)
 	}
 	if _, err := k.inSync(ctx, stream); err != nil {
 		return err
 	}
 	elected, err := k.admin.ElectLeaders(ctx, kadm.ElectPreferredReplica, topics.TopicsSet())
-	if err != nil {
-		return fmt.Errorf("elect leaders: %w", err)
-	}
-	for _, ps := range elected {
-		for _, p := range ps {
-			if p.Err != nil && !errors.Is(p.Err, kerr.ElectionNotNeeded) { // it is there already
-				return fmt.Errorf("elect leader of %s/%d: %w", p.Topic, p.Partition, p.Err)
-			}
+	for _, p := range elected[stream] {
+		if !errors.Is(p.Err, kerr.ElectionNotNeeded) { // it leads already
+			err = errors.Join(err, p.Err)
 		}
 	}
-	return nil
+	return err
 }
 
-func TestLiveKafka(t *testing.T) {
-	runScenarios(t, newKafka(t, "KEYSTRAND_KAFKA", "kafka"), steady)
-}
+func TestLiveKafka(t *testing.T)        { gate(t, "kafka", "kafka+compact") }
+func TestLiveKafkaSecured(t *testing.T) { gate(t, "kafka-sasl") }
 
 // Soak: the broker is stopped and killed.
-func TestSoakKafka(t *testing.T) {
-	runScenarios(t, newKafka(t, "KEYSTRAND_KAFKA", "kafka"), restless)
-}
+func TestSoakKafka(t *testing.T) { soak(t, "kafka") }
 
-// Soak: brokers are stopped and killed, and leaders move between them.
-func TestSoakKafkaThreeNodes(t *testing.T) {
-	runScenarios(t, newKafka(t, "KEYSTRAND_KAFKA3", "kafka3"), restless)
-}
+// Soak: brokers are stopped and killed, leaders move between them, the topic is deleted under its owners.
+func TestSoakKafkaThreeNodes(t *testing.T) { soak(t, "kafka3") }

@@ -2,9 +2,8 @@ package livetest
 
 import "fmt"
 
-// CheckOutputs looks at what stands in the stream of the outputs for one key: the numbers of its messages in the order of
-// the stream. Each output is there, and each stands behind that of the message before. Some may stand there several times:
-// a restart begins again at an earlier one, and then all later ones come again behind it.
+// CheckOutputs checks the outputs of one key, given as the numbers of its messages in the order of the output stream. Each
+// message must be there, behind the one before it. After a restart, an earlier one may follow, and then all later ones again.
 func CheckOutputs(numbers []int64, produced int64) error {
 	next := int64(0)
 	for i, n := range numbers {

@@ -3,112 +3,148 @@
 package livetest
 
 import (
+	"cmp"
 	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
+	"time"
 )
 
 // process is a member that was started.
 type process struct {
-	name   string
 	cmd    *exec.Cmd
-	exited chan struct{} // closed when it is gone
+	exited chan struct{} // closed when it has exited
 	err    error         // valid then
 }
 
-// join starts a member.
-func (r *run) join(name string) { r.joinAs(name, r.setup.behaviour) }
-
-func (r *run) joinAs(name string, b behaviour) {
+// join starts members that behave as the scenario says.
+func (r *run) join(names ...string) {
 	r.t.Helper()
-	b.Seed = r.seed
-	source, args := r.cluster.Source(r.stream, r.group)
-	raw, err := json.Marshal(args)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	spec := memberSpec{Name: name, History: filepath.Join(r.dir, "history"), Source: source, Args: raw, Behaviour: b}
-	if r.outputs != "" {
-		_, args := r.cluster.Source(r.outputs, "")
-		if spec.Outputs, err = json.Marshal(args); err != nil {
-			r.t.Fatal(err)
+	for _, name := range names {
+		s := spec{Name: name, History: r.tail.Name(), Input: r.cluster.access(r.stream, r.group), Behaviour: r.behaviour}
+		b := &s.Behaviour
+		b.Seed, b.Handling, b.Drain = r.seed, cmp.Or(b.Handling, 3*time.Millisecond), cmp.Or(b.Drain, 10*time.Second)
+		if r.emits {
+			output := r.cluster.access(r.outputs, "")
+			s.Output = &output
 		}
+		text, err := json.Marshal(s)
+		r.must(err)
+		self, err := os.Executable()
+		r.must(err)
+		log, err := os.Create(filepath.Join(r.dir, name+".log"))
+		r.must(err)
+		m := &process{cmd: exec.Command(self), exited: make(chan struct{})}
+		m.cmd.Env = append(os.Environ(), memberVariable+"="+string(text))
+		m.cmd.Stdout, m.cmd.Stderr = log, log
+		r.must(m.cmd.Start())
+		_ = log.Close() // the member has its own
+		r.members[name] = m
+		go func() {
+			m.err = m.cmd.Wait()
+			close(m.exited)
+		}()
 	}
-	text, err := json.Marshal(spec)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	self, err := os.Executable()
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	path := filepath.Join(r.dir, name+".log")
-	log, err := os.Create(path)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer func() { _ = log.Close() }() // the member has its own
-	r.logs = append(r.logs, path)
-	m := &process{name: name, cmd: exec.Command(self), exited: make(chan struct{})}
-	m.cmd.Env = append(os.Environ(), memberVariable+"="+string(text))
-	m.cmd.Stdout, m.cmd.Stderr = log, log
-	if err := m.cmd.Start(); err != nil {
-		r.t.Fatal(err)
-	}
-	r.members[name] = m
-	go func() {
-		m.err = m.cmd.Wait()
-		close(m.exited)
-	}()
 }
 
-// leave ends members in order, all at once, and waits until they are gone.
+// signal writes an event about a member and sends it a signal.
+func (r *run) signal(k Kind, name string, s syscall.Signal) {
+	r.t.Helper()
+	if k != "" {
+		r.record.Write(Event{Kind: k, Member: name})
+	}
+	if err := r.members[name].cmd.Process.Signal(s); err != nil {
+		r.t.Errorf("%s: %v", name, err)
+	}
+}
+
+// gone waits until a member has exited.
+func (r *run) gone(name string) error {
+	r.t.Helper()
+	m := r.members[name]
+	select {
+	case <-m.exited:
+	case <-time.After(guard): // real time: other processes have no bubble
+		r.t.Fatal(name, "does not exit")
+	}
+	delete(r.members, name)
+	return m.err
+}
+
+// leave ends members in order, all at once.
 func (r *run) leave(names ...string) {
 	r.t.Helper()
 	for _, name := range names {
-		r.until(name+" has begun", func() bool { return r.begun[name] }) // before, it does not know what SIGTERM means
-		if err := r.members[name].cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		r.until(name+" has begun", func() bool { return r.begun[name] }) // before, SIGTERM kills it
+		r.signal("", name, syscall.SIGTERM)
+	}
+	for _, name := range names {
+		if err := r.gone(name); err != nil {
 			r.t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// kill ends members at once, one after the other.
+func (r *run) kill(names ...string) {
+	r.t.Helper()
 	for _, name := range names {
-		m := r.members[name]
-		r.wait(m.exited, name+" does not end")
-		if m.err != nil && !r.setup.mayFail {
-			r.t.Errorf("%s: %v", name, m.err)
+		r.signal(Dying, name, syscall.SIGKILL)
+		_ = r.gone(name)
+		r.record.Write(Event{Kind: Killed, Member: name})
+	}
+}
+
+// freeze stops a member until others own all it had: as long as its session lasts.
+func (r *run) freeze(name string) {
+	r.t.Helper()
+	r.until(name+" owns something", func() bool { return !r.idle(name) })
+	r.signal(Paused, name, syscall.SIGSTOP)
+	r.until("others own what "+name+" had", func() bool { return r.idle(name) })
+	r.signal(Continued, name, syscall.SIGCONT)
+}
+
+// awaitWork waits until each member owns something and this one has handled messages. One that is killed between two
+// ownerships leaves nothing behind.
+func (r *run) awaitWork(name string) {
+	r.t.Helper()
+	from := len(r.events)
+	r.until(name+" is at work", func() bool {
+		handled := 0
+		for _, e := range r.events[from:] {
+			if e.Kind == Finished && e.Member == name {
+				handled++
+			}
 		}
-		delete(r.members, name)
-	}
+		all := !slices.ContainsFunc(slices.Collect(maps.Keys(r.members)), r.idle)
+		return all && handled >= 100 || r.settled >= r.messages
+	})
 }
 
-// kill ends a member at once.
-func (r *run) kill(name string) {
+// disturb ends a node, or gives partitions away.
+func (r *run) disturb(k Kind, f func() error) {
 	r.t.Helper()
-	m := r.members[name]
-	r.record.Write(Event{Kind: Dying, Member: name})
-	if err := m.cmd.Process.Kill(); err != nil {
-		r.t.Errorf("%s: %v", name, err)
-	}
-	r.wait(m.exited, name+" cannot be killed")
-	r.record.Write(Event{Kind: Killed, Member: name})
-	delete(r.members, name)
+	r.cluster.endProducers()
+	r.record.Write(Event{Kind: k})
+	err := f()
+	r.record.Write(Event{Kind: Gone})
+	r.must(err)
 }
 
-// pause freezes a member; goOn thaws it.
-func (r *run) pause(name string) {
+// restart stops or kills a node and starts it again.
+func (r *run) restart(k Kind, node int) {
 	r.t.Helper()
-	r.record.Write(Event{Kind: Paused, Member: name})
-	if err := r.members[name].cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		r.t.Errorf("%s: %v", name, err)
-	}
+	command := map[Kind]string{Stopping: "stop", Crashing: "kill"}[k]
+	r.disturb(k, func() error { return control(r.t, command, r.cluster, node) })
+	r.must(control(r.t, "start", r.cluster, node))
 }
 
-func (r *run) goOn(name string) {
+// move gives the partitions of the stream to other nodes.
+func (r *run) move() {
 	r.t.Helper()
-	r.record.Write(Event{Kind: Continued, Member: name})
-	if err := r.members[name].cmd.Process.Signal(syscall.SIGCONT); err != nil {
-		r.t.Errorf("%s: %v", name, err)
-	}
+	r.disturb(Stopping, func() error { return r.cluster.move(r.t.Context(), r.stream) })
 }

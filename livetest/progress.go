@@ -1,150 +1,103 @@
 package livetest
 
-import "slices"
+import (
+	"slices"
 
-// accepted is a new ownership: the earlier one must be over, and what was restored must be what it left.
+	"github.com/keystrand/keystrand/commit"
+)
+
+// accepted is a new ownership. The earlier one must be over, and the restored progress must be one that was committed.
 func (c *checker) accepted(e *Event) {
 	p := c.place(Place{e.Stream, e.Partition})
 	old := p.newest
 	if old != nil && e.Epoch < old.id.epoch && c.members[e.Member].pausedOnce && p.owners[e.Epoch] == nil {
-		c.acceptedLate(e, p)
+		// The process was frozen before it heard of this ownership. Others have owned the partition since.
+		c.newOwner(e, p).frozen = true
 		return
 	}
 	if old != nil {
-		c.report.Figures.HandOvers++
+		c.Figures.HandOvers++
 		if e.Epoch <= old.id.epoch {
 			c.wrong(RuleEpoch, "%v: epoch %d came before", e, old.id.epoch)
 			if p.owners[e.Epoch] != nil {
 				return
 			}
 		}
-		c.succeeds(e, old)
-	}
-	o := &owner{
-		id: idOf(e), place: p, member: e.Member, open: map[int]*turn{},
-		covered: make([]bool, len(p.messages)), tried: make([]bool, len(p.messages)), handled: make([]bool, len(p.messages)),
-	}
-	if !c.h.Withholds {
-		c.restored(e, p)
-	}
-	o.cover(e.Progress)
-	for i, covered := range o.covered {
-		switch {
-		case covered && !p.settled[i]:
-			c.wrong(RuleProgress, "%v: restored as settled, and nobody has: offset %d", e, p.messages[i].Offset)
-		case !covered && p.settled[i]:
-			o.outstanding++
+		_, excused := c.current(old)
+		if own := old.member == e.Member; !old.released && (own || !excused && !c.members[old.member].killed) {
+			c.wrong(RuleOwner, "%v: %s has not released epoch %d", e, old.member, old.id.epoch)
+		}
+		if !c.h.Withholds && e.Progress.Frontier < p.frontier {
+			c.wrong(RuleBack, "%v: begins at %d, and %d was stored", e, e.Progress.Frontier, p.frontier)
 		}
 	}
-	switch {
-	case c.h.Withholds:
-		c.begins(old, o)
-	case old != nil:
-		c.replays(e, old, o)
+	o := c.newOwner(e, p)
+	if p.newest = o; old != nil {
+		c.succeeds(e, old, o)
 	}
-	o.checked = p.from(e.Progress.Frontier)
-	o.restored = o.tries(e.Progress)
-	o.try, o.stored = o.restored, o.restored
-	if o.endings = c.endings; c.ending {
+}
+
+func (c *checker) newOwner(e *Event, p *place) *owner {
+	o := &owner{
+		id: idOf(e), place: p, member: e.Member, open: map[int]bool{}, views: make([]view, len(p.messages)),
+		accepted: try{number: c.now, progress: e.Progress}, checked: p.from(e.Progress.Frontier), endings: len(c.endings),
+	}
+	if c.ending {
 		o.endings--
 	}
-	p.owners[e.Epoch], p.newest = o, o
-}
-
-// acceptedLate is an ownership that began before its process was frozen, and that it hears of when it wakes up: others may
-// have owned the partition since. It is an owner that does not know yet.
-func (c *checker) acceptedLate(e *Event, p *place) {
-	o := &owner{
-		id: idOf(e), place: p, member: e.Member, open: map[int]*turn{}, frozen: true,
-		covered: make([]bool, len(p.messages)), tried: make([]bool, len(p.messages)), handled: make([]bool, len(p.messages)),
+	for i := range o.views {
+		m, v := &p.messages[i], &o.views[i]
+		v.covered, v.known = e.Progress.Settled(m.Offset), m.settled
+		if v.covered && !(m.settled && m.claimed) {
+			c.wrong(RuleProgress, "%v: restored as settled, and nobody has committed it: offset %d", e, m.Offset)
+		}
 	}
-	o.cover(e.Progress)
-	if c.h.Withholds {
-		o.known, o.may = slices.Clone(p.settled), make([]bool, len(p.messages))
-	}
-	o.checked = p.from(e.Progress.Frontier)
-	o.restored = o.tries(e.Progress)
-	o.try, o.stored = o.restored, o.restored
+	o.try, o.stored = &o.accepted, &o.accepted
 	p.owners[e.Epoch] = o
+	return o
 }
 
-// succeeds looks whether the earlier owner has let go.
-func (c *checker) succeeds(e *Event, old *owner) {
-	m := c.members[old.member]
-	switch {
-	case old.released:
-	case old.member == e.Member:
-		c.wrong(RuleOwner, "%v: this process has not released epoch %d", e, old.id.epoch)
-	case m.killed, old.frozen, c.evicted[old.id]:
-	default:
-		c.wrong(RuleOwner, "%v: %s has not released epoch %d", e, old.member, old.id.epoch)
-	}
-}
-
-// restored looks whether what a new owner was told is one of the commits that were tried, and no older than the last one
-// known to be stored. A store may have cut ranges.
-func (c *checker) restored(e *Event, p *place) {
-	if len(p.tries) == 0 {
-		if len(e.Progress.Ahead) > 0 {
-			c.wrong(RuleProgress, "%v: ranges are restored and nobody has committed", e)
-		}
-		return
-	}
-	from := 0
-	if p.stored != nil {
-		from = p.stored.number
-		if e.Progress.Frontier < p.stored.progress.Frontier {
-			c.wrong(RuleBack, "%v: begins at %d, and %d was stored", e, e.Progress.Frontier, p.stored.progress.Frontier)
-			return
+// succeeds marks the messages that the service may deliver again to a new owner: no stored commit claims them, or an
+// [Allowance] permits the service to forget it. An owner that released the place in order has committed all that it settled.
+func (c *checker) succeeds(e *Event, old, o *owner) {
+	late := 0 // settled before the last commit that was stored, and not in it
+	for i := range o.views {
+		m, v, was := &o.place.messages[i], &o.views[i], old.views[i]
+		unacked := m.acked == 0 && !(old.inOrder() && was.covered)
+		v.may = v.known && (unacked || m.forgot != nil)
+		if m.acked == 0 && was.covered && old.accepted.number < m.last && m.last < old.stored.number {
+			late++
 		}
 	}
-	for _, t := range p.tries[from:] {
-		if t.progress.Frontier == e.Progress.Frontier && within(e.Progress.Ahead, t.progress.Ahead) {
-			return
-		}
-	}
-	c.wrong(RuleProgress, "%v: frontier %d with %d ranges ahead is no commit of anybody", e, e.Progress.Frontier, len(e.Progress.Ahead))
-}
-
-// cover marks what progress says is settled.
-func (o *owner) cover(progress Progress) {
-	for i := range o.place.from(progress.Frontier) {
-		o.covered[i] = true
-	}
-	for _, r := range progress.Ahead {
-		for i := o.place.from(r.From); i < o.place.from(r.To); i++ {
-			o.covered[i] = true
-		}
-	}
-}
-
-// replays holds a hand-over to its bound: what was settled since the last commit that is known to be stored, and what that
-// one could not express. An owner that gave the partition back in order has committed all.
-func (c *checker) replays(e *Event, old, o *owner) {
-	last, why := old.stored, "was cut off"
-	bound := last.outstanding + last.replays + old.late - last.late + old.count - last.count + c.unnoted(old)
-	if old.inOrder() {
-		bound, why = last.outstanding+last.replays+old.late-last.late, "gave it back in order"
-	}
-	c.report.Figures.Bound += bound
-	if o.outstanding > bound {
-		c.wrong(RuleReplay, "%v: %d messages are settled and handed out again, at most %d may be: epoch %d %s",
-			e, o.outstanding, bound, old.id.epoch, why)
-	}
-}
-
-// unnoted is how many messages the owner may have settled that its pipeline had not noted when it took the last commit.
-func (c *checker) unnoted(o *owner) int {
+	o.spare = old.stored.replays + old.spare
+	// So many the pipeline may have settled without having noted it at a commit.
+	unnoted := c.h.Workers
 	if c.h.Outputs {
-		return c.h.Writers * o.largest
+		unnoted = c.h.Writers * old.largest
 	}
-	return c.h.Workers
+	if late > unnoted && !c.h.Withholds { // such a service reconnects often, and then commits lag by a turn more
+		c.wrong(RuleReplay, "%v: the last commit of epoch %d left %d settled messages out, at most %d may be", e, old.id.epoch, late, unnoted)
+	}
 }
 
-// inOrder tells whether the owner gave the place back, and its last commit was stored.
-func (o *owner) inOrder() bool { return o.released && !o.lost && !o.frozen && o.stored == o.try }
+// again is a settled message that the newest owner gets again.
+func (c *checker) again(e *Event, o *owner, i int) {
+	c.Figures.Again++
+	m, v := &o.place.messages[i], o.views[i]
+	if m.acked != 0 && m.forgot != nil {
+		c.Forgotten[m.forgot.Reason]++
+	}
+	m.acked, m.forgot = 0, nil // it is not acknowledged, or would not have come
+	switch {
+	case !v.known || v.may:
+	case o.spare == 0:
+		c.wrong(RuleReplay, "%v: it was settled and committed, or had to be, and is delivered again", e)
+	default:
+		o.spare--
+	}
+}
 
-// trying is a commit on its way: all it claims must be settled, and it must not go back.
+// trying is a commit on its way. It claims only settled messages and does not go back.
 func (c *checker) trying(e *Event, o *owner) {
 	p := o.place
 	if o.released {
@@ -153,49 +106,72 @@ func (c *checker) trying(e *Event, o *owner) {
 	if e.Progress.Frontier < o.try.progress.Frontier {
 		c.wrong(RuleBack, "%v: frontier %d, and %d was tried before", e, e.Progress.Frontier, o.try.progress.Frontier)
 	}
-	for upTo := p.from(e.Progress.Frontier); o.checked < upTo; o.checked++ {
-		c.claims(e, o, o.checked)
-	}
-	for _, r := range e.Progress.Ahead {
-		for i := p.from(r.From); i < len(p.messages) && p.messages[i].Offset < r.To; i++ {
-			c.claims(e, o, i)
+	claims := func(i int) {
+		p.messages[i].claimed = true
+		if v := o.views[i]; !v.covered && (v.tried || !c.passed(o, i)) {
+			c.wrong(RuleProgress, "%v: claims offset %d (frontier %d), which is not settled", e, p.messages[i].Offset, e.Progress.Frontier)
 		}
 	}
-	o.try = o.tries(e.Progress)
-}
-
-func (c *checker) claims(e *Event, o *owner, i int) {
-	if !o.covered[i] && (o.tried[i] || !o.withheld(i)) {
-		c.wrong(RuleProgress, "%v: claims offset %d (frontier %d), which is not settled", e, o.place.messages[i].Offset, e.Progress.Frontier)
+	for upTo := p.from(e.Progress.Frontier); o.checked < upTo; o.checked++ {
+		claims(o.checked)
 	}
+	for _, r := range e.Progress.Ahead {
+		for i := p.from(r.From); i < p.from(r.To); i++ {
+			claims(i)
+		}
+	}
+	o.try = &try{number: c.now, progress: e.Progress}
 }
 
-// stored is the answer to the last try. It can reach a process that was frozen, or cut off, when another one owns the
-// partition already; but then it was tried before that one began.
+// stored is the answer to the last try. It can reach a frozen or disconnected process after another one has become owner, if
+// the try came before that. While a node ends, the service may forget the commit.
 func (c *checker) stored(e *Event, o *owner) {
-	c.report.Figures.Committed++
+	c.Figures.Commits++
 	p, t := o.place, o.try
-	if t == o.restored {
-		c.wrong(ruleNoMessage, "%v: nothing was tried", e)
+	if t == &o.accepted {
+		c.wrong(RuleHistory, "%v: nothing was tried", e)
 		return
 	}
+	// A service that withholds has no epochs and cannot refuse. A late acknowledgement of an old owner settles all the same.
 	now, excused := c.current(o)
-	// A service without epochs cannot refuse. What an old owner acknowledges late is settled all the same.
-	fenced := !c.h.Withholds
-	if !now && (!excused || fenced && t.number > p.newest.restored.number) {
+	if !now && (!excused || !c.h.Withholds && t.number > p.newest.accepted.number) {
 		c.wrong(RuleStale, "%v: stored, and epoch %d owns it", e, p.newest.id.epoch)
 	}
 	t.replays = int(e.Number)
 	o.stored = t
-	// What an owner whom the end of a node has cut off writes after it, it was told before it, or meanwhile.
-	p.confirm(t.progress, e.At, c.ending || c.evicted[o.id] && o.endings < c.endings)
-	if p.stored == nil || p.stored.number < t.number {
-		p.stored = t
+	// A process that the end of a node disconnects may write later that a commit was stored before.
+	var forgot *Allowance
+	if c.ending || c.evicted[o.id] && o.endings < len(c.endings) {
+		forgot = c.endings[len(c.endings)-1]
+	}
+	for i := range p.messages {
+		if m := &p.messages[i]; m.acked == 0 && t.progress.Settled(m.Offset) {
+			m.acked, m.forgot = e.At, forgot
+		}
+	}
+	p.confirmed, p.frontier = e.At, max(p.frontier, t.progress.Frontier)
+}
+
+// ends records that a node ends.
+func (c *checker) ends(how Kind) {
+	i := slices.IndexFunc(c.h.Forgets, func(a Allowance) bool { return a.When == how })
+	if i < 0 {
+		return
+	}
+	a := &c.h.Forgets[i]
+	c.ending, c.endings = true, append(c.endings, a)
+	for _, p := range c.places {
+		for i := range p.messages {
+			// The service stores all that it has confirmed now and then. After a quiet time the newest can be old.
+			if m := &p.messages[i]; m.acked > p.confirmed-int64(a.Newest) && m.acked != 0 {
+				m.forgot = a
+			}
+		}
 	}
 }
 
-// final compares what the service keeps with what the last owner has settled.
-func (c *checker) final(p *place, stored Progress) {
+// final compares the progress that the service keeps with what was settled.
+func (c *checker) final(p *place, stored commit.Progress) {
 	o := p.newest
 	if o == nil {
 		if len(p.messages) > 0 {
@@ -203,28 +179,21 @@ func (c *checker) final(p *place, stored Progress) {
 		}
 		return
 	}
-	if p.stored != nil && !c.h.Withholds && stored.Frontier < p.stored.progress.Frontier {
-		c.wrong(RuleBack, "%v: the service keeps %d, and %d was stored", p.name, stored.Frontier, p.stored.progress.Frontier)
+	if !c.h.Withholds && stored.Frontier < p.frontier {
+		c.wrong(RuleBack, "%v: the service keeps %d, and %d was stored", p.name, stored.Frontier, p.frontier)
 	}
-	kept := &owner{place: p, covered: make([]bool, len(p.messages))}
-	kept.cover(stored)
 	missing := 0
-	settled, spare := o.covered, o.stored.replays
-	if c.h.Withholds {
-		settled, spare = p.settled, spare+o.spare-o.spent
-	}
-	for i := range p.messages {
-		switch {
-		case kept.covered[i] && !settled[i]:
-			c.wrong(RuleFinal, "%v: the service says that offset %d is settled, epoch %d has not", p.name, p.messages[i].Offset, o.id.epoch)
-		case kept.covered[i] || !settled[i]:
-		case c.h.Withholds && o.lost && (p.acked[i] == 0 || p.forgot[i]):
-			// The last owner was cut off before it could acknowledge that, and nobody has come after it: the next one will get it.
+	for _, m := range p.messages {
+		switch kept := stored.Settled(m.Offset); {
+		case kept && !m.settled:
+			c.wrong(RuleFinal, "%v: the service keeps offset %d as settled, and nobody has settled it", p.name, m.Offset)
+		case kept || !m.settled:
+		case c.h.Withholds && o.lost && (m.acked == 0 || m.forgot != nil): // disconnected before it could acknowledge
 		default:
 			missing++
 		}
 	}
-	if missing > spare {
-		c.wrong(RuleFinal, "%v: %d settled messages are not in what the service keeps (%d could not be expressed)", p.name, missing, spare)
+	if spare := o.stored.replays + o.spare; missing > spare {
+		c.wrong(RuleFinal, "%v: the service does not keep %d settled messages (%d could not be expressed)", p.name, missing, spare)
 	}
 }

@@ -4,206 +4,176 @@ package livetest
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
-	"os/exec"
+	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
 	plog "github.com/apache/pulsar-client-go/pulsar/log"
 
-	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/internal/pulsartest"
-	"github.com/keystrand/keystrand/sink"
-	sinkpulsar "github.com/keystrand/keystrand/sink/pulsar"
-	"github.com/keystrand/keystrand/source"
-	sourcepulsar "github.com/keystrand/keystrand/source/pulsar"
 )
-
-// pulsarArgs are those of source/pulsar in a member.
-type pulsarArgs struct {
-	URL                 string
-	Topic, Subscription string
-	Store               remoteStore // empty: none
-	CA, TokenFile       string      // of a token over TLS; empty: neither
-}
-
-func init() {
-	sources["pulsar"] = func(raw json.RawMessage, log *slog.Logger) (source.Source, error) {
-		var a pulsarArgs
-		if err := json.Unmarshal(raw, &a); err != nil {
-			return nil, err
-		}
-		cfg := sourcepulsar.Config{WatchInterval: time.Second, Logger: log}
-		if a.Store != "" {
-			cfg.Store = a.Store
-		}
-		if a.CA != "" {
-			var err error
-			if cfg.TLS, err = trusting(a.CA); err != nil {
-				return nil, err
-			}
-			token, err := os.ReadFile(a.TokenFile)
-			if err != nil {
-				return nil, err
-			}
-			cfg.Authentication = sourcepulsar.Token(strings.TrimSpace(string(token)))
-		}
-		return sourcepulsar.New(a.URL, a.Subscription, []string{a.Topic}, cfg)
-	}
-	sinks["pulsar"] = func(raw json.RawMessage) (sink.Sink, error) {
-		var a pulsarArgs
-		if err := json.Unmarshal(raw, &a); err != nil {
-			return nil, err
-		}
-		return sinkpulsar.New(a.URL, a.Topic, sinkpulsar.Config{})
-	}
-}
 
 // pulsarCluster is Apache Pulsar as tools/services runs it.
 type pulsarCluster struct {
-	t         *testing.T
-	service   string // its name there
-	url       string
+	name      string
+	way       access // without stream and group
 	admin     *pulsartest.Admin
 	client    pulsar.Client
-	namespace string       // where topics are made
-	index     bool         // the broker numbers messages
-	batch     int          // messages of a batch at most; 0: none
-	store     *storeServer // of the members' progress; nil: none
-	forgets   time.Duration
-	ca, token string // files, of what members show; empty: nothing
+	namespace string // of topics
+	numbers   bool   // the offsets are the broker's numbers of messages
+	batch     int    // messages of an entry at most; 0: each is one
+	store     *store // of the members' progress; nil: none
 
-	moving    sync.RWMutex // held for writing while the broker goes, or gives topics away: what is sent then can be stored twice
-	mu        sync.Mutex
-	producers map[Place]pulsar.Producer // guarded by mu
-	logs      map[Place][]stored        // guarded by mu: what was produced, in order
+	producers map[Place]pulsar.Producer
+	logs      map[Place][]position // what was produced, in order
 }
 
-// stored is where a message is in the log of its partition.
-type stored struct {
-	ledger, entry int64
-	offset        int64
+// position is the place of a message in the log of its partition.
+type position struct {
+	entry
+	offset int64
 }
 
-var _ Cluster = (*pulsarCluster)(nil)
+// pulsarForgets is what Pulsar may forget.
+func pulsarForgets() []Allowance {
+	return []Allowance{
+		{Crashing, 4 * time.Second, "the broker writes its cursors once a second; a kill took at most those of 1.7 s"},
+		{Stopping, time.Second, "a broker that stops or unloads a topic confirms acknowledgements that it does not write"},
+	}
+}
 
-// newPulsar is the cluster whose URL is in a variable; that of its admin is in one with _ADMIN behind.
-func newPulsar(t *testing.T, variable, service string) *pulsarCluster {
+// newPulsar connects to Pulsar. Flavours: batches, store (with batches, members keep progress there), strict (topics are not
+// made on demand), or none.
+func newPulsar(t *testing.T, service, flavour string) *pulsarCluster {
 	t.Helper()
-	url, admin := os.Getenv(variable), os.Getenv(variable+"_ADMIN")
-	if url == "" || admin == "" {
-		t.Skipf("%s and %s_ADMIN are not set: tools/services/services up %s; eval \"$(tools/services/services env)\"; go test -race -run '^TestLivePulsar' ./livetest",
-			variable, variable, service)
-	}
 	p := &pulsarCluster{
-		t: t, service: service, url: url, admin: &pulsartest.Admin{URL: admin}, namespace: "public/default",
-		index: true, forgets: 4 * time.Second, producers: map[Place]pulsar.Producer{}, logs: map[Place][]stored{},
+		name: service, namespace: "public/default", producers: map[Place]pulsar.Producer{}, logs: map[Place][]position{},
+		numbers: service != "pulsar-default" && flavour != "store", // with a store, offsets are packed
 	}
-	p.client = p.newClient(pulsar.ClientOptions{})
+	if flavour == "batches" || flavour == "store" {
+		p.batch = 20
+	}
+	variable := strings.ToUpper("KEYSTRAND_" + strings.ReplaceAll(p.name, "-", "_"))
+	p.way = access{Service: "pulsar", Address: env(t, variable, p.name)}
+	p.admin = &pulsartest.Admin{URL: env(t, variable+"_ADMIN", p.name)}
+	opts := pulsar.ClientOptions{URL: p.way.Address, Logger: plog.NewLoggerWithSlog(slog.New(slog.DiscardHandler))}
+	switch {
+	case service == "pulsar-tls":
+		p.way.CA, p.way.Secret = env(t, "KEYSTRAND_PULSAR_CA", p.name), secret(t, "KEYSTRAND_PULSAR_TOKEN")
+		p.namespace = env(t, "KEYSTRAND_PULSAR_TLS_NAMESPACE", p.name)
+		trust, err := trusting(p.way.CA)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opts.TLSConfig, opts.TLSValidateHostname, opts.Authentication = trust, true, pulsar.NewAuthenticationToken(p.way.Secret)
+		p.admin.Token, p.admin.Transport = secret(t, "KEYSTRAND_PULSAR_TOKEN_ADMIN"), &http.Transport{TLSClientConfig: trust}
+	case flavour == "store":
+		p.store, p.way.Store = newStore(t)
+		// A log whose messages are all settled would be empty, and the source does not believe a store about an empty log.
+		p.strict(t, map[string]any{"retention": map[string]int{"retentionTimeInMinutes": -1, "retentionSizeInMB": -1}})
+	case flavour == "strict":
+		p.strict(t, map[string]any{})
+	}
+	var err error
+	if p.client, err = pulsar.NewClient(opts); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.client.Close)
 	return p
 }
 
-func (p *pulsarCluster) newClient(o pulsar.ClientOptions) pulsar.Client {
-	p.t.Helper()
-	o.URL = p.url
-	o.Logger = plog.NewLoggerWithSlog(slog.New(slog.DiscardHandler))
-	c, err := pulsar.NewClient(o)
+// strict makes a namespace where topics are not made on demand, with more policies.
+func (p *pulsarCluster) strict(t *testing.T, policies map[string]any) {
+	t.Helper()
+	policies["autoTopicCreation"] = map[string]bool{"allowAutoTopicCreation": false}
+	var err error
+	if p.namespace, err = p.admin.Namespace(t.Context(), policies); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// secret reads the file that a variable names.
+func secret(t *testing.T, variable string) string {
+	t.Helper()
+	b, err := os.ReadFile(env(t, variable, "pulsar-tls"))
 	if err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
-	p.t.Cleanup(c.Close)
-	return c
+	return strings.TrimSpace(string(b))
 }
 
-// Promises says that Pulsar keeps acknowledged messages back. It writes them down once a second; what a kill took with it
-// was never older than 1.7 s before the last.
-// A store tells the next owner all.
-func (p *pulsarCluster) Promises(h *History) {
+func (p *pulsarCluster) String() string { return p.name }
+
+// size is smaller than on Kafka: the broker writes each message as an entry of its own to disk, and its output too.
+func (p *pulsarCluster) size(outputs bool) (messages, keys int) {
+	if outputs {
+		return 10_000, 2_000
+	}
+	return 24_000, 2_000
+}
+
+// promises says that Pulsar withholds acknowledged messages. A store tells the next owner.
+func (p *pulsarCluster) promises(h *History) {
 	if p.store == nil {
-		h.Withholds, h.Forgets, h.ForgetsInOrder = true, p.forgets, time.Second
+		h.Withholds, h.Forgets = true, pulsarForgets()
 	}
 }
 
-// Nodes returns how many brokers there are.
-func (p *pulsarCluster) Nodes() int { return 1 }
+func (p *pulsarCluster) stream(name string) string { return "persistent://" + p.namespace + "/" + name }
 
-// NewStream makes a topic with partitions.
-func (p *pulsarCluster) NewStream(ctx context.Context, partitions int) (string, error) {
-	stream := fmt.Sprintf("live-%d", time.Now().UnixNano())
-	if p.namespace != "public/default" {
-		stream = "persistent://" + p.namespace + "/" + stream
-	}
-	if err := p.admin.Create(ctx, p.topic(stream), partitions); err != nil {
-		return "", fmt.Errorf("create topic %s: %w", stream, err)
-	}
-	p.t.Cleanup(func() {
-		p.forget(stream)
-		_ = p.admin.Remove(context.WithoutCancel(ctx), p.topic(stream), partitions)
-	})
-	return stream, nil
+// topic returns the name of a partition as a topic of its own.
+func (p Place) topic() string { return fmt.Sprintf("%s-partition-%d", p.Stream, p.Partition) }
+
+func (p *pulsarCluster) create(ctx context.Context, stream string, partitions int) error {
+	return p.admin.Create(ctx, stream, partitions)
 }
 
-// full returns the name of a partition as a topic of its own.
-func (p *pulsarCluster) full(place Place) string {
-	return fmt.Sprintf("%s-partition-%d", p.topic(place.Stream), place.Partition)
-}
-
-// topic returns the full name of a stream.
-func (p *pulsarCluster) topic(stream string) string {
-	if strings.Contains(stream, "://") {
-		return stream
+func (p *pulsarCluster) remove(ctx context.Context, stream string, partitions int) error {
+	p.endProducers()
+	for n := range int32(partitions) {
+		delete(p.logs, Place{stream, n})
 	}
-	return "persistent://public/default/" + stream
+	return p.admin.Remove(ctx, stream, partitions)
 }
 
-// Produce writes messages and fills in their offsets.
-func (p *pulsarCluster) Produce(ctx context.Context, ms []Message) error {
-	p.moving.RLock()
-	defer p.moving.RUnlock()
-	var wrote sync.WaitGroup
-	failed := make(chan error, len(ms))
-	places := make([]stored, len(ms))
-	used := map[Place]pulsar.Producer{}
+func (p *pulsarCluster) produce(ctx context.Context, ms []Message) error {
+	answered := make(chan error, len(ms))
+	places := make([]position, len(ms))
+	used := map[pulsar.Producer]bool{}
 	for i := range ms {
-		producer := used[ms[i].Place]
-		if producer == nil {
-			var err error
-			if producer, err = p.producer(ms[i].Place); err != nil {
-				return err
-			}
-			used[ms[i].Place] = producer
+		producer, err := p.producer(ms[i].Place)
+		if err != nil {
+			return err
 		}
-		wrote.Add(1)
-		producer.SendAsync(ctx, pulsarMessageOf(&ms[i]), func(id pulsar.MessageID, _ *pulsar.ProducerMessage, err error) {
-			defer wrote.Done()
-			if err != nil {
-				failed <- err
-				return
+		used[producer] = true
+		m := &pulsar.ProducerMessage{Key: ms[i].Key, Payload: valueOf(&ms[i])}
+		producer.SendAsync(ctx, m, func(id pulsar.MessageID, _ *pulsar.ProducerMessage, err error) {
+			if err == nil {
+				packed := id.LedgerID()<<36 | id.EntryID()<<12 | int64(max(id.BatchIdx(), 0))
+				places[i] = position{entryOf(id.LedgerID(), id.EntryID()), packed}
 			}
-			places[i] = stored{ledger: id.LedgerID(), entry: id.EntryID(), offset: packed(id)}
+			answered <- err
 		})
 	}
-	for _, producer := range used {
+	for producer := range used {
 		if err := producer.FlushWithCtx(ctx); err != nil {
 			return err
 		}
 	}
-	wrote.Wait()
-	close(failed)
-	if err := <-failed; err != nil {
-		return err
+	for range ms {
+		if err := <-answered; err != nil {
+			return err
+		}
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	for i := range ms {
 		m := &ms[i]
-		if p.index { // one producer, one after the other
+		if p.numbers { // one producer, one after the other
 			places[i].offset = int64(len(p.logs[m.Place]))
 		}
 		m.Offset = places[i].offset
@@ -212,200 +182,100 @@ func (p *pulsarCluster) Produce(ctx context.Context, ms []Message) error {
 	return nil
 }
 
-// packed is the offset of a message that the broker does not number.
-func packed(id pulsar.MessageID) int64 {
-	return id.LedgerID()<<36 | id.EntryID()<<12 | int64(max(id.BatchIdx(), 0))
-}
-
-// pulsarMessageOf makes a message of about 100 bytes.
-func pulsarMessageOf(m *Message) *pulsar.ProducerMessage {
-	return &pulsar.ProducerMessage{Key: m.Key, Payload: fmt.Appendf(nil, "%-90d", m.Number)}
-}
-
 func (p *pulsarCluster) producer(place Place) (pulsar.Producer, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if producer := p.producers[place]; producer != nil {
-		return producer, nil
+	var err error
+	if p.producers[place] == nil {
+		p.producers[place], err = p.client.CreateProducer(pulsar.ProducerOptions{
+			Topic: place.topic(), SendTimeout: -1, DisableBatching: p.batch == 0,
+			BatchingMaxMessages: uint(p.batch), BatchingMaxPublishDelay: 5 * time.Millisecond,
+		})
 	}
-	producer, err := p.client.CreateProducer(pulsar.ProducerOptions{
-		Topic: p.full(place), SendTimeout: -1, DisableBatching: p.batch == 0,
-		BatchingMaxMessages: uint(p.batch), BatchingMaxPublishDelay: 5 * time.Millisecond,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("producer of %s: %w", p.full(place), err)
-	}
-	p.producers[place] = producer
-	return producer, nil
+	return p.producers[place], err
 }
 
-// Source returns how a member reads the topic.
-func (p *pulsarCluster) Source(stream, group string) (string, any) {
-	args := pulsarArgs{URL: p.url, Topic: stream, Subscription: subscription(group), CA: p.ca, TokenFile: p.token}
-	if p.store != nil {
-		args.Store = remoteStore(p.store.URL)
-	}
-	return "pulsar", args
+func (p *pulsarCluster) access(stream, group string) access {
+	a := p.way
+	a.Stream, a.Group = stream, group
+	return a
 }
 
-// subscription is a name without slashes, with which the admin would have trouble.
-func subscription(group string) string { return group[strings.LastIndex(group, "/")+1:] }
-
-// Progress is what the store has, or else what the broker's cursors say.
-func (p *pulsarCluster) Progress(ctx context.Context, stream, group string) (map[int32]*commit.Progress, error) {
-	if p.store != nil {
-		return p.store.progress(stream), nil
+// endProducers ends all producers before they lose their connection: one of the client library that connects again has a
+// data race.
+func (p *pulsarCluster) endProducers() {
+	for _, producer := range p.producers {
+		producer.Close()
 	}
-	p.mu.Lock()
-	logs := map[int32][]stored{}
-	for place, log := range p.logs {
-		if place.Stream == stream {
-			logs[place.Partition] = log
+	clear(p.producers)
+}
+
+// move unloads the topic: the broker closes it and loads it again for the next that attaches.
+func (p *pulsarCluster) move(ctx context.Context, stream string) error {
+	return p.admin.Unload(ctx, stream)
+}
+
+// each asks the web service for something with each partition of a run.
+func each(r *run, method, path string) error {
+	p := r.cluster.(*pulsarCluster) //nolint:errcheck,forcetypeassert // only Pulsar plays its scenarios
+	for n := range int32(r.partitions) {
+		if err := p.admin.Do(r.t.Context(), method, pulsartest.Path(Place{r.stream, n}.topic())+path, nil, nil); err != nil {
+			return err
 		}
-	}
-	p.mu.Unlock()
-	all := map[int32]*commit.Progress{}
-	for n, log := range logs {
-		c, err := p.cursor(ctx, p.full(Place{stream, n}), subscription(group))
-		if err != nil {
-			return nil, fmt.Errorf("%s/%d: %w", stream, n, err)
-		}
-		if c != nil {
-			all[n] = c.progress(log)
-		}
-	}
-	return all, nil
-}
-
-// Restart ends the broker and starts it again.
-func (p *pulsarCluster) Restart(ctx context.Context, node int, kill bool, note func(Kind)) error {
-	p.moving.Lock()
-	defer p.moving.Unlock()
-	p.endProducers("")
-	return restarts(ctx, p.control, p.service, node, kill, note)
-}
-
-func (p *pulsarCluster) control(ctx context.Context, args ...string) error {
-	program := os.Getenv("KEYSTRAND_PULSAR_CTL")
-	if program == "" {
-		p.t.Skip("KEYSTRAND_PULSAR_CTL is not set: eval \"$(tools/services/services env)\"")
-	}
-	out, err := exec.CommandContext(ctx, program, args...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, out)
 	}
 	return nil
 }
 
-// MoveLeaders unloads the partitions of the stream: the broker closes everything that has to do with them, and loads them
-// again for the first who comes. What it confirms meanwhile may be gone with them.
-func (p *pulsarCluster) MoveLeaders(ctx context.Context, stream string, note func(Kind)) error {
-	p.moving.Lock()
-	defer p.moving.Unlock()
-	p.endProducers(stream)
-	note(Stopping)
-	defer note(Gone)
-	return p.admin.Unload(ctx, p.topic(stream))
+func deleteSubscription(r *run) {
+	r.disturb(Crashing, func() error { return each(r, http.MethodDelete, "/subscription/"+r.group+"?force=true") })
 }
 
-// endProducers ends those of a stream, or all, before they lose their connection: one of the client library that connects
-// again has a data race. What is produced afterwards makes new ones.
-func (p *pulsarCluster) endProducers(stream string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for place, producer := range p.producers {
-		if stream == "" || place.Stream == stream {
-			producer.Close()
-			delete(p.producers, place)
+func terminate(r *run) { r.must(each(r, http.MethodPost, "/terminate")) }
+
+func addPartitions(r *run) {
+	p := r.cluster.(*pulsarCluster) //nolint:errcheck,forcetypeassert // only Pulsar plays its scenarios
+	r.must(p.admin.Do(r.t.Context(), http.MethodPost, pulsartest.Path(r.stream)+"/partitions", 6, nil))
+	r.partitions = 6
+	r.produce(r.toCome)
+	r.source = newKeys(r, r.seed+1)
+	r.source.prefix = "late"
+	r.produce(r.messages)
+	r.toCome = 0
+}
+
+// topicIsGone waits until all partitions are lost and both members have said so.
+func topicIsGone(r *run) {
+	lost := map[Place]bool{}
+	r.until("all partitions are lost", func() bool {
+		for _, e := range r.events {
+			if e.Kind == Lost {
+				lost[Place{e.Stream, e.Partition}] = true
+			}
 		}
+		return len(lost) == r.partitions
+	})
+	for name := range r.members {
+		r.until("the log of "+name+" says that the topic is gone", func() bool {
+			return len(r.log(filepath.Join(r.dir, name+".log"), func(l string) bool {
+				gone := strings.Contains(l, "topic deleted") || strings.Contains(l, "the topic does not exist")
+				return gone && strings.Contains(l, r.stream) && strings.Contains(l, "level=WARN")
+			})) > 0
+		})
 	}
 }
 
-// fewer makes scenarios of a size for a broker whose every message is an entry of its own, written to disk; and with
-// outputs, two.
-func fewer(s scenario) scenario {
-	most := 24_000
-	if s.outputs {
-		most = 10_000
-	}
-	s.messages = min(s.withDefaults().messages, most)
-	s.keys = 2_000
-	return s
-}
+func TestLivePulsar(t *testing.T)        { gate(t, "pulsar") }
+func TestLivePulsarBatches(t *testing.T) { gate(t, "pulsar+batches") }
+func TestLivePulsarStore(t *testing.T)   { gate(t, "pulsar+store") }
+func TestLivePulsarDefault(t *testing.T) { gate(t, "pulsar-default", "pulsar-default+batches") }
+func TestLivePulsarSecured(t *testing.T) { gate(t, "pulsar-tls") }
 
-func TestLivePulsar(t *testing.T) {
-	runScenarios(t, newPulsar(t, "KEYSTRAND_PULSAR", "pulsar"), func(s scenario) bool {
-		return steady(s) && s.name != frozen
-	}, fewer)
-}
+// Soak: the broker is stopped and killed, disconnects frozen members, unloads, deletes and terminates topics.
+func TestSoakPulsar(t *testing.T) { soak(t, "pulsar", "pulsar+strict") }
 
-// frozen is the scenario in which Pulsar's broker decides when it gives up a member, and what it keeps of the member's
-// last acknowledgements.
-const frozen = "MembersAreFrozen"
+// Soak: the broker is stopped and killed, and unloads the topic.
+func TestSoakPulsarBatches(t *testing.T) { soak(t, "pulsar+batches") }
 
-// Soak: the broker is stopped and killed, and gives up members that are frozen.
-func TestSoakPulsar(t *testing.T) {
-	runScenarios(t, newPulsar(t, "KEYSTRAND_PULSAR", "pulsar"), func(s scenario) bool {
-		return restless(s) || s.name == frozen
-	}, fewer)
-}
-
-// batched is a cluster whose entries hold many messages, which are settled one by one and acknowledged together.
-func batched(t *testing.T) *pulsarCluster {
-	t.Helper()
-	p := newPulsar(t, "KEYSTRAND_PULSAR", "pulsar")
-	p.batch = 20
-	return p
-}
-
-func TestLivePulsarBatches(t *testing.T) {
-	runScenarios(t, batched(t), named("MembersJoinAndLeave", "MembersAreKilled", "StuckKey"), fewer)
-}
+// Soak: the broker is stopped and killed, and disconnects frozen members.
+func TestSoakPulsarStore(t *testing.T) { soak(t, "pulsar+store") }
 
 // Soak: the broker is stopped and killed.
-func TestSoakPulsarBatches(t *testing.T) {
-	runScenarios(t, batched(t), restless, fewer)
-}
-
-// withStore is a cluster of batches whose members keep their progress in a store.
-func withStore(t *testing.T) *pulsarCluster {
-	t.Helper()
-	p := batched(t)
-	p.store = newStoreServer(t)
-	p.index = false // with a store offsets are packed
-	// A log of which all is settled would be empty, and of an empty log the source believes no store.
-	p.strict(t, map[string]any{"retention": map[string]int{"retentionTimeInMinutes": -1, "retentionSizeInMB": -1}})
-	return p
-}
-
-// TestLivePulsarStore: what is settled inside batches outlives members that are killed.
-func TestLivePulsarStore(t *testing.T) {
-	runScenarios(t, withStore(t), named("MembersAreKilled"), fewer)
-}
-
-// TestSoakPulsarStore: a member that was frozen stores nothing any more, and progress outlives the broker.
-//
-// Soak: the broker is stopped and killed, and gives up members that are frozen.
-func TestSoakPulsarStore(t *testing.T) {
-	runScenarios(t, withStore(t), named(frozen, "NodeRestarts"), fewer)
-}
-
-// newDefault is a broker with default settings: it does not number messages.
-func newDefault(t *testing.T) *pulsarCluster {
-	t.Helper()
-	p := newPulsar(t, "KEYSTRAND_PULSAR_DEFAULT", "pulsar-default")
-	p.index = false
-	return p
-}
-
-func TestLivePulsarDefault(t *testing.T) {
-	p := newDefault(t)
-	runScenarios(t, p, named("MembersJoinAndLeave"), fewer)
-	p.batch = 20
-	runScenarios(t, p, named("MembersAreKilled"), fewer)
-}
-
-// Soak: the broker is stopped and killed.
-func TestSoakPulsarDefault(t *testing.T) {
-	runScenarios(t, newDefault(t), restless, fewer)
-}
+func TestSoakPulsarDefault(t *testing.T) { soak(t, "pulsar-default") }

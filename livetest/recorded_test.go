@@ -6,11 +6,13 @@ import (
 	"context"
 	"errors"
 
+	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/sink"
 	"github.com/keystrand/keystrand/source"
 )
 
-// recordedSource tells the history what goes between a source and its pipeline.
+// recordedSource writes to the history what passes between a source and its pipeline.
 type recordedSource struct {
 	source.Source
 	record *Recorder
@@ -21,35 +23,35 @@ func (s *recordedSource) Accept(ctx context.Context) (source.Partition, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &recordedPartition{Partition: p, record: s.record, leaving: make(chan source.Leave, 2), over: make(chan struct{}), told: make(chan struct{})}
-	e := r.event(Accepted)
-	e.Progress = fromCommit(p.Restored())
-	s.record.Write(e)
+	r := &recordedPartition{p, s.record, make(chan source.Leave, 2), make(chan struct{}), make(chan struct{})}
+	r.write(Accepted, func(e *Event) { e.Progress = *p.Restored() })
 	go r.tell()
 	return r, nil
 }
 
-// Moves is that of the source.
-func (s *recordedSource) Moves() bool {
-	m, ok := s.Source.(source.Mover)
-	return ok && m.Moves()
-}
+// Moves says that members share the partitions.
+func (s *recordedSource) Moves() bool { return true }
 
-// Stop is that of the source.
+// Stop, End, LimitPrefetch and Prefetched are optional.
 func (s *recordedSource) Stop() {
 	if stopper, ok := s.Source.(source.Stopper); ok {
 		stopper.Stop()
 	}
 }
 
-// LimitPrefetch is that of the source.
+func (p *recordedPartition) End() (int64, bool) {
+	if l, ok := p.Partition.(source.Lagger); ok {
+		return l.End()
+	}
+	return 0, false
+}
+
 func (s *recordedSource) LimitPrefetch(bytes int) {
 	if f, ok := s.Source.(source.Prefetcher); ok {
 		f.LimitPrefetch(bytes)
 	}
 }
 
-// Prefetched is that of the source.
 func (s *recordedSource) Prefetched() int64 {
 	if f, ok := s.Source.(source.Prefetcher); ok {
 		return f.Prefetched()
@@ -65,12 +67,14 @@ type recordedPartition struct {
 	told    chan struct{} // closed when tell has returned
 }
 
-func (p *recordedPartition) event(k Kind) Event {
+func (p *recordedPartition) write(k Kind, set func(*Event)) {
 	id := p.ID()
-	return Event{Kind: k, Stream: id.Stream, Partition: id.Partition, Epoch: id.Epoch}
+	e := Event{Kind: k, Stream: id.Stream, Partition: id.Partition, Epoch: id.Epoch}
+	set(&e)
+	p.record.Write(e)
 }
 
-// tell passes on what the source wants, once it stands in the history.
+// tell passes on a leave after its event.
 func (p *recordedPartition) tell() {
 	defer close(p.told)
 	for {
@@ -80,7 +84,7 @@ func (p *recordedPartition) tell() {
 			if l.Lost {
 				k = Lost
 			}
-			p.record.Write(p.event(k))
+			p.write(k, func(*Event) {})
 			p.leaving <- l
 		case <-p.over:
 			return
@@ -91,19 +95,13 @@ func (p *recordedPartition) tell() {
 func (p *recordedPartition) Leaving() <-chan source.Leave { return p.leaving }
 
 func (p *recordedPartition) Commit(ctx context.Context, progress *commit.Progress) (commit.Stored, error) {
-	e := p.event(Trying)
-	e.Progress = fromCommit(progress)
-	p.record.Write(e)
+	p.write(Trying, func(e *Event) { e.Progress = *progress })
 	stored, err := p.Partition.Commit(ctx, progress)
 	switch {
 	case err == nil:
-		e = p.event(Stored)
-		e.Number = stored.Replays
-		p.record.Write(e)
-	case errors.Is(err, commit.ErrFenced): // from here on it knows
-		e = p.event(Lost)
-		e.Text = err.Error()
-		p.record.Write(e)
+		p.write(Stored, func(e *Event) { e.Number = stored.Replays })
+	case errors.Is(err, commit.ErrFenced):
+		p.write(Lost, func(e *Event) { e.Text = err.Error() })
 	}
 	return stored, err
 }
@@ -111,22 +109,36 @@ func (p *recordedPartition) Commit(ctx context.Context, progress *commit.Progres
 func (p *recordedPartition) Release(ctx context.Context) error {
 	close(p.over)
 	<-p.told
-	p.record.Write(p.event(Released))
+	p.write(Released, func(*Event) {})
 	return p.Partition.Release(ctx)
 }
 
-// End is that of the source.
-func (p *recordedPartition) End() (int64, bool) {
-	if l, ok := p.Partition.(source.Lagger); ok {
-		return l.End()
-	}
-	return 0, false
+// recordedSink writes to the history which outputs or dead letters are durable, before the pipeline knows.
+type recordedSink struct {
+	sink.Sink
+	kind   Kind
+	record *Recorder
 }
 
-func fromCommit(p *commit.Progress) Progress {
-	q := Progress{Frontier: p.Frontier}
-	for _, r := range p.Ahead {
-		q.Ahead = append(q.Ahead, Range{r.From, r.To})
+func (s recordedSink) Open() (sink.Writer, error) {
+	w, err := s.Sink.Open()
+	return recordedWriter{w, s}, err
+}
+
+type recordedWriter struct {
+	sink.Writer
+	recordedSink
+}
+
+func (w recordedWriter) Write(ctx context.Context, ms []keystrand.Message) error {
+	err := w.Writer.Write(ctx, ms)
+	partial, _ := errors.AsType[*sink.PartialError](err)
+	for i := range ms {
+		if err == nil || partial != nil && i < len(partial.Errs) && partial.Errs[i] == nil {
+			e := eventOf(w.kind, &ms[i])
+			e.Number = int64(len(ms))
+			w.record.Write(e)
+		}
 	}
-	return q
+	return err
 }

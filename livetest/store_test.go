@@ -3,68 +3,61 @@
 package livetest
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
-	"net/http/httptest"
+	"net"
+	"net/rpc"
 	"sync"
 	"testing"
 
 	"github.com/keystrand/keystrand/commit"
 )
 
-// storeServer keeps progress in the memory of the test, for members that ask over HTTP: a store that is there when members
-// and brokers are killed.
-type storeServer struct {
-	*httptest.Server
-
+// store keeps progress in the memory of the test. Members reach it by RPC, so it outlives them and brokers.
+type store struct {
 	mu    sync.Mutex
 	saved map[Place]commit.Progress // guarded by mu
 }
 
-// storeCall is a call of a [commit.Store], to claim or to save.
-type storeCall struct {
+// StoreCall claims an epoch, or saves progress.
+type StoreCall struct {
 	Place
-	Claim    int64            // the epoch, at least
-	Progress *commit.Progress // nil: claim
+	Save     bool
+	Progress commit.Progress
 }
 
-func newStoreServer(t *testing.T) *storeServer {
+// newStore returns a store and its address.
+func newStore(t *testing.T) (*store, remoteStore) {
 	t.Helper()
-	s := &storeServer{saved: map[Place]commit.Progress{}}
-	s.Server = httptest.NewServer(http.HandlerFunc(s.serve))
-	t.Cleanup(s.Close)
-	return s
+	s := &store{saved: map[Place]commit.Progress{}}
+	server := rpc.NewServer()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err == nil {
+		err = server.RegisterName("Store", s)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go server.Accept(l)
+	return s, remoteStore(l.Addr().String())
 }
 
-func (s *storeServer) serve(w http.ResponseWriter, r *http.Request) {
-	var call storeCall
-	if err := json.NewDecoder(r.Body).Decode(&call); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
+// Call is for members. The answer has the stored progress; after a fenced Save, its epoch is another one.
+func (s *store) Call(call StoreCall, answer *commit.Progress) error {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	p := s.saved[call.Place]
-	switch {
-	case call.Progress == nil:
-		p.Epoch = max(p.Epoch+1, call.Claim)
-	case call.Progress.Epoch != p.Epoch:
-		s.mu.Unlock()
-		http.Error(w, fmt.Sprintf("epoch %d is claimed, not %d", p.Epoch, call.Progress.Epoch), http.StatusConflict)
-		return
-	default:
-		p = *call.Progress
+	if !call.Save {
+		p.Epoch = max(p.Epoch+1, call.Progress.Epoch)
+	} else if call.Progress.Epoch == p.Epoch {
+		p = call.Progress
 	}
-	s.saved[call.Place] = p
-	s.mu.Unlock()
-	_ = json.NewEncoder(w).Encode(p)
+	s.saved[call.Place], *answer = p, p
+	return nil
 }
 
-// progress returns what is stored of a stream.
-func (s *storeServer) progress(stream string) map[int32]*commit.Progress {
+func (s *store) progress(stream string) map[int32]*commit.Progress {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := map[int32]*commit.Progress{}
@@ -76,45 +69,29 @@ func (s *storeServer) progress(stream string) map[int32]*commit.Progress {
 	return all
 }
 
-// remoteStore is the store of a member: the URL of a storeServer.
+// remoteStore is the address of a store.
 type remoteStore string
 
-var _ commit.Store = remoteStore("")
-
 // Claim implements [commit.Store].
-func (s remoteStore) Claim(ctx context.Context, stream string, partition int32, epoch int64) (*commit.Progress, error) {
-	return s.call(ctx, storeCall{Place: Place{stream, partition}, Claim: epoch})
+func (s remoteStore) Claim(_ context.Context, stream string, partition int32, epoch int64) (*commit.Progress, error) {
+	return s.call(StoreCall{Place{stream, partition}, false, commit.Progress{Epoch: epoch}})
 }
 
 // Save implements [commit.Store].
-func (s remoteStore) Save(ctx context.Context, stream string, partition int32, p *commit.Progress) error {
-	_, err := s.call(ctx, storeCall{Place: Place{stream, partition}, Progress: p})
+func (s remoteStore) Save(_ context.Context, stream string, partition int32, p *commit.Progress) error {
+	stored, err := s.call(StoreCall{Place{stream, partition}, true, *p})
+	if err == nil && stored.Epoch != p.Epoch {
+		err = fmt.Errorf("epoch %d is claimed, not %d: %w", stored.Epoch, p.Epoch, commit.ErrFenced)
+	}
 	return err
 }
 
-func (s remoteStore) call(ctx context.Context, call storeCall) (*commit.Progress, error) {
-	body, err := json.Marshal(call)
+func (s remoteStore) call(call StoreCall) (*commit.Progress, error) {
+	client, err := rpc.Dial("tcp", string(s))
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, string(s), bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	switch {
-	case err != nil:
-		return nil, err
-	case resp.StatusCode == http.StatusConflict:
-		return nil, fmt.Errorf("%s: %w", bytes.TrimSpace(answer), commit.ErrFenced)
-	case resp.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("%s: %s", resp.Status, answer)
-	}
-	var p commit.Progress
-	return &p, json.Unmarshal(answer, &p)
+	defer func() { _ = client.Close() }()
+	var answer commit.Progress
+	return &answer, client.Call("Store.Call", call, &answer)
 }

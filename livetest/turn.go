@@ -1,146 +1,103 @@
 package livetest
 
-import "slices"
-
-type turnID struct {
-	ownerID
-	offset int64
-}
-
-// turn is a handler that runs.
-type turn struct {
-	member string
-	owner  *owner
-	index  int
-}
-
-// underWay tells whether a turn that starts although another one was cancelled can have been with its worker before the
-// fence: a partition that is lost has its handlers cancelled at once, those too that are just about to say that they have
-// begun. There are no more of them than workers. Who leaves in order has waited for them before it cancels anything.
-func (c *checker) underWay(o *owner) bool {
-	o.startedLate++
-	return c.evicted[o.id] && o.startedLate <= c.h.Workers
-}
-
-func (c *checker) started(e *Event, m *member, o *owner) {
-	c.report.Figures.Turns++
-	i, known := o.place.at[e.Offset]
-	if !known {
-		c.wrong(RuleForeign, "%v: nobody produced it for a reader", e)
-		return
+func (c *checker) started(e *Event, o *owner, i int) {
+	c.Figures.Turns++
+	p, v := o.place, &o.views[i]
+	m := &p.messages[i]
+	if m.Key != e.Key || m.Number != e.Number {
+		c.wrong(RuleForeign, "%v: number %d, produced as key %s number %d", e, e.Number, m.Key, m.Number)
 	}
-	msg := &o.place.messages[i]
-	if msg.Key != e.Key || msg.Number != e.Number {
-		c.wrong(RuleForeign, "%v: number %d, produced as key %s number %d", e, e.Number, msg.Key, msg.Number)
-	}
-	o.place.notePause(o, e.At, &c.report.Figures)
 	now, excused := c.current(o)
 	switch {
 	case o.released && !o.lost:
 		c.wrong(RuleFence, "%v: released before", e)
 	case !now && !excused:
-		c.wrong(RuleOwner, "%v: epoch %d owns it", e, o.place.newest.id.epoch)
+		c.wrong(RuleOwner, "%v: epoch %d owns it", e, p.newest.id.epoch)
 	case o.cancelled > 0 && e.At > o.cancelled && !c.underWay(o):
 		c.wrong(RuleFence, "%v: another handler of this epoch was cancelled before", e)
 	}
-	switch before := o.place.before[i]; {
-	case o.covered[i] || o.handled[i]:
+	switch before := m.before; {
+	case v.covered || v.handled:
 		c.wrong(RuleOrder, "%v: this owner has settled it, or was told that it is settled", e)
-	case before >= 0 && !o.covered[before] && !o.handled[before] && !o.withheld(before):
-		c.wrong(RuleOrder, "%v: offset %d of the key is not settled", e, o.place.messages[before].Offset)
+	case !c.passed(o, before) && !o.views[before].handled:
+		c.wrong(RuleOrder, "%v: offset %d of the key is not settled", e, p.messages[before].Offset)
 	}
 	switch {
 	case !now:
-		c.report.Figures.Stale++
-	case o.place.settled[i] && !o.tried[i]:
-		c.report.Figures.Again++
-		if c.h.Withholds {
-			c.again(e, o, i)
-		}
+		c.Figures.Stale++
+	case m.settled && !v.tried:
+		c.again(e, o, i)
 	}
-	if o.tried[i] {
-		c.report.Figures.Attempts++
+	if v.tried {
+		c.Figures.Retries++
 	}
-	o.tried[i] = true
-	for _, t := range o.place.running[e.Key] {
-		older := min(t.owner.id.epoch, o.id.epoch)
-		_, cut := c.current(o.place.owners[older])
-		if t.member == e.Member || t.owner.id.epoch == o.id.epoch || !cut {
-			c.wrong(RuleSerial, "%v: offset %d of the key is running in %s, epoch %d", e, o.place.messages[t.index].Offset, t.member, t.owner.id.epoch)
+	v.tried = true
+	for _, t := range p.running[e.Key] {
+		_, cut := c.current(p.owners[min(t.owner.id.epoch, o.id.epoch)])
+		if t.owner.member == e.Member || t.owner.id.epoch == o.id.epoch || !cut {
+			c.wrong(RuleSerial, "%v: offset %d of the key is running in %s, epoch %d",
+				e, p.messages[t.index].Offset, t.owner.member, t.owner.id.epoch)
 			continue
 		}
-		c.report.Figures.Overlaps++
+		c.Figures.Overlaps++
 	}
-	t := &turn{member: e.Member, owner: o, index: i}
-	m.open[turnID{o.id, e.Offset}] = t
-	o.open[i] = t
-	o.place.running[e.Key] = append(o.place.running[e.Key], t)
+	o.open[i] = true
+	p.running[e.Key] = append(p.running[e.Key], turn{o, i})
 }
 
-func (c *checker) finished(e *Event, m *member, o *owner) {
-	id := turnID{o.id, e.Offset}
-	t := m.open[id]
-	if _, known := o.place.at[e.Offset]; !known {
-		return // told when it began
-	}
-	if t == nil {
+// passed reports whether the owner may pass over a message: it has settled it, or the service need not deliver it.
+func (c *checker) passed(o *owner, i int) bool {
+	return i < 0 || o.views[i].covered || c.h.Withholds && o.views[i].known
+}
+
+// underWay reports whether a turn that starts although another one was cancelled can have been with its worker before. The
+// loss of a partition cancels at most as many of these as there are workers. An orderly leave waits for them first.
+func (c *checker) underWay(o *owner) bool {
+	o.startedLate++
+	return c.evicted[o.id] && o.startedLate <= c.h.Workers
+}
+
+func (c *checker) finished(e *Event, o *owner, i int) {
+	if !o.open[i] {
 		c.wrong(RuleConserve, "%v: ended without having begun", e)
 		return
 	}
-	delete(m.open, id)
-	c.close(t)
+	turn{o, i}.close()
 	switch e.Text {
 	case Settled:
 		if c.h.Outputs {
-			o.handled[t.index] = true
+			o.views[i].handled = true
 		} else {
-			c.settle(o, t.index)
+			o.settle(i, c.now)
 		}
 	case Cancelled:
 		if o.cancelled == 0 || e.At < o.cancelled {
 			o.cancelled = e.At
 		}
-		c.report.Figures.Cancelled++
+		c.Figures.Cancelled++
 	case Failed:
 	default:
-		c.wrong(ruleNoMessage, "%v: outcome %q", e, e.Text)
+		c.wrong(RuleHistory, "%v: outcome %q", e, e.Text)
 	}
 }
 
-// written is an output that is durable, which settles its message. The release of a partition waits for the Writes that
-// are under way, also when it is lost: what became durable later could stand behind the outputs of another owner.
-func (c *checker) written(e *Event, o *owner) {
-	i, known := o.place.at[e.Offset]
-	if !known || !o.handled[i] {
+// written is a durable output, which settles its message. Release waits for Writes, after a loss too: an output that became
+// durable later could stand behind those of another owner.
+func (c *checker) written(e *Event, o *owner, i int) {
+	v, before := &o.views[i], o.place.messages[i].before
+	if !v.handled {
 		c.wrong(RuleConserve, "%v: its output is durable, and its handler has not returned", e)
 		return
 	}
-	if o.covered[i] {
-		c.wrong(RuleOrder, "%v: its output is written again by the same owner, who was told that it is durable", e)
+	if v.covered {
+		c.wrong(RuleOrder, "%v: its output is written again by an owner that knows it is durable", e)
 	}
-	if before := o.place.before[i]; before >= 0 && !o.covered[before] && !o.withheld(before) {
+	if !c.passed(o, before) {
 		c.wrong(RuleOrder, "%v: its output is durable, and that of offset %d of the key is not", e, o.place.messages[before].Offset)
 	}
 	if o.released {
 		c.wrong(RuleFence, "%v: its output became durable after the release", e)
 	}
 	o.largest = max(o.largest, int(e.Number))
-	c.settle(o, i)
-}
-
-// settle is a message that the owner has settled.
-func (c *checker) settle(o *owner, i int) {
-	if o.settle(i) {
-		c.report.Figures.Bound++
-	}
-	if now, _ := c.current(o); now {
-		o.place.last[i] = c.now
-	}
-}
-
-// close takes a turn out of those that run.
-func (c *checker) close(t *turn) {
-	p, key := t.owner.place, t.owner.place.messages[t.index].Key
-	p.running[key] = slices.DeleteFunc(p.running[key], func(o *turn) bool { return o == t })
-	delete(t.owner.open, t.index)
+	o.settle(i, c.now)
 }

@@ -1,11 +1,14 @@
 package kafka_test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -53,17 +56,28 @@ func TestLiveSecurity(t *testing.T) {
 		{"tls", tlsPort, good, nil, nil},
 		{"plain over tls", bothPort, good, kafka.Plain("alice", "alice-secret"), nil},
 		{"scram over tls", bothPort, good, kafka.SCRAMSHA512("bob", "bob-secret"), nil},
-		{"wrong password", saslPort, nil, kafka.Plain("alice", "x"), []string{"PLAIN", "credentials"}},
-		{"wrong scram password", bothPort, good, kafka.SCRAMSHA512("bob", "x"), []string{"SCRAM-SHA-512", "credentials"}},
+		{"wrong password", saslPort, nil, kafka.Plain("alice", "guessed"), []string{"PLAIN", "credentials"}},
+		{"wrong scram 256 password", bothPort, good, kafka.SCRAMSHA256("bob", "guessed"), []string{"SCRAM-SHA-256", "credentials"}},
+		{"wrong scram password", bothPort, good, kafka.SCRAMSHA512("bob", "guessed"), []string{"SCRAM-SHA-512", "credentials"}},
+		{"unknown user", bothPort, good, kafka.SCRAMSHA512("nobody", "guessed"), []string{"SCRAM-SHA-512", "credentials"}},
 		{"no sasl on a sasl port", saslPort, nil, nil, []string{"expects SASL"}},
 		{"no sasl on a sasl and tls port", bothPort, good, nil, []string{"expects SASL"}},
 		{"sasl on a port without", tlsPort, good, kafka.Plain("alice", "alice-secret"), []string{"PLAIN", "does not expect SASL"}},
 		{"no tls on a tls port", tlsPort, nil, nil, []string{"expects TLS"}},
 		{"tls on a port without", saslPort, good, kafka.Plain("alice", "alice-secret"), []string{"does not speak TLS"}},
-		{"unknown authority", tlsPort, &tls.Config{RootCAs: x509.NewCertPool()}, nil, []string{"TLS", "unknown authority"}},
-		{"no permission", saslPort, nil, kafka.Plain("carol", "carol-secret"), []string{"not permitted"}},
+		{"unknown authority", tlsPort, &tls.Config{RootCAs: x509.NewCertPool()}, nil, []string{"TLS", "certificate", "unknown authority"}},
+		{"no permission", saslPort, nil, kafka.Plain("carol", "carol-secret"), []string{topic, "not permitted"}},
+		{"no permission for the group", bothPort, good, kafka.Plain("carol", "carol-secret"), []string{topic + "-group", "not permitted"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if c.name == "no permission for the group" {
+				acls := kadm.NewACLs().Topics(topic).Allow("User:carol").AllowHosts().Operations(kadm.OpRead, kadm.OpDescribe).
+					ResourcePatternType(kadm.ACLPatternLiteral)
+				if _, err := adm.CreateACLs(t.Context(), acls); err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _, _ = adm.DeleteACLs(context.Background(), acls) })
+			}
 			s, err := kafka.New([]string{c.broker}, topic+"-group", []string{topic}, kafka.Config{
 				TLS: c.tls, SASL: c.sasl, StartTimeout: 60 * time.Second,
 			})
@@ -76,6 +90,8 @@ func TestLiveSecurity(t *testing.T) {
 				t.Error(err)
 			case len(c.want) > 0 && err == nil:
 				t.Errorf("accepted %v, want an error that says %q", p.ID(), c.want)
+			case errors.Is(err, kafka.ErrStartTimeout) || err != nil && regexp.MustCompile(`guessed|(alice|bob|carol)-secret`).MatchString(err.Error()):
+				t.Errorf("Accept = %v, want one attempt and no password in its error", err)
 			}
 			if err == nil {
 				if err := p.Release(t.Context()); err != nil {

@@ -1,6 +1,7 @@
 package pulsar
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
@@ -54,8 +55,9 @@ func (l live) strict(t *testing.T) string {
 
 // reader is a source of a real broker. It is closed, with all its partitions, when the test ends.
 type reader struct {
-	t *testing.T
-	s *Source
+	t   *testing.T
+	s   *Source
+	err error // that refused has found
 }
 
 func (l live) reader(t *testing.T, cfg Config, subscription string, topics ...string) *reader {
@@ -85,6 +87,7 @@ func (r *reader) refused(within time.Duration, want error, says ...string) {
 	ctx, cancel := context.WithTimeout(r.t.Context(), within)
 	defer cancel()
 	p, err := r.s.Accept(ctx)
+	r.err = err
 	if err == nil || ctx.Err() != nil || want != nil && !errors.Is(err, want) {
 		r.t.Fatalf("accept = %v, %v, want %v; trouble %v", p, err, want, r.s.Report().Trouble)
 	}
@@ -205,10 +208,10 @@ func TestLiveSecurity(t *testing.T) {
 		{"token of a function", url, good, TokenFrom(func() (string, error) { return file("KEYSTRAND_PULSAR_TOKEN"), nil }), nil, nil},
 		{"token of an authorization server", url, good, oauth2Of(t, file("KEYSTRAND_PULSAR_TOKEN"), "secret"), nil, nil},
 		{"refused by an authorization server", url, good, oauth2Of(t, file("KEYSTRAND_PULSAR_TOKEN"), "guessed"), ErrRefused, []string{"invalid_client"}},
-		{"wrong token", url, good, Token("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.nonsense"), ErrRefused, []string{"Authentication"}},
-		{"no token", url, good, nil, ErrRefused, []string{"Authentication"}},
+		{"wrong token", url, good, Token("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.nonsense"), ErrRefused, []string{"Authentication", "credentials", strings.TrimPrefix(url, "pulsar+ssl://")}},
+		{"no token", url, good, nil, ErrRefused, []string{"Authentication", "credentials"}},
 		{"no permission", url, good, Token(file("KEYSTRAND_PULSAR_TOKEN_DENIED")), nil, []string{"not permitted", "grant"}},
-		{"unknown authority", url, &tls.Config{RootCAs: x509.NewCertPool()}, alice, nil, []string{"TLS", "unknown authority"}},
+		{"unknown authority", url, &tls.Config{RootCAs: x509.NewCertPool()}, alice, nil, []string{"TLS", "certificate", "unknown authority"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -222,7 +225,52 @@ func TestLiveSecurity(t *testing.T) {
 				return
 			}
 			r.refused(40*time.Second, c.want, append(c.says, topic, `"s"`)...)
+			for _, token := range []string{file("KEYSTRAND_PULSAR_TOKEN"), file("KEYSTRAND_PULSAR_TOKEN_DENIED"), "nonsense"} {
+				if strings.Contains(r.err.Error(), token) {
+					t.Errorf("accept = %v, want no token in its error", r.err)
+				}
+			}
 		})
+	}
+}
+
+// TestLivePermissionIsGrantedLater: a refusal is not remembered.
+func TestLivePermissionIsGrantedLater(t *testing.T) {
+	file := func(name string) []byte {
+		b, err := os.ReadFile(liveEnv(t, name, "pulsar-tls"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bytes.TrimSpace(b)
+	}
+	l, ns := liveAt(t, "KEYSTRAND_PULSAR_TLS", "pulsar-tls"), liveEnv(t, "KEYSTRAND_PULSAR_TLS_NAMESPACE", "pulsar-tls")
+	cfg := l.config(t)
+	cfg.TLS = &tls.Config{RootCAs: x509.NewCertPool()}
+	cfg.TLS.RootCAs.AppendCertsFromPEM(file("KEYSTRAND_PULSAR_CA"))
+	cfg.Authentication = Token(string(file("KEYSTRAND_PULSAR_TOKEN_DENIED")))
+	l.admin.Token, l.admin.Transport = string(file("KEYSTRAND_PULSAR_TOKEN_ADMIN")), &http.Transport{TLSClientConfig: cfg.TLS}
+	topic := fmt.Sprintf("persistent://%s/t%d", ns, time.Now().UnixNano())
+	if err := l.admin.Create(t.Context(), topic, 0); err != nil {
+		t.Fatal(err)
+	}
+	l.reader(t, cfg, "s", topic).refused(40*time.Second, nil, topic, "not permitted")
+	carol := "namespaces/" + ns + "/permissions/carol"
+	if err := l.admin.Do(t.Context(), http.MethodPost, carol, []string{"consume"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.admin.Do(context.Background(), http.MethodDelete, carol, nil, nil) })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for {
+		p, err := l.reader(t, cfg, "s", topic).s.Accept(ctx)
+		if err == nil {
+			release(t, p)
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second) // real time: the broker remembers permissions for a while
 	}
 }
 
