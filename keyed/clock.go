@@ -114,10 +114,13 @@ func (e *Executor[T]) tickLocked() {
 	}
 }
 
-// trimLocked frees memory that has not been needed since the last trim. It reports whether there is more to free later.
+// trimLocked frees memory that has not been needed since the last trim, and ends idle workers that have not. It reports
+// whether there is more to free later.
 func (e *Executor[T]) trimLocked() bool {
+	e.quitIdleLocked(e.needless)
+	e.needless = e.started - e.awake
 	later := e.nodes.trim()
-	later = e.lanes.trim() || later
+	later = e.lanes.trim() || later || e.needless > 0
 	later = e.multis.trim() || later
 	e.ready.trim()
 	for _, t := range e.tables {

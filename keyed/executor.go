@@ -55,6 +55,7 @@ type Executor[T any] struct {
 	idle     *worker[T]   // latest sleeper first
 	started  int          // workers without a request to end
 	awake    int          // started workers that are not idle
+	needless int          // fewest idle workers since the last trim
 	waking   int          // awake workers that have not looked for work yet
 	running  int          // workers that have a claim
 	oldest   *worker[T]   // list of running, not stalled workers, by the start of their claims
@@ -320,6 +321,7 @@ func (e *Executor[T]) wakeLocked() {
 	}
 	e.awake++
 	e.waking++
+	e.needless = min(e.needless, e.started-e.awake)
 	w.waking = true
 	w.link = e.wakes
 	e.wakes = w

@@ -37,9 +37,13 @@ func (p *pool[X]) put(x *X) { p.free = append(p.free, x) }
 func (p *pool[X]) give(x ...*X) { p.free = append(p.free, x...) }
 
 // trim drops the objects not needed since the last trim and reports whether there is more to trim later. If it would
-// drop most, it drops all: objects were allocated in chunks, and one that stays keeps its whole chunk in memory.
+// drop most, it drops all: objects were allocated in chunks, and one that stays keeps its whole chunk in memory. It keeps
+// a few, unless none was used.
 func (p *pool[X]) trim() (later bool) {
 	surplus := min(p.low, len(p.free))
+	if surplus == len(p.free) {
+		p.free = nil
+	}
 	if surplus > len(p.free)/2 {
 		surplus = len(p.free)
 	}
@@ -47,8 +51,8 @@ func (p *pool[X]) trim() (later bool) {
 		p.free = slices.Clone(p.free[surplus:])
 	}
 	p.low = len(p.free)
-	return len(p.free) > trimKeep
+	return len(p.free) > 0
 }
 
-// trimKeep is the number of unused objects that is never trimmed.
+// trimKeep is the number of unused objects that a pool in use keeps.
 const trimKeep = 1024

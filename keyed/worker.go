@@ -175,6 +175,7 @@ func (e *Executor[T]) next(w *worker[T]) bool {
 			e.idle = w
 			e.awake--
 			e.unlock()
+			clear(w.items[:cap(w.items)])
 			w.turn.forget()
 			if e.cfg.Idle != nil && w.scratch != nil {
 				e.cfg.Idle(w.scratch)

@@ -146,7 +146,11 @@ func (g *Group) revokeLocked(p *partition) {
 	if d > 0 {
 		leave.Deadline = time.Now().Add(d)
 	}
-	if p.tenure.Revoke(leave) && d > 0 {
+	if !p.tenure.Revoke(leave) {
+		return
+	}
+	p.shard.wake()
+	if d > 0 {
 		p.deadline = time.AfterFunc(d, func() {
 			g.log.mu.Lock()
 			defer g.log.mu.Unlock()
@@ -168,6 +172,7 @@ func (g *Group) loseLocked(p *partition, next *Source) {
 	if next != nil {
 		at.target = next
 	}
+	p.shard.wake()
 	g.wakeLocked()
 }
 

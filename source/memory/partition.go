@@ -66,13 +66,13 @@ func (p *partition) Fetch(ctx context.Context, b *source.Batch) error {
 		}
 		select {
 		case <-changed:
-		case <-p.tenure.Left():
 		case <-ctx.Done():
 		}
 	}
 }
 
-// read fetches what there is. If there is nothing, it returns a channel that is closed at the next change.
+// read fetches what there is. If there is nothing, it returns a channel that is closed at the next change or when the
+// partition is revoked or lost.
 func (p *partition) read(ctx context.Context, b *source.Batch) (changed <-chan struct{}, err error) {
 	if b.MaxMessages < 1 || b.MaxBytes < 1 {
 		return nil, fmt.Errorf("memory: fetch of %v: limits of %d messages and %d bytes, want at least 1 each",
@@ -95,7 +95,7 @@ func (p *partition) read(ctx context.Context, b *source.Batch) (changed <-chan s
 	case what == atEnd:
 		return nil, io.EOF
 	}
-	return changed, nil
+	return changed, p.stopped(ctx) // it may have been revoked before changed was made
 }
 
 // stopped returns an error if Fetch must end.

@@ -240,6 +240,13 @@ func (s *shard) searchLocked(offset int64) int {
 	return sort.Search(len(s.kept), func(i int) bool { return s.kept[i].Offset >= offset })
 }
 
+// wake wakes all readers, although nothing has changed.
+func (s *shard) wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.changedLocked()
+}
+
 func (s *shard) changedLocked() {
 	if s.changed != nil {
 		close(s.changed)

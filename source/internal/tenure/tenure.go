@@ -16,10 +16,10 @@ type Tenure struct {
 	name    string // package of the source; starts every error
 	id      source.ID
 	leaving chan source.Leave // has room for both values
-	left    chan struct{}     // closed when the partition is revoked or lost
-	over    atomic.Bool       // left is closed
+	over    atomic.Bool       // revoked or lost
 
 	mu       sync.Mutex
+	left     chan struct{} // closed when the partition is revoked or lost; nil before Left
 	lost     bool
 	why      string // reason of the loss
 	released bool
@@ -28,14 +28,25 @@ type Tenure struct {
 
 // New returns the Tenure of a partition whose progress starts at this frontier. name is the package of the source.
 func New(name string, id source.ID, frontier int64) *Tenure {
-	return &Tenure{name: name, id: id, leaving: make(chan source.Leave, 2), left: make(chan struct{}), frontier: frontier}
+	return &Tenure{name: name, id: id, leaving: make(chan source.Leave, 2), frontier: frontier}
 }
 
 // Leaving returns the channel that [source.Partition] promises.
 func (t *Tenure) Leaving() <-chan source.Leave { return t.leaving }
 
-// Left returns a channel that is closed when the partition is revoked or lost, for Fetch to wait on.
-func (t *Tenure) Left() <-chan struct{} { return t.left }
+// Left returns a channel that is closed when the partition is revoked or lost, for Fetch to wait on. It is made by the first
+// call, since thousands of partitions may be idle and not every source needs it.
+func (t *Tenure) Left() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.left == nil {
+		t.left = make(chan struct{})
+		if t.over.Load() {
+			close(t.left)
+		}
+	}
+	return t.left
+}
 
 // Over reports whether the partition is revoked or lost. It costs one atomic load.
 func (t *Tenure) Over() bool { return t.over.Load() }
@@ -66,7 +77,7 @@ func (t *Tenure) Lose(why string) bool {
 }
 
 func (t *Tenure) leaveLocked(l source.Leave) {
-	if !t.over.Swap(true) {
+	if !t.over.Swap(true) && t.left != nil {
 		close(t.left)
 	}
 	t.leaving <- l // never blocks: each of the two values is sent at most once
