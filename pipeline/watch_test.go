@@ -80,7 +80,7 @@ func TestEachOfManyPartitionsIsReleasedAtOnceWhenRevoked(t *testing.T) {
 	})
 }
 
-// unresponsive is a source whose Fetch ignores its ctx and that the partition is revoked, until let is closed.
+// unresponsive is a source whose Fetch ignores the end of its ctx and the revocation, until let is closed.
 type unresponsive struct {
 	source.Source
 	let chan struct{}
