@@ -128,6 +128,7 @@ func (p *Pipeline) flow(run context.Context, pt *partition) error {
 		}
 		if pt.rest.end(run, err) {
 			b.Messages = nil
+			p.budget.Take(pt.share, budget.Usage{}) // nothing was fetched
 			pt.trim()
 			continue
 		}
