@@ -35,7 +35,8 @@ type partition struct {
 	cancel context.CancelCauseFunc
 
 	post    post     // its owner
-	watcher *watcher // set by watchers
+	watcher *watcher // set by watchers, as is the next
+	leaving <-chan source.Leave
 	rest    rest     // ctx of flow
 	offsets []int64  // scratch of track; used by flow alone
 

@@ -84,6 +84,9 @@ func (p *Pipeline) read(ctx, run context.Context, sp source.Partition) {
 		return
 	}
 	p.watchers.add(pt)
+	if run.Err() != nil { // the committer may have passed on the end of run before
+		pt.attend()
+	}
 	err = errFlowExited
 	defer func() { // also after runtime.Goexit
 		pt.rest.stop(nil)
@@ -233,9 +236,6 @@ func (p *Pipeline) commitOnTicks(ctx context.Context, stopping <-chan struct{}) 
 		}
 		now := time.Now()
 		for _, pt := range p.partitions() {
-			if stopping == nil {
-				pt.attend() // it was accepted late
-			}
 			pt.rest.due(now)
 			if (part%parts == 0 || p.needsCommit(pt)) && pt.commits.Due(pt.tracker.State()) {
 				under.Go(func() { _ = p.commitNow(ctx, pt) }) // commitNow logs the error
