@@ -37,8 +37,8 @@ type partition struct {
 	post    post     // its owner
 	watcher *watcher // set by watchers, as is the next
 	leaving <-chan source.Leave
-	rest    rest     // ctx of flow
-	offsets []int64  // scratch of track; used by flow alone
+	rest    rest    // ctx of flow
+	offsets []int64 // scratch of track; used by flow alone
 
 	settled atomic.Int64 // messages that left their lanes and are settled
 	dropped atomic.Int64 // messages that left their lanes and whose outputs were cut
