@@ -51,10 +51,11 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	committer.Go(func() { p.commitOnTicks(commits, run.Done()) })
 
 	p.enterState(Running)
+	more := true // io.EOF has not been returned
 	for {
 		sp, err := p.cfg.source.Accept(run)
 		if err != nil {
-			if !errors.Is(err, io.EOF) && run.Err() == nil {
+			if more = !errors.Is(err, io.EOF); more && run.Err() == nil {
 				p.failed(fmt.Errorf("pipeline: accept: %w", err))
 			}
 			break
@@ -62,7 +63,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		partitions.Go(func() { p.read(ctx, run, sp) })
 	}
 	p.enterState(Stopping) // the remaining partitions drain or reach the end of a finite source
-	if s, ok := p.cfg.source.(source.Stopper); ok && run.Err() != nil {
+	if s, ok := p.cfg.source.(source.Stopper); ok && more && run.Err() != nil {
 		s.Stop() // here, since the contract allows an Accept after the end of ctx, but none after Stop
 	}
 	partitions.Wait()
