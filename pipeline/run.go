@@ -51,7 +51,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	committer.Go(func() { p.commitOnTicks(commits, run.Done()) })
 
 	p.enterState(Running)
-	more := true // io.EOF has not been returned
+	var more bool // Accept has not returned io.EOF
 	for {
 		sp, err := p.cfg.source.Accept(run)
 		if err != nil {
