@@ -74,6 +74,9 @@ func (f *fetcher) run(ctx context.Context) {
 		wait := time.Duration(0)
 		switch {
 		case ctx.Err() != nil:
+			if res != nil { // it arrived as Close was called
+				f.cfg.Buffers.Return(res.frame)
+			}
 			return
 		case err != nil && final(err):
 			res = &response{err: f.describe(err)}
