@@ -119,6 +119,7 @@ func (f *fetcher) admit(ctx context.Context) (reserved int, ok bool) {
 	if n := max(f.size, f.asked); f.cfg.Buffers.Reserve(n) {
 		return n, true
 	}
+	f.watch.rest()
 	return 0, f.demand.await(ctx, f.handed)
 }
 

@@ -4,9 +4,11 @@ import (
 	"context"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/kafka/internal/buffer"
 	"github.com/keystrand/keystrand/source/kafka/internal/kafkatest"
 )
@@ -38,5 +40,44 @@ func TestFetcherReturnsAResponseThatArrivesAtClose(t *testing.T) {
 		if lent, ahead := k.cfg.Buffers.Lent(), k.cfg.Buffers.Reserved(); lent != 0 || ahead != 0 {
 			t.Errorf("%d bytes are lent and %d reserved after the fetcher has ended", lent, ahead)
 		}
+	})
+}
+
+// A request ahead finds nothing, and then there is no room to fetch ahead. Nothing is requested until the next Read.
+func TestReaderThatIsNotAskedDoesNotStall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newBroker(t, kfake.SeedTopics(1, "t"))
+		k.Serve(func(offset int64, _ int32) kafkatest.Answer {
+			a := kafkatest.Answer{End: 1 << 40}
+			if offset == 0 {
+				a.Set = kafkatest.Batch{Base: offset, Records: []int{0}, Value: "v"}.Bytes()
+			}
+			return a
+		})
+		k.cfg.Buffers = &buffer.Pool{}
+		const limit = 1 << 20
+		k.cfg.Buffers.Limit(limit)
+		r := newReader(t, k.cfg, 0)
+		read := func(patience time.Duration) error {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			return r.Read(ctx, &source.Batch{MaxMessages: 1, MaxBytes: 1})
+		}
+		if err := read(time.Second); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		others := k.cfg.Buffers.Lend(limit)
+		time.Sleep(time.Hour)
+		if r.Stalled() {
+			t.Error("the reader is stalled while nobody reads")
+		}
+		if err := read(10 * time.Second); err == nil || r.Stalled() {
+			t.Errorf("the reader is stalled %v after a Read of 10 s: %v", r.Stalled(), err)
+		}
+		if err := read(30 * time.Second); err == nil || !r.Stalled() {
+			t.Errorf("the reader is stalled %v after Reads of 40 s: %v", r.Stalled(), err)
+		}
+		k.cfg.Buffers.Return(others)
 	})
 }

@@ -32,6 +32,9 @@ func (w *watch) stalled() bool {
 	return since != 0 && time.Since(time.Unix(0, since)) >= w.limit
 }
 
+// rest is called before a time without requests, which is no stall.
+func (w *watch) rest() { w.since.Store(0) }
+
 // check is called after each request. It reports whether the position has not moved for the limit although it is below the
 // end, and does so again each time the limit has passed. While no Read is called, no request ends and nothing stalls.
 func (w *watch) check(ctx context.Context, log *slog.Logger, position int64) bool {
