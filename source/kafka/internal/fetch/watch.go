@@ -21,7 +21,7 @@ type watch struct {
 }
 
 func newWatch(topic string, partition int32, limit time.Duration) *watch {
-	w := &watch{name: []slog.Attr{slog.String("topic", topic), slog.Int("partition", int(partition))}, limit: limit, position: -1}
+	w := &watch{name: []slog.Attr{slog.String("stream", topic), slog.Int("partition", int(partition))}, limit: limit, position: -1}
 	w.end.Store(-1)
 	return w
 }
@@ -32,13 +32,16 @@ func (w *watch) stalled() bool {
 	return since != 0 && time.Since(time.Unix(0, since)) >= w.limit
 }
 
+// rest is called before a time without requests, which is no stall.
+func (w *watch) rest() { w.since.Store(0) }
+
 // check is called after each request. It reports whether the position has not moved for the limit although it is below the
 // end, and does so again each time the limit has passed. While no Read is called, no request ends and nothing stalls.
 func (w *watch) check(ctx context.Context, log *slog.Logger, position int64) bool {
 	end := w.end.Load()
 	if position != w.position || position >= end {
 		if w.shaken != 0 {
-			log.LogAttrs(ctx, slog.LevelInfo, "partition no longer stalled", append(w.name, slog.Int64("offset", position))...)
+			log.LogAttrs(ctx, slog.LevelInfo, "kafka: partition no longer stalled", append(w.name, slog.Int64("offset", position))...)
 		}
 		w.position, w.shaken = position, 0
 		w.since.Store(0)
@@ -54,7 +57,7 @@ func (w *watch) check(ctx context.Context, log *slog.Logger, position int64) boo
 		return false
 	}
 	if w.shaken == 0 {
-		log.LogAttrs(ctx, slog.LevelWarn, "partition stalled below its end; renewing connection and route", append(w.name,
+		log.LogAttrs(ctx, slog.LevelWarn, "kafka: partition stalled below its end; renewing connection and route", append(w.name,
 			slog.Int64("offset", position), slog.Int64("end", end), slog.Duration("since", time.Duration(now-since)))...)
 	}
 	w.shaken = now

@@ -17,13 +17,20 @@ const maxBatch = 1 << 30
 
 var errTooLarge = fmt.Errorf("batch exceeds %d bytes when decompressed", maxBatch)
 
-// borrow returns a decompressor that holds the decompressed body. Its memory is counted in p until giveBack.
+// borrow returns a decompressor that holds the decompressed body. Its memory is counted in p until giveBack. A body that is
+// much smaller than an earlier one is copied, so that a reader does not keep a large buffer for it.
 func borrow(p *buffer.Pool, codec int16, body []byte) (*decompressor, error) {
 	z, _ := p.Scratch.Get().(*decompressor)
 	if z == nil {
 		z = &decompressor{}
 	}
 	err := z.decompress(codec, body)
+	if n := len(z.out); err == nil && cap(z.out) > max(4*n, chunkSize) {
+		small := &decompressor{out: p.Lend(n), lent: true}
+		copy(small.out, z.out)
+		p.Scratch.Put(z)
+		return small, nil
+	}
 	p.Count(cap(z.out))
 	if err != nil {
 		giveBack(p, z)
@@ -33,6 +40,10 @@ func borrow(p *buffer.Pool, codec int16, body []byte) (*decompressor, error) {
 }
 
 func giveBack(p *buffer.Pool, z *decompressor) {
+	if z.lent {
+		p.Return(z.out)
+		return
+	}
 	p.Count(-cap(z.out))
 	p.Scratch.Put(z)
 }
@@ -41,6 +52,7 @@ func giveBack(p *buffer.Pool, z *decompressor) {
 type decompressor struct {
 	in   bytes.Reader
 	out  []byte        // the decompressed bytes
+	lent bool          // out is lent by the pool and holds a copy; the decompressor itself is not used again
 	zstd *zstd.Decoder // made when it is needed
 }
 
