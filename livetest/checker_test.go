@@ -77,6 +77,9 @@ func TestCheckerFindsEachBrokenRule(t *testing.T) {
 	withheld("progress claims what this owner has begun again",
 		"a1 does 0; a killed; b2 accepted 0, started 0, commits 1, settles 0, completes 1 2 3", RuleProgress)
 	told("nobody committed what is restored", "a1 does 0 1, commits 2, does 2, released; b2 accepted 3, completes 3", RuleProgress)
+	told("two commits are restored as one",
+		"a1 does 0 1 3, commits 1 1-2, commits 1 3-4, released; b2 accepted 1 1-2 3-4, completes 2", RuleProgress)
+	told("a store has cut ranges", "run workers 1; a1 does 0 1 3, trying 1 1-2 3-4, stored 1, released; b2 accepted 1 1-2, completes 2 3")
 	withheld("nobody settled what is restored", "run stuck, unknown; a1 told 1, does 1 3, commits 2, released", RuleProgress)
 	told("a restart goes back", "a1 does 0, commits 1, does 1, commits 2, released; b2 accepted 1, completes 1 2 3", RuleBack, RuleReplay)
 	told("a stale commit is stored",
