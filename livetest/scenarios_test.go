@@ -252,10 +252,15 @@ func soak(t *testing.T, services ...string) {
 func playAll(t *testing.T, services []string, on func(scenario) string) {
 	t.Helper()
 	for _, service := range services {
+		played := false
 		for _, s := range scenarios() {
 			if slices.Contains(strings.Fields(on(s)), service) {
+				played = true
 				t.Run(s.name, func(t *testing.T) { play(t, service, s) })
 			}
+		}
+		if !played {
+			t.Errorf("no scenario names the service %q", service)
 		}
 	}
 }
