@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/keystrand/keystrand/commit"
@@ -76,6 +77,9 @@ func TestCheckerFindsEachBrokenRule(t *testing.T) {
 	withheld("progress claims what this owner has begun again",
 		"a1 does 0; a killed; b2 accepted 0, started 0, commits 1, settles 0, completes 1 2 3", RuleProgress)
 	told("nobody committed what is restored", "a1 does 0 1, commits 2, does 2, released; b2 accepted 3, completes 3", RuleProgress)
+	told("two commits are restored as one",
+		"a1 does 0 1 3, commits 1 1-2, commits 1 3-4, released; b2 accepted 1 1-2 3-4, completes 2", RuleProgress)
+	told("a store has cut ranges", "run workers 1; a1 does 0 1 3, trying 1 1-2 3-4, stored 1, released; b2 accepted 1 1-2, completes 2 3")
 	withheld("nobody settled what is restored", "run stuck, unknown; a1 told 1, does 1 3, commits 2, released", RuleProgress)
 	told("a restart goes back", "a1 does 0, commits 1, does 1, commits 2, released; b2 accepted 1, completes 1 2 3", RuleBack, RuleReplay)
 	told("a stale commit is stored",
@@ -91,6 +95,10 @@ func TestCheckerFindsEachBrokenRule(t *testing.T) {
 		"run workers 2; a1 does 0 1, commits 0; a killed; b2 accepted 0, completes 0 1 2 3")
 	both("epochs do not grow", "a3 accepted 0, does 0, commits 1, released; b2 accepted 1, completes 1 2 3", RuleEpoch)
 	told("the store keeps less than was stored", "run keeps 2; a1 does 0 1 3, commits 2 3-4, does 2, released", RuleFinal)
+	both("a member vanishes in a turn", "a1 started 0, lost, released; b2 accepted 0, completes 0 1 2 3", RuleConserve)
+	both("nobody owns the partition", "a ended", RuleLost, RuleFinal)
+	both("an answer to no commit", "a1 stored, completes 0 1 2 3", RuleHistory)
+	both("an unknown event", "a1 completes 0 1 2 3, dances", RuleHistory)
 	both("a turn never ends", "a1 started 0, lost, released; a ended; b2 accepted 0, completes 0 1 2 3", RuleConserve)
 
 	// Where settled messages are withheld.
@@ -169,6 +177,26 @@ func TestCheckerFindsEachBrokenRule(t *testing.T) {
 	both("progress claims what is handled and not durable",
 		"run outputs; a1 does 0 1 2 3, written 0 1 2, commits 4, written 3, released", RuleProgress)
 	both("the output of a failed attempt", "run outputs; a1 started 0, fails 0, written 0, completes 0 1 2 3", RuleConserve)
+}
+
+func TestCheckerFindsEventsWithWrongFields(t *testing.T) {
+	for _, c := range []struct {
+		name, tale string
+		kind       Kind // of the first event to change
+		change     func(*Event)
+		want       Rule
+	}{
+		{"another key than produced", "a1 completes 0 1 2 3", Started, func(e *Event) { e.Key = "y" }, RuleForeign},
+		{"another number than produced", "a1 completes 0 1 2 3", Started, func(e *Event) { e.Number = 1 }, RuleForeign},
+		{"an unknown outcome", "a1 started 0, fails 0, completes 0 1 2 3", Finished, func(e *Event) { e.Text = "gave up" }, RuleHistory},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := parse(t, c.tale, false)
+			i := slices.IndexFunc(h.Events, func(e Event) bool { return e.Kind == c.kind })
+			c.change(&h.Events[i])
+			breaks(t, h, []Rule{c.want})
+		})
+	}
 }
 
 func TestCheckerCounts(t *testing.T) {

@@ -15,8 +15,9 @@ type place struct {
 	at        map[int64]int // offset → index
 	owners    map[int64]*owner
 	newest    *owner
-	frontier  int64 // the highest one known to be stored
-	confirmed int64 // when the last commit was stored
+	frontier  int64             // the highest one known to be stored
+	tries     []commit.Progress // of all owners, and what they began with
+	confirmed int64             // when the last commit was stored
 	running   map[string][]turn
 }
 
@@ -97,6 +98,15 @@ func newPlace(name Place, messages []Message) *place {
 // from returns the index of the first message at or above an offset.
 func (p *place) from(offset int64) int {
 	return sort.Search(len(p.messages), func(i int) bool { return p.messages[i].Offset >= offset })
+}
+
+// tried reports whether progress is that of one try. A store may have cut ranges.
+func (p *place) tried(progress commit.Progress) bool {
+	return slices.ContainsFunc(p.tries, func(t commit.Progress) bool {
+		return t.Frontier == progress.Frontier && !slices.ContainsFunc(progress.Ahead, func(r commit.Range) bool {
+			return !slices.ContainsFunc(t.Ahead, func(all commit.Range) bool { return all.From <= r.From && r.To <= all.To })
+		})
+	})
 }
 
 // inOrder reports whether the owner released the place with its last commit stored.

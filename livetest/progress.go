@@ -29,6 +29,8 @@ func (c *checker) accepted(e *Event) {
 		}
 		if !c.h.Withholds && e.Progress.Frontier < p.frontier {
 			c.wrong(RuleBack, "%v: begins at %d, and %d was stored", e, e.Progress.Frontier, p.frontier)
+		} else if !c.h.Withholds && !p.tried(e.Progress) {
+			c.wrong(RuleProgress, "%v: frontier %d with %d ranges ahead is no commit of anyone", e, e.Progress.Frontier, len(e.Progress.Ahead))
 		}
 	}
 	o := c.newOwner(e, p)
@@ -53,7 +55,7 @@ func (c *checker) newOwner(e *Event, p *place) *owner {
 		}
 	}
 	o.try, o.stored = &o.accepted, &o.accepted
-	p.owners[e.Epoch] = o
+	p.owners[e.Epoch], p.tries = o, append(p.tries, e.Progress)
 	return o
 }
 
@@ -121,6 +123,7 @@ func (c *checker) trying(e *Event, o *owner) {
 		}
 	}
 	o.try = &try{number: c.now, progress: e.Progress}
+	p.tries = append(p.tries, e.Progress)
 }
 
 // stored is the answer to the last try. It can reach a frozen or disconnected process after another one has become owner, if

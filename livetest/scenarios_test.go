@@ -125,6 +125,11 @@ func scenarios() []scenario {
 			name: "ManyRetries", live: "kafka pulsar",
 			orderly: true, behaviour: behaviour{FailOne: 10},
 			steps: []step{{0, join("a", "b", "c")}, {0.50, leave("b")}, {0.60, join("d")}},
+			ends: func(r *run, report *Report) {
+				if report.Figures.Retries == 0 {
+					r.t.Error("no handler was retried, so this shows nothing")
+				}
+			},
 		},
 		{
 			// The handler of one key hangs through hand-overs and a crash. All other messages are settled, and the commits
@@ -192,6 +197,11 @@ func scenarios() []scenario {
 				{0.70, join("d")},
 				{0.75, (*run).move},
 			},
+			ends: func(r *run, report *Report) {
+				if report.Figures.Losses == 0 {
+					r.t.Error("no partition was lost, so this shows nothing")
+				}
+			},
 		},
 		{ // Added partitions are read from their first message. The others are not disturbed.
 			name: "PartitionsAreAdded", live: "pulsar",
@@ -208,6 +218,11 @@ func scenarios() []scenario {
 			messages: 6_000, partitions: 4, keys: 500,
 			forgets: []Allowance{{Crashing, time.Hour, "the subscription is deleted, and its cursor with it"}},
 			steps:   []step{{0, join("a", "b")}, {0.5, deleteSubscription}},
+			ends: func(r *run, report *Report) {
+				if len(report.Forgotten) == 0 {
+					r.t.Error("nothing acknowledged was delivered again, so this shows nothing")
+				}
+			},
 		},
 		{
 			// A terminated topic is handled to its end. The client library (0.19) does not know the command, and closes the
@@ -237,10 +252,15 @@ func soak(t *testing.T, services ...string) {
 func playAll(t *testing.T, services []string, on func(scenario) string) {
 	t.Helper()
 	for _, service := range services {
+		played := false
 		for _, s := range scenarios() {
 			if slices.Contains(strings.Fields(on(s)), service) {
+				played = true
 				t.Run(s.name, func(t *testing.T) { play(t, service, s) })
 			}
+		}
+		if !played {
+			t.Errorf("no scenario names the service %q", service)
 		}
 	}
 }

@@ -32,7 +32,7 @@ func (c *checker) started(e *Event, o *owner, i int) {
 		c.Figures.Retries++
 	}
 	v.tried = true
-	for _, t := range p.running[e.Key] {
+	for _, t := range p.running[m.Key] {
 		_, cut := c.current(p.owners[min(t.owner.id.epoch, o.id.epoch)])
 		if t.owner.member == e.Member || t.owner.id.epoch == o.id.epoch || !cut {
 			c.wrong(RuleSerial, "%v: offset %d of the key is running in %s, epoch %d",
@@ -42,7 +42,7 @@ func (c *checker) started(e *Event, o *owner, i int) {
 		c.Figures.Overlaps++
 	}
 	o.open[i] = true
-	p.running[e.Key] = append(p.running[e.Key], turn{o, i})
+	p.running[m.Key] = append(p.running[m.Key], turn{o, i})
 }
 
 // passed reports whether the owner may pass over a message: it has settled it, or the service need not deliver it.

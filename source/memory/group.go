@@ -81,7 +81,8 @@ func (g *Group) leaveLocked(s *Source) {
 	g.balanceLocked()
 }
 
-// balanceLocked assigns the partitions evenly to the members, moving as few as possible, and revokes those that move. If the partitions cannot be divided evenly, the members that already hold more keep one more.
+// balanceLocked assigns the partitions evenly to the members, moving as few as possible, and revokes those that move. If the
+// partitions cannot be divided evenly, the members that already hold more keep one more.
 func (g *Group) balanceLocked() {
 	held := make(map[*Source][]int, len(g.members))
 	var loose []int

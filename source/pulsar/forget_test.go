@@ -119,3 +119,44 @@ func TestLargeBatchIsNotPinnedByOneMessage(t *testing.T) {
 		}
 	}
 }
+
+// Start is about the logs that exist when the process starts. One that is created later has nothing to skip.
+func TestStartAppliesToNoTopicThatIsCreatedLater(t *testing.T) {
+	for name, start := range map[string]func() Start{
+		"At":    func() Start { return At(time.Now().Add(24 * time.Hour)) },
+		"After": func() Start { return After(map[string]map[int32]MessageID{matched: {0: {Ledger: 11}}}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(w world) {
+				t, b := w.t, w.b
+				b.create(matched, 0)
+				b.produce(matched, numbered(0, 1)...)
+				cfg := matching()
+				cfg.Alone, cfg.Start = true, start()
+				if name == "After" {
+					cfg.Start.ids[matched][0] = MessageID{Ledger: b.topics[matched].entries[0].ledger}
+				}
+				m, _ := joinWeb(t, b, cfg)
+				p := m.accept()
+				nothing(t, p)
+				b.remove(matched)
+				left(t, p)
+				_ = p.Release(t.Context())
+				m.idle(2 * time.Minute)
+				b.create(matched, 0)
+				q := m.accept()
+				b.produce(matched, numbered(1, 2)...)
+				if msgs := read(t, q, 1); string(msgs[0].Value) != "1" {
+					t.Errorf("first message = %s, want 1", msgs[0].Value)
+				}
+				other := "persistent://public/default/orders-b"
+				b.create(other, 0)
+				b.produce(other, numbered(2, 3)...)
+				r := m.accept()
+				read(t, r, 1)
+				_ = r.Release(t.Context())
+				_ = q.Release(t.Context())
+			})
+		})
+	}
+}

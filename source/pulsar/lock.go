@@ -22,7 +22,7 @@ type attached struct {
 // the subscription was moved, the consumer was disconnected at once, or ctx has ended.
 func (c *contender) attach(ctx context.Context) *Partition {
 	s := c.s
-	seeks := s.cfg.Start.moves() && !s.sought(c)
+	seeks := s.moves(c)
 	cons, ok := try(ctx, c, attempt[attached]{
 		what: "attach to", subscription: s.subscription, elected: true, discard: attached.Close,
 		get: func() (attached, error) {

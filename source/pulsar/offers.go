@@ -112,20 +112,21 @@ func (s *Source) claimed(epoch int64) {
 	s.epoch = max(s.epoch, epoch)
 }
 
-// sought reports whether Start was applied to a partition.
-func (s *Source) sought(c *contender) bool {
+// moves reports whether Start still has to move the subscription of a partition. It is about named topics, and about the
+// matching ones of the first list until they are not listed any more: a topic that the library reports missing for a moment
+// is still the same log. A matching topic that is created later has nothing to skip.
+func (s *Source) moves(c *contender) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Contains(s.moved[c.stream], c.topic)
+	moved, about := s.moved[c.stream]
+	return s.cfg.Start.moves() && about && !slices.Contains(moved, c.topic)
 }
 
-// seeked records that Start was applied to a partition. Named topics are kept for the life of the source, matching ones
-// until they are not listed any more: a topic that the library reports missing for a moment is still the same log.
+// seeked records that Start has moved the subscription of a partition.
 func (s *Source) seeked(c *contender) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, gone := c.look(); gone && c.passing {
-		return // delisted may have run before
+	if moved, about := s.moved[c.stream]; about { // else it was delisted meanwhile
+		s.moved[c.stream] = append(moved, c.topic)
 	}
-	s.moved[c.stream] = append(s.moved[c.stream], c.topic)
 }

@@ -30,6 +30,9 @@ func (s *Source) surveyPattern(ctx context.Context) (again time.Duration, ok boo
 				s.delisted(ctx, topic)
 			}
 		}
+		if !known.listed {
+			s.listed(names)
+		}
 		known.names, known.listed = names, true
 	} else {
 		err = fmt.Errorf("%s: namespace %q: %w", pulsarname.WithoutPassword(s.cfg.AdminURL), s.cfg.Namespace, err)
@@ -49,6 +52,15 @@ func (s *Source) surveyPattern(ctx context.Context) (again time.Duration, ok boo
 		}
 	}
 	return s.cfg.WatchInterval, true
+}
+
+// listed records the matching topics that exist when the source starts. Start is about them.
+func (s *Source) listed(names []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, topic := range names {
+		s.moved[topic] = nil
+	}
 }
 
 // delisted forgets a matching topic that does not exist any more. Its contenders end after the last release.

@@ -51,7 +51,7 @@ type Source struct {
 	held       map[*Partition]struct{} // accepted and not released
 	contenders map[string]*contender   // by the topic of the partition
 	epoch      int64                   // the highest of any partition
-	moved      map[string][]string     // topics of partitions to which Start was applied, by stream
+	moved      map[string][]string     // streams that Start is about; the topics of their partitions that it has moved
 	losses     source.Losses
 	endAt      time.Time // when the library last closed a connection because of a terminated topic
 }
@@ -97,6 +97,9 @@ func New(url, subscription string, topics []string, cfg Config) (*Source, error)
 		contenders:   make(map[string]*contender),
 		state:        stateConnecting,
 		moved:        make(map[string][]string),
+	}
+	for _, stream := range s.topics {
+		s.moved[stream] = nil
 	}
 	s.web = web.New(web.Config{URL: cfg.AdminURL, Namespace: cfg.Namespace, TLS: cfg.TLS, Token: s.webToken, Timeout: cfg.OperationTimeout})
 	s.log = client.NewLog(plain, url, s.events())

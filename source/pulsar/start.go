@@ -51,11 +51,12 @@ func Latest() Start { return Start{kind: startLatest} }
 
 // At moves the subscription, each time the process starts, to the first message published at t or later. Settled messages
 // after t are handled again, unsettled ones before t are skipped, and Config.Store forgets the partition's progress. At needs
-// Config.Alone: a subscription must not move under other processes.
+// Config.Alone: a subscription must not move under other processes. A topic that begins to match
+// Pattern, or is created again, while the process runs is read from its first message.
 func At(t time.Time) Start { return Start{kind: startAt, at: t} }
 
 // After moves the subscription, each time the process starts, behind these messages. The keys are a topic, as given to New,
-// and a partition. Partitions without an id do not move. After needs Config.Alone and drops stored progress, like [At].
+// and a partition. Partitions without an id do not move. After needs Config.Alone and drops stored progress, and is not about later topics, like [At].
 //
 // A broker takes an unknown id for the nearest one in its log. Accept fails for an id behind the last message: it is from
 // another cluster or topic, and every future message could be below it. An unknown id within the log is not detected.
