@@ -164,8 +164,17 @@ func TestStuckKeyDelaysOnlyItself(t *testing.T) { // seed 33
 // behind many others. Otherwise the budget, which counts their bytes, would not limit memory.
 func TestOutputsThatWaitKeepNoFetchBuffers(t *testing.T) {
 	const n, chunk = 1000, 64 << 10
-	for _, lanes := range []int{1, 2} {
-		t.Run(fmt.Sprint(lanes, " lanes"), func(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		lanes int
+		fails time.Duration // when the first Write fails; late: after all messages have left their turns
+	}{
+		{"1 lane, fails at once", 1, 0},
+		{"2 lanes, fails at once", 2, 0},
+		{"1 lane, fails late", 1, time.Second},
+		{"2 lanes, fails late", 2, time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				log := memory.Generate("posts", 1, n, func(_ int32, offset int64, m *keystrand.Message) {
 					b := make([]byte, chunk)
@@ -173,11 +182,15 @@ func TestOutputsThatWaitKeepNoFetchBuffers(t *testing.T) {
 					m.Key, m.Value = b[:50:50], b[50:100:100]
 				})
 				out := sinkmemory.New()
-				out.SetFault(func(context.Context, *keystrand.Message) error { return errors.New("away") })
+				began := time.Now()
+				out.SetFault(func(context.Context, *keystrand.Message) error {
+					time.Sleep(c.fails - time.Since(began))
+					return errors.New("away")
+				})
 				before := heap()
 				run := start(t, pipeline.From(memory.NewSource(memory.Config{}, log)).
 					Key(func(m *keystrand.Message) (keystrand.Key, error) {
-						if lanes == 1 {
+						if c.lanes == 1 {
 							return keystrand.KeyOf(m.Key), nil
 						}
 						return keystrand.KeysOf(string(m.Key), string(m.Key)+" too"), nil
