@@ -235,7 +235,7 @@ func TestWatchdogTellsOnceAndShakesAPartitionBelowItsEnd(t *testing.T) {
 		if r.Stalled() {
 			t.Error("stalled after it moved")
 		}
-		if n := told.count("partition stalled below its end"); n != 1 {
+		if n := told.count("kafka: partition stalled below its end"); n != 1 {
 			t.Errorf("told %d times", n)
 		}
 	})

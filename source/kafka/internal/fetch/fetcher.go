@@ -180,7 +180,7 @@ func (f *fetcher) find(ctx context.Context) error {
 		return err
 	}
 	if f.leader >= 0 && f.leader != r.Leader {
-		f.log(ctx, slog.LevelInfo, "leader moved", slog.Int("from", int(f.leader)), slog.Int("to", int(r.Leader)),
+		f.log(ctx, slog.LevelInfo, "kafka: leader moved", slog.Int("from", int(f.leader)), slog.Int("to", int(r.Leader)),
 			slog.String("address", r.Address))
 	}
 	if before == nil || before.Leader != r.Leader {
@@ -303,7 +303,7 @@ func (f *fetcher) outside(ctx context.Context) (*response, error) {
 	if to < f.ask { // a position never goes back
 		return nil, &OutOfRangeError{Topic: f.topic, Partition: f.partition, Offset: f.ask, First: first, Last: last}
 	}
-	f.log(ctx, slog.LevelWarn, "position out of range; moved",
+	f.log(ctx, slog.LevelWarn, "kafka: position out of range; moved",
 		slog.Int64("from", f.ask), slog.Int64("to", to), slog.Int64("first", first), slog.Int64("last", last))
 	if f.cfg.OnReset != nil {
 		f.cfg.OnReset(f.ask, to)
@@ -335,19 +335,19 @@ func (f *fetcher) trouble(ctx context.Context, err error) {
 	case 1:
 		f.failed = time.Now()
 	case 2:
-		f.log(ctx, slog.LevelWarn, "fetch failed; retrying", slog.Any("brokers", f.cfg.Cluster.Brokers), slog.Any("error", err))
+		f.log(ctx, slog.LevelWarn, "kafka: fetch failed; retrying", slog.Any("brokers", f.cfg.Cluster.Brokers), slog.Any("error", err))
 	}
 }
 
 func (f *fetcher) healed(ctx context.Context) {
 	if f.failures > 1 {
-		f.log(ctx, slog.LevelInfo, "fetch recovered", slog.Int("attempts", f.failures), slog.Duration("after", time.Since(f.failed)))
+		f.log(ctx, slog.LevelInfo, "kafka: fetch recovered", slog.Int("attempts", f.failures), slog.Duration("after", time.Since(f.failed)))
 	}
 	f.failures = 0
 }
 
 func (f *fetcher) log(ctx context.Context, level slog.Level, msg string, attrs ...slog.Attr) {
-	attrs = append(attrs, slog.String("topic", f.topic), slog.Int("partition", int(f.partition)), slog.Int64("offset", f.ask))
+	attrs = append(attrs, slog.String("stream", f.topic), slog.Int("partition", int(f.partition)), slog.Int64("offset", f.ask))
 	f.cfg.Log.LogAttrs(ctx, level, msg, attrs...) //nolint:sloglint // all messages are constants of this file
 }
 

@@ -1,7 +1,11 @@
 package fetch
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -80,4 +84,31 @@ func TestReaderThatIsNotAskedDoesNotStall(t *testing.T) {
 		}
 		k.cfg.Buffers.Return(others)
 	})
+}
+
+func TestLogsOfAReaderNameThePackageAndThePartition(t *testing.T) {
+	var out bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&out, nil))
+	f := &fetcher{cfg: &Config{Log: log}, topic: "orders", partition: 3}
+	for range 2 {
+		f.trouble(t.Context(), errors.New("refused"))
+	}
+	f.healed(t.Context())
+	w := newWatch("orders", 3, 0)
+	w.end.Store(100)
+	for range 3 {
+		w.check(t.Context(), log, 7)
+	}
+	w.check(t.Context(), log, 8)
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(lines) != 4 {
+		t.Errorf("%d lines, want 4", len(lines))
+	}
+	for _, line := range lines {
+		for _, want := range []string{`msg="kafka: `, " stream=orders ", " partition=3 "} {
+			if !strings.Contains(line, want) {
+				t.Errorf("%s does not contain %s", line, want)
+			}
+		}
+	}
 }

@@ -21,7 +21,7 @@ type watch struct {
 }
 
 func newWatch(topic string, partition int32, limit time.Duration) *watch {
-	w := &watch{name: []slog.Attr{slog.String("topic", topic), slog.Int("partition", int(partition))}, limit: limit, position: -1}
+	w := &watch{name: []slog.Attr{slog.String("stream", topic), slog.Int("partition", int(partition))}, limit: limit, position: -1}
 	w.end.Store(-1)
 	return w
 }
@@ -41,7 +41,7 @@ func (w *watch) check(ctx context.Context, log *slog.Logger, position int64) boo
 	end := w.end.Load()
 	if position != w.position || position >= end {
 		if w.shaken != 0 {
-			log.LogAttrs(ctx, slog.LevelInfo, "partition no longer stalled", append(w.name, slog.Int64("offset", position))...)
+			log.LogAttrs(ctx, slog.LevelInfo, "kafka: partition no longer stalled", append(w.name, slog.Int64("offset", position))...)
 		}
 		w.position, w.shaken = position, 0
 		w.since.Store(0)
@@ -57,7 +57,7 @@ func (w *watch) check(ctx context.Context, log *slog.Logger, position int64) boo
 		return false
 	}
 	if w.shaken == 0 {
-		log.LogAttrs(ctx, slog.LevelWarn, "partition stalled below its end; renewing connection and route", append(w.name,
+		log.LogAttrs(ctx, slog.LevelWarn, "kafka: partition stalled below its end; renewing connection and route", append(w.name,
 			slog.Int64("offset", position), slog.Int64("end", end), slog.Duration("since", time.Duration(now-since)))...)
 	}
 	w.shaken = now
