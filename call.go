@@ -87,8 +87,9 @@ func (c *Call) reset(ms []*Message) {
 	}
 }
 
-// release drops the messages, so that a worker that sleeps keeps none in memory.
+// release drops the messages and what was emitted, so that a worker that sleeps keeps none in memory.
 func (c *Call) release() {
+	c.dropEmitted()
 	clear(c.copies)
 	clear(c.origin)
 	c.copies, c.origin, c.Messages = c.copies[:0], c.origin[:0], c.Messages[:0]

@@ -19,8 +19,8 @@ var ErrFenced = errors.New("keyed: queue is fenced")
 // Executor runs the items of many queues on a bounded number of workers: in order within a lane, concurrently across
 // lanes.
 //
-// It owns its goroutines: workers, which start when load needs them, and one clock, which starts when the first lane
-// parks or the first claim must be watched. Close ends them all.
+// It owns its goroutines: workers, which start when load needs them and may end when it does not, and one clock, which
+// starts when there is first something to watch. Close ends them all.
 //
 // An Executor is safe for concurrent use.
 type Executor[T any] struct {

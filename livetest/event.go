@@ -41,13 +41,13 @@ const (
 	Continued Kind = "continued" // the test is about to send SIGCONT
 	Crashing  Kind = "crashing"  // a node of the service is about to be killed
 	Stopping  Kind = "stopping"  // a node is about to stop in order, or to give partitions away
-	Gone      Kind = "gone"      // it has done so
+	Gone      Kind = "gone"      // the node has stopped, or has given the partitions away
 )
 
 // Texts of Finished, and of Started.
 const (
 	Settled   = "settled"   // nil
-	Failed    = "failed"    // an error: the message is tried again, or the failure policy acts
+	Failed    = "failed"    // an error: the message is retried, or the failure policy acts
 	Cancelled = "cancelled" // an error after the end of ctx
 	Behind    = "behind"    // the message is not the first of its call
 )
@@ -62,7 +62,7 @@ type Event struct {
 	Epoch     int64
 	Offset    int64
 	Key       string
-	Number    int64 // of the message within its key, except for Stored and Written
+	Number    int64 // position of the message among those of its key; see Stored and Written for theirs
 	Attempt   int
 	Text      string
 	Progress  commit.Progress // of Accepted and Trying

@@ -8,12 +8,12 @@ func CheckOutputs(numbers []int64, produced int64) error {
 	next := int64(0)
 	for i, n := range numbers {
 		if n < 0 || n > next {
-			return fmt.Errorf("place %d has the output of number %d, behind that of %d", i, n, next-1)
+			return fmt.Errorf("output %d is of message %d, directly after message %d: messages are missing", i, n, next-1)
 		}
 		next = n + 1
 	}
 	if next != produced {
-		return fmt.Errorf("the last of %d outputs is that of number %d, want %d", len(numbers), next-1, produced-1)
+		return fmt.Errorf("the last of %d outputs is of message %d, want message %d", len(numbers), next-1, produced-1)
 	}
 	return nil
 }

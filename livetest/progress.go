@@ -97,7 +97,7 @@ func (c *checker) again(e *Event, o *owner, i int) {
 	}
 }
 
-// trying is a commit on its way. It claims only settled messages and does not go back.
+// trying checks a commit that begins: it must contain only settled messages, and must not go back.
 func (c *checker) trying(e *Event, o *owner) {
 	p := o.place
 	if o.released {
@@ -162,7 +162,7 @@ func (c *checker) ends(how Kind) {
 	c.ending, c.endings = true, append(c.endings, a)
 	for _, p := range c.places {
 		for i := range p.messages {
-			// The service stores all that it has confirmed now and then. After a quiet time the newest can be old.
+			// The service stores confirmed progress only from time to time, so the newest confirmation that it forgets may be old.
 			if m := &p.messages[i]; m.acked > p.confirmed-int64(a.Newest) && m.acked != 0 {
 				m.forgot = a
 			}

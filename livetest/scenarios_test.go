@@ -176,7 +176,7 @@ func scenarios() []scenario {
 			messages: 4_000, partitions: 4,
 			steps: []step{{0, join("a", "b")}, {1, func(r *run) { reachEnd(r); r.makeAgain(12_000, nil) }}},
 		},
-		{ // Members whose topic is deleted log it, and go on with the first message when it is made again.
+		{ // Members whose topic is deleted log it, and start at the first message when it is created again.
 			name: "TopicDeletedAndMadeAgain", soak: "pulsar+strict",
 			messages: 4_000, partitions: 4,
 			steps: []step{{0, join("a", "b")}, {0.4, func(r *run) { r.makeAgain(8_000, topicIsGone) }}},

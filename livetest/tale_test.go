@@ -66,7 +66,7 @@ func setUp(t *testing.T, h *History, what, args string) {
 	}
 }
 
-// tell appends the events of a verb. An owner on a service that withholds is told nothing.
+// tell appends the events of a verb. On a service that withholds, an owner learns nothing about committed progress.
 func tell(t *testing.T, h *History, e Event, verb, args string) {
 	t.Helper()
 	write := func(k Kind) {

@@ -82,7 +82,7 @@ func (c *checker) finished(e *Event, o *owner, i int) {
 }
 
 // written is a durable output, which settles its message. Release waits for Writes, after a loss too: an output that became
-// durable later could stand behind those of another owner.
+// durable later could be stored after those of another owner.
 func (c *checker) written(e *Event, o *owner, i int) {
 	v, before := &o.views[i], o.place.messages[i].before
 	if !v.handled {

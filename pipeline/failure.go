@@ -68,7 +68,7 @@ const (
 func Stop(Failure) Action { return Action{kind: stop} }
 
 // Block parks the key until an operator calls [Pipeline.Resume]; then the message is handled again. Other keys
-// continue. A hand-over or a restart ends the block, and the message is tried again.
+// continue. A hand-over or a restart ends the block, and the message is retried.
 func Block(Failure) Action { return Action{kind: block} }
 
 // BlockFor returns a policy that parks the key for a pause and then handles the message again. The first pause is

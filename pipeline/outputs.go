@@ -89,8 +89,7 @@ func (p *Pipeline) write(pt *partition, t *keyed.Turn[item], c *keystrand.Call) 
 			o.More = append(o.More, hash)
 		}
 	}
-	if p.outputs.Failing(o.Lane) { // it may wait long
-		it.unpin()
+	if p.outputs.Failing(o.Lane) {
 		waits(o)
 	}
 	if o.All || len(o.More) > 0 {
@@ -104,7 +103,8 @@ func (p *Pipeline) write(pt *partition, t *keyed.Turn[item], c *keystrand.Call) 
 	return keyed.Result{Done: 1}
 }
 
-// waits gives an output that may wait long its own copy of its bytes, as unpin does for an item.
+// waits gives an output that may wait long its own copy of its bytes, as unpin does for an item. The item itself needs no
+// copy: it leaves its lane, or await has dropped its bytes.
 func waits(o *output) {
 	own(&o.Value.input)
 	for i := range o.Messages {
@@ -112,9 +112,12 @@ func waits(o *output) {
 	}
 }
 
-// await makes the first item that stays in the lane wait for an output, and returns the turn's result.
+// await makes the first item that stays in the lane wait for an output, and returns the turn's result. The output has its
+// own copy of the message, so the item drops its bytes: they would keep a buffer of the source for as long as the lane waits.
 func await(to *outlets, o *output, t *keyed.Turn[item], done int, note uint8) keyed.Result {
-	v := &o.Value
+	it, v := t.Items[done], &o.Value
+	it.Key, it.Value, it.Headers, it.Native = nil, nil, nil, nil
+	cloneValue(&it.Message) // without a Value it also drops the decoded value
 	v.wait, v.token.Items, v.token.Note = &v.token, 1, note
 	t.Await = v.wait
 	if !to.Add(o) { // the partition's outputs are cut, so the next owner handles the message again

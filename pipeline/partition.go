@@ -35,9 +35,10 @@ type partition struct {
 	cancel context.CancelCauseFunc
 
 	post    post     // its owner
-	watcher *watcher // set by watchers
-	rest    rest     // ctx of flow
-	offsets []int64  // scratch of track; used by flow alone
+	watcher *watcher // set by watchers, as is the next
+	leaving <-chan source.Leave
+	rest    rest    // ctx of flow
+	offsets []int64 // scratch of track; used by flow alone
 
 	settled atomic.Int64 // messages that left their lanes and are settled
 	dropped atomic.Int64 // messages that left their lanes and whose outputs were cut

@@ -2,6 +2,7 @@ package pipeline_test
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"testing"
 	"testing/synctest"
@@ -137,4 +138,28 @@ type fetched struct {
 func (p *fetched) Fetch(ctx context.Context, b *source.Batch) error {
 	p.s.calls++
 	return p.Partition.Fetch(ctx, b)
+}
+
+// I6: an interrupted Fetch does not count as a batch under way, which would leave no room for the next one.
+func TestPartitionWithABlockedKeyContinuesAfterAnInterruptedFetch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 1)
+		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
+			Handle(keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error {
+				if string(m.Key) == "blocked" {
+					return errors.New("no")
+				}
+				return nil
+			})).OnFailure(pipeline.Block).Limits(pipeline.Limits{InFlight: 100}))
+		log.Append(0, keyed("blocked"))
+		time.Sleep(time.Hour)
+		log.Append(0, keyed("other"))
+		time.Sleep(time.Minute)
+		if p := run.part(t, 0); p.Settled != 1 || p.Parked != 1 || p.Waits != pipeline.WaitSource {
+			t.Errorf("I6: %d settled, %d parked, fetching waits for %v; want 1, 1 and the source", p.Settled, p.Parked, p.Waits)
+		}
+		if err := run.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

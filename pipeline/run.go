@@ -51,10 +51,11 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	committer.Go(func() { p.commitOnTicks(commits, run.Done()) })
 
 	p.enterState(Running)
+	var more bool // Accept has not returned io.EOF
 	for {
 		sp, err := p.cfg.source.Accept(run)
 		if err != nil {
-			if !errors.Is(err, io.EOF) && run.Err() == nil {
+			if more = !errors.Is(err, io.EOF); more && run.Err() == nil {
 				p.failed(fmt.Errorf("pipeline: accept: %w", err))
 			}
 			break
@@ -62,7 +63,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		partitions.Go(func() { p.read(ctx, run, sp) })
 	}
 	p.enterState(Stopping) // the remaining partitions drain or reach the end of a finite source
-	if s, ok := p.cfg.source.(source.Stopper); ok && run.Err() != nil {
+	if s, ok := p.cfg.source.(source.Stopper); ok && more && run.Err() != nil {
 		s.Stop() // here, since the contract allows an Accept after the end of ctx, but none after Stop
 	}
 	partitions.Wait()
@@ -84,6 +85,9 @@ func (p *Pipeline) read(ctx, run context.Context, sp source.Partition) {
 		return
 	}
 	p.watchers.add(pt)
+	if run.Err() != nil { // the committer may have passed on the end of run before
+		pt.attend()
+	}
 	err = errFlowExited
 	defer func() { // also after runtime.Goexit
 		pt.rest.stop(nil)
@@ -128,6 +132,7 @@ func (p *Pipeline) flow(run context.Context, pt *partition) error {
 		}
 		if pt.rest.end(run, err) {
 			b.Messages = nil
+			p.budget.Take(pt.share, budget.Usage{}) // nothing was fetched
 			pt.trim()
 			continue
 		}
@@ -232,9 +237,6 @@ func (p *Pipeline) commitOnTicks(ctx context.Context, stopping <-chan struct{}) 
 		}
 		now := time.Now()
 		for _, pt := range p.partitions() {
-			if stopping == nil {
-				pt.attend() // it was accepted late
-			}
 			pt.rest.due(now)
 			if (part%parts == 0 || p.needsCommit(pt)) && pt.commits.Due(pt.tracker.State()) {
 				under.Go(func() { _ = p.commitNow(ctx, pt) }) // commitNow logs the error

@@ -36,6 +36,6 @@ func (s *scratch) callOf(items []*item) *keystrand.Call {
 func idle(worker any) {
 	if s, ok := worker.(*scratch); ok {
 		release(&s.call)
-		clear(s.messages)
+		clear(s.messages[:cap(s.messages)]) // an earlier turn may have had more
 	}
 }

@@ -18,6 +18,7 @@ import (
 // stopper is a source that records its calls in order.
 type stopper struct {
 	source.Source
+	atEnd func() // called before Accept returns its error; nil for none
 
 	mu   sync.Mutex
 	told []string
@@ -32,6 +33,9 @@ func (s *stopper) tell(what string) {
 func (s *stopper) Accept(ctx context.Context) (source.Partition, error) {
 	p, err := s.Source.Accept(ctx)
 	if err != nil {
+		if s.atEnd != nil {
+			s.atEnd()
+		}
 		s.tell("no more")
 		return nil, err
 	}
@@ -91,4 +95,21 @@ func TestStopIsCalledBeforeThePartitionsDrain(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A source that has no more is not told to stop, even if ctx ends at the same moment.
+func TestStopIsNotCalledAfterTheEndOfTheSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 1)
+		log.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		src := &stopper{Source: memory.NewSource(memory.Config{}, log), atEnd: cancel}
+		run := startWith(t, ctx, pipeline.From(src).Handle(keystrand.HandlerFunc(nothing)))
+		if err := run.wait(); err != nil {
+			t.Fatal(err)
+		}
+		if slices.Contains(src.told, "stop") {
+			t.Errorf("calls of the source = %q, want no stop", src.told)
+		}
+	})
 }

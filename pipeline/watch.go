@@ -28,6 +28,7 @@ type watcher struct {
 
 // add watches a partition until remove. It takes O(partitions / perWatcher), once in an ownership.
 func (ws *watchers) add(pt *partition) {
+	pt.leaving = pt.source.Leaving() // once: a source need not expect a call after Release
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	i := slices.IndexFunc(ws.all, func(w *watcher) bool { return len(w.members) < perWatcher })
@@ -71,12 +72,15 @@ func (ws *watchers) watch(w *watcher) {
 		cases = slices.Grow(cases[:0], 1+len(members))
 		cases = append(cases, reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(w.changed)})
 		for _, pt := range members {
-			cases = append(cases, reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(pt.source.Leaving())})
+			cases = append(cases, reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(pt.leaving)})
 		}
-		i, v, _ := reflect.Select(cases)
+		i, v, open := reflect.Select(cases)
 		clear(cases)
 		if l, ok := reflect.TypeAssert[source.Leave](v); ok {
 			members[i-1].revoke(l)
+			if !open { // against the contract: it would be ready again and again
+				ws.remove(members[i-1])
+			}
 		}
 		clear(members)
 	}

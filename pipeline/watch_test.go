@@ -3,6 +3,7 @@ package pipeline_test
 import (
 	"context"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -80,7 +81,87 @@ func TestEachOfManyPartitionsIsReleasedAtOnceWhenRevoked(t *testing.T) {
 	})
 }
 
-// unresponsive is a source whose Fetch ignores its ctx and that the partition is revoked, until let is closed.
+// closes is a source that closes the Leaving channel of its first partition when it is accepted.
+type closes struct {
+	source.Source
+	calls atomic.Int64 // of Leaving
+	after bool
+}
+
+type closed struct {
+	source.Partition
+	s     *closes
+	leave chan source.Leave
+}
+
+func (s *closes) Accept(ctx context.Context) (source.Partition, error) {
+	p, err := s.Source.Accept(ctx)
+	if err != nil || s.after {
+		return p, err
+	}
+	s.after = true
+	c := &closed{p, s, make(chan source.Leave)}
+	close(c.leave)
+	return c, nil
+}
+
+func (p *closed) Leaving() <-chan source.Leave { p.s.calls.Add(1); return p.leave }
+
+// A source that closes Leaving breaks the contract. Its partition is released once, and no watcher spins meanwhile.
+func TestClosedLeavingIsReceivedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 1)
+		log.Append(0, keyed("a"))
+		src := &closes{Source: memory.NewSource(memory.Config{}, log)}
+		run := start(t, pipeline.From(src).Handle(keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error {
+			time.Sleep(10 * time.Second) // if a watcher spins, time stands still
+			return nil
+		})))
+		time.Sleep(time.Minute)
+		if c, n := log.Group("").Committed(0), src.calls.Load(); c == nil || c.Frontier != 1 || n != 1 {
+			t.Errorf("committed %+v, Leaving called %d times; want 1 and once", c, n)
+		}
+		if err := run.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// late is a source whose Accept returns a partition just when its ctx ends.
+type late struct {
+	source.Source
+	accepted bool
+}
+
+func (s *late) Accept(ctx context.Context) (source.Partition, error) {
+	<-ctx.Done()
+	if s.accepted {
+		return nil, context.Cause(ctx)
+	}
+	s.accepted = true
+	return s.Source.Accept(context.WithoutCancel(ctx))
+}
+
+// I7: the fence of a partition that is accepted after the end of Run's ctx waits for no tick.
+func TestPartitionAcceptedLateIsReleasedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		let := make(chan struct{})
+		var out buffer
+		run := start(t, pipeline.From(watch(t, unresponsive{&late{Source: memory.NewSource(memory.Config{}, memory.NewLog("posts", 1))}, let}, nil)).
+			Handle(keystrand.HandlerFunc(nothing)).Timing(pipeline.Timing{CommitInterval: time.Hour}).Logger(out.logger()))
+		run.cancel(nil)
+		time.Sleep(time.Second)
+		if !out.has("releasing partition") {
+			t.Error("the release has not begun after 1 s")
+		}
+		close(let)
+		if err := run.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// unresponsive is a source whose Fetch ignores the end of its ctx and the revocation, until let is closed.
 type unresponsive struct {
 	source.Source
 	let chan struct{}

@@ -140,10 +140,10 @@ type Stopper interface {
 
 // Prefetcher is implemented by sources that hold messages that Fetch has not returned yet, and can bound their memory.
 type Prefetcher interface {
-	// LimitPrefetch bounds the bytes of these messages, over all partitions of the source. Each source documents by how much
-	// it may exceed the limit. The pipeline calls it once, before the first Accept. It does not block.
+	// LimitPrefetch bounds the bytes of these messages, over all partitions of the source. Each source documents by how much it
+	// may exceed the limit. The pipeline calls it once, before the first Accept. It does not block.
 	LimitPrefetch(bytes int)
-	// Prefetched returns the bytes that the source holds now; 0 when all partitions are released. It does not block and is
+	// Prefetched returns the bytes of these messages now; 0 when all partitions are released. It does not block and is
 	// called from any goroutine.
 	Prefetched() int64
 }

@@ -174,7 +174,7 @@ type found struct {
 	Resident   float64
 }
 
-// measure runs a pipeline until stands reports true, and answers with the growth of its memory and goroutines.
+// measure runs a pipeline until stands reports true, and returns the growth of its memory and goroutines.
 func measure(ctx context.Context, src source.Source, limits pipeline.Limits, h keystrand.HandlerFunc, stands func(*pipeline.Pipeline) bool) error {
 	before, goroutines, resident := held(), runtime.NumGoroutine(), bench.RSS()
 	p, err := pipeline.From(src).Handle(h).Limits(limits).Timing(pipeline.Timing{DrainTimeout: time.Second}).Build()
@@ -209,7 +209,7 @@ func held() float64 {
 	return float64(m.HeapAlloc + m.StackInuse)
 }
 
-// waiting blocks the only worker, so that all keys wait with one message each. The payloads exist before.
+// waiting blocks the only worker, so that all keys wait with one message each. The payloads exist before the measurement.
 func waiting(ctx context.Context, o order) error {
 	names := make([]byte, 0, o.Count*12)
 	for i := range o.Count {
@@ -267,7 +267,7 @@ func parked(ctx context.Context, o order) error {
 		func(p *pipeline.Pipeline) bool { return p.Snapshot().Settled == int64(o.Count-o.Parked) })
 }
 
-// idle lets all partitions wait for messages. The log exists before, with its payloads.
+// idle lets all partitions wait for messages. The log and its payloads exist before the measurement.
 func idle(ctx context.Context, o order) error {
 	log := memory.NewLog("tables", o.Count)
 	for n := range int32(o.Count) {

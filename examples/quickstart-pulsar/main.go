@@ -52,7 +52,7 @@ func read(ctx context.Context, src source.Source, workers int, key keystrand.Key
 		Use(middleware.Retry(middleware.RetryPolicy{}), middleware.Timeout(5*time.Second)).
 		Handle(keystrand.HandlerFunc(saveComment)).
 		Key(key).
-		OnFailure(pipeline.BlockFor(time.Second, time.Minute)). // a post whose comment keeps failing waits, and is tried again; the others go on
+		OnFailure(pipeline.BlockFor(time.Second, time.Minute)). // a post whose comment keeps failing waits and is retried; the others go on
 		Limits(pipeline.Limits{Workers: workers}).
 		Logger(logger()).
 		Build()

@@ -131,7 +131,7 @@ func (b *pulsarBroker) Fill(ctx context.Context, topic string, messages int) (bu
 }
 
 // Committed implements [show.Broker]. It reads the cursors of the subscription: in each partition everything up to one entry
-// is acknowledged, and some stretches behind it.
+// is acknowledged, and some ranges after it.
 func (b *pulsarBroker) Committed(ctx context.Context, topic, subscription string) (func(show.Comment) bool, error) {
 	type stretch struct{ after, to entry }
 	acknowledged := make([][]stretch, show.Partitions)

@@ -12,8 +12,8 @@ var (
 	// everything of the previous turn. Do not write to ms until the turn ends. Reset allocates nothing once c has had a
 	// turn with as many messages.
 	Reset any
-	// Release is a func(c *keystrand.Call). It drops the messages of c's turn, so that a worker that waits for its next
-	// turn keeps no payload in memory. It keeps the emitted messages.
+	// Release is a func(c *keystrand.Call). It drops the messages of c's turn and those it emitted, so that a worker that
+	// waits for its next turn keeps no payload in memory.
 	Release any
 
 	// HandlerNext is a func(h keystrand.Handler) keystrand.Next. It returns the end of a chain, which calls h and turns

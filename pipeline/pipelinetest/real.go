@@ -57,7 +57,7 @@ func RunReal(ctx context.Context, tb testing.TB, compose func(*pipeline.Builder)
 	return Result{}
 }
 
-// unsettled describes the messages that keep the pipeline from its end.
+// unsettled describes the messages that prevent the pipeline from ending.
 func (s *stage) unsettled() string {
 	if running := s.rec.handled(); running != "" {
 		return running

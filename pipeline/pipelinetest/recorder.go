@@ -85,4 +85,4 @@ func (r *recorder) handled() string {
 	return strings.Join(all, "\n")
 }
 
-var errExited = errors.New("pipelinetest: the handler ended its goroutine")
+var errExited = errors.New("pipelinetest: the handler called runtime.Goexit")

@@ -212,7 +212,7 @@ func TestLiveSCRAMOverTLS(t *testing.T) {
 	}
 	_, _ = w.Close(), s.Close()
 
-	s, err = New(brokers, topic, Config{SASL: mechanism, TLS: &tls.Config{MinVersion: tls.VersionTLS12}}) // does not trust the authority
+	s, err = New(brokers, topic, Config{SASL: mechanism, TLS: &tls.Config{MinVersion: tls.VersionTLS12}}) // without the test CA among the trusted roots
 	if err != nil {
 		t.Fatal(err)
 	}

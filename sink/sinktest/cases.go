@@ -268,7 +268,7 @@ func closeEndsEverything(ctx context.Context, env *Env) error {
 		return err
 	}
 	if _, err := env.Sink.Open(); err == nil {
-		return errors.New("open of a closed sink: got a writer, want an error")
+		return errors.New("open a closed sink: got a writer, want an error")
 	}
 	return nil
 }

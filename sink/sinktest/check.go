@@ -85,7 +85,7 @@ func (env *Env) holdsInOrder(ctx context.Context, ms []keystrand.Message, again 
 				seen++
 			case again && slices.Contains(values[:seen], v):
 			default:
-				return fmt.Errorf("key %q: value %q is out of order at place %d: stored %q, written %q", k, v, at, have[k], values)
+				return fmt.Errorf("key %q: value %q is out of order at index %d: stored %q, written %q", k, v, at, have[k], values)
 			}
 		}
 		if seen < len(values) {

@@ -51,7 +51,7 @@ type Env struct {
 type Case struct {
 	// Name is the name of the subtest.
 	Name string
-	// Why says how a pipeline depends on the clause.
+	// Why describes how a pipeline depends on the clause.
 	Why string
 
 	needs func(*Env) bool // reports whether the Env has the fields that the case needs; nil: it needs none

@@ -102,7 +102,7 @@ const (
 
 // ForeignProgress is the policy for offsets committed by another program or tool, and for metadata that is truncated, newer,
 // or of another offset or log. The committed offset itself is used unless it belongs to another log (the topic was deleted
-// and made again): then reading starts at the first message of the new log. No message is skipped.
+// and created again): then reading starts at the first message of the new log. No message is skipped.
 type ForeignProgress uint8
 
 const (

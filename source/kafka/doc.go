@@ -2,7 +2,7 @@
 // member at a time. A rebalance revokes partitions. The source keeps its membership while their handlers end and commit; a
 // partition moves only after Release. Progress is stored in the metadata of the committed offset, exact to the message and
 // with the identity of the log: a restart handles only unsettled messages. No message is skipped, not even after a commit by
-// another program, or after a topic was deleted and made again.
+// another program, or after a topic was deleted and created again.
 //
 //	src, err := kafka.New([]string{"localhost:9092"}, "billing", []string{"orders"}, kafka.Config{})
 //

@@ -102,7 +102,7 @@ func (p *Partition) trim(b *source.Batch) {
 	b.Messages, b.Next = b.Messages[:n], p.end
 }
 
-// replaced reports whether err means another log: the topic was deleted and made again, or the log was cut below the position.
+// replaced reports whether err means another log: the topic was deleted and created again, or the log was cut below the position.
 // It makes the pipeline lose the partition and accept it again, at the progress committed for the new log.
 func (p *Partition) replaced(ctx context.Context, err error) bool {
 	var out *fetch.OutOfRangeError

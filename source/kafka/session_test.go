@@ -21,7 +21,7 @@ type cable struct {
 
 	mu   sync.Mutex
 	down chan struct{} // closed by mend; nil while the cable is whole
-	dead []net.Conn    // have lost something
+	dead []net.Conn    // cut connections: writes to them were lost
 }
 
 func (c *cable) connect(ctx context.Context, network, address string) (net.Conn, error) {

@@ -52,7 +52,7 @@ type Source struct {
 	epochs  map[assign.Partition]int64              // of our last ownership
 	tried   map[assign.Partition]int64              // of our last claim, stored or not
 	counts  map[string]int32                        // partitions of each topic, as last seen
-	found   map[string]int32                        // counts at the start; nil before
+	found   map[string]int32                        // counts as of the start; nil until then
 	ends    map[assign.Partition]int64              // of a finite source
 	done    map[assign.Partition]bool               // its end is committed
 	base    map[assign.Partition]progress.Committed // at the start, if the group was empty; nil if it was not

@@ -80,7 +80,7 @@ func (s Start) covers(p assign.Partition) bool {
 
 // begun is what a source knows of a partition without committed progress.
 type begun struct {
-	owned bool // this member owned it and committed: the topic was deleted and made again
+	owned bool // this member owned it and committed: the topic was deleted and created again
 	later bool // it was made after the start of the source
 }
 

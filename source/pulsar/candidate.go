@@ -15,7 +15,7 @@ const candidates = "-owner"
 
 // campaign keeps a candidate in the election until ctx ends or the source is over, whether it is the owner or not. If no
 // message of the broker arrives about a candidate for too long, campaign replaces it: the broker sends one about the new
-// candidate. An ownership goes on meanwhile, since the missed message is unknown, and the lock keeps out a process that was
+// candidate. An ownership continues meanwhile, since the missed message is unknown, and the lock keeps out a process that was
 // elected.
 func (c *contender) campaign(ctx context.Context, patience *backoff.ExponentialBackOff) {
 	if c.s.cfg.Alone {

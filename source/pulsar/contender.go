@@ -146,7 +146,7 @@ func (c *contender) run(ctx context.Context) {
 }
 
 // contend owns the partition whenever this process is elected. It returns when the candidate must be withdrawn or replaced:
-// ctx has ended, the topic is gone, the partition was revoked and no Accept waits, or the broker has told no candidate.
+// ctx has ended, the topic is gone, the partition was revoked and no Accept waits, or the broker has notified no candidate.
 func (c *contender) contend(ctx context.Context) {
 	defer c.forgetSteps()
 	for ctx.Err() == nil && !c.s.over() {
@@ -185,9 +185,9 @@ const (
 	tellsEnd  = time.Minute
 )
 
-// rest waits before the next attempt to own a partition that seems terminated and read to its end. When such a one is
-// attached, the library closes the connection, with all other partitions on it. It does not say which topic has ended. The
-// one that never lasts nor delivers a message shows in the course of time.
+// rest waits before the next attempt to own a partition that seems terminated and read to its end. When such a partition is
+// attached, the library closes the connection, and all other partitions on it are lost. It does not say which topic has
+// ended. Repeated attempts show it: an ownership of that partition always ends soon and without a message.
 func (c *contender) rest(ctx context.Context, p *Partition, lasted time.Duration) {
 	if _, lost := p.tenure.Lost(); !lost || !c.s.ended() || lasted >= quickEnd || p.acker.Received() {
 		c.rests, c.atEnd = nil, false

@@ -133,7 +133,7 @@ func (s *Source) surveyTopic(ctx context.Context, stream string, pattern bool) b
 // errLater is in the error of a look-up that is retried.
 var errLater = errors.New("look-up failed; retrying")
 
-// partitions looks up the partitions of a topic once. late says that the topic was found before. For one that was not, a
+// partitions looks up the partitions of a topic once. late says that the topic was found before. If it was not, a
 // refusal is final, and so is any failure after StartTimeout.
 //
 // A refusal is recorded for its topic alone. Of other failures only the first of a survey is recorded: the brokers are
@@ -179,7 +179,7 @@ func (s *Source) partitions(ctx context.Context, stream string, late bool) ([]st
 }
 
 // contend starts contenders for new partitions among these topics of a stream, and tells the others whether their partition
-// exists. late says that this is not the first look-up. contend fails if the topic is not the one that was read.
+// exists. late says that this is not the first look-up. contend fails if another topic has replaced the one that was read.
 func (s *Source) contend(ctx context.Context, stream string, topics []string, late, pattern bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,13 +7,13 @@ import (
 )
 
 var (
-	// ErrStartTimeout is what Accept returns when Config.StartTimeout has passed before the brokers were reached.
+	// ErrStartTimeout is the error of Accept when Config.StartTimeout passes before a broker is reached.
 	ErrStartTimeout = errors.New("pulsar: timed out connecting to the brokers")
-	// ErrTopicMissing is what Accept returns when a topic, or its namespace, does not exist.
+	// ErrTopicMissing is the error of Accept when a topic, or its namespace, does not exist.
 	ErrTopicMissing = errors.New("pulsar: the topic does not exist")
-	// ErrBusy is what Accept returns with Config.Alone when another consumer holds the subscription of a partition.
+	// ErrBusy is the error of Accept with Config.Alone when another consumer holds the subscription of a partition.
 	ErrBusy = errors.New("pulsar: another consumer holds the subscription")
-	// ErrRefused is what Accept returns when the brokers, or their web service, refuse the credentials.
+	// ErrRefused is the error of Accept when the brokers, or their web service, refuse the credentials.
 	ErrRefused = client.ErrRefused
 	// ErrEncrypted is in the error of a Fetch that received a message it cannot decrypt.
 	ErrEncrypted = errors.New("pulsar: the message is encrypted")

@@ -43,7 +43,7 @@ func (s *Source) attached(topic, subscription string) {
 	}
 }
 
-// unknown is told of no topic, so it concerns every contender that is attaching.
+// unknown handles the end of a consumer in a log line that names no topic, so it concerns every contender that is attaching.
 func (s *Source) unknown() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -342,7 +342,7 @@ func TestCasesFail(t *testing.T) {
 				p.restored.Epoch = 1
 			}
 		}},
-		{"applies ranges to a log that was made again", "RecreatedLogIsNotSkipped", restoring(func(p *brokenPartition, all *shared) {
+		{"applies ranges to a log that was created again", "RecreatedLogIsNotSkipped", restoring(func(p *brokenPartition, all *shared) {
 			if last, _ := all.restored(p.id.Partition); last != nil {
 				p.restored.Ahead = last.Ahead
 			}
@@ -378,8 +378,8 @@ func TestCasesFail(t *testing.T) {
 				}
 			}
 		}},
-		{"lets go when it is asked", "NoAcceptBeforeRelease", func(s *broken, all *shared) { early(s, all) }},
-		{"lets go when it is asked", "NoAcceptBeforeReleaseBySameMember", func(s *broken, all *shared) { early(s, all) }},
+		{"releases the partition as soon as it is revoked", "NoAcceptBeforeRelease", func(s *broken, all *shared) { early(s, all) }},
+		{"releases the partition as soon as it is revoked", "NoAcceptBeforeReleaseBySameMember", func(s *broken, all *shared) { early(s, all) }},
 		{"begins after what its owner has read", "EverythingComesOverHandOvers", func(s *broken, _ *shared) {
 			s.wrap = func(p *brokenPartition) {
 				first := p.id.Epoch > 1

@@ -18,7 +18,7 @@ func commitCases() []Case {
 		{"CommitIsSeenByNextOwner", "The last commit counts. An older one handles settled messages again.", commitIsSeenByNextOwner},
 		{"CommitOfManyPartitionsAtOnce", "A pipeline commits all partitions on a common tick. A commit must not wait for a partition that has nothing to commit.", commitOfManyPartitionsAtOnce},
 		{"EpochGrows", "A store refuses the writes of an old owner by their epoch. Epochs have to grow across hand-overs and across restarts of all members.", epochGrows},
-		{"RecreatedLogIsNotSkipped", "A stream that was deleted and made again is another log. Progress of the old log would skip its messages.", recreatedLogIsNotSkipped},
+		{"RecreatedLogIsNotSkipped", "A stream that was deleted and created again is another log. Progress of the old log would skip its messages.", recreatedLogIsNotSkipped},
 		{"LogRecreatedUnderItsOwner", "An owner that goes on in the new log at its old position skips messages.", logRecreatedUnderItsOwner},
 	}
 }

@@ -18,7 +18,7 @@ func handoverCases() []Case {
 		{"NoAcceptBeforeRelease", "Two owners at once run handlers of one key at the same time.", noAcceptBeforeRelease},
 		{"NoAcceptBeforeReleaseBySameMember", "Two epochs of one partition in one process run handlers of one key at the same time.", noAcceptBeforeReleaseBySameMember},
 		{"EverythingComesOverHandOvers", "Members that join and leave must not lose a message, however the partitions move.", everythingComesOverHandOvers},
-		{"CrashReplaysFromCommitted", "After a kill exactly the messages that were not committed come again.", crashReplaysFromCommitted},
+		{"CrashReplaysFromCommitted", "After a kill exactly the messages that were not committed are redelivered.", crashReplaysFromCommitted},
 		{"LostCancelsAtOnce", "Another member may own the partition already. Every handler that goes on runs beside its handlers.", lostCancelsAtOnce},
 		{"OldEpochIsFenced", "An owner that was paused must not overwrite the progress of the next owner.", oldEpochIsFenced},
 	}

@@ -83,7 +83,7 @@ func (h *harness) owner(ctx context.Context, n int) (*holding, error) {
 	return h.only(ctx, 0)
 }
 
-// reader is owner, and then reads the n messages.
+// reader calls owner and then reads the n messages.
 func (h *harness) reader(ctx context.Context, n int) (*holding, []keystrand.Message, error) {
 	owner, err := h.owner(ctx, n)
 	if err != nil {

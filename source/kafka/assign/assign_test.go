@@ -223,7 +223,7 @@ func TestEveryStrategyGivesEachPartitionToOneSubscriber(t *testing.T) {
 }
 
 // With equal subscriptions the fewest moves are known: each member must lose what it has above its share, and as many
-// members as there are rests may keep one more.
+// members as the remainder may keep one more.
 func TestStickyIsBalancedWithTheFewestMoves(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(0, 20).Draw(t, "partitions")

@@ -13,8 +13,8 @@ type Claims struct {
 	Owned      []Partition
 }
 
-// ErrClaims is the error of DecodeClaims for bytes that are not claims.
-var ErrClaims = errors.New("assign: not the claims of a member")
+// ErrClaims is the error of DecodeClaims for bytes that Encode did not write.
+var ErrClaims = errors.New("assign: not claims of a member: another strategy or a newer version wrote them, or they are damaged")
 
 const claimsVersion = 1
 

@@ -1,7 +1,7 @@
 package assign
 
 // Range assigns each member neighbouring partitions of each topic: with five partitions, the first of two members gets
-// 0, 1 and 2. If the division leaves a rest, the first members get one more, for each topic: many topics with few partitions
+// 0, 1 and 2. If the division has a remainder, the first members get one more, for each topic: many topics with few partitions
 // make the first members busier. Partitions of equal number belong to one member if their topics have equally many partitions
 // and the same subscribers.
 func Range() Strategy { return rangeStrategy{} }

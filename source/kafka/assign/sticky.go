@@ -175,8 +175,8 @@ func (b *board) canGive(from, to int) bool {
 	return false
 }
 
-// gift returns the index of the best partition for from to give to to; canGive reports whether there is one. The best one is of
-// the topic with the widest margin between from and to, and one that to owned before if there is such.
+// gift returns the index of the best partition that from can give to to; canGive reports whether there is one. The best
+// partition belongs to the topic with the widest margin between from and to. A partition that to owned before is preferred.
 func (b *board) gift(from, to int) int {
 	best, margin := -1, 0
 	for i, tp := range b.has[from] {

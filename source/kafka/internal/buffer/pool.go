@@ -45,7 +45,7 @@ func (p *Pool) Share(most int) int {
 	return int(min(int64(most), max(LeastShare, share)))
 }
 
-// Reserve makes room for about n bytes that nobody waits for yet. It reports false at the limit. After true, call
+// Reserve counts about n bytes that are fetched before they are needed. It reports false at the limit. After true, call
 // [Pool.Unreserve] when the bytes are lent or will not come.
 func (p *Pool) Reserve(n int) bool {
 	limit := p.limit.Load()
@@ -68,7 +68,7 @@ func (p *Pool) Lend(n int) []byte {
 		b, _ := p.free.Get().(*[]byte)
 		switch {
 		case b == nil || cap(*b) < n:
-		case cap(*b) > 4*n: // it would wait nearly empty
+		case cap(*b) > 4*n: // most of it would stay unused while it is lent
 			p.free.Put(b)
 		default:
 			p.Count(cap(*b))
@@ -80,10 +80,10 @@ func (p *Pool) Lend(n int) []byte {
 	return b
 }
 
-// leastPooled is the size below which a buffer is cheaper to allocate: most of those are empty responses.
+// leastPooled is the smallest size of a pooled buffer. Smaller ones, mostly of empty responses, are cheaper to allocate.
 const leastPooled = 4096
 
-// Return takes back a buffer that Lend returned; nil is none.
+// Return takes back a buffer from Lend. A nil b is ignored.
 func (p *Pool) Return(b []byte) {
 	p.Count(-cap(b))
 	if cap(b) >= leastPooled {

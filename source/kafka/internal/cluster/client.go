@@ -88,7 +88,7 @@ func (c *Client) Members(ctx context.Context) ([]kafkago.DescribeGroupsResponseM
 		return nil, err
 	}
 	if len(resp.Groups) == 0 {
-		return nil, errors.New("the broker did not answer for the group")
+		return nil, errors.New("the response does not contain the group")
 	}
 	g := resp.Groups[0]
 	if errors.Is(g.Error, kafkago.GroupIdNotFound) {

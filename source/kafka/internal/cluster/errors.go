@@ -76,7 +76,7 @@ func (c *Client) FatalCode(code kafkago.Error) error {
 // Explain adds the text that kafka-go lacks for an error code that heals.
 func Explain(err error) error {
 	if errors.Is(err, kafkago.GroupMaxSizeReached) {
-		return fmt.Errorf("%w the group is full (group.max.size)", err)
+		return fmt.Errorf("%w: the group is full (group.max.size)", err)
 	}
 	return err
 }

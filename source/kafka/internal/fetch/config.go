@@ -25,7 +25,7 @@ type Config struct {
 	MaxBytes int
 	// Buffers lends the memory of responses. Share one among all readers. Default: one of the reader's own.
 	Buffers *buffer.Pool
-	// MaxWait is how long a broker may hold a request back when there is nothing new. Default: 500 ms.
+	// MaxWait is how long a broker may delay its response while there are no new records. Default: 500 ms.
 	MaxWait time.Duration
 	// RackID is where this process runs, so that a broker can name a nearer replica. Default: none.
 	RackID string
@@ -77,16 +77,16 @@ func (c Config) withDefaults() Config {
 func (c Config) validate() error {
 	errs := []error{c.Cluster.Validate()}
 	if c.MaxBytes < 0 || c.MaxBytes > MostBytes {
-		errs = append(errs, fmt.Errorf("MaxBytes %d is not in 1..%d", c.MaxBytes, MostBytes))
+		errs = append(errs, fmt.Errorf("MaxBytes is %d, must be 1 to %d", c.MaxBytes, MostBytes))
 	}
 	if c.MaxWait < 0 {
-		errs = append(errs, fmt.Errorf("MaxWait %v is negative", c.MaxWait))
+		errs = append(errs, fmt.Errorf("MaxWait is negative: %v", c.MaxWait))
 	}
 	if c.StallTimeout < 0 {
-		errs = append(errs, fmt.Errorf("StallTimeout %v is negative", c.StallTimeout))
+		errs = append(errs, fmt.Errorf("StallTimeout is negative: %v", c.StallTimeout))
 	}
 	if c.OutOfRange > Latest {
-		errs = append(errs, fmt.Errorf("OutOfRange %d is no policy", c.OutOfRange))
+		errs = append(errs, fmt.Errorf("unknown OutOfRange policy: %d", c.OutOfRange))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("kafka: fetch configuration: %w", err)

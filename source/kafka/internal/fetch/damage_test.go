@@ -20,7 +20,7 @@ func TestReaderStopsAtDamagedDataAndReturnsWhatIsBefore(t *testing.T) {
 	for name, c := range map[string]struct {
 		batch []byte
 		what  string
-		at    int64 // where the position stands
+		at    int64 // the position afterwards
 		extra int   // messages of the batch before the damage
 	}{
 		"checksum":             {func() []byte { b := good.Bytes(); b[len(b)-1] ^= 1; return b }(), "checksum", 100, 0},

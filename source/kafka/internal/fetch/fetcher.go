@@ -312,8 +312,8 @@ func (f *fetcher) outside(ctx context.Context) (*response, error) {
 	return &response{start: to}, nil
 }
 
-// cut handles a log that differs from what was read, from an offset below the position on: an unclean election chose a
-// leader without these records. Reading on would skip the records that replaced them.
+// cut handles a log that an unclean election cut below the position: the new leader lacks some of the records that were
+// read. Reading on would skip the records that replaced them.
 func (f *fetcher) cut(ctx context.Context, at int64) error {
 	first, err := f.finder.Offset(ctx, f.route, metadata.Query{}, false)
 	if err != nil {

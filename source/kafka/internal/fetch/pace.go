@@ -15,8 +15,8 @@ type pace struct {
 
 const (
 	firstRequest = 256 << 10
-	shortWait    = 10 * time.Millisecond  // a response that waits less was too small
-	longWait     = 100 * time.Millisecond // one that waits longer was too large
+	shortWait    = 10 * time.Millisecond  // a response that waits less for Read was too small
+	longWait     = 100 * time.Millisecond // a response that waits longer was too large
 )
 
 func newPace(most int) pace { return pace{bytes: min(firstRequest, most), most: most} }
@@ -24,7 +24,7 @@ func newPace(most int) pace { return pace{bytes: min(firstRequest, most), most: 
 // waited adapts the size to how long a response of n bytes waited for Read.
 func (p *pace) waited(d time.Duration, n int) {
 	switch {
-	case d < shortWait && n >= p.bytes/2: // more was there
+	case d < shortWait && n >= p.bytes/2: // the broker had more records
 		p.bytes = min(2*p.bytes, p.most)
 	case d >= longWait:
 		p.bytes = min(max(p.bytes/2, buffer.LeastShare), p.most)

@@ -65,7 +65,7 @@ func TestReaderTellsAPositionOutOfRange(t *testing.T) {
 	}
 }
 
-// A topic that is deleted and made again is read on in silence once it is longer than the position.
+// Reading silently continues in a topic that was deleted and created again, once it is longer than the position.
 func TestRecreatedLogIsNotSkipped(t *testing.T) {
 	for name, c := range map[string]struct {
 		opts []kfake.Opt
@@ -113,7 +113,7 @@ func TestRecreatedLogIsNotSkipped(t *testing.T) {
 	}
 }
 
-// An unclean election takes away what was read; once the log has grown again, the library reads on behind it.
+// An unclean election removes records that were read. Once the log has grown again, the library continues after the gap.
 func TestReaderTellsThatTheLogWasCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newBroker(t, kfake.SeedTopics(1, "t"))

@@ -23,9 +23,10 @@ type Session struct {
 	ID      int32 // of the generation
 	Member  string
 
-	interval, unknown time.Duration // of heartbeats; age of the last answer to one of the library
-	fenced            chan struct{} // closed: the coordinator does not know the member
-	once              sync.Once
+	interval time.Duration // of heartbeats
+	unknown  time.Duration // the last answer to a heartbeat of the library is at most this old
+	fenced   chan struct{} // closed: the coordinator does not know the member
+	once     sync.Once
 
 	mu       sync.Mutex
 	answered time.Time // when the last request that proves the membership was sent
@@ -133,7 +134,7 @@ func (s *Session) beat(ctx context.Context, timeout time.Duration) error {
 	}
 	r, ok := resp.(*heartbeat.Response)
 	if !ok {
-		return fmt.Errorf("a heartbeat was answered by a %T", resp)
+		return fmt.Errorf("unexpected response to a heartbeat: %T", resp)
 	}
 	err = heartbeatError(r)
 	if errors.Is(err, kafkago.RebalanceInProgress) {

@@ -15,7 +15,7 @@ const (
 	AttrControl       = 1 << 5
 )
 
-// Where some fields of a batch are.
+// Offsets of some fields within a batch.
 const (
 	AtLength     = 8
 	AtMagic      = 16
@@ -106,7 +106,7 @@ func Marker(offset, producer int64, commit bool) Batch {
 	}
 }
 
-// Resum gives changed bytes of a batch a checksum that fits.
+// Resum sets the checksum of a batch after its bytes were changed.
 func Resum(b []byte) []byte {
 	binary.BigEndian.PutUint32(b[atCRC:], crc32.Checksum(b[atAttributes:], crc32.MakeTable(crc32.Castagnoli)))
 	return b

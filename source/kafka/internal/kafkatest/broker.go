@@ -86,7 +86,7 @@ func (k *Broker) ServeEpochs(f func(p *kmsg.FetchRequestTopicPartition) Answer) 
 		k.KeepControl()
 		req, ok := r.(*kmsg.FetchRequest)
 		if !ok {
-			return nil, errors.New("no fetch"), true
+			return nil, errors.New("not a fetch request"), true
 		}
 		resp, _ := req.ResponseKind().(*kmsg.FetchResponse)
 		for _, t := range req.Topics {

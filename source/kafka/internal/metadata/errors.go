@@ -9,7 +9,7 @@ import (
 )
 
 var (
-	// ErrUnknownTopic is the error of a question about a topic that does not exist.
+	// ErrUnknownTopic is the error of a request about a topic that does not exist.
 	ErrUnknownTopic = errors.New("kafka: the topic does not exist")
 	// ErrTopicGone is the error of a topic or partition that was deleted while it was read. The position is void.
 	ErrTopicGone = errors.New("kafka: the topic or partition was deleted")

@@ -9,7 +9,7 @@ import (
 	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
 
-// TopicID is the 16 bytes that a topic is known by from Kafka 2.8 on; zero if brokers have none (KIP-516).
+// TopicID identifies a topic since Kafka 2.8 (KIP-516). It is zero with older brokers.
 type TopicID [16]byte
 
 // String is the log identity: base64 as Kafka's own tools print it; empty for none.
@@ -38,8 +38,8 @@ type partitionInfo struct {
 	epoch  int32 // of the leader, -1 if not known
 }
 
-// askMetadata asks any broker about topics, and never lets it create one. It goes past the Transport's cache, whose
-// age is anything up to its MetadataTTL: after an error only news helps.
+// askMetadata asks any broker about topics, and never lets it create one. It bypasses the Transport's cache, which may be
+// as old as its MetadataTTL: after an error only current metadata helps.
 func (c *Client) askMetadata(ctx context.Context, topics []string) (*metadata, error) {
 	known, err := c.Versions(ctx, -1)
 	if err != nil {

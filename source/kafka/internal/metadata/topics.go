@@ -15,15 +15,15 @@ type Topic struct {
 	// Partitions is how many there are: numbers 0 to Partitions-1.
 	Partitions int32
 	// LogID is the identity of the topic's log, made of its topic id: it changes when the topic is deleted and made
-	// again. Empty where brokers know no topic ids (before Kafka 2.8): nothing else tells two logs of one name apart
-	// for certain, and an identity that changes while the log is the same would throw good progress away.
+	// again. Empty with brokers before Kafka 2.8, which have no topic ids: nothing else distinguishes two logs of one
+	// name for certain, and an identity that changes while the log is the same would make valid progress useless.
 	LogID string
 }
 
 // Topics describes topics and creates none. Transient errors are retried until ctx ends; then the error wraps the last one
-// and context.Cause(ctx). A topic that still does not exist after 5 s (a broker that has just started
-// knows none) is an error that wraps ErrUnknownTopic and names it, one that may not be described a *PermissionError;
-// all are joined. The topics that were found are returned beside such errors.
+// and context.Cause(ctx). The error for a topic that does not exist wraps ErrUnknownTopic and names the topic; it is
+// returned after 5 s, since a broker that has just started knows no topics. The error for a topic that may not be described
+// is a *PermissionError. These errors are joined, and the topics that were found are returned with them.
 func (c Client) Topics(ctx context.Context, topics []string) (map[string]Topic, error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func (c Client) Topics(ctx context.Context, topics []string) (map[string]Topic, 
 
 var errUnheard = errors.New("topic not known yet")
 
-// topics asks once. Errors of one topic that will not pass are in refused.
+// topics asks once. refused has the permanent errors of single topics.
 func (c *Client) topics(ctx context.Context, topics []string) (found map[string]Topic, refused, err error) {
 	cl, err := c.askMetadata(ctx, topics)
 	if err != nil {

@@ -34,7 +34,7 @@ func ReadCommitted(ctx context.Context, c *cluster.Client, names []assign.Partit
 		}
 		r, ok := resp.(*offsetfetch.Response)
 		if !ok {
-			return fmt.Errorf("an answer of type %T", resp)
+			return fmt.Errorf("unexpected response %T", resp)
 		}
 		return readCommitted(r, names, found)
 	})
@@ -77,7 +77,7 @@ func readCommitted(r *offsetfetch.Response, names []assign.Partition, found map[
 			continue
 		}
 		if !noGroup {
-			return fmt.Errorf("the broker did not answer for %s/%d", n.Topic, n.Number)
+			return fmt.Errorf("the response does not contain %s/%d", n.Topic, n.Number)
 		}
 		found[n] = Committed{Offset: -1, LeaderEpoch: -1}
 	}

@@ -232,7 +232,7 @@ func (k *Committer) complete() bool {
 	return len(k.waiting) >= owned
 }
 
-// take moves the waiting commits that fit into a request to sent.
+// take chooses the waiting commits that fit into one request, and moves them to sent.
 func (k *Committer) take() []*encoded {
 	k.mu.Lock()
 	all := slices.Collect(maps.Values(k.waiting))

@@ -15,7 +15,7 @@ func ExampleRestore() {
 	}{
 		{"our commit", "a", progress.Committed{Offset: 5, Metadata: text}},
 		{"a tool moved the offset", "a", progress.Committed{Offset: 3}},
-		{"topic made again", "b", progress.Committed{Offset: 5, Metadata: text}},
+		{"topic created again", "b", progress.Committed{Offset: 5, Metadata: text}},
 	} {
 		r := progress.Restore(c.Committed, c.log)
 		fmt.Printf("%s: known=%v frontier=%d ahead=%v epoch=%d\n", c.name, r.Known, r.Frontier, r.Ahead, r.Epoch)
@@ -23,5 +23,5 @@ func ExampleRestore() {
 	// Output:
 	// our commit: known=true frontier=5 ahead=[{6 8}] epoch=7
 	// a tool moved the offset: known=true frontier=3 ahead=[] epoch=0
-	// topic made again: known=false frontier=0 ahead=[] epoch=7
+	// topic created again: known=false frontier=0 ahead=[] epoch=7
 }

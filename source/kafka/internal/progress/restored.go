@@ -10,7 +10,7 @@ import (
 	"github.com/keystrand/keystrand/commit"
 )
 
-// Restored is the part of Committed that is valid for the log of now.
+// Restored is the part of Committed that is valid for the current log.
 type Restored struct {
 	Known       bool  // Frontier is valid; else nothing is committed, or only for another log
 	Frontier    int64 // valid if Known
@@ -24,7 +24,7 @@ type Restored struct {
 
 var (
 	errNoMetadata  = errors.New("no metadata: committed by another program, or set by a tool")
-	errOtherLog    = errors.New("committed for another log: the topic was deleted and made again")
+	errOtherLog    = errors.New("committed for another log: the topic was deleted and created again")
 	errUnknownLog  = errors.New("the log that it was committed for is unknown")
 	errOtherOffset = errors.New("the metadata belongs to another offset")
 )
@@ -60,7 +60,7 @@ func Restore(c Committed, logID string) Restored {
 	case log != logID:
 		r.Foreign = errUnknownLog
 	case p.Frontier != c.Offset:
-		r.Foreign = fmt.Errorf("%w: %d, not %d", errOtherOffset, p.Frontier, c.Offset)
+		r.Foreign = fmt.Errorf("%w: %d, the committed offset is %d", errOtherOffset, p.Frontier, c.Offset)
 	default: // only here does the leader epoch count: other clients commit 0 for any
 		r.Ahead, r.AheadEpoch, r.LeaderEpoch = p.Ahead, aheadEpoch, c.LeaderEpoch
 	}

@@ -41,7 +41,7 @@ func (k *Committer) send(ctx context.Context, batch []*encoded) (stored bool, ag
 		if code, answered := codes[o.Partition]; answered {
 			why = k.judge(o, code, len(batch))
 		} else if err == nil {
-			why = errors.New("the broker did not answer for a partition")
+			why = errors.New("the response does not contain the partition")
 		}
 		stored = stored || why == nil
 		if retry := k.land(ctx, o, why); retry != nil {

@@ -58,15 +58,15 @@ func NewDecoder(topic string, partition int32, start int64, committed bool, e *E
 	}
 }
 
-// Load begins a response, whose batches Scan has checked. The list of aborted transactions comes with every response
-// for its range, so nothing is carried over; it is not always in order.
+// Load begins a response, whose batches Scan has checked. Every response lists the aborted transactions of
+// its own range, so Load keeps none of the previous list. The list is not always in order.
 func (d *Decoder) Load(set []byte, aborted []Aborted) {
 	slices.SortFunc(aborted, func(a, b Aborted) int { return cmp.Compare(a.First, b.First) })
 	d.set, d.aborted = set, aborted
 	clear(d.live)
 }
 
-// Next returns the position: the offset after everything that was returned or passed over.
+// Next returns the position: the offset after all records returned or skipped.
 func (d *Decoder) Next() int64 { return d.next }
 
 // Skip moves the position forward to an offset.
@@ -196,7 +196,7 @@ func (d *Decoder) Drop() {
 	d.endBatch()
 }
 
-// endBatch lets go of the batch and of its buffers.
+// endBatch releases the batch and its buffers.
 func (d *Decoder) endBatch() {
 	d.src, d.chunk, d.legacy, d.batch.body, d.left = nil, nil, nil, nil, 0
 	d.giveBack()
@@ -298,7 +298,7 @@ func (d *Decoder) refill() error {
 		length, k := varint(d.src[n:])
 		if k == 0 || length < 0 || length > int64(len(d.src)-n-k) {
 			if n > 0 {
-				break // what is before it is good
+				break // the records before it are complete
 			}
 			return errRecord
 		}
@@ -336,7 +336,7 @@ func (d *Decoder) legacyRecord(b *source.Batch, size *int) (full bool, err error
 	return false, nil
 }
 
-// name returns a header key as a string. Keys repeat: the ones seen are kept, up to a bound.
+// name returns a header key as a string. Keys repeat, so it caches them, up to a bound.
 func (d *Decoder) name(b []byte) string {
 	if s, ok := d.names[string(b)]; ok {
 		return s

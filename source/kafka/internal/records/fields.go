@@ -3,7 +3,7 @@ package records
 import "encoding/binary"
 
 // fields reads the parts of a record of magic 2: variable-length integers in zigzag form, and bytes behind their
-// length, -1 for null. After the first thing that does not fit, bad is set and everything is zero.
+// length, -1 for null. After the first malformed field, bad is set and every later field is zero.
 type fields struct {
 	b   []byte
 	bad bool

@@ -32,7 +32,7 @@ func (c *Client) Validate() error {
 		errs = append(errs, errors.New("no transport"))
 	}
 	if c.RequestTimeout < 0 {
-		errs = append(errs, fmt.Errorf("RequestTimeout %v is negative", c.RequestTimeout))
+		errs = append(errs, fmt.Errorf("RequestTimeout is negative: %v", c.RequestTimeout))
 	}
 	return errors.Join(errs...)
 }
@@ -48,7 +48,7 @@ func (c *Client) Do(ctx context.Context, x *Exchange, wait time.Duration) error 
 	if err != nil && ctx.Err() != nil {
 		x.abort() // the library continues the request: its connection would be in use until the response comes
 		if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
-			return fmt.Errorf("no response in %v: %w", timeout, err)
+			return fmt.Errorf("no response within %v: %w", timeout, err)
 		}
 		return context.Cause(ctx)
 	}
@@ -80,7 +80,7 @@ func (c *Client) Versions(ctx context.Context, broker int32) (Versions, error) {
 // Choose returns the version of a request to use: at most ours, the newest that is written here, and at least the oldest.
 func (v Versions) Choose(key, least, ours int16) (int16, error) {
 	if v[key] < least {
-		return 0, fmt.Errorf("kafka: the broker speaks %v up to version %d only, %d is needed (Kafka 2.0 or newer): %w",
+		return 0, fmt.Errorf("kafka: the broker supports %v up to version %d only, %d is required (Kafka 2.0 or newer): %w",
 			protocol.ApiKey(key), v[key], least, kafka.UnsupportedVersion)
 	}
 	return min(v[key], ours), nil

@@ -98,7 +98,7 @@ func (x *Exchange) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
 	return x, nil
 }
 
-// abort gives the exchange up, now and for ever, wherever it is.
+// abort ends the exchange in whatever state it is. It cannot be used again.
 func (x *Exchange) abort() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -161,7 +161,7 @@ func (x *Exchange) roundTrip(rw io.ReadWriter) error {
 	}
 	size := binary.BigEndian.Uint32(head[:4])
 	if size < 4 || size > maxFrame {
-		return fmt.Errorf("response length of %d bytes is not Kafka's: check that the port expects no TLS and belongs to a broker", size)
+		return fmt.Errorf("invalid response length of %d bytes: check that the port belongs to a Kafka broker and does not expect TLS", size)
 	}
 	if id := binary.BigEndian.Uint32(head[4:]); id != correlation {
 		return fmt.Errorf("response has correlation id %d of another request", id)
@@ -186,7 +186,7 @@ func Flexible(key, version int16) bool {
 // Frame returns the whole response, which the caller gives back to Buffers instead of calling Return.
 func (x *Exchange) Frame() []byte { return x.response }
 
-// Payload returns a reader of the response behind its header.
+// Payload returns a reader of the response after its header.
 func (x *Exchange) Payload() Reader {
 	r := Reader{B: x.response, Flexible: x.flexible()}
 	r.Tags(nil)

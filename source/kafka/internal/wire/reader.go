@@ -17,7 +17,7 @@ type Reader struct {
 	Err      error
 }
 
-// Fail makes ErrShort the error.
+// Fail sets the error to ErrShort.
 func (r *Reader) Fail() { r.B, r.Err = nil, ErrShort }
 
 // Take returns the next n bytes, not copied.

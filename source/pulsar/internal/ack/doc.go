@@ -17,7 +17,7 @@
 //     move its cursor just as well.
 //   - An id made from the numbers of one message in a batch acknowledges the whole batch.
 //   - The id of a message in a batch waits for the rest of the batch in the library's tracker, which does not know what an
-//     earlier owner has acknowledged. An id made anew for the whole entry does not wait.
+//     earlier owner has acknowledged. A new id for the whole entry does not wait.
 //   - Only the id that came with a message in chunks knows the other chunks.
 //   - A broker that has just loaded a topic and unloads it again can forget how far the cursor moved, and keep what was
 //     acknowledged above it. See opener.

@@ -128,7 +128,7 @@ func (l *library) Attach(o Attachment) (Consumer, error) {
 	return l.Subscribe(options)
 }
 
-// endless is a pause that never ends.
+// endless is a delay longer than any process runs.
 type endless struct{}
 
 func (endless) Next() time.Duration       { return never }

@@ -122,7 +122,7 @@ func TestCandidateReceivesNoMessages(t *testing.T) {
 	}
 }
 
-// The hook of the user cannot take the logger away, which alone reports a disconnect.
+// The hook of the user cannot replace the logger: only the logger reports a disconnect.
 func TestLibraryAlwaysLogsToTheSource(t *testing.T) {
 	var got []string
 	l := NewLog(slog.New(slog.DiscardHandler), "", Events{

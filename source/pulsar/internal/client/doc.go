@@ -6,21 +6,21 @@
 //
 //   - Nothing but a line of the library's log, at level debug, says that a connection ends. The library writes it on the
 //     goroutine that ends the connection, before the consumer learns of it. A test compares the lines that Log matches with
-//     the library's source: read that source again before you take another version.
+//     the library's source: read that source again before you upgrade the library.
 //   - A consumer that reconnects mixes up a later lock with the one it lost: another process may have owned the partition,
 //     the broker may have forgotten the last acknowledgements, and the library drops queued messages while its reader
 //     still delivers later ones. So a consumer of messages never reconnects.
 //   - GetLastMessageIDs waits for ever if the consumer is closed between two attempts. A pause without end between attempts
 //     makes it return after its operation timeout.
-//   - Calls take no context. A look-up takes several operation timeouts, an acknowledgement hangs while the broker is
-//     silent, and so may the constructor, since it asks for the first token.
+//   - Calls take no context. A look-up can take several operation timeouts, an acknowledgement hangs while the broker is
+//     silent, and so may the constructor, since it requests the first token.
 //   - Callbacks and log lines come from goroutines of the library, some from the one that reads the connection. They must
 //     not block.
 //   - Every call fails with "connection error", whether the broker is down or refuses the token. Only the log tells.
 //   - Errors of the broker arrive as text.
 //   - A broker's message about a candidate is dropped if it arrives before the answer to the candidate's attachment. The
 //     line "Connected consumer" comes before any later message.
-//   - The library acknowledges the chunks of an incomplete message after a minute, and has no option against it. It says so
+//   - The library acknowledges the chunks of an incomplete message after a minute, and has no option against it. It logs a line
 //     first. Where it does that on the goroutine that waited for the minute, Log ends the goroutine (runtime.Goexit). On
 //     the goroutine that reads the connection it must not: there the producer has sent the message again.
 //   - A message that cannot be decrypted is held back, and the subscription rewinds a minute later. So undecryptable

@@ -27,7 +27,7 @@ type Config struct {
 	Namespace string // as tenant/namespace
 	TLS       *tls.Config
 	Token     func() (string, error) // called for each request; empty: none is sent
-	Timeout   time.Duration          // of one list
+	Timeout   time.Duration          // bounds one call of Topics
 }
 
 // Service is the web service of a cluster. It is safe for concurrent use.
