@@ -155,8 +155,8 @@ func (r *Reader) start(ctx context.Context) error {
 func (r *Reader) Position() int64 { return r.position.Load() }
 
 // End returns the offset after the last record that can be read, as of the last response, and reports whether it is known.
-// It is the last stable offset, or the high watermark with ReadUncommitted. While a response waits for Read, it does not
-// change.
+// It is the last stable offset, or the high watermark with ReadUncommitted. It does not change while a response waits for
+// Read, or while there is no room to fetch ahead and no Read waits.
 func (r *Reader) End() (int64, bool) {
 	end := r.watch.end.Load()
 	return end, end >= 0
