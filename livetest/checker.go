@@ -1,6 +1,6 @@
 package livetest
 
-import "fmt"
+import "github.com/keystrand/keystrand/source"
 
 // Check reads a history from its first to its last event and reports each broken promise.
 func Check(h *History) *Report {
@@ -19,11 +19,11 @@ type checker struct {
 	h       *History
 	places  map[Place]*place
 	members map[string]*member
-	evicted map[ownerID]bool // lost somewhere in the history
-	words   map[string]int   // number of the last event that each process wrote itself
-	now     int              // number of the event
-	endings []*Allowance     // of nodes, so far
-	ending  bool             // the last one is not over
+	evicted map[source.ID]bool // lost somewhere in the history
+	words   map[string]int     // number of the last event that each process wrote itself
+	now     int                // number of the event
+	endings []*Allowance       // of nodes, so far
+	ending  bool               // the last one is not over
 }
 
 // member is a process.
@@ -32,7 +32,7 @@ type member struct{ dying, killed, pausedOnce, ended bool }
 func newChecker(h *History) *checker {
 	c := &checker{
 		h: h, Report: Report{Counts: map[Rule]int{}, Forgotten: map[string]int{}},
-		places: map[Place]*place{}, members: map[string]*member{}, evicted: map[ownerID]bool{}, words: map[string]int{},
+		places: map[Place]*place{}, members: map[string]*member{}, evicted: map[source.ID]bool{}, words: map[string]int{},
 	}
 	c.Figures.Messages = len(h.Produced)
 	produced := map[Place][]Message{}
@@ -49,7 +49,7 @@ func newChecker(h *History) *checker {
 		case Killed:
 			killed = true
 		case Lost:
-			c.evicted[idOf(e)] = true
+			c.evicted[e.ID] = true
 			fallthrough
 		default:
 			c.words[e.Member] = i + 1
@@ -66,12 +66,6 @@ func (c *checker) place(p Place) *place {
 		c.places[p] = newPlace(p, nil)
 	}
 	return c.places[p]
-}
-
-func idOf(e *Event) ownerID { return ownerID{Place{e.Stream, e.Partition}, e.Epoch} }
-
-func (e *Event) String() string {
-	return fmt.Sprintf("%s %s %s/%d#%d@%d key %s", e.Member, e.Kind, e.Stream, e.Partition, e.Epoch, e.Offset, e.Key)
 }
 
 func (c *checker) event(e *Event) {
@@ -142,7 +136,7 @@ func (c *checker) happened(e *Event, m *member) {
 	case Accepted:
 		c.accepted(e)
 	default:
-		o := c.place(Place{e.Stream, e.Partition}).owners[e.Epoch]
+		o := c.place(placeOf(e.ID)).owners[e.Epoch]
 		if o == nil || o.member != e.Member {
 			c.wrong(RuleHistory, "%v: it does not own this", e)
 			return

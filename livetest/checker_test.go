@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source"
 )
 
 // TestCheckerFindsEachBrokenRule: a checker that cannot fail proves nothing.
@@ -211,14 +212,14 @@ func TestHistoryComesBackAsWritten(t *testing.T) {
 	defer func() { _ = a.Close() }()
 	want := []Event{
 		{Kind: Begun, Member: "a"},
-		{Kind: Started, Member: "a", Stream: "t", Partition: 3, Epoch: 7, Offset: 9, Key: "k", Number: 2, Attempt: 1},
+		{Kind: Started, Member: "a", ID: source.ID{Stream: "t", Partition: 3, Epoch: 7}, Offset: 9, Key: "k", Number: 2, Attempt: 1},
 		{Kind: Trying, Member: "a", Progress: commit.Progress{Frontier: 5, Ahead: []commit.Range{{From: 6, To: 8}, {From: 9, To: 10}}}},
 		{Kind: Ended, Member: "a", Text: "a \"b\"\nc }"},
 		{Kind: Killed, Member: "b"},
 	}
 	for i, e := range want {
 		if i == 3 { // SIGKILL tears a line
-			_, err = a.file.WriteString("\nstarted b t k 17 1")
+			_, err = a.file.WriteString("\n{\"Kind\":\"started\",\"Member\":\"b")
 		}
 		a.Write(e)
 	}

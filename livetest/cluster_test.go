@@ -95,7 +95,6 @@ type access struct {
 	Stream, Group    string
 	CA, User, Secret string      // files and names for TLS with SCRAM-SHA-512 or a token; empty: neither
 	Store            remoteStore // of progress, for Pulsar; empty: none
-	StartTimeout     time.Duration
 }
 
 // source opens the stream. Its session is short: a silent owner is missed after some seconds.
@@ -107,15 +106,14 @@ func (a access) source(log *slog.Logger) (source.Source, error) {
 	if a.Service == "kafka" {
 		cfg := kafka.Config{
 			SessionTimeout: 5 * time.Second, HeartbeatInterval: 500 * time.Millisecond, RebalanceTimeout: 20 * time.Second,
-			Logger: log, TLS: trust, StartTimeout: a.StartTimeout,
+			Logger: log, TLS: trust,
 		}
 		if a.User != "" {
 			cfg.SASL = kafka.SCRAMSHA512(a.User, a.Secret)
 		}
 		return kafka.New(strings.Split(a.Address, ","), a.Group, []string{a.Stream}, cfg)
 	}
-	cfg := pulsar.Config{WatchInterval: time.Second, Logger: log, TLS: trust, StartTimeout: a.StartTimeout}
-	cfg.OperationTimeout = min(a.StartTimeout, time.Second) // 0: the default
+	cfg := pulsar.Config{WatchInterval: time.Second, Logger: log, TLS: trust}
 	if a.Secret != "" {
 		cfg.Authentication = pulsar.Token(a.Secret)
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source"
 )
 
 // Place is a partition of a stream.
@@ -11,6 +12,8 @@ type Place struct {
 	Stream    string
 	Partition int32
 }
+
+func placeOf(id source.ID) Place { return Place{id.Stream, id.Partition} }
 
 // Message is a message that was produced and that a member must settle.
 type Message struct {

@@ -20,6 +20,7 @@ import (
 	"github.com/keystrand/keystrand/middleware"
 	"github.com/keystrand/keystrand/pipeline"
 	"github.com/keystrand/keystrand/sink/memory"
+	"github.com/keystrand/keystrand/source"
 )
 
 // memberVariable makes the test binary a member.
@@ -73,7 +74,7 @@ func runMember(text string) error {
 		return err
 	}
 	h := &handler{behaviour: s.Behaviour, record: record}
-	b := pipeline.From(&recordedSource{src, record}).
+	b := pipeline.From(recorded(src, record)).
 		Limits(pipeline.Limits{Workers: workers, InFlight: 20_000, Writers: writers}).
 		Timing(pipeline.Timing{CommitInterval: 250 * time.Millisecond, DrainTimeout: h.Drain}).Logger(log)
 	switch {
@@ -179,7 +180,7 @@ func (h *handler) handle(ctx context.Context, m *keystrand.Message, text string)
 }
 
 func eventOf(k Kind, m *keystrand.Message) Event {
-	return Event{Kind: k, Stream: m.Stream, Partition: m.Partition, Epoch: m.Epoch, Offset: m.Offset, Key: string(m.Key)}
+	return Event{Kind: k, ID: source.ID{Stream: m.Stream, Partition: m.Partition, Epoch: m.Epoch}, Offset: m.Offset, Key: string(m.Key)}
 }
 
 // numberOf returns the number of a message that a test has produced, -1 for another one.

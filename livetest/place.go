@@ -6,6 +6,7 @@ import (
 	"sort"
 
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source"
 )
 
 // place is a partition, its messages and its owners.
@@ -33,7 +34,7 @@ type message struct {
 
 // owner is one ownership of a place.
 type owner struct {
-	id     ownerID
+	id     source.ID
 	place  *place
 	member string
 	views  []view       // of the messages
@@ -59,11 +60,6 @@ type view struct {
 	handled bool // its handler has returned nil
 	known   bool // settled by any owner when this one began
 	may     bool // of those: the service may deliver it again
-}
-
-type ownerID struct {
-	Place
-	epoch int64
 }
 
 // turn is a handler under way.

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -247,17 +246,14 @@ func topicIsGone(r *run) {
 	r.until("all partitions are lost", func() bool {
 		for _, e := range r.events {
 			if e.Kind == Lost {
-				lost[Place{e.Stream, e.Partition}] = true
+				lost[placeOf(e.ID)] = true
 			}
 		}
 		return len(lost) == r.partitions
 	})
 	for name := range r.members {
 		r.until("the log of "+name+" says that the topic is gone", func() bool {
-			return len(r.log(filepath.Join(r.dir, name+".log"), func(l string) bool {
-				gone := strings.Contains(l, "topic deleted") || strings.Contains(l, "the topic does not exist")
-				return gone && strings.Contains(l, r.stream) && strings.Contains(l, "level=WARN")
-			})) > 0
+			return r.logged(name, "level=WARN", r.stream, "topic deleted") || r.logged(name, "level=WARN", r.stream, "the topic does not exist")
 		})
 	}
 }

@@ -100,18 +100,29 @@ func (r *run) close() {
 		_ = m.cmd.Process.Kill()
 		<-m.exited
 	}
-	logs, _ := filepath.Glob(filepath.Join(r.dir, "*.log"))
+	logs, _ := filepath.Glob(r.log("*"))
 	for _, path := range logs {
-		lines := r.log(path, func(line string) bool { return r.t.Failed() && !strings.Contains(line, "level=DEBUG") })
-		r.t.Logf("%s:\n%s", filepath.Base(path), strings.Join(lines[max(0, len(lines)-15):], ""))
+		if r.t.Failed() {
+			lines := slices.DeleteFunc(lines(path), func(l string) bool { return strings.Contains(l, "level=DEBUG") })
+			r.t.Logf("%s:\n%s", filepath.Base(path), strings.Join(lines[max(0, len(lines)-15):], ""))
+		}
 	}
 	_ = errors.Join(r.record.Close(), r.tail.Close())
 }
 
-// log returns lines of a member's log.
-func (r *run) log(path string, want func(line string) bool) []string {
+func lines(path string) []string {
 	b, _ := os.ReadFile(path)
-	return slices.DeleteFunc(slices.Collect(strings.Lines(string(b))), func(l string) bool { return !want(l) })
+	return slices.Collect(strings.Lines(string(b)))
+}
+
+// log returns the path of a member's log.
+func (r *run) log(name string) string { return filepath.Join(r.dir, name+".log") }
+
+// logged reports whether a line of a member's log has all these words.
+func (r *run) logged(name string, words ...string) bool {
+	return slices.ContainsFunc(lines(r.log(name)), func(line string) bool {
+		return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) })
+	})
 }
 
 // guard ends a wait that hangs.
@@ -160,7 +171,7 @@ func (r *run) read() {
 	r.rest = bytes.Clone(rest)
 	r.events = append(r.events, events...)
 	for _, e := range events {
-		place := Place{e.Stream, e.Partition}
+		place := placeOf(e.ID)
 		switch {
 		case e.Kind == Begun:
 			r.begun[e.Member] = true

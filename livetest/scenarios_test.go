@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/keystrand/keystrand/source"
 )
 
 // scenario is what happens to members and nodes while messages are handled.
@@ -161,6 +163,11 @@ func scenarios() []scenario {
 			messages: 30_000, orderly: true,
 			steps: []step{{0, join("a", "b", "c")}, {0.4, leave("b")}, {0.6, join("d")}},
 		},
+		{ // A member that starts before its broker logs address, cause and topic, and waits.
+			name: "UnreachableAtStart", live: "kafka pulsar",
+			messages: 2_000, orderly: true,
+			steps: []step{{0, func(r *run) { r.joinEarly("a") }}},
+		},
 		{ // The cleaner leaves holes, batches without a last record, and batches without records.
 			name: "CompactedTopic", live: "kafka+compact",
 			messages: 50_000, keys: 2_000, orderly: true, fill: fillCompacted,
@@ -282,9 +289,9 @@ func (r *run) makeAgain(messages int, gone func(*run)) {
 	r.allSettled(func() int { return 0 })
 
 	// The history of the new log is that of the owners that began after the old one.
-	accepted := map[ownerID]bool{}
+	accepted := map[source.ID]bool{}
 	r.events = slices.DeleteFunc(r.events[old:], func(e Event) bool {
-		accepted[idOf(&e)] = accepted[idOf(&e)] || e.Kind == Accepted
-		return e.Stream != "" && !accepted[idOf(&e)]
+		accepted[e.ID] = accepted[e.ID] || e.Kind == Accepted
+		return e.Stream != "" && !accepted[e.ID]
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source"
 )
 
 // parse makes a history of one partition with four messages: 0 and 2 of key x, 1 and 3 of key y. The tale has sentences:
@@ -22,7 +23,7 @@ func parse(t *testing.T, tale string, withholds bool) *History {
 	}
 	for sentence := range strings.SplitSeq("a begun; b begun; "+tale, "; ") {
 		if len(h.Events) == 2 && strings.HasPrefix(sentence, "a1 ") && !strings.HasPrefix(sentence, "a1 told") {
-			tell(t, h, Event{Member: "a", Stream: "t", Epoch: 1}, string(Accepted), "0")
+			tell(t, h, Event{Member: "a", ID: source.ID{Stream: "t", Epoch: 1}}, string(Accepted), "0")
 		}
 		who, what, _ := strings.Cut(sentence, " ")
 		for part := range strings.SplitSeq(what, ", ") {
@@ -33,7 +34,7 @@ func parse(t *testing.T, tale string, withholds bool) *History {
 			}
 			member := strings.TrimRight(who, "123")
 			epoch, _ := strconv.ParseInt(who[len(member):], 10, 64)
-			tell(t, h, Event{Member: member, Stream: "t", Epoch: epoch}, verb, args)
+			tell(t, h, Event{Member: member, ID: source.ID{Stream: "t", Epoch: epoch}}, verb, args)
 		}
 	}
 	return h
@@ -103,7 +104,7 @@ func tell(t *testing.T, h *History, e Event, verb, args string) {
 			e.Text = outcome
 			write(Finished)
 		}
-		if e = (Event{Member: e.Member, Stream: "t", Epoch: e.Epoch}); k == "completes" {
+		if e = (Event{Member: e.Member, ID: e.ID}); k == "completes" {
 			if h.Outputs {
 				tell(t, h, e, string(Written), args)
 			}

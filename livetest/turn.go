@@ -12,7 +12,7 @@ func (c *checker) started(e *Event, o *owner, i int) {
 	case o.released && !o.lost:
 		c.wrong(RuleFence, "%v: released before", e)
 	case !now && !excused:
-		c.wrong(RuleOwner, "%v: epoch %d owns it", e, p.newest.id.epoch)
+		c.wrong(RuleOwner, "%v: epoch %d owns it", e, p.newest.id.Epoch)
 	case o.cancelled > 0 && e.At > o.cancelled && !c.underWay(o):
 		c.wrong(RuleFence, "%v: another handler of this epoch was cancelled before", e)
 	}
@@ -33,10 +33,10 @@ func (c *checker) started(e *Event, o *owner, i int) {
 	}
 	v.tried = true
 	for _, t := range p.running[e.Key] {
-		_, cut := c.current(p.owners[min(t.owner.id.epoch, o.id.epoch)])
-		if t.owner.member == e.Member || t.owner.id.epoch == o.id.epoch || !cut {
+		_, cut := c.current(p.owners[min(t.owner.id.Epoch, o.id.Epoch)])
+		if t.owner.member == e.Member || t.owner.id.Epoch == o.id.Epoch || !cut {
 			c.wrong(RuleSerial, "%v: offset %d of the key is running in %s, epoch %d",
-				e, p.messages[t.index].Offset, t.owner.member, t.owner.id.epoch)
+				e, p.messages[t.index].Offset, t.owner.member, t.owner.id.Epoch)
 			continue
 		}
 		c.Figures.Overlaps++
