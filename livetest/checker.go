@@ -167,7 +167,9 @@ func (c *checker) owned(e *Event, o *owner) {
 	case Stored:
 		c.stored(e, o)
 	case Lettered:
-		c.wrong(RuleLetter, "%v: a dead letter: %s", e, e.Text)
+		if !c.h.Letters {
+			c.wrong(RuleLetter, "%v: a dead letter: %s", e, e.Text)
+		}
 		fallthrough
 	case Started, Finished, Written:
 		i, known := o.place.at[e.Offset]

@@ -51,6 +51,7 @@ func TestCheckerFindsEachBrokenRule(t *testing.T) {
 	withheld("the store keeps less than was settled", "run keeps 3; a1 completes 0 1 2 3", RuleFinal)
 	both("the store keeps more than was settled", "a1 does 0 1 2, commits 3, released", RuleLost, RuleFinal)
 	both("a dead letter", "a1 started 0, fails 0, lettered 0, completes 1 2 3", RuleLetter)
+	both("a dead letter that may be", "run letters; a1 started 0, fails 0, lettered 0, completes 1 2 3")
 	both("an end without a beginning", "a1 does 0 1 2 3, settles 3, commits 4, released", RuleConserve)
 	both("counters do not add up", "a1 completes 0 1 2 3; a broken", RuleConserve)
 	both("a line is torn without a kill", "run torn; a1 completes 0 1 2 3", RuleConserve)

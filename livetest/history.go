@@ -50,6 +50,8 @@ type History struct {
 	Forgets []Allowance
 	// Outputs: handlers emit one output a message; the message is settled when its output is durable.
 	Outputs bool
+	// Letters: some messages fail for good.
+	Letters bool
 	// Workers is how many turns of a member run at once. So many may have finished without being settled at a kill, and
 	// so many may start while a lost partition cancels its handlers.
 	Workers int

@@ -33,8 +33,8 @@ func (r *run) start(name string, input access) {
 	s := spec{Name: name, History: r.tail.Name(), Input: input, Behaviour: r.behaviour}
 	b := &s.Behaviour
 	b.Seed, b.Handling, b.Drain = r.seed, cmp.Or(b.Handling, 3*time.Millisecond), cmp.Or(b.Drain, 10*time.Second)
-	if r.emits {
-		output := r.cluster.access(r.outputs, "")
+	if r.outputs != "" {
+		output := r.target.access(r.outputs, "")
 		s.Output = &output
 	}
 	text, err := json.Marshal(s)

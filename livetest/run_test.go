@@ -28,7 +28,8 @@ type run struct {
 	cluster       cluster
 	seed          uint64
 	stream, group string
-	outputs       string // the stream that members write to; empty: none
+	outputs       string  // the stream that members write to; empty: none
+	target        cluster // of outputs
 	dir           string
 	record        *Recorder // of the test itself
 	members       map[string]*process
@@ -75,8 +76,11 @@ func newRun(t *testing.T, service string, s scenario) *run {
 	}
 	r.stream = newStream(t, r.cluster, r.partitions)
 	r.group = r.stream[strings.LastIndex(r.stream, "/")+1:] + "-group"
-	if s.emits {
-		r.outputs = newStream(t, r.cluster, r.partitions)
+	if r.target = r.cluster; s.letters != "" {
+		r.target = connect(t, s.letters)
+	}
+	if s.emits || s.letters != "" {
+		r.outputs = newStream(t, r.target, r.partitions)
 	}
 	path := filepath.Join(r.dir, "history")
 	r.record, err = NewRecorder(path, "test")
@@ -254,7 +258,7 @@ func (r *run) committed(ends map[int32]int64) {
 // history is what is known so far.
 func (r *run) history() *History {
 	h := &History{
-		Produced: r.produced, Events: r.events, Torn: r.torn, Orderly: r.orderly, Outputs: r.emits, Workers: workers, Writers: writers,
+		Produced: r.produced, Events: r.events, Torn: r.torn, Orderly: r.orderly, Outputs: r.emits, Letters: r.letters != "", Workers: workers, Writers: writers,
 	}
 	if r.cluster.promises(h); r.forgets != nil {
 		h.Forgets = r.forgets

@@ -22,6 +22,7 @@ type scenario struct {
 	behaviour  behaviour
 	orderly    bool        // hand-overs are
 	emits      bool        // handlers emit, and a sink of the same service writes to another stream
+	letters    string      // the service of dead letters; empty: there are none
 	forgets    []Allowance // instead of those of the service
 	steps      []step
 	fill       func(r *run) ([]Message, error) // fills the stream before a member reads; nil: messages come while members work

@@ -48,6 +48,8 @@ func setUp(t *testing.T, h *History, what, args string) {
 		h.Orderly = true
 	case "outputs":
 		h.Outputs = true
+	case "letters":
+		h.Letters = true
 	case "stuck":
 		h.Stuck = "x"
 	case "torn":
