@@ -265,13 +265,13 @@ func TestLivePulsarDefault(t *testing.T) { gate(t, "pulsar-default", "pulsar-def
 func TestLivePulsarSecured(t *testing.T) { gate(t, "pulsar-tls") }
 
 // Soak: the broker is stopped and killed, disconnects frozen members, unloads, deletes and terminates topics.
-func TestSoakPulsar(t *testing.T) { soak(t, "pulsar", "pulsar+strict") }
+func TestSoakPulsar(t *testing.T) { gate(t, "pulsar", "pulsar+strict") }
 
 // Soak: the broker is stopped and killed, and unloads the topic.
-func TestSoakPulsarBatches(t *testing.T) { soak(t, "pulsar+batches") }
+func TestSoakPulsarBatches(t *testing.T) { gate(t, "pulsar+batches") }
 
 // Soak: the broker is stopped and killed, and disconnects frozen members.
-func TestSoakPulsarStore(t *testing.T) { soak(t, "pulsar+store") }
+func TestSoakPulsarStore(t *testing.T) { gate(t, "pulsar+store") }
 
 // Soak: the broker is stopped and killed.
-func TestSoakPulsarDefault(t *testing.T) { soak(t, "pulsar-default") }
+func TestSoakPulsarDefault(t *testing.T) { gate(t, "pulsar-default") }

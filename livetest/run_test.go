@@ -4,6 +4,7 @@ package livetest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,15 +66,8 @@ func newRun(t *testing.T, service string, s scenario) *run {
 	r.must(err)
 	t.Logf("seed %d (again with KEYSTRAND_LIVE_SEED=%d)", r.seed, r.seed)
 	messages, keys := r.cluster.size(s.emits)
-	if r.messages = min(r.messages, messages); r.messages == 0 {
-		r.messages = messages
-	}
-	if r.keys == 0 {
-		r.keys = keys
-	}
-	if r.partitions == 0 {
-		r.partitions = 8
-	}
+	r.messages = cmp.Or(min(r.messages, messages), messages)
+	r.keys, r.partitions = cmp.Or(r.keys, keys), cmp.Or(r.partitions, 8)
 	r.stream = newStream(t, r.cluster, r.partitions)
 	r.group = r.stream[strings.LastIndex(r.stream, "/")+1:] + "-group"
 	if r.target = r.cluster; s.letters != "" {
@@ -193,20 +187,12 @@ func (r *run) read() {
 	}
 }
 
-// stuck returns how many messages the stuck key has.
-func (r *run) stuck() (n int) {
-	for _, m := range r.produced {
-		if r.behaviour.Stuck != "" && m.Key == r.behaviour.Stuck {
-			n++
-		}
-	}
-	return n
-}
-
-// allSettled waits until all messages are settled, but for some.
-func (r *run) allSettled(but func() int) {
+// allSettled waits until all messages are settled, but for those of a stuck key.
+func (r *run) allSettled(stuck string) {
 	r.t.Helper()
-	r.until("all is settled", func() bool { return r.toCome == 0 && len(r.produced)-r.settled <= but() })
+	r.until("all is settled", func() bool {
+		return r.toCome == 0 && len(r.produced)-r.settled <= int(r.source.numbers[stuck])
+	})
 }
 
 // progress waits until a share of the messages is settled.
@@ -224,7 +210,7 @@ func (r *run) idle(name string) bool {
 // finish waits for the last message, ends the members, and checks the history.
 func (r *run) finish() *Report {
 	r.t.Helper()
-	r.allSettled(func() int { return 0 })
+	r.allSettled("")
 	ends := map[int32]int64{}
 	for _, m := range r.produced {
 		ends[m.Partition] = max(ends[m.Partition], m.Offset+1)
@@ -268,16 +254,19 @@ func (r *run) history() *History {
 
 // checkUnfinished checks the history while members work.
 func (r *run) checkUnfinished() {
+	r.t.Helper()
 	h := r.history()
 	h.Unfinished = true
-	r.verdict(Check(h))
+	r.verdict(h)
 }
 
-func (r *run) verdict(report *Report) {
+func (r *run) verdict(h *History) *Report {
 	r.t.Helper()
+	report := Check(h)
 	if len(report.Violations) > 0 {
 		r.t.Errorf("the history breaks promises:\n%v", report)
 	}
+	return report
 }
 
 // check checks the history after the last member has exited. The messages of a stuck key need not be settled.
@@ -295,11 +284,10 @@ func (r *run) check(stuck string) *Report {
 		}
 		h.Committed[Place{r.stream, n}] = p
 	}
-	report := Check(h)
+	report := r.verdict(h)
 	r.t.Logf("%+v", report.Figures)
 	for _, a := range h.Forgets {
 		r.t.Logf("forgotten: %d (allowed: %s, the last %v: %s)", report.Forgotten[a.Reason], a.When, a.Newest, a.Reason)
 	}
-	r.verdict(report)
 	return report
 }
