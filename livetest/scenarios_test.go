@@ -61,8 +61,14 @@ func scenarios() []scenario {
 			name: "MembersJoinAndLeave", live: "kafka pulsar pulsar+batches pulsar-default",
 			orderly: true,
 			steps: []step{
-				{0, join("a", "b")}, {0.10, join("c")}, {0.25, leave("a")}, {0.35, join("d")}, {0.50, leave("b", "c")},
-				{0.60, join("e", "f")}, {0.75, leave("d")}, {0.85, leave("e")},
+				{0, join("a", "b")},
+				{0.10, join("c")},
+				{0.25, leave("a")},
+				{0.35, join("d")},
+				{0.50, leave("b", "c")},
+				{0.60, join("e", "f")},
+				{0.75, leave("d")},
+				{0.85, leave("e")},
 			},
 		},
 		{ // Handlers take all waiting messages of a key, while their partitions come and go.
@@ -86,8 +92,14 @@ func scenarios() []scenario {
 		{ // A crash costs repeats within the bound, and nothing else.
 			name: "MembersAreKilled", live: "kafka pulsar pulsar+batches pulsar+store pulsar-default+batches",
 			steps: []step{
-				{0, join("a", "b", "c")}, {0.15, kill("a")}, {0.20, join("d")}, {0.40, kill("b", "c")}, {0.45, join("e", "f")},
-				{0.70, kill("d")}, {0.80, kill("e")}, {0.80, join("g")},
+				{0, join("a", "b", "c")},
+				{0.15, kill("a")},
+				{0.20, join("d")},
+				{0.40, kill("b", "c")},
+				{0.45, join("e", "f")},
+				{0.70, kill("d")},
+				{0.80, kill("e")},
+				{0.80, join("g")},
 			},
 		},
 		{
@@ -103,8 +115,13 @@ func scenarios() []scenario {
 		{
 			name: "LeadersMoveAndNodesRoll", soak: "kafka3",
 			steps: []step{
-				{0, join("a", "b", "c")}, {0.10, (*run).move}, {0.20, restart(Stopping, 1)}, {0.35, restart(Stopping, 2)},
-				{0.50, restart(Stopping, 3)}, {0.70, (*run).move}, {0.80, restart(Crashing, 2)},
+				{0, join("a", "b", "c")},
+				{0.10, (*run).move},
+				{0.20, restart(Stopping, 1)},
+				{0.35, restart(Stopping, 2)},
+				{0.50, restart(Stopping, 3)},
+				{0.70, (*run).move},
+				{0.80, restart(Crashing, 2)},
 			},
 		},
 		{ // A tenth of the messages fails, some three times. Only their own keys wait.
@@ -175,8 +192,13 @@ func scenarios() []scenario {
 		{ // The broker closes all consumers of the topic, which come back in any order. Each owner loses its partitions.
 			name: "TopicUnloaded", soak: "pulsar pulsar+batches",
 			steps: []step{
-				{0, join("a", "b", "c")}, {0.15, (*run).move}, {0.30, (*run).move}, {0.45, leave("b")}, {0.50, (*run).move},
-				{0.70, join("d")}, {0.75, (*run).move},
+				{0, join("a", "b", "c")},
+				{0.15, (*run).move},
+				{0.30, (*run).move},
+				{0.45, leave("b")},
+				{0.50, (*run).move},
+				{0.70, join("d")},
+				{0.75, (*run).move},
 			},
 		},
 		{ // Added partitions are read from their first message. The others are not disturbed.
