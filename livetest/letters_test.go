@@ -22,7 +22,7 @@ func sendLetters(t *testing.T, from, to string) {
 	t.Helper()
 	play(t, from, scenario{
 		messages: 600, partitions: 4, keys: 17, orderly: true, letters: to,
-		behaviour: behaviour{DeadLetter: true, HopelessOne: 10}, steps: []step{{0, join("a")}}, ends: (*run).checkLetters,
+		behaviour: behaviour{DeadLetter: true, HopelessOne: 10}, steps: at(0, join("a")), ends: (*run).checkLetters,
 	})
 }
 
