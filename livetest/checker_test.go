@@ -57,6 +57,10 @@ func TestCheckerFindsEachBrokenRule(t *testing.T) {
 	both("a line is torn without a kill", "run torn; a1 completes 0 1 2 3", RuleConserve)
 	both("Run returns an error", "a ended boom; b1 accepted 0, completes 0 1 2 3", RuleMember)
 	both("the dead speak", "a1 completes 0 1 2 3; a killed, ended", RuleMember)
+	both("a member is gone without a trace", "a1 started 0, lost; b2 accepted 0, completes 0 1 2 3", RuleConserve)
+	both("nobody owned it", "a ended", RuleLost, RuleFinal)
+	both("an answer to no commit", "a1 stored, completes 0 1 2 3", RuleHistory)
+	both("an unknown event", "a1 completes 0 1 2 3, nonsense", RuleHistory)
 	both("an event of nobody's partition", "a1 completes 0 1 2 3; b1 lost", RuleHistory)
 	both("another owner before the process is dead",
 		"a1 does 0, commits 1; a dying; b2 accepted 1; a1 does 1; a killed; b2 completes 1 2 3", RuleOwner)

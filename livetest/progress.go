@@ -39,7 +39,7 @@ func (c *checker) accepted(e *Event) {
 
 func (c *checker) newOwner(e *Event, p *place) *owner {
 	o := &owner{
-		id: e.ID, place: p, member: e.Member, open: map[int]bool{}, views: make([]view, len(p.messages)),
+		id: e.ID, place: p, member: e.Member, views: make([]view, len(p.messages)),
 		accepted: try{number: c.now, progress: e.Progress}, checked: p.from(e.Progress.Frontier), endings: len(c.endings),
 	}
 	if c.ending {
