@@ -253,7 +253,8 @@ func topicIsGone(r *run) {
 	})
 	for name := range r.members {
 		r.until("the log of "+name+" says that the topic is gone", func() bool {
-			return r.logged(name, "level=WARN", r.stream, "topic deleted") || r.logged(name, "level=WARN", r.stream, "the topic does not exist")
+			return r.logged(name, "level=WARN", r.stream, "topic deleted") ||
+				r.logged(name, "level=WARN", r.stream, "the topic does not exist")
 		})
 	}
 }

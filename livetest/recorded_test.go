@@ -8,6 +8,7 @@ import (
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/pipeline"
 	"github.com/keystrand/keystrand/sink"
 	"github.com/keystrand/keystrand/source"
 )
@@ -132,6 +133,9 @@ func (w recordedWriter) Write(ctx context.Context, ms []keystrand.Message) error
 		if err == nil || partial != nil && i < len(partial.Errs) && partial.Errs[i] == nil {
 			e := eventOf(w.kind, &ms[i])
 			e.Number = int64(len(ms))
+			if stream, isLetter := ms[i].Header(pipeline.HeaderStream); isLetter {
+				e.Stream = string(stream)
+			}
 			w.record.Write(e)
 		}
 	}

@@ -244,7 +244,8 @@ func (r *run) committed(ends map[int32]int64) {
 // history is what is known so far.
 func (r *run) history() *History {
 	h := &History{
-		Produced: r.produced, Events: r.events, Torn: r.torn, Orderly: r.orderly, Outputs: r.emits, Letters: r.letters != "", Workers: workers, Writers: writers,
+		Produced: r.produced, Events: r.events, Torn: r.torn, Orderly: r.orderly,
+		Outputs: r.emits, Letters: r.letters != "", Workers: workers, Writers: writers,
 	}
 	if r.cluster.promises(h); r.forgets != nil {
 		h.Forgets = r.forgets
