@@ -1,7 +1,9 @@
 package livetest
 
 import (
+	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -121,19 +123,17 @@ func tell(t *testing.T, h *History, e Event, verb, args string) {
 
 func progressOf(t *testing.T, text string) (p commit.Progress) {
 	t.Helper()
-	number := func(s string) int64 {
-		n, err := strconv.ParseInt(s, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
 	for i, w := range strings.Fields(text) {
+		var err error
 		if i == 0 {
-			p.Frontier = number(w)
+			_, err = fmt.Sscan(w, &p.Frontier)
 		} else {
-			from, to, _ := strings.Cut(w, "-")
-			p.Ahead = append(p.Ahead, commit.Range{From: number(from), To: number(to)})
+			var r commit.Range
+			_, err = fmt.Sscanf(w, "%d-%d", &r.From, &r.To)
+			p.Ahead = append(p.Ahead, r)
+		}
+		if err != nil {
+			t.Fatalf("progress %q: %v", text, err)
 		}
 	}
 	return p
@@ -143,14 +143,8 @@ func progressOf(t *testing.T, text string) (p commit.Progress) {
 func breaks(t *testing.T, h *History, rules []Rule) {
 	t.Helper()
 	report := Check(h)
-	broken, want := map[Rule]bool{}, map[Rule]bool{}
-	for r := range report.Counts {
-		broken[r] = true
-	}
-	for _, r := range rules {
-		want[r] = true
-	}
-	if !maps.Equal(broken, want) {
-		t.Errorf("it breaks\n%v\nwant %q", report, rules)
+	want := slices.Sorted(slices.Values(rules))
+	if broken := slices.Sorted(maps.Keys(report.Counts)); !slices.Equal(broken, want) {
+		t.Errorf("it breaks\n%v\nwant %q", report, want)
 	}
 }
