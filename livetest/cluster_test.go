@@ -46,6 +46,19 @@ type cluster interface {
 	fmt.Stringer // its name in tools/services
 }
 
+// service is what both clusters have.
+type service struct {
+	name string
+	way  access // without stream and group
+}
+
+func (s service) String() string { return s.name }
+
+func (s service) access(stream, group string) access {
+	s.way.Stream, s.way.Group = stream, group
+	return s.way
+}
+
 // connect returns a service by its name in tools/services and a flavour: "pulsar+batches". The test skips if the service does
 // not run.
 func connect(t *testing.T, service string) cluster {

@@ -20,8 +20,7 @@ import (
 
 // pulsarCluster is Apache Pulsar as tools/services runs it.
 type pulsarCluster struct {
-	name      string
-	way       access // without stream and group
+	service
 	admin     *pulsartest.Admin
 	client    pulsar.Client
 	namespace string // of topics
@@ -49,11 +48,11 @@ func pulsarForgets() []Allowance {
 
 // newPulsar connects to Pulsar. Flavours: batches, store (with batches, members keep progress there), strict (topics are not
 // made on demand), or none.
-func newPulsar(t *testing.T, service, flavour string) *pulsarCluster {
+func newPulsar(t *testing.T, name, flavour string) *pulsarCluster {
 	t.Helper()
 	p := &pulsarCluster{
-		name: service, namespace: "public/default", producers: map[Place]pulsar.Producer{}, logs: map[Place][]position{},
-		numbers: service != "pulsar-default" && flavour != "store", // with a store, offsets are packed
+		service: service{name: name}, namespace: "public/default", producers: map[Place]pulsar.Producer{}, logs: map[Place][]position{},
+		numbers: name != "pulsar-default" && flavour != "store", // with a store, offsets are packed
 	}
 	if flavour == "batches" || flavour == "store" {
 		p.batch = 20
@@ -63,7 +62,7 @@ func newPulsar(t *testing.T, service, flavour string) *pulsarCluster {
 	p.admin = &pulsartest.Admin{URL: env(t, variable+"_ADMIN", p.name)}
 	opts := pulsar.ClientOptions{URL: p.way.Address, Logger: plog.NewLoggerWithSlog(slog.New(slog.DiscardHandler))}
 	switch {
-	case service == "pulsar-tls":
+	case name == "pulsar-tls":
 		p.way.CA, p.way.Secret = env(t, "KEYSTRAND_PULSAR_CA", p.name), secret(t, "KEYSTRAND_PULSAR_TOKEN")
 		p.namespace = env(t, "KEYSTRAND_PULSAR_TLS_NAMESPACE", p.name)
 		trust, err := trusting(p.way.CA)
@@ -106,8 +105,6 @@ func secret(t *testing.T, variable string) string {
 	}
 	return strings.TrimSpace(string(b))
 }
-
-func (p *pulsarCluster) String() string { return p.name }
 
 // size is smaller than on Kafka: the broker writes each message as an entry of its own to disk, and its output too.
 func (p *pulsarCluster) size(outputs bool) (messages, keys int) {
@@ -190,12 +187,6 @@ func (p *pulsarCluster) producer(place Place) (pulsar.Producer, error) {
 		})
 	}
 	return p.producers[place], err
-}
-
-func (p *pulsarCluster) access(stream, group string) access {
-	a := p.way
-	a.Stream, a.Group = stream, group
-	return a
 }
 
 // endProducers ends all producers before they lose their connection: one of the client library that connects again has a
