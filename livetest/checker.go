@@ -1,6 +1,10 @@
 package livetest
 
-import "fmt"
+import (
+	"slices"
+
+	"github.com/keystrand/keystrand/source"
+)
 
 // Check reads a history from its first to its last event and reports each broken promise.
 func Check(h *History) *Report {
@@ -18,21 +22,22 @@ type checker struct {
 	Report
 	h       *History
 	places  map[Place]*place
+	running []turn
 	members map[string]*member
-	evicted map[ownerID]bool // lost somewhere in the history
-	words   map[string]int   // number of the last event that each process wrote itself
-	now     int              // number of the event
-	endings []*Allowance     // of nodes, so far
-	ending  bool             // the last one is not over
+	evicted map[source.ID]bool // lost somewhere in the history
+	words   map[string]int     // number of the last event that each process wrote itself
+	now     int                // number of the event
+	endings []*Allowance       // of nodes, so far
+	ending  bool               // the last one is not over
 }
 
 // member is a process.
-type member struct{ dying, killed, pausedOnce, ended bool }
+type member struct{ dying, killed, pausedOnce bool }
 
 func newChecker(h *History) *checker {
 	c := &checker{
 		h: h, Report: Report{Counts: map[Rule]int{}, Forgotten: map[string]int{}},
-		places: map[Place]*place{}, members: map[string]*member{}, evicted: map[ownerID]bool{}, words: map[string]int{},
+		places: map[Place]*place{}, members: map[string]*member{}, evicted: map[source.ID]bool{}, words: map[string]int{},
 	}
 	c.Figures.Messages = len(h.Produced)
 	produced := map[Place][]Message{}
@@ -49,7 +54,7 @@ func newChecker(h *History) *checker {
 		case Killed:
 			killed = true
 		case Lost:
-			c.evicted[idOf(e)] = true
+			c.evicted[e.ID] = true
 			fallthrough
 		default:
 			c.words[e.Member] = i + 1
@@ -68,12 +73,6 @@ func (c *checker) place(p Place) *place {
 	return c.places[p]
 }
 
-func idOf(e *Event) ownerID { return ownerID{Place{e.Stream, e.Partition}, e.Epoch} }
-
-func (e *Event) String() string {
-	return fmt.Sprintf("%s %s %s/%d#%d@%d key %s", e.Member, e.Kind, e.Stream, e.Partition, e.Epoch, e.Offset, e.Key)
-}
-
 func (c *checker) event(e *Event) {
 	m := c.members[e.Member]
 	if m == nil {
@@ -90,33 +89,23 @@ func (c *checker) event(e *Event) {
 		m.killed = true
 	}
 	if m.killed {
-		for _, t := range c.open(e.Member) {
-			t.close()
-		}
+		c.close(func(t turn) bool { return t.owner.member == e.Member })
 	}
 }
 
-// open returns the turns of a member that are under way.
-func (c *checker) open(member string) (open []turn) {
-	for _, p := range c.places {
-		for _, o := range p.owners {
-			for i := range o.open {
-				if o.member == member {
-					open = append(open, turn{o, i})
-				}
-			}
-		}
-	}
-	return open
+// close ends turns and reports how many.
+func (c *checker) close(which func(turn) bool) int {
+	before := len(c.running)
+	c.running = slices.DeleteFunc(c.running, which)
+	return before - len(c.running)
 }
 
 func (c *checker) happened(e *Event, m *member) {
 	switch e.Kind {
 	case Begun:
 	case Ended:
-		m.ended = true
-		for _, t := range c.open(e.Member) {
-			c.wrong(RuleConserve, "%s has ended and a turn of %v at index %d has not", e.Member, t.owner.id, t.index)
+		if n := c.close(func(t turn) bool { return t.owner.member == e.Member }); n > 0 {
+			c.wrong(RuleConserve, "%s has ended, and %d turns have not", e.Member, n)
 		}
 		if e.Text != "" {
 			c.wrong(RuleMember, "Run of %s returned: %s", e.Member, e.Text)
@@ -142,7 +131,7 @@ func (c *checker) happened(e *Event, m *member) {
 	case Accepted:
 		c.accepted(e)
 	default:
-		o := c.place(Place{e.Stream, e.Partition}).owners[e.Epoch]
+		o := c.place(placeOf(e.ID)).owners[e.Epoch]
 		if o == nil || o.member != e.Member {
 			c.wrong(RuleHistory, "%v: it does not own this", e)
 			return
@@ -165,20 +154,22 @@ func (c *checker) owned(e *Event, o *owner) {
 		}
 	case Released:
 		o.released = true
-		if len(o.open) > 0 && !o.lost {
-			c.wrong(RuleFence, "%v: released with %d turns under way", e, len(o.open))
+		if !o.lost && slices.ContainsFunc(c.running, func(t turn) bool { return t.owner == o }) {
+			c.wrong(RuleFence, "%v: released with turns under way", e)
 		}
 	case Trying:
 		c.trying(e, o)
 	case Stored:
 		c.stored(e, o)
 	case Lettered:
-		c.wrong(RuleLetter, "%v: a dead letter: %s", e, e.Text)
+		if !c.h.Letters {
+			c.wrong(RuleLetter, "%v: a dead letter: %s", e, e.Text)
+		}
 		fallthrough
 	case Started, Finished, Written:
-		i, known := o.place.at[e.Offset]
+		i := o.place.from(e.Offset)
 		switch {
-		case !known:
+		case i == len(o.place.messages) || o.place.messages[i].Offset != e.Offset:
 			c.wrong(RuleForeign, "%v: nobody produced it for a reader", e)
 		case e.Kind == Started:
 			c.started(e, o, i)
@@ -205,10 +196,8 @@ func (c *checker) end() {
 	if c.h.Unfinished {
 		return
 	}
-	for name, m := range c.members {
-		if n := len(c.open(name)); n > 0 && !m.ended {
-			c.wrong(RuleConserve, "%s is gone without a trace, with %d turns under way", name, n)
-		}
+	for _, t := range c.running {
+		c.wrong(RuleConserve, "%s is gone without a trace, with a turn of %v under way", t.owner.member, t.owner.id)
 	}
 	for _, p := range c.places {
 		latest := map[string]*message{} // of each key: the message settled last, so far

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source"
 )
 
 // TestCheckerFindsEachBrokenRule: a checker that cannot fail proves nothing.
@@ -51,11 +52,16 @@ func TestCheckerFindsEachBrokenRule(t *testing.T) {
 	withheld("the store keeps less than was settled", "run keeps 3; a1 completes 0 1 2 3", RuleFinal)
 	both("the store keeps more than was settled", "a1 does 0 1 2, commits 3, released", RuleLost, RuleFinal)
 	both("a dead letter", "a1 started 0, fails 0, lettered 0, completes 1 2 3", RuleLetter)
+	both("a dead letter that may be", "run letters; a1 started 0, fails 0, lettered 0, completes 1 2 3")
 	both("an end without a beginning", "a1 does 0 1 2 3, settles 3, commits 4, released", RuleConserve)
 	both("counters do not add up", "a1 completes 0 1 2 3; a broken", RuleConserve)
 	both("a line is torn without a kill", "run torn; a1 completes 0 1 2 3", RuleConserve)
 	both("Run returns an error", "a ended boom; b1 accepted 0, completes 0 1 2 3", RuleMember)
 	both("the dead speak", "a1 completes 0 1 2 3; a killed, ended", RuleMember)
+	both("a member is gone without a trace", "a1 started 0, lost; b2 accepted 0, completes 0 1 2 3", RuleConserve)
+	both("nobody owned it", "a ended", RuleLost, RuleFinal)
+	both("an answer to no commit", "a1 stored, completes 0 1 2 3", RuleHistory)
+	both("an unknown event", "a1 completes 0 1 2 3, nonsense", RuleHistory)
 	both("an event of nobody's partition", "a1 completes 0 1 2 3; b1 lost", RuleHistory)
 	both("another owner before the process is dead",
 		"a1 does 0, commits 1; a dying; b2 accepted 1; a1 does 1; a killed; b2 completes 1 2 3", RuleOwner)
@@ -239,14 +245,14 @@ func TestHistoryComesBackAsWritten(t *testing.T) {
 	defer func() { _ = a.Close() }()
 	want := []Event{
 		{Kind: Begun, Member: "a"},
-		{Kind: Started, Member: "a", Stream: "t", Partition: 3, Epoch: 7, Offset: 9, Key: "k", Number: 2, Attempt: 1},
+		{Kind: Started, Member: "a", ID: source.ID{Stream: "t", Partition: 3, Epoch: 7}, Offset: 9, Key: "k", Number: 2, Attempt: 1},
 		{Kind: Trying, Member: "a", Progress: commit.Progress{Frontier: 5, Ahead: []commit.Range{{From: 6, To: 8}, {From: 9, To: 10}}}},
 		{Kind: Ended, Member: "a", Text: "a \"b\"\nc }"},
 		{Kind: Killed, Member: "b"},
 	}
 	for i, e := range want {
 		if i == 3 { // SIGKILL tears a line
-			_, err = a.file.WriteString("\nstarted b t k 17 1")
+			_, err = a.file.WriteString("\n{\"Kind\":\"started\",\"Member\":\"b")
 		}
 		a.Write(e)
 	}

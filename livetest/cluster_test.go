@@ -46,6 +46,19 @@ type cluster interface {
 	fmt.Stringer // its name in tools/services
 }
 
+// service is what both clusters have.
+type service struct {
+	name string
+	way  access // without stream and group
+}
+
+func (s service) String() string { return s.name }
+
+func (s service) access(stream, group string) access {
+	s.way.Stream, s.way.Group = stream, group
+	return s.way
+}
+
 // connect returns a service by its name in tools/services and a flavour: "pulsar+batches". The test skips if the service does
 // not run.
 func connect(t *testing.T, service string) cluster {
@@ -95,7 +108,6 @@ type access struct {
 	Stream, Group    string
 	CA, User, Secret string      // files and names for TLS with SCRAM-SHA-512 or a token; empty: neither
 	Store            remoteStore // of progress, for Pulsar; empty: none
-	StartTimeout     time.Duration
 }
 
 // source opens the stream. Its session is short: a silent owner is missed after some seconds.
@@ -107,15 +119,14 @@ func (a access) source(log *slog.Logger) (source.Source, error) {
 	if a.Service == "kafka" {
 		cfg := kafka.Config{
 			SessionTimeout: 5 * time.Second, HeartbeatInterval: 500 * time.Millisecond, RebalanceTimeout: 20 * time.Second,
-			Logger: log, TLS: trust, StartTimeout: a.StartTimeout,
+			Logger: log, TLS: trust,
 		}
 		if a.User != "" {
 			cfg.SASL = kafka.SCRAMSHA512(a.User, a.Secret)
 		}
 		return kafka.New(strings.Split(a.Address, ","), a.Group, []string{a.Stream}, cfg)
 	}
-	cfg := pulsar.Config{WatchInterval: time.Second, Logger: log, TLS: trust, StartTimeout: a.StartTimeout}
-	cfg.OperationTimeout = min(a.StartTimeout, time.Second) // 0: the default
+	cfg := pulsar.Config{WatchInterval: time.Second, Logger: log, TLS: trust}
 	if a.Secret != "" {
 		cfg.Authentication = pulsar.Token(a.Secret)
 	}

@@ -2,15 +2,14 @@ package livetest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source"
 )
 
 // Kind names what an [Event] records.
@@ -55,17 +54,19 @@ const (
 // Event is one line of a history.
 type Event struct {
 	Kind      Kind
-	Member    string // the process
-	At        int64  // wall clock, nanoseconds
-	Stream    string
-	Partition int32
-	Epoch     int64
-	Offset    int64
-	Key       string
-	Number    int64 // position of the message among those of its key; see Stored and Written for theirs
-	Attempt   int
-	Text      string
-	Progress  commit.Progress // of Accepted and Trying
+	Member    string          `json:",omitzero"` // the process
+	At        int64           // wall clock, nanoseconds
+	source.ID                 // of an ownership
+	Offset    int64           `json:",omitzero"`
+	Key       string          `json:",omitzero"`
+	Number    int64           `json:",omitzero"` // of the message within its key, except for Stored and Written
+	Attempt   int             `json:",omitzero"`
+	Text      string          `json:",omitzero"`
+	Progress  commit.Progress `json:",omitzero"` // of Accepted and Trying
+}
+
+func (e *Event) String() string {
+	return fmt.Sprintf("%s %s %v@%d key %s", e.Member, e.Kind, e.ID, e.Offset, e.Key)
 }
 
 // Recorder writes the events of one process. It is safe for concurrent use.
@@ -85,11 +86,12 @@ func NewRecorder(path, member string) (*Recorder, error) {
 
 // Write appends an event with one system call. It panics if that fails, since a history with holes proves nothing.
 func (r *Recorder) Write(e Event) {
-	if e.Member == "" {
-		e.Member = r.member
+	e.Member, e.At = cmp.Or(e.Member, r.member), time.Now().UnixNano()
+	b, err := json.Marshal(e)
+	if err == nil {
+		_, err = fmt.Fprintf(r.file, "\n%s\n", b) // the first line feed ends a line that SIGKILL has torn
 	}
-	e.At = time.Now().UnixNano()
-	if _, err := r.file.Write(e.line()); err != nil {
+	if err != nil {
 		panic(fmt.Errorf("livetest: write history: %w", err))
 	}
 }
@@ -100,60 +102,16 @@ func (r *Recorder) Close() error { return r.file.Close() }
 // Parse reads whole lines of a history. It counts the lines that are no event; a killed process can leave one. rest is the
 // part after the last line feed.
 func Parse(b []byte) (events []Event, torn int, rest []byte) {
-	for {
-		line, after, whole := bytes.Cut(b, []byte{'\n'})
-		if !whole {
-			return events, torn, b
-		}
-		if b = after; len(line) == 0 {
-			continue
-		}
-		e, err := parseEvent(string(line))
-		if err != nil {
+	end := bytes.LastIndexByte(b, '\n') + 1
+	for line := range bytes.Lines(b[:end]) {
+		var e Event
+		switch {
+		case len(line) == 1:
+		case json.Unmarshal(line, &e) != nil:
 			torn++
-			continue
-		}
-		events = append(events, e)
-	}
-}
-
-// line returns the event as words. Members write too many for package json. The first line feed ends a line that SIGKILL has
-// torn.
-func (e *Event) line() []byte {
-	b := append(make([]byte, 0, 200), '\n')
-	for _, s := range [...]string{string(e.Kind), e.Member, e.Stream, e.Key} {
-		b = append(append(b, s...), ' ')
-	}
-	for _, n := range [...]int64{e.At, int64(e.Partition), e.Epoch, e.Offset, e.Number, int64(e.Attempt)} {
-		b = append(strconv.AppendInt(b, n, 10), ' ')
-	}
-	if e.Kind == Accepted || e.Kind == Trying {
-		progress, _ := json.Marshal(e.Progress)
-		b = append(b, progress...)
-	}
-	return append(strconv.AppendQuote(append(b, ' '), e.Text), '\n')
-}
-
-func parseEvent(line string) (e Event, err error) {
-	w := strings.SplitN(line, " ", 12)
-	if len(w) != 12 {
-		return e, io.ErrUnexpectedEOF
-	}
-	var n [6]int64
-	for i := range n {
-		if n[i], err = strconv.ParseInt(w[4+i], 10, 64); err != nil {
-			return e, err
+		default:
+			events = append(events, e)
 		}
 	}
-	e = Event{
-		Kind: Kind(w[0]), Member: w[1], Stream: w[2], Key: w[3],
-		At: n[0], Partition: int32(n[1]), Epoch: n[2], Offset: n[3], Number: n[4], Attempt: int(n[5]),
-	}
-	if w[10] != "" {
-		err = json.Unmarshal([]byte(w[10]), &e.Progress)
-	}
-	if err == nil {
-		e.Text, err = strconv.Unquote(w[11])
-	}
-	return e, err
+	return events, torn, b[end:]
 }

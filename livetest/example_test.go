@@ -4,13 +4,15 @@ import (
 	"fmt"
 
 	"github.com/keystrand/keystrand/livetest"
+	"github.com/keystrand/keystrand/source"
 )
 
 // Two messages of one key; the second was begun before the first had ended.
 func ExampleCheck() {
 	orders := livetest.Place{Stream: "orders"}
 	event := func(k livetest.Kind, offset int64, text string) livetest.Event {
-		return livetest.Event{Kind: k, Member: "a", Stream: "orders", Epoch: 1, Offset: offset, Key: "ada", Number: offset, Text: text}
+		id := source.ID{Stream: "orders", Epoch: 1}
+		return livetest.Event{Kind: k, Member: "a", ID: id, Offset: offset, Key: "ada", Number: offset, Text: text}
 	}
 	report := livetest.Check(&livetest.History{
 		Produced: []livetest.Message{

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source"
 )
 
 // Place is a partition of a stream.
@@ -11,6 +12,8 @@ type Place struct {
 	Stream    string
 	Partition int32
 }
+
+func placeOf(id source.ID) Place { return Place{id.Stream, id.Partition} }
 
 // Message is a message that was produced and that a member must settle.
 type Message struct {
@@ -47,6 +50,8 @@ type History struct {
 	Forgets []Allowance
 	// Outputs: handlers emit one output a message; the message is settled when its output is durable.
 	Outputs bool
+	// Letters: some messages fail for good.
+	Letters bool
 	// Workers is how many turns of a member run at once. So many may have finished without being settled at a kill, and
 	// so many may start while a lost partition cancels its handlers.
 	Workers int

@@ -4,7 +4,6 @@ package livetest
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -50,10 +49,7 @@ func fillCompacted(r *run) ([]Message, error) {
 	for empty := 0; len(left) == 0 || len(left) > r.messages/4 || empty < 3; {
 		time.Sleep(500 * time.Millisecond) // real time: see above
 		var err error
-		if left, err = k.readAll(ctx, r.stream); err == nil {
-			empty, err = k.emptyBatches(ctx, r.stream)
-		}
-		if err != nil {
+		if left, empty, err = k.readAll(ctx, r.stream); err != nil {
 			return nil, fmt.Errorf("%d of %d messages and %d empty batches left: %w", len(left), r.messages, empty, err)
 		}
 	}
@@ -64,72 +60,49 @@ func fillCompacted(r *run) ([]Message, error) {
 	for before := -1; err == nil && before != len(left); {
 		before = len(left)
 		time.Sleep(1500 * time.Millisecond) // real time: the cleaner ends its round
-		left, err = k.readAll(ctx, r.stream)
+		left, _, err = k.readAll(ctx, r.stream)
 	}
 	return left, err
 }
 
-// readAll reads a topic with another client.
-func (k *kafkaCluster) readAll(ctx context.Context, topic string) ([]Message, error) {
-	ends, err := k.admin.ListEndOffsets(ctx, topic)
-	if err != nil {
-		return nil, err
-	}
-	c := k.newClient(kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-	defer c.Close()
-	open := map[int32]int64{}
-	for _, o := range ends[topic] {
-		if o.Offset > 0 {
-			open[o.Partition] = o.Offset
-		}
-	}
-	var ms []Message
-	for len(open) > 0 {
-		fetches := c.PollFetches(ctx)
-		if err := fetches.Err0(); err != nil {
-			return nil, err
-		}
-		fetches.EachRecord(func(rec *kgo.Record) {
-			if rec.Offset+1 >= open[rec.Partition] {
-				delete(open, rec.Partition)
-			}
-			ms = append(ms, Message{
-				Place: Place{topic, rec.Partition}, Offset: rec.Offset, Key: string(rec.Key), Number: numberOf(&keystrand.Message{Value: rec.Value}),
-			})
-		})
-	}
-	return ms, nil
-}
-
-// emptyBatches counts the batches that have lost all records.
-func (k *kafkaCluster) emptyBatches(ctx context.Context, topic string) (empty int, err error) {
+// readAll reads a topic with another client. empty counts the batches that have lost all records.
+func (k *kafkaCluster) readAll(ctx context.Context, topic string) (ms []Message, empty int, err error) {
 	topics, err := k.admin.ListTopics(ctx, topic)
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	for n, p := range topics[topic].Partitions {
-		req := kmsg.NewPtrFetchRequest()
-		rt, rp := kmsg.NewFetchRequestTopic(), kmsg.NewFetchRequestTopicPartition()
-		rp.Partition, rp.PartitionMaxBytes = n, 64<<20
-		rt.Topic, rt.TopicID, rt.Partitions = topic, topics[topic].ID, append(rt.Partitions, rp)
-		req.MinBytes, req.MaxBytes, req.MaxWaitMillis, req.Topics = 1, 64<<20, 100, append(req.Topics, rt)
-		resp, err := req.RequestWith(ctx, k.client.Broker(int(p.Leader)))
-		if err != nil {
-			return 0, err
-		}
-		if len(resp.Topics) == 0 || len(resp.Topics[0].Partitions) == 0 {
-			continue
-		}
-		// A batch is its offset (8 bytes), its length (4), and so on to the count of records (4), the last before them.
-		const head, count = 12, 57
-		for b := resp.Topics[0].Partitions[0].RecordBatches; len(b) >= count+4; {
-			if binary.BigEndian.Uint32(b[count:]) == 0 {
-				empty++
+		for at, end := int64(0), int64(1); at < end; {
+			req := kmsg.NewPtrFetchRequest()
+			rt, rp := kmsg.NewFetchRequestTopic(), kmsg.NewFetchRequestTopicPartition()
+			rp.Partition, rp.FetchOffset, rp.PartitionMaxBytes = n, at, 64<<20
+			rt.Topic, rt.TopicID, rt.Partitions = topic, topics[topic].ID, append(rt.Partitions, rp)
+			req.MinBytes, req.MaxBytes, req.MaxWaitMillis, req.Topics = 1, 64<<20, 100, append(req.Topics, rt)
+			resp, err := req.RequestWith(ctx, k.client.Broker(int(p.Leader)))
+			if err != nil {
+				return nil, 0, err
 			}
-			b = b[min(len(b), head+int(binary.BigEndian.Uint32(b[8:]))):]
+			for _, topicResp := range resp.Topics { // none: another fetch
+				for _, rp := range topicResp.Partitions {
+					opts := kgo.ProcessFetchPartitionOpts{Topic: topic, Offset: at}
+					got, next := kgo.ProcessFetchPartition(opts, &rp, kgo.DefaultDecompressor(), func(b kgo.FetchBatchMetrics) {
+						if b.NumRecords == 0 {
+							empty++
+						}
+					})
+					if got.Err != nil {
+						return nil, 0, got.Err
+					}
+					at, end = next, got.HighWatermark
+					for _, rec := range got.Records {
+						number := numberOf(&keystrand.Message{Value: rec.Value})
+						ms = append(ms, Message{Place: Place{topic, n}, Offset: rec.Offset, Key: string(rec.Key), Number: number})
+					}
+				}
+			}
 		}
 	}
-	return empty, nil
+	return ms, empty, nil
 }
 
 // fillTransactions writes with two transactional producers and a plain one, side by side. It returns the messages that

@@ -4,64 +4,42 @@ package livetest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/pipeline"
+	"github.com/keystrand/keystrand/source"
 )
 
 func TestLiveDeadLettersFromPulsarToKafka(t *testing.T) { sendLetters(t, "pulsar", "kafka") }
 func TestLiveDeadLettersFromKafkaToPulsar(t *testing.T) { sendLetters(t, "kafka", "pulsar") }
 
-// sendLetters handles messages of one service, every tenth of which fails for good, and reads the dead letters back from
-// the other one: each message ends in exactly one place, and letters of a key are in order.
-func sendLetters(t *testing.T, fromService, toService string) {
+// sendLetters lets every tenth message fail for good. Its letter goes to another service.
+func sendLetters(t *testing.T, from, to string) {
 	t.Helper()
-	const messages, partitions = 600, 4
-	from, to := connect(t, fromService), connect(t, toService)
-	stream, letters := newStream(t, from, partitions), newStream(t, to, partitions)
-	ms := make([]Message, messages)
-	for i := range ms {
-		key := i % 17
-		ms[i] = Message{Place: Place{stream, int32(key % partitions)}, Key: fmt.Sprint("k", key), Number: int64(i)}
-	}
-	if err := from.produce(t.Context(), ms); err != nil {
-		t.Fatal(err)
-	}
-	s, err := to.access(letters, "").sink()
-	if err != nil {
-		t.Fatal(err)
-	}
-	fails := func(number int64) bool { return number%10 == 3 }
-	handled := read(t, from.access(stream, stream[strings.LastIndex(stream, "/")+1:]), func(b *pipeline.Builder) {
-		b.OnFailure(pipeline.DeadLetter(s))
-	}, func(m *keystrand.Message) error {
-		if fails(numberOf(m)) {
-			return keystrand.Permanent(errOnPurpose)
-		}
-		return nil
-	}, func(s *pipeline.Snapshot, _ []keystrand.Message) bool { return s.Settled == messages })
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
-	failed := map[string]int64{} // the number of each message, by where it was
-	for _, m := range ms {
-		if fails(m.Number) {
-			failed[fmt.Sprintf("%s %d@%d", stream, m.Partition, m.Offset)] = m.Number
+	play(t, from, scenario{
+		messages: 600, partitions: 4, keys: 17, orderly: true, letters: to,
+		behaviour: behaviour{DeadLetter: true, HopelessOne: 10}, steps: at(0, join("a")), ends: (*run).checkLetters,
+	})
+}
+
+// checkLetters reads the letters back: one of each message that fails, those of a key in order.
+func (r *run) checkLetters(*Report) {
+	r.t.Helper()
+	failed := map[string]Message{}
+	for _, m := range r.produced {
+		if b := r.behaviour; b.hopeless(b.dice(r.seed, m.Partition, m.Offset)) {
+			failed[fmt.Sprintf("%s %d@%d", m.Stream, m.Partition, m.Offset)] = m
 		}
 	}
-	if len(handled) != messages-len(failed) {
-		t.Errorf("%d messages were handled, want the %d that do not fail", len(handled), messages-len(failed))
+	if len(failed) == 0 {
+		r.t.Error("no message fails, so this shows nothing")
 	}
 	last := map[string]int64{}
-	enough := func(_ *pipeline.Snapshot, ms []keystrand.Message) bool { return len(ms) >= len(failed) }
-	for _, m := range read(t, to.access(letters, "letters"), func(*pipeline.Builder) {}, handleNothing, enough) {
+	for _, m := range r.readBack() {
 		header := func(name string) string {
 			v, _ := m.Header(name)
 			return string(v)
@@ -72,101 +50,65 @@ func sendLetters(t *testing.T, fromService, toService string) {
 		before, seen := last[key]
 		attempts, cause := header(pipeline.HeaderAttempts), header(pipeline.HeaderError)
 		switch {
-		case !found || number != want:
-			t.Errorf("the letter of %s has number %d, want %d (found: %v)", at, number, want, found)
+		case !found || number != want.Number || key != want.Key:
+			r.t.Errorf("the letter of %s is of key %s number %d, want %+v (found: %v)", at, key, number, want, found)
 		case attempts != "1" || !strings.Contains(cause, errOnPurpose.Error()):
-			t.Errorf("the letter of %s says that it failed after %q attempts because of %q", at, attempts, cause)
+			r.t.Errorf("the letter of %s says that it failed after %q attempts because of %q", at, attempts, cause)
 		case seen && number < before:
-			t.Errorf("key %q: number %d follows number %d", key, number, before)
+			r.t.Errorf("key %q: number %d follows number %d", key, number, before)
 		}
 		delete(failed, at)
 		last[key] = number
 	}
 	if len(failed) > 0 {
-		t.Errorf("no letters of %v", failed)
+		r.t.Errorf("no letters of %v", failed)
 	}
 }
 
-func handleNothing(*keystrand.Message) error { return nil }
-
-// read runs a pipeline in this process until it has read enough. It returns the messages that it has handled.
-func read(
-	t *testing.T, a access, with func(*pipeline.Builder), handle func(*keystrand.Message) error,
-	enough func(*pipeline.Snapshot, []keystrand.Message) bool,
-) (handled []keystrand.Message) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), guard) // real time: hang guard
+// readBack appends an end to each partition of the outputs, and returns the messages before it.
+func (r *run) readBack() (ms []keystrand.Message) {
+	r.t.Helper()
+	const end = "end"
+	ctx, cancel := context.WithTimeout(r.t.Context(), guard) // real time: hang guard
 	defer cancel()
-	src, err := a.source(slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
+	var ends []Message
+	for n := range int32(r.partitions) {
+		ends = append(ends, Message{Place: Place{r.outputs, n}, Key: end})
 	}
-	var mu sync.Mutex // guards handled
-	b := pipeline.From(src).Key(keystrand.ByPartition).HandleFunc(func(_ context.Context, m *keystrand.Message) error {
-		err := handle(m)
-		mu.Lock()
-		defer mu.Unlock()
-		if err == nil {
-			handled = append(handled, *m)
+	r.must(r.target.produce(ctx, ends))
+	src, err := r.target.access(r.outputs, "reader").source(slog.New(slog.DiscardHandler))
+	r.must(err)
+	defer func() { _ = src.Close() }()
+	for range ends {
+		p, err := src.Accept(ctx)
+		r.must(err)
+		defer func() { _ = p.Release(ctx) }()
+		for ended := false; !ended; {
+			b := source.Batch{MaxMessages: 1_000, MaxBytes: 1 << 20}
+			r.must(p.Fetch(ctx, &b))
+			for _, m := range b.Messages {
+				if ended = ended || string(m.Key) == end; !ended {
+					ms = append(ms, m)
+				}
+			}
 		}
-		return err
-	})
-	with(b)
-	p, err := b.Build()
-	if err != nil {
-		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- p.Run(ctx) }()
-	for done := false; !done; {
-		select {
-		case err := <-ended:
-			t.Fatalf("Run has returned too soon: %v (ctx: %v)", err, context.Cause(ctx))
-		case <-time.After(20 * time.Millisecond): // real time: brokers have no bubble
-		}
-		s := p.Snapshot()
-		mu.Lock()
-		done = enough(&s, handled)
-		mu.Unlock()
-	}
-	cancel()
-	if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
-		t.Error(err)
-	}
-	return handled
+	return ms
 }
 
 // checkOutputs reads the outputs of members that have left.
 func (r *run) checkOutputs(*Report) {
 	r.t.Helper()
-	const end = "end" // key of the last message of each partition
-	var ends []Message
-	for n := range int32(r.partitions) {
-		ends = append(ends, Message{Place: Place{r.outputs, n}, Key: end})
-	}
-	r.must(r.cluster.produce(r.t.Context(), ends))
-	outputs := map[string][]int64{}
-	for _, m := range read(r.t, r.cluster.access(r.outputs, "outputs"), func(*pipeline.Builder) {}, handleNothing,
-		func(_ *pipeline.Snapshot, ms []keystrand.Message) bool {
-			ended := 0
-			for _, m := range ms {
-				if string(m.Key) == end {
-					ended++
-				}
-			}
-			return ended == r.partitions
-		}) {
+	outputs, produced := map[string][]int64{}, map[string]int64{}
+	for _, m := range r.readBack() {
 		outputs[string(m.Key)] = append(outputs[string(m.Key)], numberOf(&m))
 	}
-	produced := map[string]int64{end: 1}
 	for _, m := range r.produced {
 		produced[m.Key]++
 	}
 	for key, n := range produced {
-		if key != end {
-			if err := CheckOutputs(outputs[key], n); err != nil {
-				r.t.Errorf("outputs of key %s: %v: %v", key, err, outputs[key])
-			}
+		if err := CheckOutputs(outputs[key], n); err != nil {
+			r.t.Errorf("outputs of key %s: %v: %v", key, err, outputs[key])
 		}
 		delete(outputs, key)
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"os/signal"
 	"strconv"
@@ -19,7 +20,9 @@ import (
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/middleware"
 	"github.com/keystrand/keystrand/pipeline"
+	"github.com/keystrand/keystrand/sink"
 	"github.com/keystrand/keystrand/sink/memory"
+	"github.com/keystrand/keystrand/source"
 )
 
 // memberVariable makes the test binary a member.
@@ -44,16 +47,26 @@ const (
 
 // behaviour is how members handle messages. The seed and the offset decide what happens to a message.
 type behaviour struct {
-	Seed       uint64
-	Handling   time.Duration // on average; default: 3 ms
-	Long       time.Duration // one message in LongOne takes so long
-	LongOne    int
-	FailOne    int           // one message in FailOne fails, one to three times in a row
-	Stuck      string        // the handler of this key hangs until its ctx ends
-	Drain      time.Duration // default: 10 s
-	DeadLetter bool          // instead of retries
-	Batches    bool          // handlers take all waiting messages of a key
+	Seed        uint64
+	Handling    time.Duration // on average; default: 3 ms
+	Long        time.Duration // one message in LongOne takes so long
+	LongOne     int
+	FailOne     int           // one message in FailOne fails, one to three times in a row
+	Stuck       string        // the handler of this key hangs until its ctx ends
+	Drain       time.Duration // default: 10 s
+	DeadLetter  bool          // instead of retries
+	HopelessOne int           // one message in HopelessOne fails for good
+	Batches     bool          // handlers take all waiting messages of a key
 }
+
+// dice returns a random number that belongs to a message.
+func (b behaviour) dice(seed uint64, partition int32, offset int64) uint64 {
+	return rand.NewPCG(seed, uint64(partition)<<48^uint64(offset)).Uint64()
+}
+
+func (b behaviour) hopeless(dice uint64) bool { return oneIn(b.HopelessOne, dice>>24) }
+
+func oneIn(n int, dice uint64) bool { return n > 0 && dice%uint64(n) == 0 }
 
 // runMember is a whole member process. It runs until SIGTERM.
 func runMember(text string) error {
@@ -73,16 +86,18 @@ func runMember(text string) error {
 		return err
 	}
 	h := &handler{behaviour: s.Behaviour, record: record}
-	b := pipeline.From(&recordedSource{src, record}).
+	b := pipeline.From(recorded(src, record)).
 		Limits(pipeline.Limits{Workers: workers, InFlight: 20_000, Writers: writers}).
 		Timing(pipeline.Timing{CommitInterval: 250 * time.Millisecond, DrainTimeout: h.Drain}).Logger(log)
-	switch {
-	case s.Output != nil:
-		out, err := s.Output.sink()
-		if err != nil {
+	var out sink.Sink = memory.New()
+	if s.Output != nil {
+		if out, err = s.Output.sink(); err != nil {
 			return err
 		}
 		defer func() { _ = out.Close() }()
+	}
+	switch {
+	case s.Output != nil && !h.DeadLetter:
 		b.Transform(h).To(recordedSink{out, Written, record})
 	case h.Batches:
 		b.HandleBatch(h)
@@ -90,7 +105,7 @@ func runMember(text string) error {
 		b.Handle(h)
 	}
 	if h.DeadLetter {
-		b.OnFailure(pipeline.DeadLetter(recordedSink{memory.New(), Lettered, record}))
+		b.OnFailure(pipeline.DeadLetter(recordedSink{out, Lettered, record}))
 	} else {
 		b.Use(middleware.Retry(middleware.RetryPolicy{Initial: 5 * time.Millisecond, MaxDelay: 40 * time.Millisecond}))
 	}
@@ -179,7 +194,7 @@ func (h *handler) handle(ctx context.Context, m *keystrand.Message, text string)
 }
 
 func eventOf(k Kind, m *keystrand.Message) Event {
-	return Event{Kind: k, Stream: m.Stream, Partition: m.Partition, Epoch: m.Epoch, Offset: m.Offset, Key: string(m.Key)}
+	return Event{Kind: k, ID: source.ID{Stream: m.Stream, Partition: m.Partition, Epoch: m.Epoch}, Offset: m.Offset, Key: string(m.Key)}
 }
 
 // numberOf returns the number of a message that a test has produced, -1 for another one.
@@ -192,9 +207,9 @@ func numberOf(m *keystrand.Message) int64 {
 }
 
 func (h *handler) work(ctx context.Context, m *keystrand.Message) error {
-	dice := mix(h.Seed, uint64(m.Partition)<<48^uint64(m.Offset))
+	dice := h.dice(h.Seed, m.Partition, m.Offset)
 	d := h.Handling/2 + time.Duration(dice%uint64(h.Handling))
-	if h.LongOne > 0 && dice>>8%uint64(h.LongOne) == 0 {
+	if oneIn(h.LongOne, dice>>8) {
 		d = h.Long
 	}
 	if h.Stuck != "" && string(m.Key) == h.Stuck {
@@ -207,16 +222,11 @@ func (h *handler) work(ctx context.Context, m *keystrand.Message) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if h.FailOne > 0 && dice>>16%uint64(h.FailOne) == 0 && int(m.Attempt) <= 1+int(dice>>32%3) {
+	if h.hopeless(dice) {
+		return keystrand.Permanent(errOnPurpose)
+	}
+	if oneIn(h.FailOne, dice>>16) && m.Attempt <= 1+int32(dice>>32%3) {
 		return errOnPurpose
 	}
 	return nil
-}
-
-// mix is splitmix64. Its outputs for neighbours have nothing in common.
-func mix(seed, n uint64) uint64 {
-	z := seed + n*0x9e3779b97f4a7c15
-	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-	z = (z ^ z>>27) * 0x94d049bb133111eb
-	return z ^ z>>31
 }

@@ -6,19 +6,18 @@ import (
 	"sort"
 
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source"
 )
 
 // place is a partition, its messages and its owners.
 type place struct {
 	name      Place
-	messages  []message     // by offset
-	at        map[int64]int // offset → index
+	messages  []message // by offset
 	owners    map[int64]*owner
 	newest    *owner
 	frontier  int64             // the highest one known to be stored
 	tries     []commit.Progress // of all owners, and what they began with
 	confirmed int64             // when the last commit was stored
-	running   map[string][]turn
 }
 
 // message is a [Message] and what happened to it.
@@ -34,11 +33,10 @@ type message struct {
 
 // owner is one ownership of a place.
 type owner struct {
-	id     ownerID
+	id     source.ID
 	place  *place
 	member string
-	views  []view       // of the messages
-	open   map[int]bool // turns under way
+	views  []view // of the messages
 
 	accepted    try
 	try, stored *try // its last commit, and the last one known to be stored
@@ -62,11 +60,6 @@ type view struct {
 	may     bool // of those: the service may deliver it again
 }
 
-type ownerID struct {
-	Place
-	epoch int64
-}
-
 // turn is a handler under way.
 type turn struct {
 	owner *owner
@@ -81,16 +74,12 @@ type try struct {
 }
 
 func newPlace(name Place, messages []Message) *place {
-	p := &place{name: name, at: map[int64]int{}, owners: map[int64]*owner{}, running: map[string][]turn{}}
+	p := &place{name: name, owners: map[int64]*owner{}}
 	slices.SortFunc(messages, func(a, b Message) int { return cmp.Compare(a.Offset, b.Offset) })
-	last := map[string]int{}
+	last := map[string]int{} // of each key: the index of its last message so far, plus 1
 	for i, m := range messages {
-		before := -1
-		if l, found := last[m.Key]; found {
-			before = l
-		}
-		p.messages = append(p.messages, message{Message: m, before: before})
-		last[m.Key], p.at[m.Offset] = i, i
+		p.messages = append(p.messages, message{Message: m, before: last[m.Key] - 1})
+		last[m.Key] = i + 1
 	}
 	return p
 }
@@ -121,10 +110,5 @@ func (o *owner) settle(i, event int) {
 	}
 }
 
-// close ends a turn.
-func (t turn) close() {
-	p := t.owner.place
-	key := p.messages[t.index].Key
-	p.running[key] = slices.DeleteFunc(p.running[key], func(r turn) bool { return r == t })
-	delete(t.owner.open, t.index)
-}
+// message returns the message of a turn.
+func (t turn) message() *message { return &t.owner.place.messages[t.index] }

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
@@ -21,34 +20,39 @@ type process struct {
 	err    error         // valid then
 }
 
-// join starts members that behave as the scenario says.
 func (r *run) join(names ...string) {
 	r.t.Helper()
 	for _, name := range names {
-		s := spec{Name: name, History: r.tail.Name(), Input: r.cluster.access(r.stream, r.group), Behaviour: r.behaviour}
-		b := &s.Behaviour
-		b.Seed, b.Handling, b.Drain = r.seed, cmp.Or(b.Handling, 3*time.Millisecond), cmp.Or(b.Drain, 10*time.Second)
-		if r.emits {
-			output := r.cluster.access(r.outputs, "")
-			s.Output = &output
-		}
-		text, err := json.Marshal(s)
-		r.must(err)
-		self, err := os.Executable()
-		r.must(err)
-		log, err := os.Create(filepath.Join(r.dir, name+".log"))
-		r.must(err)
-		m := &process{cmd: exec.Command(self), exited: make(chan struct{})}
-		m.cmd.Env = append(os.Environ(), memberVariable+"="+string(text))
-		m.cmd.Stdout, m.cmd.Stderr = log, log
-		r.must(m.cmd.Start())
-		_ = log.Close() // the member has its own
-		r.members[name] = m
-		go func() {
-			m.err = m.cmd.Wait()
-			close(m.exited)
-		}()
+		r.start(name, r.cluster.access(r.stream, r.group))
 	}
+}
+
+// start starts a member that behaves as the scenario says.
+func (r *run) start(name string, input access) {
+	r.t.Helper()
+	s := spec{Name: name, History: r.tail.Name(), Input: input, Behaviour: r.behaviour}
+	b := &s.Behaviour
+	b.Seed, b.Handling, b.Drain = r.seed, cmp.Or(b.Handling, 3*time.Millisecond), cmp.Or(b.Drain, 10*time.Second)
+	if r.outputs != "" {
+		output := r.target.access(r.outputs, "")
+		s.Output = &output
+	}
+	text, err := json.Marshal(s)
+	r.must(err)
+	self, err := os.Executable()
+	r.must(err)
+	log, err := os.Create(r.log(name))
+	r.must(err)
+	m := &process{cmd: exec.Command(self), exited: make(chan struct{})}
+	m.cmd.Env = append(os.Environ(), memberVariable+"="+string(text))
+	m.cmd.Stdout, m.cmd.Stderr = log, log
+	r.must(m.cmd.Start())
+	_ = log.Close() // the member has its own
+	r.members[name] = m
+	go func() {
+		m.err = m.cmd.Wait()
+		close(m.exited)
+	}()
 }
 
 // signal writes an event about a member and sends it a signal.

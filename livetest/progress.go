@@ -8,24 +8,24 @@ import (
 
 // accepted is a new ownership. The earlier one must be over, and the restored progress must be one that was committed.
 func (c *checker) accepted(e *Event) {
-	p := c.place(Place{e.Stream, e.Partition})
+	p := c.place(placeOf(e.ID))
 	old := p.newest
-	if old != nil && e.Epoch < old.id.epoch && c.members[e.Member].pausedOnce && p.owners[e.Epoch] == nil {
+	if old != nil && e.Epoch < old.id.Epoch && c.members[e.Member].pausedOnce && p.owners[e.Epoch] == nil {
 		// The process was frozen before it heard of this ownership. Others have owned the partition since.
 		c.newOwner(e, p).frozen = true
 		return
 	}
 	if old != nil {
 		c.Figures.HandOvers++
-		if e.Epoch <= old.id.epoch {
-			c.wrong(RuleEpoch, "%v: epoch %d came before", e, old.id.epoch)
+		if e.Epoch <= old.id.Epoch {
+			c.wrong(RuleEpoch, "%v: epoch %d came before", e, old.id.Epoch)
 			if p.owners[e.Epoch] != nil {
 				return
 			}
 		}
 		_, excused := c.current(old)
 		if own := old.member == e.Member; !old.released && (own || !excused && !c.members[old.member].killed) {
-			c.wrong(RuleOwner, "%v: %s has not released epoch %d", e, old.member, old.id.epoch)
+			c.wrong(RuleOwner, "%v: %s has not released epoch %d", e, old.member, old.id.Epoch)
 		}
 		if !c.h.Withholds && e.Progress.Frontier < p.frontier {
 			c.wrong(RuleBack, "%v: begins at %d, and %d was stored", e, e.Progress.Frontier, p.frontier)
@@ -41,7 +41,7 @@ func (c *checker) accepted(e *Event) {
 
 func (c *checker) newOwner(e *Event, p *place) *owner {
 	o := &owner{
-		id: idOf(e), place: p, member: e.Member, open: map[int]bool{}, views: make([]view, len(p.messages)),
+		id: e.ID, place: p, member: e.Member, views: make([]view, len(p.messages)),
 		accepted: try{number: c.now, progress: e.Progress}, checked: p.from(e.Progress.Frontier), endings: len(c.endings),
 	}
 	if c.ending {
@@ -78,7 +78,7 @@ func (c *checker) succeeds(e *Event, old, o *owner) {
 		unnoted = c.h.Writers * old.largest
 	}
 	if late > unnoted && !c.h.Withholds { // such a service reconnects often, and then commits lag by a turn more
-		c.wrong(RuleReplay, "%v: the last commit of epoch %d left %d settled messages out, at most %d may be", e, old.id.epoch, late, unnoted)
+		c.wrong(RuleReplay, "%v: the last commit of epoch %d left %d settled messages out, at most %d may be", e, old.id.Epoch, late, unnoted)
 	}
 }
 
@@ -138,7 +138,7 @@ func (c *checker) stored(e *Event, o *owner) {
 	// A service that withholds has no epochs and cannot refuse. A late acknowledgement of an old owner settles all the same.
 	now, excused := c.current(o)
 	if !now && (!excused || !c.h.Withholds && t.number > p.newest.accepted.number) {
-		c.wrong(RuleStale, "%v: stored, and epoch %d owns it", e, p.newest.id.epoch)
+		c.wrong(RuleStale, "%v: stored, and epoch %d owns it", e, p.newest.id.Epoch)
 	}
 	t.replays = int(e.Number)
 	o.stored = t

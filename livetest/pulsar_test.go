@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -21,8 +20,7 @@ import (
 
 // pulsarCluster is Apache Pulsar as tools/services runs it.
 type pulsarCluster struct {
-	name      string
-	way       access // without stream and group
+	service
 	admin     *pulsartest.Admin
 	client    pulsar.Client
 	namespace string // of topics
@@ -50,11 +48,11 @@ func pulsarForgets() []Allowance {
 
 // newPulsar connects to Pulsar. Flavours: batches, store (with batches, members keep progress there), strict (topics are not
 // made on demand), or none.
-func newPulsar(t *testing.T, service, flavour string) *pulsarCluster {
+func newPulsar(t *testing.T, name, flavour string) *pulsarCluster {
 	t.Helper()
 	p := &pulsarCluster{
-		name: service, namespace: "public/default", producers: map[Place]pulsar.Producer{}, logs: map[Place][]position{},
-		numbers: service != "pulsar-default" && flavour != "store", // with a store, offsets are packed
+		service: service{name: name}, namespace: "public/default", producers: map[Place]pulsar.Producer{}, logs: map[Place][]position{},
+		numbers: name != "pulsar-default" && flavour != "store", // with a store, offsets are packed
 	}
 	if flavour == "batches" || flavour == "store" {
 		p.batch = 20
@@ -64,7 +62,7 @@ func newPulsar(t *testing.T, service, flavour string) *pulsarCluster {
 	p.admin = &pulsartest.Admin{URL: env(t, variable+"_ADMIN", p.name)}
 	opts := pulsar.ClientOptions{URL: p.way.Address, Logger: plog.NewLoggerWithSlog(slog.New(slog.DiscardHandler))}
 	switch {
-	case service == "pulsar-tls":
+	case name == "pulsar-tls":
 		p.way.CA, p.way.Secret = env(t, "KEYSTRAND_PULSAR_CA", p.name), secret(t, "KEYSTRAND_PULSAR_TOKEN")
 		p.namespace = env(t, "KEYSTRAND_PULSAR_TLS_NAMESPACE", p.name)
 		trust, err := trusting(p.way.CA)
@@ -107,8 +105,6 @@ func secret(t *testing.T, variable string) string {
 	}
 	return strings.TrimSpace(string(b))
 }
-
-func (p *pulsarCluster) String() string { return p.name }
 
 // size is smaller than on Kafka: the broker writes each message as an entry of its own to disk, and its output too.
 func (p *pulsarCluster) size(outputs bool) (messages, keys int) {
@@ -193,12 +189,6 @@ func (p *pulsarCluster) producer(place Place) (pulsar.Producer, error) {
 	return p.producers[place], err
 }
 
-func (p *pulsarCluster) access(stream, group string) access {
-	a := p.way
-	a.Stream, a.Group = stream, group
-	return a
-}
-
 // endProducers ends all producers before they lose their connection: one of the client library that connects again has a
 // data race.
 func (p *pulsarCluster) endProducers() {
@@ -247,17 +237,15 @@ func topicIsGone(r *run) {
 	r.until("all partitions are lost", func() bool {
 		for _, e := range r.events {
 			if e.Kind == Lost {
-				lost[Place{e.Stream, e.Partition}] = true
+				lost[placeOf(e.ID)] = true
 			}
 		}
 		return len(lost) == r.partitions
 	})
 	for name := range r.members {
 		r.until("the log of "+name+" says that the topic is gone", func() bool {
-			return len(r.log(filepath.Join(r.dir, name+".log"), func(l string) bool {
-				gone := strings.Contains(l, "topic deleted") || strings.Contains(l, "the topic does not exist")
-				return gone && strings.Contains(l, r.stream) && strings.Contains(l, "level=WARN")
-			})) > 0
+			return r.logged(name, "level=WARN", r.stream, "topic deleted") ||
+				r.logged(name, "level=WARN", r.stream, "the topic does not exist")
 		})
 	}
 }
@@ -269,13 +257,13 @@ func TestLivePulsarDefault(t *testing.T) { gate(t, "pulsar-default", "pulsar-def
 func TestLivePulsarSecured(t *testing.T) { gate(t, "pulsar-tls") }
 
 // Soak: the broker is stopped and killed, disconnects frozen members, unloads, deletes and terminates topics.
-func TestSoakPulsar(t *testing.T) { soak(t, "pulsar", "pulsar+strict") }
+func TestSoakPulsar(t *testing.T) { gate(t, "pulsar", "pulsar+strict") }
 
 // Soak: the broker is stopped and killed, and unloads the topic.
-func TestSoakPulsarBatches(t *testing.T) { soak(t, "pulsar+batches") }
+func TestSoakPulsarBatches(t *testing.T) { gate(t, "pulsar+batches") }
 
 // Soak: the broker is stopped and killed, and disconnects frozen members.
-func TestSoakPulsarStore(t *testing.T) { soak(t, "pulsar+store") }
+func TestSoakPulsarStore(t *testing.T) { gate(t, "pulsar+store") }
 
 // Soak: the broker is stopped and killed.
-func TestSoakPulsarDefault(t *testing.T) { soak(t, "pulsar-default") }
+func TestSoakPulsarDefault(t *testing.T) { gate(t, "pulsar-default") }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/pipeline"
 	"github.com/keystrand/keystrand/sink"
 	"github.com/keystrand/keystrand/source"
 )
@@ -18,45 +19,42 @@ type recordedSource struct {
 	record *Recorder
 }
 
-func (s *recordedSource) Accept(ctx context.Context) (source.Partition, error) {
+// recorded returns a source with the optional methods of Kafka's or of Pulsar's.
+func recorded(s source.Source, record *Recorder) source.Source {
+	r := recordedSource{s, record}
+	switch s := s.(type) {
+	case source.Prefetcher:
+		return struct {
+			recordedSource
+			source.Prefetcher
+		}{r, s}
+	case source.Stopper:
+		return struct {
+			recordedSource
+			source.Stopper
+		}{r, s}
+	}
+	return r
+}
+
+// Moves says that members share the partitions.
+func (recordedSource) Moves() bool { return true }
+
+func (s recordedSource) Accept(ctx context.Context) (source.Partition, error) {
 	p, err := s.Source.Accept(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r := &recordedPartition{p, s.record, make(chan source.Leave, 2), make(chan struct{}), make(chan struct{})}
-	r.write(Accepted, func(e *Event) { e.Progress = *p.Restored() })
+	r := recordedPartition{p, s.record, make(chan source.Leave, 2), make(chan struct{}), make(chan struct{})}
+	r.write(Event{Kind: Accepted, Progress: *p.Restored()})
 	go r.tell()
+	if l, ok := p.(source.Lagger); ok {
+		return struct {
+			recordedPartition
+			source.Lagger
+		}{r, l}, nil
+	}
 	return r, nil
-}
-
-// Moves says that members share the partitions.
-func (s *recordedSource) Moves() bool { return true }
-
-// Stop, End, LimitPrefetch and Prefetched are optional.
-func (s *recordedSource) Stop() {
-	if stopper, ok := s.Source.(source.Stopper); ok {
-		stopper.Stop()
-	}
-}
-
-func (p *recordedPartition) End() (int64, bool) {
-	if l, ok := p.Partition.(source.Lagger); ok {
-		return l.End()
-	}
-	return 0, false
-}
-
-func (s *recordedSource) LimitPrefetch(bytes int) {
-	if f, ok := s.Source.(source.Prefetcher); ok {
-		f.LimitPrefetch(bytes)
-	}
-}
-
-func (s *recordedSource) Prefetched() int64 {
-	if f, ok := s.Source.(source.Prefetcher); ok {
-		return f.Prefetched()
-	}
-	return 0
 }
 
 type recordedPartition struct {
@@ -67,15 +65,13 @@ type recordedPartition struct {
 	told    chan struct{} // closed when tell has returned
 }
 
-func (p *recordedPartition) write(k Kind, set func(*Event)) {
-	id := p.ID()
-	e := Event{Kind: k, Stream: id.Stream, Partition: id.Partition, Epoch: id.Epoch}
-	set(&e)
+func (p recordedPartition) write(e Event) {
+	e.ID = p.ID()
 	p.record.Write(e)
 }
 
 // tell passes on a leave after its event.
-func (p *recordedPartition) tell() {
+func (p recordedPartition) tell() {
 	defer close(p.told)
 	for {
 		select {
@@ -84,7 +80,7 @@ func (p *recordedPartition) tell() {
 			if l.Lost {
 				k = Lost
 			}
-			p.write(k, func(*Event) {})
+			p.write(Event{Kind: k})
 			p.leaving <- l
 		case <-p.over:
 			return
@@ -92,24 +88,24 @@ func (p *recordedPartition) tell() {
 	}
 }
 
-func (p *recordedPartition) Leaving() <-chan source.Leave { return p.leaving }
+func (p recordedPartition) Leaving() <-chan source.Leave { return p.leaving }
 
-func (p *recordedPartition) Commit(ctx context.Context, progress *commit.Progress) (commit.Stored, error) {
-	p.write(Trying, func(e *Event) { e.Progress = *progress })
+func (p recordedPartition) Commit(ctx context.Context, progress *commit.Progress) (commit.Stored, error) {
+	p.write(Event{Kind: Trying, Progress: *progress})
 	stored, err := p.Partition.Commit(ctx, progress)
 	switch {
 	case err == nil:
-		p.write(Stored, func(e *Event) { e.Number = stored.Replays })
+		p.write(Event{Kind: Stored, Number: stored.Replays})
 	case errors.Is(err, commit.ErrFenced):
-		p.write(Lost, func(e *Event) { e.Text = err.Error() })
+		p.write(Event{Kind: Lost, Text: err.Error()})
 	}
 	return stored, err
 }
 
-func (p *recordedPartition) Release(ctx context.Context) error {
+func (p recordedPartition) Release(ctx context.Context) error {
 	close(p.over)
 	<-p.told
-	p.write(Released, func(*Event) {})
+	p.write(Event{Kind: Released})
 	return p.Partition.Release(ctx)
 }
 
@@ -137,6 +133,9 @@ func (w recordedWriter) Write(ctx context.Context, ms []keystrand.Message) error
 		if err == nil || partial != nil && i < len(partial.Errs) && partial.Errs[i] == nil {
 			e := eventOf(w.kind, &ms[i])
 			e.Number = int64(len(ms))
+			if stream, isLetter := ms[i].Header(pipeline.HeaderStream); isLetter {
+				e.Stream = string(stream)
+			}
 			w.record.Write(e)
 		}
 	}

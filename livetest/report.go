@@ -22,7 +22,7 @@ const (
 	RuleReplay   Rule = "replays in bound"       // a restart delivers only what was unsettled or not committed
 	RuleEpoch    Rule = "epochs grow"            // from owner to owner
 	RuleFinal    Rule = "stored is settled"      // at the end the service keeps exactly what was settled
-	RuleLetter   Rule = "leaving is not failing" // no dead letter
+	RuleLetter   Rule = "leaving is not failing" // no dead letter, unless History.Letters
 	RuleConserve Rule = "conservation"           // every turn ends, unless its process was killed
 	RuleMember   Rule = "members work"           // Run returns no error
 	RuleHistory  Rule = "history makes sense"    // events come in a possible order

@@ -4,6 +4,7 @@ package livetest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,7 +29,8 @@ type run struct {
 	cluster       cluster
 	seed          uint64
 	stream, group string
-	outputs       string // the stream that members write to; empty: none
+	outputs       string  // the stream that members write to; empty: none
+	target        cluster // of outputs
 	dir           string
 	record        *Recorder // of the test itself
 	members       map[string]*process
@@ -64,19 +66,15 @@ func newRun(t *testing.T, service string, s scenario) *run {
 	r.must(err)
 	t.Logf("seed %d (again with KEYSTRAND_LIVE_SEED=%d)", r.seed, r.seed)
 	messages, keys := r.cluster.size(s.emits)
-	if r.messages = min(r.messages, messages); r.messages == 0 {
-		r.messages = messages
-	}
-	if r.keys == 0 {
-		r.keys = keys
-	}
-	if r.partitions == 0 {
-		r.partitions = 8
-	}
+	r.messages = cmp.Or(min(r.messages, messages), messages)
+	r.keys, r.partitions = cmp.Or(r.keys, keys), cmp.Or(r.partitions, 8)
 	r.stream = newStream(t, r.cluster, r.partitions)
 	r.group = r.stream[strings.LastIndex(r.stream, "/")+1:] + "-group"
-	if s.emits {
-		r.outputs = newStream(t, r.cluster, r.partitions)
+	if r.target = r.cluster; s.letters != "" {
+		r.target = connect(t, s.letters)
+	}
+	if s.emits || s.letters != "" {
+		r.outputs = newStream(t, r.target, r.partitions)
 	}
 	path := filepath.Join(r.dir, "history")
 	r.record, err = NewRecorder(path, "test")
@@ -100,18 +98,29 @@ func (r *run) close() {
 		_ = m.cmd.Process.Kill()
 		<-m.exited
 	}
-	logs, _ := filepath.Glob(filepath.Join(r.dir, "*.log"))
+	logs, _ := filepath.Glob(r.log("*"))
 	for _, path := range logs {
-		lines := r.log(path, func(line string) bool { return r.t.Failed() && !strings.Contains(line, "level=DEBUG") })
-		r.t.Logf("%s:\n%s", filepath.Base(path), strings.Join(lines[max(0, len(lines)-15):], ""))
+		if r.t.Failed() {
+			lines := slices.DeleteFunc(lines(path), func(l string) bool { return strings.Contains(l, "level=DEBUG") })
+			r.t.Logf("%s:\n%s", filepath.Base(path), strings.Join(lines[max(0, len(lines)-15):], ""))
+		}
 	}
 	_ = errors.Join(r.record.Close(), r.tail.Close())
 }
 
-// log returns lines of a member's log.
-func (r *run) log(path string, want func(line string) bool) []string {
+func lines(path string) []string {
 	b, _ := os.ReadFile(path)
-	return slices.DeleteFunc(slices.Collect(strings.Lines(string(b))), func(l string) bool { return !want(l) })
+	return slices.Collect(strings.Lines(string(b)))
+}
+
+// log returns the path of a member's log.
+func (r *run) log(name string) string { return filepath.Join(r.dir, name+".log") }
+
+// logged reports whether a line of a member's log has all these words.
+func (r *run) logged(name string, words ...string) bool {
+	return slices.ContainsFunc(lines(r.log(name)), func(line string) bool {
+		return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) })
+	})
 }
 
 // guard ends a wait that hangs.
@@ -160,7 +169,7 @@ func (r *run) read() {
 	r.rest = bytes.Clone(rest)
 	r.events = append(r.events, events...)
 	for _, e := range events {
-		place := Place{e.Stream, e.Partition}
+		place := placeOf(e.ID)
 		switch {
 		case e.Kind == Begun:
 			r.begun[e.Member] = true
@@ -178,20 +187,12 @@ func (r *run) read() {
 	}
 }
 
-// stuck returns how many messages the stuck key has.
-func (r *run) stuck() (n int) {
-	for _, m := range r.produced {
-		if r.behaviour.Stuck != "" && m.Key == r.behaviour.Stuck {
-			n++
-		}
-	}
-	return n
-}
-
-// allSettled waits until all messages are settled, but for some.
-func (r *run) allSettled(but func() int) {
+// allSettled waits until all messages are settled, but for those of a stuck key.
+func (r *run) allSettled(stuck string) {
 	r.t.Helper()
-	r.until("all is settled", func() bool { return r.toCome == 0 && len(r.produced)-r.settled <= but() })
+	r.until("all is settled", func() bool {
+		return r.toCome == 0 && len(r.produced)-r.settled <= int(r.source.numbers[stuck])
+	})
 }
 
 // progress waits until a share of the messages is settled.
@@ -209,7 +210,7 @@ func (r *run) idle(name string) bool {
 // finish waits for the last message, ends the members, and checks the history.
 func (r *run) finish() *Report {
 	r.t.Helper()
-	r.allSettled(func() int { return 0 })
+	r.allSettled("")
 	ends := map[int32]int64{}
 	for _, m := range r.produced {
 		ends[m.Partition] = max(ends[m.Partition], m.Offset+1)
@@ -243,7 +244,8 @@ func (r *run) committed(ends map[int32]int64) {
 // history is what is known so far.
 func (r *run) history() *History {
 	h := &History{
-		Produced: r.produced, Events: r.events, Torn: r.torn, Orderly: r.orderly, Outputs: r.emits, Workers: workers, Writers: writers,
+		Produced: r.produced, Events: r.events, Torn: r.torn, Orderly: r.orderly,
+		Outputs: r.emits, Letters: r.letters != "", Workers: workers, Writers: writers,
 	}
 	if r.cluster.promises(h); r.forgets != nil {
 		h.Forgets = r.forgets
@@ -253,16 +255,19 @@ func (r *run) history() *History {
 
 // checkUnfinished checks the history while members work.
 func (r *run) checkUnfinished() {
+	r.t.Helper()
 	h := r.history()
 	h.Unfinished = true
-	r.verdict(Check(h))
+	r.verdict(h)
 }
 
-func (r *run) verdict(report *Report) {
+func (r *run) verdict(h *History) *Report {
 	r.t.Helper()
+	report := Check(h)
 	if len(report.Violations) > 0 {
 		r.t.Errorf("the history breaks promises:\n%v", report)
 	}
+	return report
 }
 
 // check checks the history after the last member has exited. The messages of a stuck key need not be settled.
@@ -280,11 +285,10 @@ func (r *run) check(stuck string) *Report {
 		}
 		h.Committed[Place{r.stream, n}] = p
 	}
-	report := Check(h)
+	report := r.verdict(h)
 	r.t.Logf("%+v", report.Figures)
 	for _, a := range h.Forgets {
 		r.t.Logf("forgotten: %d (allowed: %s, the last %v: %s)", report.Forgotten[a.Reason], a.When, a.Newest, a.Reason)
 	}
-	r.verdict(report)
 	return report
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/keystrand/keystrand/source"
 )
 
 // scenario is what happens to members and nodes while messages are handled.
@@ -20,18 +22,25 @@ type scenario struct {
 	behaviour  behaviour
 	orderly    bool        // hand-overs are
 	emits      bool        // handlers emit, and a sink of the same service writes to another stream
+	letters    string      // the service of dead letters; empty: there are none
 	forgets    []Allowance // instead of those of the service
-	steps      []step
+	steps      steps
 	fill       func(r *run) ([]Message, error) // fills the stream before a member reads; nil: messages come while members work
 	before     func(r *run)                    // after the last message, with the members that are left
 	ends       func(r *run, report *Report)    // checks more
 }
 
-// step is something that happens when a share of the messages is settled.
+// steps happen when a share of the messages is settled.
+type steps []step
+
 type step struct {
-	at float64
-	do func(r *run)
+	share float64
+	do    func(r *run)
 }
+
+func at(share float64, do func(*run)) steps { return steps{}.at(share, do) }
+
+func (s steps) at(share float64, do func(*run)) steps { return append(s, step{share, do}) }
 
 func join(names ...string) func(*run)         { return func(r *run) { r.join(names...) } }
 func leave(names ...string) func(*run)        { return func(r *run) { r.leave(names...) } }
@@ -40,16 +49,16 @@ func freeze(name string) func(*run)           { return func(r *run) { r.freeze(n
 func restart(how Kind, node int) func(r *run) { return func(r *run) { r.restart(how, node) } }
 
 // deploys replaces one member after the other.
-func deploys(n int) []step {
-	steps := []step{{0, join("a0", "b0", "c0")}}
+func deploys(n int) steps {
+	s := at(0, join("a0", "b0", "c0"))
 	for i := range n {
 		who, turn := string(rune('a'+i%3)), i/3
-		steps = append(steps, step{float64(i+1) / float64(n+2), func(r *run) {
+		s = s.at(float64(i+1)/float64(n+2), func(r *run) {
 			r.leave(fmt.Sprint(who, turn))
 			r.join(fmt.Sprint(who, turn+1))
-		}})
+		})
 	}
-	return steps
+	return s
 }
 
 func scenarios() []scenario {
@@ -57,21 +66,13 @@ func scenarios() []scenario {
 		{ // At most three members, and at least one.
 			name: "MembersJoinAndLeave", live: "kafka pulsar pulsar+batches pulsar-default",
 			orderly: true,
-			steps: []step{
-				{0, join("a", "b")},
-				{0.10, join("c")},
-				{0.25, leave("a")},
-				{0.35, join("d")},
-				{0.50, leave("b", "c")},
-				{0.60, join("e", "f")},
-				{0.75, leave("d")},
-				{0.85, leave("e")},
-			},
+			steps: at(0, join("a", "b")).at(0.10, join("c")).at(0.25, leave("a")).at(0.35, join("d")).at(0.50, leave("b", "c")).
+				at(0.60, join("e", "f")).at(0.75, leave("d")).at(0.85, leave("e")),
 		},
 		{ // Handlers take all waiting messages of a key, while their partitions come and go.
 			name: "MembersWithBatchesJoinAndLeave", live: "kafka pulsar",
 			messages: 12_000, orderly: true, behaviour: behaviour{Batches: true},
-			steps: []step{{0, join("a", "b")}, {0.30, join("c")}, {0.60, leave("a")}},
+			steps: at(0, join("a", "b")).at(0.30, join("c")).at(0.60, leave("a")),
 			ends: func(r *run, _ *Report) {
 				if !slices.ContainsFunc(r.events, func(e Event) bool { return e.Kind == Started && e.Text == Behind }) {
 					r.t.Error("no call had more than one message, so this shows nothing")
@@ -81,50 +82,34 @@ func scenarios() []scenario {
 		{ // The whole path with a sink: the output of each settled message is durable, and outputs are in order.
 			name: "OutputsOfMembersThatComeAndGo", live: "kafka pulsar",
 			messages: 20_000, emits: true, behaviour: behaviour{Handling: time.Millisecond, FailOne: 50},
-			steps: []step{
-				{0, join("a", "b")}, {0.20, func(r *run) { r.awaitWork("a"); r.kill("a") }}, {0.25, join("c")}, {0.55, leave("b")}, {0.70, join("d")},
-			},
+			steps: at(0, join("a", "b")).at(0.20, func(r *run) { r.awaitWork("a"); r.kill("a") }).at(0.25, join("c")).
+				at(0.55, leave("b")).at(0.70, join("d")),
 			ends: (*run).checkOutputs,
 		},
 		{ // A crash costs repeats within the bound, and nothing else.
 			name: "MembersAreKilled", live: "kafka pulsar pulsar+batches pulsar+store pulsar-default+batches",
-			steps: []step{
-				{0, join("a", "b", "c")},
-				{0.15, kill("a")},
-				{0.20, join("d")},
-				{0.40, kill("b", "c")},
-				{0.45, join("e", "f")},
-				{0.70, kill("d")},
-				{0.80, kill("e")},
-				{0.80, join("g")},
-			},
+			steps: at(0, join("a", "b", "c")).at(0.15, kill("a")).at(0.20, join("d")).at(0.40, kill("b", "c")).at(0.45, join("e", "f")).
+				at(0.70, kill("d")).at(0.80, kill("e")).at(0.80, join("g")),
 		},
 		{
 			// A process that is frozen longer than its session overlaps with the new owner. Pulsar's broker decides when it
 			// disconnects a frozen member, and which of its last acknowledgements it keeps.
 			name: "MembersAreFrozen", live: "kafka", soak: "pulsar pulsar+store",
-			steps: []step{{0, join("a", "b", "c")}, {0.15, freeze("a")}, {0.40, freeze("b")}, {0.65, freeze("c")}},
+			steps: at(0, join("a", "b", "c")).at(0.15, freeze("a")).at(0.40, freeze("b")).at(0.65, freeze("c")),
 		},
 		{
 			name: "NodeRestarts", soak: "kafka pulsar pulsar+batches pulsar+store pulsar-default",
-			steps: []step{{0, join("a", "b", "c")}, {0.20, restart(Stopping, 1)}, {0.60, restart(Crashing, 1)}},
+			steps: at(0, join("a", "b", "c")).at(0.20, restart(Stopping, 1)).at(0.60, restart(Crashing, 1)),
 		},
 		{
 			name: "LeadersMoveAndNodesRoll", soak: "kafka3",
-			steps: []step{
-				{0, join("a", "b", "c")},
-				{0.10, (*run).move},
-				{0.20, restart(Stopping, 1)},
-				{0.35, restart(Stopping, 2)},
-				{0.50, restart(Stopping, 3)},
-				{0.70, (*run).move},
-				{0.80, restart(Crashing, 2)},
-			},
+			steps: at(0, join("a", "b", "c")).at(0.10, (*run).move).at(0.20, restart(Stopping, 1)).at(0.35, restart(Stopping, 2)).
+				at(0.50, restart(Stopping, 3)).at(0.70, (*run).move).at(0.80, restart(Crashing, 2)),
 		},
 		{ // A tenth of the messages fails, some three times. Only their own keys wait.
 			name: "ManyRetries", live: "kafka pulsar",
 			orderly: true, behaviour: behaviour{FailOne: 10},
-			steps: []step{{0, join("a", "b", "c")}, {0.50, leave("b")}, {0.60, join("d")}},
+			steps: at(0, join("a", "b", "c")).at(0.50, leave("b")).at(0.60, join("d")),
 			ends: func(r *run, report *Report) {
 				if report.Figures.Retries == 0 {
 					r.t.Error("no handler was retried, so this shows nothing")
@@ -136,13 +121,13 @@ func scenarios() []scenario {
 			// say so, ranges ahead included. Then it is mended.
 			name: "StuckKey", live: "kafka pulsar pulsar+batches",
 			behaviour: behaviour{Stuck: "k0", Drain: 300 * time.Millisecond},
-			steps:     []step{{0, join("a", "b", "c")}, {0.25, kill("a")}, {0.25, join("d")}, {0.50, leave("b")}, {0.60, join("e")}},
+			steps:     at(0, join("a", "b", "c")).at(0.25, kill("a")).at(0.25, join("d")).at(0.50, leave("b")).at(0.60, join("e")),
 			before: func(r *run) {
-				r.allSettled(r.stuck)
+				r.allSettled("k0")
 				r.leave("c", "d", "e")
 				r.check("k0")
-				if left := len(r.produced) - r.settled; left != r.stuck() {
-					r.t.Errorf("%d messages are not settled, want the %d of the stuck key", left, r.stuck())
+				if left, stuck := len(r.produced)-r.settled, int(r.source.numbers["k0"]); left != stuck {
+					r.t.Errorf("%d messages are not settled, want the %d of the stuck key", left, stuck)
 				}
 				r.behaviour.Stuck = ""
 				r.join("f")
@@ -164,39 +149,37 @@ func scenarios() []scenario {
 		{
 			name: "Secured", live: "kafka-sasl pulsar-tls",
 			messages: 30_000, orderly: true,
-			steps: []step{{0, join("a", "b", "c")}, {0.4, leave("b")}, {0.6, join("d")}},
+			steps: at(0, join("a", "b", "c")).at(0.4, leave("b")).at(0.6, join("d")),
+		},
+		{ // A member that starts before its broker logs address, cause and topic, and waits.
+			name: "UnreachableAtStart", live: "kafka pulsar",
+			messages: 2_000, orderly: true,
+			steps: at(0, func(r *run) { r.joinEarly("a") }),
 		},
 		{ // The cleaner leaves holes, batches without a last record, and batches without records.
 			name: "CompactedTopic", live: "kafka+compact",
 			messages: 50_000, keys: 2_000, orderly: true, fill: fillCompacted,
-			steps: []step{{0, join("a", "b")}, {0.5, leave("a")}}, before: reachEnd,
+			steps: at(0, join("a", "b")).at(0.5, leave("a")), before: reachEnd,
 		},
 		{ // Records of aborted transactions are not for readers. The position passes them and markers, at the end too.
 			name: "TransactionalTopic", live: "kafka",
 			messages: 40_000, orderly: true, fill: fillTransactions,
-			steps: []step{{0, join("a", "b")}, {0.3, leave("a")}, {0.6, join("c")}}, before: reachEnd,
+			steps: at(0, join("a", "b")).at(0.3, leave("a")).at(0.6, join("c")), before: reachEnd,
 		},
 		{ // The new log begins at its first message, although it is soon longer than the position in the old one.
 			name: "TopicDeletedAndMadeAgain", soak: "kafka3",
 			messages: 4_000, partitions: 4,
-			steps: []step{{0, join("a", "b")}, {1, func(r *run) { reachEnd(r); r.makeAgain(12_000, nil) }}},
+			steps: at(0, join("a", "b")).at(1, func(r *run) { reachEnd(r); r.makeAgain(12_000, nil) }),
 		},
 		{ // Members whose topic is deleted log it, and start at the first message when it is created again.
 			name: "TopicDeletedAndMadeAgain", soak: "pulsar+strict",
 			messages: 4_000, partitions: 4,
-			steps: []step{{0, join("a", "b")}, {0.4, func(r *run) { r.makeAgain(8_000, topicIsGone) }}},
+			steps: at(0, join("a", "b")).at(0.4, func(r *run) { r.makeAgain(8_000, topicIsGone) }),
 		},
 		{ // The broker closes all consumers of the topic, which come back in any order. Each owner loses its partitions.
 			name: "TopicUnloaded", soak: "pulsar pulsar+batches",
-			steps: []step{
-				{0, join("a", "b", "c")},
-				{0.15, (*run).move},
-				{0.30, (*run).move},
-				{0.45, leave("b")},
-				{0.50, (*run).move},
-				{0.70, join("d")},
-				{0.75, (*run).move},
-			},
+			steps: at(0, join("a", "b", "c")).at(0.15, (*run).move).at(0.30, (*run).move).at(0.45, leave("b")).at(0.50, (*run).move).
+				at(0.70, join("d")).at(0.75, (*run).move),
 			ends: func(r *run, report *Report) {
 				if report.Figures.Losses == 0 {
 					r.t.Error("no partition was lost, so this shows nothing")
@@ -206,7 +189,7 @@ func scenarios() []scenario {
 		{ // Added partitions are read from their first message. The others are not disturbed.
 			name: "PartitionsAreAdded", live: "pulsar",
 			messages: 10_000, partitions: 4, orderly: true,
-			steps: []step{{0, join("a", "b")}, {0.3, addPartitions}},
+			steps: at(0, join("a", "b")).at(0.3, addPartitions),
 			ends: func(r *run, _ *Report) {
 				if len(r.owners) != 6 {
 					r.t.Errorf("%d partitions were owned, want 6", len(r.owners))
@@ -217,7 +200,7 @@ func scenarios() []scenario {
 			name: "SubscriptionDeleted", soak: "pulsar",
 			messages: 6_000, partitions: 4, keys: 500,
 			forgets: []Allowance{{Crashing, time.Hour, "the subscription is deleted, and its cursor with it"}},
-			steps:   []step{{0, join("a", "b")}, {0.5, deleteSubscription}},
+			steps:   at(0, join("a", "b")).at(0.5, deleteSubscription),
 			ends: func(r *run, report *Report) {
 				if len(report.Forgotten) == 0 {
 					r.t.Error("nothing acknowledged was delivered again, so this shows nothing")
@@ -233,28 +216,22 @@ func scenarios() []scenario {
 				ms := newKeys(r, r.seed).next(r.messages)
 				return ms, r.cluster.produce(r.t.Context(), ms)
 			},
-			steps: []step{{0, join("a", "b")}, {0.3, terminate}, {0.6, leave("b")}},
+			steps: at(0, join("a", "b")).at(0.3, terminate).at(0.6, leave("b")),
 		},
 	}
 }
 
-// gate plays the live scenarios of services, soak the others.
+// gate plays the live scenarios of services in TestLive..., and the others in TestSoak...
 func gate(t *testing.T, services ...string) {
-	t.Helper()
-	playAll(t, services, func(s scenario) string { return s.live })
-}
-
-func soak(t *testing.T, services ...string) {
-	t.Helper()
-	playAll(t, services, func(s scenario) string { return s.soak })
-}
-
-func playAll(t *testing.T, services []string, on func(scenario) string) {
 	t.Helper()
 	for _, service := range services {
 		played := false
 		for _, s := range scenarios() {
-			if slices.Contains(strings.Fields(on(s)), service) {
+			on := s.live
+			if strings.HasPrefix(t.Name(), "TestSoak") {
+				on = s.soak
+			}
+			if slices.Contains(strings.Fields(on), service) {
 				played = true
 				t.Run(s.name, func(t *testing.T) { play(t, service, s) })
 			}
@@ -271,7 +248,7 @@ func play(t *testing.T, service string, s scenario) {
 	r := newRun(t, service, s)
 	r.begin()
 	for _, step := range r.steps {
-		r.progress(step.at)
+		r.progress(step.share)
 		step.do(r)
 	}
 	if r.before != nil {
@@ -299,12 +276,12 @@ func (r *run) makeAgain(messages int, gone func(*run)) {
 	clear(r.done)
 	r.produce(messages)
 	r.toCome = 0
-	r.allSettled(func() int { return 0 })
+	r.allSettled("")
 
 	// The history of the new log is that of the owners that began after the old one.
-	accepted := map[ownerID]bool{}
+	accepted := map[source.ID]bool{}
 	r.events = slices.DeleteFunc(r.events[old:], func(e Event) bool {
-		accepted[idOf(&e)] = accepted[idOf(&e)] || e.Kind == Accepted
-		return e.Stream != "" && !accepted[idOf(&e)]
+		accepted[e.ID] = accepted[e.ID] || e.Kind == Accepted
+		return e.Stream != "" && !accepted[e.ID]
 	})
 }

@@ -86,12 +86,11 @@ func (s remoteStore) Save(_ context.Context, stream string, partition int32, p *
 	return err
 }
 
-func (s remoteStore) call(call StoreCall) (*commit.Progress, error) {
+func (s remoteStore) call(call StoreCall) (answer *commit.Progress, err error) {
 	client, err := rpc.Dial("tcp", string(s))
-	if err != nil {
-		return nil, err
+	if err == nil {
+		defer func() { _ = client.Close() }()
+		err = client.Call("Store.Call", call, &answer)
 	}
-	defer func() { _ = client.Close() }()
-	var answer commit.Progress
-	return &answer, client.Call("Store.Call", call, &answer)
+	return answer, err
 }

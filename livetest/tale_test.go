@@ -1,13 +1,16 @@
 package livetest
 
 import (
+	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source"
 )
 
 // parse makes a history of one partition with four messages: 0 and 2 of key x, 1 and 3 of key y. The tale has sentences:
@@ -22,7 +25,7 @@ func parse(t *testing.T, tale string, withholds bool) *History {
 	}
 	for sentence := range strings.SplitSeq("a begun; b begun; "+tale, "; ") {
 		if len(h.Events) == 2 && strings.HasPrefix(sentence, "a1 ") && !strings.HasPrefix(sentence, "a1 told") {
-			tell(t, h, Event{Member: "a", Stream: "t", Epoch: 1}, string(Accepted), "0")
+			tell(t, h, Event{Member: "a", ID: source.ID{Stream: "t", Epoch: 1}}, string(Accepted), "0")
 		}
 		who, what, _ := strings.Cut(sentence, " ")
 		for part := range strings.SplitSeq(what, ", ") {
@@ -33,7 +36,7 @@ func parse(t *testing.T, tale string, withholds bool) *History {
 			}
 			member := strings.TrimRight(who, "123")
 			epoch, _ := strconv.ParseInt(who[len(member):], 10, 64)
-			tell(t, h, Event{Member: member, Stream: "t", Epoch: epoch}, verb, args)
+			tell(t, h, Event{Member: member, ID: source.ID{Stream: "t", Epoch: epoch}}, verb, args)
 		}
 	}
 	return h
@@ -47,6 +50,8 @@ func setUp(t *testing.T, h *History, what, args string) {
 		h.Orderly = true
 	case "outputs":
 		h.Outputs = true
+	case "letters":
+		h.Letters = true
 	case "stuck":
 		h.Stuck = "x"
 	case "torn":
@@ -103,7 +108,7 @@ func tell(t *testing.T, h *History, e Event, verb, args string) {
 			e.Text = outcome
 			write(Finished)
 		}
-		if e = (Event{Member: e.Member, Stream: "t", Epoch: e.Epoch}); k == "completes" {
+		if e = (Event{Member: e.Member, ID: e.ID}); k == "completes" {
 			if h.Outputs {
 				tell(t, h, e, string(Written), args)
 			}
@@ -118,19 +123,17 @@ func tell(t *testing.T, h *History, e Event, verb, args string) {
 
 func progressOf(t *testing.T, text string) (p commit.Progress) {
 	t.Helper()
-	number := func(s string) int64 {
-		n, err := strconv.ParseInt(s, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
 	for i, w := range strings.Fields(text) {
+		var err error
 		if i == 0 {
-			p.Frontier = number(w)
+			_, err = fmt.Sscan(w, &p.Frontier)
 		} else {
-			from, to, _ := strings.Cut(w, "-")
-			p.Ahead = append(p.Ahead, commit.Range{From: number(from), To: number(to)})
+			var r commit.Range
+			_, err = fmt.Sscanf(w, "%d-%d", &r.From, &r.To)
+			p.Ahead = append(p.Ahead, r)
+		}
+		if err != nil {
+			t.Fatalf("progress %q: %v", text, err)
 		}
 	}
 	return p
@@ -140,14 +143,8 @@ func progressOf(t *testing.T, text string) (p commit.Progress) {
 func breaks(t *testing.T, h *History, rules []Rule) {
 	t.Helper()
 	report := Check(h)
-	broken, want := map[Rule]bool{}, map[Rule]bool{}
-	for r := range report.Counts {
-		broken[r] = true
-	}
-	for _, r := range rules {
-		want[r] = true
-	}
-	if !maps.Equal(broken, want) {
-		t.Errorf("it breaks\n%v\nwant %q", report, rules)
+	want := slices.Sorted(slices.Values(rules))
+	if broken := slices.Sorted(maps.Keys(report.Counts)); !slices.Equal(broken, want) {
+		t.Errorf("it breaks\n%v\nwant %q", report, want)
 	}
 }

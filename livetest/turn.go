@@ -12,7 +12,7 @@ func (c *checker) started(e *Event, o *owner, i int) {
 	case o.released && !o.lost:
 		c.wrong(RuleFence, "%v: released before", e)
 	case !now && !excused:
-		c.wrong(RuleOwner, "%v: epoch %d owns it", e, p.newest.id.epoch)
+		c.wrong(RuleOwner, "%v: epoch %d owns it", e, p.newest.id.Epoch)
 	case o.cancelled > 0 && e.At > o.cancelled && !c.underWay(o):
 		c.wrong(RuleFence, "%v: another handler of this epoch was cancelled before", e)
 	}
@@ -32,17 +32,19 @@ func (c *checker) started(e *Event, o *owner, i int) {
 		c.Figures.Retries++
 	}
 	v.tried = true
-	for _, t := range p.running[m.Key] {
-		_, cut := c.current(p.owners[min(t.owner.id.epoch, o.id.epoch)])
-		if t.owner.member == e.Member || t.owner.id.epoch == o.id.epoch || !cut {
+	for _, t := range c.running {
+		if t.owner.place != p || t.message().Key != m.Key {
+			continue
+		}
+		_, cut := c.current(p.owners[min(t.owner.id.Epoch, o.id.Epoch)])
+		if t.owner.member == e.Member || t.owner.id.Epoch == o.id.Epoch || !cut {
 			c.wrong(RuleSerial, "%v: offset %d of the key is running in %s, epoch %d",
-				e, p.messages[t.index].Offset, t.owner.member, t.owner.id.epoch)
+				e, t.message().Offset, t.owner.member, t.owner.id.Epoch)
 			continue
 		}
 		c.Figures.Overlaps++
 	}
-	o.open[i] = true
-	p.running[m.Key] = append(p.running[m.Key], turn{o, i})
+	c.running = append(c.running, turn{o, i})
 }
 
 // passed reports whether the owner may pass over a message: it has settled it, or the service need not deliver it.
@@ -58,11 +60,10 @@ func (c *checker) underWay(o *owner) bool {
 }
 
 func (c *checker) finished(e *Event, o *owner, i int) {
-	if !o.open[i] {
+	if c.close(func(t turn) bool { return t == turn{o, i} }) == 0 {
 		c.wrong(RuleConserve, "%v: ended without having begun", e)
 		return
 	}
-	turn{o, i}.close()
 	switch e.Text {
 	case Settled:
 		if c.h.Outputs {

@@ -109,3 +109,19 @@ func TestLiveSecurity(t *testing.T) {
 		})
 	}
 }
+
+func TestLiveNobodyAnswers(t *testing.T) {
+	liveEnv(t, "KEYSTRAND_KAFKA") // it takes real time
+	const nobody = "127.0.0.1:1"
+	s, err := kafka.New([]string{nobody}, "g", []string{"orders"}, kafka.Config{StartTimeout: 2 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Accept(t.Context())
+	if !errors.Is(err, kafka.ErrStartTimeout) || !strings.Contains(err.Error(), nobody) || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("Accept = %v, want ErrStartTimeout with %s and refused", err, nobody)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,14 +1,17 @@
-//go:build unix
-
-package livetest
+package kafka_test
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"net"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source/kafka"
@@ -16,7 +19,8 @@ import (
 
 // TestLiveKafkaMetadataComesBackByteForByte: the broker keeps a commit, and tells it to the next owner, unchanged.
 func TestLiveKafkaMetadataComesBackByteForByte(t *testing.T) {
-	k := newKafka(t, "kafka", "")
+	brokers := []string{liveEnv(t, "KEYSTRAND_KAFKA")}
+	admin := kadm.NewClient(newClient(t, brokers, (&net.Dialer{}).DialContext))
 	for _, c := range []struct {
 		name          string
 		limit, ranges int
@@ -28,21 +32,26 @@ func TestLiveKafkaMetadataComesBackByteForByte(t *testing.T) {
 		{"a limit of our own", 300, 6_000},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), guard) // real time: hang guard
+			ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second) // real time: hang guard
 			defer cancel()
-			topic := newStream(t, k, 1)
+			topic := fmt.Sprintf("metadata-%d", time.Now().UnixNano())
+			if _, err := admin.CreateTopic(ctx, 1, 1, nil, topic); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _, _ = admin.DeleteTopic(context.Background(), topic) })
 			// Gaps without a pattern need the most room.
 			progress := &commit.Progress{Frontier: 10}
-			for i, at := 0, int64(10); i < c.ranges; i++ {
-				from := at + 1 + int64(mix(1, uint64(i))%7)
-				at = from + 1 + int64(mix(2, uint64(i))%5)
+			dice := rand.New(rand.NewPCG(1, 2))
+			for at := int64(10); len(progress.Ahead) < c.ranges; {
+				from := at + 1 + dice.Int64N(7)
+				at = from + 1 + dice.Int64N(5)
 				progress.Ahead = append(progress.Ahead, commit.Range{From: from, To: at})
 			}
 			var stored commit.Stored
 			sent := *progress
 			own := func(use func(restored *commit.Progress, commit func() error) error) {
 				t.Helper()
-				s, err := kafka.New([]string{k.way.Address}, topic+"-group", []string{topic}, kafka.Config{
+				s, err := kafka.New(brokers, topic+"-group", []string{topic}, kafka.Config{
 					MetadataLimit: c.limit, SessionTimeout: 6 * time.Second, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 				})
 				if err != nil {
@@ -62,7 +71,7 @@ func TestLiveKafkaMetadataComesBackByteForByte(t *testing.T) {
 				sent.Log = restored.Log
 				return commit()
 			})
-			offsets, err := k.admin.FetchOffsets(ctx, topic+"-group")
+			offsets, err := admin.FetchOffsets(ctx, topic+"-group")
 			if err != nil {
 				t.Fatal(err)
 			}
