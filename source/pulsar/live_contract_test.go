@@ -25,6 +25,7 @@ func noWay(cfg Config) map[string]string {
 		"OffsetsAscendAndMaySkip":      skips,
 		"PositionMovesWithoutMessages": skips,
 		"LagReachesZero":               "brokers tell a consumer where a topic ends, but not how many messages that is away",
+		"PrefetchEndsWithRelease":      "the client library does not tell how many bytes it holds",
 		"FiniteEndsWithEOF":            "brokers do not tell a consumer which messages they will withhold, so it cannot know the last one that comes",
 	}
 	if cfg.Store != nil { // another test covers a topic that is created again
