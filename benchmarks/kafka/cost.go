@@ -64,7 +64,7 @@ func cost(ctx context.Context, r *run) error {
 		}
 		row.Efficiency = float64(keys.Len()) / row.Seconds / (workers / handler.Seconds())
 		if i == 0 {
-			row.Goal = "cpu_s_20k <= 0.2, rss_mb <= 25"
+			row.Goal = "cpu_s_20k <= 0.2, rss_mb <= 20"
 		}
 		t.Row(row)
 	}

@@ -108,7 +108,7 @@ func crashOnce(ctx context.Context, s membership, settled, messages int) (crashe
 			kill.Do(first.Kill)
 		}
 	})
-	_ = first.Wait() // the error is that of the kill
+	_ = first.Wait() // it was killed: an error is expected
 	if len(done) < settled {
 		return crashed{}, fmt.Errorf("member ended early, after %d messages", len(done))
 	}

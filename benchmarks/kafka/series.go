@@ -24,8 +24,7 @@ func inTurns[R any](rounds, n int, once func(i int) bool, do func(round, i int) 
 	return s, nil
 }
 
-// median returns the median over the rounds of a figure of run i. f gets the result of run i and that of the first run in
-// the same round.
+// median returns the median, over the rounds, of f for run i. f receives the results of run i and of run 0 in one round.
 func (s series[R]) median(i int, f func(res, first R) float64) float64 {
 	var figures []float64
 	for round, res := range s[i] {

@@ -112,7 +112,7 @@ func killed(ctx context.Context, m membership) (done []bool, told int, err error
 			p.Kill()
 		}
 	})
-	_ = p.Wait() // the error is that of the kill
+	_ = p.Wait() // it was killed: an error is expected
 	if told < 0 {
 		return nil, 0, fmt.Errorf("member ended before all messages were settled")
 	}

@@ -8,8 +8,8 @@
 //
 // The columns are
 //   - efficiency: the rate divided by the ideal one, workers / handler time;
-//   - bare: the rate divided by that of as many goroutines that call the same handler in a loop, in the same run. It leaves
-//     out timers that fire late;
+//   - bare: the rate divided by the rate of the same number of goroutines that call the handler in a loop, in the same
+//     run. It leaves out timers that fire late;
 //   - bound: the time divided by the least possible, max(all work / workers, chain of the hottest key), from the measured
 //     handler times.
 //

@@ -109,7 +109,7 @@ func TestRetriesEndAfterTheGuard(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				cancel()
 				if err := c.do(ctx, &Admin{URL: "http://broker", Transport: &answers{give: c.give}}); err == nil {
-					t.Error("error = nil, want that of the ended context")
+					t.Error("error = nil after the end of the context, want its cause")
 				}
 			})
 		})
