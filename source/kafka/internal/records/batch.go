@@ -119,6 +119,7 @@ func checksum(field []byte, sum uint32) error {
 	return nil
 }
 
+func (h *head) compressed() bool    { return h.attributes&attrCodec != 0 }
 func (h *head) control() bool       { return h.attributes&attrControl != 0 }
 func (h *head) transactional() bool { return h.attributes&attrTransactional != 0 }
 

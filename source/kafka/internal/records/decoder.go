@@ -131,7 +131,7 @@ func (d *Decoder) begin() error {
 			r := wire.Reader{B: body}
 			body = readLegacy(&r).value
 		}
-		if d.z, err = borrow(d.buffers, codec, body); err != nil {
+		if d.z, err = borrow(d.buffers, codec, body, h.magic == 2); err != nil {
 			return err
 		}
 		body = d.z.out
@@ -182,7 +182,7 @@ func (d *Decoder) marker(h *head, body []byte) error {
 
 // end finishes a batch whose records have all been returned.
 func (d *Decoder) end() error {
-	if len(d.src) > 0 || len(d.chunk) > 0 {
+	if rest := len(d.src) + len(d.chunk); rest > 0 && (d.z == nil || rest != d.z.extra) {
 		return errors.New("batch has bytes behind its last record")
 	}
 	d.next = max(d.next, d.batch.last+1)
@@ -264,7 +264,7 @@ func (d *Decoder) add(b *source.Batch, offset, ms int64) *keystrand.Message {
 	b.Messages = append(b.Messages, keystrand.Message{Stream: d.topic, Partition: d.partition, Offset: offset})
 	m := &b.Messages[len(b.Messages)-1]
 	if ms != -1 { // -1 is no time
-		m.Time = time.UnixMilli(ms)
+		m.Time = time.UnixMilli(ms).UTC()
 	}
 	return m
 }

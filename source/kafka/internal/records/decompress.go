@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/segmentio/kafka-go/compress"
 
@@ -19,14 +20,14 @@ var errTooLarge = fmt.Errorf("batch exceeds %d bytes when decompressed", maxBatc
 
 // borrow returns a decompressor that holds the decompressed body. Its memory is counted in p until giveBack. A body that is
 // much smaller than an earlier one is copied, so that a reader does not keep a large buffer for it.
-func borrow(p *buffer.Pool, codec int16, body []byte) (*decompressor, error) {
+func borrow(p *buffer.Pool, codec int16, body []byte, counted bool) (*decompressor, error) {
 	z, _ := p.Scratch.Get().(*decompressor)
 	if z == nil {
 		z = &decompressor{}
 	}
-	err := z.decompress(codec, body)
+	err := z.decompress(codec, body, counted)
 	if n := len(z.out); err == nil && cap(z.out) > max(4*n, chunkSize) {
-		small := &decompressor{out: p.Lend(n), lent: true}
+		small := &decompressor{out: p.Lend(n), extra: z.extra, lent: true}
 		copy(small.out, z.out)
 		p.Scratch.Put(z)
 		return small, nil
@@ -50,16 +51,17 @@ func giveBack(p *buffer.Pool, z *decompressor) {
 
 // decompressor turns the compressed bodies of batches into records, in a buffer that it uses again.
 type decompressor struct {
-	in   bytes.Reader
-	out  []byte        // the decompressed bytes
-	lent bool          // out is lent by the pool and holds a copy; the decompressor itself is not used again
-	zstd *zstd.Decoder // made when it is needed
+	in    bytes.Reader
+	out   []byte        // the decompressed bytes
+	extra int           // how many of them, at the end, come from frames that the Java client does not read
+	lent  bool          // out is lent by the pool and holds a copy; the decompressor itself is not used again
+	gzip  *gzip.Reader  // made when it is needed
+	zstd  *zstd.Decoder // made when it is needed
 }
 
-// decompress sets out to the bytes behind body. The codecs are those of kafka-go,
-// both forms of snappy among them, but for zstd: a decoder of our own knows that it has the whole input, which is
-// faster than the library's streams. A panic of a codec on broken bytes is an error.
-func (d *decompressor) decompress(codec int16, body []byte) (err error) {
+// decompress sets out to the content of body. counted says that the number of records is known, so that damage behind them
+// does no harm. A panic of a codec on broken bytes is an error.
+func (d *decompressor) decompress(codec int16, body []byte, counted bool) (err error) {
 	c := compress.Compression(codec).Codec()
 	if c == nil {
 		return fmt.Errorf("unknown compression codec %d", codec)
@@ -68,32 +70,60 @@ func (d *decompressor) decompress(codec int16, body []byte) (err error) {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%v", p)
 		}
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
 		if err != nil {
-			d.zstd = nil
+			d.gzip, d.zstd = nil, nil
 			err = fmt.Errorf("decompress (%s): %w", c.Name(), err)
 		}
 	}()
-	if codec == int16(compress.Zstd) {
+	d.extra = 0
+	switch compress.Compression(codec) {
+	case compress.None:
+	case compress.Gzip:
+		d.out, err = d.ungzip(body)
+	case compress.Snappy:
+		d.out, err = unsnappy(body, d.out[:0])
+	case compress.Lz4:
+		var first int
+		d.out, first, err = unlz4(body, d.out[:0], counted)
+		d.extra = len(d.out) - first
+	case compress.Zstd:
 		d.out, err = d.unzstd(body)
-	} else {
-		d.out, err = d.stream(c, body)
 	}
 	return err
 }
 
-func (d *decompressor) stream(c compress.Codec, body []byte) ([]byte, error) {
+// leastMember is the size of the smallest member of a gzip stream.
+const leastMember = 20
+
+// ungzip returns the contents of all members in body. Bytes behind a member that do not begin another one are ignored, as by
+// Java's GZIPInputStream.
+func (d *decompressor) ungzip(body []byte) ([]byte, error) {
 	d.in.Reset(body)
-	zr := c.NewReader(&d.in)
-	defer func() { _ = zr.Close() }() // there is nothing to lose in a reader
-	out := bytes.NewBuffer(d.out[:0])
 	defer d.in.Reset(nil)
-	n, err := io.Copy(out, io.LimitReader(zr, maxBatch+1))
-	if err == nil && n > maxBatch {
-		err = errTooLarge
+	if d.gzip == nil {
+		d.gzip = new(gzip.Reader)
+	}
+	out := bytes.NewBuffer(d.out[:0])
+	err := d.gzip.Reset(&d.in)
+	for err == nil {
+		d.gzip.Multistream(false)
+		if _, err = io.Copy(out, io.LimitReader(d.gzip, int64(maxBatch+1-out.Len()))); err != nil {
+			break
+		}
+		if out.Len() > maxBatch {
+			return out.Bytes(), errTooLarge
+		}
+		if d.in.Len() < leastMember || d.gzip.Reset(&d.in) != nil {
+			break
+		}
 	}
 	return out.Bytes(), err
 }
 
+// unzstd returns the contents of all frames in body.
 func (d *decompressor) unzstd(body []byte) ([]byte, error) {
 	if d.zstd == nil {
 		z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(maxBatch))

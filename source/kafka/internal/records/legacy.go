@@ -2,6 +2,8 @@ package records
 
 import (
 	"encoding/binary"
+	"errors"
+	"fmt"
 
 	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
@@ -24,6 +26,8 @@ func (h *head) legacy(message []byte) {
 // legacyMessage is one message of magic 0 or 1.
 type legacyMessage struct {
 	offset, time int64
+	magic        int8
+	attributes   int8
 	key, value   []byte
 }
 
@@ -31,9 +35,8 @@ func readLegacy(r *wire.Reader) legacyMessage {
 	m := legacyMessage{offset: r.I64(), time: -1}
 	inner := wire.Reader{B: r.Take(int(r.I32()))}
 	inner.I32() // checksum, covered by that of the outer message
-	magic := inner.I8()
-	inner.I8() // attributes
-	if magic == 1 {
+	m.magic, m.attributes = inner.I8(), inner.I8()
+	if m.magic == 1 {
 		m.time = inner.I64()
 	}
 	m.key, m.value = inner.Bytes(), inner.Bytes()
@@ -49,12 +52,19 @@ func unpackLegacy(h *head, set []byte) ([]legacyMessage, error) {
 	var ms []legacyMessage
 	r := wire.Reader{B: set}
 	for len(r.B) > 0 && r.Err == nil {
-		ms = append(ms, readLegacy(&r))
+		m := readLegacy(&r)
+		if r.Err == nil && h.compressed() && (m.magic != h.magic || m.attributes&attrCodec != 0) {
+			return nil, fmt.Errorf("compressed set holds a message of format %d with attributes %02x", m.magic, m.attributes)
+		}
+		ms = append(ms, m)
 	}
 	if r.Err != nil {
 		return nil, r.Err
 	}
-	if len(ms) == 0 || h.magic == 0 {
+	if len(ms) == 0 {
+		return nil, errors.New("compressed set is empty")
+	}
+	if h.magic == 0 {
 		return ms, nil
 	}
 	shift := h.base - ms[len(ms)-1].offset

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"slices"
 	"testing"
@@ -60,21 +61,44 @@ func TestDecoderReadsTheFormatsBeforeKafka011(t *testing.T) {
 		t.Fatalf("offsets %v, want %v", offsetsOf(b.Messages), want)
 	}
 	m := b.Messages
-	if m[0].Key == nil || m[0].Value != nil || m[0].Time != time.UnixMilli(40) || !m[1].Time.IsZero() || string(m[2].Key) != "k" ||
-		m[3].Time != time.UnixMilli(50) || m[5].Time != time.UnixMilli(70) || string(m[6].Value) != "f" {
+	if m[0].Key == nil || m[0].Value != nil || m[0].Time != time.UnixMilli(40).UTC() || !m[1].Time.IsZero() || string(m[2].Key) != "k" ||
+		m[3].Time != time.UnixMilli(50).UTC() || m[5].Time != time.UnixMilli(70).UTC() || string(m[6].Value) != "f" {
 		t.Errorf("messages %+v", m)
 	}
 }
 
 func gzipped(t *testing.T, b []byte) []byte {
 	t.Helper()
+	out, err := gzipBytes(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func gzipBytes(b []byte) ([]byte, error) {
 	var out bytes.Buffer
 	w := gzip.NewWriter(&out)
-	if _, err := w.Write(b); err != nil {
-		t.Fatal(err)
+	_, err := w.Write(b)
+	err = errors.Join(err, w.Close())
+	return out.Bytes(), err
+}
+
+// Kafka's Java client refuses these sets too, except that it drops a part of a message at the end.
+func TestDecoderRefusesCompressedSetsThatAreIncomplete(t *testing.T) {
+	whole := slices.Concat(oldMessage(1, 0, 0, 50, nil, []byte("a")), oldMessage(1, 1, 0, 60, nil, []byte("b")))
+	nested := oldMessage(1, 0, 1, 50, nil, gzipped(t, whole))
+	for name, set := range map[string][]byte{
+		"empty":                     gzipped(t, nil),
+		"no value":                  nil,
+		"part of a message":         gzipped(t, whole[:len(whole)-1]),
+		"message of another format": gzipped(t, oldMessage(0, 0, 0, 0, nil, []byte("a"))),
+		"compressed message":        gzipped(t, nested),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got, err := decodeSet(oldMessage(1, 9, 1, 60, nil, set)); err == nil {
+				t.Errorf("offsets %v and no error", offsetsOf(got))
+			}
+		})
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
 }
