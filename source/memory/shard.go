@@ -54,7 +54,7 @@ func (s *shard) append(offset int64, msgs []keystrand.Message) int64 {
 	for i := range msgs {
 		m := msgs[i]
 		m.Stream, m.Partition, m.Offset = s.stream, s.partition, offset
-		m.Attempt, m.Epoch = 0, 0
+		m.Attempt, m.Epoch, m.Time = 0, 0, m.Time.UTC()
 		offset++
 		total += int64(m.Size())
 		s.kept = append(s.kept, m)
@@ -202,6 +202,7 @@ func (s *shard) generate(c *cursor, b *source.Batch, end int64, bad func(offset 
 		m := &b.Messages[at]
 		*m = keystrand.Message{Stream: s.stream, Partition: s.partition, Offset: c.offset}
 		s.make(s.partition, c.offset, m)
+		m.Time = m.Time.UTC()
 		bytes += m.Size()
 		if bytes > b.MaxBytes && len(b.Messages)-first > 1 {
 			b.Messages = b.Messages[:at] // the next fetch generates it again

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -99,4 +100,19 @@ func TestFetchMatchesSortedOffsets(t *testing.T) {
 			},
 		})
 	})
+}
+
+func TestTimesAreInUTC(t *testing.T) {
+	at := time.Date(2026, 5, 4, 3, 2, 1, 0, time.FixedZone("east", 3600))
+	appended := memory.NewLog("t", 1)
+	appended.Append(0, keystrand.Message{Time: at})
+	for name, log := range map[string]*memory.Log{
+		"appended":  appended,
+		"generated": memory.Generate("t", 1, 1, func(_ int32, _ int64, m *keystrand.Message) { m.Time = at }),
+	} {
+		b := fetch(t, accept(t, memory.NewSource(memory.Config{}, log)))
+		if len(b.Messages) != 1 || b.Messages[0].Time != at.UTC() {
+			t.Errorf("%s: %+v", name, b.Messages)
+		}
+	}
 }

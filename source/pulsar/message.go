@@ -31,7 +31,7 @@ func (c *converter) message(m pulsar.Message, offset int64) keystrand.Message {
 	out := keystrand.Message{
 		Value:     c.value(m),
 		Headers:   headers(m.Properties()),
-		Time:      m.EventTime(),
+		Time:      m.EventTime().UTC(),
 		Stream:    c.stream,
 		Partition: c.number,
 		Offset:    offset,
@@ -40,7 +40,7 @@ func (c *converter) message(m pulsar.Message, offset int64) keystrand.Message {
 		out.Key = keep(c, key)
 	}
 	if out.Time.IsZero() || out.Time.UnixMilli() == 0 {
-		out.Time = m.PublishTime()
+		out.Time = m.PublishTime().UTC()
 	}
 	return out
 }

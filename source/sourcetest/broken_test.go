@@ -194,6 +194,11 @@ func TestCasesFail(t *testing.T) {
 				m[0].Key, m[1].Key, m[0].Value, m[1].Value = m[1].Key, m[0].Key, m[1].Value, m[0].Value
 			}
 		})},
+		{"returns local times", "MessagesInOrder", fetched(func(b *source.Batch) {
+			for i := range b.Messages {
+				b.Messages[i].Time = b.Messages[i].Time.Local()
+			}
+		})},
 		{"turns nil into empty", "EmptyIsNotNil", fetched(func(b *source.Batch) {
 			for i := range b.Messages {
 				if b.Messages[i].Value == nil {

@@ -133,6 +133,8 @@ func sees(msgs []keystrand.Message, partition int32, n int) error {
 		want := message(partition, n+i)
 		if got := &msgs[i]; string(got.Value) != string(want.Value) {
 			return fmt.Errorf("message %d of %d at offset %d is %q, want %q", i, len(msgs), got.Offset, got.Value, want.Value)
+		} else if zone := got.Time.Location(); zone != time.UTC {
+			return fmt.Errorf("message %d of %d at offset %d has a time in the zone %v, want UTC", i, len(msgs), got.Offset, zone)
 		}
 	}
 	return nil

@@ -124,7 +124,7 @@ func TestReaderTakesTheBrokersTimeWhereTheTopicSaysSo(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, want := range []int64{5000, 5000, 1000, 1001} {
-			if got[i].Time != time.UnixMilli(want) {
+			if got[i].Time != time.UnixMilli(want).UTC() {
 				t.Errorf("message %d has time %v, want %d ms", i, got[i].Time, want)
 			}
 		}
