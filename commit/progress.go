@@ -53,6 +53,9 @@ type Stored struct {
 	// Replays is the number of settled offsets that no stored range covers. A crash right after this commit redelivers
 	// at most this many settled messages; fewer, if some offsets hold no message.
 	Replays int64
+
+	// More reports whether a commit of the same progress may store more of it, since the store learns how much it accepts.
+	More bool
 }
 
 // ErrFenced reports that a store or broker refused a commit, because a newer epoch owns the partition.

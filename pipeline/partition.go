@@ -66,7 +66,7 @@ func (p *Pipeline) open(ctx context.Context, sp source.Partition) (*partition, e
 		gate:    newGate(),
 	}
 	pt.outputs = outlet.NewOwner[sent](pt.gate.poke)
-	pt.commits.Begin(restored, pt.tracker.State())
+	pt.commits.Begin(claimed(sp), pt.tracker.State())
 	pt.ctx, pt.cancel = context.WithCancelCause(base(ctx))
 	if err := p.openQueue(pt); err != nil {
 		pt.cancel(err)
@@ -76,6 +76,14 @@ func (p *Pipeline) open(ctx context.Context, sp source.Partition) (*partition, e
 	p.enter(pt)
 	pt.log().LogAttrs(ctx, slog.LevelInfo, "partition accepted", slog.Int64("frontier", restored.Frontier), slog.Int("ahead", len(restored.Ahead)))
 	return pt, nil
+}
+
+// claimed returns what is stored of the restored progress.
+func claimed(sp source.Partition) commit.Stored {
+	if c, ok := sp.(source.Claimer); ok {
+		return c.Claimed()
+	}
+	return commit.Stored{Frontier: sp.Restored().Frontier}
 }
 
 // openQueue opens the partition's lanes. The executor panics if the earlier ownership is not fenced, since a key could

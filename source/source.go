@@ -119,6 +119,12 @@ type Lagger interface {
 	End() (int64, bool)
 }
 
+// Claimer is implemented by partitions whose source commits the restored progress again, to claim them.
+type Claimer interface {
+	// Claimed returns the result of that commit. It is constant, does not block and is called from any goroutine.
+	Claimed() commit.Stored
+}
+
 // Mover is implemented by sources whose partitions can move to another machine.
 type Mover interface {
 	// Moves reports whether another process can become the owner of a partition of this source.

@@ -40,7 +40,8 @@ func (g *generation) claim(ctx context.Context, names []assign.Partition, topics
 		if len(r.Ahead) > 0 {
 			claimed.Log = progress.NameLog(claimed.Log, r.AheadEpoch)
 		}
-		claims = append(claims, &progress.Commit{Partition: n, Progress: &claimed, LeaderEpoch: r.LeaderEpoch})
+		claim := &progress.Commit{Partition: n, Progress: &claimed, LeaderEpoch: r.LeaderEpoch}
+		claims = append(claims, claim)
 		if finite && starts[n] >= end { // nothing to fetch, but the other members wait for the commit
 			ended = append(ended, n)
 			continue
@@ -55,6 +56,7 @@ func (g *generation) claim(ctx context.Context, names []assign.Partition, topics
 			name:        n,
 			gen:         g,
 			restored:    start,
+			claim:       claim,
 			reader:      reader,
 			tenure:      tenure.New("kafka", id, starts[n]),
 			leaderEpoch: r.LeaderEpoch,

@@ -78,7 +78,8 @@ type Config struct {
 	// Default: 30 s.
 	StallTimeout time.Duration
 	// MetadataLimit bounds the progress stored with each committed offset, in bytes; at most 32767. The source lowers it if
-	// a broker refuses (offset.metadata.max.bytes). Default: 4096, a broker's default, and more if progress does not fit.
+	// a broker refuses (offset.metadata.max.bytes). Default: 4096, a broker's default, or as much as is stored; and more if
+	// progress does not fit.
 	MetadataLimit int
 
 	// Logger receives each change of state once. Default: nothing is logged.

@@ -18,12 +18,13 @@ import (
 	"github.com/keystrand/keystrand/source/kafka/internal/progress"
 )
 
-// Partition is one ownership of one partition. It implements [source.Partition] and [source.Lagger].
+// Partition is one ownership of one partition. It implements [source.Partition], [source.Lagger] and [source.Claimer].
 type Partition struct {
 	id       source.ID
 	name     assign.Partition
 	gen      *generation
 	restored *commit.Progress
+	claim    *progress.Commit
 	reader   *fetch.Reader
 	tenure   *tenure.Tenure
 
@@ -46,6 +47,9 @@ func (p *Partition) ID() source.ID { return p.id }
 
 // Restored implements [source.Partition].
 func (p *Partition) Restored() *commit.Progress { return p.restored }
+
+// Claimed implements [source.Claimer].
+func (p *Partition) Claimed() commit.Stored { return p.claim.Stored() }
 
 // Leaving implements [source.Partition].
 func (p *Partition) Leaving() <-chan source.Leave { return p.tenure.Leaving() }

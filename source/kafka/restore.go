@@ -27,6 +27,7 @@ func (g *generation) restore(ctx context.Context, names []assign.Partition) ([]*
 	}
 	restored := make(map[assign.Partition]progress.Restored, len(names))
 	for _, n := range names {
+		s.limit.Accepted(len(stored[n].Metadata))
 		r := progress.Restore(stored[n], topics[n.Topic].LogID)
 		if r.Foreign != nil {
 			if s.cfg.ForeignProgress == ForeignFail {

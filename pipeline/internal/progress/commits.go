@@ -30,15 +30,15 @@ type Commits struct {
 	at      time.Time     // when the last stored commit ended; zero before the first
 }
 
-// Begin sets the last commit to restored, the progress that an earlier owner committed. s is the state of the tracker
-// made from it.
-func (c *Commits) Begin(restored *commit.Progress, s commit.State) {
-	c.changed, c.stored, c.ahead = s.Changed, commit.Stored{Frontier: restored.Frontier}, s.Ahead
+// Begin sets the last commit to stored, the result of the commit with the restored progress. s is the state of the
+// tracker made from that progress.
+func (c *Commits) Begin(stored commit.Stored, s commit.State) {
+	c.changed, c.stored, c.ahead = s.Changed, stored, s.Ahead
 }
 
 // Due reports whether there is something to commit, and claims the commit: after true, the caller must make it and call
 // End. s is the current state of the tracker. There is something to commit if s has changed since the last stored commit,
-// or if a later one failed. Due is false while a commit is under way, and after Leave or Abort.
+// if that one may store more of the same progress, or if a later one failed. Due is false while a commit is under way, and after Leave or Abort.
 func (c *Commits) Due(s commit.State) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -54,7 +54,7 @@ func (c *Commits) DueLast(s commit.State) bool {
 
 // claimLocked claims the commit if there is something to commit and no commit is under way.
 func (c *Commits) claimLocked(s commit.State) bool {
-	if c.under || c.aborted || c.changed == s.Changed && c.err == nil {
+	if c.under || c.aborted || c.changed == s.Changed && c.err == nil && !c.stored.More {
 		return false
 	}
 	c.under = true

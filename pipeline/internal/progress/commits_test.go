@@ -17,7 +17,7 @@ var errDown = errors.New("store is down")
 // fresh returns Commits that begin at frontier 5, in state Changed 1 and Ahead 2.
 func fresh() *Commits {
 	c := &Commits{}
-	c.Begin(&commit.Progress{Frontier: 5}, commit.State{Changed: 1, Ahead: 2})
+	c.Begin(commit.Stored{Frontier: 5}, commit.State{Changed: 1, Ahead: 2})
 	return c
 }
 
@@ -55,6 +55,26 @@ func TestCommitThatFailedIsDueAgainWithoutAChange(t *testing.T) {
 	store(t, c, changed(2))
 	if c.Due(changed(2)) {
 		t.Error("Due = true after the commit was stored")
+	}
+}
+
+// While fetching waits for MaxReplay nothing changes, and only a commit with more room can end the wait.
+func TestCommitIsDueWhileItMayStoreMore(t *testing.T) {
+	c := fresh()
+	for _, more := range []bool{true, true, false} {
+		s := changed(2)
+		if !c.Due(s) {
+			t.Fatal("Due = false, want true: the last commit may store more")
+		}
+		c.End(s, commit.Stored{Replays: 9, More: more}, nil)
+	}
+	if s := changed(2); c.Due(s) || c.DueLast(s) {
+		t.Error("a commit that stores no more is due again")
+	}
+	var claimed Commits
+	claimed.Begin(commit.Stored{Frontier: 5, Replays: 7, More: true}, changed(1))
+	if s := changed(1); claimed.Beyond(s) != 7 || !claimed.Due(s) {
+		t.Errorf("after a claim that kept 7 less: Beyond = %d, want 7 and a commit that is due", claimed.Beyond(s))
 	}
 }
 

@@ -135,6 +135,9 @@ func (k *Committer) wait(ctx context.Context, c *Commit) (commit.Stored, error) 
 	}
 }
 
+// Stored returns the result of a commit that has returned no error.
+func (c *Commit) Stored() commit.Stored { return c.stored }
+
 func (c *Commit) finish(err error) {
 	c.err = err
 	close(c.done)

@@ -23,7 +23,8 @@ const (
 	leastMetadata   = 32 // shorter than any text of the codec
 )
 
-// NewLimit returns a Limit of that many bytes. 0 starts with a broker's default and tries more.
+// NewLimit returns a Limit of that many bytes. 0 starts with a broker's default, or the largest text that a broker stores, and
+// tries more.
 func NewLimit(configured int) *Limit {
 	if configured > 0 {
 		return &Limit{current: configured, ceiling: configured}
@@ -32,7 +33,7 @@ func NewLimit(configured int) *Limit {
 }
 
 // encode returns the text for a commit, within the limit. If the ranges do not fit and more was never refused, it tries twice
-// the limit: a refusal costs one more request, once.
+// the limit: a refusal costs one more request, once. Stored.More reports whether the next commit can try more than this one.
 func (l *Limit) encode(p *commit.Progress) (string, commit.Stored) {
 	l.mu.Lock()
 	current, ceiling := l.current, l.ceiling
@@ -42,13 +43,15 @@ func (l *Limit) encode(p *commit.Progress) (string, commit.Stored) {
 	}
 	text, stored := commit.Encode(p, current)
 	if stored.Replays > 0 && current < ceiling {
-		text, stored = commit.Encode(p, min(2*current, ceiling))
+		tried := min(2*current, ceiling)
+		text, stored = commit.Encode(p, tried)
+		stored.More = stored.Replays > 0 && len(text) > current && tried < ceiling
 	}
 	return text, stored
 }
 
-// accepted records the size of a stored text.
-func (l *Limit) accepted(size int) {
+// Accepted records the size of a stored text.
+func (l *Limit) Accepted(size int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.current = max(l.current, min(size, l.ceiling))

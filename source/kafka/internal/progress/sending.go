@@ -103,7 +103,7 @@ var errSmaller = errors.New("the metadata is too large for the broker")
 func (k *Committer) judge(o *encoded, code int16, together int) error {
 	switch e := kafkago.Error(code); e {
 	case 0:
-		k.limit.accepted(len(o.text))
+		k.limit.Accepted(len(o.text))
 		return nil
 	case kafkago.OffsetMetadataTooLarge:
 		k.limit.refused(len(o.text))
