@@ -54,6 +54,8 @@ type PartitionSnapshot struct {
 	Position int64 // offset of the next fetch
 	End      int64 // last known end of the log; -1 if unknown
 	Lag      int64 // offsets from Frontier to End; -1 if unknown
+	LogEnd   int64 // End with the messages that open transactions hold back; -1 if unknown
+	LogLag   int64 // offsets from Frontier to LogEnd; -1 if unknown
 
 	Ahead   int64 // settled messages at or above the frontier
 	Replays int64 // maximum settled offsets that a crash now would redeliver
@@ -161,7 +163,7 @@ func (pt *partition) snapshot(outputs *outlets, now time.Time) PartitionSnapshot
 	counts := pt.queue.Counts()
 	st := pt.tracker.State()
 	s := PartitionSnapshot{
-		ID: pt.id, Frontier: st.Frontier, Position: st.Position, End: -1, Lag: -1,
+		ID: pt.id, Frontier: st.Frontier, Position: st.Position, End: -1, Lag: -1, LogEnd: -1, LogLag: -1,
 		Ahead: st.Ahead, Replays: pt.commits.Beyond(st),
 		Accepted: counts.Submitted, Running: counts.Running, Ready: counts.Ready, Parked: counts.Parked,
 		Waits: Wait(pt.waits.Load()), Paused: pt.paused.Load(),
@@ -178,6 +180,12 @@ func (pt *partition) snapshot(outputs *outlets, now time.Time) PartitionSnapshot
 	if l, ok := pt.source.(source.Lagger); ok {
 		if end, known := l.End(); known {
 			s.End, s.Lag = end, max(0, end-st.Frontier)
+			s.LogEnd, s.LogLag = s.End, s.Lag
+		}
+	}
+	if l, ok := pt.source.(source.LogEnder); ok {
+		if end, known := l.LogEnd(); known {
+			s.LogEnd, s.LogLag = end, max(0, end-st.Frontier)
 		}
 	}
 	pt.keys(&s, now)

@@ -119,6 +119,14 @@ type Lagger interface {
 	End() (int64, bool)
 }
 
+// LogEnder is implemented by partitions whose log can hold messages that Fetch cannot return yet, such as the messages above
+// the start of an open transaction.
+type LogEnder interface {
+	// LogEnd returns the offset after the last message of the log, whether Fetch could return it or not, and reports whether it
+	// is known. It does not block and is called from any goroutine.
+	LogEnd() (int64, bool)
+}
+
 // Claimer is implemented by partitions whose source commits the restored progress again, to claim them.
 type Claimer interface {
 	// Claimed returns the result of that commit. It is constant, does not block and is called from any goroutine.

@@ -74,8 +74,8 @@ type Config struct {
 	MaxBytes int
 	// MaxWait is how long a broker delays the answer to a fetch without new records. Default: 500 ms.
 	MaxWait time.Duration
-	// StallTimeout is how long without progress before a partition is reported stalled, in the log and in Report.
-	// Default: 30 s.
+	// StallTimeout is how long a partition makes no progress below the end of its log before it is reported stalled, in the
+	// log and in Report; also if an open transaction holds the messages back. Default: 30 s.
 	StallTimeout time.Duration
 	// MetadataLimit bounds the progress stored with each committed offset, in bytes; at most 32767. The source lowers it if
 	// a broker refuses (offset.metadata.max.bytes). Default: 4096, a broker's default, or as much as is stored; and more if

@@ -18,7 +18,8 @@ import (
 	"github.com/keystrand/keystrand/source/kafka/internal/progress"
 )
 
-// Partition is one ownership of one partition. It implements [source.Partition], [source.Lagger] and [source.Claimer].
+// Partition is one ownership of one partition. It implements [source.Partition], [source.Lagger],
+// [source.LogEnder] and [source.Claimer].
 type Partition struct {
 	id       source.ID
 	name     assign.Partition
@@ -60,6 +61,15 @@ func (p *Partition) End() (int64, bool) {
 		return p.end, true
 	}
 	return p.reader.End()
+}
+
+// LogEnd implements [source.LogEnder]: it returns the high watermark, and End the last stable offset. For a finite source
+// it returns where the partition ends.
+func (p *Partition) LogEnd() (int64, bool) {
+	if p.end >= 0 {
+		return p.end, true
+	}
+	return p.reader.LogEnd()
 }
 
 // Fetch implements [source.Partition].

@@ -116,6 +116,7 @@ func New(brokers []string, groupName string, topics []string, cfg Config) (*Sour
 		Log:          cfg.Logger,
 		MaxBytes:     cfg.MaxBytes,
 		Buffers:      &buffer.Pool{},
+		Quota:        &fetch.Quota{},
 		MaxWait:      cfg.MaxWait,
 		RackID:       cfg.RackID,
 		OutOfRange:   fetch.OutOfRange(cfg.OutOfRange),

@@ -25,6 +25,8 @@ type Config struct {
 	MaxBytes int
 	// Buffers lends the memory of responses. Share one among all readers. Default: one of the reader's own.
 	Buffers *buffer.Pool
+	// Quota reports throttling. Share one among all readers. Default: one of the reader's own.
+	Quota *Quota
 	// MaxWait is how long a broker may delay its response while there are no new records. Default: 500 ms.
 	MaxWait time.Duration
 	// RackID is where this process runs, so that a broker can name a nearer replica. Default: none.
@@ -35,7 +37,8 @@ type Config struct {
 	// OnReset is called when OutOfRange has moved the position, from the reader's goroutine. It must not block.
 	// Default: none.
 	OnReset func(from, to int64)
-	// StallTimeout is how long the position may stay below the end without moving before the reader counts as stalled.
+	// StallTimeout is how long the position may stay below the high watermark without moving before the reader counts as
+	// stalled.
 	// Default: 30 s.
 	StallTimeout time.Duration
 }
@@ -64,6 +67,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Buffers == nil {
 		c.Buffers = &buffer.Pool{}
+	}
+	if c.Quota == nil {
+		c.Quota = &Quota{}
 	}
 	if c.MaxWait == 0 {
 		c.MaxWait = 500 * time.Millisecond

@@ -10,6 +10,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/segmentio/kafka-go"
 
+	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 	"github.com/keystrand/keystrand/source/kafka/internal/records"
 	"github.com/keystrand/keystrand/source/kafka/internal/wire"
@@ -50,8 +51,9 @@ type fetcher struct {
 	until     time.Time // how long it is asked
 	renew     bool      // close the connection before the next request
 
-	failures int       // in a row
-	failed   time.Time // since when
+	failures int           // in a row
+	failed   time.Time     // since when
+	throttle time.Duration // how long the broker asked to wait in the last response
 }
 
 // recheck is how often the topic's id is compared where fetch requests go by name (Kafka before 3.1).
@@ -69,6 +71,7 @@ func (f *fetcher) run(ctx context.Context) {
 			return
 		}
 		begun := time.Now()
+		f.throttle = 0
 		res, err := f.round(ctx)
 		f.cfg.Buffers.Unreserve(reserved)
 		wait := time.Duration(0)
@@ -91,8 +94,12 @@ func (f *fetcher) run(ctx context.Context) {
 			} else {
 				fast.Reset()
 			}
+			wait = max(wait, f.throttle)
 		}
-		if f.watch.check(ctx, f.cfg.Log, f.ask) { // before the hand-over, where a caller may let it wait
+		switch { // before the hand-over, where a caller may let it wait
+		case f.throttle > 0:
+			f.watch.rest()
+		case err == nil && f.watch.check(ctx, f.cfg.Log, f.ask):
 			f.shake()
 		}
 		if res != nil {
@@ -208,14 +215,24 @@ func (f *fetcher) lose(broker int32) {
 
 // take turns a broker's answer into a response.
 func (f *fetcher) take(ctx context.Context, x *wire.Exchange, p *fetchResponse) (*response, error) {
-	if p.err != nil {
+	if p.throttle > 0 {
+		f.cfg.Quota.throttled(ctx, f.cfg.Log, f.cfg.Cluster.Transport.ClientID, x.Broker, p.throttle)
+		if x.Version >= 8 { // brokers delay the response to an older one (KIP-219)
+			f.throttle = min(p.throttle, longestPause)
+		}
+	}
+	switch {
+	case p.err != nil:
 		return f.refused(ctx, x.Broker, p.err)
+	case p.absent:
+		f.watch.miss()
+		return nil, nil //nolint:nilnil // nothing yet
 	}
 	end := p.highWatermark
 	if !f.cfg.Cluster.ReadUncommitted && p.stable >= 0 {
 		end = p.stable
 	}
-	f.watch.end.Store(end)
+	f.watch.see(end, p.highWatermark)
 	if p.replica >= 0 && p.replica != x.Broker {
 		f.replica, f.until = p.replica, time.Now().Add(replicaFor)
 		return nil, nil //nolint:nilnil // nothing yet: that one is asked next
@@ -334,16 +351,25 @@ func (f *fetcher) trouble(ctx context.Context, err error) {
 	switch f.failures {
 	case 1:
 		f.failed = time.Now()
+		return
 	case 2:
+		f.watch.forget()
+		f.watch.rest()
 		f.log(ctx, slog.LevelWarn, "kafka: fetch failed; retrying", slog.Any("brokers", f.cfg.Cluster.Brokers), slog.Any("error", err))
 	}
+	f.watch.fault.Store(&source.Trouble{What: "fetch", Since: f.failed, Err: fmt.Errorf("topic %s partition %d: %w", f.topic, f.partition, err)})
 }
 
 func (f *fetcher) healed(ctx context.Context) {
+	f.cfg.Quota.ended(ctx, f.cfg.Log)
+	if f.failures == 0 {
+		return
+	}
 	if f.failures > 1 {
 		f.log(ctx, slog.LevelInfo, "kafka: fetch recovered", slog.Int("attempts", f.failures), slog.Duration("after", time.Since(f.failed)))
 	}
 	f.failures = 0
+	f.watch.fault.Store(nil)
 }
 
 func (f *fetcher) log(ctx context.Context, level slog.Level, msg string, attrs ...slog.Attr) {

@@ -156,9 +156,15 @@ func (r *Reader) Position() int64 { return r.position.Load() }
 
 // End returns the offset after the last record that can be read, as of the last response, and reports whether it is known.
 // It is the last stable offset, or the high watermark with ReadUncommitted. It does not change while a response waits for
-// Read, or while there is no room to fetch ahead and no Read waits.
+// Read, or while there is no room to fetch ahead and no Read waits. It is not known while fetches fail.
 func (r *Reader) End() (int64, bool) {
 	end := r.watch.end.Load()
+	return end, end >= 0
+}
+
+// LogEnd is End for all records, also those that cannot be read before open transactions end: the high watermark.
+func (r *Reader) LogEnd() (int64, bool) {
+	end := r.watch.high.Load()
 	return end, end >= 0
 }
 
@@ -173,8 +179,11 @@ func (r *Reader) EpochAt(offset int64) int32 { return r.epochs.At(offset) }
 // LogID returns the identity of the log that is read, empty while it is not known or where brokers have none.
 func (r *Reader) LogID() string { return *r.watch.id.Load() }
 
-// Stalled reports whether the position has stayed below the end for StallTimeout although requests were answered.
+// Stalled reports whether the position has stayed below the high watermark for StallTimeout although requests were answered.
 func (r *Reader) Stalled() bool { return r.watch.stalled() }
+
+// Troubles returns what keeps the reader from reading now: fetches that fail, and the reason of a stall.
+func (r *Reader) Troubles() []source.Trouble { return r.watch.troubles(r.position.Load()) }
 
 // Close ends the reader and closes the connection of a request under way. It waits for the reader's goroutine and for a
 // Read under way, which returns ErrClosed; it does not wait for the broker. Close may be called again.

@@ -2,8 +2,7 @@ package fetch
 
 import (
 	"cmp"
-
-	"github.com/segmentio/kafka-go"
+	"time"
 
 	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 	"github.com/keystrand/keystrand/source/kafka/internal/records"
@@ -73,8 +72,10 @@ func (q *fetchRequest) encode() []byte {
 
 // fetchResponse is the part of a response about the partition. Its records are still in the frame.
 type fetchResponse struct {
-	err                   error // kafka.Error, nil if there is none
-	highWatermark, stable int64 // stable: the last stable offset, -1 if not known
+	throttle              time.Duration // how long the broker asks to wait before the next request
+	absent                bool          // the response lacks the partition: a broker that throttles sends no data
+	err                   error         // kafka.Error, nil if there is none
+	highWatermark, stable int64         // stable: the last stable offset, -1 if not known
 	aborted               []records.Aborted
 	replica               int32 // the nearer replica to ask instead, -1 for none
 	set                   []byte
@@ -82,15 +83,14 @@ type fetchResponse struct {
 }
 
 func parseFetch(r wire.Reader, q *fetchRequest) (*fetchResponse, error) {
-	p := &fetchResponse{highWatermark: -1, stable: -1, replica: -1, cut: -1}
-	r.I32() // throttled
+	p := &fetchResponse{highWatermark: -1, stable: -1, replica: -1, cut: -1, absent: true}
+	throttle := time.Duration(r.I32()) * time.Millisecond
 	if q.version >= 7 {
 		if err := wire.CodeError(r.I16()); err != nil {
 			p.err = err
 		}
 		r.I32() // session
 	}
-	found := false
 	for n := r.Length(); n > 0 && r.Err == nil; n-- {
 		if q.version >= 13 {
 			r.Take(16)
@@ -101,16 +101,14 @@ func parseFetch(r wire.Reader, q *fetchRequest) (*fetchResponse, error) {
 			number := r.I32()
 			one := parseFetched(&r, q.version)
 			if number == q.partition {
-				found, one.err = true, cmp.Or(p.err, one.err)
+				one.err = cmp.Or(p.err, one.err)
 				p = one
 			}
 		}
 		r.Tags(nil)
 	}
 	r.Tags(nil)
-	if r.Err == nil && !found && p.err == nil {
-		p.err = kafka.UnknownTopicOrPartition
-	}
+	p.throttle = throttle
 	return p, r.Err
 }
 

@@ -73,6 +73,10 @@ type Answer struct {
 	Aborted [][2]int64 // producer, first offset
 	Code    int16
 	Cut     int64 // diverging end offset, if not 0
+	Held    int64 // messages above End that open transactions hold back
+
+	Throttle time.Duration
+	Absent   bool // leave the partition out
 }
 
 // Serve answers all fetches by hand.
@@ -94,9 +98,13 @@ func (k *Broker) ServeEpochs(f func(p *kmsg.FetchRequestTopicPartition) Answer) 
 			rt.Topic, rt.TopicID = t.Topic, t.TopicID
 			for _, p := range t.Partitions {
 				a := f(&p)
+				resp.ThrottleMillis = max(resp.ThrottleMillis, int32(a.Throttle.Milliseconds()))
+				if a.Absent {
+					continue
+				}
 				rp := kmsg.NewFetchResponseTopicPartition()
 				rp.Partition, rp.RecordBatches, rp.ErrorCode = p.Partition, a.Set, a.Code
-				rp.HighWatermark, rp.LastStableOffset = a.End, a.End
+				rp.HighWatermark, rp.LastStableOffset = a.End+a.Held, a.End
 				for _, ab := range a.Aborted {
 					at := kmsg.NewFetchResponseTopicPartitionAbortedTransaction()
 					at.ProducerID, at.FirstOffset = ab[0], ab[1]
@@ -107,7 +115,9 @@ func (k *Broker) ServeEpochs(f func(p *kmsg.FetchRequestTopicPartition) Answer) 
 				}
 				rt.Partitions = append(rt.Partitions, rp)
 			}
-			resp.Topics = append(resp.Topics, rt)
+			if len(rt.Partitions) > 0 {
+				resp.Topics = append(resp.Topics, rt)
+			}
 		}
 		return resp, nil, true
 	})
