@@ -9,7 +9,7 @@ import (
 
 // restAfter is how long a partition waits for messages or for room before it frees the memory of its last batch.
 // Thousands of partitions may be idle at once.
-const restAfter = 30 * time.Second
+const restAfter = 5 * time.Second
 
 var errResting = errors.New("pipeline: interrupted to free memory")
 

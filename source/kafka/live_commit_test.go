@@ -105,3 +105,45 @@ func TestLiveKafkaMetadataComesBackByteForByte(t *testing.T) {
 		})
 	}
 }
+
+// The brokers of kafka3 keep up to 32,767 bytes of metadata.
+func TestLiveClaimKeepsWhatIsStored(t *testing.T) {
+	brokers := liveBrokers(t, "KEYSTRAND_KAFKA3")
+	admin := kadm.NewClient(newClient(t, brokers, (&net.Dialer{}).DialContext))
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second) // real time: hang guard
+	defer cancel()
+	topic := fmt.Sprintf("claim-%d", time.Now().UnixNano())
+	if _, err := admin.CreateTopic(ctx, 1, 3, nil, topic); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = admin.DeleteTopic(context.Background(), topic) })
+	ahead := everyOther(500_000, 64)
+	for round := range 3 {
+		s, err := kafka.New(brokers, topic, []string{topic}, kafka.Config{SessionTimeout: 6 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := s.Accept(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if round == 0 {
+			for stored := (commit.Stored{More: true}); stored.More; {
+				if stored, err = p.Commit(ctx, &commit.Progress{Ahead: ahead}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		offsets, err := admin.FetchOffsets(ctx, topic)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, _ := offsets.Lookup(topic, 0)
+		if kept, err := commit.Decode(o.Metadata); err != nil || !slices.Equal(kept.Ahead, ahead) {
+			t.Errorf("owner %d: %d bytes are stored, which are not all that is settled: %v", round, len(o.Metadata), err)
+		}
+		if err := errors.Join(p.Release(ctx), s.Close()); err != nil { // without another commit, as in a crash
+			t.Fatal(err)
+		}
+	}
+}

@@ -78,6 +78,7 @@ kafka_properties() { # kafka_properties NAME NODE
 		echo "listeners=PLAINTEXT://$host:$port,CONTROLLER://$host:$((port + 1))"
 		;;
 	kafka3)
+		echo offset.metadata.max.bytes=32767 # more than the default, for progress that needs it
 		cat <<-P
 			auto.create.topics.enable=false
 			listeners=PLAINTEXT://$host:$port,CONTROLLER://$host:$((port + 1))

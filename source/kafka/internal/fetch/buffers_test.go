@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/segmentio/kafka-go/compress"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -94,6 +96,65 @@ func TestIdleReaderHoldsNothing(t *testing.T) {
 			t.Errorf("%d bytes are lent at the end of the log", n)
 		}
 	})
+}
+
+// The memory of a large batch is not only no longer counted: the garbage collector frees it.
+func TestMemoryOfALargeBatchIsFreed(t *testing.T) {
+	for _, codec := range []compress.Compression{compress.Gzip, compress.Snappy, compress.Lz4, compress.Zstd, compress.None} {
+		t.Run(codec.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const records, size = 16, 1 << 20
+				batch := largeBatch(t, codec, records, size)
+				k := newBroker(t, kfake.SeedTopics(1, "t"))
+				k.Serve(func(offset int64, _ int32) kafkatest.Answer {
+					a := kafkatest.Answer{End: records}
+					if offset < records {
+						a.Set = batch
+						batch = nil
+					}
+					return a
+				})
+				r := newReader(t, k.cfg, 0)
+				before := heap()
+				if ms, err := readTo(t, r, records); err != nil || len(ms) != records {
+					t.Fatal(len(ms), err)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				_ = r.Read(ctx, &source.Batch{MaxMessages: 1, MaxBytes: 1})
+				if kept := heap() - before; kept > 2*size {
+					t.Errorf("%d bytes are kept 10 s after a batch of %d", kept, records*size)
+				}
+			})
+		})
+	}
+}
+
+func largeBatch(t *testing.T, codec compress.Compression, records, size int) []byte {
+	t.Helper()
+	var body []byte
+	for i := range records {
+		body = append(body, kafkatest.Record(i, nil, make([]byte, size))...)
+	}
+	if c := codec.Codec(); c != nil {
+		var out bytes.Buffer
+		w := c.NewWriter(&out)
+		_, err := w.Write(body)
+		if err := errors.Join(err, w.Close()); err != nil {
+			t.Fatal(err)
+		}
+		body = out.Bytes()
+	}
+	return kafkatest.Batch{Last: int32(records - 1), Count: int32(records), Attrs: int16(codec), Body: body}.Bytes()
+}
+
+// heap returns the bytes in use. A sync.Pool keeps its content through one collection.
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 func TestReadersAskForTheirShare(t *testing.T) {
