@@ -55,6 +55,10 @@ func TestReaderStopsAtDamagedDataAndReturnsWhatIsBefore(t *testing.T) {
 				if !errors.As(err, &corrupt) || corrupt.Offset != c.at || corrupt.Topic != "t" || !strings.Contains(err.Error(), c.what) {
 					t.Fatalf("error %v", err)
 				}
+				head := []string{"checksum", "negative count", "negative delta", "unknown format", "absurd length"}
+				if blames := strings.Contains(err.Error(), "disks"); blames != slices.Contains(head, name) {
+					t.Errorf("error %v, although its checksum is right", err)
+				}
 				if os := offsetsOf(got); len(os) != 2+c.extra || os[0] != 90 || os[1] != 95 {
 					t.Errorf("offsets %v before it", os)
 				}

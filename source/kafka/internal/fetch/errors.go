@@ -31,12 +31,16 @@ type CorruptError struct {
 	Topic     string
 	Partition int32
 	Offset    int64
+	Intact    bool // the checksum is right: the producer wrote the data so
 	Err       error
 }
 
 func (e *CorruptError) Error() string {
-	return fmt.Sprintf("kafka: topic %s partition %d: corrupt data at offset %d: %v: "+
-		"check the disks of the brokers, or start behind that batch", e.Topic, e.Partition, e.Offset, e.Err)
+	advice := "check the disks of the brokers, or start behind that batch"
+	if e.Intact {
+		advice = "its checksum is right, so its producer wrote it so: start behind that batch"
+	}
+	return fmt.Sprintf("kafka: topic %s partition %d: corrupt data at offset %d: %v: %s", e.Topic, e.Partition, e.Offset, e.Err, advice)
 }
 
 func (e *CorruptError) Unwrap() error { return e.Err }

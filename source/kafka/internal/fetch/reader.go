@@ -94,7 +94,7 @@ func (r *Reader) Read(ctx context.Context, b *source.Batch) error {
 			r.dropFrame()
 		}
 		if err != nil {
-			r.final = &CorruptError{Topic: r.topic, Partition: r.partition, Offset: r.dec.Next(), Err: err}
+			r.final = &CorruptError{Topic: r.topic, Partition: r.partition, Offset: r.dec.Next(), Intact: true, Err: err}
 		}
 		if len(b.Messages) > 0 || r.dec.Next() > before {
 			b.Next = r.dec.Next()
