@@ -72,6 +72,9 @@ func TestClaimKeepsWhatIsStored(t *testing.T) {
 				if whole := slices.Equal(kept.Ahead, ahead); whole != c.whole || (claimed.Replays == 0) != c.whole {
 					t.Errorf("the claim keeps %d of %d ranges in %d of %d bytes, and reports %+v", len(kept.Ahead), len(ahead), len(text), len(before), claimed)
 				}
+				if c.limit == 4096 && len(text) < 4000 {
+					t.Errorf("%d bytes are used where %d are allowed", len(text), c.limit)
+				}
 				if lost := settledIn(ahead) - settledIn(kept.Ahead); claimed.Replays != lost {
 					t.Errorf("the claim reports %d replays, want %d", claimed.Replays, lost)
 				}

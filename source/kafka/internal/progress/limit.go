@@ -62,9 +62,11 @@ func (l *Limit) refused(size int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if size <= l.current {
-		l.current = size / 2
-		if l.current < leastMetadata {
+		switch l.current = size / 2; {
+		case l.current < leastMetadata:
 			l.current = 0
+		case size > defaultMetadata:
+			l.current = max(l.current, defaultMetadata)
 		}
 	}
 	l.ceiling = l.current
