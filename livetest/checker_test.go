@@ -1,290 +1,211 @@
 package livetest
 
 import (
-	"os"
-	"path/filepath"
-	"reflect"
 	"slices"
-	"testing"
 
-	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
 )
 
-// TestCheckerFindsEachBrokenRule: a checker that cannot fail proves nothing.
-func TestCheckerFindsEachBrokenRule(t *testing.T) {
-	// The service tells a new owner what is settled, or it withholds what is acknowledged.
-	told := func(name, tale string, want ...Rule) {
-		t.Run(name+"/told", func(t *testing.T) { breaks(t, parse(t, tale, false), want) })
+// check reads a history from its first to its last event and reports each broken promise.
+func check(h *History) *Report {
+	c := newChecker(h)
+	for i := range h.Events {
+		c.now = i + 1
+		c.event(&h.Events[i])
 	}
-	withheld := func(name, tale string, want ...Rule) {
-		t.Run(name+"/withheld", func(t *testing.T) { breaks(t, parse(t, tale, true), want) })
+	if !h.Unfinished {
+		c.end()
 	}
-	both := func(name, tale string, want ...Rule) {
-		told(name, tale, want...)
-		withheld(name, tale, want...)
-	}
-	both("nothing is wrong", "run orderly; a1 completes 0 1 2 3; a ended")
-	both("an orderly hand-over with ranges ahead",
-		"run orderly; a1 does 1 3, commits 0 1-2 3-4, released; b2 accepted 0 1-2 3-4, completes 0 2")
-	both("a retry", "a1 started 0, fails 0, completes 0 1 2 3")
-	both("a kill, and the rest again", "a1 does 0, commits 1, does 1 2, started 3; a killed; b2 accepted 1, completes 1 2 3")
-	both("another owner before the test writes the kill",
-		"a1 does 0, commits 1; a dying; a1 does 1, started 2; b2 accepted 1, does 1; a killed; b2 completes 2 3")
-	both("a frozen owner overlaps",
-		"a1 started 0; a paused; b2 accepted 0, started 0; a continued; a1 settles 0; b2 settles 0, completes 1 2 3; a1 lost, released")
-	both("a frozen owner gets an answer late", "a1 does 0, trying 1; a paused; b2 accepted 1; a continued; a1 stored; b2 completes 1 2 3")
-	both("a stuck key", "run stuck, keeps 0 1-2 3-4; a1 does 1 3, started 0, cancels 0, commits 0 1-2 3-4, released")
-	both("as many starts after a loss as were under way",
-		"run workers 1; a1 started 0, lost, cancels 0, started 1, cancels 1, released; b2 accepted 0, completes 0 1 2 3")
-	both("never settled", "a1 does 0 1 2, commits 4, released", RuleLost, RuleProgress, RuleFinal)
-	both("nobody produced it", "a1 does 0 1 2 3, commits 4, started 9, released", RuleForeign)
-	both("a later message first", "a1 completes 2 0 1 3", RuleOrder)
-	both("a later message after a failure", "a1 started 0, fails 0, completes 2 0 1 3", RuleOrder)
-	both("a settled message again", "a1 completes 0 0 1 2 3", RuleOrder)
-	both("two owners", "a1 does 0, commits 1; b2 accepted 1, completes 1 2 3; a1 released", RuleOwner)
-	both("progress claims too much", "a1 does 0, commits 2, completes 1 2 3", RuleProgress)
-	both("the highest settled is no frontier", "a1 does 1 3, commits 4, does 0 2, released", RuleProgress)
-	both("a range claims too much", "a1 does 0, commits 1 2-3, completes 1 2 3", RuleProgress)
-	both("a commit goes back", "a1 does 0 1 2 3, commits 4, trying 3, released", RuleBack)
-	told("the store went back", "run keeps 3; a1 completes 0 1 2 3", RuleBack, RuleFinal)
-	both("a commit after the release", "a1 completes 0 1 2 3, trying 4", RuleStale)
-	withheld("the store keeps less than was settled", "run keeps 3; a1 completes 0 1 2 3", RuleFinal)
-	both("the store keeps more than was settled", "a1 does 0 1 2, commits 3, released", RuleLost, RuleFinal)
-	both("a dead letter", "a1 started 0, fails 0, lettered 0, completes 1 2 3", RuleLetter)
-	both("a dead letter that may be", "run letters; a1 started 0, fails 0, lettered 0, completes 1 2 3")
-	both("an end without a beginning", "a1 does 0 1 2 3, settles 3, commits 4, released", RuleConserve)
-	both("counters do not add up", "a1 completes 0 1 2 3; a broken", RuleConserve)
-	both("a line is torn without a kill", "run torn; a1 completes 0 1 2 3", RuleConserve)
-	both("Run returns an error", "a ended boom; b1 accepted 0, completes 0 1 2 3", RuleMember)
-	both("the dead speak", "a1 completes 0 1 2 3; a killed, ended", RuleMember)
-	both("a member is gone without a trace", "a1 started 0, lost; b2 accepted 0, completes 0 1 2 3", RuleConserve)
-	both("nobody owned it", "a ended", RuleLost, RuleFinal)
-	both("an answer to no commit", "a1 stored, completes 0 1 2 3", RuleHistory)
-	both("an unknown event", "a1 completes 0 1 2 3, nonsense", RuleHistory)
-	both("an event of nobody's partition", "a1 completes 0 1 2 3; b1 lost", RuleHistory)
-	both("another owner before the process is dead",
-		"a1 does 0, commits 1; a dying; b2 accepted 1; a1 does 1; a killed; b2 completes 1 2 3", RuleOwner)
-	told("a message restored as settled again", "a1 does 0 1, commits 2, released; b2 accepted 2, completes 1 2 3", RuleOrder, RuleReplay)
-	both("two turns of a key", "a1 started 0 2, settles 0 2, completes 1 3", RuleOrder, RuleSerial)
-	both("an old turn runs when the key starts elsewhere",
-		"a1 started 0, released; b2 accepted 0, started 0; a1 settles 0; b2 settles 0, completes 1 2 3", RuleFence, RuleSerial)
-	both("the same in one process after a loss",
-		"a1 started 0, lost, released; a2 accepted 0, started 0; a1 settles 0; a2 settles 0, completes 1 2 3", RuleSerial)
-	both("an old owner goes on", "run workers 10; b begun; a1 accepted 0; b2 accepted 0; a1 does 0; b2 completes 0 1 2 3; "+
-		"a1 released", RuleOwner)
-	both("a loss where none may be", "run orderly; a1 lost, released; b2 accepted 0, completes 0 1 2 3", RuleOwner)
-	told("a start after the release",
-		"run workers 10; a1 does 0 1 2, commits 3, released, does 3; b2 accepted 3, completes 3", RuleFence, RuleReplay)
-	both("a start after the end of ctx",
-		"a1 started 0, cancels 0, does 1, commits 0 1-2, released; b2 accepted 0 1-2, completes 0 2 3", RuleFence)
-	both("one start after a loss too many",
-		"run workers 1; a1 started 0, lost, cancels 0, does 1, started 3, cancels 3, released; b2 accepted 0, completes 0 1 2 3", RuleFence)
-	withheld("progress claims what this owner has begun again",
-		"a1 does 0; a killed; b2 accepted 0, started 0, commits 1, settles 0, completes 1 2 3", RuleProgress)
-	told("nobody committed what is restored", "a1 does 0 1, commits 2, does 2, released; b2 accepted 3, completes 3", RuleProgress)
-	told("two commits are restored as one",
-		"a1 does 0 1 3, commits 1 1-2, commits 1 3-4, released; b2 accepted 1 1-2 3-4, completes 2", RuleProgress)
-	told("a store has cut ranges", "run workers 1; a1 does 0 1 3, trying 1 1-2 3-4, stored 1, released; b2 accepted 1 1-2, completes 2 3")
-	withheld("nobody settled what is restored", "run stuck, unknown; a1 told 1, does 1 3, commits 2, released", RuleProgress)
-	told("a restart goes back", "a1 does 0, commits 1, does 1, commits 2, released; b2 accepted 1, completes 1 2 3", RuleBack, RuleReplay)
-	told("a stale commit is stored",
-		"run workers 10; a1 does 0; a paused; b2 accepted 0; a continued; a1 commits 1; b2 completes 0 1 2 3", RuleStale)
-	both("an owner that can know acknowledges late",
-		"a1 does 0, commits 1, released; b2 accepted 1; a1 trying 1; b2 completes 1 2 3", RuleStale)
-	both("a release without the last commit", "a1 does 0, commits 1, does 1 2, released; b2 accepted 1, completes 1 2 3", RuleReplay)
-	both("a crash costs more than one commit interval",
-		"a1 does 0 1 2, commits 0 0-3, does 3; a killed; b2 accepted 0, completes 0 1 2 3", RuleReplay)
-	told("a commit leaves out settled messages",
-		"run workers 1; a1 does 0 1, commits 0; a killed; b2 accepted 0, completes 0 1 2 3", RuleReplay)
-	both("a commit leaves out messages that are not noted yet",
-		"run workers 2; a1 does 0 1, commits 0; a killed; b2 accepted 0, completes 0 1 2 3")
-	both("epochs do not grow", "a3 accepted 0, does 0, commits 1, released; b2 accepted 1, completes 1 2 3", RuleEpoch)
-	told("the store keeps less than was stored", "run keeps 2; a1 does 0 1 3, commits 2 3-4, does 2, released", RuleFinal)
-	both("a member vanishes in a turn", "a1 started 0, lost, released; b2 accepted 0, completes 0 1 2 3", RuleConserve)
-	both("nobody owns the partition", "a ended", RuleLost, RuleFinal)
-	both("an answer to no commit", "a1 stored, completes 0 1 2 3", RuleHistory)
-	both("an unknown event", "a1 completes 0 1 2 3, dances", RuleHistory)
-	both("a turn never ends", "a1 started 0, lost, released; a ended; b2 accepted 0, completes 0 1 2 3", RuleConserve)
-
-	// Where settled messages are withheld.
-	withheld("a commit under way at a kill arrived", "a1 does 0 1 2, trying 3; a killed; b2 accepted 0, completes 3")
-	withheld("a part of it arrived", "a1 does 0 1 2, trying 3; a killed; b2 accepted 0, completes 1 2 3")
-	withheld("part of a batch was not acknowledged",
-		"a1 does 0 1, trying 2, stored 2, released; b2 accepted 0; b killed; c3 accepted 0, completes 0 1 2 3")
-	withheld("it is delivered again twice",
-		"a1 does 0 1, trying 2, stored 2, released; b2 accepted 0, does 0; b killed; c3 accepted 0, completes 0 1 2 3")
-	withheld("a killed node forgets new commits",
-		"run crashing 5; a1 does 0, commits 1, does 1 2, commits 3; test crashing, gone; a1 released; b2 accepted 0, completes 1 2 3")
-	withheld("a killed node forgets old commits",
-		"run crashing 5; a1 does 0, commits 1, does 1 2, commits 3; test crashing, gone; a1 released; "+
-			"b2 accepted 0, completes 0 1 2 3", RuleReplay)
-	withheld("a node forgets what it confirms at a kill",
-		"run crashing 0; a1 does 0; test crashing; a1 commits 1; test gone; a killed; b2 accepted 0, completes 0 1 2 3")
-	withheld("a node forgets what it confirms at a stop",
-		"run stopping 0; a1 does 0; test stopping; a1 commits 1; test gone; a1 lost, released; b2 accepted 0, completes 0 1 2 3")
-	withheld("a stopped node forgets new commits",
-		"run stopping 5; a1 does 0, commits 1; test stopping, gone; a1 lost, released; b2 accepted 0, completes 0 1 2 3")
-	withheld("a stopped node forgets as if it were killed",
-		"run crashing 5, stopping 1; a1 does 0, commits 1, does 1, commits 2; test stopping, gone; a1 lost, released; "+
-			"b2 accepted 0, completes 0 1 2 3", RuleReplay)
-	withheld("an answer of a killed node is written late",
-		"run crashing 0; a1 does 0, trying 1; test crashing, gone; a1 stored, lost, released; b2 accepted 0, completes 0 1 2 3")
-	withheld("an owner that began during the kill is disconnected",
-		"run crashing 0; test crashing; a1 accepted 0, does 0; test gone; a1 commits 1, lost, released; b2 accepted 0, completes 0 1 2 3")
-	withheld("late acknowledgements of a frozen owner count",
-		"a1 started 0; a paused; b2 accepted 0, started 0; a continued; a1 settles 0; b2 settles 0, commits 1, released; "+
-			"a1 commits 1, released; b3 accepted 0, completes 1 2 3")
-	withheld("a frozen owner settles late",
-		"a1 started 0; a paused; b2 accepted 0, does 0 1 2 3; a continued; a1 settles 0; b2 commits 4, released; a1 lost, released")
-	withheld("a frozen member hears late of an ownership",
-		"b1 accepted 0, released; a paused; b3 accepted 0; a continued; a2 accepted 0, started 0, lost, cancels 0, released; "+
-			"b3 completes 0 1 2 3")
-	both("another member owns with an old epoch", "b3 accepted 0, completes 0 1 2 3; a2 accepted 4, released", RuleEpoch)
-	withheld("a frozen member stores late",
-		"b1 accepted 0, released; a paused; b3 accepted 0; a continued; a2 accepted 0; b3 completes 0 1 2 3; "+
-			"a2 released, commits 0", RuleStale)
-	withheld("settled only by an old owner",
-		"a1 started 0; a paused; b2 accepted 0; a continued; b2 released; a1 settles 0, commits 1, released; "+
-			"b3 accepted 0, completes 1 2 3", RuleLost)
-	withheld("the last owner was disconnected before it acknowledged all", "run keeps 3; a1 does 0 1 2, commits 3, does 3, lost, released")
-	withheld("a node forgets what it may not forget",
-		"a1 does 0; test stopping; a1 commits 1; test gone; a1 lost, released; b2 accepted 0, completes 0 1 2 3", RuleReplay)
-	withheld("an owner that began after the kill keeps its commits",
-		"run crashing 0; test crashing, gone; a1 accepted 0, does 0, commits 1, lost, released; b2 accepted 0, completes 0 1 2 3", RuleReplay)
-	withheld("the message before was settled by an old owner meanwhile",
-		"a1 started 0; a paused; b2 accepted 0; a continued; a1 settles 0; b2 completes 2 1 3", RuleLost, RuleOrder, RuleProgress)
-	withheld("an unsettled message is not delivered",
-		"run stuck, unknown; a1 started 0, fails 0, does 1, commits 0 1-2, released; b2 accepted 0, completes 2 3", RuleOrder, RuleProgress)
-	withheld("an earlier message again behind a later one", "a1 does 0 1 2 3, trying 0 1-4; a killed; b2 accepted 0, completes 0", RuleOrder)
-	withheld("acknowledgements are lost below one that is not",
-		"a1 does 0 1 2, trying 3, stored 2, does 3; a killed; b2 accepted 0, completes 0 1 3", RuleOrder)
-	withheld("an acknowledged message again", "a1 does 0 1 2, commits 3; a killed; b2 accepted 0, completes 1 2 3", RuleReplay)
-	withheld("an acknowledged message in place of another",
-		"a1 does 0 1, commits 0 1-2; a killed; b2 accepted 0, completes 1 2 3", RuleReplay)
-	withheld("more of a batch again than was said",
-		"a1 does 0 1 2, trying 3, stored 2; a killed; b2 accepted 0, completes 0 1 2 3", RuleReplay)
-	withheld("and what it had acknowledged is gone", "run keeps 2; a1 does 0 1 2, commits 3, does 3, lost, released", RuleFinal)
-
-	// Where a message is settled when its output is durable.
-	both("with outputs", "run outputs; a1 does 0 1, written 0 1, does 2 3, written 3 2, commits 4, released")
-	both("the key goes on before the output is durable", "run outputs; a1 does 0 2 1 3, written 0 2 1 3, commits 4, released")
-	both("a kill before the outputs are durable",
-		"run outputs, writers 1; a1 does 0 2 1, written 0; a killed; b2 accepted 0, completes 0 1 2 3")
-	both("an output is never durable", "run outputs, keeps 3; a1 does 0 1 2 3, written 0 1 2, commits 3, released", RuleLost)
-	both("outputs out of order", "run outputs; a1 does 0 1 2 3, written 2 0 1 3, commits 4, released", RuleOrder)
-	both("an output twice", "run outputs; a1 does 0 1 2 3, written 0 0 1 2 3, commits 4, released", RuleOrder)
-	both("handled again before it is durable", "run outputs; a1 does 0 0 1 2 3, written 0 1 2 3, commits 4, released", RuleOrder)
-	both("a key starts behind an unhandled message", "run outputs; a1 does 2 0 1 3, written 0 1 2 3, commits 4, released", RuleOrder)
-	told("an output after the release",
-		"run outputs, writers 1; a1 does 0, commits 0, released, written 0; b2 accepted 0, completes 0 1 2 3", RuleFence, RuleReplay)
-	both("a crash costs more outputs than one commit interval",
-		"run outputs, writers 1; a1 does 0 1 2, written 0 1 2, commits 0 0-3; a killed; b2 accepted 0, completes 0 1 2 3", RuleReplay)
-	both("progress claims what is handled and not durable",
-		"run outputs; a1 does 0 1 2 3, written 0 1 2, commits 4, written 3, released", RuleProgress)
-	both("the output of a failed attempt", "run outputs; a1 started 0, fails 0, written 0, completes 0 1 2 3", RuleConserve)
+	return &c.Report
 }
 
-func TestCheckerFindsEventsWithWrongFields(t *testing.T) {
-	for _, c := range []struct {
-		name, tale string
-		kind       Kind // of the first event to change
-		change     func(*Event)
-		want       Rule
-	}{
-		{"another key than produced", "a1 completes 0 1 2 3", Started, func(e *Event) { e.Key = "y" }, RuleForeign},
-		{"another number than produced", "a1 completes 0 1 2 3", Started, func(e *Event) { e.Number = 1 }, RuleForeign},
-		{"an unknown outcome", "a1 started 0, fails 0, completes 0 1 2 3", Finished, func(e *Event) { e.Text = "gave up" }, RuleHistory},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			h := parse(t, c.tale, false)
-			i := slices.IndexFunc(h.Events, func(e Event) bool { return e.Kind == c.kind })
-			c.change(&h.Events[i])
-			breaks(t, h, []Rule{c.want})
-		})
-	}
+// checker walks through a history.
+type checker struct {
+	Report
+	*History
+	places  map[Place]*place
+	running []turn
+	members map[string]*member
+	evicted map[source.ID]bool // lost somewhere in the history
+	now     int                // number of the event
+	endings int                // of nodes that may forget, so far
+	ending  bool               // the last one is not over
 }
 
-func TestCheckerCounts(t *testing.T) {
-	for _, c := range []struct {
-		name, tale string
-		want       Figures
-	}{
-		{
-			"messages that are handled again", "a1 does 0, commits 1, does 1 2, started 3, fails 3, started 3; a killed; " +
-				"b2 accepted 1, completes 1 2 3", Figures{Messages: 4, Turns: 8, Retries: 1, Again: 2, Commits: 2, HandOvers: 1},
-		},
-		{
-			// a ends 0 and begins 1 before it knows that b has taken over and settled 1.
-			"late results of a frozen owner", "a1 started 0; a paused; b2 accepted 0, does 1; a continued; a1 settles 0, does 1, " +
-				"lost, released; b2 completes 0 2 3",
-			Figures{Messages: 4, Turns: 6, Again: 1, Stale: 1, Commits: 1, HandOvers: 1, Losses: 1},
-		},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			h := parse(t, c.tale, false)
-			breaks(t, h, nil)
-			if f := Check(h).Figures; f != c.want {
-				t.Errorf("figures are\n%+v, want\n%+v", f, c.want)
-			}
-		})
-	}
-	h := parse(t, "run crashing 0; a1 does 0 1; test crashing; a1 commits 2; test gone; a killed; "+
-		"b2 accepted 0, completes 1 2 3", true)
-	if n := Check(h).Forgotten["new"]; n != 1 {
-		t.Errorf("the service has forgotten %d commits, want 1", n)
-	}
+// member is a process.
+type member struct {
+	name                        string
+	word                        int // number of the last event that it wrote itself
+	dying, killed, pausedBefore bool
 }
 
-func TestHistoryComesBackAsWritten(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "history")
-	a, err := NewRecorder(path, "a")
-	if err != nil {
-		t.Fatal(err)
+func newChecker(h *History) *checker {
+	c := &checker{
+		Report: Report{Broken: map[Rule][]string{}}, History: h,
+		places: map[Place]*place{}, members: map[string]*member{}, evicted: map[source.ID]bool{},
 	}
-	defer func() { _ = a.Close() }()
-	want := []Event{
-		{Kind: Begun, Member: "a"},
-		{Kind: Started, Member: "a", ID: source.ID{Stream: "t", Partition: 3, Epoch: 7}, Offset: 9, Key: "k", Number: 2, Attempt: 1},
-		{Kind: Trying, Member: "a", Progress: commit.Progress{Frontier: 5, Ahead: []commit.Range{{From: 6, To: 8}, {From: 9, To: 10}}}},
-		{Kind: Ended, Member: "a", Text: "a \"b\"\nc }"},
-		{Kind: Killed, Member: "b"},
+	c.Figures.Messages = len(h.Produced)
+	produced := map[Place][]Message{}
+	for _, m := range h.Produced {
+		produced[m.Place] = append(produced[m.Place], m)
 	}
-	for i, e := range want {
-		if i == 3 { // SIGKILL tears a line
-			_, err = a.file.WriteString("\n{\"Kind\":\"started\",\"Member\":\"b")
+	for p, ms := range produced {
+		c.places[p] = newPlace(p, ms)
+	}
+	for i := range h.Events {
+		e := &h.Events[i]
+		if c.places[e.Place] == nil {
+			c.places[e.Place] = newPlace(e.Place, nil)
 		}
-		a.Write(e)
+		if c.members[e.Member] == nil {
+			c.members[e.Member] = &member{name: e.Member}
+		}
+		if e.Kind != Dying && e.Kind != Killed && e.Kind != Paused && e.Kind != Continued {
+			c.members[e.Member].word = i + 1
+		}
+		if e.Kind == Lost {
+			c.evicted[e.id()] = true
+		}
 	}
-	if err != nil {
-		t.Fatal(err)
+	return c
+}
+
+func (c *checker) event(e *Event) {
+	m := c.members[e.Member]
+	if m.killed && e.Kind != Killed {
+		c.wrong(RuleMember, "%v: the process had been killed", e)
+		return
 	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, torn, rest := Parse(append(b, "\n{half"...))
-	for i := range got {
-		got[i].At = 0
-	}
-	if torn != 1 || string(rest) != "{half" || !reflect.DeepEqual(got, want) {
-		t.Errorf("torn %d, rest %q, events\n%+v\nwant 1, \"{half\",\n%+v", torn, rest, got, want)
+	c.happened(e, m)
+	// A process dies behind its last word: others may own its partitions before the test writes that it is gone.
+	if m.killed = m.killed || m.dying && c.now >= m.word; m.killed {
+		c.close(func(t turn) bool { return t.member == m })
 	}
 }
 
-func TestCheckOutputsFindsMissingAndMisplacedOutputs(t *testing.T) {
-	for text, right := range map[string]bool{
-		"0123": true, "012123": true, "012323": true, "00110123": true,
-		"": false, "012": false, "123": false, "023": false, "02123": false, "012313": false, "012312": false, "01234": false, "01/0123": false,
-	} {
-		t.Run(text, func(t *testing.T) {
-			var numbers []int64
-			for _, c := range text {
-				numbers = append(numbers, int64(c-'0')) // '/' is -1: not a number
+// close ends turns and reports how many.
+func (c *checker) close(which func(turn) bool) int {
+	before := len(c.running)
+	c.running = slices.DeleteFunc(c.running, which)
+	return before - len(c.running)
+}
+
+func (c *checker) happened(e *Event, m *member) {
+	switch e.Kind {
+	case Begun, Continued:
+	case Ended:
+		if n := c.close(func(t turn) bool { return t.member == m }); n > 0 {
+			c.wrong(RuleConserve, "%s has ended, and %d turns have not", m.name, n)
+		}
+		if e.Text != "" {
+			c.wrong(RuleMember, "Run of %s returned: %s", m.name, e.Text)
+		}
+	case Broken:
+		c.wrong(RuleConserve, "%s: %s", m.name, e.Text)
+	case Torn:
+		kills := 0
+		for _, m := range c.members {
+			if m.dying || m.killed {
+				kills++
 			}
-			if err := CheckOutputs(numbers, 4); (err == nil) != right {
-				t.Errorf("error is %v, right: %v", err, right)
+		}
+		if kills == 0 {
+			c.wrong(RuleConserve, "line %d is torn although no member was killed", c.now)
+		}
+	case Dying:
+		m.dying = true
+	case Killed:
+		m.killed = true
+	case Paused:
+		m.pausedBefore = true
+		for _, p := range c.places {
+			for _, o := range p.owners {
+				o.frozen = o.frozen || o.member == m && !o.released
 			}
-		})
+		}
+	case Crashing, Stopping:
+		c.ends(e.Kind)
+	case Gone:
+		c.ending = false
+	case Accepted:
+		c.accepted(e, m)
+	default:
+		if o := c.places[e.Place].owners[e.Epoch]; o == nil || o.member != m {
+			c.wrong(RuleHistory, "%v: it does not own this", e)
+		} else {
+			c.owned(e, o)
+		}
+	}
+}
+
+// owned is an event of a partition that the member has accepted.
+func (c *checker) owned(e *Event, o *owner) {
+	switch e.Kind {
+	case Lost:
+		if !o.lost {
+			c.Figures.Losses++
+		}
+		o.lost = true
+		if c.Orderly {
+			c.wrong(RuleOwner, "%v: lost although all hand-overs are orderly", e)
+		}
+	case Released:
+		o.released = true
+		if !o.lost && slices.ContainsFunc(c.running, func(t turn) bool { return t.owner == o }) {
+			c.wrong(RuleFence, "%v: released with turns under way", e)
+		}
+	case Trying:
+		c.trying(e, o)
+	case Stored:
+		c.stored(e, o)
+	case Started, Finished, Written, Lettered:
+		i := o.from(e.Offset)
+		found := i < len(o.messages) && o.messages[i].Offset == e.Offset
+		if !found || o.messages[i].Message != e.Message {
+			c.wrong(RuleForeign, "%v: number %d: nobody produced it for a reader", e, e.Number)
+		}
+		switch {
+		case !found:
+		case e.Kind == Started:
+			c.started(e, o, i)
+		case e.Kind == Finished:
+			c.finished(e, o, i)
+		case e.Kind == Written:
+			c.written(e, o, i)
+		case !c.Letters:
+			c.wrong(RuleLetter, "%v: a dead letter: %s", e, e.Text)
+			fallthrough
+		default:
+			o.settle(i, c.now)
+		}
+	default:
+		c.wrong(RuleHistory, "%v: unknown", e)
+	}
+}
+
+// end checks the state after the last event.
+func (c *checker) end() {
+	for _, t := range c.running {
+		c.wrong(RuleConserve, "%s is gone without a trace, with a turn of %v epoch %d under way", t.member.name, t.Place, t.epoch)
+	}
+	for _, p := range c.places {
+		latest := map[string]*message{} // of each key: the message settled last, so far
+		for i := range p.messages {
+			m := &p.messages[i]
+			switch l := latest[m.Key]; {
+			case c.Stuck != "" && m.Key == c.Stuck:
+			case !m.settled:
+				c.wrong(RuleLost, "%+v was never settled", m.Message)
+			case m.last == 0: // a sink that looks at epochs has refused it
+				c.wrong(RuleLost, "%+v was settled only by an owner that was not the newest", m.Message)
+			case l != nil && m.last < l.last:
+				c.wrong(RuleOrder, "%+v was settled again after the last time of %+v, which follows it", l.Message, m.Message)
+			default:
+				latest[m.Key] = m
+			}
+		}
+		if c.Committed != nil {
+			c.final(p, c.Committed[p.Place])
+		}
 	}
 }

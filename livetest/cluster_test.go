@@ -25,38 +25,37 @@ import (
 
 // cluster is a live service as the scenarios see it.
 type cluster interface {
-	// stream returns the full name of a stream. create makes it. remove deletes it and forgets all about it.
-	stream(name string) string
+	about() *service
 	create(ctx context.Context, stream string, partitions int) error
+	// remove deletes a stream and forgets all about it.
 	remove(ctx context.Context, stream string, partitions int) error
 	// produce writes messages in order, each to its partition, durably, and sets their offsets.
 	produce(ctx context.Context, ms []Message) error
-	// access is how a member reaches a stream.
-	access(stream, group string) access
 	// progress returns the decoded commits of a group.
-	progress(ctx context.Context, stream, group string) (map[int32]*commit.Progress, error)
-	// promises sets in a history how the service keeps progress.
-	promises(h *History)
+	progress(ctx context.Context, stream, group string) (map[Place]commit.Progress, error)
 	// endProducers closes the connections of produce.
 	endProducers()
 	// move gives the partitions of a stream to other nodes in order.
 	move(ctx context.Context, stream string) error
-	// size returns how many messages and keys a scenario has at most.
-	size(outputs bool) (messages, keys int)
-	fmt.Stringer // its name in tools/services
 }
 
 // service is what both clusters have.
 type service struct {
-	name string
-	way  access // without stream and group
+	name            string                 // in tools/services
+	way             access                 // without stream and group
+	prefix          string                 // of the full names of streams
+	messages, keys  int                    // of a scenario, at most
+	messagesEmitted int                    // of one with outputs
+	withholds       bool                   // acknowledged messages from a new owner, instead of telling it the progress
+	forgets         map[Kind]time.Duration // see History.Forgets
 }
 
-func (s service) String() string { return s.name }
+func (s *service) about() *service { return s }
 
-func (s service) access(stream, group string) access {
-	s.way.Stream, s.way.Group = stream, group
-	return s.way
+func (s *service) access(stream, group string) access {
+	way := s.way
+	way.Stream, way.Group = stream, group
+	return way
 }
 
 // connect returns a service by its name in tools/services and a flavour: "pulsar+batches". The test skips if the service does
@@ -80,13 +79,13 @@ func env(t *testing.T, name, service string) string {
 }
 
 // control runs a command of tools/services on a node.
-func control(t *testing.T, command string, c cluster, node int) error {
+func (s *service) control(t *testing.T, command string, node int) error {
 	t.Helper()
-	product := strings.ToUpper(strings.TrimRight(strings.Split(c.String(), "-")[0], "3"))
-	program := env(t, "KEYSTRAND_"+product+"_CTL", c.String())
-	out, err := exec.CommandContext(t.Context(), program, command, c.String(), fmt.Sprint(node)).CombinedOutput()
+	product := strings.ToUpper(strings.TrimRight(strings.Split(s.name, "-")[0], "3"))
+	program := env(t, "KEYSTRAND_"+product+"_CTL", s.name)
+	out, err := exec.CommandContext(t.Context(), program, command, s.name, fmt.Sprint(node)).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("%s %s %v %d: %w: %s", program, command, c, node, err, out)
+		return fmt.Errorf("%s %s %s %d: %w: %s", program, command, s.name, node, err, out)
 	}
 	return nil
 }
@@ -94,7 +93,7 @@ func control(t *testing.T, command string, c cluster, node int) error {
 // newStream makes a stream that is gone after the test.
 func newStream(t *testing.T, c cluster, partitions int) string {
 	t.Helper()
-	stream := c.stream(fmt.Sprintf("live-%d", time.Now().UnixNano()))
+	stream := fmt.Sprintf("%slive-%d", c.about().prefix, time.Now().UnixNano())
 	if err := c.create(t.Context(), stream, partitions); err != nil {
 		t.Fatalf("create %s: %v", stream, err)
 	}
@@ -112,21 +111,17 @@ type access struct {
 
 // source opens the stream. Its session is short: a silent owner is missed after some seconds.
 func (a access) source(log *slog.Logger) (source.Source, error) {
-	trust, err := trusting(a.CA)
-	if err != nil {
-		return nil, err
-	}
 	if a.Service == "kafka" {
 		cfg := kafka.Config{
 			SessionTimeout: 5 * time.Second, HeartbeatInterval: 500 * time.Millisecond, RebalanceTimeout: 20 * time.Second,
-			Logger: log, TLS: trust,
+			Logger: log, TLS: trusting(a.CA),
 		}
 		if a.User != "" {
 			cfg.SASL = kafka.SCRAMSHA512(a.User, a.Secret)
 		}
 		return kafka.New(strings.Split(a.Address, ","), a.Group, []string{a.Stream}, cfg)
 	}
-	cfg := pulsar.Config{WatchInterval: time.Second, Logger: log, TLS: trust}
+	cfg := pulsar.Config{WatchInterval: time.Second, Logger: log, TLS: trusting(a.CA)}
 	if a.Secret != "" {
 		cfg.Authentication = pulsar.Token(a.Secret)
 	}
@@ -144,26 +139,13 @@ func (a access) sink() (sink.Sink, error) {
 	return sinkpulsar.New(a.Address, a.Stream, sinkpulsar.Config{LastHeaderWins: true})
 }
 
-// trusting returns the settings for an authority's certificate, nil without a file.
-func trusting(ca string) (*tls.Config, error) {
+// trusting returns the settings for an authority's certificate, nil without a file. A file without one trusts nobody.
+func trusting(ca string) *tls.Config {
 	if ca == "" {
-		return nil, nil //nolint:nilnil // no TLS
+		return nil
 	}
-	pem, err := os.ReadFile(ca)
-	if err != nil {
-		return nil, err
-	}
+	pem, _ := os.ReadFile(ca)
 	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s has no certificate", ca)
-	}
-	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, nil
-}
-
-// spec is all that a member must know.
-type spec struct {
-	Name, History string
-	Input         access
-	Output        *access // nil: handlers emit nothing
-	Behaviour     behaviour
+	pool.AppendCertsFromPEM(pem)
+	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 }

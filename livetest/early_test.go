@@ -19,7 +19,7 @@ func (r *run) joinEarly(name string) {
 	closed := listen("127.0.0.1:0")
 	port := closed.Addr().String()
 	r.must(closed.Close())
-	input := r.cluster.access(r.stream, r.group)
+	input := r.cluster.about().access(r.stream, r.group)
 	at := strings.LastIndex(input.Address, "/") + 1
 	broker := input.Address[at:]
 	input.Address = input.Address[:at] + port
@@ -31,24 +31,23 @@ func (r *run) joinEarly(name string) {
 	r.t.Cleanup(func() { _ = open.Close() })
 	go func() {
 		for {
-			in, err := open.Accept()
+			client, err := open.Accept()
 			if err != nil {
 				return
 			}
-			go forward(in, broker)
+			server, err := net.Dial("tcp", broker) //nolint:noctx // ends with the client
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			go pipe(client, server)
+			go pipe(server, client)
 		}
 	}()
 }
 
-// forward connects a client with a broker until both have closed.
-func forward(client net.Conn, broker string) {
-	server, err := net.Dial("tcp", broker) //nolint:noctx // ends with the client
-	if err == nil {
-		go func() {
-			_, _ = io.Copy(server, client)
-			_ = server.Close()
-		}()
-		_, _ = io.Copy(client, server)
-	}
-	_ = client.Close()
+// pipe copies until one of two connections closes, and closes the other.
+func pipe(to, from net.Conn) {
+	_, _ = io.Copy(to, from)
+	_ = to.Close()
 }

@@ -13,15 +13,13 @@ import (
 func (r *run) begin() {
 	r.t.Helper()
 	r.source = newKeys(r, r.seed)
-	if r.fill == nil {
-		r.toCome = r.messages
-		r.produce(r.messages / 2)
+	if r.fill != nil {
+		r.Produced = r.fill(r)
+		r.messages = len(r.Produced)
 		return
 	}
-	var err error
-	r.produced, err = r.fill(r)
-	r.must(err)
-	r.messages = len(r.produced)
+	r.toCome = r.messages
+	r.produce(r.messages / 2)
 }
 
 // produce appends messages to the stream and to those that must be settled.
@@ -29,9 +27,12 @@ func (r *run) produce(n int) {
 	r.t.Helper()
 	ms := r.source.next(n)
 	r.must(r.cluster.produce(r.t.Context(), ms))
-	r.produced = append(r.produced, ms...)
+	r.Produced = append(r.Produced, ms...)
 	r.toCome -= n
 }
+
+// valueOf makes the value of a message, of about 100 bytes.
+func valueOf(m *Message) []byte { return fmt.Appendf(nil, "%-90d", m.Number) }
 
 // keys makes messages with skewed keys. Each key is always in the same partition.
 type keys struct {

@@ -22,7 +22,6 @@ import (
 	"github.com/keystrand/keystrand/pipeline"
 	"github.com/keystrand/keystrand/sink"
 	"github.com/keystrand/keystrand/sink/memory"
-	"github.com/keystrand/keystrand/source"
 )
 
 // memberVariable makes the test binary a member.
@@ -68,13 +67,21 @@ func (b behaviour) hopeless(dice uint64) bool { return oneIn(b.HopelessOne, dice
 
 func oneIn(n int, dice uint64) bool { return n > 0 && dice%uint64(n) == 0 }
 
+// spec is all that a member must know.
+type spec struct {
+	Name, History string
+	Input         access
+	Output        *access // nil: handlers emit nothing
+	Behaviour     behaviour
+}
+
 // runMember is a whole member process. It runs until SIGTERM.
 func runMember(text string) error {
 	var s spec
 	if err := json.Unmarshal([]byte(text), &s); err != nil {
 		return err
 	}
-	record, err := NewRecorder(s.History, s.Name)
+	record, err := newRecorder(s.History, s.Name)
 	if err != nil {
 		return err
 	}
@@ -113,7 +120,7 @@ func runMember(text string) error {
 	if err != nil {
 		return err
 	}
-	record.Write(Event{Kind: Begun})
+	record.write(Event{Kind: Begun})
 	watching, unwatch := context.WithCancel(context.Background())
 	watched := make(chan struct{})
 	go func() {
@@ -127,12 +134,12 @@ func runMember(text string) error {
 	if err != nil {
 		e.Text = err.Error()
 	}
-	record.Write(e)
+	record.write(e)
 	return errors.Join(err, record.Close())
 }
 
 // watchConservation checks the snapshots of a pipeline.
-func watchConservation(ctx context.Context, p *pipeline.Pipeline, record *Recorder) {
+func watchConservation(ctx context.Context, p *pipeline.Pipeline, record *recorder) {
 	for tick := time.NewTicker(200 * time.Millisecond); ; {
 		select {
 		case <-ctx.Done():
@@ -141,7 +148,7 @@ func watchConservation(ctx context.Context, p *pipeline.Pipeline, record *Record
 		}
 		for _, s := range p.Snapshot().Partitions {
 			if s.Settled+s.Running+s.Ready+s.Parked+s.Sinking+s.Dropped != s.Accepted {
-				record.Write(Event{Kind: Broken, Text: fmt.Sprintf("counters do not add up: %+v", s)})
+				record.write(Event{Kind: Broken, Text: fmt.Sprintf("counters do not add up: %+v", s)})
 			}
 		}
 	}
@@ -150,7 +157,7 @@ func watchConservation(ctx context.Context, p *pipeline.Pipeline, record *Record
 // handler takes its time, fails or hangs, and tells the history.
 type handler struct {
 	behaviour
-	record *Recorder
+	record *recorder
 }
 
 var errOnPurpose = errors.New("failed on purpose")
@@ -178,8 +185,8 @@ func (h *handler) Transform(ctx context.Context, m *keystrand.Message, emit func
 
 func (h *handler) handle(ctx context.Context, m *keystrand.Message, text string) error {
 	e := eventOf(Started, m)
-	e.Number, e.Attempt, e.Text = numberOf(m), int(m.Attempt), text
-	h.record.Write(e)
+	e.Attempt, e.Text = int(m.Attempt), text
+	h.record.write(e)
 	err := h.work(ctx, m)
 	switch e.Kind = Finished; {
 	case err == nil:
@@ -189,12 +196,13 @@ func (h *handler) handle(ctx context.Context, m *keystrand.Message, text string)
 	default:
 		e.Text = Failed
 	}
-	h.record.Write(e)
+	h.record.write(e)
 	return err
 }
 
 func eventOf(k Kind, m *keystrand.Message) Event {
-	return Event{Kind: k, ID: source.ID{Stream: m.Stream, Partition: m.Partition, Epoch: m.Epoch}, Offset: m.Offset, Key: string(m.Key)}
+	of := Message{Place{m.Stream, m.Partition}, m.Offset, string(m.Key), numberOf(m)}
+	return Event{Kind: k, Epoch: m.Epoch, Message: of}
 }
 
 // numberOf returns the number of a message that a test has produced, -1 for another one.

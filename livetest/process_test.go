@@ -16,6 +16,7 @@ import (
 // process is a member that was started.
 type process struct {
 	cmd    *exec.Cmd
+	begun  bool          // its pipeline runs
 	exited chan struct{} // closed when it has exited
 	err    error         // valid then
 }
@@ -23,7 +24,7 @@ type process struct {
 func (r *run) join(names ...string) {
 	r.t.Helper()
 	for _, name := range names {
-		r.start(name, r.cluster.access(r.stream, r.group))
+		r.start(name, r.cluster.about().access(r.stream, r.group))
 	}
 }
 
@@ -34,7 +35,7 @@ func (r *run) start(name string, input access) {
 	b := &s.Behaviour
 	b.Seed, b.Handling, b.Drain = r.seed, cmp.Or(b.Handling, 3*time.Millisecond), cmp.Or(b.Drain, 10*time.Second)
 	if r.outputs != "" {
-		output := r.target.access(r.outputs, "")
+		output := r.target.about().access(r.outputs, "")
 		s.Output = &output
 	}
 	text, err := json.Marshal(s)
@@ -59,7 +60,7 @@ func (r *run) start(name string, input access) {
 func (r *run) signal(k Kind, name string, s syscall.Signal) {
 	r.t.Helper()
 	if k != "" {
-		r.record.Write(Event{Kind: k, Member: name})
+		r.record.write(Event{Kind: k, Member: name})
 	}
 	if err := r.members[name].cmd.Process.Signal(s); err != nil {
 		r.t.Errorf("%s: %v", name, err)
@@ -83,7 +84,7 @@ func (r *run) gone(name string) error {
 func (r *run) leave(names ...string) {
 	r.t.Helper()
 	for _, name := range names {
-		r.until(name+" has begun", func() bool { return r.begun[name] }) // before, SIGTERM kills it
+		r.until(name+" has begun", func() bool { return r.members[name].begun }) // before, SIGTERM kills it
 		r.signal("", name, syscall.SIGTERM)
 	}
 	for _, name := range names {
@@ -99,7 +100,7 @@ func (r *run) kill(names ...string) {
 	for _, name := range names {
 		r.signal(Dying, name, syscall.SIGKILL)
 		_ = r.gone(name)
-		r.record.Write(Event{Kind: Killed, Member: name})
+		r.record.write(Event{Kind: Killed, Member: name})
 	}
 }
 
@@ -116,16 +117,16 @@ func (r *run) freeze(name string) {
 // ownerships leaves nothing behind.
 func (r *run) awaitWork(name string) {
 	r.t.Helper()
-	from := len(r.events)
+	from := len(r.Events)
 	r.until(name+" is at work", func() bool {
 		handled := 0
-		for _, e := range r.events[from:] {
+		for _, e := range r.Events[from:] {
 			if e.Kind == Finished && e.Member == name {
 				handled++
 			}
 		}
 		all := !slices.ContainsFunc(slices.Collect(maps.Keys(r.members)), r.idle)
-		return all && handled >= 100 || r.settled >= r.messages
+		return all && handled >= 100 || len(r.done) >= r.messages
 	})
 }
 
@@ -133,9 +134,9 @@ func (r *run) awaitWork(name string) {
 func (r *run) disturb(k Kind, f func() error) {
 	r.t.Helper()
 	r.cluster.endProducers()
-	r.record.Write(Event{Kind: k})
+	r.record.write(Event{Kind: k})
 	err := f()
-	r.record.Write(Event{Kind: Gone})
+	r.record.write(Event{Kind: Gone})
 	r.must(err)
 }
 
@@ -143,8 +144,8 @@ func (r *run) disturb(k Kind, f func() error) {
 func (r *run) restart(k Kind, node int) {
 	r.t.Helper()
 	command := map[Kind]string{Stopping: "stop", Crashing: "kill"}[k]
-	r.disturb(k, func() error { return control(r.t, command, r.cluster, node) })
-	r.must(control(r.t, "start", r.cluster, node))
+	r.disturb(k, func() error { return r.cluster.about().control(r.t, command, node) })
+	r.must(r.cluster.about().control(r.t, "start", node))
 }
 
 // move gives the partitions of the stream to other nodes.

@@ -23,36 +23,32 @@ type pulsarCluster struct {
 	service
 	admin     *pulsartest.Admin
 	client    pulsar.Client
-	namespace string // of topics
 	numbers   bool   // the offsets are the broker's numbers of messages
 	batch     int    // messages of an entry at most; 0: each is one
 	store     *store // of the members' progress; nil: none
-
 	producers map[Place]pulsar.Producer
-	logs      map[Place][]position // what was produced, in order
+	logs      map[Place][]produced // in order
 }
 
-// position is the place of a message in the log of its partition.
-type position struct {
+// produced is a message in the log of its partition.
+type produced struct {
 	entry
 	offset int64
 }
 
-// pulsarForgets is what Pulsar may forget.
-func pulsarForgets() []Allowance {
-	return []Allowance{
-		{Crashing, 4 * time.Second, "the broker writes its cursors once a second; a kill took at most those of 1.7 s"},
-		{Stopping, time.Second, "a broker that stops or unloads a topic confirms acknowledgements that it does not write"},
-	}
-}
-
 // newPulsar connects to Pulsar. Flavours: batches, store (with batches, members keep progress there), strict (topics are not
-// made on demand), or none.
+// made on demand), or none. The sizes are smaller than on Kafka: the broker writes each message as an entry of its own to disk,
+// and its output too.
 func newPulsar(t *testing.T, name, flavour string) *pulsarCluster {
 	t.Helper()
 	p := &pulsarCluster{
-		service: service{name: name}, namespace: "public/default", producers: map[Place]pulsar.Producer{}, logs: map[Place][]position{},
+		service:   service{name: name, messages: 24_000, messagesEmitted: 10_000, keys: 2_000, withholds: flavour != "store"},
+		producers: map[Place]pulsar.Producer{}, logs: map[Place][]produced{},
 		numbers: name != "pulsar-default" && flavour != "store", // with a store, offsets are packed
+	}
+	p.forgets = map[Kind]time.Duration{
+		Crashing: 4 * time.Second, // the broker writes its cursors once a second; a kill took at most those of 1.7 s
+		Stopping: time.Second,     // a broker that stops or unloads a topic confirms acknowledgements that it does not write
 	}
 	if flavour == "batches" || flavour == "store" {
 		p.batch = 20
@@ -61,39 +57,32 @@ func newPulsar(t *testing.T, name, flavour string) *pulsarCluster {
 	p.way = access{Service: "pulsar", Address: env(t, variable, p.name)}
 	p.admin = &pulsartest.Admin{URL: env(t, variable+"_ADMIN", p.name)}
 	opts := pulsar.ClientOptions{URL: p.way.Address, Logger: plog.NewLoggerWithSlog(slog.New(slog.DiscardHandler))}
+	namespace, err := "public/default", error(nil)
+	policies := map[string]any{"autoTopicCreation": map[string]bool{"allowAutoTopicCreation": false}}
 	switch {
 	case name == "pulsar-tls":
 		p.way.CA, p.way.Secret = env(t, "KEYSTRAND_PULSAR_CA", p.name), secret(t, "KEYSTRAND_PULSAR_TOKEN")
-		p.namespace = env(t, "KEYSTRAND_PULSAR_TLS_NAMESPACE", p.name)
-		trust, err := trusting(p.way.CA)
-		if err != nil {
-			t.Fatal(err)
-		}
-		opts.TLSConfig, opts.TLSValidateHostname, opts.Authentication = trust, true, pulsar.NewAuthenticationToken(p.way.Secret)
-		p.admin.Token, p.admin.Transport = secret(t, "KEYSTRAND_PULSAR_TOKEN_ADMIN"), &http.Transport{TLSClientConfig: trust}
+		namespace = env(t, "KEYSTRAND_PULSAR_TLS_NAMESPACE", p.name)
+		opts.TLSConfig, opts.TLSValidateHostname = trusting(p.way.CA), true
+		opts.Authentication = pulsar.NewAuthenticationToken(p.way.Secret)
+		p.admin.Token, p.admin.Transport = secret(t, "KEYSTRAND_PULSAR_TOKEN_ADMIN"), &http.Transport{TLSClientConfig: opts.TLSConfig}
 	case flavour == "store":
 		p.store, p.way.Store = newStore(t)
 		// A log whose messages are all settled would be empty, and the source does not believe a store about an empty log.
-		p.strict(t, map[string]any{"retention": map[string]int{"retentionTimeInMinutes": -1, "retentionSizeInMB": -1}})
+		policies["retention"] = map[string]int{"retentionTimeInMinutes": -1, "retentionSizeInMB": -1}
+		fallthrough
 	case flavour == "strict":
-		p.strict(t, map[string]any{})
+		namespace, err = p.admin.Namespace(t.Context(), policies)
 	}
-	var err error
-	if p.client, err = pulsar.NewClient(opts); err != nil {
+	p.prefix = "persistent://" + namespace + "/"
+	if err == nil {
+		p.client, err = pulsar.NewClient(opts)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.client.Close)
 	return p
-}
-
-// strict makes a namespace where topics are not made on demand, with more policies.
-func (p *pulsarCluster) strict(t *testing.T, policies map[string]any) {
-	t.Helper()
-	policies["autoTopicCreation"] = map[string]bool{"allowAutoTopicCreation": false}
-	var err error
-	if p.namespace, err = p.admin.Namespace(t.Context(), policies); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // secret reads the file that a variable names.
@@ -105,23 +94,6 @@ func secret(t *testing.T, variable string) string {
 	}
 	return strings.TrimSpace(string(b))
 }
-
-// size is smaller than on Kafka: the broker writes each message as an entry of its own to disk, and its output too.
-func (p *pulsarCluster) size(outputs bool) (messages, keys int) {
-	if outputs {
-		return 10_000, 2_000
-	}
-	return 24_000, 2_000
-}
-
-// promises says that Pulsar withholds acknowledged messages. A store tells the next owner.
-func (p *pulsarCluster) promises(h *History) {
-	if p.store == nil {
-		h.Withholds, h.Forgets = true, pulsarForgets()
-	}
-}
-
-func (p *pulsarCluster) stream(name string) string { return "persistent://" + p.namespace + "/" + name }
 
 // topic returns the name of a partition as a topic of its own.
 func (p Place) topic() string { return fmt.Sprintf("%s-partition-%d", p.Stream, p.Partition) }
@@ -139,8 +111,8 @@ func (p *pulsarCluster) remove(ctx context.Context, stream string, partitions in
 }
 
 func (p *pulsarCluster) produce(ctx context.Context, ms []Message) error {
-	answered := make(chan error, len(ms))
-	places := make([]position, len(ms))
+	failed := make(chan error, len(ms))
+	at := make([]produced, len(ms))
 	used := map[pulsar.Producer]bool{}
 	for i := range ms {
 		producer, err := p.producer(ms[i].Place)
@@ -152,9 +124,9 @@ func (p *pulsarCluster) produce(ctx context.Context, ms []Message) error {
 		producer.SendAsync(ctx, m, func(id pulsar.MessageID, _ *pulsar.ProducerMessage, err error) {
 			if err == nil {
 				packed := id.LedgerID()<<36 | id.EntryID()<<12 | int64(max(id.BatchIdx(), 0))
-				places[i] = position{entryOf(id.LedgerID(), id.EntryID()), packed}
+				at[i] = produced{entryOf(id.LedgerID(), id.EntryID()), packed}
 			}
-			answered <- err
+			failed <- err
 		})
 	}
 	for producer := range used {
@@ -163,17 +135,17 @@ func (p *pulsarCluster) produce(ctx context.Context, ms []Message) error {
 		}
 	}
 	for range ms {
-		if err := <-answered; err != nil {
+		if err := <-failed; err != nil {
 			return err
 		}
 	}
 	for i := range ms {
 		m := &ms[i]
 		if p.numbers { // one producer, one after the other
-			places[i].offset = int64(len(p.logs[m.Place]))
+			at[i].offset = int64(len(p.logs[m.Place]))
 		}
-		m.Offset = places[i].offset
-		p.logs[m.Place] = append(p.logs[m.Place], places[i])
+		m.Offset = at[i].offset
+		p.logs[m.Place] = append(p.logs[m.Place], at[i])
 	}
 	return nil
 }
@@ -205,14 +177,16 @@ func (p *pulsarCluster) move(ctx context.Context, stream string) error {
 
 // each asks the web service for something with each partition of a run.
 func each(r *run, method, path string) error {
-	p := r.cluster.(*pulsarCluster) //nolint:errcheck,forcetypeassert // only Pulsar plays its scenarios
 	for n := range int32(r.partitions) {
-		if err := p.admin.Do(r.t.Context(), method, pulsartest.Path(Place{r.stream, n}.topic())+path, nil, nil); err != nil {
+		if err := pulsarOf(r).admin.Do(r.t.Context(), method, pulsartest.Path(Place{r.stream, n}.topic())+path, nil, nil); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// pulsarOf returns the Pulsar of a scenario that is played there alone.
+func pulsarOf(r *run) *pulsarCluster { return r.cluster.(*pulsarCluster) } //nolint:errcheck,forcetypeassert // see there
 
 func deleteSubscription(r *run) {
 	r.disturb(Crashing, func() error { return each(r, http.MethodDelete, "/subscription/"+r.group+"?force=true") })
@@ -221,23 +195,22 @@ func deleteSubscription(r *run) {
 func terminate(r *run) { r.must(each(r, http.MethodPost, "/terminate")) }
 
 func addPartitions(r *run) {
-	p := r.cluster.(*pulsarCluster) //nolint:errcheck,forcetypeassert // only Pulsar plays its scenarios
-	r.must(p.admin.Do(r.t.Context(), http.MethodPost, pulsartest.Path(r.stream)+"/partitions", 6, nil))
-	r.partitions = 6
 	r.produce(r.toCome)
+	r.partitions = 6
+	r.must(pulsarOf(r).admin.Do(r.t.Context(), http.MethodPost, pulsartest.Path(r.stream)+"/partitions", r.partitions, nil))
 	r.source = newKeys(r, r.seed+1)
 	r.source.prefix = "late"
-	r.produce(r.messages)
-	r.toCome = 0
+	r.toCome = r.messages
+	r.produce(r.toCome)
 }
 
 // topicIsGone waits until all partitions are lost and both members have said so.
 func topicIsGone(r *run) {
-	lost := map[Place]bool{}
 	r.until("all partitions are lost", func() bool {
-		for _, e := range r.events {
+		lost := map[Place]bool{}
+		for _, e := range r.Events {
 			if e.Kind == Lost {
-				lost[placeOf(e.ID)] = true
+				lost[e.Place] = true
 			}
 		}
 		return len(lost) == r.partitions

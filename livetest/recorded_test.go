@@ -16,11 +16,11 @@ import (
 // recordedSource writes to the history what passes between a source and its pipeline.
 type recordedSource struct {
 	source.Source
-	record *Recorder
+	record *recorder
 }
 
 // recorded returns a source with the optional methods of Kafka's or of Pulsar's.
-func recorded(s source.Source, record *Recorder) source.Source {
+func recorded(s source.Source, record *recorder) source.Source {
 	r := recordedSource{s, record}
 	switch s := s.(type) {
 	case source.Prefetcher:
@@ -45,29 +45,29 @@ func (s recordedSource) Accept(ctx context.Context) (source.Partition, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := recordedPartition{p, s.record, make(chan source.Leave, 2), make(chan struct{}), make(chan struct{})}
+	partition := p.(livePartition) //nolint:errcheck,forcetypeassert // those of both services
+	r := recordedPartition{partition, s.record, make(chan source.Leave, 2), make(chan struct{}), make(chan struct{})}
 	r.write(Event{Kind: Accepted, Progress: *p.Restored()})
 	go r.tell()
-	if l, ok := p.(source.Lagger); ok {
-		return struct {
-			recordedPartition
-			source.Lagger
-		}{r, l}, nil
-	}
 	return r, nil
 }
 
-type recordedPartition struct {
+type livePartition interface {
 	source.Partition
-	record  *Recorder
+	source.Lagger
+}
+
+type recordedPartition struct {
+	livePartition
+	record  *recorder
 	leaving chan source.Leave
 	over    chan struct{} // closed by Release
 	told    chan struct{} // closed when tell has returned
 }
 
 func (p recordedPartition) write(e Event) {
-	e.ID = p.ID()
-	p.record.Write(e)
+	e.Place, e.Epoch = Place{p.ID().Stream, p.ID().Partition}, p.ID().Epoch
+	p.record.write(e)
 }
 
 // tell passes on a leave after its event.
@@ -75,12 +75,10 @@ func (p recordedPartition) tell() {
 	defer close(p.told)
 	for {
 		select {
-		case l := <-p.Partition.Leaving():
-			k := Asked
+		case l := <-p.livePartition.Leaving():
 			if l.Lost {
-				k = Lost
+				p.write(Event{Kind: Lost})
 			}
-			p.write(Event{Kind: k})
 			p.leaving <- l
 		case <-p.over:
 			return
@@ -92,10 +90,10 @@ func (p recordedPartition) Leaving() <-chan source.Leave { return p.leaving }
 
 func (p recordedPartition) Commit(ctx context.Context, progress *commit.Progress) (commit.Stored, error) {
 	p.write(Event{Kind: Trying, Progress: *progress})
-	stored, err := p.Partition.Commit(ctx, progress)
+	stored, err := p.livePartition.Commit(ctx, progress)
 	switch {
 	case err == nil:
-		p.write(Event{Kind: Stored, Number: stored.Replays})
+		p.write(Event{Kind: Stored, Count: int(stored.Replays)})
 	case errors.Is(err, commit.ErrFenced):
 		p.write(Event{Kind: Lost, Text: err.Error()})
 	}
@@ -106,14 +104,14 @@ func (p recordedPartition) Release(ctx context.Context) error {
 	close(p.over)
 	<-p.told
 	p.write(Event{Kind: Released})
-	return p.Partition.Release(ctx)
+	return p.livePartition.Release(ctx)
 }
 
 // recordedSink writes to the history which outputs or dead letters are durable, before the pipeline knows.
 type recordedSink struct {
 	sink.Sink
 	kind   Kind
-	record *Recorder
+	record *recorder
 }
 
 func (s recordedSink) Open() (sink.Writer, error) {
@@ -132,11 +130,11 @@ func (w recordedWriter) Write(ctx context.Context, ms []keystrand.Message) error
 	for i := range ms {
 		if err == nil || partial != nil && i < len(partial.Errs) && partial.Errs[i] == nil {
 			e := eventOf(w.kind, &ms[i])
-			e.Number = int64(len(ms))
+			e.Count = len(ms)
 			if stream, isLetter := ms[i].Header(pipeline.HeaderStream); isLetter {
 				e.Stream = string(stream)
 			}
-			w.record.Write(e)
+			w.record.write(e)
 		}
 	}
 	return err

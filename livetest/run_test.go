@@ -18,13 +18,12 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/keystrand/keystrand/commit"
 )
 
 // run is a scenario under way.
 type run struct {
 	scenario
+	History       // what is known so far
 	t             *testing.T
 	cluster       cluster
 	seed          uint64
@@ -32,28 +31,31 @@ type run struct {
 	outputs       string  // the stream that members write to; empty: none
 	target        cluster // of outputs
 	dir           string
-	record        *Recorder // of the test itself
+	record        *recorder // of the test itself
 	members       map[string]*process
 
-	source   *keys // of messages
-	toCome   int   // messages that are not produced yet
-	produced []Message
-	settled  int // messages
-
+	source *keys // of messages
+	toCome int   // messages that are not produced yet
 	tail   *os.File
 	rest   []byte
-	torn   int
-	events []Event
-	done   map[Place]map[int64]bool
+	done   map[Message]bool // place and offset of those that are settled
 	owners map[Place]string
-	begun  map[string]bool // members whose pipeline runs
 }
 
-func newRun(t *testing.T, service string, s scenario) *run {
+func newRun(t *testing.T, name string, s scenario) *run {
 	t.Helper()
+	c := connect(t, name)
+	service := c.about()
 	r := &run{
-		scenario: s, t: t, cluster: connect(t, service), seed: rand.Uint64(), dir: t.TempDir(), members: map[string]*process{},
-		done: map[Place]map[int64]bool{}, owners: map[Place]string{}, begun: map[string]bool{},
+		scenario: s, t: t, cluster: c, target: c, seed: rand.Uint64(), dir: t.TempDir(),
+		members: map[string]*process{}, done: map[Message]bool{}, owners: map[Place]string{},
+		History: History{
+			Orderly: s.orderly, Outputs: s.emits, Letters: s.letters != "", Workers: workers, Writers: writers,
+			Withholds: service.withholds, Forgets: service.forgets,
+		},
+	}
+	if s.forgets != nil {
+		r.Forgets = s.forgets
 	}
 	var err error
 	if text := os.Getenv("KEYSTRAND_LIVE_SEED"); text != "" {
@@ -65,19 +67,22 @@ func newRun(t *testing.T, service string, s scenario) *run {
 	}
 	r.must(err)
 	t.Logf("seed %d (again with KEYSTRAND_LIVE_SEED=%d)", r.seed, r.seed)
-	messages, keys := r.cluster.size(s.emits)
+	messages := service.messages
+	if s.emits {
+		messages = service.messagesEmitted
+	}
 	r.messages = cmp.Or(min(r.messages, messages), messages)
-	r.keys, r.partitions = cmp.Or(r.keys, keys), cmp.Or(r.partitions, 8)
+	r.keys, r.partitions = cmp.Or(r.keys, service.keys), cmp.Or(r.partitions, 8)
 	r.stream = newStream(t, r.cluster, r.partitions)
 	r.group = r.stream[strings.LastIndex(r.stream, "/")+1:] + "-group"
-	if r.target = r.cluster; s.letters != "" {
+	if s.letters != "" {
 		r.target = connect(t, s.letters)
 	}
 	if s.emits || s.letters != "" {
 		r.outputs = newStream(t, r.target, r.partitions)
 	}
 	path := filepath.Join(r.dir, "history")
-	r.record, err = NewRecorder(path, "test")
+	r.record, err = newRecorder(path, "test")
 	r.must(err)
 	r.tail, err = os.Open(path)
 	r.must(err)
@@ -130,28 +135,28 @@ const guard = 90 * time.Second
 // settled for long.
 func (r *run) until(what string, holds func() bool) {
 	r.t.Helper()
-	for began, before := time.Now(), r.settled; ; {
+	for began, before := time.Now(), len(r.done); ; {
 		r.read()
 		if holds() {
 			return
 		}
-		if left := len(r.produced) - r.settled; r.toCome > 0 && left < r.messages/5 {
+		if left := len(r.Produced) - len(r.done); r.toCome > 0 && left < r.messages/5 {
 			r.produce(min(r.toCome, r.messages/20))
 		}
 		for name, m := range r.members {
 			select {
 			case <-m.exited:
-				r.checkUnfinished()
+				r.verdict(true)
 				r.t.Fatalf("%s has exited while waiting until %s: %v", name, what, m.err)
 			default:
 			}
 		}
-		if r.settled != before {
-			began, before = time.Now(), r.settled
+		if len(r.done) != before {
+			began, before = time.Now(), len(r.done)
 		}
 		if time.Since(began) > guard { // real time: hang guard
-			r.checkUnfinished()
-			left := slices.DeleteFunc(r.produced, func(m Message) bool { return r.done[m.Place][m.Offset] })
+			r.verdict(true)
+			left := slices.DeleteFunc(r.Produced, func(m Message) bool { return r.done[Message{Place: m.Place, Offset: m.Offset}] })
 			r.t.Fatalf("nothing was settled for %v while waiting until %s; not settled: %d, such as %+v; owners: %v",
 				guard, what, len(left), left[:min(10, len(left))], r.owners)
 		}
@@ -164,34 +169,26 @@ func (r *run) read() {
 	r.t.Helper()
 	b, err := io.ReadAll(r.tail)
 	r.must(err)
-	events, torn, rest := Parse(append(r.rest, b...))
-	r.torn += torn
+	events, rest := parse(append(r.rest, b...))
 	r.rest = bytes.Clone(rest)
-	r.events = append(r.events, events...)
+	r.Events = append(r.Events, events...)
 	for _, e := range events {
-		place := placeOf(e.ID)
 		switch {
 		case e.Kind == Begun:
-			r.begun[e.Member] = true
+			r.members[e.Member].begun = true
 		case e.Kind == Accepted:
-			r.owners[place] = e.Member
+			r.owners[e.Place] = e.Member
 		case e.Kind == Finished && e.Text == Settled && !r.emits, e.Kind == Written, e.Kind == Lettered:
-			if r.done[place] == nil {
-				r.done[place] = map[int64]bool{}
-			}
-			if !r.done[place][e.Offset] {
-				r.done[place][e.Offset] = true
-				r.settled++
-			}
+			r.done[Message{Place: e.Place, Offset: e.Offset}] = true
 		}
 	}
 }
 
 // allSettled waits until all messages are settled, but for those of a stuck key.
-func (r *run) allSettled(stuck string) {
+func (r *run) allSettled() {
 	r.t.Helper()
 	r.until("all is settled", func() bool {
-		return r.toCome == 0 && len(r.produced)-r.settled <= int(r.source.numbers[stuck])
+		return r.toCome == 0 && len(r.Produced)-len(r.done) <= int(r.source.numbers[r.behaviour.Stuck])
 	})
 }
 
@@ -199,7 +196,7 @@ func (r *run) allSettled(stuck string) {
 func (r *run) progress(share float64) {
 	r.t.Helper()
 	want := int(share * float64(r.messages))
-	r.until(fmt.Sprintf("%d messages are settled", want), func() bool { return r.settled >= want })
+	r.until(fmt.Sprintf("%d messages are settled", want), func() bool { return len(r.done) >= want })
 }
 
 // idle reports whether a member owns nothing.
@@ -210,19 +207,19 @@ func (r *run) idle(name string) bool {
 // finish waits for the last message, ends the members, and checks the history.
 func (r *run) finish() *Report {
 	r.t.Helper()
-	r.allSettled("")
-	ends := map[int32]int64{}
-	for _, m := range r.produced {
-		ends[m.Partition] = max(ends[m.Partition], m.Offset+1)
+	r.allSettled()
+	ends := map[Place]int64{}
+	for _, m := range r.Produced {
+		ends[m.Place] = max(ends[m.Place], m.Offset+1)
 	}
 	r.committed(ends)
 	r.leave(slices.Collect(maps.Keys(r.members))...)
-	return r.check("")
+	return r.check()
 }
 
 // committed waits until the service keeps progress to these ends. A member that leaves earlier drops what a crash has it
 // handle again, and the history would not show in which order.
-func (r *run) committed(ends map[int32]int64) {
+func (r *run) committed(ends map[Place]int64) {
 	r.t.Helper()
 	var last error
 	r.until("the service keeps that all is settled", func() bool {
@@ -232,8 +229,8 @@ func (r *run) committed(ends map[int32]int64) {
 			r.t.Log(err)
 			last = err
 		}
-		for n, end := range ends {
-			if p := progress[n]; p == nil || p.Frontier < end {
+		for p, end := range ends {
+			if progress[p].Frontier < end {
 				return false
 			}
 		}
@@ -241,54 +238,26 @@ func (r *run) committed(ends map[int32]int64) {
 	})
 }
 
-// history is what is known so far.
-func (r *run) history() *History {
-	h := &History{
-		Produced: r.produced, Events: r.events, Torn: r.torn, Orderly: r.orderly,
-		Outputs: r.emits, Letters: r.letters != "", Workers: workers, Writers: writers,
-	}
-	if r.cluster.promises(h); r.forgets != nil {
-		h.Forgets = r.forgets
-	}
-	return h
-}
-
-// checkUnfinished checks the history while members work.
-func (r *run) checkUnfinished() {
+// verdict checks the history. Unfinished: members are at work.
+func (r *run) verdict(unfinished bool) *Report {
 	r.t.Helper()
-	h := r.history()
-	h.Unfinished = true
-	r.verdict(h)
-}
-
-func (r *run) verdict(h *History) *Report {
-	r.t.Helper()
-	report := Check(h)
-	if len(report.Violations) > 0 {
+	r.Unfinished = unfinished
+	report := check(&r.History)
+	if len(report.Broken) > 0 {
 		r.t.Errorf("the history breaks promises:\n%v", report)
 	}
 	return report
 }
 
 // check checks the history after the last member has exited. The messages of a stuck key need not be settled.
-func (r *run) check(stuck string) *Report {
+func (r *run) check() *Report {
 	r.t.Helper()
 	r.read()
-	progress, err := r.cluster.progress(context.WithoutCancel(r.t.Context()), r.stream, r.group)
+	var err error
+	r.Stuck = r.behaviour.Stuck
+	r.Committed, err = r.cluster.progress(context.WithoutCancel(r.t.Context()), r.stream, r.group)
 	r.must(err)
-	h := r.history()
-	h.Stuck, h.Committed = stuck, map[Place]commit.Progress{}
-	for n := range int32(r.partitions) {
-		var p commit.Progress
-		if progress[n] != nil {
-			p = *progress[n]
-		}
-		h.Committed[Place{r.stream, n}] = p
-	}
-	report := r.verdict(h)
-	r.t.Logf("%+v", report.Figures)
-	for _, a := range h.Forgets {
-		r.t.Logf("forgotten: %d (allowed: %s, the last %v: %s)", report.Forgotten[a.Reason], a.When, a.Newest, a.Reason)
-	}
+	report := r.verdict(false)
+	r.t.Logf("%+v; when a node ends, the service may forget commits of %v", report.Figures, r.Forgets)
 	return report
 }

@@ -20,14 +20,14 @@ type scenario struct {
 	keys       int
 	partitions int // default: 8
 	behaviour  behaviour
-	orderly    bool        // hand-overs are
-	emits      bool        // handlers emit, and a sink of the same service writes to another stream
-	letters    string      // the service of dead letters; empty: there are none
-	forgets    []Allowance // instead of those of the service
+	orderly    bool                   // hand-overs are
+	emits      bool                   // handlers emit, and a sink of the same service writes to another stream
+	letters    string                 // the service of dead letters; empty: there are none
+	forgets    map[Kind]time.Duration // instead of those of the service
 	steps      steps
-	fill       func(r *run) ([]Message, error) // fills the stream before a member reads; nil: messages come while members work
-	before     func(r *run)                    // after the last message, with the members that are left
-	ends       func(r *run, report *Report)    // checks more
+	fill       func(r *run) []Message       // fills the stream before a member reads; nil: messages come while members work
+	before     func(r *run)                 // after the last message, with the members that are left
+	ends       func(r *run, report *Report) // checks more
 }
 
 // steps happen when a share of the messages is settled.
@@ -74,7 +74,7 @@ func scenarios() []scenario {
 			messages: 12_000, orderly: true, behaviour: behaviour{Batches: true},
 			steps: at(0, join("a", "b")).at(0.30, join("c")).at(0.60, leave("a")),
 			ends: func(r *run, _ *Report) {
-				if !slices.ContainsFunc(r.events, func(e Event) bool { return e.Kind == Started && e.Text == Behind }) {
+				if !slices.ContainsFunc(r.Events, func(e Event) bool { return e.Kind == Started && e.Text == Behind }) {
 					r.t.Error("no call had more than one message, so this shows nothing")
 				}
 			},
@@ -123,10 +123,10 @@ func scenarios() []scenario {
 			behaviour: behaviour{Stuck: "k0", Drain: 300 * time.Millisecond},
 			steps:     at(0, join("a", "b", "c")).at(0.25, kill("a")).at(0.25, join("d")).at(0.50, leave("b")).at(0.60, join("e")),
 			before: func(r *run) {
-				r.allSettled("k0")
+				r.allSettled()
 				r.leave("c", "d", "e")
-				r.check("k0")
-				if left, stuck := len(r.produced)-r.settled, int(r.source.numbers["k0"]); left != stuck {
+				r.check()
+				if left, stuck := len(r.Produced)-len(r.done), int(r.source.numbers["k0"]); left != stuck {
 					r.t.Errorf("%d messages are not settled, want the %d of the stuck key", left, stuck)
 				}
 				r.behaviour.Stuck = ""
@@ -199,10 +199,10 @@ func scenarios() []scenario {
 		{ // Acknowledgements go with the subscription: all is delivered again, each key in its order.
 			name: "SubscriptionDeleted", soak: "pulsar",
 			messages: 6_000, partitions: 4, keys: 500,
-			forgets: []Allowance{{Crashing, time.Hour, "the subscription is deleted, and its cursor with it"}},
+			forgets: map[Kind]time.Duration{Crashing: time.Hour}, // the cursor is deleted with the subscription
 			steps:   at(0, join("a", "b")).at(0.5, deleteSubscription),
 			ends: func(r *run, report *Report) {
-				if len(report.Forgotten) == 0 {
+				if report.Figures.Forgotten == 0 {
 					r.t.Error("nothing acknowledged was delivered again, so this shows nothing")
 				}
 			},
@@ -212,9 +212,9 @@ func scenarios() []scenario {
 			// connection again and again: so connections are lost in the middle of messages, too.
 			name: "TopicTerminated", soak: "pulsar",
 			messages: 6_000, partitions: 4, keys: 500,
-			fill: func(r *run) ([]Message, error) {
-				ms := newKeys(r, r.seed).next(r.messages)
-				return ms, r.cluster.produce(r.t.Context(), ms)
+			fill: func(r *run) []Message {
+				r.produce(r.messages)
+				return r.Produced
 			},
 			steps: at(0, join("a", "b")).at(0.3, terminate).at(0.6, leave("b")),
 		},
@@ -268,20 +268,20 @@ func (r *run) makeAgain(messages int, gone func(*run)) {
 	if gone != nil {
 		gone(r)
 	}
-	r.checkUnfinished()
 	r.read()
-	old := len(r.events)
+	r.verdict(true)
+	old := len(r.Events)
 	r.must(r.cluster.create(r.t.Context(), r.stream, r.partitions))
-	r.produced, r.settled, r.messages, r.source = nil, 0, messages, newKeys(r, r.seed+1)
+	r.Produced, r.messages, r.source = nil, messages, newKeys(r, r.seed+1)
 	clear(r.done)
 	r.produce(messages)
 	r.toCome = 0
-	r.allSettled("")
+	r.allSettled()
 
 	// The history of the new log is that of the owners that began after the old one.
 	accepted := map[source.ID]bool{}
-	r.events = slices.DeleteFunc(r.events[old:], func(e Event) bool {
-		accepted[e.ID] = accepted[e.ID] || e.Kind == Accepted
-		return e.Stream != "" && !accepted[e.ID]
+	r.Events = slices.DeleteFunc(r.Events[old:], func(e Event) bool {
+		accepted[e.id()] = accepted[e.id()] || e.Kind == Accepted
+		return e.Stream != "" && !accepted[e.id()]
 	})
 }

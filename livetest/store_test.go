@@ -5,6 +5,7 @@ package livetest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/rpc"
 	"sync"
@@ -57,16 +58,10 @@ func (s *store) Call(call StoreCall, answer *commit.Progress) error {
 	return nil
 }
 
-func (s *store) progress(stream string) map[int32]*commit.Progress {
+func (s *store) progress() map[Place]commit.Progress {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := map[int32]*commit.Progress{}
-	for place, p := range s.saved {
-		if place.Stream == stream {
-			all[place.Partition] = &p
-		}
-	}
-	return all
+	return maps.Clone(s.saved)
 }
 
 // remoteStore is the address of a store.

@@ -1,6 +1,8 @@
 package livetest
 
 import (
+	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,105 +12,97 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand/commit"
-	"github.com/keystrand/keystrand/source"
 )
 
-// parse makes a history of one partition with four messages: 0 and 2 of key x, 1 and 3 of key y. The tale has sentences:
+// historyOf makes a history of one partition with four messages: 0 and 2 of key x, 1 and 3 of key y. The tale has sentences:
 // "a1 accepted 0, does 0; a killed" is about the first ownership of member a, and then about a. "run …" sets up the history.
 // The verbs are kinds of events, and some more. Progress is a frontier and ranges: "commits 1 2-3". A tale that begins with a1
 // begins with "a1 accepted 0".
-func parse(t *testing.T, tale string, withholds bool) *History {
+func historyOf(t *testing.T, tale string, withholds bool) *History {
 	t.Helper()
-	h := &History{Withholds: withholds, Committed: map[Place]commit.Progress{{Stream: "t"}: {Frontier: 4}}}
+	h := &History{
+		Withholds: withholds, Forgets: map[Kind]time.Duration{}, Committed: map[Place]commit.Progress{{Stream: "t"}: {Frontier: 4}},
+	}
 	for i := range int64(4) {
-		h.Produced = append(h.Produced, Message{Place: Place{Stream: "t"}, Offset: i, Key: []string{"x", "y"}[i%2], Number: i / 2})
+		h.Produced = append(h.Produced, messageOf(i))
 	}
 	for sentence := range strings.SplitSeq("a begun; b begun; "+tale, "; ") {
-		if len(h.Events) == 2 && strings.HasPrefix(sentence, "a1 ") && !strings.HasPrefix(sentence, "a1 told") {
-			tell(t, h, Event{Member: "a", ID: source.ID{Stream: "t", Epoch: 1}}, string(Accepted), "0")
-		}
 		who, what, _ := strings.Cut(sentence, " ")
+		if len(h.Events) == 2 && who == "a1" && !strings.HasPrefix(what, "told") {
+			what = "accepted 0, " + what
+		}
 		for part := range strings.SplitSeq(what, ", ") {
 			verb, args, _ := strings.Cut(part, " ")
 			if who == "run" {
 				setUp(t, h, verb, args)
 				continue
 			}
-			member := strings.TrimRight(who, "123")
-			epoch, _ := strconv.ParseInt(who[len(member):], 10, 64)
-			tell(t, h, Event{Member: member, ID: source.ID{Stream: "t", Epoch: epoch}}, verb, args)
+			e := Event{Member: strings.TrimRight(who, "123"), Message: Message{Place: Place{Stream: "t"}}}
+			e.Epoch, _ = strconv.ParseInt(who[len(e.Member):], 10, 64)
+			tell(t, h, e, verb, args)
 		}
 	}
 	return h
 }
 
+func messageOf(i int64) Message {
+	return Message{Place{Stream: "t"}, i, []string{"x", "y"}[i%2], i / 2}
+}
+
 func setUp(t *testing.T, h *History, what, args string) {
 	t.Helper()
-	p := progressOf(t, args)
 	switch what {
-	case "orderly":
-		h.Orderly = true
-	case "outputs":
-		h.Outputs = true
-	case "letters":
-		h.Letters = true
-	case "stuck":
-		h.Stuck = "x"
-	case "torn":
-		h.Torn = 1
-	case "workers":
-		h.Workers = int(p.Frontier)
-	case "writers":
-		h.Writers = int(p.Frontier)
 	case string(Crashing), string(Stopping):
-		h.Forgets = append(h.Forgets, Allowance{Kind(what), time.Duration(p.Frontier), "new"})
+		h.Forgets[Kind(what)] = time.Duration(progressOf(t, args).Frontier)
 	case "keeps":
-		h.Committed[Place{Stream: "t"}] = p
+		h.Committed[Place{Stream: "t"}] = progressOf(t, args)
 	case "unknown":
 		h.Committed = nil
-	default:
-		t.Fatalf("unknown setting %q", what)
+	case "stuck":
+		h.Stuck = "x"
+	default: // a field
+		d := json.NewDecoder(strings.NewReader(fmt.Sprintf("{%q: %s}", what, cmp.Or(args, "true"))))
+		if d.DisallowUnknownFields(); d.Decode(h) != nil {
+			t.Fatalf("unknown setting %q %s", what, args)
+		}
 	}
 }
 
 // tell appends the events of a verb. On a service that withholds, an owner learns nothing about committed progress.
 func tell(t *testing.T, h *History, e Event, verb, args string) {
 	t.Helper()
-	write := func(k Kind) {
+	write := func(k Kind, e Event) {
 		e.Kind, e.At = k, int64(len(h.Events)+1)
 		h.Events = append(h.Events, e)
 	}
 	outcome := map[string]string{"does": Settled, "settles": Settled, "fails": Failed, "cancels": Cancelled, "completes": Settled}[verb]
 	switch k := Kind(verb); k {
 	case Accepted, Trying, "told", "commits":
+		told := e
 		if k != Accepted || !h.Withholds {
-			e.Progress = progressOf(t, args)
+			told.Progress = progressOf(t, args)
 		}
-		write(map[Kind]Kind{"told": Accepted, "commits": Trying, Accepted: k, Trying: k}[k])
-		if e.Progress = (commit.Progress{}); k == "commits" {
-			write(Stored)
+		write(map[Kind]Kind{"told": Accepted, "commits": Trying, Accepted: k, Trying: k}[k], told)
+		if k == "commits" {
+			write(Stored, e)
 		}
 	case Stored:
-		e.Number = progressOf(t, args).Frontier
-		write(k)
+		e.Count = int(progressOf(t, args).Frontier)
+		write(k, e)
 	case Started, Written, Lettered, "does", "settles", "fails", "cancels", "completes":
 		for arg := range strings.FieldsSeq(args) {
-			n := progressOf(t, arg).Frontier
-			e.Offset, e.Key, e.Number, e.Text = n, []string{"x", "y"}[n%2], n/2, ""
-			if k == Written {
-				e.Number = 1
-			}
+			of := Event{Member: e.Member, Epoch: e.Epoch, Message: messageOf(progressOf(t, arg).Frontier), Count: 1}
 			if outcome == "" {
-				write(k)
+				write(k, of)
 				continue
 			}
 			if k == "does" || k == "completes" {
-				write(Started)
+				write(Started, of)
 			}
-			e.Text = outcome
-			write(Finished)
+			of.Text = outcome
+			write(Finished, of)
 		}
-		if e = (Event{Member: e.Member, ID: e.ID}); k == "completes" {
+		if k == "completes" {
 			if h.Outputs {
 				tell(t, h, e, string(Written), args)
 			}
@@ -117,24 +111,23 @@ func tell(t *testing.T, h *History, e Event, verb, args string) {
 		}
 	default:
 		e.Text = args
-		write(k)
+		write(k, e)
 	}
 }
 
 func progressOf(t *testing.T, text string) (p commit.Progress) {
 	t.Helper()
-	for i, w := range strings.Fields(text) {
-		var err error
-		if i == 0 {
-			_, err = fmt.Sscan(w, &p.Frontier)
-		} else {
-			var r commit.Range
+	frontier, ahead, _ := strings.Cut(text, " ")
+	_, err := fmt.Sscan(cmp.Or(frontier, "0"), &p.Frontier)
+	for w := range strings.FieldsSeq(ahead) {
+		var r commit.Range
+		if err == nil {
 			_, err = fmt.Sscanf(w, "%d-%d", &r.From, &r.To)
-			p.Ahead = append(p.Ahead, r)
 		}
-		if err != nil {
-			t.Fatalf("progress %q: %v", text, err)
-		}
+		p.Ahead = append(p.Ahead, r)
+	}
+	if err != nil {
+		t.Fatalf("progress %q: %v", text, err)
 	}
 	return p
 }
@@ -142,9 +135,9 @@ func progressOf(t *testing.T, text string) (p commit.Progress) {
 // breaks checks that a history breaks these rules and no others.
 func breaks(t *testing.T, h *History, rules []Rule) {
 	t.Helper()
-	report := Check(h)
+	report := check(h)
 	want := slices.Sorted(slices.Values(rules))
-	if broken := slices.Sorted(maps.Keys(report.Counts)); !slices.Equal(broken, want) {
+	if broken := slices.Sorted(maps.Keys(report.Broken)); !slices.Equal(broken, want) {
 		t.Errorf("it breaks\n%v\nwant %q", report, want)
 	}
 }

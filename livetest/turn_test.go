@@ -2,17 +2,13 @@ package livetest
 
 func (c *checker) started(e *Event, o *owner, i int) {
 	c.Figures.Turns++
-	p, v := o.place, &o.views[i]
-	m := &p.messages[i]
-	if m.Key != e.Key || m.Number != e.Number {
-		c.wrong(RuleForeign, "%v: number %d, produced as key %s number %d", e, e.Number, m.Key, m.Number)
-	}
-	now, excused := c.current(o)
+	m, v := &o.messages[i], &o.views[i]
+	now, excused := o.current()
 	switch {
 	case o.released && !o.lost:
 		c.wrong(RuleFence, "%v: released before", e)
 	case !now && !excused:
-		c.wrong(RuleOwner, "%v: epoch %d owns it", e, p.newest.id.Epoch)
+		c.wrong(RuleOwner, "%v: epoch %d owns it", e, o.newest.epoch)
 	case o.cancelled > 0 && e.At > o.cancelled && !c.underWay(o):
 		c.wrong(RuleFence, "%v: another handler of this epoch was cancelled before", e)
 	}
@@ -20,7 +16,7 @@ func (c *checker) started(e *Event, o *owner, i int) {
 	case v.covered || v.handled:
 		c.wrong(RuleOrder, "%v: this owner has settled it, or was told that it is settled", e)
 	case !c.passed(o, before) && !o.views[before].handled:
-		c.wrong(RuleOrder, "%v: offset %d of the key is not settled", e, p.messages[before].Offset)
+		c.wrong(RuleOrder, "%v: offset %d of the key is not settled", e, o.messages[before].Offset)
 	}
 	switch {
 	case !now:
@@ -33,30 +29,27 @@ func (c *checker) started(e *Event, o *owner, i int) {
 	}
 	v.tried = true
 	for _, t := range c.running {
-		if t.owner.place != p || t.message().Key != m.Key {
-			continue
-		}
-		_, cut := c.current(p.owners[min(t.owner.id.Epoch, o.id.Epoch)])
-		if t.owner.member == e.Member || t.owner.id.Epoch == o.id.Epoch || !cut {
-			c.wrong(RuleSerial, "%v: offset %d of the key is running in %s, epoch %d",
-				e, t.message().Offset, t.owner.member, t.owner.id.Epoch)
+		if t.place != o.place || t.messages[t.index].Key != m.Key {
 			continue
 		}
 		c.Figures.Overlaps++
+		if _, cut := o.owners[min(t.epoch, o.epoch)].current(); t.member == o.member || t.owner == o || !cut {
+			c.wrong(RuleSerial, "%v: offset %d of the key is running in %s, epoch %d", e, t.messages[t.index].Offset, t.member.name, t.epoch)
+		}
 	}
 	c.running = append(c.running, turn{o, i})
 }
 
 // passed reports whether the owner may pass over a message: it has settled it, or the service need not deliver it.
 func (c *checker) passed(o *owner, i int) bool {
-	return i < 0 || o.views[i].covered || c.h.Withholds && o.views[i].known
+	return i < 0 || o.views[i].covered || c.Withholds && o.views[i].known
 }
 
 // underWay reports whether a turn that starts although another one was cancelled can have been with its worker before. The
 // loss of a partition cancels at most as many of these as there are workers. An orderly leave waits for them first.
 func (c *checker) underWay(o *owner) bool {
 	o.startedLate++
-	return c.evicted[o.id] && o.startedLate <= c.h.Workers
+	return o.evicted && o.startedLate <= c.Workers
 }
 
 func (c *checker) finished(e *Event, o *owner, i int) {
@@ -66,9 +59,7 @@ func (c *checker) finished(e *Event, o *owner, i int) {
 	}
 	switch e.Text {
 	case Settled:
-		if c.h.Outputs {
-			o.views[i].handled = true
-		} else {
+		if o.views[i].handled = true; !c.Outputs {
 			o.settle(i, c.now)
 		}
 	case Cancelled:
@@ -85,7 +76,7 @@ func (c *checker) finished(e *Event, o *owner, i int) {
 // written is a durable output, which settles its message. Release waits for Writes, after a loss too: an output that became
 // durable later could be stored after those of another owner.
 func (c *checker) written(e *Event, o *owner, i int) {
-	v, before := &o.views[i], o.place.messages[i].before
+	v, before := &o.views[i], o.messages[i].before
 	if !v.handled {
 		c.wrong(RuleConserve, "%v: its output is durable, and its handler has not returned", e)
 		return
@@ -94,11 +85,11 @@ func (c *checker) written(e *Event, o *owner, i int) {
 		c.wrong(RuleOrder, "%v: its output is written again by an owner that knows it is durable", e)
 	}
 	if !c.passed(o, before) {
-		c.wrong(RuleOrder, "%v: its output is durable, and that of offset %d of the key is not", e, o.place.messages[before].Offset)
+		c.wrong(RuleOrder, "%v: its output is durable, and that of offset %d of the key is not", e, o.messages[before].Offset)
 	}
 	if o.released {
 		c.wrong(RuleFence, "%v: its output became durable after the release", e)
 	}
-	o.largest = max(o.largest, int(e.Number))
+	o.largest = max(o.largest, e.Count)
 	o.settle(i, c.now)
 }

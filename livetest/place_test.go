@@ -6,46 +6,44 @@ import (
 	"sort"
 
 	"github.com/keystrand/keystrand/commit"
-	"github.com/keystrand/keystrand/source"
 )
 
 // place is a partition, its messages and its owners.
 type place struct {
-	name      Place
+	Place
 	messages  []message // by offset
 	owners    map[int64]*owner
 	newest    *owner
 	frontier  int64             // the highest one known to be stored
-	tries     []commit.Progress // of all owners, and what they began with
+	tries     []commit.Progress // of all owners; the first is that of nobody
 	confirmed int64             // when the last commit was stored
 }
 
 // message is a [Message] and what happened to it.
 type message struct {
 	Message
-	before  int        // index of the key's earlier message; -1: none
-	settled bool       // by any owner
-	last    int        // number of the event that settled it last, by the newest owner
-	claimed bool       // by a commit that was tried
-	acked   int64      // when a commit that claims it was stored; 0: not since it was last delivered
-	forgot  *Allowance // permits the service to forget that; nil: it must not
+	before  int   // index of the key's earlier message; -1: none
+	settled bool  // by any owner
+	last    int   // number of the event that settled it last, by the newest owner
+	acked   int64 // when a commit that claims it was stored; 0: not since it was last delivered
+	forgot  bool  // the service may forget that
 }
 
 // owner is one ownership of a place.
 type owner struct {
-	id     source.ID
-	place  *place
-	member string
+	*place
+	epoch  int64
+	member *member
 	views  []view // of the messages
 
 	accepted    try
 	try, stored *try // its last commit, and the last one known to be stored
-	checked     int  // index of the first message at or above the highest frontier tried
 	spare       int  // so many messages may be delivered again, whichever they are
 	endings     int  // of nodes, before it began
 	largest     int  // messages in its largest Write
 	startedLate int  // turns that started after a cancelled one
 	frozen      bool // its process was stopped while it owned the place
+	evicted     bool // it loses the place, now or later
 	lost        bool
 	released    bool
 	cancelled   int64 // when the first cancelled handler returned; 0: none
@@ -62,19 +60,19 @@ type view struct {
 
 // turn is a handler under way.
 type turn struct {
-	owner *owner
+	*owner
 	index int
 }
 
 // try is a commit, or the progress that an owner began with.
 type try struct {
-	number   int // of its event
-	progress commit.Progress
-	replays  int // settled messages that the store could not express
+	commit.Progress
+	number  int // of its event
+	replays int // settled messages that the store could not express
 }
 
 func newPlace(name Place, messages []Message) *place {
-	p := &place{name: name, owners: map[int64]*owner{}}
+	p := &place{Place: name, owners: map[int64]*owner{}, tries: make([]commit.Progress, 1)}
 	slices.SortFunc(messages, func(a, b Message) int { return cmp.Compare(a.Offset, b.Offset) })
 	last := map[string]int{} // of each key: the index of its last message so far, plus 1
 	for i, m := range messages {
@@ -98,17 +96,20 @@ func (p *place) tried(progress commit.Progress) bool {
 	})
 }
 
+// current reports whether the owner is the newest one, and if not, whether it could not know: it was frozen, or the
+// service disconnected it.
+func (o *owner) current() (current, excused bool) {
+	return o.newest == o, o.frozen || o.evicted
+}
+
 // inOrder reports whether the owner released the place with its last commit stored.
 func (o *owner) inOrder() bool { return o.released && !o.lost && !o.frozen && o.stored == o.try }
 
 // settle records that the owner has settled a message.
 func (o *owner) settle(i, event int) {
-	m := &o.place.messages[i]
+	m := &o.messages[i]
 	m.settled, o.views[i].covered = true, true
-	if o.place.newest == o {
+	if o.newest == o {
 		m.last = event
 	}
 }
-
-// message returns the message of a turn.
-func (t turn) message() *message { return &t.owner.place.messages[t.index] }

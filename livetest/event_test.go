@@ -20,14 +20,13 @@ const (
 	Begun    Kind = "begun"    // the process runs a pipeline
 	Ended    Kind = "ended"    // Run has returned; Text: its error
 	Accepted Kind = "accepted" // the member owns a partition; Progress: as restored
-	Asked    Kind = "asked"    // the source revokes it
 	Lost     Kind = "lost"     // another member may own it already
 	Released Kind = "released" // Release begins
 	Trying   Kind = "trying"   // a commit begins; Progress
-	Stored   Kind = "stored"   // that commit is stored; Number: how many messages a crash right after it would replay
+	Stored   Kind = "stored"   // that commit is stored; Count: messages that a crash right after it would replay
 	Started  Kind = "started"  // a handler begins; Text: empty or Behind
 	Finished Kind = "finished" // a handler returns; Text: Settled, Failed or Cancelled
-	Written  Kind = "written"  // the output of a message is durable; Number: messages in the Write
+	Written  Kind = "written"  // the output of a message is durable; Count: messages in the Write
 	Lettered Kind = "lettered" // a dead letter was written
 	Broken   Kind = "broken"   // the member found a fault itself; Text
 )
@@ -43,6 +42,9 @@ const (
 	Gone      Kind = "gone"      // the node has stopped, or has given the partitions away
 )
 
+// Torn stands for a line that is no event. SIGKILL can tear one.
+const Torn Kind = "torn"
+
 // Texts of Finished, and of Started.
 const (
 	Settled   = "settled"   // nil
@@ -53,65 +55,61 @@ const (
 
 // Event is one line of a history.
 type Event struct {
-	Kind      Kind
-	Member    string          `json:",omitzero"` // the process
-	At        int64           // wall clock, nanoseconds
-	source.ID                 // of an ownership
-	Offset    int64           `json:",omitzero"`
-	Key       string          `json:",omitzero"`
-	Number    int64           `json:",omitzero"` // of the message within its key, except for Stored and Written
-	Attempt   int             `json:",omitzero"`
-	Text      string          `json:",omitzero"`
-	Progress  commit.Progress `json:",omitzero"` // of Accepted and Trying
+	Kind     Kind
+	Member   string          `json:",omitzero"` // the process
+	At       int64           // wall clock, nanoseconds
+	Epoch    int64           `json:",omitzero"` // of an ownership
+	Message                  // or the place alone
+	Attempt  int             `json:",omitzero"`
+	Count    int             `json:",omitzero"`
+	Text     string          `json:",omitzero"`
+	Progress commit.Progress `json:",omitzero"` // of Accepted and Trying
+}
+
+func (e *Event) id() source.ID {
+	return source.ID{Stream: e.Stream, Partition: e.Partition, Epoch: e.Epoch}
 }
 
 func (e *Event) String() string {
-	return fmt.Sprintf("%s %s %v@%d key %s", e.Member, e.Kind, e.ID, e.Offset, e.Key)
+	return fmt.Sprintf("%s %s %v@%d key %s", e.Member, e.Kind, e.id(), e.Offset, e.Key)
 }
 
-// Recorder writes the events of one process. It is safe for concurrent use.
-type Recorder struct {
-	file   *os.File
-	member string
+// recorder writes the events of one process. It is safe for concurrent use.
+type recorder struct {
+	*os.File
+	member string // of events without one
 }
 
-// NewRecorder opens or creates a history. Events without a Member get member.
-func NewRecorder(path, member string) (*Recorder, error) {
+// newRecorder opens or creates a history.
+func newRecorder(path, member string) (*recorder, error) {
 	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("livetest: %w", err)
-	}
-	return &Recorder{f, member}, nil
+	return &recorder{f, member}, err
 }
 
-// Write appends an event with one system call. It panics if that fails, since a history with holes proves nothing.
-func (r *Recorder) Write(e Event) {
+// write appends an event with one system call. It panics if that fails, since a history with holes proves nothing.
+func (r *recorder) write(e Event) {
 	e.Member, e.At = cmp.Or(e.Member, r.member), time.Now().UnixNano()
 	b, err := json.Marshal(e)
 	if err == nil {
-		_, err = fmt.Fprintf(r.file, "\n%s\n", b) // the first line feed ends a line that SIGKILL has torn
+		_, err = fmt.Fprintf(r, "\n%s\n", b) // the first line feed ends a torn line
 	}
 	if err != nil {
 		panic(fmt.Errorf("livetest: write history: %w", err))
 	}
 }
 
-// Close closes the file.
-func (r *Recorder) Close() error { return r.file.Close() }
-
-// Parse reads whole lines of a history. It counts the lines that are no event; a killed process can leave one. rest is the
-// part after the last line feed.
-func Parse(b []byte) (events []Event, torn int, rest []byte) {
+// parse reads whole lines of a history. rest is the part after the last line feed.
+func parse(b []byte) (events []Event, rest []byte) {
 	end := bytes.LastIndexByte(b, '\n') + 1
 	for line := range bytes.Lines(b[:end]) {
-		var e Event
-		switch {
-		case len(line) == 1:
-		case json.Unmarshal(line, &e) != nil:
-			torn++
-		default:
-			events = append(events, e)
+		if len(line) == 1 {
+			continue
 		}
+		var e Event
+		if json.Unmarshal(line, &e) != nil {
+			e = Event{Kind: Torn}
+		}
+		events = append(events, e)
 	}
-	return events, torn, b[end:]
+	return events, b[end:]
 }
