@@ -5,7 +5,6 @@ package livetest
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -87,48 +86,6 @@ func (k *kafkaCluster) readAll(ctx context.Context, r *run) (ms []Message, empty
 	}
 	c.Close() // batches is its own until then
 	return ms, int(batches)
-}
-
-// fillTransactions writes with two transactional producers and a plain one, side by side. It returns the messages that
-// count. The last transaction of each producer is aborted.
-func fillTransactions(r *run) (kept []Message) {
-	k := kafkaOf(r)
-	ctx, cancel := context.WithTimeout(r.t.Context(), guard) // real time: hang guard
-	defer cancel()
-	keys := newKeys(r, r.seed)
-	dice := rand.New(rand.NewPCG(r.seed, 2))
-	const rounds = 20
-	producers := []*kgo.Client{
-		k.newClient(kgo.TransactionalID(r.stream + "-1")), k.newClient(kgo.TransactionalID(r.stream + "-2")), k.client,
-	}
-	transactional := producers[:2]
-	for round := range rounds {
-		last := round == rounds-1
-		if last {
-			producers = transactional
-		}
-		for _, c := range transactional {
-			r.must(c.BeginTransaction())
-		}
-		parts := make([][]Message, len(producers))
-		for range 2 { // the transactions of both producers are open at the same time
-			for i, c := range producers {
-				ms := keys.next(r.messages / rounds / 6)
-				r.must(produceWith(ctx, c, ms))
-				parts[i] = append(parts[i], ms...)
-			}
-		}
-		for i, part := range parts {
-			aborts := i < 2 && (last || dice.IntN(3) == 0)
-			if i < 2 {
-				r.must(producers[i].EndTransaction(ctx, kgo.TransactionEndTry(!aborts)))
-			}
-			if !aborts {
-				kept = append(kept, part...)
-			}
-		}
-	}
-	return kept
 }
 
 // reachEnd waits until progress to the very end of the log is committed, whatever is there.

@@ -26,9 +26,10 @@ type kafkaCluster struct {
 	client *kgo.Client
 	admin  *kadm.Client
 	config map[string]*string // of topics
+	open   []*kgo.Client      // two transactional producers; empty: none
 }
 
-// newKafka connects to Kafka. Flavour: compact, or none.
+// newKafka connects to Kafka. Flavour: compact, transactions, or none.
 func newKafka(t *testing.T, name, flavour string) *kafkaCluster {
 	t.Helper()
 	k := &kafkaCluster{t: t, service: service{name: name, messages: 100_000, messagesEmitted: 100_000, keys: 5_000}}
@@ -45,6 +46,9 @@ func newKafka(t *testing.T, name, flavour string) *kafkaCluster {
 	k.way.Service, k.way.Address = "kafka", env(t, variable, k.name)
 	k.client = k.newClient()
 	k.admin = kadm.NewClient(k.client)
+	for i := 0; flavour == "transactions" && i < 2; i++ {
+		k.open = append(k.open, k.newClient(kgo.TransactionalID(fmt.Sprintf("live-%d-%d", i, time.Now().UnixNano()))))
+	}
 	return k
 }
 
@@ -164,7 +168,7 @@ func (k *kafkaCluster) move(ctx context.Context, stream string) error {
 	return err
 }
 
-func TestLiveKafka(t *testing.T)        { gate(t, "kafka", "kafka+compact") }
+func TestLiveKafka(t *testing.T)        { gate(t, "kafka", "kafka+compact", "kafka+transactions") }
 func TestLiveKafkaSecured(t *testing.T) { gate(t, "kafka-sasl") }
 
 // Soak: the broker is stopped and killed.

@@ -192,7 +192,10 @@ func deleteSubscription(r *run) {
 	r.disturb(Crashing, func() error { return each(r, http.MethodDelete, "/subscription/"+r.group+"?force=true") })
 }
 
-func terminate(r *run) { r.must(each(r, http.MethodPost, "/terminate")) }
+func terminate(r *run) {
+	r.produce(r.toCome)
+	r.must(each(r, http.MethodPost, "/terminate"))
+}
 
 func addPartitions(r *run) {
 	r.produce(r.toCome)

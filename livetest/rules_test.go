@@ -23,78 +23,30 @@ func TestCheckerFindsEachBrokenRule(t *testing.T) {
 		if strings.HasPrefix(line, "#") || line == "\n" {
 			continue
 		}
-		row := append(strings.Split(strings.TrimSpace(line), " | "), "")
-		service, name, tale := row[0], row[1], row[2]
+		row := append(strings.Split(line, "|"), "", "")
+		for i, cell := range row {
+			row[i] = strings.TrimSpace(cell)
+		}
+		service, name, tale, rules, text := row[0], row[1], row[2], row[3], row[4]
 		for _, withholds := range []bool{false, true} {
 			if service == map[bool]string{false: "withheld", true: "told"}[withholds] {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s/withholds=%v", name, withholds), func(t *testing.T) {
-				breaks(t, historyOf(t, tale, withholds), row[3])
+				report := check(historyOf(t, tale, withholds))
+				var broken []string
+				for rule := range report.Broken {
+					broken = append(broken, string(rule))
+				}
+				slices.Sort(broken)
+				if got := strings.Join(broken, ", "); got != rules {
+					t.Errorf("it breaks %q, want %q\n%v", got, rules, report)
+				}
+				if all := fmt.Sprintf("%v%+v", report, report.Figures); !strings.Contains(all, text) {
+					t.Errorf("the report lacks %q:\n%s", text, all)
+				}
 			})
 		}
-	}
-}
-
-// TestCheckerNamesWhatIsWrong: more than one check of these histories finds the same broken rule, or their events are damaged.
-func TestCheckerNamesWhatIsWrong(t *testing.T) {
-	for name, c := range map[string]struct {
-		tale   string
-		kind   Kind // of the first event to change
-		change func(*Event)
-		want   string
-	}{
-		"another key":        {"a1 completes 0 1 2 3", Started, func(e *Event) { e.Key = "y" }, "a started t/0#1@0 key y: number 0: nobody"},
-		"another number":     {"a1 completes 0 1 2 3", Started, func(e *Event) { e.Number = 1 }, "key x: number 1: nobody produced it"},
-		"an unknown outcome": {"a1 started 0, fails 0, completes 0 1 2 3", Finished, func(e *Event) { e.Text = "gave up" }, `outcome "gave up"`},
-		"an old owner goes on": {
-			"b begun; a1 accepted 0; b2 accepted 0; a1 does 0; b2 completes 0 1 2 3", "", nil, "a started t/0#1@0 key x: epoch 2 owns it",
-		},
-		"outputs out of order": {
-			"run outputs; a1 does 0 1 2 3, written 2 0 1 3, commits 4, released", "", nil,
-			"its output is durable, and that of offset 0 of the key is not",
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			h := historyOf(t, c.tale, false)
-			if i := slices.IndexFunc(h.Events, func(e Event) bool { return e.Kind == c.kind }); i >= 0 {
-				c.change(&h.Events[i])
-			}
-			if report := fmt.Sprint(check(h)); !strings.Contains(report, c.want) {
-				t.Errorf("the report is\n%swant %q in it", report, c.want)
-			}
-		})
-	}
-}
-
-func TestCheckerCounts(t *testing.T) {
-	for _, c := range []struct {
-		name, tale string
-		want       Figures
-	}{
-		{
-			"messages that are handled again", "a1 does 0, commits 1, does 1 2, started 3, fails 3, started 3; a killed; " +
-				"b2 accepted 1, completes 1 2 3", Figures{Messages: 4, Turns: 8, Retries: 1, Again: 2, Commits: 2, HandOvers: 1},
-		},
-		{
-			// a ends 0 and begins 1 before it knows that b has taken over and settled 1.
-			"late results of a frozen owner", "a1 started 0; a paused; b2 accepted 0, does 1; a continued; a1 settles 0, does 1, " +
-				"lost, released; b2 completes 0 2 3",
-			Figures{Messages: 4, Turns: 6, Again: 1, Stale: 1, Commits: 1, HandOvers: 1, Losses: 1},
-		},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			h := historyOf(t, c.tale, false)
-			breaks(t, h, "")
-			if f := check(h).Figures; f != c.want {
-				t.Errorf("figures are\n%+v, want\n%+v", f, c.want)
-			}
-		})
-	}
-	h := historyOf(t, "run crashing 0; a1 does 0 1; test crashing; a1 commits 2; test gone; a killed; "+
-		"b2 accepted 0, completes 1 2 3", true)
-	if n := check(h).Figures.Forgotten; n != 1 {
-		t.Errorf("the service has forgotten %d commits, want 1", n)
 	}
 }
 

@@ -174,7 +174,7 @@ func (r *run) read() {
 	r.Events = append(r.Events, events...)
 	for _, e := range events {
 		switch {
-		case e.Kind == Begun:
+		case e.Kind == Begun && r.members[e.Member] != nil: // not killed meanwhile
 			r.members[e.Member].begun = true
 		case e.Kind == Accepted:
 			r.owners[e.Place] = e.Member

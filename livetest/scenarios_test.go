@@ -162,8 +162,8 @@ func scenarios() []scenario {
 			steps: at(0, join("a", "b")).at(0.5, leave("a")), before: reachEnd,
 		},
 		{ // Records of aborted transactions are not for readers. The position passes them and markers, at the end too.
-			name: "TransactionalTopic", live: "kafka",
-			messages: 40_000, orderly: true, fill: fillTransactions,
+			name: "TransactionalTopic", live: "kafka+transactions",
+			messages: 40_000, orderly: true,
 			steps: at(0, join("a", "b")).at(0.3, leave("a")).at(0.6, join("c")), before: reachEnd,
 		},
 		{ // The new log begins at its first message, although it is soon longer than the position in the old one.
@@ -212,10 +212,6 @@ func scenarios() []scenario {
 			// connection again and again: so connections are lost in the middle of messages, too.
 			name: "TopicTerminated", soak: "pulsar",
 			messages: 6_000, partitions: 4, keys: 500,
-			fill: func(r *run) []Message {
-				r.produce(r.messages)
-				return r.Produced
-			},
 			steps: at(0, join("a", "b")).at(0.3, terminate).at(0.6, leave("b")),
 		},
 	}
