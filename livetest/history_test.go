@@ -87,6 +87,7 @@ type Report struct {
 type Figures struct {
 	Messages  int
 	Turns     int // handlers begun
+	Behind    int // of them: of a message that was not the first of its call
 	Retries   int // of them: another attempt of the same owner
 	Again     int // of them: of a message that an earlier owner had settled
 	Forgotten int // of them: of a message whose commit was stored

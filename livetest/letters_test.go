@@ -28,7 +28,7 @@ func sendLetters(t *testing.T, from, to string) {
 }
 
 // checkLetters reads the letters back: one of each message that fails, those of a key in order.
-func (r *run) checkLetters(*Report) {
+func (r *run) checkLetters() {
 	r.t.Helper()
 	want, got := map[string][]string{}, map[string][]string{}
 	for _, m := range r.Produced {
@@ -89,7 +89,7 @@ func (r *run) readBack() (ms []keystrand.Message) {
 }
 
 // checkOutputs reads the outputs of members that have left.
-func (r *run) checkOutputs(*Report) {
+func (r *run) checkOutputs() {
 	r.t.Helper()
 	outputs, produced := map[string][]int64{}, map[string]int64{}
 	for _, m := range r.readBack() {

@@ -205,7 +205,7 @@ func (r *run) idle(name string) bool {
 }
 
 // finish waits for the last message, ends the members, and checks the history.
-func (r *run) finish() *Report {
+func (r *run) finish() Figures {
 	r.t.Helper()
 	r.allSettled()
 	ends := map[Place]int64{}
@@ -250,7 +250,7 @@ func (r *run) verdict(unfinished bool) *Report {
 }
 
 // check checks the history after the last member has exited. The messages of a stuck key need not be settled.
-func (r *run) check() *Report {
+func (r *run) check() Figures {
 	r.t.Helper()
 	r.read()
 	var err error
@@ -259,5 +259,5 @@ func (r *run) check() *Report {
 	r.must(err)
 	report := r.verdict(false)
 	r.t.Logf("%+v; when a node ends, the service may forget commits of %v", report.Figures, r.Forgets)
-	return report
+	return report.Figures
 }

@@ -27,6 +27,9 @@ func (c *checker) started(e *Event, o *owner, i int) {
 	if v.tried {
 		c.Figures.Retries++
 	}
+	if e.Text == Behind {
+		c.Figures.Behind++
+	}
 	v.tried = true
 	for _, t := range c.running {
 		if t.place != o.place || t.messages[t.index].Key != m.Key {
