@@ -87,17 +87,3 @@ func (k *kafkaCluster) readAll(ctx context.Context, r *run) (ms []Message, empty
 	c.Close() // batches is its own until then
 	return ms, int(batches)
 }
-
-// reachEnd waits until progress to the very end of the log is committed, whatever is there.
-func reachEnd(r *run) {
-	r.t.Helper()
-	offsets, err := kafkaOf(r).admin.ListEndOffsets(r.t.Context(), r.stream)
-	r.must(err)
-	ends := map[Place]int64{}
-	for n, end := range offsets[r.stream] {
-		if end.Offset > 0 {
-			ends[Place{r.stream, n}] = end.Offset
-		}
-	}
-	r.committed(ends)
-}

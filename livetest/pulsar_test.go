@@ -27,13 +27,15 @@ type pulsarCluster struct {
 	batch     int    // messages of an entry at most; 0: each is one
 	store     *store // of the members' progress; nil: none
 	producers map[Place]pulsar.Producer
-	logs      map[Place][]produced // in order
+	logs      map[Place][]int64 // positions of the messages, in order
 }
 
-// produced is a message in the log of its partition.
-type produced struct {
-	entry
-	offset int64
+// offset returns that of a message by its index and its position in the log.
+func (p *pulsarCluster) offset(index int, position int64) int64 {
+	if p.numbers { // one producer, one after the other
+		return int64(index)
+	}
+	return position
 }
 
 // newPulsar connects to Pulsar. Flavours: batches, store (with batches, members keep progress there), strict (topics are not
@@ -43,7 +45,7 @@ func newPulsar(t *testing.T, name, flavour string) *pulsarCluster {
 	t.Helper()
 	p := &pulsarCluster{
 		service:   service{name: name, messages: 24_000, messagesEmitted: 10_000, keys: 2_000, withholds: flavour != "store"},
-		producers: map[Place]pulsar.Producer{}, logs: map[Place][]produced{},
+		producers: map[Place]pulsar.Producer{}, logs: map[Place][]int64{},
 		numbers: name != "pulsar-default" && flavour != "store", // with a store, offsets are packed
 	}
 	p.forgets = map[Kind]time.Duration{
@@ -112,7 +114,7 @@ func (p *pulsarCluster) remove(ctx context.Context, stream string, partitions in
 
 func (p *pulsarCluster) produce(ctx context.Context, ms []Message) error {
 	failed := make(chan error, len(ms))
-	at := make([]produced, len(ms))
+	at := make([]int64, len(ms))
 	used := map[pulsar.Producer]bool{}
 	for i := range ms {
 		producer, err := p.producer(ms[i].Place)
@@ -123,8 +125,7 @@ func (p *pulsarCluster) produce(ctx context.Context, ms []Message) error {
 		m := &pulsar.ProducerMessage{Key: ms[i].Key, Payload: valueOf(&ms[i])}
 		producer.SendAsync(ctx, m, func(id pulsar.MessageID, _ *pulsar.ProducerMessage, err error) {
 			if err == nil {
-				packed := id.LedgerID()<<36 | id.EntryID()<<12 | int64(max(id.BatchIdx(), 0))
-				at[i] = produced{entryOf(id.LedgerID(), id.EntryID()), packed}
+				at[i] = position(id.LedgerID(), id.EntryID(), int64(max(id.BatchIdx(), 0)))
 			}
 			failed <- err
 		})
@@ -141,10 +142,7 @@ func (p *pulsarCluster) produce(ctx context.Context, ms []Message) error {
 	}
 	for i := range ms {
 		m := &ms[i]
-		if p.numbers { // one producer, one after the other
-			at[i].offset = int64(len(p.logs[m.Place]))
-		}
-		m.Offset = at[i].offset
+		m.Offset = p.offset(len(p.logs[m.Place]), at[i])
 		p.logs[m.Place] = append(p.logs[m.Place], at[i])
 	}
 	return nil

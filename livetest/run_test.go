@@ -208,19 +208,22 @@ func (r *run) idle(name string) bool {
 func (r *run) finish() Figures {
 	r.t.Helper()
 	r.allSettled()
-	ends := map[Place]int64{}
-	for _, m := range r.Produced {
-		ends[m.Place] = max(ends[m.Place], m.Offset+1)
-	}
-	r.committed(ends)
+	r.committed()
 	r.leave(slices.Collect(maps.Keys(r.members))...)
 	return r.check()
 }
 
-// committed waits until the service keeps progress to these ends. A member that leaves earlier drops what a crash has it
-// handle again, and the history would not show in which order.
-func (r *run) committed(ends map[Place]int64) {
+// committed waits until the service keeps progress to the end of the log, whatever is there. A member that leaves earlier drops
+// what a crash has it handle again, and the history would not show in which order.
+func (r *run) committed() {
 	r.t.Helper()
+	ends := map[Place]int64{}
+	for _, m := range r.Produced {
+		ends[m.Place] = max(ends[m.Place], m.Offset+1)
+	}
+	if k, is := r.cluster.(*kafkaCluster); is {
+		ends = k.ends(r)
+	}
 	var last error
 	r.until("the service keeps that all is settled", func() bool {
 		time.Sleep(50 * time.Millisecond) // real time: members commit now and then

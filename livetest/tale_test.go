@@ -73,7 +73,9 @@ func tell(t *testing.T, h *History, e Event, verb, args string) {
 		e.Kind, e.At = k, int64(len(h.Events)+1)
 		h.Events = append(h.Events, e)
 	}
-	outcome := map[string]string{"does": Settled, "settles": Settled, "fails": Failed, "cancels": Cancelled, "completes": Settled, "muddles": "?"}[verb]
+	outcome := map[string]string{
+		"settles": Settled, "does": Settled, "follows": Settled, "completes": Settled, "fails": Failed, "cancels": Cancelled, "muddles": "?",
+	}[verb]
 	switch k := Kind(verb); k {
 	case Accepted, Trying, "told", "commits":
 		told := e
@@ -87,7 +89,7 @@ func tell(t *testing.T, h *History, e Event, verb, args string) {
 	case Stored:
 		e.Count = int(progressOf(t, args).Frontier)
 		write(k, e)
-	case Started, Written, Lettered, "does", "settles", "fails", "cancels", "completes", "muddles":
+	case Started, Written, Lettered, "does", "settles", "fails", "cancels", "completes", "follows", "muddles":
 		for arg := range strings.FieldsSeq(args) {
 			offset, other, _ := strings.Cut(arg, ":")
 			of := Event{Member: e.Member, Epoch: e.Epoch, Message: messageOf(progressOf(t, offset).Frontier), Count: 1}
@@ -96,7 +98,10 @@ func tell(t *testing.T, h *History, e Event, verb, args string) {
 				write(k, of)
 				continue
 			}
-			if k == "does" || k == "completes" {
+			if k == "follows" {
+				of.Text = Behind
+			}
+			if k == "does" || k == "completes" || k == "follows" {
 				write(Started, of)
 			}
 			of.Text = outcome
