@@ -45,20 +45,20 @@ func (s recordedSource) Accept(ctx context.Context) (source.Partition, error) {
 	if err != nil {
 		return nil, err
 	}
-	partition := p.(livePartition) //nolint:errcheck,forcetypeassert // those of both services
-	r := recordedPartition{partition, s.record, make(chan source.Leave, 2), make(chan struct{}), make(chan struct{})}
+	r := recordedPartition{p, s.record, make(chan source.Leave, 2), make(chan struct{}), make(chan struct{})}
 	r.write(Event{Kind: Accepted, Progress: *p.Restored()})
 	go r.tell()
+	if l, ok := p.(source.Lagger); ok {
+		return struct {
+			recordedPartition
+			source.Lagger
+		}{r, l}, nil
+	}
 	return r, nil
 }
 
-type livePartition interface {
-	source.Partition
-	source.Lagger
-}
-
 type recordedPartition struct {
-	livePartition
+	source.Partition
 	record  *recorder
 	leaving chan source.Leave
 	over    chan struct{} // closed by Release
@@ -75,7 +75,7 @@ func (p recordedPartition) tell() {
 	defer close(p.told)
 	for {
 		select {
-		case l := <-p.livePartition.Leaving():
+		case l := <-p.Partition.Leaving():
 			if l.Lost {
 				p.write(Event{Kind: Lost})
 			}
@@ -90,7 +90,7 @@ func (p recordedPartition) Leaving() <-chan source.Leave { return p.leaving }
 
 func (p recordedPartition) Commit(ctx context.Context, progress *commit.Progress) (commit.Stored, error) {
 	p.write(Event{Kind: Trying, Progress: *progress})
-	stored, err := p.livePartition.Commit(ctx, progress)
+	stored, err := p.Partition.Commit(ctx, progress)
 	switch {
 	case err == nil:
 		p.write(Event{Kind: Stored, Count: int(stored.Replays)})
@@ -104,7 +104,7 @@ func (p recordedPartition) Release(ctx context.Context) error {
 	close(p.over)
 	<-p.told
 	p.write(Event{Kind: Released})
-	return p.livePartition.Release(ctx)
+	return p.Partition.Release(ctx)
 }
 
 // recordedSink writes to the history which outputs or dead letters are durable, before the pipeline knows.
