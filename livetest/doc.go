@@ -1,17 +1,18 @@
-// Package livetest holds pipelines on real services to their promises. The members are processes of their own: they join and
-// leave, are killed and frozen, and their brokers restart. All of them append their events to one file, the history. [Check]
-// reads it and reports each broken promise, such as a lost message, two messages of a key out of order or at the same time,
-// progress that claims an unsettled message, or more replays than a crash may cost.
+// Package livetest holds pipelines on real services to their promises. It has no API. The members are processes of their own:
+// they join and leave, are killed and frozen, and their brokers restart. All of them append their events to one file, the
+// history. The checker reads it and reports each broken promise, such as a lost message, two messages of a key out of order or at
+// the same time, progress that claims an unsettled message, or more replays than a crash may cost.
 //
 // The history needs no clock. A process appends each event with one write, so the lines are in an order in which the events
 // happened. The page cache outlives a killed process.
 //
 // A service keeps progress in one of two ways. Kafka tells a new owner what is settled. Pulsar does not: it withholds
-// acknowledged messages ([History].Withholds). [History].Forgets is a table of what a service may forget, with reasons.
+// acknowledged messages, and may forget some acknowledgements when a broker ends.
 //
-// The scenarios are a table in scenarios_test.go. TestLive runs those that this module alone decides. TestSoak runs those that
-// a race inside a broker can decide. Both skip unless the variables of a service are set (tools/services/README.md). They
-// print their seed; KEYSTRAND_LIVE_SEED repeats it. KEYSTRAND_LIVE_DIR keeps histories and the logs of members.
+// The scenarios are a table in scenarios_test.go; testdata/tales.txt shows that the checker finds each broken rule. TestLive runs
+// the scenarios that this module alone decides. TestSoak runs those that a race inside a broker can decide. Both skip unless the
+// variables of a service are set (tools/services/README.md). They print their seed; KEYSTRAND_LIVE_SEED repeats it.
+// KEYSTRAND_LIVE_DIR keeps histories and the logs of members.
 //
 // A history can show that a promise was broken, not that it never will be. No test asserts how long anything takes.
 package livetest
