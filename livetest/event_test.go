@@ -60,7 +60,6 @@ type Event struct {
 	At       int64           // wall clock, nanoseconds
 	Epoch    int64           `json:",omitzero"` // of an ownership
 	Message                  // or the place alone
-	Attempt  int             `json:",omitzero"`
 	Count    int             `json:",omitzero"`
 	Text     string          `json:",omitzero"`
 	Progress commit.Progress `json:",omitzero"` // of Accepted and Trying

@@ -122,19 +122,6 @@ func (k *kafkaCluster) progress(ctx context.Context, stream, group string) (map[
 	return all, err
 }
 
-// ends returns the ends of the partitions that have any record, markers included.
-func (k *kafkaCluster) ends(r *run) map[Place]int64 {
-	offsets, err := k.admin.ListEndOffsets(r.t.Context(), r.stream)
-	r.must(err)
-	ends := map[Place]int64{}
-	for n, end := range offsets[r.stream] {
-		if end.Offset > 0 {
-			ends[Place{r.stream, n}] = end.Offset
-		}
-	}
-	return ends
-}
-
 // inSync waits until every replica of a stream has all of its log. A node that is back from a restart has not at first.
 func (k *kafkaCluster) inSync(ctx context.Context, stream string) (kadm.TopicDetails, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute) // real time: hang guard

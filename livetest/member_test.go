@@ -163,7 +163,7 @@ func (h *handler) Transform(ctx context.Context, m *keystrand.Message, emit func
 
 func (h *handler) handle(ctx context.Context, m *keystrand.Message, text string) error {
 	e := eventOf(Started, m)
-	e.Attempt, e.Text = int(m.Attempt), text
+	e.Text = text
 	h.record.write(e)
 	if m.Offset%100 == 0 {
 		h.count()

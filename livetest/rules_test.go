@@ -59,7 +59,7 @@ func TestHistoryComesBackAsWritten(t *testing.T) {
 	defer func() { _ = a.Close() }()
 	want := []Event{
 		{Kind: Begun, Member: "a"},
-		{Kind: Started, Member: "a", Epoch: 7, Message: Message{Place{"t", 3}, 9, "k", 2}, Attempt: 1},
+		{Kind: Started, Member: "a", Epoch: 7, Message: Message{Place{"t", 3}, 9, "k", 2}},
 		{Kind: Trying, Member: "a", Progress: commit.Progress{Frontier: 5, Ahead: []commit.Range{{From: 6, To: 8}, {From: 9, To: 10}}}},
 		{Kind: Torn},
 		{Kind: Ended, Member: "a", Text: "a \"b\"\nc }"},

@@ -222,7 +222,12 @@ func (r *run) committed() {
 		ends[m.Place] = max(ends[m.Place], m.Offset+1)
 	}
 	if k, is := r.cluster.(*kafkaCluster); is {
-		ends = k.ends(r)
+		offsets, err := k.admin.ListEndOffsets(r.t.Context(), r.stream)
+		r.must(err)
+		for n, end := range offsets[r.stream] { // markers included
+			p := Place{r.stream, n}
+			ends[p] = max(ends[p], end.Offset)
+		}
 	}
 	var last error
 	r.until("the service keeps that all is settled", func() bool {
