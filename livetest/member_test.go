@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -120,9 +121,13 @@ func runMember(text string) error {
 	if err != nil {
 		return err
 	}
-	h.pipeline = p
 	record.write(Event{Kind: Begun})
+	watching, unwatch := context.WithCancel(context.Background())
+	var watch sync.WaitGroup
+	watch.Go(func() { watchConservation(watching, p, record) })
 	err = p.Run(ctx)
+	unwatch()
+	watch.Wait()
 	e := Event{Kind: Ended}
 	if err != nil {
 		e.Text = err.Error()
@@ -131,11 +136,26 @@ func runMember(text string) error {
 	return errors.Join(err, record.Close())
 }
 
+// watchConservation checks the snapshots of a pipeline.
+func watchConservation(ctx context.Context, p *pipeline.Pipeline, record *recorder) {
+	for tick := time.NewTicker(200 * time.Millisecond); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, s := range p.Snapshot().Partitions {
+			if s.Settled+s.Running+s.Ready+s.Parked+s.Sinking+s.Dropped != s.Accepted {
+				record.write(Event{Kind: Broken, Text: fmt.Sprintf("counters do not add up: %+v", s)})
+			}
+		}
+	}
+}
+
 // handler takes its time, fails or hangs, and tells the history.
 type handler struct {
 	behaviour
-	record   *recorder
-	pipeline *pipeline.Pipeline
+	record *recorder
 }
 
 var errOnPurpose = errors.New("failed on purpose")
@@ -165,9 +185,6 @@ func (h *handler) handle(ctx context.Context, m *keystrand.Message, text string)
 	e := eventOf(Started, m)
 	e.Text = text
 	h.record.write(e)
-	if m.Offset%100 == 0 {
-		h.count()
-	}
 	err := h.work(ctx, m)
 	switch e.Kind = Finished; {
 	case err == nil:
@@ -179,15 +196,6 @@ func (h *handler) handle(ctx context.Context, m *keystrand.Message, text string)
 	}
 	h.record.write(e)
 	return err
-}
-
-// count checks that each message is counted once.
-func (h *handler) count() {
-	for _, s := range h.pipeline.Snapshot().Partitions {
-		if s.Settled+s.Running+s.Ready+s.Parked+s.Sinking+s.Dropped != s.Accepted {
-			h.record.write(Event{Kind: Broken, Text: fmt.Sprintf("counters do not add up: %+v", s)})
-		}
-	}
 }
 
 func eventOf(k Kind, m *keystrand.Message) Event {
