@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -186,7 +187,10 @@ func each(r *run, method, path string) error {
 // pulsarOf returns the Pulsar of a scenario that is played there alone.
 func pulsarOf(r *run) *pulsarCluster { return r.cluster.(*pulsarCluster) } //nolint:errcheck,forcetypeassert // see there
 
+// deleteSubscription waits for a commit first: without one, nothing acknowledged is delivered again.
 func deleteSubscription(r *run) {
+	stored := func(e Event) bool { return e.Kind == Stored }
+	r.until("a commit is stored", func() bool { return slices.ContainsFunc(r.Events, stored) })
 	r.disturb(Crashing, func() error { return each(r, http.MethodDelete, "/subscription/"+r.group+"?force=true") })
 }
 
