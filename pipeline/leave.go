@@ -50,7 +50,7 @@ func (p *Pipeline) await(run context.Context, pt *partition, o *owner) leaving {
 			switch {
 			case run.Err() != nil, errors.Is(err, source.ErrLeaving):
 				// another channel gives the reason
-			case errors.Is(err, io.EOF):
+			case err == io.EOF: //nolint:errorlint // as in Run: only the bare error is an end
 				settled = make(chan error, 1)
 				settling.Go(func() { settled <- pt.gate.await(ctx, pt.allSettled) })
 			default:

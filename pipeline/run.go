@@ -55,7 +55,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	for {
 		sp, err := p.cfg.source.Accept(run)
 		if err != nil {
-			if more = !errors.Is(err, io.EOF); more && run.Err() == nil {
+			if more = err != io.EOF; more && run.Err() == nil { //nolint:errorlint // an error that wraps io.EOF is a failure, such as a lost connection
 				p.failed(fmt.Errorf("pipeline: accept: %w", err))
 			}
 			break
