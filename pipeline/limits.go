@@ -96,7 +96,8 @@ type Timing struct {
 	// CommitTimeout limits each commit, including the last one. Default: 10 s.
 	CommitTimeout time.Duration
 	// DrainTimeout is how long running handlers may continue, before their ctx ends, when the pipeline stops or a
-	// partition is released. A revoked partition has at most the time that its source allows. Default: 30 s.
+	// partition is released. A revoked partition has at most the time that its source allows. Default: 20 s,
+	// which fits into the 30 s between the two signals of Kubernetes.
 	DrainTimeout time.Duration
 	// StuckAfter is how long after the end of its ctx a handler counts as stuck. It is then logged, and abandoned with
 	// AbandonStuck. Default: 5 s.
@@ -124,7 +125,7 @@ func (t Timing) validate() error {
 func (t Timing) withDefaults() Timing {
 	t.CommitInterval = or(t.CommitInterval, time.Second)
 	t.CommitTimeout = or(t.CommitTimeout, 10*time.Second)
-	t.DrainTimeout = or(t.DrainTimeout, 30*time.Second)
+	t.DrainTimeout = or(t.DrainTimeout, 20*time.Second)
 	t.StuckAfter = or(t.StuckAfter, 5*time.Second)
 	return t
 }
