@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"log/slog"
 
 	"github.com/keystrand/keystrand/commit"
 )
@@ -21,10 +20,8 @@ func (p *Pipeline) commitNow(ctx context.Context, pt *partition) error {
 	switch {
 	case errors.Is(err, commit.ErrFenced):
 		pt.lose(err)
-	case err != nil && news:
-		pt.log().LogAttrs(ctx, slog.LevelWarn, "commit failed; retrying at every tick", slog.Any("error", err))
-	case err == nil && news:
-		pt.log().LogAttrs(ctx, slog.LevelInfo, "commit recovered", slog.Int64("frontier", stored.Frontier))
+	case news:
+		p.report.committed(pt.id, err)
 	}
 	return err
 }
@@ -44,7 +41,7 @@ func (p *Pipeline) commit(ctx context.Context, pt *partition, g *commit.Progress
 		return stored, err
 	case <-ctx.Done():
 	}
-	p.awaitReturn(ctx, pt, over, "Commit of the source")
+	p.awaitReturn(pt, over, "Commit of the source")
 	return stored, err
 }
 

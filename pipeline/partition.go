@@ -51,12 +51,20 @@ type partition struct {
 	commits progress.Commits
 }
 
+// end returns the end of the log, and reports whether the source knows it.
+func (pt *partition) end() (int64, bool) {
+	if l, ok := pt.source.(source.Lagger); ok {
+		return l.End()
+	}
+	return 0, false
+}
+
 // name returns the name of the partition without its epoch.
 func (pt *partition) name() name { return name{pt.id.Stream, pt.id.Partition} }
 
 // open begins an ownership. It fails if the partition's earlier ownership has not ended.
 func (p *Pipeline) open(ctx context.Context, sp source.Partition) (*partition, error) {
-	id, restored := sp.ID(), sp.Restored()
+	id, restored := p.identify(sp)
 	pt := &partition{
 		id:      id,
 		source:  sp,
@@ -74,7 +82,9 @@ func (p *Pipeline) open(ctx context.Context, sp source.Partition) (*partition, e
 		return nil, err
 	}
 	p.enter(pt)
-	pt.log().LogAttrs(ctx, slog.LevelInfo, "partition accepted", slog.Int64("frontier", restored.Frontier), slog.Int("ahead", len(restored.Ahead)))
+	p.ending.begins()
+	p.report.accepted(id)
+	pt.log().LogAttrs(ctx, slog.LevelDebug, "partition accepted", slog.Int64("frontier", restored.Frontier), slog.Int("ahead", len(restored.Ahead)))
 	return pt, nil
 }
 
@@ -84,6 +94,12 @@ func claimed(sp source.Partition) commit.Stored {
 		return c.Claimed()
 	}
 	return commit.Stored{Frontier: sp.Restored().Frontier}
+}
+
+// identify calls ID and Restored of a partition.
+func (p *Pipeline) identify(sp source.Partition) (source.ID, *commit.Progress) {
+	defer p.calls.begin("ID or Restored of a partition")()
+	return sp.ID(), sp.Restored()
 }
 
 // openQueue opens the partition's lanes. The executor panics if the earlier ownership is not fenced, since a key could

@@ -1,0 +1,57 @@
+package pipeline
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/keystrand/keystrand/source"
+)
+
+// burst collects events of several partitions for one line of the log.
+type burst struct {
+	kind        burstKind
+	cause       error // of a release
+	ids         []source.ID
+	first, last time.Time
+
+	settled, redelivered int64         // messages of a release
+	took                 time.Duration // the longest release
+	err                  error         // of the last failed commit
+}
+
+// burstLasts is how long events are collected at most.
+const burstLasts = 2 * time.Second
+
+type burstKind uint8
+
+const (
+	burstAccepted burstKind = iota
+	burstReleased
+	burstCommitFailed
+	burstCommitRecovered
+)
+
+func (b *burst) add(id source.ID) {
+	b.ids = append(b.ids, id)
+	b.last = time.Now()
+}
+
+func (b *burst) log(ctx context.Context, log *slog.Logger) {
+	attrs := []slog.Attr{slog.Int("n", len(b.ids)), slog.String("partitions", rangesOf(b.ids))}
+	level, text := slog.LevelInfo, ""
+	switch b.kind {
+	case burstAccepted:
+		text = "partitions accepted"
+	case burstReleased:
+		text = "partitions released"
+		attrs = append(attrs, slog.Any("cause", b.cause), slog.Int64("settled", b.settled),
+			slog.Int64("will_be_redelivered", b.redelivered), slog.Duration("took", b.took))
+	case burstCommitFailed:
+		level, text = slog.LevelWarn, "commit failed; retrying at every tick"
+		attrs = append(attrs, slog.Any("error", b.err))
+	case burstCommitRecovered:
+		text = "commit recovered"
+	}
+	log.LogAttrs(ctx, level, text, attrs...)
+}
