@@ -20,8 +20,11 @@ type burst struct {
 	err                  error         // of the last failed commit
 }
 
-// burstLasts is how long events are collected at most.
-const burstLasts = 2 * time.Second
+// How long events are collected.
+const (
+	burstMost    = 5 * time.Second
+	burstCommits = 1500 * time.Millisecond // the partitions commit at different moments
+)
 
 type burstKind uint8
 
@@ -35,6 +38,14 @@ const (
 func (b *burst) add(id source.ID) {
 	b.ids = append(b.ids, id)
 	b.last = time.Now()
+}
+
+// over reports whether no event is added any more.
+func (b *burst) over(now time.Time) bool {
+	if b.kind == burstCommitFailed || b.kind == burstCommitRecovered {
+		return now.Sub(b.first) >= burstCommits
+	}
+	return now.Sub(b.last) >= reportTick || now.Sub(b.first) >= burstMost
 }
 
 func (b *burst) log(ctx context.Context, log *slog.Logger) {

@@ -63,7 +63,7 @@ func (r *reporter) run(ctx context.Context, stop <-chan struct{}) {
 		case <-tick.C:
 		}
 		now = time.Now()
-		r.flush(ctx, now.Add(-reportTick))
+		r.flush(ctx, now, false)
 		r.drains(ctx, now)
 		r.p.calls.log(ctx, r.p.log, now)
 		if !now.Before(r.sample) {
@@ -146,16 +146,16 @@ func (r *reporter) burstLocked(kind burstKind, cause error) *burst {
 	return b
 }
 
-// flush logs the bursts without an event since the given time, and those that are old.
-func (r *reporter) flush(ctx context.Context, since time.Time) {
+// flush logs the bursts that are over, or all.
+func (r *reporter) flush(ctx context.Context, now time.Time, all bool) {
 	var over []*burst
 	r.mu.Lock()
 	kept := r.bursts[:0]
 	for _, b := range r.bursts {
-		if b.last.After(since) && since.Sub(b.first) < burstLasts {
-			kept = append(kept, b)
-		} else {
+		if all || b.over(now) {
 			over = append(over, b)
+		} else {
+			kept = append(kept, b)
 		}
 	}
 	clear(r.bursts[len(kept):])
@@ -168,7 +168,7 @@ func (r *reporter) flush(ctx context.Context, since time.Time) {
 
 // stopped logs the end of Run.
 func (r *reporter) stopped(ctx context.Context) {
-	r.flush(ctx, time.Now())
+	r.flush(ctx, time.Now(), true)
 	r.mu.Lock()
 	redelivered := r.redelivered
 	r.mu.Unlock()
