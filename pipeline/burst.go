@@ -50,19 +50,15 @@ func (b *burst) over(now time.Time) bool {
 
 func (b *burst) log(ctx context.Context, log *slog.Logger) {
 	attrs := []slog.Attr{slog.Int("n", len(b.ids)), slog.String("partitions", rangesOf(b.ids))}
-	level, text := slog.LevelInfo, ""
 	switch b.kind {
 	case burstAccepted:
-		text = "partitions accepted"
+		log.LogAttrs(ctx, slog.LevelInfo, "partitions accepted", attrs...)
 	case burstReleased:
-		text = "partitions released"
-		attrs = append(attrs, slog.Any("cause", b.cause), slog.Int64("settled", b.settled),
-			slog.Int64("will_be_redelivered", b.redelivered), slog.Duration("took", b.took))
+		log.LogAttrs(ctx, slog.LevelInfo, "partitions released", append(attrs, slog.Any("cause", b.cause), slog.Int64("settled", b.settled),
+			slog.Int64("will_be_redelivered", b.redelivered), slog.Duration("took", b.took))...)
 	case burstCommitFailed:
-		level, text = slog.LevelWarn, "commit failed; retrying at every tick"
-		attrs = append(attrs, slog.Any("error", b.err))
+		log.LogAttrs(ctx, slog.LevelWarn, "commit failed; retrying at every tick", append(attrs, slog.Any("error", b.err))...)
 	case burstCommitRecovered:
-		text = "commit recovered"
+		log.LogAttrs(ctx, slog.LevelInfo, "commit recovered", attrs...)
 	}
-	log.LogAttrs(ctx, level, text, attrs...)
 }

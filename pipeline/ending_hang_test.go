@@ -136,10 +136,13 @@ func (p hangingPartition) End() (int64, bool) {
 }
 
 // hangingSink is the sink of a hanging.
-type hangingSink struct{ h *hanging }
+type hangingSink struct {
+	h    *hanging
+	open string // its method Open
+}
 
 func (s hangingSink) Open() (sink.Writer, error) {
-	_ = s.h.hang(context.Background(), "Open of the sink")
+	_ = s.h.hang(context.Background(), s.open)
 	return s, nil
 }
 
@@ -155,6 +158,7 @@ func (s hangingSink) Close() error {
 func TestRunReturnsInTimeWhicheverCallHangs(t *testing.T) {
 	const (
 		closeTimeout = 5 * time.Second // the default
+		drain        = time.Millisecond
 		flow         = "the key function, or Fetch or Leaving of the source for posts/0#1"
 	)
 	for _, c := range []struct {
@@ -178,6 +182,7 @@ func TestRunReturnsInTimeWhicheverCallHangs(t *testing.T) {
 		{method: "LimitPrefetch", early: true, names: []string{"LimitPrefetch of the source"}},
 		{method: "End", names: []string{"End of a partition"}},
 		{method: "Open of the sink", early: true, names: []string{"Open of the sink"}},
+		{method: "Open of the dead-letter sink", early: true, names: []string{"Open of the dead-letter sink", "Close of a writer of the sink"}},
 		{method: "Close of a writer", names: []string{"Close of a writer of the sink"}},
 		{method: "Accept", honours: true},
 		{method: "Fetch", honours: true, early: true},
@@ -199,14 +204,20 @@ func TestRunReturnsInTimeWhicheverCallHangs(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				run := startWith(t, ctx, pipeline.From(h).
-					Transform(keystrand.TransformerFunc(echo)).To(hangingSink{h}).
-					Timing(pipeline.Timing{CommitTimeout: time.Minute}).Logger(out.logger()))
+					TransformFunc(func(ctx context.Context, m *keystrand.Message, emit func(keystrand.Message)) error {
+						if c.method == "Open of the dead-letter sink" {
+							return errBoom
+						}
+						return echo(ctx, m, emit)
+					}).To(hangingSink{h, "Open of the sink"}).
+					OnFailure(pipeline.DeadLetter(hangingSink{h, "Open of the dead-letter sink"})).
+					Timing(pipeline.Timing{CommitTimeout: time.Minute, DrainTimeout: drain}).Logger(out.logger()))
 				time.Sleep(15 * time.Second)
 				began := time.Now()
 				cancel()
 				<-run.over
-				if d := time.Since(began); d > closeTimeout {
-					t.Errorf("I10: Run returned after %v, want at most %v", d, closeTimeout)
+				if d := time.Since(began); d > drain+closeTimeout {
+					t.Errorf("I10: Run returned after %v, want at most %v", d, drain+closeTimeout)
 				}
 				if len(c.names) > 0 {
 					wantStuck(t, run, c.names...)

@@ -15,11 +15,11 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-// endOf is an error that says that it is io.EOF.
-type endOf struct{}
+// endError is an error that says that it is io.EOF.
+type endError struct{}
 
-func (endOf) Error() string        { return "end of connection" }
-func (endOf) Is(target error) bool { return target == io.EOF } //nolint:errorlint // the method that errors.Is calls
+func (endError) Error() string        { return "end of connection" }
+func (endError) Is(target error) bool { return target == io.EOF }
 
 // ends is a source whose Accept or Fetch returns an error.
 type ends struct {
@@ -66,7 +66,7 @@ func TestErrorThatWrapsEOFIsAFailure(t *testing.T) {
 		{"joined", errors.Join(io.EOF), false},
 		{"joined with another", errors.Join(errBoom, io.EOF), false},
 		{"of a connection", &net.OpError{Op: "read", Net: "tcp", Err: io.EOF}, false},
-		{"by its method Is", endOf{}, false},
+		{"by its method Is", endError{}, false},
 		{"unexpected", io.ErrUnexpectedEOF, false},
 		{"marked as permanent", keystrand.Permanent(io.EOF), false},
 	} {

@@ -85,24 +85,7 @@ func (h *holdup) attrs(now time.Time) []slog.Attr {
 
 // drains logs releases that have begun, and those that are held up.
 func (r *reporter) drains(ctx context.Context, now time.Time) {
-	var begun, all []*partition
-	var cause error
-	var oldest, end time.Time
-	r.mu.Lock()
-	for pt, d := range r.leaving {
-		all = append(all, pt)
-		if !d.announced {
-			d.announced, cause = true, d.cause
-			begun = append(begun, pt)
-		}
-		if oldest.IsZero() || d.began.Before(oldest) {
-			oldest = d.began
-		}
-		if d.end.After(end) {
-			end = d.end
-		}
-	}
-	r.mu.Unlock()
+	all, begun, oldest, end, cause := r.draining(now)
 	if len(all) == 0 {
 		r.held = time.Time{}
 		return
@@ -116,6 +99,38 @@ func (r *reporter) drains(ctx context.Context, now time.Time) {
 		h := r.p.holdup(all, end)
 		r.p.log.LogAttrs(ctx, slog.LevelWarn, "release of partitions is held up; waiting", h.attrs(now)...)
 	}
+}
+
+// draining returns all partitions that are being released, and those to announce: it waits a tick for more of them.
+func (r *reporter) draining(now time.Time) (all, begun []*partition, oldest, end time.Time, cause error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var newest time.Time
+	for pt, d := range r.leaving {
+		all = append(all, pt)
+		if !d.announced {
+			begun, cause = append(begun, pt), d.cause
+			newest = later(newest, d.began)
+		}
+		if oldest.IsZero() || d.began.Before(oldest) {
+			oldest = d.began
+		}
+		end = later(end, d.end)
+	}
+	if now.Sub(newest) < reportTick {
+		return all, nil, oldest, end, nil
+	}
+	for _, pt := range begun {
+		r.leaving[pt].announced = true
+	}
+	return all, begun, oldest, end, cause
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func (p *Pipeline) holdup(all []*partition, end time.Time) *holdup {

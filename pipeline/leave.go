@@ -48,8 +48,10 @@ func (p *Pipeline) await(run context.Context, pt *partition, o *owner) leaving {
 			}
 		case err := <-o.fetched:
 			switch {
-			case run.Err() != nil, errors.Is(err, source.ErrLeaving):
-				// another channel gives the reason
+			case run.Err() != nil:
+				// await returns
+			case errors.Is(err, source.ErrLeaving): // a channel gives the reason
+				defer p.calls.begin("ErrLeaving of Fetch without a value from Leaving of " + pt.id.String())()
 			case err == io.EOF: //nolint:errorlint // as in Run: only the bare error is an end
 				settled = make(chan error, 1)
 				settling.Go(func() { settled <- pt.gate.await(ctx, pt.allSettled) })
@@ -118,7 +120,7 @@ func (p *Pipeline) release(ctx context.Context, sp source.Partition) error {
 	defer p.calls.begin("Release of " + sp.ID().String())()
 	ctx, cancel := context.WithTimeout(base(ctx), p.cfg.timing.CommitTimeout)
 	defer cancel()
-	defer context.AfterFunc(p.ending.releases, cancel)()
+	defer context.AfterFunc(p.ending.releases, cancel)() //nolint:contextcheck // the ctx of the end of Run
 	return sp.Release(ctx)
 }
 
@@ -246,7 +248,7 @@ func (p *Pipeline) commitLast(ctx context.Context, pt *partition, why leaving, o
 	}
 	ctx, cancel := context.WithTimeout(base(ctx), timeout)
 	defer cancel()
-	defer context.AfterFunc(p.ending.commits, cancel)()
+	defer context.AfterFunc(p.ending.commits, cancel)() //nolint:contextcheck // the ctx of the end of Run
 	over := make(chan struct{})
 	go func() {
 		defer close(over)

@@ -24,7 +24,7 @@ func (b *buffer) lines(text string) (found []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for line := range strings.Lines(b.b.String()) {
-		if !strings.Contains(line, "level=DEBUG") && (strings.Contains(line, `msg="`+text)) {
+		if !strings.Contains(line, "level=DEBUG") && strings.Contains(line, `msg="`+text) {
 			found = append(found, strings.TrimSpace(line))
 		}
 	}
@@ -63,7 +63,7 @@ func TestManyPartitionsAreFewLines(t *testing.T) {
 		}
 		out.wantLine(t, 1, "partitions accepted", `n=200 partitions=posts/0-199`)
 		out.wantLine(t, 1, "draining partitions", `n=200 partitions=posts/0-199 cause=".*stopping" handlers=200 outputs=0 up_to=\S+ waits_for="its handler" stream=posts partition=\d+ key=k0 offset=0 for=1\d`)
-		out.wantLine(t, 1, "release of partitions is held up", `n=200 .*handlers=200 .*up_to=2s`)
+		out.wantLine(t, 1, "release of partitions is held up", `n=200 .*handlers=200 .*up_to=`)
 		out.wantLine(t, 1, "partitions released", `n=200 partitions=posts/0-199 cause=".*stopping" settled=0 will_be_redelivered=800 took=3s`)
 		out.wantLine(t, 1, "pipeline stopped", `settled=0 will_be_redelivered=800`)
 		if n := len(out.lines("")); n != 5 {
@@ -143,7 +143,7 @@ func TestHeldUpReleaseNamesItsKey(t *testing.T) {
 				b := pipeline.From(watch(t, mem, nil)).Timing(pipeline.Timing{DrainTimeout: time.Minute}).Logger(out.logger())
 				c.build(b)
 				run := start(t, b)
-				time.Sleep(3 * time.Second)
+				time.Sleep(3100 * time.Millisecond) // between two ticks of the reporter
 				if c.stop {
 					run.cancel(nil)
 				} else {
