@@ -143,7 +143,7 @@ func (b *Builder) Timing(t Timing) *Builder {
 //   - Info: the same as one line for many partitions, the end of Run, and skipped messages;
 //   - Warn: failed messages, commits and writes; releases that are held up, after 1 s and then every 10 s; and every
 //     minute blocked keys, a lag that grows, and commits that fail;
-//   - Error: calls that do not return.
+//   - Error: calls that do not return. After 1.5 s they are Warn.
 //
 // The pipeline never logs values or headers. It logs a key in the form that Resume accepts. Default: no log.
 func (b *Builder) Logger(l *slog.Logger) *Builder {

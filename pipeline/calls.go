@@ -87,7 +87,7 @@ func (c *calls) late(now time.Time) (names []string, since time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, x := range c.under {
-		if x.waits || now.Sub(x.since) < callPatience || now.Sub(x.logged) < callRepeat {
+		if x.waits || now.Sub(x.since) < callPatience || !x.logged.IsZero() && now.Sub(x.logged) < callRepeat {
 			continue
 		}
 		x.logged = now
@@ -99,10 +99,14 @@ func (c *calls) late(now time.Time) (names []string, since time.Time) {
 	return names, since
 }
 
-// log logs the calls that do not return.
-func (c *calls) log(ctx context.Context, log *slog.Logger, now time.Time) {
+// log logs the calls that do not return. They are an error after stuckAfter.
+func (c *calls) log(ctx context.Context, log *slog.Logger, now time.Time, stuckAfter time.Duration) {
 	if names, since := c.late(now); len(names) > 0 {
-		log.LogAttrs(ctx, slog.LevelError, "a call has not returned; waiting",
+		level := slog.LevelWarn
+		if now.Sub(since) >= stuckAfter {
+			level = slog.LevelError
+		}
+		log.LogAttrs(ctx, level, "a call has not returned; waiting",
 			slog.String("call", listOf(names)), slog.Duration("for", now.Sub(since).Round(time.Millisecond)))
 	}
 }

@@ -65,7 +65,7 @@ func (r *reporter) run(ctx context.Context, stop <-chan struct{}) {
 		now = time.Now()
 		r.flush(ctx, now, false)
 		r.drains(ctx, now)
-		r.p.calls.log(ctx, r.p.log, now)
+		r.p.calls.log(ctx, r.p.log, now, r.p.cfg.timing.StuckAfter)
 		if !now.Before(r.sample) {
 			r.sample = now.Add(sampleEvery)
 			r.measure()
