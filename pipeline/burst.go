@@ -33,6 +33,7 @@ const (
 	burstReleased
 	burstCommitFailed
 	burstCommitRecovered
+	burstLastFailed
 )
 
 func (b *burst) add(id source.ID) {
@@ -55,10 +56,12 @@ func (b *burst) log(ctx context.Context, log *slog.Logger) {
 		log.LogAttrs(ctx, slog.LevelInfo, "partitions accepted", attrs...)
 	case burstReleased:
 		log.LogAttrs(ctx, slog.LevelInfo, "partitions released", append(attrs, slog.Any("cause", b.cause), slog.Int64("settled", b.settled),
-			slog.Int64("will_be_redelivered", b.redelivered), slog.Duration("took", b.took))...)
+			slog.Int64("will_be_redelivered", b.redelivered), slog.Duration("took", b.took.Round(time.Millisecond)))...)
 	case burstCommitFailed:
 		log.LogAttrs(ctx, slog.LevelWarn, "commit failed; retrying at every tick", append(attrs, slog.Any("error", b.err))...)
 	case burstCommitRecovered:
 		log.LogAttrs(ctx, slog.LevelInfo, "commit recovered", attrs...)
+	case burstLastFailed:
+		log.LogAttrs(ctx, slog.LevelError, "last commit failed; messages settled since the previous commit will be redelivered", append(attrs, slog.Any("error", b.err))...)
 	}
 }

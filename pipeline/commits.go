@@ -13,15 +13,21 @@ func (p *Pipeline) commitNow(ctx context.Context, pt *partition) error {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.timing.CommitTimeout)
 	defer cancel()
 	pt.commits.Begun(cancel)
-	s := pt.tracker.State() // read first, so that later changes are due again
+	settled := pt.settled.Load()
+	s := pt.tracker.State() // read before the progress, so that later changes are due again
 	stored, err := p.commit(ctx, pt, pt.tracker.Progress())
+	if err == nil {
+		pt.stored.Store(settled)
+	}
 	news := pt.commits.End(s, stored, err)
 	pt.gate.poke()
 	switch {
 	case errors.Is(err, commit.ErrFenced):
 		pt.lose(err)
+	case news && err != nil:
+		p.report.committed(burstCommitFailed, pt.id, err)
 	case news:
-		p.report.committed(pt.id, err)
+		p.report.committed(burstCommitRecovered, pt.id, nil)
 	}
 	return err
 }

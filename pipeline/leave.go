@@ -110,7 +110,7 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, o *own
 	p.watchers.remove(pt)
 	p.exit(pt)
 	p.budget.Close(pt.share)
-	redelivered := pt.tracker.State().Pending
+	redelivered := pt.redelivered()
 	p.report.released(pt, why.cause, redelivered)
 	pt.log().LogAttrs(ctx, slog.LevelDebug, "partition released", slog.Int64("will_be_redelivered", redelivered))
 }
@@ -269,9 +269,10 @@ func (p *Pipeline) commitLast(ctx context.Context, pt *partition, why leaving, o
 			break
 		}
 	}
-	if err != nil {
-		pt.log().LogAttrs(ctx, slog.LevelError, "last commit failed; messages settled since the previous commit will be redelivered", slog.Any("error", err))
+	if err == nil {
+		err = context.Cause(ctx) // an earlier commit was under way all the time
 	}
+	p.report.committed(burstLastFailed, pt.id, err)
 }
 
 // cancelWhenLost calls cancel once the partition is lost or the source's deadline has passed: nothing can be stored

@@ -41,6 +41,7 @@ type partition struct {
 	offsets []int64 // scratch of track; used by flow alone
 
 	settled atomic.Int64 // messages that left their lanes and are settled
+	stored  atomic.Int64 // of these: in the last commit that was stored
 	dropped atomic.Int64 // messages that left their lanes and whose outputs were cut
 	over    atomic.Bool  // the last commit has ended: ignore later results of handlers
 	paused  atomic.Bool  // an operator has paused the partition
@@ -195,6 +196,14 @@ func (pt *partition) trim() {
 	pt.offsets = nil
 	pt.queue.Trim()
 	pt.tracker.Trim()
+}
+
+// redelivered returns how many of the fetched messages the next owner gets again: unsettled ones, and settled ones that
+// no stored commit covers.
+func (pt *partition) redelivered() int64 {
+	st := pt.tracker.State()
+	last, _, _ := pt.commits.Last()
+	return st.Pending + max(0, pt.settled.Load()-pt.stored.Load()) + last.Replays
 }
 
 // written reports whether none of the partition's outputs and dead letters is waiting or being written.

@@ -121,14 +121,11 @@ func (r *reporter) released(pt *partition, cause error, redelivered int64) {
 	delete(r.leaving, pt)
 }
 
-// committed records the first commit that failed after one that was stored, or the other way round.
-func (r *reporter) committed(id source.ID, err error) {
+// committed records the first commit that failed after one that was stored, or the other way round, or a last commit that
+// failed.
+func (r *reporter) committed(kind burstKind, id source.ID, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	kind := burstCommitFailed
-	if err == nil {
-		kind = burstCommitRecovered
-	}
 	b := r.burstLocked(kind, nil)
 	b.add(id)
 	b.err = err

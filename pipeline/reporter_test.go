@@ -293,3 +293,47 @@ func TestFailingCommitsAreLoggedEveryMinute(t *testing.T) {
 		}
 	})
 }
+
+// Messages that are settled and not committed at the end are counted as redelivered, and the log says why.
+func TestUncommittedMessagesAreSaidToBeRedelivered(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		commit func(ctx context.Context) error
+		cause  string
+	}{
+		{"fails", func(context.Context) error { return errBoom }, "boom"},
+		{"hangs until its ctx ends", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, "canceled"},
+	} {
+		for _, before := range []time.Duration{100 * time.Millisecond, 1500 * time.Millisecond} { // before a commit of the committer, and during one
+			t.Run(fmt.Sprint(c.name, " ", before), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					log := memory.NewLog("posts", 20)
+					var down atomic.Bool
+					src := memory.NewSource(memory.Config{BeforeCommit: func(ctx context.Context, _ source.ID, _ *commit.Progress) error {
+						if down.Load() {
+							return c.commit(ctx)
+						}
+						return nil
+					}}, log)
+					var out buffer
+					run := start(t, pipeline.From(watch(t, src, nil)).HandleFunc(nothing).Timing(pipeline.Timing{CommitTimeout: time.Hour}).Logger(out.logger()))
+					for p := range int32(20) {
+						log.Append(p, keysOf(3, 3)...)
+					}
+					time.Sleep(5050 * time.Millisecond)
+					down.Store(true)
+					for p := range int32(20) {
+						log.Append(p, keysOf(2, 2)...)
+					}
+					time.Sleep(before)
+					if err := run.stop(); err != nil {
+						t.Fatal(err)
+					}
+					out.wantLine(t, 1, "last commit failed; messages", "level=ERROR", "n=20 partitions=posts/0-19 error=.*"+c.cause)
+					out.wantLine(t, 1, "partitions released", "n=20 .*settled=100 will_be_redelivered=40")
+					out.wantLine(t, 1, "pipeline stopped", "settled=100 will_be_redelivered=40")
+				})
+			})
+		}
+	}
+}
