@@ -262,8 +262,12 @@ func (p *Pipeline) commitLast(ctx context.Context, pt *partition, why leaving, o
 		if !pt.commits.DueLast(pt.tracker.State()) {
 			return // everything is stored
 		}
-		if err = p.commitNow(ctx, pt); err == nil || errors.Is(err, commit.ErrFenced) {
+		failed := p.commitNow(ctx, pt)
+		if failed == nil || errors.Is(failed, commit.ErrFenced) {
 			return
+		}
+		if err == nil || ctx.Err() == nil {
+			err = failed // the cause, not that time is up
 		}
 		if pause(ctx, 50*time.Millisecond); ctx.Err() != nil {
 			break
