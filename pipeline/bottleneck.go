@@ -10,6 +10,7 @@ const (
 	BottleneckOrder                     // order: workers are idle, and messages wait for earlier ones of their keys
 	BottleneckBudget                    // Limits.InFlight, InFlightBytes or KeyShare
 	BottleneckCommit                    // Limits.MaxReplay: commits cannot express everything that is settled
+	BottleneckTrouble                   // the source: its operations fail or its partitions stall; Snapshot.Source has them
 )
 
 // String returns the bottleneck's name.
@@ -25,6 +26,8 @@ func (b Bottleneck) String() string {
 		return "budget"
 	case BottleneckCommit:
 		return "commit"
+	case BottleneckTrouble:
+		return "trouble"
 	}
 	return "unknown"
 }
@@ -49,6 +52,8 @@ func (s *Snapshot) bottleneck() Bottleneck {
 		return BottleneckBudget
 	case waiting:
 		return BottleneckOrder
+	case len(s.Source.Trouble) > 0 || len(s.Source.Stalled) > 0:
+		return BottleneckTrouble // whether there are more messages is unknown
 	}
 	return BottleneckSource
 }

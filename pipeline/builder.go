@@ -139,9 +139,11 @@ func (b *Builder) Timing(t Timing) *Builder {
 
 // Logger sets the logger. It gets, by level:
 //
-//   - Info: partitions that are accepted and released, and skipped messages;
-//   - Warn: failed messages, commits and writes;
-//   - Error: calls that do not return after their ctx has ended.
+//   - Debug: each partition that is accepted and released;
+//   - Info: the same as one line for many partitions, the end of Run, and skipped messages;
+//   - Warn: failed messages, commits and writes; releases that are held up, after 1 s and then every 10 s; and every
+//     minute blocked keys, a lag that grows, and commits that fail;
+//   - Error: calls that do not return. After 1.5 s they are Warn.
 //
 // The pipeline never logs values or headers. It logs a key in the form that Resume accepts. Default: no log.
 func (b *Builder) Logger(l *slog.Logger) *Builder {

@@ -72,10 +72,10 @@ func TestBuildReportsEveryMistakeAtOnce(t *testing.T) {
 		"negative limits": {
 			pipeline.From(src()).Handle(h).Limits(pipeline.Limits{
 				Workers: -1, InFlight: -1, InFlightBytes: -1, PrefetchBytes: -1, KeyShare: -1, MaxReplay: -1, MaxBatch: -1, FetchMessages: -1, FetchBytes: -1, Writers: -1,
-			}).Timing(pipeline.Timing{CommitInterval: -1, CommitTimeout: -1, DrainTimeout: -1, StuckAfter: -1}),
+			}).Timing(pipeline.Timing{CommitInterval: -1, CommitTimeout: -1, DrainTimeout: -1, StuckAfter: -1, CloseTimeout: -1}),
 			[]string{
 				"Limits.Workers is -1", "Limits.InFlight is -1", "Limits.InFlightBytes", "Limits.PrefetchBytes", "Limits.KeyShare", "Limits.MaxReplay", "Limits.MaxBatch",
-				"Limits.FetchMessages", "Limits.FetchBytes", "Limits.Writers", "Timing.CommitInterval", "Timing.CommitTimeout", "Timing.DrainTimeout", "Timing.StuckAfter",
+				"Limits.FetchMessages", "Limits.FetchBytes", "Limits.Writers", "Timing.CommitInterval", "Timing.CommitTimeout", "Timing.DrainTimeout", "Timing.StuckAfter", "Timing.CloseTimeout",
 			},
 		},
 		"too large": {

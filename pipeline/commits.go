@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"log/slog"
 
 	"github.com/keystrand/keystrand/commit"
 )
@@ -14,17 +13,21 @@ func (p *Pipeline) commitNow(ctx context.Context, pt *partition) error {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.timing.CommitTimeout)
 	defer cancel()
 	pt.commits.Begun(cancel)
-	s := pt.tracker.State() // read first, so that later changes are due again
+	settled := pt.settled.Load()
+	s := pt.tracker.State() // read before the progress, so that later changes are due again
 	stored, err := p.commit(ctx, pt, pt.tracker.Progress())
+	if err == nil {
+		pt.stored.Store(settled)
+	}
 	news := pt.commits.End(s, stored, err)
 	pt.gate.poke()
 	switch {
 	case errors.Is(err, commit.ErrFenced):
 		pt.lose(err)
-	case err != nil && news:
-		pt.log().LogAttrs(ctx, slog.LevelWarn, "commit failed; retrying at every tick", slog.Any("error", err))
-	case err == nil && news:
-		pt.log().LogAttrs(ctx, slog.LevelInfo, "commit recovered", slog.Int64("frontier", stored.Frontier))
+	case news && err != nil:
+		p.report.committed(burstCommitFailed, pt.id, err)
+	case news:
+		p.report.committed(burstCommitRecovered, pt.id, nil)
 	}
 	return err
 }
@@ -44,7 +47,7 @@ func (p *Pipeline) commit(ctx context.Context, pt *partition, g *commit.Progress
 		return stored, err
 	case <-ctx.Done():
 	}
-	p.awaitReturn(ctx, pt, over, "Commit of the source")
+	p.awaitReturn(pt, over, "Commit of the source")
 	return stored, err
 }
 

@@ -545,7 +545,8 @@ func TestSettledMessagesAreCommittedWhenTheKeyFunctionHangs(t *testing.T) {
 		log.Append(1, keysOf(20, 7)...)
 		hang := make(chan struct{})
 		var out buffer
-		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
+		src := watch(t, memory.NewSource(memory.Config{}, log), nil)
+		run := start(t, pipeline.From(src).
 			Handle(keystrand.HandlerFunc(nothing)).
 			Key(func(m *keystrand.Message) (keystrand.Key, error) {
 				if m.Partition == 0 && m.Offset == 40 {
@@ -567,14 +568,14 @@ func TestSettledMessagesAreCommittedWhenTheKeyFunctionHangs(t *testing.T) {
 		if !out.has("the key function") {
 			t.Error("the log does not report the wait")
 		}
-		select {
-		case <-run.over:
-			t.Error("I10: Run returned while a key function ran")
-		default:
+		if src.epochs(0)[0].isReleased() || !src.epochs(1)[0].isReleased() {
+			t.Error("want partition 1 released, and partition 0 not before its key function has returned")
 		}
+		wantStuck(t, run, "the key function, or Fetch or Leaving of the source for posts/0#1")
 		close(hang)
-		if err := run.wait(); err != nil {
-			t.Error(err)
+		synctest.Wait()
+		if !src.epochs(0)[0].isReleased() {
+			t.Error("partition 0 not released after its key function has returned")
 		}
 	})
 }

@@ -48,9 +48,11 @@ func (p *Pipeline) await(run context.Context, pt *partition, o *owner) leaving {
 			}
 		case err := <-o.fetched:
 			switch {
-			case run.Err() != nil, errors.Is(err, source.ErrLeaving):
-				// another channel gives the reason
-			case errors.Is(err, io.EOF):
+			case run.Err() != nil:
+				// await returns
+			case errors.Is(err, source.ErrLeaving): // a channel gives the reason
+				defer p.calls.begin("ErrLeaving of Fetch without a value from Leaving of " + pt.id.String())()
+			case err == io.EOF: //nolint:errorlint // as in Run: only the bare error is an end
 				settled = make(chan error, 1)
 				settling.Go(func() { settled <- pt.gate.await(ctx, pt.allSettled) })
 			default:
@@ -70,8 +72,8 @@ func leavingFor(l source.Leave) leaving {
 // leave drains and releases a partition in the order that I7 and I8 require. Nothing starts after the fence, no commit
 // follows the release, and only the release lets the source offer the partition to others.
 func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, o *owner) {
-	began := time.Now()
-	pt.log().LogAttrs(ctx, slog.LevelInfo, "releasing partition", slog.Any("cause", why.cause))
+	p.report.leaves(pt, why.cause)
+	pt.log().LogAttrs(ctx, slog.LevelDebug, "releasing partition", slog.Any("cause", why.cause))
 	pt.queue.Fence(nil)
 	pt.rest.stop(why.cause) // flow ends soon, since the fence refuses what it submits
 	if why.lost {           // at once: another process may handle the same messages
@@ -85,6 +87,15 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, o *own
 	if !why.lost {
 		why = p.awaitCancelled(ctx, pt, why, o)
 	}
+	quiet := make(chan struct{}) // closed when the handlers and the Writes of its outputs have ended
+	go func() {
+		defer close(quiet)
+		defer p.ending.ends()
+		if why.lost {
+			p.awaitLate(ctx, pt)
+		}
+	}()
+	defer func() { <-quiet }()
 	if !why.lost {
 		p.commitLast(ctx, pt, why, o)
 	}
@@ -92,19 +103,25 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, o *own
 	pt.commits.Abort()
 	_ = pt.gate.await(base(ctx), pt.commits.Idle) // Release must wait for the last Commit, whose ctx has ended
 	// Release must also wait for the last Fetch. Everything settled is committed by now.
-	p.awaitReturn(ctx, pt, o.stopped, "the key function, or Fetch of the source")
-	release, cancel := context.WithTimeout(base(ctx), p.cfg.timing.CommitTimeout)
-	defer cancel()
-	if err := pt.source.Release(release); err != nil {
+	p.awaitReturn(pt, o.stopped, "the key function, or Fetch or Leaving of the source")
+	if err := p.release(ctx, pt.source); err != nil {
 		p.failed(fmt.Errorf("pipeline: release %v: %w", pt.id, err))
 	}
 	p.watchers.remove(pt)
 	p.exit(pt)
 	p.budget.Close(pt.share)
-	pt.log().LogAttrs(ctx, slog.LevelInfo, "partition released", slog.Duration("took", time.Since(began)), slog.Int64("dropped", pt.queue.Counts().Dropped+pt.dropped.Load()))
-	if why.lost {
-		p.awaitLate(ctx, pt)
-	}
+	redelivered := pt.redelivered()
+	p.report.released(pt, why.cause, redelivered)
+	pt.log().LogAttrs(ctx, slog.LevelDebug, "partition released", slog.Int64("will_be_redelivered", redelivered))
+}
+
+// release calls Release of a partition.
+func (p *Pipeline) release(ctx context.Context, sp source.Partition) error {
+	defer p.calls.begin("Release of " + sp.ID().String())()
+	ctx, cancel := context.WithTimeout(base(ctx), p.cfg.timing.CommitTimeout)
+	defer cancel()
+	defer context.AfterFunc(p.ending.releases, cancel)() //nolint:contextcheck // the ctx of the end of Run
+	return sp.Release(ctx)
 }
 
 // drain waits for running handlers and writes, for at most DrainTimeout or, once the partition is revoked, until
@@ -119,6 +136,7 @@ func (p *Pipeline) drain(ctx context.Context, pt *partition, why leaving, o *own
 				end = d
 			}
 		}
+		p.report.until(pt, end)
 		wait, cancel := context.WithDeadline(base(ctx), end)
 		next, idle := p.awaitIdle(wait, pt, why, o)
 		late := wait.Err() != nil
@@ -149,22 +167,14 @@ func (p *Pipeline) awaitCancelled(ctx context.Context, pt *partition, why leavin
 	}
 }
 
-// awaitReturn waits for a call of the source or the user whose ctx has ended, and regularly logs if it does not return.
-func (p *Pipeline) awaitReturn(ctx context.Context, pt *partition, returned <-chan struct{}, call string) {
-	tick := time.NewTicker(p.cfg.timing.StuckAfter)
-	defer tick.Stop()
-	for {
-		select {
-		case <-returned:
-			return
-		case <-tick.C:
-			pt.log().LogAttrs(ctx, slog.LevelError, "a call has not returned after its ctx ended; keeping the partition until it does", slog.String("call", call))
-		}
-	}
+// awaitReturn waits for a call of the source or the user whose ctx has ended. The partition is kept until it returns.
+func (p *Pipeline) awaitReturn(pt *partition, returned <-chan struct{}, call string) {
+	defer p.calls.begin(call + " for " + pt.id.String())()
+	<-returned
 }
 
-// awaitLate is awaitCancelled for a partition that was lost and is already released. Run must not return before its
-// handlers and the Writes of its outputs have, or it must name the handlers.
+// awaitLate is awaitCancelled for a partition that is lost: its release waits for no handler. Run must not return before
+// its handlers and the Writes of its outputs have, or it must name the handlers.
 func (p *Pipeline) awaitLate(ctx context.Context, pt *partition) {
 	for {
 		wait, cancel := context.WithTimeout(base(ctx), p.cfg.timing.StuckAfter)
@@ -238,6 +248,7 @@ func (p *Pipeline) commitLast(ctx context.Context, pt *partition, why leaving, o
 	}
 	ctx, cancel := context.WithTimeout(base(ctx), timeout)
 	defer cancel()
+	defer context.AfterFunc(p.ending.commits, cancel)() //nolint:contextcheck // the ctx of the end of Run
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
@@ -251,16 +262,21 @@ func (p *Pipeline) commitLast(ctx context.Context, pt *partition, why leaving, o
 		if !pt.commits.DueLast(pt.tracker.State()) {
 			return // everything is stored
 		}
-		if err = p.commitNow(ctx, pt); err == nil || errors.Is(err, commit.ErrFenced) {
+		failed := p.commitNow(ctx, pt)
+		if failed == nil || errors.Is(failed, commit.ErrFenced) {
 			return
+		}
+		if err == nil || ctx.Err() == nil {
+			err = failed // the cause, not that time is up
 		}
 		if pause(ctx, 50*time.Millisecond); ctx.Err() != nil {
 			break
 		}
 	}
-	if err != nil {
-		pt.log().LogAttrs(ctx, slog.LevelError, "last commit failed; messages settled since the previous commit will be redelivered", slog.Any("error", err))
+	if err == nil {
+		err = context.Cause(ctx) // an earlier commit was under way all the time
 	}
+	p.report.committed(burstLastFailed, pt.id, err)
 }
 
 // cancelWhenLost calls cancel once the partition is lost or the source's deadline has passed: nothing can be stored

@@ -72,6 +72,20 @@ func TestLastCommitComesBeforeTheSourcesDeadline(t *testing.T) {
 	}
 }
 
+// A Fetch that announces a revocation which never comes is a wait like any other: the log names it.
+func TestErrLeavingWithoutAValueFromLeavingIsLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out buffer
+		src := &ends{Source: memory.NewSource(memory.Config{}, memory.NewLog("posts", 1)), fetch: source.ErrLeaving}
+		run := start(t, pipeline.From(watch(t, src, nil)).HandleFunc(nothing).Logger(out.logger()))
+		time.Sleep(10 * time.Minute)
+		out.wantLine(t, 10, "a call has not returned; waiting", "level=WARN", `call="ErrLeaving of Fetch without a value from Leaving of posts/0#1" for=1.5s`)
+		if err := run.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 // slowly is a source whose Fetch returns a second after its ctx has ended.
 type slowly struct{ source.Source }
 

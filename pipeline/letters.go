@@ -1,8 +1,11 @@
 package pipeline
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/keystrand/keystrand/keyed"
@@ -12,19 +15,25 @@ import (
 type letters struct {
 	p  *Pipeline
 	mu sync.Mutex
-	to map[any]*outlets // by letterBox.name; guarded by mu
+	to map[any]*letterOutlet // by letterBox.name; guarded by mu
 
 	closed bool // Run ends: open no further outlet; guarded by mu
 }
 
-func newLetters(p *Pipeline) *letters { return &letters{p: p, to: map[any]*outlets{}} }
+// letterOutlet is the outlet of one sink.
+type letterOutlet struct {
+	opened chan struct{} // closed once the others are set
+	x      *outlets      // nil if it cannot be opened
+	err    error
+}
+
+func newLetters(p *Pipeline) *letters { return &letters{p: p, to: map[any]*letterOutlet{}} }
 
 // send writes the dead letter of the turn's item at index done; the items before it are done. The lane waits until the
 // letter is durable.
 func (l *letters) send(box *letterBox, pt *partition, t *keyed.Turn[item], done int, cause error) keyed.Result {
-	to, err := l.outlet(box)
+	to, err := l.outlet(pt.ctx, box)
 	if err != nil {
-		l.p.failed(err)
 		return keyed.Result{Done: done, Hold: true}
 	}
 	it := t.Items[done]
@@ -37,9 +46,8 @@ func (l *letters) send(box *letterBox, pt *partition, t *keyed.Turn[item], done 
 // replace writes the dead letter of a message whose output was refused. If a lane waits for the output, it then waits
 // for the letter. replace returns false if nothing is written.
 func (l *letters) replace(box *letterBox, o *output, cause error) bool {
-	to, err := l.outlet(box)
+	to, err := l.outlet(o.Value.pt.ctx, box)
 	if err != nil {
-		l.p.failed(err)
 		return false
 	}
 	v := &o.Value
@@ -52,33 +60,69 @@ func (l *letters) replace(box *letterBox, o *output, cause error) bool {
 	return to.Add(x)
 }
 
-func (l *letters) outlet(box *letterBox) (*outlets, error) {
+// outlet returns the outlet of a sink. The first call opens it; an error of Open ends the pipeline. outlet waits for Open
+// until ctx ends.
+func (l *letters) outlet(ctx context.Context, box *letterBox) (*outlets, error) {
+	to := l.opening(box)
+	if to == nil {
+		return nil, errLettersClosed
+	}
+	select {
+	case <-to.opened:
+		return to.x, to.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// opening returns the outlet of a sink, which may not be opened yet; nil if no outlet is opened any more.
+func (l *letters) opening(box *letterBox) *letterOutlet {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	name := box.name()
-	if x, ok := l.to[name]; ok {
-		return x, nil
+	to := l.to[name]
+	if to == nil && !l.closed {
+		to = &letterOutlet{opened: make(chan struct{}), err: errLetterOpenExited}
+		l.to[name] = to
+		go l.open(to, box)
 	}
-	if l.closed {
-		return nil, errLettersClosed
-	}
-	x, err := l.p.openOutlet(box.sink, 1)
-	if err != nil {
-		return nil, fmt.Errorf("pipeline: open the dead-letter sink: %w", err)
-	}
-	l.to[name] = x
-	return x, nil
+	return to
 }
 
-// errLettersClosed is never reported: it occurs only when the policy of an abandoned turn returns after Run.
+// open opens an outlet in its own goroutine: while Open of the sink hangs, a partition must be able to leave.
+func (l *letters) open(to *letterOutlet, box *letterBox) {
+	defer close(to.opened)
+	defer func() {
+		if to.err != nil {
+			l.p.failed(to.err)
+		}
+	}()
+	defer l.p.calls.begin("Open of the dead-letter sink")()
+	x, err := l.p.openOutlet(box.sink, 1)
+	if err != nil {
+		to.err = fmt.Errorf("pipeline: open the dead-letter sink: %w", err)
+		return
+	}
+	to.x, to.err = x, nil
+}
+
+var errLetterOpenExited = errors.New("pipeline: Open of the dead-letter sink called runtime.Goexit: it must return")
+
+// errLettersClosed occurs only when the policy of an abandoned turn returns after Run.
 var errLettersClosed = errors.New("pipeline: dead letter dropped: the pipeline has stopped")
 
 // all returns the opened outlets.
 func (l *letters) all() (all []*outlets) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, x := range l.to {
-		all = append(all, x)
+	for _, to := range l.to {
+		select {
+		case <-to.opened:
+			if to.x != nil {
+				all = append(all, to.x)
+			}
+		default: // it has no output yet
+		}
 	}
 	return all
 }
@@ -92,7 +136,11 @@ func (l *letters) cut(pt *partition) {
 func (l *letters) close() error {
 	l.mu.Lock()
 	l.closed = true
+	opened := slices.Collect(maps.Values(l.to))
 	l.mu.Unlock()
+	for _, to := range opened {
+		<-to.opened
+	}
 	var errs []error
 	for _, x := range l.all() {
 		errs = append(errs, x.Close())

@@ -96,11 +96,16 @@ type Timing struct {
 	// CommitTimeout limits each commit, including the last one. Default: 10 s.
 	CommitTimeout time.Duration
 	// DrainTimeout is how long running handlers may continue, before their ctx ends, when the pipeline stops or a
-	// partition is released. A revoked partition has at most the time that its source allows. Default: 30 s.
+	// partition is released. A revoked partition has at most the time that its source allows. Default: 20 s,
+	// which fits into the 30 s between the two signals of Kubernetes.
 	DrainTimeout time.Duration
 	// StuckAfter is how long after the end of its ctx a handler counts as stuck. It is then logged, and abandoned with
 	// AbandonStuck. Default: 5 s.
 	StuckAfter time.Duration
+	// CloseTimeout limits the rest of a stop, once all handlers and Writes have ended: the last commits, the releases, and
+	// closing the sink and the source. A call that has not returned then, although its ctx has ended, is abandoned, and the
+	// error of Run names it. Default: 5 s.
+	CloseTimeout time.Duration
 }
 
 func (t Timing) validate() error {
@@ -113,6 +118,7 @@ func (t Timing) validate() error {
 		{"CommitTimeout", t.CommitTimeout},
 		{"DrainTimeout", t.DrainTimeout},
 		{"StuckAfter", t.StuckAfter},
+		{"CloseTimeout", t.CloseTimeout},
 	} {
 		if f.value < 0 {
 			errs = append(errs, fmt.Errorf("pipeline: Timing.%s is %v: it must not be negative (0 means the default)", f.name, f.value))
@@ -124,8 +130,9 @@ func (t Timing) validate() error {
 func (t Timing) withDefaults() Timing {
 	t.CommitInterval = or(t.CommitInterval, time.Second)
 	t.CommitTimeout = or(t.CommitTimeout, 10*time.Second)
-	t.DrainTimeout = or(t.DrainTimeout, 30*time.Second)
+	t.DrainTimeout = or(t.DrainTimeout, 20*time.Second)
 	t.StuckAfter = or(t.StuckAfter, 5*time.Second)
+	t.CloseTimeout = or(t.CloseTimeout, 5*time.Second)
 	return t
 }
 

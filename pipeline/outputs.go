@@ -48,6 +48,7 @@ func (p *Pipeline) openSink() (err error) {
 	if p.cfg.sink == nil {
 		return nil
 	}
+	defer p.calls.begin("Open of the sink")()
 	if p.outputs, err = p.openOutlet(p.cfg.sink, p.cfg.limits.Writers); err != nil {
 		return fmt.Errorf("pipeline: open the sink: %w", err)
 	}
@@ -238,6 +239,7 @@ func (p *Pipeline) cutOutputs(pt *partition) {
 
 // closeOutputs closes all writers after the last partition is released.
 func (p *Pipeline) closeOutputs() error {
+	defer p.calls.begin("Close of a writer of the sink")()
 	var err error
 	if p.outputs != nil {
 		err = p.outputs.Close()

@@ -41,6 +41,7 @@ type partition struct {
 	offsets []int64 // scratch of track; used by flow alone
 
 	settled atomic.Int64 // messages that left their lanes and are settled
+	stored  atomic.Int64 // of these: in the last commit that was stored
 	dropped atomic.Int64 // messages that left their lanes and whose outputs were cut
 	over    atomic.Bool  // the last commit has ended: ignore later results of handlers
 	paused  atomic.Bool  // an operator has paused the partition
@@ -51,12 +52,20 @@ type partition struct {
 	commits progress.Commits
 }
 
+// end returns the end of the log, and reports whether the source knows it.
+func (pt *partition) end() (int64, bool) {
+	if l, ok := pt.source.(source.Lagger); ok {
+		return l.End()
+	}
+	return 0, false
+}
+
 // name returns the name of the partition without its epoch.
 func (pt *partition) name() name { return name{pt.id.Stream, pt.id.Partition} }
 
 // open begins an ownership. It fails if the partition's earlier ownership has not ended.
 func (p *Pipeline) open(ctx context.Context, sp source.Partition) (*partition, error) {
-	id, restored := sp.ID(), sp.Restored()
+	id, restored := p.identify(sp)
 	pt := &partition{
 		id:      id,
 		source:  sp,
@@ -74,7 +83,9 @@ func (p *Pipeline) open(ctx context.Context, sp source.Partition) (*partition, e
 		return nil, err
 	}
 	p.enter(pt)
-	pt.log().LogAttrs(ctx, slog.LevelInfo, "partition accepted", slog.Int64("frontier", restored.Frontier), slog.Int("ahead", len(restored.Ahead)))
+	p.ending.begins()
+	p.report.accepted(id)
+	pt.log().LogAttrs(ctx, slog.LevelDebug, "partition accepted", slog.Int64("frontier", restored.Frontier), slog.Int("ahead", len(restored.Ahead)))
 	return pt, nil
 }
 
@@ -84,6 +95,12 @@ func claimed(sp source.Partition) commit.Stored {
 		return c.Claimed()
 	}
 	return commit.Stored{Frontier: sp.Restored().Frontier}
+}
+
+// identify calls ID and Restored of a partition.
+func (p *Pipeline) identify(sp source.Partition) (source.ID, *commit.Progress) {
+	defer p.calls.begin("ID or Restored of a partition")()
+	return sp.ID(), sp.Restored()
 }
 
 // openQueue opens the partition's lanes. The executor panics if the earlier ownership is not fenced, since a key could
@@ -179,6 +196,14 @@ func (pt *partition) trim() {
 	pt.offsets = nil
 	pt.queue.Trim()
 	pt.tracker.Trim()
+}
+
+// redelivered returns how many of the fetched messages the next owner gets again: unsettled ones, and settled ones that
+// no stored commit covers.
+func (pt *partition) redelivered() int64 {
+	st := pt.tracker.State()
+	last, _, _ := pt.commits.Last()
+	return st.Pending + max(0, pt.settled.Load()-pt.stored.Load()) + last.Replays
 }
 
 // written reports whether none of the partition's outputs and dead letters is waiting or being written.

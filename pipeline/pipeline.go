@@ -26,6 +26,10 @@ type Pipeline struct {
 	letters  *letters // writers of the dead-letter sinks
 	seed     maphash.Seed
 	watchers watchers
+	report   *reporter
+	calls    calls
+	ending   *ending
+	fault    firstError // Run returns it
 
 	started atomic.Bool
 	counts  counters
@@ -86,7 +90,8 @@ func newPipeline(cfg config, next keystrand.Next) (*Pipeline, error) {
 		paused: map[name]bool{},
 		fail:   func(error) {},
 	}
-	p.letters = newLetters(p)
+	p.letters, p.report = newLetters(p), newReporter(p)
+	p.ending = newEnding()
 	turn := 1
 	if cfg.batches {
 		turn = cfg.limits.MaxBatch

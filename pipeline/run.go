@@ -14,17 +14,18 @@ import (
 )
 
 // Run runs the pipeline until ctx ends, the source has no more messages, or a failure stops it. It blocks. When it
-// returns, all its goroutines have ended, except abandoned handlers, which a [*StuckError] names. A pipeline runs once:
+// returns, all its goroutines have ended, except abandoned handlers and calls, which a [*StuckError] names. A pipeline runs once:
 // a second call returns [ErrRunTwice] and changes nothing.
 //
 // When ctx ends, Run stops in steps:
 //
 //   - It starts no more turns. Running handlers may continue for Timing.DrainTimeout; then their ctx ends.
-//   - It commits what is settled, releases the partitions and closes the source.
+//   - It waits for the handlers, see [Builder.AbandonStuck], and for every Write of a sink.
+//   - It commits what is settled, releases the partitions and closes the source, for at most Timing.CloseTimeout.
 //   - It returns nil, or the errors that occurred.
 //
 // The error may hold several errors; use errors.Is and errors.As. A [*FailureError] is a message for which the policy
-// [Stop] stopped the pipeline. A [*StuckError] names abandoned handlers. An error of the source names the partition and
+// [Stop] stopped the pipeline. A [*StuckError] names abandoned handlers and calls. An error of the source names the partition and
 // the offset. A failed commit is not an error of Run: it is logged, and the messages it would have covered are handled
 // again.
 func (p *Pipeline) Run(ctx context.Context) error {
@@ -33,29 +34,49 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	}
 	run, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var fault firstError
-	var committer, partitions sync.WaitGroup // partitions: flows, owners and watchers
+	p.mu.Lock()
+	p.fail = func(err error) { p.fault.set(err); cancel(err) }
+	p.mu.Unlock()
+	ended, end := context.WithCancel(base(ctx))
+	var err error
+	go func() { // its own goroutine, since it may have to be abandoned
+		defer end()
+		err = errRunExited
+		err = p.run(ctx, run)
+	}()
+	defer p.report.stopped(base(ctx))
+	if abandoned := p.awaitEnd(ended, run); len(abandoned) > 0 {
+		return errors.Join(p.fault.get(), p.stuckError(abandoned))
+	}
+	return err
+}
+
+var errRunExited = errors.New("pipeline: Accept or Close of the source, or Open or Close of the sink, called runtime.Goexit: it must return")
+
+// run is Run without a limit on the calls that ignore the end of their ctx.
+func (p *Pipeline) run(ctx, run context.Context) error {
+	var reporter, committer, partitions sync.WaitGroup // partitions: flows, owners and watchers
 	p.watchers.start = partitions.Go
 	p.mu.Lock()
-	p.fail = func(err error) { fault.set(err); cancel(err) }
 	p.ownBy = func(pt *partition, o *owner) { partitions.Go(func() { p.own(ctx, run, pt, o) }) }
 	p.mu.Unlock()
+	stopReports := make(chan struct{})
+	reporter.Go(func() { p.report.run(base(ctx), stopReports) })
+	defer func() { close(stopReports); reporter.Wait() }()
 	if err := p.openSink(); err != nil {
 		return errors.Join(err, p.close(ctx))
 	}
 
-	if f, ok := p.cfg.source.(source.Prefetcher); ok {
-		f.LimitPrefetch(p.cfg.limits.PrefetchBytes)
-	}
+	p.limitPrefetch()
 	commits, stopCommits := context.WithCancel(base(ctx))
 	committer.Go(func() { p.commitOnTicks(commits, run.Done()) })
 
 	p.enterState(Running)
 	var more bool // Accept has not returned io.EOF
 	for {
-		sp, err := p.cfg.source.Accept(run)
+		sp, err := p.accept(run)
 		if err != nil {
-			if more = !errors.Is(err, io.EOF); more && run.Err() == nil {
+			if more = err != io.EOF; more && run.Err() == nil { //nolint:errorlint // an error that wraps io.EOF is a failure, such as a lost connection
 				p.failed(fmt.Errorf("pipeline: accept: %w", err))
 			}
 			break
@@ -63,14 +84,14 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		partitions.Go(func() { p.read(ctx, run, sp) })
 	}
 	p.enterState(Stopping) // the remaining partitions drain or reach the end of a finite source
-	if s, ok := p.cfg.source.(source.Stopper); ok && more && run.Err() != nil {
-		s.Stop() // here, since the contract allows an Accept after the end of ctx, but none after Stop
+	if more && run.Err() != nil {
+		p.stopSource() // here, since the contract allows an Accept after the end of ctx, but none after Stop
 	}
 	partitions.Wait()
 	p.releaseTurnedAway(ctx)
 	stopCommits()
 	committer.Wait()
-	return errors.Join(fault.get(), p.close(ctx))
+	return errors.Join(p.fault.get(), p.close(ctx))
 }
 
 // read opens a partition that was accepted and reads it until Fetch returns an error. A message passes these steps:
@@ -84,7 +105,7 @@ func (p *Pipeline) read(ctx, run context.Context, sp source.Partition) {
 		p.turnAway(sp, err)
 		return
 	}
-	p.watchers.add(pt)
+	p.watch(pt)
 	if run.Err() != nil { // the committer may have passed on the end of run before
 		pt.attend()
 	}
@@ -112,9 +133,7 @@ func (p *Pipeline) turnAway(sp source.Partition, err error) {
 // then their handlers ran.
 func (p *Pipeline) releaseTurnedAway(ctx context.Context) {
 	for _, sp := range p.turnedAway {
-		release, cancel := context.WithTimeout(base(ctx), p.cfg.timing.CommitTimeout)
-		_ = sp.Release(release) // Run returns the error that turned it away, the cause of this one
-		cancel()
+		_ = p.release(ctx, sp) // Run returns the error that turned it away, the cause of this one
 	}
 }
 
@@ -251,14 +270,14 @@ func (p *Pipeline) close(ctx context.Context) error {
 	var errs []error
 	errs = append(errs, p.closeOutputs())
 	wait, cancel := context.WithCancel(base(ctx))
-	if p.stuckError() != nil {
+	if p.stuckError(nil) != nil {
 		cancel() // the turns that still run are abandoned
 	}
 	defer cancel()
 	_ = p.exec.Close(wait) // stuckError names the turns that still run
-	if err := p.cfg.source.Close(); err != nil {
+	if err := p.closeSource(); err != nil {
 		errs = append(errs, fmt.Errorf("pipeline: close the source: %w", err))
 	}
 	p.enterState(Stopped)
-	return errors.Join(append(errs, p.stuckError())...)
+	return errors.Join(append(errs, p.stuckError(nil))...)
 }

@@ -37,7 +37,9 @@ func (b *buffer) has(text string) bool {
 	return strings.Contains(b.b.String(), text)
 }
 
-func (b *buffer) logger() *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }
+func (b *buffer) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
 
 // deaf returns a handler whose first call at offset 0 ignores the end of its ctx until let is closed.
 func deaf(let <-chan struct{}, first *atomic.Bool) func(context.Context, *keystrand.Message) error {

@@ -177,11 +177,9 @@ func (pt *partition) snapshot(outputs *outlets, now time.Time) PartitionSnapshot
 	s.Sinking, s.Dropped = left-s.Settled+counts.Waiting, counts.Dropped+dropped
 	stored, at, err := pt.commits.Last()
 	s.Committed, s.CommittedAt, s.CommitErr = stored.Frontier, at, err
-	if l, ok := pt.source.(source.Lagger); ok {
-		if end, known := l.End(); known {
-			s.End, s.Lag = end, max(0, end-st.Frontier)
-			s.LogEnd, s.LogLag = s.End, s.Lag
-		}
+	if end, known := pt.end(); known {
+		s.End, s.Lag = end, max(0, end-st.Frontier)
+		s.LogEnd, s.LogLag = s.End, s.Lag
 	}
 	if l, ok := pt.source.(source.LogEnder); ok {
 		if end, known := l.LogEnd(); known {

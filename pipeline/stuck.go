@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/keystrand/keystrand/keyed"
@@ -14,12 +15,31 @@ type Stuck struct {
 	Key       string // text of its lane (keystrand.Lane), as in the snapshot
 }
 
-// StuckError is the error of Run when handlers were abandoned, see [Builder.AbandonStuck]. Their goroutines live until
-// they return. Their messages are not settled: the next owner of the partition handles them again.
-type StuckError struct{ Handlers []Stuck }
+// StuckError is the error of Run when handlers or calls of the source or the sink were abandoned. Their goroutines live
+// until they return.
+type StuckError struct {
+	// Handlers were abandoned by [Builder.AbandonStuck]. Their messages are not settled: the next owner of the partition
+	// handles them again.
+	Handlers []Stuck
+	// Calls had not returned Timing.CloseTimeout after the end of the last handler, such as "Close of the source". The
+	// partition of such a call is released, and the source closed, when the call returns.
+	Calls []string
+}
 
-// Error names the handlers.
+// Error names the handlers and the calls.
 func (e *StuckError) Error() string {
+	var parts []string
+	if len(e.Handlers) > 0 {
+		parts = append(parts, e.handlers())
+	}
+	if n := len(e.Calls); n > 0 {
+		parts = append(parts, fmt.Sprintf("pipeline: abandoned %d calls that did not return in time after the stop (make them return when ctx ends): %s",
+			n, listOf(e.Calls)))
+	}
+	return strings.Join(parts, "; ")
+}
+
+func (e *StuckError) handlers() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "pipeline: abandoned %d handlers that did not return after cancel (make them return when ctx ends):", len(e.Handlers))
 	for i, s := range e.Handlers {
@@ -41,14 +61,14 @@ func (p *Pipeline) abandon(pt *partition, keys []string) {
 	}
 }
 
-// stuckError returns a *StuckError if handlers were abandoned, even if they have returned since.
-func (p *Pipeline) stuckError() error {
+// stuckError returns a *StuckError if calls or handlers were abandoned, even if they have returned since.
+func (p *Pipeline) stuckError(calls []string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.stuck) == 0 {
+	if len(p.stuck) == 0 && len(calls) == 0 {
 		return nil
 	}
-	return &StuckError{p.stuck}
+	return &StuckError{slices.Clone(p.stuck), calls}
 }
 
 // running returns the texts of the lanes whose handlers of this epoch run, even if a later epoch has opened the lanes.

@@ -220,8 +220,15 @@ func TestReleaseBeginsAtOnceAlthoughFetchDoesNotReturn(t *testing.T) {
 				if !out.has("a call has not returned") || out.has("partition released") {
 					t.Error("want the log to report the call, and the partition kept")
 				}
+				if why == "stopped" {
+					wantStuck(t, run, "the key function, or Fetch or Leaving of the source for posts/0#1")
+				}
 				close(let)
-				if err := run.stop(); err != nil {
+				synctest.Wait()
+				if !out.has("partition released") {
+					t.Error("partition not released after Fetch has returned")
+				}
+				if err := run.stop(); err != nil && why != "stopped" {
 					t.Fatal(err)
 				}
 			})

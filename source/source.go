@@ -17,7 +17,8 @@ type Source interface {
 	//
 	//   - A source retries transient errors (a broker restarts, a coordinator moves) with backoff and logs them. An error that
 	//     Accept returns is final.
-	//   - io.EOF means that a finite source has no more partitions. The accepted partitions continue to their ends.
+	//   - io.EOF itself means that a finite source has no more partitions. The accepted partitions continue to their ends. An
+	//     error that wraps io.EOF is an error like any other: a lost connection often causes one.
 	//   - When ctx ends, Accept returns context.Cause(ctx). The next Accept continues, and no partition is lost.
 	//
 	// Accept never returns a stream and partition number again before Release is called on its earlier Partition, even if that
@@ -50,7 +51,7 @@ type Partition interface {
 	//
 	//   - When ctx ends, Fetch soon returns context.Cause(ctx). The next Fetch continues at the same position.
 	//   - ErrLeaving means that the partition is revoked or lost.
-	//   - io.EOF means that a finite partition is at its end.
+	//   - io.EOF itself, not an error that wraps it, means that a finite partition is at its end.
 	//   - Any other error is final for the partition. It names the stream, number and offset.
 	//
 	// On error, the caller ignores b.

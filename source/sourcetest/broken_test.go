@@ -3,6 +3,7 @@ package sourcetest_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -120,6 +121,14 @@ func (s *shared) restored(p int32) (last, before *commit.Progress) {
 	return s.last[p], s.before[p]
 }
 
+// wrapped wraps io.EOF and no other error.
+func wrapped(err error) error {
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("read: %w", err)
+	}
+	return err
+}
+
 // TestCasesFail shows that every case can fail: for each there is a source that breaks its promise.
 func TestCasesFail(t *testing.T) {
 	tests := []struct {
@@ -181,6 +190,19 @@ func TestCasesFail(t *testing.T) {
 					}
 					return io.EOF
 				}
+			}
+		}},
+		{"wraps the end of a partition", "FiniteEndsWithEOF", func(s *broken, _ *shared) {
+			s.wrap = func(p *brokenPartition) {
+				p.fetch = func(ctx context.Context, b *source.Batch) error {
+					return wrapped(p.Partition.Fetch(ctx, b))
+				}
+			}
+		}},
+		{"wraps the end of the source", "FiniteEndsWithEOF", func(s *broken, _ *shared) {
+			s.accept = func(ctx context.Context, next func(context.Context) (source.Partition, error)) (source.Partition, error) {
+				p, err := next(ctx)
+				return p, wrapped(err)
 			}
 		}},
 		{"leaves a goroutine behind", "CloseEndsGoroutines", func(s *broken, all *shared) {

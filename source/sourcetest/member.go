@@ -46,7 +46,7 @@ func (m *member) start(ctx context.Context) {
 				m.mu.Lock()
 				m.err = err
 				m.mu.Unlock()
-				if s, ok := m.src.(source.Stopper); ok && !errors.Is(err, io.EOF) {
+				if s, ok := m.src.(source.Stopper); ok && err != io.EOF { //nolint:errorlint // see end
 					s.Stop() // from the goroutine of Accept, as the contract says
 				}
 				return

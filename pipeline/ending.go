@@ -1,0 +1,100 @@
+package pipeline
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/keystrand/keystrand/source"
+)
+
+// ending bounds the end of Run.
+type ending struct {
+	busy atomic.Int64 // partitions whose handlers, or Writes of their outputs, have not ended
+	idle *gate        // waits for busy to become 0
+
+	commits, releases       context.Context //nolint:containedctx // end the last commits and the releases of all partitions
+	endCommits, endReleases context.CancelFunc
+}
+
+func newEnding() *ending {
+	e := &ending{idle: newGate()}
+	e.commits, e.endCommits = context.WithCancel(context.Background())
+	e.releases, e.endReleases = context.WithCancel(context.Background())
+	return e
+}
+
+func (e *ending) begins() { e.busy.Add(1) }
+
+func (e *ending) ends() {
+	e.busy.Add(-1)
+	e.idle.poke()
+}
+
+// awaitEnd waits until run has returned, which ends the ctx ended. Once stopping has ended and no handler and no Write is
+// left, it waits for at most CloseTimeout, and returns the calls that are to be abandoned. It never gives up a handler or
+// a Write: an output stored later would overtake those of the next owner.
+func (p *Pipeline) awaitEnd(ended, stopping context.Context) (abandoned []string) {
+	select {
+	case <-ended.Done():
+		return nil
+	case <-stopping.Done():
+	}
+	p.calls.stopped()
+	if p.ending.idle.await(ended, func() bool { return p.ending.busy.Load() == 0 }) != nil {
+		return nil
+	}
+	limit := p.cfg.timing.CloseTimeout
+	for _, step := range []struct {
+		wait time.Duration
+		then func()
+	}{
+		{limit * 3 / 5, p.ending.endCommits}, // so that there is time to release
+		{limit / 5, p.ending.endReleases},    // and to close
+		{limit / 5, func() {}},
+	} {
+		if pause(ended, step.wait); ended.Err() != nil {
+			return nil
+		}
+		step.then()
+	}
+	for {
+		if abandoned = p.calls.names(); len(abandoned) > 0 {
+			return abandoned
+		}
+		if pause(ended, reportTick); ended.Err() != nil {
+			return nil // nothing but the pipeline itself was waited for, such as its logger
+		}
+	}
+}
+
+// The calls of the source that Run waits for.
+
+func (p *Pipeline) accept(run context.Context) (source.Partition, error) {
+	defer p.calls.beginWait("Accept of the source")()
+	return p.cfg.source.Accept(run)
+}
+
+func (p *Pipeline) limitPrefetch() {
+	if f, ok := p.cfg.source.(source.Prefetcher); ok {
+		defer p.calls.begin("LimitPrefetch of the source")()
+		f.LimitPrefetch(p.cfg.limits.PrefetchBytes)
+	}
+}
+
+func (p *Pipeline) stopSource() {
+	if s, ok := p.cfg.source.(source.Stopper); ok {
+		defer p.calls.begin("Stop of the source")()
+		s.Stop()
+	}
+}
+
+func (p *Pipeline) watch(pt *partition) {
+	defer p.calls.begin("Leaving of " + pt.id.String())()
+	p.watchers.add(pt)
+}
+
+func (p *Pipeline) closeSource() error {
+	defer p.calls.begin("Close of the source")()
+	return p.cfg.source.Close()
+}
