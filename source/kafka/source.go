@@ -26,8 +26,8 @@ import (
 //
 // Accept is for one goroutine, Report for any.
 //
-// Owns: the member (which waits for generations of the group), the watcher of topics, and for each generation its keeper, its
-// committer and the goroutines of kafka-go.
+// Owns: the member, the watcher of topics, requests about the members for the log, and for each generation its committer,
+// its heartbeats and the end of its offers.
 type Source struct {
 	cfg        Config
 	topics     []string
@@ -60,6 +60,7 @@ type Source struct {
 	current *generation                             // nil between generations
 	joined  bool                                    // at least once
 	claims  assign.Claims
+	members map[string]string // of the group, by id, as of the last join; nil if unknown
 }
 
 // New returns a source that joins the group when Accept is first called. It makes no connection. Brokers are host:port

@@ -18,6 +18,8 @@ type Client struct {
 	// Transport carries the requests. Share one among all clients, with a short MetadataTTL (1 s): it learns from its
 	// metadata which brokers there are. Required.
 	Transport *kafka.Transport
+	// ClientID is sent with each request. Default: that of the Transport.
+	ClientID string
 	// RequestTimeout bounds a request; after it the connection is closed. Default: 10 s.
 	RequestTimeout time.Duration
 }
@@ -40,7 +42,7 @@ func (c *Client) Validate() error {
 // Do sends x and waits for its response, at most RequestTimeout beyond wait, the time that the broker may hold the
 // request back.
 func (c *Client) Do(ctx context.Context, x *Exchange, wait time.Duration) error {
-	x.clientID = c.Transport.ClientID
+	x.clientID = cmp.Or(c.ClientID, c.Transport.ClientID)
 	timeout := wait + cmp.Or(c.RequestTimeout, 10*time.Second)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
