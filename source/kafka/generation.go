@@ -24,22 +24,24 @@ type generation struct {
 	wake chan struct{} // room for one: a partition was released
 
 	// Guarded by Source.mu.
-	todo   []assign.Partition                  // not offered yet
-	live   map[assign.Partition]*Partition     // offered and not released
-	forced map[assign.Partition]metadata.Query // where to start, whatever is committed
-	absent map[assign.Partition]time.Time      // since when brokers do not know the partition
-	ended  bool                                // no partition is offered any more
+	todo     []assign.Partition                  // not offered yet
+	live     map[assign.Partition]*Partition     // offered and not released
+	forced   map[assign.Partition]metadata.Query // where to start, whatever is committed
+	absent   map[assign.Partition]time.Time      // since when brokers do not know the partition
+	replaced map[string]bool                     // topics of which a replaced log was reported
+	ended    bool                                // no partition is offered any more
 }
 
 func newGeneration(s *Source, session *group.Session) *generation {
 	g := &generation{
-		s:       s,
-		session: session,
-		wake:    make(chan struct{}, 1),
-		todo:    slices.Clone(session.Assigned),
-		live:    make(map[assign.Partition]*Partition, len(session.Assigned)),
-		forced:  make(map[assign.Partition]metadata.Query),
-		absent:  make(map[assign.Partition]time.Time),
+		s:        s,
+		session:  session,
+		wake:     make(chan struct{}, 1),
+		todo:     slices.Clone(session.Assigned),
+		live:     make(map[assign.Partition]*Partition, len(session.Assigned)),
+		forced:   make(map[assign.Partition]metadata.Query),
+		absent:   make(map[assign.Partition]time.Time),
+		replaced: make(map[string]bool),
 	}
 	g.commits = progress.NewCommitter(session, s.limit, g.owned)
 	return g

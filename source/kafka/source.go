@@ -175,10 +175,10 @@ func (s *Source) Close() error {
 		return errors.New("kafka: close: the source is already closed")
 	}
 	s.begin.Do(func() {}) // a later Accept must not join
-	close(s.closing)
 	if cancel != nil {
-		cancel()
+		cancel() // first: a generation that ends because of closing must not be followed by a join
 	}
+	close(s.closing)
 	s.running.Wait()
 	s.cluster.Transport.CloseIdleConnections()
 	s.fail(errClosed)

@@ -8,7 +8,6 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 
-	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
 	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
 
@@ -20,10 +19,9 @@ const (
 	keyLeaveGroup      = 13
 	keySyncGroup       = 14
 
-	version       = 1 // of all but JoinGroup
-	oldestJoin    = 2
-	newestJoin    = 4 // asks a new member to join again with the id that the coordinator chose
-	maxReconnects = 10
+	version    = 1 // of all but JoinGroup
+	oldestJoin = 2
+	newestJoin = 4 // asks a new member to join again with the id that the coordinator chose
 )
 
 // coordinator sends requests to the broker that coordinates the group. It looks for that broker again after an error.
@@ -56,25 +54,17 @@ func (c *coordinator) do(ctx context.Context, key, v int16, body []byte, wait ti
 	return r, err
 }
 
-// ask sends x, again while it meets connections that the broker has closed.
 func (c *coordinator) ask(ctx context.Context, x *wire.Exchange, wait time.Duration) (wire.Reader, error) {
-	for n := 1; ; n++ {
-		try := &wire.Exchange{Key: x.Key, Version: x.Version, Broker: x.Broker, Body: x.Body}
-		err := c.client.Do(ctx, try, wait)
-		if n < maxReconnects && cluster.Closed(err) && ctx.Err() == nil {
-			continue
-		}
-		if err != nil {
-			return wire.Reader{}, err
-		}
-		r := try.Payload()
-		r.I32() // throttled
-		code := r.I16()
-		if r.Err != nil {
-			return r, wire.Malformed("group", r.Err)
-		}
-		return r, wire.CodeError(code)
+	if err := c.client.Do(ctx, x, wait); err != nil {
+		return wire.Reader{}, err
 	}
+	r := x.Payload()
+	r.I32() // throttled
+	code := r.I16()
+	if r.Err != nil {
+		return r, wire.Malformed("group", r.Err)
+	}
+	return r, wire.CodeError(code)
 }
 
 // find returns the id of the coordinator.

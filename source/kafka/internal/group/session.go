@@ -96,9 +96,9 @@ func (s *Session) Fence(ctx context.Context, why error) {
 	s.once.Do(func() {
 		s.Cluster.Log.LogAttrs(ctx, slog.LevelWarn, "kafka: membership lost; its partitions are lost",
 			slog.String("group", s.Cluster.Group), slog.Int("generation", int(s.ID)), slog.Any("error", why))
+		s.End(Fenced)
 		close(s.fenced)
 	})
-	s.End(Fenced)
 }
 
 // Answered records that the coordinator accepted a request of this member, sent at that time. The session is extended from

@@ -16,6 +16,7 @@ import (
 	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
 	"github.com/keystrand/keystrand/source/kafka/internal/group"
 	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
+	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
 
 // Committer sends the commits of one generation, one request at a time. Each request has every waiting commit: partitions
@@ -174,6 +175,7 @@ func (k *Committer) Forget(ctx context.Context, name assign.Partition) {
 func (k *Committer) Run(ctx context.Context) {
 	defer k.close()
 	bo := cluster.NewBackoff(50 * time.Millisecond)
+	var reconnects wire.Reconnects
 	for k.await(ctx, k.kick, nil) {
 		for k.pending() && k.gather(ctx) {
 			batch := k.take()
@@ -184,6 +186,9 @@ func (k *Committer) Run(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
+			if reconnects.Again(err) {
+				continue
+			}
 			if err != nil {
 				k.session.Cluster.Health.Fails(ctx, "commit", fmt.Errorf("group %q: %w", k.session.Cluster.Group, err))
 				if !k.await(ctx, nil, time.NewTimer(bo.NextBackOff()).C) {
@@ -192,6 +197,7 @@ func (k *Committer) Run(ctx context.Context) {
 				continue
 			}
 			bo.Reset()
+			reconnects.Reset()
 			if stored {
 				k.session.Cluster.Health.Works(ctx, "commit")
 			}

@@ -40,21 +40,26 @@ func (c *Client) Validate() error {
 }
 
 // Do sends x and waits for its response, at most RequestTimeout beyond wait, the time that the broker may hold the
-// request back.
+// request back. If the broker closes the connection, Do sends x again over another: a request must have the same effect if it
+// is sent twice.
 func (c *Client) Do(ctx context.Context, x *Exchange, wait time.Duration) error {
 	x.clientID = cmp.Or(c.ClientID, c.Transport.ClientID)
 	timeout := wait + cmp.Or(c.RequestTimeout, 10*time.Second)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	_, err := c.Transport.RoundTrip(ctx, kafka.TCP(c.Brokers...), x.routed())
-	if err != nil && ctx.Err() != nil {
-		x.abort() // the library continues the request: its connection would be in use until the response comes
-		if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
-			return fmt.Errorf("no response within %v: %w", timeout, err)
+	for again := (Reconnects{}); ; {
+		_, err := c.Transport.RoundTrip(ctx, kafka.TCP(c.Brokers...), x.routed())
+		if err != nil && ctx.Err() != nil {
+			x.abort() // the library continues the request: its connection would be in use until the response comes
+			if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+				return fmt.Errorf("no response within %v: %w", timeout, err)
+			}
+			return context.Cause(ctx)
 		}
-		return context.Cause(ctx)
+		if !again.Again(err) {
+			return err
+		}
 	}
-	return err
 }
 
 // Versions has the newest version of each request that a broker supports.
