@@ -75,6 +75,9 @@ func (s *Source) join(ctx context.Context) error {
 		case err == nil:
 			bo.Reset()
 			s.cluster.Health.Works(ctx, "join")
+			if err := s.checkDescriptors(ctx, len(session.Assigned)); err != nil {
+				return err
+			}
 			s.generation(ctx, session)
 		case ctx.Err() != nil:
 		default:

@@ -36,6 +36,8 @@ type Source struct {
 	reading    fetch.Config
 	limit      *progress.Limit
 
+	descriptors func() (limit, open int, known bool) // of this process
+
 	begin   sync.Once
 	cancel  context.CancelFunc // of the goroutines; set by the first Accept, used by Close
 	running sync.WaitGroup
@@ -72,20 +74,21 @@ func New(brokers []string, groupName string, topics []string, cfg Config) (*Sour
 		return nil, err
 	}
 	s := &Source{
-		cfg:     cfg,
-		topics:  slices.Sorted(slices.Values(topics)),
-		limit:   progress.NewLimit(cfg.MetadataLimit),
-		state:   stateConnecting,
-		closing: make(chan struct{}),
-		failed:  make(chan struct{}),
-		arrived: make(chan struct{}, 1),
-		changed: make(chan struct{}, 1),
-		held:    make(map[assign.Partition]*Partition),
-		epochs:  make(map[assign.Partition]int64),
-		tried:   make(map[assign.Partition]int64),
-		counts:  make(map[string]int32),
-		ends:    make(map[assign.Partition]int64),
-		done:    make(map[assign.Partition]bool),
+		cfg:         cfg,
+		topics:      slices.Sorted(slices.Values(topics)),
+		limit:       progress.NewLimit(cfg.MetadataLimit),
+		descriptors: descriptors,
+		state:       stateConnecting,
+		closing:     make(chan struct{}),
+		failed:      make(chan struct{}),
+		arrived:     make(chan struct{}, 1),
+		changed:     make(chan struct{}, 1),
+		held:        make(map[assign.Partition]*Partition),
+		epochs:      make(map[assign.Partition]int64),
+		tried:       make(map[assign.Partition]int64),
+		counts:      make(map[string]int32),
+		ends:        make(map[assign.Partition]int64),
+		done:        make(map[assign.Partition]bool),
 	}
 	s.cluster = cluster.New(cluster.Config{
 		Brokers:        slices.Clone(brokers),
@@ -111,7 +114,7 @@ func New(brokers []string, groupName string, topics []string, cfg Config) (*Sour
 	}
 	s.reading = fetch.Config{
 		Cluster: metadata.Client{
-			Client:          wire.Client{Brokers: s.cluster.Brokers, Transport: s.cluster.Transport},
+			Client:          wire.Client{Brokers: s.cluster.Brokers, Transport: s.cluster.Transport, Gate: wire.NewGate()},
 			ReadUncommitted: cfg.ReadUncommitted,
 		},
 		Log:          cfg.Logger,

@@ -20,6 +20,9 @@ type Client struct {
 	Transport *kafka.Transport
 	// ClientID is sent with each request. Default: that of the Transport.
 	ClientID string
+	// Gate bounds how many requests that are answered at once are under way together: the Transport opens a connection for each.
+	// Default: no bound.
+	Gate *Gate
 	// RequestTimeout bounds a request; after it the connection is closed. Default: 10 s.
 	RequestTimeout time.Duration
 }
@@ -47,6 +50,9 @@ func (c *Client) Do(ctx context.Context, x *Exchange, wait time.Duration) error 
 	timeout := wait + cmp.Or(c.RequestTimeout, 10*time.Second)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	if wait == 0 {
+		defer c.Gate.enter(ctx)()
+	}
 	for again := (Reconnects{}); ; {
 		_, err := c.Transport.RoundTrip(ctx, kafka.TCP(c.Brokers...), x.routed())
 		if err != nil && ctx.Err() != nil {
