@@ -74,7 +74,7 @@ func (w *world) readTo(to *tally, topics []string, change ...func(*kafka.Config)
 }
 
 func (r *readers) partition(ctx context.Context, p source.Partition) {
-	defer r.w.release(p)
+	defer r.w.release(p) //nolint:contextcheck // Release must not end with ctx
 	b := &source.Batch{MaxMessages: 100, MaxBytes: 1 << 20}
 	for p.Fetch(ctx, b) == nil {
 		r.mu.Lock()
@@ -181,12 +181,12 @@ func TestDeletedTopicEndsNoOtherTopic(t *testing.T) {
 			})
 			second(w, r)
 		}},
-		{"all topics, made again", func(w *world, r *readers) {
+		{"all topics, made again", func(w *world, _ *readers) {
 			w.must(w.cluster.DeleteTopic("u"), w.cluster.DeleteTopic("t"))
 			time.Sleep(2 * time.Minute)
 			w.must(w.cluster.CreateTopic("t", 2, nil))
 		}},
-		{"the other is made again meanwhile", func(w *world, r *readers) {
+		{"the other is made again meanwhile", func(w *world, _ *readers) {
 			w.must(w.cluster.DeleteTopic("u"))
 			time.Sleep(2 * time.Minute)
 			w.must(w.cluster.DeleteTopic("t"))

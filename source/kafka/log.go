@@ -39,10 +39,6 @@ func (s *Source) logWaiting(ctx context.Context) {
 
 // logJoined logs the partitions of this member in one line. It asks in the background how many members there are.
 func (s *Source) logJoined(ctx context.Context, session *group.Session) {
-	event := "kafka: joined group"
-	if len(session.Assigned) == 0 {
-		event = "kafka: joined group; standing by without partitions"
-	}
 	s.running.Go(func() {
 		members := s.askMembers(ctx)
 		attrs := []slog.Attr{
@@ -55,7 +51,11 @@ func (s *Source) logJoined(ctx context.Context, session *group.Session) {
 			s.members = members
 			s.mu.Unlock()
 		}
-		s.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, event, attrs...)
+		if len(session.Assigned) == 0 {
+			s.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "kafka: joined group; standing by without partitions", attrs...)
+			return
+		}
+		s.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "kafka: joined group", attrs...)
 	})
 }
 
