@@ -2,9 +2,11 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 
+	"github.com/cenkalti/backoff/v4"
 	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/keystrand/keystrand/source/kafka/assign"
@@ -109,13 +111,21 @@ func (s *Source) offsets(ctx context.Context, queries map[assign.Partition]metad
 			for number, o := range answer {
 				found[assign.Partition{Topic: topic, Number: number}] = o
 			}
-			return err
+			return deleted(err)
 		})
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// deleted makes the error of a topic that does not exist permanent.
+func deleted(err error) error {
+	if errors.Is(err, metadata.ErrUnknownTopic) {
+		return backoff.Permanent(err)
+	}
+	return err
 }
 
 func byTopic[T any](all map[assign.Partition]T) map[string]map[int32]T {

@@ -311,15 +311,14 @@ func TestCommitWithALostReplyIsSentAgain(t *testing.T) {
 		ps := w.accept(s, 1)
 		var mu sync.Mutex
 		var offsets []int64
-		w.cluster.KeepControl()
 		w.cluster.ControlKey(int16(kmsg.OffsetCommit), func(r kmsg.Request) (kmsg.Response, error, bool) {
 			mu.Lock()
 			defer mu.Unlock()
+			w.cluster.KeepControl()
 			offsets = append(offsets, sentCommits(r)[0].Offset)
-			if len(offsets) < 3 {
+			if len(offsets) < 15 { // more than are sent again at once
 				return nil, errors.New("cut"), true // closes the connection
 			}
-			w.cluster.KeepControl()
 			return nil, nil, false
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)

@@ -31,8 +31,10 @@ type Config struct {
 	// RackID is the rack of this process, so that a broker can name a nearer replica. Default: none.
 	RackID string
 
-	// SessionTimeout is how long the broker waits for a heartbeat before it assigns the partitions to others. Brokers allow
-	// 6 s to 30 min unless configured otherwise. Default: 30 s.
+	// SessionTimeout is how long the broker waits for a heartbeat before it assigns the partitions to others. A member that
+	// crashes without Close stops its partitions for this long. If it starts again within this time, it joins as a new member,
+	// and the whole group stops until the session of the old one has timed out. A broker restart that is shorter than about two
+	// thirds of it costs no rebalance. Brokers allow 6 s to 30 min unless configured otherwise. Default: 30 s.
 	SessionTimeout time.Duration
 	// HeartbeatInterval is the time between heartbeats, and how soon a rebalance is noticed; at most a third of
 	// SessionTimeout. Default: 3 s, or a fifth of SessionTimeout if that is less.
@@ -50,8 +52,9 @@ type Config struct {
 	StartTimeout time.Duration
 	// WatchInterval is how often the source looks for new partitions, and with WatchTopics for new topics. Default: 30 s.
 	WatchInterval time.Duration
-	// WatchTopics allows absent topics: they are read as soon as they exist. Without it an absent topic is an error. The
-	// source creates no topics. Default: false.
+	// WatchTopics allows absent topics: they are read as soon as they exist. Without it a topic that is absent at the first
+	// Accept is an error. A topic that is deleted later is trouble in Report, and is read again once it exists, with and
+	// without WatchTopics; the others go on. The source creates no topics. Default: false.
 	WatchTopics bool
 
 	// Start is where reading starts: [Committed], [CommittedOrLatest], [Earliest], [Latest], [At] or [Offsets].

@@ -73,7 +73,7 @@ func TestBrokerThatIsTooOldIsNamedAtOnce(t *testing.T) {
 	}{
 		{kmsg.Metadata, 3, []string{"Metadata up to version 3", "Kafka 2.0 or newer"}},
 		{kmsg.ListOffsets, 1, []string{"ListOffsets up to version 1", "Kafka 2.0 or newer"}},
-		{kmsg.JoinGroup, 0, []string{"API key 11"}},
+		{kmsg.JoinGroup, 0, []string{"JoinGroup up to version 0", "Kafka 2.0 or newer"}},
 	} {
 		t.Run(c.key.Name(), func(t *testing.T) {
 			old := kversion.Stable()

@@ -44,3 +44,8 @@ func (s *Source) heldPartitions() (held []*Partition) {
 	slices.SortFunc(held, func(p, q *Partition) int { return p.name.Compare(q.name) })
 	return held
 }
+
+// SetDescriptors sets how many files the process may open and has open.
+func (s *Source) SetDescriptors(limit, open int) {
+	s.descriptors = func() (int, int, bool) { return limit, open, true }
+}

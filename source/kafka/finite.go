@@ -2,10 +2,13 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"io"
 	"maps"
+	"slices"
 
 	"github.com/keystrand/keystrand/source/kafka/assign"
+	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
 	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 	"github.com/keystrand/keystrand/source/kafka/internal/progress"
 )
@@ -50,13 +53,26 @@ func (g *generation) finished(ctx context.Context) (waiting bool) {
 		return ctx.Err() == nil
 	}
 	s.mu.Lock()
-	for _, n := range others {
-		if stored[n].Offset < s.ends[n] {
-			s.mu.Unlock()
-			return true
-		}
-	}
+	others = slices.DeleteFunc(others, func(n assign.Partition) bool { return stored[n].Offset >= s.ends[n] })
 	s.mu.Unlock()
+	if len(others) > 0 && !s.gone(ctx, others) {
+		return true
+	}
 	s.fail(io.EOF)
 	return false
+}
+
+// gone reports whether none of the partitions exists any more.
+func (s *Source) gone(ctx context.Context, names []assign.Partition) bool {
+	ctx, cancel := context.WithTimeout(ctx, cluster.RequestTimeout)
+	defer cancel()
+	topics := make(map[string]bool)
+	for _, n := range names {
+		topics[n.Topic] = true
+	}
+	found, err := s.reading.Cluster.Topics(ctx, slices.Sorted(maps.Keys(topics)))
+	if err != nil && !errors.Is(err, metadata.ErrUnknownTopic) || ctx.Err() != nil {
+		return false
+	}
+	return !slices.ContainsFunc(names, func(n assign.Partition) bool { return n.Number < found[n.Topic].Partitions })
 }

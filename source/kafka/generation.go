@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -14,34 +15,33 @@ import (
 
 // generation is the partitions that this member owns between two rebalances.
 //
-// Owns: the committer, the heartbeats while partitions drain, and a goroutine that ends the offers. All have ended when keep
-// returns.
+// Owns: the committer, the heartbeats, and a goroutine that ends the offers. All have ended when keep returns.
 type generation struct {
 	s       *Source
 	session *group.Session
 	commits *progress.Committer
 
-	wake  chan struct{} // room for one: a partition was released
-	again chan struct{} // room for one: hand over and join again
-	over  chan struct{} // closed: all partitions are released or lost
+	wake chan struct{} // room for one: a partition was released
 
 	// Guarded by Source.mu.
-	todo   []assign.Partition                  // not offered yet
-	live   map[assign.Partition]*Partition     // offered and not released
-	forced map[assign.Partition]metadata.Query // where to start, whatever is committed
-	ended  bool                                // no partition is offered any more
+	todo     []assign.Partition                  // not offered yet
+	live     map[assign.Partition]*Partition     // offered and not released
+	forced   map[assign.Partition]metadata.Query // where to start, whatever is committed
+	absent   map[assign.Partition]time.Time      // since when brokers do not know the partition
+	replaced map[string]bool                     // topics of which a replaced log was reported
+	ended    bool                                // no partition is offered any more
 }
 
-func newGeneration(s *Source, session *group.Session, assigned []assign.Partition) *generation {
+func newGeneration(s *Source, session *group.Session) *generation {
 	g := &generation{
-		s:       s,
-		session: session,
-		wake:    make(chan struct{}, 1),
-		again:   make(chan struct{}, 1),
-		over:    make(chan struct{}),
-		todo:    slices.Clone(assigned),
-		live:    make(map[assign.Partition]*Partition, len(assigned)),
-		forced:  make(map[assign.Partition]metadata.Query),
+		s:        s,
+		session:  session,
+		wake:     make(chan struct{}, 1),
+		todo:     slices.Clone(session.Assigned),
+		live:     make(map[assign.Partition]*Partition, len(session.Assigned)),
+		forced:   make(map[assign.Partition]metadata.Query),
+		absent:   make(map[assign.Partition]time.Time),
+		replaced: make(map[string]bool),
 	}
 	g.commits = progress.NewCommitter(session, s.limit, g.owned)
 	return g
@@ -54,37 +54,34 @@ func (g *generation) owned() int {
 	return len(g.live)
 }
 
-// keep runs as long as the generation; gen ends with it. kafka-go joins the group again only after keep has returned, so the
-// broker assigns the partitions to others only after they are released.
-func (g *generation) keep(gen context.Context) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(gen)) // partitions drain after gen has ended
-	defer cancel()
+// keep returns when all partitions are released or lost. The member joins the group again only after that, so the broker
+// assigns the partitions to others only after they are released. ctx ends with Close.
+func (g *generation) keep(ctx context.Context) {
+	member := ctx
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // commits and heartbeats go on while partitions drain
+	defer g.s.left(g)
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
 	running.Go(func() { g.commits.Run(ctx) })
+	running.Go(func() { g.session.Keep(ctx) })
+	g.s.logJoined(member, g.session)
 
 	offering, stop := context.WithCancel(ctx)
 	defer stop()
-	defer context.AfterFunc(gen, stop)()
 	running.Go(func() {
 		select {
-		case <-g.again:
-		case <-g.session.Fenced():
+		case <-g.s.changed:
+			g.session.End(causeTopics)
+		case <-g.session.Ending():
 		case <-g.s.closing:
 		case <-offering.Done():
 		}
 		stop()
 	})
 	g.offer(offering)
+	g.s.logEnding(member, g.session)
 	g.handOver(ctx)
-	g.s.left(g)
-	close(g.over)
-	select {
-	case <-g.s.closing:
-		<-gen.Done() // the library must hear of Close before keep returns, or it joins again instead of leaving
-	default:
-	}
 }
 
 // offer queues the assigned partitions for Accept, each after its previous ownership is released, until ctx ends.
@@ -92,28 +89,54 @@ func (g *generation) offer(ctx context.Context) {
 	again := time.NewTimer(0)
 	defer again.Stop()
 	for ctx.Err() == nil {
-		if names := g.free(); len(names) > 0 {
-			owned, err := g.restore(ctx, names)
-			if err != nil || ctx.Err() != nil {
-				for _, p := range owned {
-					p.reader.Close()
-				}
-				if ctx.Err() == nil {
-					g.s.fail(err)
-					<-ctx.Done() // stay a member while the pipeline drains its partitions
-				}
-				return
-			}
-			g.enqueue(owned)
+		if names := g.free(); len(names) > 0 && !g.begin(ctx, names) {
+			return
 		}
 		again.Stop()
-		if g.s.cfg.StopAtEnd && g.finished(ctx) {
+		switch {
+		case g.looking():
+			again.Reset(findInterval)
+		case g.s.cfg.StopAtEnd && g.finished(ctx):
 			again.Reset(g.s.cfg.HeartbeatInterval) // look again at the other members
 		}
 		select {
 		case <-g.wake:
 		case <-again.C:
 		case <-ctx.Done():
+		}
+	}
+}
+
+// begin restores partitions and queues them. It reports false if ctx has ended.
+func (g *generation) begin(ctx context.Context, names []assign.Partition) bool {
+	owned, err := g.restore(ctx, names)
+	if err == nil && ctx.Err() == nil {
+		g.enqueue(owned)
+		return true
+	}
+	for _, p := range owned {
+		p.reader.Close()
+	}
+	switch {
+	case ctx.Err() != nil:
+	case errors.Is(err, metadata.ErrUnknownTopic): // deleted meanwhile
+		g.retry(names)
+		return true
+	default:
+		g.s.fail(err)
+		<-ctx.Done() // stay a member while the pipeline drains its partitions
+	}
+	return false
+}
+
+// retry looks again for partitions of which one was deleted.
+func (g *generation) retry(names []assign.Partition) {
+	g.s.mu.Lock()
+	defer g.s.mu.Unlock()
+	for _, n := range names {
+		if _, waits := g.absent[n]; !waits { // else it is in todo
+			g.absent[n] = time.Now()
+			g.todo = append(g.todo, n)
 		}
 	}
 }

@@ -5,13 +5,12 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/keystrand/keystrand/source"
 )
 
-// handOver revokes all partitions and keeps the membership alive while they drain. It returns when all are released or lost.
+// handOver revokes all partitions. It returns when all are released or lost.
 func (g *generation) handOver(ctx context.Context) {
 	s := g.s
 	deadline := time.Now().Add(s.cfg.RebalanceTimeout - s.cfg.margin())
@@ -26,11 +25,8 @@ func (g *generation) handOver(ctx context.Context) {
 	for _, p := range live {
 		p.revoke(source.Leave{Deadline: deadline})
 	}
-	var beating sync.WaitGroup
-	defer beating.Wait()
 	draining, stop := context.WithDeadline(ctx, deadline)
 	defer stop()
-	beating.Go(func() { g.session.Keep(draining) })
 	for {
 		why := "the source was closed"
 		select {

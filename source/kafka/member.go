@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
-
-	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/keystrand/keystrand/source/kafka/assign"
 	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
 	"github.com/keystrand/keystrand/source/kafka/internal/group"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 )
 
 // run is the life of the member, until Close or a fatal error.
@@ -25,30 +23,26 @@ func (s *Source) run(ctx context.Context) {
 	}
 }
 
-// live reaches the cluster, looks up the topics and joins the group, again whenever the set of topics changes. It returns a
-// fatal error, or nil when ctx has ended.
+// live reaches the cluster, looks up the topics and is a member of the group until ctx ends or an error is fatal.
 func (s *Source) live(ctx context.Context) error {
 	if err := s.cluster.Reach(ctx); err != nil {
 		return err
 	}
-	topics, err := s.existing(ctx)
-	if err != nil {
-		return err
-	}
-	if err := s.survey(ctx, topics); err != nil {
-		return err
+	s.logConnected(ctx)
+	for {
+		topics, err := s.existing(ctx)
+		if err == nil {
+			err = s.survey(ctx, topics)
+		}
+		if err == nil {
+			break
+		}
+		if errors.Is(err, ErrTopicMissing) || !errors.Is(err, metadata.ErrUnknownTopic) { // else deleted meanwhile
+			return err
+		}
 	}
 	s.running.Go(func() { s.watch(ctx) })
-	// existing may succeed although ctx has ended: the answer and the end arrive together. Do not join again then.
-	for ctx.Err() == nil {
-		if err := s.join(ctx, topics); err != nil {
-			return err
-		}
-		if topics, err = s.existing(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.join(ctx)
 }
 
 // late ends Accept unless the group is joined.
@@ -67,82 +61,57 @@ func (s *Source) late() {
 		s.cluster.Brokers, s.cfg.StartTimeout, errors.Join(causes...)))
 }
 
-// join is one membership, bound to a set of topics. It returns a fatal error, or nil when ctx has ended or the set of topics
-// has changed.
-func (s *Source) join(ctx context.Context, topics []string) error {
-	g, err := group.Join(ctx, topics, s.membership)
-	if err != nil {
-		return fmt.Errorf("kafka: group %q: %w", s.cluster.Group, err)
-	}
-	defer func() { g.Leave(context.WithoutCancel(ctx), s.released()) }()
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	s.running.Go(func() {
-		select {
-		case <-s.changed:
-			stop()
-		case <-ctx.Done():
-		}
-	})
+// join is the membership, generation after generation. It returns a fatal error, or nil when ctx has ended.
+func (s *Source) join(ctx context.Context) error {
+	g := group.New(s.membership)
+	defer func() { g.Leave(context.WithoutCancel(ctx)) }()
 	s.mu.Lock()
 	s.enterLocked(stateJoining)
 	s.mu.Unlock()
 	bo := cluster.NewBackoff(s.cfg.JoinBackoff)
-	for {
-		gen, err := g.Next(ctx)
+	for ctx.Err() == nil {
+		session, err := s.waitForGroup(ctx, g)
 		switch {
 		case err == nil:
 			bo.Reset()
 			s.cluster.Health.Works(ctx, "join")
-			s.cluster.Health.Works(ctx, "heartbeat") // the last generation may have ended before a heartbeat was answered
-			s.generation(gen)
+			if err := s.checkDescriptors(ctx, len(session.Assigned)); err != nil {
+				return err
+			}
+			s.generation(ctx, session)
 		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, kafkago.RebalanceInProgress): // the library is joining again already
 		default:
 			if fatal := s.cluster.Fatal(err); fatal != nil {
 				return fatal
 			}
 			s.cluster.Health.Fails(ctx, "join", fmt.Errorf("group %q, brokers %v: %w", s.cluster.Group, s.cluster.Brokers, cluster.Explain(err)))
-			// The library waits too, for a constant time. It may have the next generation before this delay is over: that
-			// has its heartbeats then, but its partitions are not offered yet.
-			if !cluster.Sleep(ctx, min(bo.NextBackOff(), 2*time.Second)) {
-				return nil
-			}
+			cluster.Sleep(ctx, min(bo.NextBackOff(), 2*time.Second))
 		}
 	}
+	return nil
 }
 
-// released returns the channel that is closed when the current generation has no partitions; nil if there is no generation.
-func (s *Source) released() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.current == nil {
-		return nil
-	}
-	return s.current.over
+// waitForGroup joins the group. It logs once if that takes long: the group waits for members that drain, and for one that
+// crashed until its session times out.
+func (s *Source) waitForGroup(ctx context.Context, g *group.Group) (*group.Session, error) {
+	slow := time.AfterFunc(joinPatience, func() { s.logWaiting(ctx) })
+	defer slow.Stop()
+	return g.Join(ctx)
 }
 
-// generation starts a generation. It does not block: this goroutine must wait in Next.
-func (s *Source) generation(gen *kafkago.Generation) {
-	var assigned []assign.Partition
-	for topic, ps := range gen.Assignments {
-		for _, p := range ps {
-			assigned = append(assigned, assign.Partition{Topic: topic, Number: int32(p.ID)})
-		}
-	}
-	slices.SortFunc(assigned, assign.Partition.Compare)
-	if len(assigned) == 0 {
+// generation is one generation, until its partitions are released or lost.
+func (s *Source) generation(ctx context.Context, session *group.Session) {
+	if len(session.Assigned) == 0 {
 		s.cluster.Health.Forget("commit") // there is nothing to commit
 	}
-	g := newGeneration(s, group.NewSession(&s.membership, gen), assigned)
+	g := newGeneration(s, session)
 	s.mu.Lock()
 	s.current = g
 	s.joined = true
 	s.enterLocked(stateMember)
-	s.claims = assign.Claims{Generation: gen.ID, Owned: assigned}
+	s.claims = assign.Claims{Generation: session.ID, Owned: session.Assigned}
 	s.mu.Unlock()
-	gen.Start(g.keep)
+	g.keep(ctx)
 }
 
 // left records that a generation is over.

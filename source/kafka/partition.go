@@ -130,10 +130,14 @@ func (p *Partition) replaced(ctx context.Context, err error) bool {
 	if cut {
 		p.gen.forced[p.name] = metadata.Query{Latest: s.cfg.OutOfRange == OutOfRangeLatest}
 	}
+	told := p.gen.replaced[p.name.Topic]
+	p.gen.replaced[p.name.Topic] = true
 	s.mu.Unlock()
 	p.lose(err.Error())
-	s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "kafka: log was replaced; restarting the partition",
-		slog.String("partition", p.id.String()), slog.Any("error", err))
+	if cut || !told { // the cause is that of the whole topic unless one log was cut
+		s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "kafka: log was replaced or deleted; its partition is accepted again if it exists",
+			slog.String("partition", p.id.String()), slog.Any("error", err))
+	}
 	return true
 }
 
@@ -188,8 +192,7 @@ func (p *Partition) revoke(l source.Leave) {
 
 // lose tells the pipeline, and the report, that the partition is lost.
 func (p *Partition) lose(why string) {
-	if p.tenure.Lose(why) {
-		p.gen.s.lost(p.id, why)
+	if p.tenure.LoseAfter(why, func() { p.gen.s.lost(p.id, why) }) {
 		p.interruptFetch()
 	}
 }

@@ -14,12 +14,9 @@ import (
 // commit. With an error, discard the returned partitions.
 func (g *generation) restore(ctx context.Context, names []assign.Partition) ([]*Partition, error) {
 	s := g.s
-	topics, err := s.logs(ctx, names)
-	if err != nil {
+	names, topics, err := g.present(ctx, names)
+	if err != nil || len(names) == 0 {
 		return nil, err
-	}
-	if names = s.present(ctx, names, topics); len(names) == 0 {
-		return nil, nil
 	}
 	stored, err := progress.ReadCommitted(ctx, s.cluster, names)
 	if err != nil {
@@ -68,7 +65,7 @@ func (s *Source) cutAhead(ctx context.Context, restored map[assign.Partition]pro
 		var ends map[int32]int64
 		err := s.cluster.Retry(ctx, "find leader epochs", func(ctx context.Context) (err error) {
 			ends, err = s.reading.Cluster.EpochEnds(ctx, topic, epochs)
-			return err
+			return deleted(err)
 		})
 		if err != nil {
 			return err

@@ -26,8 +26,8 @@ import (
 //
 // Accept is for one goroutine, Report for any.
 //
-// Owns: the member (which waits for generations of the group), the watcher of topics, and for each generation its keeper, its
-// committer and the goroutines of kafka-go.
+// Owns: the member, the watcher of topics, requests about the members for the log, and for each generation its committer,
+// its heartbeats and the end of its offers.
 type Source struct {
 	cfg        Config
 	topics     []string
@@ -35,6 +35,8 @@ type Source struct {
 	membership group.Config
 	reading    fetch.Config
 	limit      *progress.Limit
+
+	descriptors func() (limit, open int, known bool) // of this process
 
 	begin   sync.Once
 	cancel  context.CancelFunc // of the goroutines; set by the first Accept, used by Close
@@ -60,6 +62,7 @@ type Source struct {
 	current *generation                             // nil between generations
 	joined  bool                                    // at least once
 	claims  assign.Claims
+	members map[string]string // of the group, by id, as of the last join; nil if unknown
 }
 
 // New returns a source that joins the group when Accept is first called. It makes no connection. Brokers are host:port
@@ -71,20 +74,21 @@ func New(brokers []string, groupName string, topics []string, cfg Config) (*Sour
 		return nil, err
 	}
 	s := &Source{
-		cfg:     cfg,
-		topics:  slices.Sorted(slices.Values(topics)),
-		limit:   progress.NewLimit(cfg.MetadataLimit),
-		state:   stateConnecting,
-		closing: make(chan struct{}),
-		failed:  make(chan struct{}),
-		arrived: make(chan struct{}, 1),
-		changed: make(chan struct{}, 1),
-		held:    make(map[assign.Partition]*Partition),
-		epochs:  make(map[assign.Partition]int64),
-		tried:   make(map[assign.Partition]int64),
-		counts:  make(map[string]int32),
-		ends:    make(map[assign.Partition]int64),
-		done:    make(map[assign.Partition]bool),
+		cfg:         cfg,
+		topics:      slices.Sorted(slices.Values(topics)),
+		limit:       progress.NewLimit(cfg.MetadataLimit),
+		descriptors: descriptors,
+		state:       stateConnecting,
+		closing:     make(chan struct{}),
+		failed:      make(chan struct{}),
+		arrived:     make(chan struct{}, 1),
+		changed:     make(chan struct{}, 1),
+		held:        make(map[assign.Partition]*Partition),
+		epochs:      make(map[assign.Partition]int64),
+		tried:       make(map[assign.Partition]int64),
+		counts:      make(map[string]int32),
+		ends:        make(map[assign.Partition]int64),
+		done:        make(map[assign.Partition]bool),
 	}
 	s.cluster = cluster.New(cluster.Config{
 		Brokers:        slices.Clone(brokers),
@@ -110,7 +114,7 @@ func New(brokers []string, groupName string, topics []string, cfg Config) (*Sour
 	}
 	s.reading = fetch.Config{
 		Cluster: metadata.Client{
-			Client:          wire.Client{Brokers: s.cluster.Brokers, Transport: s.cluster.Transport},
+			Client:          wire.Client{Brokers: s.cluster.Brokers, Transport: s.cluster.Transport, Gate: wire.NewGate()},
 			ReadUncommitted: cfg.ReadUncommitted,
 		},
 		Log:          cfg.Logger,
@@ -174,10 +178,10 @@ func (s *Source) Close() error {
 		return errors.New("kafka: close: the source is already closed")
 	}
 	s.begin.Do(func() {}) // a later Accept must not join
-	close(s.closing)
 	if cancel != nil {
-		cancel()
+		cancel() // first: a generation that ends because of closing must not be followed by a join
 	}
+	close(s.closing)
 	s.running.Wait()
 	s.cluster.Transport.CloseIdleConnections()
 	s.fail(errClosed)

@@ -38,12 +38,16 @@ func Committed() Start { return Start{} }
 
 // CommittedOrLatest starts at the committed progress, and at the end of a partition without a commit. The source commits the
 // start at once: a restart skips no message that arrived later.
+//
+// A topic that is deleted and created again while no member runs starts at its end too: brokers delete the group's progress
+// with the topic, so nothing tells the new log from one never read. Messages written to it before the restart are skipped. While
+// a member runs, the new log is read from its first message. Use Committed if topics are made again.
 func CommittedOrLatest() Start { return Start{kind: startCommittedOrLatest} }
 
 // Earliest starts at the first message.
 func Earliest() Start { return Start{kind: startEarliest} }
 
-// Latest starts at the end.
+// Latest starts at the end. It skips messages of a topic that is created again while no member runs, as CommittedOrLatest does.
 func Latest() Start { return Start{kind: startLatest} }
 
 // At starts at the first message with this time or a later one.

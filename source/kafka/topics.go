@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
-	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/keystrand/keystrand/source/kafka/assign"
 	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
@@ -18,8 +17,7 @@ import (
 	"github.com/keystrand/keystrand/source/kafka/internal/progress"
 )
 
-// existing returns the topics that exist, and creates none. kafka-go's group must not see an absent topic: its request for
-// metadata creates topics.
+// existing returns the topics that exist, and creates none. It runs before the first join: later, an absent topic is no error.
 func (s *Source) existing(ctx context.Context) ([]string, error) {
 	var found map[string]metadata.Topic
 	attempts := 0
@@ -55,14 +53,28 @@ func (s *Source) saw(found map[string]metadata.Topic) (fresh []assign.Partition,
 	return fresh, added
 }
 
-// find returns the partitions of topics for which kafka-go found none. The whole group waits for it.
+// find returns the partitions of topics for the plan. The whole group waits for it. A topic that this member knows may be
+// absent for a moment, since a broker that has just started knows none: find waits for it.
 func (s *Source) find(ctx context.Context, topics []string) []assign.Partition {
 	ctx, cancel := context.WithTimeout(ctx, s.membership.Timeout())
 	defer cancel()
-	found, err := s.reading.Cluster.Topics(ctx, topics)
-	if err != nil {
+	var found map[string]metadata.Topic
+	var last error
+	for {
+		answer, err := s.reading.Cluster.Present(ctx, topics)
+		if answer != nil {
+			found = answer
+		}
+		if ctx.Err() == nil {
+			last = err
+		}
+		if found != nil && !s.misses(found, topics) || !cluster.Sleep(ctx, findInterval) {
+			break
+		}
+	}
+	if last != nil {
 		s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "kafka: assigning the partitions of a topic failed; retrying at the next rebalance",
-			slog.String("group", s.cluster.Group), slog.Any("error", err))
+			slog.String("group", s.cluster.Group), slog.Any("error", last))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,6 +91,16 @@ func (s *Source) find(ctx context.Context, topics []string) []assign.Partition {
 		}
 	}
 	return ps
+}
+
+// misses reports whether a topic is absent that this member knows.
+func (s *Source) misses(found map[string]metadata.Topic, topics []string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(topics, func(t string) bool {
+		_, exists := found[t]
+		return !exists && s.counts[t] > 0
+	})
 }
 
 // watch looks for new partitions and topics until ctx ends. The leader of the group assigns the partitions that existed when
@@ -111,7 +133,7 @@ func (s *Source) watch(ctx context.Context) {
 		g := s.current
 		s.mu.Unlock()
 		if len(fresh) > 0 && g != nil {
-			poke(g.again)
+			g.session.End(causeTopics)
 		}
 		if err != nil && (!errors.Is(err, metadata.ErrUnknownTopic) || !s.cfg.WatchTopics) {
 			s.cluster.Health.Fails(ctx, "watch topics", err)
@@ -131,49 +153,48 @@ func (s *Source) forget(found map[string]metadata.Topic) {
 	})
 }
 
-// absentAfter is how long a partition must be absent before it is dropped.
-const absentAfter = 5 * time.Second
+const (
+	// absentAfter is how long a partition must be absent before it is dropped: another broker may know it.
+	absentAfter = 5 * time.Second
+	// findInterval is the time between two looks for an absent topic or partition.
+	findInterval = 500 * time.Millisecond
+)
 
-// logs returns the topics with the identity of their logs. It waits for an absent topic as long as a rebalance may take; with
-// WatchTopics it leaves the topic out. It waits for an absent partition up to absentAfter: another broker may know it.
-func (s *Source) logs(ctx context.Context, names []assign.Partition) (map[string]metadata.Topic, error) {
-	topics := make(map[string]bool)
+// present returns the partitions that exist, and the topics with the identity of their logs. An absent partition is looked for
+// again, until absentAfter; the others do not wait for it. Then it was deleted with its topic, which may exist again with fewer
+// partitions. It is forgotten, so that the watcher finds it when it exists again.
+func (g *generation) present(ctx context.Context, names []assign.Partition) ([]assign.Partition, map[string]metadata.Topic, error) {
+	s := g.s
+	asked := make(map[string]bool)
 	for _, n := range names {
-		topics[n.Topic] = true
+		asked[n.Topic] = true
 	}
-	var found map[string]metadata.Topic
-	start := time.Now()
+	var topics map[string]metadata.Topic
 	err := s.cluster.Retry(ctx, "topics", func(ctx context.Context) (err error) {
-		found, err = s.reading.Cluster.Topics(ctx, slices.Sorted(maps.Keys(topics)))
-		waited := time.Since(start)
-		switch {
-		case errors.Is(err, metadata.ErrUnknownTopic) && s.cfg.WatchTopics && s.cluster.Fatal(err) == nil:
-			return nil
-		case errors.Is(err, metadata.ErrUnknownTopic) && waited > s.cfg.RebalanceTimeout:
-			return backoff.Permanent(fmt.Errorf("%w: group %q: %w", ErrTopicMissing, s.cluster.Group, err))
-		case err == nil && waited < absentAfter:
-			for _, n := range names {
-				if n.Number >= found[n.Topic].Partitions {
-					return fmt.Errorf("%s/%d: %w", n.Topic, n.Number, kafkago.UnknownTopicOrPartition)
-				}
-			}
-		}
+		topics, err = s.reading.Cluster.Present(ctx, slices.Sorted(maps.Keys(asked)))
 		return err
 	})
-	return found, err
-}
-
-// present returns the partitions that exist. The others were deleted with their topic, which may exist again with fewer. They
-// are forgotten, so that the watcher finds them when they exist again.
-func (s *Source) present(ctx context.Context, names []assign.Partition, topics map[string]metadata.Topic) []assign.Partition {
-	s.mu.Lock()
+	if err != nil {
+		return nil, nil, err
+	}
 	var here, gone []assign.Partition
+	now := time.Now()
+	s.mu.Lock()
 	for _, n := range names {
 		t, exists := topics[n.Topic]
 		if exists && n.Number < t.Partitions {
+			delete(g.absent, n)
 			here = append(here, n)
 			continue
 		}
+		if _, known := g.absent[n]; !known {
+			g.absent[n] = now
+		}
+		if now.Sub(g.absent[n]) < absentAfter {
+			g.todo = append(g.todo, n)
+			continue
+		}
+		delete(g.absent, n)
 		gone = append(gone, n)
 		s.done[n] = true
 		if s.counts[n.Topic] = t.Partitions; !exists {
@@ -181,9 +202,16 @@ func (s *Source) present(ctx context.Context, names []assign.Partition, topics m
 		}
 	}
 	s.mu.Unlock()
-	for _, n := range gone {
-		s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "kafka: partition does not exist any more; skipping it",
-			slog.String("group", s.cluster.Group), slog.String("stream", n.Topic), slog.Int("partition", int(n.Number)))
+	if len(gone) > 0 {
+		s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "kafka: partitions do not exist any more; skipping them until they are made again",
+			slog.String("group", s.cluster.Group), slog.Int("partitions", len(gone)), slog.String("names", name(gone)))
 	}
-	return here
+	return here, topics, nil
+}
+
+// looking reports whether a partition is absent and looked for again.
+func (g *generation) looking() bool {
+	g.s.mu.Lock()
+	defer g.s.mu.Unlock()
+	return len(g.absent) > 0
 }

@@ -106,6 +106,7 @@ func TestTopicMadeAgainWithFewerPartitionsIsRead(t *testing.T) {
 		w.produce(1, 3)
 		w.fetch(ps[1], 3)
 
+		time.Sleep(10 * time.Second) // until partition 2 is not looked for any more
 		cl := w.client()
 		defer cl.Close()
 		if _, err := kadm.NewClient(cl).CreatePartitions(t.Context(), 1, "t"); err != nil {

@@ -65,13 +65,20 @@ func (t *Tenure) Revoke(l source.Leave) bool {
 
 // Lose tells the pipeline that the partition is lost. From now on no commit is allowed. It reports false, and does
 // nothing, if the partition is already lost or released.
-func (t *Tenure) Lose(why string) bool {
+func (t *Tenure) Lose(why string) bool { return t.LoseAfter(why, func() {}) }
+
+// LoseAfter is Lose, and calls record before it tells the pipeline: a caller that sees the Leave also sees what was recorded.
+func (t *Tenure) LoseAfter(why string, record func()) bool {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	if t.released || t.lost {
+		t.mu.Unlock()
 		return false
 	}
 	t.lost, t.why = true, why
+	t.mu.Unlock()
+	record()
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.leaveLocked(source.Leave{Lost: true})
 	return true
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/segmentio/kafka-go/sasl"
 
 	"github.com/keystrand/keystrand/source/internal/health"
+	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
 
 const (
@@ -107,7 +108,7 @@ func (c *Client) Leave(ctx context.Context, members []kafkago.LeaveGroupRequestM
 // failing f as the operation what.
 func (c *Client) Retry(ctx context.Context, what string, f func(context.Context) error) error {
 	bo := NewBackoff(c.Backoff)
-	for {
+	for again := (wire.Reconnects{}); ; {
 		asking, cancel := context.WithTimeout(ctx, 2*RequestTimeout)
 		err := f(asking)
 		cancel()
@@ -124,6 +125,9 @@ func (c *Client) Retry(ctx context.Context, what string, f func(context.Context)
 		}
 		if fatal := c.Fatal(err); fatal != nil {
 			return fatal
+		}
+		if again.Again(err) {
+			continue
 		}
 		c.Health.Fails(ctx, what, fmt.Errorf("group %q: %w", c.Group, err))
 		if !Sleep(ctx, bo.NextBackOff()) {

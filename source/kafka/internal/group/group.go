@@ -1,141 +1,122 @@
-// Package group is the membership of a source in a Kafka consumer group, over kafka-go's classic protocol. It adds what
-// the library lacks: heartbeats while partitions drain, leaving during a join, and strategies that know what members own.
+// Package group is the membership of a source in a Kafka consumer group, over the classic protocol. A membership does not
+// depend on a connection: it survives a restart of the coordinator, a move to another broker, and an expired SASL session.
+// Members drain before they join again, with heartbeats meanwhile. Strategies know what members owned.
 package group
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"log/slog"
-	"net"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/keystrand/keystrand/source/kafka/assign"
 	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
 
 // Config has the settings of a member. Every field is required.
 type Config struct {
 	Cluster           *cluster.Client
-	Name              string // client id of the group's connections, unique to the member
+	Name              string // client id of the group's requests, unique to the member
 	HeartbeatInterval time.Duration
 	RebalanceTimeout  time.Duration
 	Strategy          assign.Strategy
-	// Claims returns the partitions that the member owned last. The library calls it at every join.
+	// Claims returns the partitions that the member owned last. It is called at every join.
 	Claims func() assign.Claims
-	// Find returns the partitions of topics for which kafka-go found none.
+	// Find returns the partitions of topics. It is called in the leader of the group, which waits for it.
 	Find func(ctx context.Context, topics []string) []assign.Partition
 	// Refused reports a plan of Strategy that breaks the rules.
 	Refused func(error)
 }
 
-// Timeout bounds a request of kafka-go's group to the coordinator.
+// Timeout bounds a request to the coordinator that the coordinator answers at once.
 func (c *Config) Timeout() time.Duration {
 	return min(cluster.DialTimeout, c.Cluster.SessionTimeout/3)
 }
 
-// Group is one membership, bound to a set of topics. It is for one goroutine.
-//
-// Owns: the goroutines of kafka-go's group, until Leave returns.
+// Group is one membership. It is for one goroutine, and has none of its own.
 type Group struct {
-	cfg     Config
-	library *kafkago.ConsumerGroup
-	cut     context.CancelFunc // closes the library's connections, also later ones
+	cfg         Config
+	coordinator *coordinator
+	member      string // id; empty: the coordinator does not know this member
 }
 
-// connection is one of kafka-go's group. The library's calls take no ctx; closing the connection is the only way to end one.
-type connection struct {
-	net.Conn
-	forget func() bool
+// New returns a membership that begins with the first Join.
+func New(cfg Config) *Group {
+	return &Group{cfg: cfg, coordinator: &coordinator{
+		group: cfg.Cluster.Group,
+		client: wire.Client{
+			Brokers:        cfg.Cluster.Brokers,
+			Transport:      cfg.Cluster.Transport,
+			ClientID:       cfg.Name,
+			RequestTimeout: cfg.Timeout(),
+		},
+	}}
 }
 
-// Close implements [net.Conn].
-func (c *connection) Close() error {
-	c.forget()
-	return c.Conn.Close()
-}
-
-// Join starts to join the group.
-func Join(ctx context.Context, topics []string, cfg Config) (*Group, error) {
-	open, cut := context.WithCancel(context.WithoutCancel(ctx))
-	dialer := new(*cfg.Cluster.Dialer)
-	dialer.ClientID = cfg.Name
-	dialer.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := cfg.Cluster.Dial(ctx, network, address)
-		if err != nil {
+// Join joins the group, or joins it again with the same member id. It blocks until all members have joined: at most for the
+// rebalance timeout of the group, which is how long the others may drain.
+func (g *Group) Join(ctx context.Context) (*Session, error) {
+	for n := 1; ; n++ {
+		s, err := g.round(ctx)
+		switch {
+		case err == nil:
+			return s, nil
+		case errors.Is(err, kafkago.UnknownMemberId), errors.Is(err, kafkago.FencedInstanceID):
+			g.member = ""
+		case errors.Is(err, kafkago.RebalanceInProgress), errors.Is(err, kafkago.IllegalGeneration),
+			errors.Is(err, kafkago.MemberIDRequired):
+		default:
 			return nil, err
 		}
-		return &connection{Conn: conn, forget: context.AfterFunc(open, func() { _ = conn.Close() })}, nil
-	}
-	library, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
-		ID:                cfg.Cluster.Group,
-		Brokers:           cfg.Cluster.Brokers,
-		Dialer:            dialer,
-		Topics:            topics,
-		GroupBalancers:    balancers(ctx, cfg),
-		HeartbeatInterval: cfg.HeartbeatInterval,
-		SessionTimeout:    cfg.Cluster.SessionTimeout,
-		RebalanceTimeout:  cfg.RebalanceTimeout,
-		JoinGroupBackoff:  cfg.Cluster.Backoff,
-		Timeout:           cfg.Timeout(),
-		Logger: kafkago.LoggerFunc(func(format string, args ...any) {
-			cfg.Cluster.Log.LogAttrs(ctx, slog.LevelDebug, "kafka-go", slog.String("says", fmt.Sprintf(format, args...)))
-		}),
-	})
-	return &Group{cfg: cfg, library: library, cut: cut}, err
-}
-
-// Next blocks until the next generation, an error, or the end of ctx. The library delivers both without a buffer: a
-// goroutine must always wait in Next.
-func (g *Group) Next(ctx context.Context) (*kafkago.Generation, error) { return g.library.Next(ctx) }
-
-const leavePatience = 2 * time.Second
-
-// Leave leaves the group. It first blocks until released is closed; nil means that nothing is owned.
-//
-// The library cannot leave during a join, which lasts as long as other members drain. After leavePatience Leave sends the
-// request itself, and the join ends. If that fails it closes the library's connections; the broker then keeps the member,
-// with partitions that nobody reads, until its session times out.
-func (g *Group) Leave(ctx context.Context, released <-chan struct{}) {
-	left := make(chan struct{})
-	go func() {
-		_ = g.library.Close() // it always returns nil
-		close(left)
-	}()
-	if released != nil {
-		<-released
-	}
-	patience := time.NewTimer(leavePatience)
-	defer patience.Stop()
-	for _, act := range []func(){func() { g.sendLeave(ctx) }, g.cut} {
-		select {
-		case <-left:
-			return
-		case <-patience.C:
-			act()
-			patience.Reset(leavePatience)
+		if n%3 == 0 && !cluster.Sleep(ctx, g.cfg.Cluster.Backoff) {
+			return nil, context.Cause(ctx)
 		}
 	}
-	<-left
 }
 
-// sendLeave removes the member by its name: during its first join only the broker knows its id.
-func (g *Group) sendLeave(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, 2*leavePatience)
-	defer cancel()
-	members, err := g.cfg.Cluster.Members(ctx)
-	var ours []kafkago.LeaveGroupRequestMember
-	for _, m := range members {
-		if m.ClientID == g.cfg.Name {
-			ours = append(ours, kafkago.LeaveGroupRequestMember{ID: m.MemberID})
-		}
-	}
-	if len(ours) > 0 { // else the library has left meanwhile
-		err = g.cfg.Cluster.Leave(ctx, ours)
-	}
+// round is one JoinGroup and one SyncGroup.
+func (g *Group) round(ctx context.Context) (*Session, error) {
+	j, err := g.join(ctx)
 	if err != nil {
-		g.cfg.Cluster.Log.LogAttrs(ctx, slog.LevelWarn, "kafka: leave group failed; member stays until the session times out",
-			slog.String("group", g.cfg.Cluster.Group), slog.Any("error", err))
+		return nil, err
 	}
+	var plan assign.Plan
+	if j.leader {
+		if plan, err = g.plan(ctx, j); err != nil {
+			return nil, err
+		}
+	}
+	sent := time.Now()
+	assigned, err := g.sync(ctx, j, plan)
+	if err != nil {
+		return nil, err
+	}
+	return newSession(&g.cfg, g.coordinator, j, assigned, sent), nil
+}
+
+// leaveTimeout bounds Leave. The coordinator removes a member that has not left when its session times out.
+const leaveTimeout = 2 * time.Second
+
+// Leave leaves the group. It blocks for at most leaveTimeout.
+func (g *Group) Leave(ctx context.Context) {
+	if g.member == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+	var w wire.Writer
+	w.Text(g.cfg.Cluster.Group)
+	w.Text(g.member)
+	_, err := g.coordinator.do(ctx, keyLeaveGroup, version, w.B, 0)
+	log := g.cfg.Cluster.Log
+	if err != nil && !errors.Is(err, kafkago.UnknownMemberId) {
+		log.LogAttrs(ctx, slog.LevelWarn, "kafka: leave group failed; the group waits for the member until its session times out",
+			slog.String("group", g.cfg.Cluster.Group), slog.Duration("session_timeout", g.cfg.Cluster.SessionTimeout), slog.Any("error", err))
+		return
+	}
+	log.LogAttrs(ctx, slog.LevelInfo, "kafka: left group", slog.String("group", g.cfg.Cluster.Group), slog.String("member", g.member))
+	g.member = ""
 }

@@ -9,50 +9,94 @@ import (
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
-	"github.com/segmentio/kafka-go/protocol/heartbeat"
 
+	"github.com/keystrand/keystrand/source/kafka/assign"
 	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
+	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
 
 // Session is the membership in one generation, and the proof that the coordinator still knows it.
 //
 // A Session is safe for concurrent use.
 type Session struct {
-	Cluster *cluster.Client
-	ID      int32 // of the generation
-	Member  string
+	Cluster  *cluster.Client
+	ID       int32 // of the generation
+	Member   string
+	Leader   bool
+	Assigned []assign.Partition // sorted
 
-	interval time.Duration // of heartbeats
-	unknown  time.Duration // the last answer to a heartbeat of the library is at most this old
-	fenced   chan struct{} // closed: the coordinator does not know the member
-	once     sync.Once
+	coordinator *coordinator
+	interval    time.Duration // of heartbeats
+	retry       time.Duration // delay after a heartbeat without an answer
+	fenced      chan struct{} // closed: the coordinator does not know the member
+	ending      chan struct{} // closed: the partitions must be released and the group be joined again
+	once        sync.Once
 
 	mu       sync.Mutex
 	answered time.Time // when the last request that proves the membership was sent
+	cause    Cause
 }
 
-// NewSession returns the Session of a generation that has just begun.
-func NewSession(cfg *Config, gen *kafkago.Generation) *Session {
+// Cause is why a generation ends.
+type Cause string
+
+const (
+	// Rebalance is the cause that the coordinator gives: a member joined, left or timed out.
+	Rebalance Cause = "the group rebalances"
+	// Silence is the cause of a coordinator that has not answered for most of the session timeout.
+	Silence Cause = "the coordinator does not answer"
+	// Fenced is the cause of a membership that is lost.
+	Fenced Cause = "the membership is lost"
+)
+
+// newSession returns the Session of a generation that has just begun, with a request that was sent then.
+func newSession(cfg *Config, c *coordinator, j *joined, assigned []assign.Partition, sent time.Time) *Session {
+	interval := min(cfg.HeartbeatInterval, cfg.Cluster.SessionTimeout/5)
 	return &Session{
-		Cluster:  cfg.Cluster,
-		ID:       gen.ID,
-		Member:   gen.MemberID,
-		interval: min(cfg.HeartbeatInterval, cfg.Cluster.SessionTimeout/5),
-		unknown:  cfg.HeartbeatInterval + cfg.Timeout(),
-		fenced:   make(chan struct{}),
-		answered: time.Now(),
+		Cluster:     cfg.Cluster,
+		ID:          j.generation,
+		Member:      j.member,
+		Leader:      j.leader,
+		Assigned:    assigned,
+		coordinator: c,
+		interval:    interval,
+		retry:       min(interval, cfg.Cluster.Backoff),
+		fenced:      make(chan struct{}),
+		ending:      make(chan struct{}),
+		answered:    sent,
 	}
 }
 
 // Fenced returns a channel that is closed when the membership is lost.
 func (s *Session) Fenced() <-chan struct{} { return s.fenced }
 
+// Ending returns a channel that is closed when the partitions must be released, because the group rebalances or the membership
+// is lost.
+func (s *Session) Ending() <-chan struct{} { return s.ending }
+
+// Cause returns why the session ends; empty while it does not.
+func (s *Session) Cause() Cause {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cause
+}
+
+// End ends the generation. Only the first cause counts.
+func (s *Session) End(cause Cause) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cause == "" {
+		s.cause = cause
+		close(s.ending)
+	}
+}
+
 // Fence ends the membership and logs why, once.
 func (s *Session) Fence(ctx context.Context, why error) {
 	s.once.Do(func() {
 		s.Cluster.Log.LogAttrs(ctx, slog.LevelWarn, "kafka: membership lost; its partitions are lost",
 			slog.String("group", s.Cluster.Group), slog.Int("generation", int(s.ID)), slog.Any("error", why))
+		s.End(Fenced)
 		close(s.fenced)
 	})
 }
@@ -67,42 +111,63 @@ func (s *Session) Answered(sent time.Time) {
 	}
 }
 
-// Keep sends heartbeats until ctx ends. kafka-go stops its own when a generation ends, and the broker would evict a member
-// that drains for longer than the session timeout.
+func (s *Session) silent() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Since(s.answered)
+}
+
+// Keep sends heartbeats until ctx ends or the session is fenced, also while the partitions drain: the coordinator would evict
+// a member that drains for longer than the session timeout.
 //
+// A heartbeat without an answer is sent again, with the same member id and generation: a broker that restarts, a coordinator
+// that moves and an expired SASL session cost no rebalance. Keep ends the session shortly before it would have to fence it.
 // Keep fences the session if the coordinator does not know the member, or has not answered for so long that it may have
 // assigned the partitions to others.
 func (s *Session) Keep(ctx context.Context) {
-	// The library does not report when its last heartbeat was answered. It was at most this long ago.
-	s.Answered(time.Now().Add(-s.unknown))
 	for {
 		sent := time.Now()
-		err := s.beat(ctx, s.interval)
+		err := s.beat(ctx)
 		if ctx.Err() != nil {
 			return
 		}
+		pause := s.interval
 		switch {
-		case err == nil:
+		case err == nil, errors.Is(err, kafkago.RebalanceInProgress): // it extends the session as any answer does
 			s.Answered(sent)
 			s.Cluster.Health.Works(ctx, "heartbeat")
+			if err != nil {
+				s.End(Rebalance)
+			}
 		case Gone(err):
 			s.Fence(ctx, err)
 			return
 		default:
 			s.Cluster.Health.Fails(ctx, "heartbeat", fmt.Errorf("group %q: %w", s.Cluster.Group, err))
-			// The next check is up to two intervals away, and must not come after the session.
-			s.mu.Lock()
-			silent := time.Since(s.answered)
-			s.mu.Unlock()
-			if timeout := s.Cluster.SessionTimeout; silent+2*s.interval > timeout {
-				s.Fence(ctx, fmt.Errorf("no answer for almost the session timeout of %v: %w", timeout, err))
+			if s.late(ctx, err) {
 				return
 			}
+			pause = s.retry
 		}
-		if !cluster.Sleep(ctx, s.interval) {
+		if !cluster.Sleep(ctx, pause) {
 			return
 		}
 	}
+}
+
+// late ends the session while partitions may still drain, and fences it before the coordinator may have assigned them to
+// others. The next check comes after another heartbeat and a pause.
+func (s *Session) late(ctx context.Context, err error) (fenced bool) {
+	timeout, next := s.Cluster.SessionTimeout, s.interval+s.retry
+	silent := s.silent()
+	if silent+next > timeout {
+		s.Fence(ctx, fmt.Errorf("no answer for almost the session timeout of %v: %w", timeout, err))
+		return true
+	}
+	if silent+2*next > timeout {
+		s.End(Silence)
+	}
+	return false
 }
 
 // Gone reports whether the broker answered that this is no member of the generation.
@@ -111,46 +176,14 @@ func Gone(err error) bool {
 		errors.Is(err, kafkago.FencedInstanceID)
 }
 
-// heartbeatRequest is kafka-go's request, routed to the coordinator. The library routes its own to any broker, which answers
-// in a cluster of several that it is not the coordinator.
-type heartbeatRequest heartbeat.Request
-
-// ApiKey implements [protocol.Message].
-//
-//nolint:revive // the name is the library's
-func (r *heartbeatRequest) ApiKey() protocol.ApiKey { return protocol.Heartbeat }
-
-// Group implements [protocol.GroupMessage]. The library looks up the coordinator for each request.
-func (r *heartbeatRequest) Group() string { return r.GroupID }
-
-// beat sends one heartbeat. The answer that a rebalance is under way is no error: it is why the partitions drain, and it
-// extends the session as any answer does.
-func (s *Session) beat(ctx context.Context, timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+// beat sends one heartbeat.
+func (s *Session) beat(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.interval)
 	defer cancel()
-	resp, err := s.Cluster.RoundTrip(ctx, &heartbeatRequest{GroupID: s.Cluster.Group, GenerationID: s.ID, MemberID: s.Member})
-	if err != nil {
-		return err
-	}
-	r, ok := resp.(*heartbeat.Response)
-	if !ok {
-		return fmt.Errorf("unexpected response to a heartbeat: %T", resp)
-	}
-	err = heartbeatError(r)
-	if errors.Is(err, kafkago.RebalanceInProgress) {
-		return nil
-	}
+	var w wire.Writer
+	w.Text(s.Cluster.Group)
+	w.I32(s.ID)
+	w.Text(s.Member)
+	_, err := s.coordinator.do(ctx, keyHeartbeat, version, w.B, 0)
 	return err
-}
-
-// heartbeatError returns the error of a heartbeat. kafka-go's codec reads error code and throttle time in the wrong order:
-// error 27 arrives as a throttle time of 27 ms, and the real throttle time in the upper 16 bits.
-func heartbeatError(resp *heartbeat.Response) error {
-	if code := kafkago.Error(int16(resp.ThrottleTimeMs)); code != 0 {
-		return code
-	}
-	if resp.ThrottleTimeMs == 0 && resp.ErrorCode != 0 {
-		return kafkago.Error(resp.ErrorCode) // version 0, which has no throttle time
-	}
-	return nil
 }

@@ -23,9 +23,9 @@ type Route struct {
 	list int16 // version of the offsets request
 }
 
-// goneAfter is how long brokers must say that a topic does not exist before it counts as deleted: a broker that has just
+// GoneAfter is how long brokers must say that a topic does not exist before it counts as deleted: a broker that has just
 // started knows no topics for a moment.
-const goneAfter = 5 * time.Second
+const GoneAfter = 5 * time.Second
 
 // Finder finds the route of one partition, again and again. It is used by one goroutine.
 type Finder struct {
@@ -82,7 +82,7 @@ func (f *Finder) absent() error {
 	if f.missing.IsZero() {
 		f.missing = time.Now()
 	}
-	sure := time.Since(f.missing) >= goneAfter
+	sure := time.Since(f.missing) >= GoneAfter
 	switch {
 	case f.known && (sure || f.id == ""): // without ids a log created again looks like the old one, so the position cannot be kept
 		return ErrTopicGone

@@ -20,7 +20,7 @@ func NewBackoff() *backoff.ExponentialBackOff {
 	)
 }
 
-// retry calls f until it succeeds, its error is fatal, or ctx ends. An unknown topic or partition is fatal after goneAfter.
+// retry calls f until it succeeds, its error is fatal, or ctx ends. An unknown topic or partition is fatal after GoneAfter.
 func retry(ctx context.Context, f func() error) error {
 	bo := NewBackoff()
 	begun := time.Now()
@@ -29,7 +29,7 @@ func retry(ctx context.Context, f func() error) error {
 		if err == nil {
 			return nil
 		}
-		if errors.Is(err, kafka.UnknownTopicOrPartition) && time.Since(begun) >= goneAfter {
+		if errors.Is(err, kafka.UnknownTopicOrPartition) && time.Since(begun) >= GoneAfter {
 			err = fmt.Errorf("%w (%w)", ErrUnknownTopic, err)
 		}
 		if Fatal(err) {

@@ -33,7 +33,7 @@ func (c Client) Topics(ctx context.Context, topics []string) (map[string]Topic, 
 	begun := time.Now()
 	err := retry(ctx, func() (err error) {
 		found, refused, err = c.topics(ctx, topics)
-		if err == nil && errors.Is(refused, ErrUnknownTopic) && time.Since(begun) < goneAfter {
+		if err == nil && errors.Is(refused, ErrUnknownTopic) && time.Since(begun) < GoneAfter {
 			return errUnheard
 		}
 		return err
@@ -43,6 +43,21 @@ func (c Client) Topics(ctx context.Context, topics []string) (map[string]Topic, 
 	}
 	if err != nil {
 		return nil, fmt.Errorf("kafka: find topics at %v: %w", c.Brokers, err)
+	}
+	return found, nil
+}
+
+// Present is Topics that asks once and leaves out the topics that do not exist.
+func (c Client) Present(ctx context.Context, topics []string) (map[string]Topic, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	found, refused, err := c.topics(ctx, topics)
+	if err != nil {
+		return nil, fmt.Errorf("kafka: find topics at %v: %w", c.Brokers, err)
+	}
+	if _, denied := errors.AsType[*PermissionError](refused); denied || refused != nil && !errors.Is(refused, ErrUnknownTopic) {
+		return found, refused
 	}
 	return found, nil
 }

@@ -19,8 +19,7 @@ type Committed struct {
 	Metadata    string
 }
 
-// ReadCommitted asks the coordinator for the committed offsets, with their metadata, which kafka-go's group does not
-// return. It retries until ctx ends.
+// ReadCommitted asks the coordinator for the committed offsets, with their metadata. It retries until ctx ends.
 func ReadCommitted(ctx context.Context, c *cluster.Client, names []assign.Partition) (map[assign.Partition]Committed, error) {
 	found := make(map[assign.Partition]Committed, len(names))
 	if len(names) == 0 {

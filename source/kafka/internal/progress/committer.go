@@ -15,6 +15,8 @@ import (
 	"github.com/keystrand/keystrand/source/kafka/assign"
 	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
 	"github.com/keystrand/keystrand/source/kafka/internal/group"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
+	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
 
 // Committer sends the commits of one generation, one request at a time. Each request has every waiting commit: partitions
@@ -46,7 +48,8 @@ type Commit struct {
 	Progress    *commit.Progress
 	LeaderEpoch int32 // of the last message below the frontier; -1: unknown
 
-	alone bool // do not wait for other partitions
+	alone bool      // do not wait for other partitions
+	added time.Time // to the Committer
 
 	// Written by the committer before done is closed.
 	stored commit.Stored
@@ -67,6 +70,9 @@ var (
 	errFenced     = fmt.Errorf("the generation is over: %w", commit.ErrFenced)
 	errSuperseded = errors.New("a newer commit of the partition replaced it")
 )
+
+// unknown reports whether brokers have not known the partition of a claim for so long that it was deleted.
+func (c *Commit) unknown() bool { return c.alone && time.Since(c.added) >= metadata.GoneAfter }
 
 // NewCommitter returns a Committer for the partitions of a generation. owned returns their number; it must not block.
 func NewCommitter(session *group.Session, limit *Limit, owned func() int) *Committer {
@@ -89,7 +95,8 @@ func (k *Committer) Commit(ctx context.Context, c *Commit) (commit.Stored, error
 	return k.wait(ctx, c)
 }
 
-// CommitAll is Commit for several partitions, in one request.
+// CommitAll is Commit for several partitions, in one request. Its error wraps [metadata.ErrUnknownTopic] if the broker does not
+// know one of them for several seconds; the others are stored.
 func (k *Committer) CommitAll(ctx context.Context, all []*Commit) error {
 	for _, c := range all {
 		c.alone = true
@@ -107,7 +114,7 @@ func (k *Committer) CommitAll(ctx context.Context, all []*Commit) error {
 }
 
 func (k *Committer) add(c *Commit) error {
-	c.done = make(chan struct{})
+	c.done, c.added = make(chan struct{}), time.Now()
 	k.mu.Lock()
 	if k.closed {
 		k.mu.Unlock()
@@ -168,6 +175,7 @@ func (k *Committer) Forget(ctx context.Context, name assign.Partition) {
 func (k *Committer) Run(ctx context.Context) {
 	defer k.close()
 	bo := cluster.NewBackoff(50 * time.Millisecond)
+	var reconnects wire.Reconnects
 	for k.await(ctx, k.kick, nil) {
 		for k.pending() && k.gather(ctx) {
 			batch := k.take()
@@ -178,6 +186,9 @@ func (k *Committer) Run(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
+			if reconnects.Again(err) {
+				continue
+			}
 			if err != nil {
 				k.session.Cluster.Health.Fails(ctx, "commit", fmt.Errorf("group %q: %w", k.session.Cluster.Group, err))
 				if !k.await(ctx, nil, time.NewTimer(bo.NextBackOff()).C) {
@@ -186,6 +197,7 @@ func (k *Committer) Run(ctx context.Context) {
 				continue
 			}
 			bo.Reset()
+			reconnects.Reset()
 			if stored {
 				k.session.Cluster.Health.Works(ctx, "commit")
 			}

@@ -16,6 +16,7 @@ import (
 	"github.com/keystrand/keystrand/source/kafka/assign"
 	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
 	"github.com/keystrand/keystrand/source/kafka/internal/group"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 )
 
 // encoded is a commit as it is sent.
@@ -119,6 +120,9 @@ func (k *Committer) judge(o *encoded, code int16, together int) error {
 	case kafkago.UnknownMemberId, kafkago.IllegalGeneration, kafkago.FencedInstanceID:
 		return backoff.Permanent(fmt.Errorf("%w: %w", e, commit.ErrFenced))
 	default:
+		if e == kafkago.UnknownTopicOrPartition && o.unknown() {
+			return backoff.Permanent(fmt.Errorf("%w (%w)", metadata.ErrUnknownTopic, e))
+		}
 		if f := k.session.Cluster.FatalCode(e); f != nil {
 			return backoff.Permanent(f)
 		}

@@ -18,6 +18,11 @@ type Client struct {
 	// Transport carries the requests. Share one among all clients, with a short MetadataTTL (1 s): it learns from its
 	// metadata which brokers there are. Required.
 	Transport *kafka.Transport
+	// ClientID is sent with each request. Default: that of the Transport.
+	ClientID string
+	// Gate bounds how many requests that are answered at once are under way together: the Transport opens a connection for each.
+	// Default: no bound.
+	Gate *Gate
 	// RequestTimeout bounds a request; after it the connection is closed. Default: 10 s.
 	RequestTimeout time.Duration
 }
@@ -38,21 +43,29 @@ func (c *Client) Validate() error {
 }
 
 // Do sends x and waits for its response, at most RequestTimeout beyond wait, the time that the broker may hold the
-// request back.
+// request back. If the broker closes the connection, Do sends x again over another: a request must have the same effect if it
+// is sent twice.
 func (c *Client) Do(ctx context.Context, x *Exchange, wait time.Duration) error {
-	x.clientID = c.Transport.ClientID
+	x.clientID = cmp.Or(c.ClientID, c.Transport.ClientID)
 	timeout := wait + cmp.Or(c.RequestTimeout, 10*time.Second)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	_, err := c.Transport.RoundTrip(ctx, kafka.TCP(c.Brokers...), x.routed())
-	if err != nil && ctx.Err() != nil {
-		x.abort() // the library continues the request: its connection would be in use until the response comes
-		if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
-			return fmt.Errorf("no response within %v: %w", timeout, err)
-		}
-		return context.Cause(ctx)
+	if wait == 0 {
+		defer c.Gate.enter(ctx)()
 	}
-	return err
+	for again := (Reconnects{}); ; {
+		_, err := c.Transport.RoundTrip(ctx, kafka.TCP(c.Brokers...), x.routed())
+		if err != nil && ctx.Err() != nil {
+			x.abort() // the library continues the request: its connection would be in use until the response comes
+			if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+				return fmt.Errorf("no response within %v: %w", timeout, err)
+			}
+			return context.Cause(ctx)
+		}
+		if !again.Again(err) {
+			return err
+		}
+	}
 }
 
 // Versions has the newest version of each request that a broker supports.

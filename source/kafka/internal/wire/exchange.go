@@ -115,6 +115,7 @@ func (x *Exchange) begin(rw io.ReadWriter) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.conn, _ = rw.(deadliner)
+	x.ended = false
 	return !x.aborted
 }
 

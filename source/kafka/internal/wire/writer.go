@@ -55,3 +55,9 @@ func (w *Writer) Tags() {
 		w.B = append(w.B, 0)
 	}
 }
+
+// Bytes appends BYTES.
+func (w *Writer) Bytes(b []byte) {
+	w.Length(len(b))
+	w.B = append(w.B, b...)
+}

@@ -1,0 +1,119 @@
+package group_test
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/keystrand/keystrand/source/kafka/internal/group"
+)
+
+func TestHeartbeatsKeepTheMembership(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		s, stop := w.member("a").join()
+		defer stop()
+		beats := w.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Observe: true, Count: -1})
+		time.Sleep(5 * time.Minute)
+		if over(s.Ending()) || len(w.GroupInfo("g").Members) != 1 {
+			t.Errorf("the session ended: %q", s.Cause())
+		}
+		if n, want := beats.Hits(), int(5*time.Minute/heartbeat); n < want-2 || n > want+2 {
+			t.Errorf("%d heartbeats in 5 minutes, want %d", n, want)
+		}
+	})
+}
+
+func TestLostMembershipIsFencedAtTheNextHeartbeat(t *testing.T) {
+	for _, err := range []*kerr.Error{kerr.UnknownMemberID, kerr.IllegalGeneration, kerr.FencedInstanceID} {
+		t.Run(err.Message, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				t := w.t
+				m := w.member("a")
+				s, stop := m.join()
+				w.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Err: err, Count: 1})
+				began := time.Now()
+				<-s.Fenced()
+				if d := time.Since(began); d > heartbeat+time.Second || s.Cause() != group.Fenced {
+					t.Errorf("fenced after %v with cause %q", d, s.Cause())
+				}
+				stop()
+				again, stop := m.join()
+				defer stop()
+				if again.ID <= s.ID {
+					t.Errorf("generation %d after %d", again.ID, s.ID)
+				}
+			})
+		})
+	}
+}
+
+// Faults of the coordinator that are shorter than the session cost nothing. Longer ones end the session before others may own
+// the partitions, and first let them drain.
+func TestSilentCoordinator(t *testing.T) {
+	refuse := func(err *kerr.Error, keys ...kmsg.Key) func(w *world, d time.Duration) {
+		return func(w *world, d time.Duration) {
+			h := w.Fault(kfake.Fault{Keys: append(keys, kmsg.Heartbeat), Err: err, Count: -1})
+			time.Sleep(d)
+			h.Remove()
+		}
+	}
+	for _, c := range []struct {
+		name  string
+		fault func(w *world, d time.Duration)
+	}{
+		{"it moves", refuse(kerr.NotCoordinator)},
+		{"it is not available", refuse(kerr.CoordinatorNotAvailable, kmsg.FindCoordinator)},
+		{"it loads the group", refuse(kerr.CoordinatorLoadInProgress)},
+		{"unknown error", refuse(kerr.UnknownServerError)},
+		{"it closes connections", func(w *world, d time.Duration) {
+			until := time.Now().Add(d)
+			w.ControlKey(int16(kmsg.Heartbeat), func(kmsg.Request) (kmsg.Response, error, bool) {
+				if time.Now().After(until) {
+					return nil, nil, false
+				}
+				w.KeepControl()
+				return nil, net.ErrClosed, true
+			})
+			time.Sleep(d)
+		}},
+	} {
+		t.Run(c.name+" for a while", func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				t := w.t
+				s, stop := w.member("a").join()
+				defer stop()
+				c.fault(w, 4*time.Second)
+				time.Sleep(time.Minute)
+				if over(s.Ending()) {
+					t.Errorf("the session ended: %q", s.Cause())
+				}
+				if trouble := w.cluster.Health.All(); len(trouble) > 0 {
+					t.Errorf("trouble = %v after the recovery", trouble)
+				}
+			})
+		})
+		t.Run(c.name+" for good", func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				t := w.t
+				s, stop := w.member("a").join()
+				defer stop()
+				began := time.Now()
+				go c.fault(w, time.Hour)
+				<-s.Ending()
+				if s.Cause() != group.Silence || over(s.Fenced()) {
+					t.Errorf("cause = %q, fenced %v, want time to drain", s.Cause(), over(s.Fenced()))
+				}
+				<-s.Fenced()
+				if d := time.Since(began); d < session/2 || d > session {
+					t.Errorf("fenced after %v, the session is %v", d, session)
+				}
+				time.Sleep(time.Hour)
+			})
+		})
+	}
+}
