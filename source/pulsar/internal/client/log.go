@@ -97,7 +97,7 @@ func (l line) WithField(name string, value any) log.Entry { return l.with(log.Fi
 
 func (l line) WithError(err error) log.Entry     { return l.with(log.Fields{"error": err}) }
 func (l line) Debug(args ...any)                 { l.debug(args) }
-func (l line) Debugf(string, ...any)             {}
+func (l line) Debugf(format string, args ...any) { annotate(format, args) }
 func (l line) Info(args ...any)                  { l.write(fmt.Sprint(args...)) }
 func (l line) Infof(format string, args ...any)  { l.write(fmt.Sprintf(format, args...)) }
 func (l line) Warn(args ...any)                  { l.write(fmt.Sprint(args...)) }

@@ -1,0 +1,46 @@
+package client
+
+import (
+	"sync"
+
+	"github.com/keystrand/keystrand/internal/pulsarwire"
+)
+
+// receives is the format of the line, at level debug, that the library writes for each command of a broker before it looks
+// at it. Its arguments are the command and, for a message, the frame.
+const receives = "Received command: %s -- payload: %v"
+
+// frame is the library's buffer with a message.
+type frame interface {
+	ReadableSlice() []byte
+	Clear()
+	Resize(size uint32)
+	Write(b []byte)
+}
+
+var heads sync.Pool // of *[]byte: the beginnings of frames
+
+// annotate adds notes to the frame of a message, see [pulsarwire.Annotate].
+func annotate(format string, args []any) {
+	if format != receives || len(args) != 2 {
+		return
+	}
+	f, ok := args[1].(frame)
+	if !ok {
+		return // the command has no message
+	}
+	scratch, ok := heads.Get().(*[]byte)
+	if !ok {
+		scratch = new([]byte)
+	}
+	defer heads.Put(scratch)
+	head, tail, ok := pulsarwire.Annotate((*scratch)[:0], f.ReadableSlice())
+	*scratch = head
+	if !ok {
+		return
+	}
+	f.Clear()
+	f.Resize(uint32(len(head) + len(tail))) //nolint:gosec // a frame is smaller
+	f.Write(head)
+	f.Write(tail) // may be a part of the buffer before it was resized
+}
