@@ -1,14 +1,10 @@
-package client
+package pulsarwire
 
-import (
-	"sync"
+import "sync"
 
-	"github.com/keystrand/keystrand/internal/pulsarwire"
-)
-
-// receives is the format of the line, at level debug, that the library writes for each command of a broker before it looks
+// Receives is the format of the line, at level debug, that the library writes for each command of a broker before it looks
 // at it. Its arguments are the command and, for a message, the frame.
-const receives = "Received command: %s -- payload: %v"
+const Receives = "Received command: %s -- payload: %v"
 
 // frame is the library's buffer with a message.
 type frame interface {
@@ -20,9 +16,10 @@ type frame interface {
 
 var heads sync.Pool // of *[]byte: the beginnings of frames
 
-// annotate adds notes to the frame of a message, see [pulsarwire.Annotate].
-func annotate(format string, args []any) {
-	if format != receives || len(args) != 2 {
+// Line adds notes to the frame in a line of the library's log, see [Annotate], if it is about a message. It must be called
+// before the library looks at the frame, on its own goroutine.
+func Line(format string, args []any) {
+	if format != Receives || len(args) != 2 {
 		return
 	}
 	f, ok := args[1].(frame)
@@ -34,7 +31,7 @@ func annotate(format string, args []any) {
 		scratch = new([]byte)
 	}
 	defer heads.Put(scratch)
-	head, tail, ok := pulsarwire.Annotate((*scratch)[:0], f.ReadableSlice())
+	head, tail, ok := Annotate((*scratch)[:0], f.ReadableSlice())
 	*scratch = head
 	if !ok {
 		return
