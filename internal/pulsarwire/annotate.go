@@ -15,7 +15,7 @@ const (
 	sumSize     = 4
 )
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+var castagnoli = crc32.MakeTable(crc32.Castagnoli) //nolint:gochecknoglobals // immutable table
 
 // Annotate returns a frame with notes: it begins with head, appended to dst, and ends with tail, which is a part of the frame or
 // new. It reports false if the frame shall stay as it is: it is damaged, or cannot be understood.

@@ -116,8 +116,12 @@ func TestAnnotateNotesEachMessageOfABatch(t *testing.T) {
 					single("5", number(singleNullKey, 1), number(singleSequence, 7)), single("6", number(singleEvent, 253402300799000)),
 				},
 				[]Note{
-					{Kind: KeyText, Sequence: 41}, {Kind: KeyBytes, Sequence: 42}, {Sequence: 43}, {Kind: KeyText, Empty: true, Sequence: 44},
-					{Kind: KeyNull, Sequence: 7}, {Sequence: 46, Event: 253402300799000},
+					{Kind: KeyText, Sequence: 41},
+					{Kind: KeyBytes, Sequence: 42},
+					{Sequence: 43},
+					{Kind: KeyText, Empty: true, Sequence: 44},
+					{Kind: KeyNull, Sequence: 7},
+					{Sequence: 46, Event: 253402300799000},
 				},
 			},
 		} {
@@ -176,7 +180,7 @@ func TestAnnotateAndPatchTakeAnyBytes(t *testing.T) {
 	for range 5_000 {
 		b := make([]byte, r.IntN(60))
 		for i := range b {
-			b[i] = byte(r.Uint32()) & byte(r.Uint32())
+			b[i] = byte(r.IntN(40))
 		}
 		_, _, _ = Annotate(nil, entry(meta(b), b, r.IntN(2) == 0))
 		_, _, _ = Annotate(nil, entry(meta(number(metaCount, uint64(r.IntN(4)))), b, false))

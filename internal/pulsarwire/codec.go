@@ -30,6 +30,7 @@ const maxBatch = 1 << 28
 
 var errSize = errors.New("wrong size")
 
+//nolint:gochecknoglobals // stateless, and expensive to make
 var (
 	zstdReader = sync.OnceValues(func() (*zstd.Decoder, error) { return zstd.NewReader(nil, zstd.WithDecoderMaxMemory(maxBatch)) })
 	zstdWriter = sync.OnceValues(func() (*zstd.Encoder, error) { return zstd.NewWriter(nil) })

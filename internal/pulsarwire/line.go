@@ -14,7 +14,8 @@ type frame interface {
 	Write(b []byte)
 }
 
-var heads sync.Pool // of *[]byte: the beginnings of frames
+// heads has *[]byte, for the beginnings of frames.
+var heads sync.Pool //nolint:gochecknoglobals // memory to reuse
 
 // Line adds notes to the frame in a line of the library's log, see [Annotate], if it is about a message. It must be called
 // before the library looks at the frame, on its own goroutine.

@@ -46,6 +46,8 @@ func (f Form) Property() string {
 }
 
 // fields are what a Form stands for, each encoded in two bytes, by the bits of a property.
+//
+//nolint:gochecknoglobals // immutable table
 var fields = [...][2]byte{
 	{singleBase64<<3 | wireVarint, 1},
 	{singleKey<<3 | wireBytes, 0},

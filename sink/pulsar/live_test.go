@@ -121,11 +121,12 @@ func (l *live) read(ctx context.Context, topic string) ([]stored, error) {
 			}
 			s := stored{keystrand.Message{Stream: topic, Partition: int32(n), Value: m.Payload(), Time: m.EventTime()}, fmt.Sprint(m.ID().LedgerID(), ":", m.ID().EntryID())}
 			note, _, _ := pulsarwire.Read(m.ProducerName(), int(m.ID().BatchIdx()))
-			switch {
-			case note.Kind == pulsarwire.KeyBytes:
+			switch note.Kind {
+			case pulsarwire.KeyBytes:
 				s.Key, _ = base64.StdEncoding.DecodeString(m.Key())
-			case note.Kind == pulsarwire.KeyText:
+			case pulsarwire.KeyText:
 				s.Key = []byte(m.Key())
+			case pulsarwire.KeyNone, pulsarwire.KeyNull:
 			}
 			for k, v := range m.Properties() {
 				s.Headers = append(s.Headers, keystrand.Header{Key: k, Value: []byte(v)})

@@ -210,7 +210,7 @@ func TestFailingStoreIsLoggedAndRetriedWithBackoff(t *testing.T) {
 			t.Fatal(err)
 		}
 		tr := m.s.Report().Trouble
-		if len(tr) != 1 || tr[0].What != "claim " + stream("orders/0") || !errors.Is(tr[0].Err, down) || !strings.Contains(tr[0].Err.Error(), "billing") {
+		if len(tr) != 1 || tr[0].What != "claim "+stream("orders/0") || !errors.Is(tr[0].Err, down) || !strings.Contains(tr[0].Err.Error(), "billing") {
 			t.Errorf("trouble = %v", tr)
 		}
 		if n := asked.Load(); n < 10 || n > 60 {
@@ -251,7 +251,7 @@ func TestHangingStoreTimesOutAndIsLogged(t *testing.T) {
 		if _, err := m.s.Accept(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatal(err)
 		}
-		if tr := m.s.Report().Trouble; len(tr) != 1 || tr[0].What != "claim " + stream("orders/0") || !strings.Contains(tr[0].Err.Error(), "no answer within 10s") {
+		if tr := m.s.Report().Trouble; len(tr) != 1 || tr[0].What != "claim "+stream("orders/0") || !strings.Contains(tr[0].Err.Error(), "no answer within 10s") {
 			t.Errorf("trouble = %v", tr)
 		}
 		if n := claims.Load(); n < 3 {

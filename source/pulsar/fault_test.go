@@ -112,7 +112,7 @@ func TestFailedAcknowledgementsAreLoggedAndRetried(t *testing.T) {
 		if _, err := p.Commit(ctx, &commit.Progress{Frontier: 2}); !errors.Is(err, errFakeDown) {
 			t.Fatalf("commit = %v, want it to name the last error", err)
 		}
-		if tr := m.s.Report().Trouble; len(tr) != 1 || tr[0].What != "acknowledge " + stream("orders/0") {
+		if tr := m.s.Report().Trouble; len(tr) != 1 || tr[0].What != "acknowledge "+stream("orders/0") {
 			t.Fatalf("trouble = %v", tr)
 		}
 		// The acker retries without another commit.

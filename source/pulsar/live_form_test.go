@@ -59,20 +59,20 @@ func TestLiveFormsOfKeysAndValuesSurviveSinkAndSource(t *testing.T) {
 				p := l.reader(t, l.config(t), "s", topic).accept()
 				got := read(t, p, 2*len(want))
 				for i, m := range got[:len(want)] {
-					native := want[i].Native.(*pulsarwire.Native)
 					info, _ := InfoOf(&m)
+					wanted, _ := InfoOf(&want[i])
 					if string(m.Key) != string(want[i].Key) || (m.Key == nil) != (want[i].Key == nil) || (m.Value == nil) != (want[i].Value == nil) {
 						t.Errorf("message %d: key %#v, value %#v", i, m.Key, m.Value)
 					}
-					if info.KeyKind != KeyKind(native.Kind) || info.OrderingKey != native.Ordering || len(m.Headers) > 0 {
+					if info.KeyKind != wanted.KeyKind || info.OrderingKey != wanted.OrderingKey || len(m.Headers) > 0 {
 						t.Errorf("message %d: %+v, headers %v", i, info, m.Headers)
 					}
 				}
 				count := func(ms []keystrand.Message) map[string]int {
 					all := make(map[string]int)
 					for _, m := range ms {
-						n := m.Native.(*pulsarwire.Native)
-						all[fmt.Sprintf("%q %t %q %d %q", m.Key, m.Key == nil, m.Value, n.Kind, n.Ordering)]++
+						i, _ := InfoOf(&m)
+						all[fmt.Sprintf("%q %t %q %v %q", m.Key, m.Key == nil, m.Value, i.KeyKind, i.OrderingKey)]++
 					}
 					return all
 				}

@@ -67,7 +67,7 @@ func TestDisconnectedCandidateIsTrouble(t *testing.T) {
 		b.away(candidate)
 		went := time.Now()
 		time.Sleep(10 * second)
-		if tr := m.s.Report().Trouble; len(tr) != 1 || tr[0].What != "stay in election of " + stream("orders/0") || !tr[0].Since.Equal(went) {
+		if tr := m.s.Report().Trouble; len(tr) != 1 || tr[0].What != "stay in election of "+stream("orders/0") || !tr[0].Since.Equal(went) {
 			t.Errorf("trouble = %v", tr)
 		}
 		b.back(candidate)
