@@ -42,24 +42,23 @@ func Annotate(dst, frame []byte) (head, tail []byte, ok bool) {
 		}
 	}
 	empty := !m.batched && !m.chunked && (len(payload) == 0 || m.sized && m.uncompressed == 0 && (m.encrypted || Codec(m.compression) != None))
-	notes := make([]Note, 0, 1)
+	first := [...]Note{{
+		Kind: m.key.kind(), Empty: empty || m.nullValue && !m.batched, Sequence: int64(m.sequence), Event: far(m.event), //nolint:gosec // bits
+	}}
+	notes := first[:]
 	if m.batched && !m.encrypted {
 		if notes, ok = notesOf(m, plain); !ok {
 			return dst, nil, false
 		}
-	} else {
-		notes = append(notes, Note{
-			Kind: m.key.kind(), Empty: empty || m.nullValue && !m.batched, Sequence: int64(m.sequence), Event: far(m.event), //nolint:gosec // bits
-		})
 	}
 
 	head = append(dst, broker...)
 	head = binary.BigEndian.AppendUint16(head, magicFrame)
 	sum := len(head)
-	head = append(head, make([]byte, sumSize+sizeSize)...)
+	head = append(head, make([]byte, sumSize+sizeSize)...) // set below
 	begin := len(head)
 	head = append(head, meta...) // a later value of a field replaces an earlier one
-	head = appendBytes(head, metaProducer, append(appendNotes(nil, notes), m.producer...))
+	head = appendProducer(head, notes, m.producer)
 	if empty && !m.encrypted {
 		plain = nil
 		if !m.properties {
@@ -73,6 +72,14 @@ func Annotate(dst, frame []byte) (head, tail []byte, ok bool) {
 	crc := crc32.Update(crc32.Checksum(head[sum+sumSize:], castagnoli), castagnoli, plain)
 	binary.BigEndian.PutUint32(head[sum:], crc)
 	return head, plain, true
+}
+
+// appendProducer appends the name of a producer with notes, as a field of the metadata.
+func appendProducer(b []byte, notes []Note, name []byte) []byte {
+	even := ascend(notes)
+	b = binary.AppendUvarint(b, metaProducer<<3|wireBytes)
+	b = binary.AppendUvarint(b, uint64(sizeOf(notes, even)+len(name))) //nolint:gosec // not negative
+	return append(appendNotes(b, notes, even), name...)
 }
 
 // split returns the parts of a frame. It reports false if the frame is damaged.

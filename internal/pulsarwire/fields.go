@@ -19,7 +19,7 @@ const (
 
 // cut returns the first field of b and the bytes behind it. It reports false if b is malformed.
 func cut(b []byte) (f field, rest []byte, ok bool) {
-	tag, n := binary.Uvarint(b)
+	tag, n := uvarint(b)
 	if n <= 0 {
 		return f, nil, false
 	}
@@ -27,13 +27,13 @@ func cut(b []byte) (f field, rest []byte, ok bool) {
 	f.number = tag >> 3
 	switch tag & 7 {
 	case wireVarint:
-		f.varint, n = binary.Uvarint(b)
+		f.varint, n = uvarint(b)
 		if n <= 0 {
 			return f, nil, false
 		}
 		return f, b[n:], true
 	case wireBytes:
-		size, n := binary.Uvarint(b)
+		size, n := uvarint(b)
 		if n <= 0 || size > uint64(len(b)-n) {
 			return f, nil, false
 		}
@@ -51,6 +51,14 @@ func cut(b []byte) (f field, rest []byte, ok bool) {
 		return f, nil, false
 	}
 	return f, b[n:], true
+}
+
+// uvarint is [binary.Uvarint], faster for the many numbers of one byte.
+func uvarint(b []byte) (uint64, int) {
+	if len(b) > 0 && b[0] < 0x80 {
+		return uint64(b[0]), 1
+	}
+	return binary.Uvarint(b)
 }
 
 func appendVarint(b []byte, number, value uint64) []byte {

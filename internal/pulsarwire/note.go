@@ -36,7 +36,8 @@ const (
 
 // Name returns the name of a producer with notes, of which n is the one on the first message.
 func (n Note) Name(producer string) string {
-	return string(appendNotes(nil, []Note{n})) + producer
+	notes := []Note{n}
+	return string(appendNotes(nil, notes, ascend(notes))) + producer
 }
 
 func (n Note) append(b []byte) []byte {
@@ -59,15 +60,29 @@ func readNote(s string) Note {
 	return Note{Kind: KeyKind(s[0] & kindBits), Empty: s[0]&emptyFlag != 0, Sequence: u64(s[1:]), Event: u64(s[9:])}
 }
 
-// appendNotes appends the notes on the messages of an entry. They are not empty.
-func appendNotes(b []byte, notes []Note) []byte {
-	b = append(b, mark...)
-	same := notes[0].Event == 0
+// ascend reports whether the notes on an entry are uniform.
+func ascend(notes []Note) bool {
 	for i, n := range notes {
 		n.Sequence -= int64(i)
-		same = same && n == notes[0]
+		if n != notes[0] || n.Event != 0 {
+			return false
+		}
 	}
-	if same {
+	return true
+}
+
+// sizeOf returns how many bytes appendNotes appends.
+func sizeOf(notes []Note, even bool) int {
+	if even {
+		return len(mark) + 1 + noteSize
+	}
+	return len(mark) + 1 + 4 + len(notes)*noteSize
+}
+
+// appendNotes appends the notes on the messages of an entry. They are not empty. even tells whether they ascend.
+func appendNotes(b []byte, notes []Note, even bool) []byte {
+	b = append(b, mark...)
+	if even {
 		return notes[0].append(append(b, uniform))
 	}
 	b = binary.BigEndian.AppendUint32(append(b, table), uint32(len(notes))) //nolint:gosec // messages of a batch
