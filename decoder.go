@@ -37,7 +37,7 @@ func NewDecoder[T any](unmarshal func(data []byte, v any) error) *Decoder[T] {
 // functions of pipelines that read several streams. Two goroutines must not call it at the same time for the same *Message.
 func (d *Decoder[T]) Decode(m *Message) (T, error) {
 	var zero T
-	if m.Value == nil && m.Native == nil {
+	if m.isTombstone() {
 		return zero, nil
 	}
 	if x := m.decoded; x != nil && x.by == any(d) && same(x.from, m.Value) {

@@ -148,10 +148,20 @@ func TestDecoderReturnsTheZeroValueForATombstone(t *testing.T) {
 	if _, err := d.Decode(&keystrand.Message{Native: row{}}); err == nil {
 		t.Error("Decode treats a native message without bytes as a tombstone")
 	}
+	if got, err := d.Decode(&keystrand.Message{Native: notes{}}); err != nil || got != (comment{}) {
+		t.Errorf("a Native that is a tombstone: %+v, %v", got, err)
+	}
 	if _, err := d.Decode(&keystrand.Message{Value: []byte{}}); err == nil {
 		t.Error("Decode treats an empty value as a tombstone")
 	}
 }
+
+// notes is a Native beside the value, not in its place.
+type notes struct{ row }
+
+func (notes) Tombstone() bool { return true }
+
+func (notes) Size() int { return 5 }
 
 type row struct{}
 

@@ -46,6 +46,10 @@ type Header struct {
 }
 
 // Native is a source's own form of a message. It is encoded to bytes only on demand.
+//
+// Two methods are optional. Tombstone() bool reports whether a message with this Native and a nil Value is a tombstone:
+// AppendValue then appends nothing. Size() int returns the bytes of the Native that Message.Size has to count. Both must not
+// block.
 type Native interface {
 	// AppendValue appends the value of the message, encoded without loss, to dst and returns the extended slice. It is called
 	// when a sink needs bytes, from any goroutine. It must not block.
@@ -61,6 +65,15 @@ func (m *Message) Clone() *Message {
 	return &c
 }
 
+// isTombstone reports whether m has no value, not even one that its Native makes.
+func (m *Message) isTombstone() bool {
+	if m.Value != nil || m.Native == nil {
+		return m.Value == nil
+	}
+	n, ok := m.Native.(interface{ Tombstone() bool })
+	return ok && n.Tombstone()
+}
+
 // Header returns the value of the last header with this key and reports whether there is one.
 func (m *Message) Header(key string) ([]byte, bool) {
 	for i := len(m.Headers) - 1; i >= 0; i-- {
@@ -71,9 +84,13 @@ func (m *Message) Header(key string) ([]byte, bool) {
 	return nil, false
 }
 
-// Size returns the number of bytes in key, value and headers. The byte limits of a pipeline count it.
+// Size returns the number of bytes in key, value and headers, and those that Native counts. The byte limits of a pipeline
+// count it.
 func (m *Message) Size() int {
 	n := len(m.Key) + len(m.Value)
+	if s, ok := m.Native.(interface{ Size() int }); ok {
+		n += s.Size()
+	}
 	for i := range m.Headers {
 		n += len(m.Headers[i].Key) + len(m.Headers[i].Value)
 	}

@@ -188,3 +188,11 @@ func TestCloneStaysValidAfterTheMessageChanges(t *testing.T) {
 		t.Errorf("Size = %d, want 5", c.Size())
 	}
 }
+
+func TestSizeCountsWhatTheNativeCounts(t *testing.T) {
+	for want, n := range map[int]keystrand.Native{2: row{}, 7: notes{}} {
+		if got := (&keystrand.Message{Key: []byte("k"), Value: []byte("v"), Native: n}).Size(); got != want {
+			t.Errorf("size with %#v = %d, want %d", n, got, want)
+		}
+	}
+}

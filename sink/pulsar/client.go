@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
+
+	"github.com/keystrand/keystrand/internal/pulsarwire"
 )
 
 // client is the part of the library's client that the sink uses. Each call may block for several RequestTimeouts and takes no
@@ -98,8 +100,10 @@ func (l *library) Produce(topic string) (producer, error) {
 	if l.cfg.MixKeys {
 		builder = pulsar.DefaultBatchBuilder
 	}
-	return l.CreateProducer(pulsar.ProducerOptions{
+	f := &former{codec: pulsarwire.Codec(l.cfg.Compression)} //nolint:gosec // validated
+	p, err := l.CreateProducer(pulsar.ProducerOptions{
 		Topic:                   topic,
+		Encryption:              &pulsar.ProducerEncryptionInfo{MessageCrypto: f},
 		SendTimeout:             -1,
 		MaxPendingMessages:      maxWave,
 		CompressionType:         l.cfg.Compression,
@@ -110,4 +114,8 @@ func (l *library) Produce(topic string) (producer, error) {
 		// The topic is a single partition, so there is nothing to discover.
 		PartitionsAutoDiscoveryInterval: 1000 * time.Hour,
 	})
+	if err != nil {
+		return nil, err
+	}
+	return formed{p, f}, nil
 }

@@ -8,7 +8,8 @@
 //     topic if its setting allowAutoTopicCreation is on.
 //   - The partition of a message with a key is chosen by the [Partitioner]. By default it is the partition that the Java client
 //     chooses.
-//   - Messages without a key are spread over the partitions.
+//   - A key stored as bytes chooses its partition by its base64, as in the Java client.
+//   - Messages without a key are spread over the partitions, also those with an ordering key.
 //
 // # How order is kept
 //
@@ -40,9 +41,13 @@
 //
 // # How a message is stored
 //
-//   - Pulsar does not distinguish nil from empty. A consumer gets no key for a nil or an empty key, and no bytes for a nil or
-//     an empty value or header. Compaction treats an empty value as a tombstone.
-//   - Keys and headers that are not UTF-8 are stored unchanged. Go consumers can read them, Java consumers cannot.
+//   - A key is stored as text. It is stored as bytes, which is base64 with a flag, if it was read from Pulsar as bytes or is not
+//     UTF-8. Java consumers read the same bytes with getKeyBytes. The Go client library shows the base64.
+//   - A message that source/pulsar has read keeps the kind of its key and its ordering key, also in a copy with another value
+//     and as a dead letter. To drop them, set Message.Native to nil.
+//   - A nil key is no key; an empty key is a key. A nil value is null and an empty value empty, but compaction treats both as
+//     tombstones, and the Go client library shows no difference. Headers without value are empty.
+//   - Headers that are not UTF-8 are stored unchanged. Go consumers can read them, Java consumers cannot.
 //   - Message.Time becomes the event time, in milliseconds.
 //
 // # Full queues and quotas

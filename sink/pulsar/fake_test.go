@@ -4,6 +4,7 @@ package pulsar
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"maps"
@@ -16,6 +17,7 @@ import (
 	"github.com/apache/pulsar-client-go/pulsar"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/internal/pulsarwire"
 	"github.com/keystrand/keystrand/sink"
 )
 
@@ -37,6 +39,7 @@ type fake struct {
 	violations []string                                         // forbidden calls of the sink
 	ended      bool                                             // the client is closed
 	pieces     bool                                             // each message is an entry of its own, as if the library cut batches
+	mixes      bool                                             // Config.MixKeys
 	oneWriter  bool                                             // a second producer for a partition is a violation
 }
 
@@ -70,6 +73,10 @@ func (f *fake) Partitions(topic string) ([]string, error) {
 		}
 	}
 	n, ok := f.partitions[topic]
+	if !ok { // most tests use short names
+		topic = strings.TrimPrefix(topic, "persistent://public/default/")
+		n, ok = f.partitions[topic]
+	}
 	if !ok {
 		return nil, errors.New("TopicNotFound")
 	}
@@ -202,21 +209,63 @@ func (p *fakeProducer) SendAsync(ctx context.Context, pm *pulsar.ProducerMessage
 	if pm.SequenceID != nil {
 		f.violateLocked("%s=%s is sent with the sequence id %d: a broker that deduplicates drops what comes behind a higher one", pm.Key, pm.Payload, *pm.SequenceID)
 	}
-	m := keystrand.Message{Value: pm.Payload, Time: pm.EventTime}
+	m := asRead(pm)
 	m.Stream, m.Partition = splitTopic(p.topic)
-	if pm.Key != "" {
-		m.Key = []byte(pm.Key)
+	if m.Key != nil {
 		for _, entry := range p.pending {
-			if string(entry[0].m.Key) == pm.Key {
-				f.violateLocked("%s=%s is sent while %s=%s is unconfirmed", pm.Key, pm.Payload, pm.Key, entry[0].m.Value)
+			if string(entry[0].m.Key) == string(m.Key) {
+				f.violateLocked("%s=%s is sent while %s=%s is unconfirmed", m.Key, pm.Payload, m.Key, entry[0].m.Value)
+			}
+		}
+		for _, s := range p.batch {
+			if string(s.m.Key) == string(m.Key) && libraryKey(s.pm) != libraryKey(pm) && !f.mixes {
+				f.violateLocked("%s=%s and %s=%s are sent together in two entries", m.Key, pm.Payload, m.Key, s.m.Value)
 			}
 		}
 	}
-	for k, v := range pm.Properties {
-		m.Headers = append(m.Headers, keystrand.Header{Key: k, Value: []byte(v)})
-	}
 	p.batch = append(p.batch, &sent{m, done, pm})
 	p.busy++
+}
+
+// asRead returns the message that consumers read: the former has replaced the property.
+func asRead(pm *pulsar.ProducerMessage) keystrand.Message {
+	m := keystrand.Message{Value: pm.Payload, Time: pm.EventTime}
+	n := &pulsarwire.Native{Ordering: pm.OrderingKey}
+	if pm.Key != "" {
+		n.Kind, m.Key = pulsarwire.KeyText, []byte(pm.Key)
+	}
+	for k, v := range pm.Properties {
+		if k != pulsarwire.PropertyName {
+			m.Headers = append(m.Headers, keystrand.Header{Key: k, Value: []byte(v)})
+			continue
+		}
+		for _, f := range []pulsarwire.Form{{EmptyKey: true}, {Base64: true}, {NullKey: true}, {NullValue: true}} {
+			switch set := v[0]&f.Property()[0] != 0; {
+			case !set:
+			case f.EmptyKey:
+				n.Kind, m.Key = pulsarwire.KeyText, []byte{}
+			case f.Base64:
+				n.Kind = pulsarwire.KeyBytes
+				if len(pm.Key) > 0 {
+					m.Key, _ = base64.StdEncoding.DecodeString(pm.Key)
+				}
+			case f.NullKey:
+				n.Kind = pulsarwire.KeyNull
+			case f.NullValue:
+				m.Value = nil
+			}
+		}
+	}
+	m.Native = n
+	return m
+}
+
+// libraryKey is what messages have in common that the library puts into one entry.
+func libraryKey(pm *pulsar.ProducerMessage) string {
+	if pm.OrderingKey != "" {
+		return base64.StdEncoding.EncodeToString([]byte(pm.OrderingKey))
+	}
+	return pm.Key
 }
 
 func splitTopic(topic string) (string, int32) {
@@ -239,7 +288,7 @@ func (p *fakeProducer) FlushWithCtx(ctx context.Context) error {
 	}
 	entries := make(map[string]int)
 	for _, s := range p.batch {
-		k := string(s.m.Key)
+		k := libraryKey(s.pm)
 		n, ok := entries[k]
 		if !ok || f.pieces {
 			n = len(p.pending)
@@ -394,6 +443,7 @@ func (f *fake) sink(t *testing.T, topic string, cfg Config) *Sink {
 	if err := cfg.validate("pulsar://fake:6650", topic); err != nil {
 		t.Fatal(err)
 	}
+	f.mixes = cfg.MixKeys
 	return newSink(f, topic, cfg, &troubles{})
 }
 

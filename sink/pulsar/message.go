@@ -17,7 +17,7 @@ const around = 512
 
 // fillMessage sets out to the library's form of m. It returns an error if m can never be written.
 func fillMessage(out *pulsar.ProducerMessage, m *keystrand.Message, cfg *Config) error {
-	*out = pulsar.ProducerMessage{Key: string(m.Key), Payload: m.Value}
+	*out = pulsar.ProducerMessage{Payload: m.Value}
 	if m.Value == nil && m.Native != nil {
 		v, err := m.Native.AppendValue(nil)
 		if err != nil {
@@ -41,6 +41,7 @@ func fillMessage(out *pulsar.ProducerMessage, m *keystrand.Message, cfg *Config)
 			out.Properties[h.Key] = string(h.Value)
 		}
 	}
+	setForm(out, m)
 	if n := sizeOf(out) + around; n > cfg.MaxMessageBytes {
 		return fmt.Errorf("%w: %d bytes with key, headers and overhead exceed Config.MaxMessageBytes (%d)",
 			errTooLarge, n, cfg.MaxMessageBytes)
@@ -52,7 +53,7 @@ func fillMessage(out *pulsar.ProducerMessage, m *keystrand.Message, cfg *Config)
 // library also copies those of the first message of a batch to the entry. A broker disconnects when an entry is too large.
 func sizeOf(m *pulsar.ProducerMessage) int {
 	const field = 12 // tags and lengths
-	n := len(m.Payload) + 4*field + 2*(len(m.Key)+field)
+	n := len(m.Payload) + 4*field + 2*(len(m.Key)+len(m.OrderingKey)+field)
 	for k, v := range m.Properties {
 		n += 2 * (len(k) + len(v) + 3*field)
 	}

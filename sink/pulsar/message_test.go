@@ -10,6 +10,7 @@ import (
 	"github.com/apache/pulsar-client-go/pulsar"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/internal/pulsarwire"
 	"github.com/keystrand/keystrand/sink"
 )
 
@@ -28,7 +29,12 @@ func TestMessageIsStoredWithKeyHeadersAndEventTime(t *testing.T) {
 	if err := fillMessage(&out, &m, &cfg); err != nil {
 		t.Fatal(err)
 	}
-	if out.Key != "\xff" || string(out.Payload) != "native" || out.Properties["a"] != "\x00\xfe" || out.Properties["b"] != "" || len(out.Properties) != 2 {
+	form := out.Properties[pulsarwire.PropertyName]
+	delete(out.Properties, pulsarwire.PropertyName)
+	if out.Key != "/w==" || form != (pulsarwire.Form{Base64: true}).Property() {
+		t.Errorf("a key that is not UTF-8 is stored as %q, form %q", out.Key, form)
+	}
+	if string(out.Payload) != "native" || out.Properties["a"] != "\x00\xfe" || out.Properties["b"] != "" || len(out.Properties) != 2 {
 		t.Errorf("%+v", out)
 	}
 	if !out.EventTime.Equal(at.Truncate(time.Millisecond)) {

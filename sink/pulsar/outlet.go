@@ -22,6 +22,7 @@ type outlet struct {
 	end   int   // the value of head when the wave is durable
 	limit int   // maximum number of messages in a wave while searching for a refused message; 0: no limit
 	wave  *wave
+	group groups
 
 	trouble error // the last error; nil after a durable wave
 }
@@ -87,6 +88,7 @@ func (o *outlet) fill(w *writer) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	o.batch, o.end = o.batch[:0], o.head
+	o.group.begin()
 	limit, size := maxWave, 0
 	if o.limit > 0 {
 		limit = o.limit
@@ -98,6 +100,9 @@ func (o *outlet) fill(w *writer) bool {
 		}
 		n := sizeOf(&w.out[i])
 		if len(o.batch) > 0 && (size+n > o.sink.cfg.MaxBatchBytes || len(o.batch) == limit) {
+			break
+		}
+		if w.forms && o.group.splits(&w.ms[i], &w.out[i]) {
 			break
 		}
 		size += n

@@ -8,7 +8,8 @@ import (
 )
 
 // Partitioner returns the partition, from 0 to partitions-1, for a key that is not nil. It is called from many goroutines. It
-// must always return the same partition for the same arguments, or the order of the key is lost.
+// must always return the same partition for the same arguments, or the order of the key is lost. A key that is stored as bytes
+// is passed as base64, as the Java client hashes it.
 type Partitioner func(key []byte, partitions int) int
 
 // JavaStringHash is the default partitioner of the Java client: String.hashCode of the key as UTF-16 text, its sign bit

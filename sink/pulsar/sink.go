@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/keystrand/keystrand/internal/pulsarname"
 	"github.com/keystrand/keystrand/sink"
 )
 
@@ -31,8 +32,8 @@ var _ sink.Sink = (*Sink)(nil)
 // New returns a sink for a topic of a cluster.
 //
 //   - url has the form pulsar://host:6650 or pulsar+ssl://host:6651. Separate several hosts by commas.
-//   - topic has the form topic or tenant/namespace/topic, with or without persistent:// before it. It must be empty if
-//     Config.ByStream is set, and only then.
+//   - topic has the form topic or tenant/namespace/topic, with or without persistent:// before it. Errors and logs have its
+//     full name. It must be empty if Config.ByStream is set, and only then.
 //
 // New requests a token from Config.Authentication, which it waits for at most RequestTimeout. The sink connects at the first
 // Write.
@@ -45,6 +46,9 @@ func New(url, topic string, cfg Config) (*Sink, error) {
 	c, err := connect(url, &cfg, t)
 	if err != nil {
 		return nil, fmt.Errorf("pulsar: sink for topic %q: %w", topic, err)
+	}
+	if topic != "" {
+		topic = pulsarname.Full(topic)
 	}
 	return newSink(c, topic, cfg, t), nil
 }
@@ -61,7 +65,10 @@ func (s *Sink) Open() (sink.Writer, error) {
 		return nil, errors.New("pulsar: Open on a closed sink")
 	}
 	s.open.Add(1)
-	return &writer{sink: s, turn: rand.IntN(1 << 16), branches: make(map[string]*branch), parts: make(map[string][]int)}, nil
+	return &writer{
+		sink: s, names: make(map[string]string), turn: rand.IntN(1 << 16),
+		branches: make(map[string]*branch), parts: make(map[string][]int),
+	}, nil
 }
 
 // Close closes the connections and ends the goroutines of the sink. It fails while a writer is open. If the broker does not

@@ -21,11 +21,13 @@ import (
 type writer struct {
 	sink   *Sink
 	closed bool
+	names  map[string]string // full names of topics, by Message.Stream
 
 	// State of the current Write.
 	ms    []keystrand.Message
 	out   []pulsar.ProducerMessage // ms as messages of the library
 	parts map[string][]int         // indexes of the messages of each topic
+	forms bool                     // the library may put messages of one key into several entries
 
 	mu       sync.Mutex
 	res      sink.Result        // guarded by mu
@@ -85,7 +87,7 @@ func (w *writer) Close() error {
 
 // begin starts a Write. It fails the messages that can never be written, and groups the others by topic.
 func (w *writer) begin(ms []keystrand.Message) {
-	w.ms, w.res, w.run = ms, sink.NewResult(ms), 0
+	w.ms, w.res, w.run, w.forms = ms, sink.NewResult(ms), 0, false
 	w.out = slices.Grow(w.out[:0], len(ms))[:len(ms)]
 	for i := range ms {
 		if w.res.Behind(i) {
@@ -97,6 +99,7 @@ func (w *writer) begin(ms []keystrand.Message) {
 			continue
 		}
 		w.parts[name] = append(w.parts[name], i)
+		w.forms = w.forms || w.out[i].OrderingKey != "" || w.out[i].Key != string(ms[i].Key)
 	}
 }
 
@@ -113,11 +116,21 @@ func (w *writer) admit(i int, topic string) error {
 	return fillMessage(&w.out[i], &w.ms[i], &w.sink.cfg)
 }
 
+// topicOf returns the full name of the topic of a message, or its Stream if that is malformed.
 func (w *writer) topicOf(m *keystrand.Message) string {
 	if t := w.sink.topic; t != "" {
 		return t
 	}
-	return m.Stream
+	name, known := w.names[m.Stream]
+	switch {
+	case known:
+		return name
+	case pulsarname.CheckTopic(m.Stream) != nil:
+		return m.Stream
+	}
+	name = pulsarname.Full(m.Stream)
+	w.names[m.Stream] = name
+	return name
 }
 
 // writeTopic writes the messages of one topic.
@@ -177,7 +190,7 @@ func (w *writer) spread(t *topic, batch []int) (active []*outlet) {
 	}
 	b.outlets = b.outlets[:len(t.partitions)]
 	for _, i := range batch {
-		p, err := w.partitionLocked(t, b, w.ms[i].Key)
+		p, err := w.partitionLocked(t, b, w.keyOf(i))
 		if err != nil {
 			w.res.Fail(i, keystrand.Permanent(err))
 			continue
@@ -196,6 +209,15 @@ func (w *writer) spread(t *topic, batch []int) (active []*outlet) {
 		o.queue = append(o.queue, i)
 	}
 	return active
+}
+
+// keyOf returns the key by which message i chooses its partition, nil if it has none. A key that is sent as bytes counts as
+// base64, as in the Java client.
+func (w *writer) keyOf(i int) []byte {
+	if k := w.ms[i].Key; string(k) == w.out[i].Key {
+		return k
+	}
+	return []byte(w.out[i].Key)
 }
 
 // partitionLocked returns the partition for a key. Messages without a key go to partitions whose last wave did not fail, in

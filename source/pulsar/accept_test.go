@@ -149,7 +149,7 @@ func TestCredentialsRefusedAfterAConnectionAreRetried(t *testing.T) {
 		left(t, p)
 		_ = p.Release(t.Context())
 		m.idle(5 * time.Minute)
-		if err := m.troubled("attach to orders/0"); err == nil || !strings.Contains(err.Error(), "expired") {
+		if err := m.troubled("attach to " + stream("orders/0")); err == nil || !strings.Contains(err.Error(), "expired") {
 			t.Errorf("trouble = %v", m.s.Report().Trouble)
 		}
 		b.change(func() { b.refuse = nil })

@@ -43,7 +43,7 @@ func TestStoredProgressCountsOnlyForItsOwnLog(t *testing.T) {
 		{name: "to the last message", stored: commit.Progress{Log: "fake:6650", Frontier: offset(t, 3, 2) + 1}},
 		{
 			name: "of another cluster", stored: commit.Progress{Log: "elsewhere:6650", Frontier: offset(t, 2, 0)}, first: "0",
-			says: []string{"stream=orders", "partition=0", "subscription=billing", "stored_cluster=elsewhere:6650", " cluster=fake:6650"},
+			says: []string{"stream=" + stream("orders"), "partition=0", "subscription=billing", "stored_cluster=elsewhere:6650", " cluster=fake:6650"},
 		},
 		{
 			name: "of another Config.Cluster", cfg: Config{Cluster: "west"}, stored: commit.Progress{Log: "fake:6650", Frontier: offset(t, 2, 0)},
@@ -51,7 +51,7 @@ func TestStoredProgressCountsOnlyForItsOwnLog(t *testing.T) {
 		},
 		{
 			name: "behind the last message", stored: commit.Progress{Log: "fake:6650", Frontier: old}, first: "0",
-			says: []string{"stream=orders", "behind the last message"},
+			says: []string{"stream=" + stream("orders"), "behind the last message"},
 		},
 		{
 			name: "ahead behind the last message", stored: commit.Progress{Frontier: offset(t, 2, 0), Ahead: []commit.Range{{From: old, To: old + 1}}},
@@ -65,7 +65,7 @@ func TestStoredProgressCountsOnlyForItsOwnLog(t *testing.T) {
 				var told strings.Builder
 				store := newMemStore()
 				c.stored.Epoch = 7
-				store.saved["orders/0"] = c.stored
+				store.saved[stream("orders/0")] = c.stored
 				cfg := c.cfg
 				cfg.Store, cfg.Logger = store, slog.New(slog.NewTextHandler(&told, nil))
 				fill := func() {
@@ -87,8 +87,8 @@ func TestStoredProgressCountsOnlyForItsOwnLog(t *testing.T) {
 					t.Errorf("restored = %+v", r)
 				}
 				elsewhere := c.stored.Log != "" && c.stored.Log != m.s.cluster()
-				if kept := store.at("orders", 0).Frontier != 0; kept != (c.first != "0" || elsewhere) {
-					t.Errorf("stored = %+v", store.at("orders", 0))
+				if kept := store.at(stream("orders"), 0).Frontier != 0; kept != (c.first != "0" || elsewhere) {
+					t.Errorf("stored = %+v", store.at(stream("orders"), 0))
 				}
 				var next, left int64 = 6, 0
 				if c.first == "" {
@@ -119,7 +119,7 @@ func TestStoredProgressCountsOnlyForItsOwnLog(t *testing.T) {
 				if _, err := p.Commit(t.Context(), &commit.Progress{Frontier: end}); err != nil {
 					t.Fatal(err)
 				}
-				if got := store.at("orders", 0); got.Log != m.s.cluster() || got.Epoch != p.ID().Epoch || got.Frontier != end {
+				if got := store.at(stream("orders"), 0); got.Log != m.s.cluster() || got.Epoch != p.ID().Epoch || got.Frontier != end {
 					t.Errorf("stored %+v by %v", got, p.ID())
 				}
 				_ = p.Release(t.Context())
@@ -210,7 +210,7 @@ func TestFailingStoreIsLoggedAndRetriedWithBackoff(t *testing.T) {
 			t.Fatal(err)
 		}
 		tr := m.s.Report().Trouble
-		if len(tr) != 1 || tr[0].What != "claim orders/0" || !errors.Is(tr[0].Err, down) || !strings.Contains(tr[0].Err.Error(), "billing") {
+		if len(tr) != 1 || tr[0].What != "claim "+stream("orders/0") || !errors.Is(tr[0].Err, down) || !strings.Contains(tr[0].Err.Error(), "billing") {
 			t.Errorf("trouble = %v", tr)
 		}
 		if n := asked.Load(); n < 10 || n > 60 {
@@ -251,7 +251,7 @@ func TestHangingStoreTimesOutAndIsLogged(t *testing.T) {
 		if _, err := m.s.Accept(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatal(err)
 		}
-		if tr := m.s.Report().Trouble; len(tr) != 1 || tr[0].What != "claim orders/0" || !strings.Contains(tr[0].Err.Error(), "no answer within 10s") {
+		if tr := m.s.Report().Trouble; len(tr) != 1 || tr[0].What != "claim "+stream("orders/0") || !strings.Contains(tr[0].Err.Error(), "no answer within 10s") {
 			t.Errorf("trouble = %v", tr)
 		}
 		if n := claims.Load(); n < 3 {

@@ -168,6 +168,16 @@ func sameAs(topic string) func(string) bool {
 	return func(other string) bool { return pulsarname.Full(other) == pulsarname.Full(topic) }
 }
 
+// fullNames returns the full names of topics, sorted.
+func fullNames(topics []string) []string {
+	full := make([]string, 0, len(topics))
+	for _, t := range topics {
+		full = append(full, pulsarname.Full(t))
+	}
+	slices.Sort(full)
+	return full
+}
+
 // checkTopics returns all errors in the names of the topics to read.
 func checkTopics(topics []string) error {
 	var errs []error

@@ -51,8 +51,8 @@ func TestCommitIsRefusedAfterReleaseAndBelowTheFrontier(t *testing.T) {
 			if got := b.unacked(topic0); len(got) != 2 {
 				t.Errorf("unacknowledged = %v, want 4 and 5", got)
 			}
-			if store != nil && store.at("orders", 0).Frontier != msgs[4].Offset {
-				t.Errorf("stored = %+v, want frontier %d", store.at("orders", 0), msgs[4].Offset)
+			if store != nil && store.at(stream("orders"), 0).Frontier != msgs[4].Offset {
+				t.Errorf("stored = %+v, want frontier %d", store.at(stream("orders"), 0), msgs[4].Offset)
 			}
 		})
 	}

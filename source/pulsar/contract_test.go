@@ -17,7 +17,7 @@ func fakeEnv(b *fakeBroker, cfg Config) sourcetest.Env {
 	clients := make(map[source.Source]*fakeClient)
 	joined := 0
 	env := sourcetest.Env{
-		Stream:     topic,
+		Stream:     stream(topic),
 		Partitions: partitions,
 		Join: func() (source.Source, error) {
 			// The first by name gets partition 0, so it moves to the last to join.

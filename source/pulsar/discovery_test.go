@@ -63,7 +63,7 @@ func TestLookUpRefusedLaterIsTrouble(t *testing.T) {
 			}
 		})
 		time.Sleep(5 * time.Minute)
-		err := m.troubled("look up orders")
+		err := m.troubled("look up " + stream("orders"))
 		if !errors.Is(err, errFakeForbidden) || !strings.Contains(err.Error(), "grant") {
 			t.Errorf("trouble = %v", m.s.Report().Trouble)
 		}
@@ -146,7 +146,7 @@ func TestMatchingTopicThatIsNamedIsReadOnce(t *testing.T) {
 		b.create("orders-a", 0) // the same, by its short name
 		m, _ := joinWeb(t, b, matching(), "orders-a")
 		p := m.accept()
-		if p.ID().Stream != "orders-a" {
+		if p.ID().Stream != stream("orders-a") {
 			t.Errorf("accepted %v", p.ID())
 		}
 		m.idle(2 * time.Minute)
@@ -167,7 +167,7 @@ func TestNamedTopicsAreReadWithoutTheWebService(t *testing.T) {
 				m, web := joinWeb(t, b, matching(), "orders")
 				web.set(func() { set(web) })
 				p := m.accept()
-				if p.ID().Stream != "orders" {
+				if p.ID().Stream != stream("orders") {
 					t.Errorf("accepted %v", p.ID())
 				}
 				b.create("orders", 2)
@@ -276,7 +276,7 @@ func TestFailedLookUpDelaysNoOtherTopic(t *testing.T) {
 		b.produce("bills-partition-0", numbered(0, 1)...)
 		m := join(t, b, Config{Start: Latest()}, "bills", "orders")
 		p := m.accept()
-		if p.ID().Stream != "orders" {
+		if p.ID().Stream != stream("orders") {
 			t.Fatalf("accepted %v", p.ID())
 		}
 		time.Sleep(10 * time.Minute)
@@ -285,7 +285,7 @@ func TestFailedLookUpDelaysNoOtherTopic(t *testing.T) {
 		}
 		b.change(func() { b.lookup = nil })
 		q := m.accept()
-		if q.ID().Stream != "bills" {
+		if q.ID().Stream != stream("bills") {
 			t.Fatalf("accepted %v", q.ID())
 		}
 		nothing(t, q) // the message existed at the start

@@ -9,6 +9,9 @@
 // subscription, named like the first with -owner appended. An exclusive consumer on the first subscription is the lock.
 // A single process sets Config.Alone. Other programs must not use the same subscription.
 //
+// Message.Key is the bytes of a key, whether a producer sent it as text or as bytes. [InfoOf] has what else Pulsar knows of a
+// message, and [ByOrderingKey] orders by the ordering key. Message.Stream is the full name of a topic.
+//
 // A restart handles again every batch that was settled in part, and everything settled above the first of these. With
 // Config.Store it handles again only messages that were not settled. Without batching producers no store is needed.
 //
@@ -24,7 +27,6 @@
 //     far as the clocks agree.
 //   - A confirmed acknowledgement may not outlive the broker. A killed broker forgets the last second or so, as a whole. A
 //     broker that unloads a topic forgets what it confirms meanwhile. These messages are redelivered.
-//   - An empty value is a nil one, so a tombstone, and an empty key is a nil key.
-//   - A message without value and properties, sent outside a batch, is never delivered: pulsar-client-go 0.19 takes it for
-//     damaged and acknowledges it. Producers of such messages must batch them, or add a property.
+//   - An empty value is a nil one, so a tombstone.
+//   - Of an encrypted batch only the first key's kind is known, and counts for all its messages: see [Info].
 package pulsar

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -63,8 +64,22 @@ func (b *fakeBroker) hangs(call fakeCall, closed <-chan struct{}) {
 	}
 }
 
+// stream is the name that the source uses for a topic of a test.
+func stream(topic string) string { return "persistent://public/default/" + topic }
+
+// nameOf returns the name by which a test has created a topic: most tests use short names.
+func (b *fakeBroker) nameOf(topic string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, full := b.partitions[topic]; full {
+		return topic
+	}
+	return strings.TrimPrefix(topic, stream(""))
+}
+
 func (c *fakeClient) Partitions(topic string) ([]string, error) {
 	c.b.hangs(callPartitions, nil)
+	topic = c.b.nameOf(topic)
 	c.b.mu.Lock()
 	_, there := c.b.partitions[topic]
 	creates, lookup := c.b.creates && !there, c.b.lookup

@@ -316,6 +316,14 @@ func (m *fakeMessage) ID() pulsar.MessageID { return m.id }
 
 func (m *fakeMessage) Key() string { return string(m.e.msgs[m.i].Key) }
 
+func (m *fakeMessage) ProducerName() string { return "producer" }
+
+func (m *fakeMessage) OrderingKey() string { return "" }
+
+func (m *fakeMessage) SchemaVersion() []byte { return nil }
+
+func (m *fakeMessage) RedeliveryCount() uint32 { return 0 }
+
 func (m *fakeMessage) Payload() []byte {
 	if v := m.e.msgs[m.i].Value; v != nil {
 		return v

@@ -112,7 +112,7 @@ func TestFailedAcknowledgementsAreLoggedAndRetried(t *testing.T) {
 		if _, err := p.Commit(ctx, &commit.Progress{Frontier: 2}); !errors.Is(err, errFakeDown) {
 			t.Fatalf("commit = %v, want it to name the last error", err)
 		}
-		if tr := m.s.Report().Trouble; len(tr) != 1 || tr[0].What != "acknowledge orders/0" {
+		if tr := m.s.Report().Trouble; len(tr) != 1 || tr[0].What != "acknowledge "+stream("orders/0") {
 			t.Fatalf("trouble = %v", tr)
 		}
 		// The acker retries without another commit.
@@ -346,7 +346,7 @@ func TestStoreKeepsBatchesExact(t *testing.T) {
 			t.Errorf("first offset = %d, want %d", got[0].Offset, msgs[3].Offset)
 		}
 		// Another process claims the partition.
-		if _, err := store.Claim(t.Context(), "orders", 0, 0); err != nil {
+		if _, err := store.Claim(t.Context(), stream("orders"), 0, 0); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := q.Commit(soon(t), &commit.Progress{Frontier: msgs[6].Offset + 1}); !errors.Is(err, commit.ErrFenced) {

@@ -22,19 +22,19 @@ func TestHangingCallIsAbandonedLoggedAndRetried(t *testing.T) {
 		what string
 	}{
 		{callPartitions, Config{}, "look up topics"},
-		{callCandidate, Config{}, "join election of orders/0"},
-		{callAttach, Config{}, "attach to orders/0"},
-		{callAttach, Config{Alone: true}, "attach to orders/0"},
-		{callLast, Config{Store: newMemStore()}, "claim orders/0"},
-		{callSeek, Config{Alone: true, Start: At(time.Unix(0, 0))}, "seek orders/0"},
-		{callSeek, Config{Alone: true, Start: After(map[string]map[int32]MessageID{"orders": {0: {}}})}, "seek orders/0"},
+		{callCandidate, Config{}, "join election of " + stream("orders/0")},
+		{callAttach, Config{}, "attach to " + stream("orders/0")},
+		{callAttach, Config{Alone: true}, "attach to " + stream("orders/0")},
+		{callLast, Config{Store: newMemStore()}, "claim " + stream("orders/0")},
+		{callSeek, Config{Alone: true, Start: At(time.Unix(0, 0))}, "seek " + stream("orders/0")},
+		{callSeek, Config{Alone: true, Start: After(map[string]map[int32]MessageID{"orders": {0: {}}})}, "seek " + stream("orders/0")},
 	} {
 		t.Run(string(c.call), func(t *testing.T) {
 			inBubble(t, func(w world) {
 				t, b := w.t, w.b
 				b.produce(topic0, numbered(0, 1)...)
 				if store, ok := c.cfg.Store.(*memStore); ok {
-					store.saved["orders/0"] = commit.Progress{Ahead: []commit.Range{{From: 1, To: 2}}}
+					store.saved[stream("orders/0")] = commit.Progress{Ahead: []commit.Range{{From: 1, To: 2}}}
 				}
 				hang := make(chan struct{})
 				b.hang, b.only = hang, c.call

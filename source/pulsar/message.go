@@ -2,12 +2,16 @@ package pulsar
 
 import (
 	"cmp"
+	"encoding/base64"
 	"fmt"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/internal/pulsarwire"
 	"github.com/keystrand/keystrand/source/pulsar/internal/ack"
 )
 
@@ -23,26 +27,100 @@ type converter struct {
 	number int32
 
 	chunk         []byte
-	ledger, entry int64 // of the last message
-	pinned        int   // least size of its batch
+	natives       []pulsarwire.Native // not used yet
+	ledger, entry int64               // of the last message
+	pinned        int                 // least size of its batch
 }
 
 func (c *converter) message(m pulsar.Message, offset int64) keystrand.Message {
+	at := ack.PositionOf(m.ID())
+	n := c.native()
+	note, producer, noted := pulsarwire.Read(m.ProducerName(), int(at.Batch))
+	*n = pulsarwire.Native{
+		Ledger: at.Ledger, Entry: at.Entry, Batch: at.Batch,
+		Kind: note.Kind, Sequence: note.Sequence,
+		Redelivered: m.RedeliveryCount(), Producer: producer, Ordering: m.OrderingKey(), Schema: m.SchemaVersion(),
+		Published: m.PublishTime().UTC(), Event: eventOf(m, note),
+	}
 	out := keystrand.Message{
-		Value:     c.value(m),
+		Key:       c.key(m.Key(), n),
 		Headers:   headers(m.Properties()),
-		Time:      m.EventTime().UTC(),
+		Time:      n.Event,
 		Stream:    c.stream,
 		Partition: c.number,
 		Offset:    offset,
+		Native:    n,
 	}
-	if key := m.Key(); key != "" {
-		out.Key = keep(c, key)
+	if !note.Empty {
+		out.Value = c.value(m)
 	}
-	if out.Time.IsZero() || out.Time.UnixMilli() == 0 {
-		out.Time = m.PublishTime().UTC()
+	if out.Time.IsZero() {
+		out.Time = n.Published
+	}
+	if !noted {
+		n.Sequence = -1
+		if out.Key != nil {
+			n.Kind = pulsarwire.KeyText
+		}
 	}
 	return out
+}
+
+// natives is how many Natives are allocated together. A waiting message pins those of its neighbours.
+const natives = 16
+
+func (c *converter) native() *pulsarwire.Native {
+	if len(c.natives) == 0 {
+		c.natives = make([]pulsarwire.Native, natives)
+	}
+	n := &c.natives[0]
+	c.natives = c.natives[1:]
+	return n
+}
+
+// eventOf returns the event time of a message, or the zero time if it has none.
+func eventOf(m pulsar.Message, note pulsarwire.Note) time.Time {
+	if note.Event != 0 {
+		return time.UnixMilli(note.Event).UTC()
+	}
+	if t := m.EventTime(); !t.IsZero() && t.UnixMilli() != 0 {
+		return t.UTC()
+	}
+	return time.Time{}
+}
+
+// key returns the bytes of a key: nil if there is none. A key that was sent as bytes, but is not base64, is text.
+func (c *converter) key(text string, n *pulsarwire.Native) []byte {
+	if n.Kind == pulsarwire.KeyBytes {
+		if key, ok := c.decode(text); ok {
+			return key
+		}
+		n.Kind = pulsarwire.KeyText
+	}
+	switch {
+	case text != "":
+		return keep(c, text)
+	case n.Kind == pulsarwire.KeyText:
+		return []byte{}
+	}
+	return nil
+}
+
+// decode decodes base64 as the Java client does, with or without padding.
+func (c *converter) decode(text string) ([]byte, bool) {
+	if strings.ContainsAny(text, "\r\n") { // which Go ignores
+		return nil, false
+	}
+	encoding := base64.RawStdEncoding
+	if strings.HasSuffix(text, "=") {
+		encoding = base64.StdEncoding
+	}
+	if text == "" {
+		return []byte{}, true
+	}
+	key := keep(c, text)
+	size, err := encoding.Decode(key, key)
+	return key[:size:size], err == nil
 }
 
 // value returns the payload, copied if it would pin a large batch. An empty payload is a nil value: the library does not
@@ -85,7 +163,13 @@ func headers(properties map[string]string) []keystrand.Header {
 	}
 	all := make([]keystrand.Header, 0, len(properties))
 	for k, v := range properties {
+		if pulsarwire.Marked(k) {
+			continue
+		}
 		all = append(all, keystrand.Header{Key: k, Value: []byte(v)})
+	}
+	if len(all) == 0 {
+		return nil
 	}
 	slices.SortFunc(all, func(a, b keystrand.Header) int { return cmp.Compare(a.Key, b.Key) })
 	return all

@@ -37,7 +37,7 @@ func TestLossesAreCounted(t *testing.T) {
 		at := time.Now()
 		time.Sleep(time.Minute)
 		l := m.s.Report().Losses
-		if l.Count != 2 || l.Last.Stream != "orders" || l.Last.Epoch >= p.ID().Epoch || !strings.Contains(l.Why, "disconnected") {
+		if l.Count != 2 || l.Last.Stream != stream("orders") || l.Last.Epoch >= p.ID().Epoch || !strings.Contains(l.Why, "disconnected") {
 			t.Errorf("losses = %+v", l)
 		}
 		lines := strings.Split(told.String(), "\n")
@@ -67,7 +67,7 @@ func TestDisconnectedCandidateIsTrouble(t *testing.T) {
 		b.away(candidate)
 		went := time.Now()
 		time.Sleep(10 * second)
-		if tr := m.s.Report().Trouble; len(tr) != 1 || tr[0].What != "stay in election of orders/0" || !tr[0].Since.Equal(went) {
+		if tr := m.s.Report().Trouble; len(tr) != 1 || tr[0].What != "stay in election of "+stream("orders/0") || !tr[0].Since.Equal(went) {
 			t.Errorf("trouble = %v", tr)
 		}
 		b.back(candidate)
@@ -80,7 +80,7 @@ func TestDisconnectedCandidateIsTrouble(t *testing.T) {
 		m.s.deleted(topic0)
 		_ = p.Release(t.Context())
 		synctest.Wait()
-		if err := m.troubled("stay in election of orders/0"); err != nil {
+		if err := m.troubled("stay in election of " + stream("orders/0")); err != nil {
 			t.Errorf("trouble = %v, want none", err)
 		}
 	})

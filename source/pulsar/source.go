@@ -24,7 +24,7 @@ type Source struct {
 	cfg          Config
 	url          string
 	subscription string
-	topics       []string // sorted
+	topics       []string // full names, sorted
 	name         string   // of this process, the same for all partitions: so the broker spreads them
 	connect      func() (client.Client, error)
 	web          *web.Service // for Pattern
@@ -60,8 +60,9 @@ type Source struct {
 // among themselves. New makes no connection; the first Accept does. It returns all configuration errors at once.
 //
 // url has the form pulsar://host:6650 or pulsar+ssl://host:6651; commas separate several hosts. Topics have a full name
-// (persistent://tenant/namespace/topic) or a short one (topic, in public/default). The source also creates the subscription
-// subscription-owner, which holds no messages and vanishes with the last process.
+// (persistent://tenant/namespace/topic) or a short one (topic, in public/default). The source uses the full name everywhere:
+// in Message.Stream, in Config.Store, in errors and in logs. The source also creates the subscription subscription-owner, which
+// holds no messages and vanishes with the last process.
 func New(url, subscription string, topics []string, cfg Config) (*Source, error) {
 	cfg = cfg.withDefaults()
 	var errs []error
@@ -80,13 +81,14 @@ func New(url, subscription string, topics []string, cfg Config) (*Source, error)
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
+	cfg.Start = cfg.Start.full()
 	plain := cfg.Logger // for the library's lines, which name the subscription themselves
 	cfg.Logger = plain.With(slog.String("subscription", subscription))
 	s := &Source{
 		cfg:          cfg,
 		url:          url,
 		subscription: subscription,
-		topics:       slices.Sorted(slices.Values(topics)),
+		topics:       fullNames(topics),
 		name:         cfg.Name + "-" + strings.ToLower(rand.Text()[:8]),
 		calls:        client.Group{Timeout: cfg.OperationTimeout},
 		health:       health.New(cfg.Logger, "pulsar"),

@@ -3,12 +3,14 @@ package pulsar
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
 
+	"github.com/keystrand/keystrand/internal/pulsarname"
 	"github.com/keystrand/keystrand/source/pulsar/internal/ack"
 	"github.com/keystrand/keystrand/source/pulsar/internal/client"
 )
@@ -55,8 +57,8 @@ func Latest() Start { return Start{kind: startLatest} }
 // Pattern, or is created again, while the process runs is read from its first message.
 func At(t time.Time) Start { return Start{kind: startAt, at: t} }
 
-// After moves the subscription, each time the process starts, behind these messages. The keys are a topic, as given to New,
-// and a partition. Partitions without an id do not move. After needs Config.Alone and drops stored progress, and is not about later topics, like [At].
+// After moves the subscription, each time the process starts, behind these messages. The keys are a topic that is given to New,
+// by its full or short name, and a partition. Partitions without an id do not move. After needs Config.Alone and drops stored progress, and is not about later topics, like [At].
 //
 // A broker takes an unknown id for the nearest one in its log. Accept fails for an id behind the last message: it is from
 // another cluster or topic, and every future message could be below it. An unknown id within the log is not detected.
@@ -72,8 +74,12 @@ func (s Start) validate(alone bool) error {
 	if s.kind == startAt && s.at.Before(time.Unix(0, 0)) {
 		errs = append(errs, fmt.Errorf("pulsar: Start is At(%v), which is before 1970", s.at))
 	}
-	for topic, ids := range s.ids {
-		for n, id := range ids {
+	topics := slices.Sorted(maps.Keys(s.ids))
+	for i, topic := range topics {
+		if j := slices.IndexFunc(topics[:i], sameAs(topic)); j >= 0 {
+			errs = append(errs, fmt.Errorf("pulsar: Start is After messages of %q, which is given twice, also as %q", topic, topics[j]))
+		}
+		for n, id := range s.ids[topic] {
 			if n < 0 || id.Ledger < 0 || id.Entry < -1 || id.Batch < 0 {
 				errs = append(errs, fmt.Errorf("pulsar: Start is After %+v of %s/%d: not a message id", id, topic, n))
 			}
@@ -82,12 +88,22 @@ func (s Start) validate(alone bool) error {
 	return errors.Join(errs...)
 }
 
+// full returns s with the full names of topics.
+func (s Start) full() Start {
+	ids := make(map[string]map[int32]MessageID, len(s.ids))
+	for topic, of := range s.ids {
+		ids[pulsarname.Full(topic)] = of
+	}
+	s.ids = ids
+	return s
+}
+
 // among returns an error for each topic of an After that is not read.
 func (s Start) among(topics []string, pattern *regexp.Regexp) error {
 	var errs []error
 	for topic := range s.ids {
-		if !slices.Contains(topics, topic) && (pattern == nil || !pattern.MatchString(topic)) {
-			errs = append(errs, fmt.Errorf("pulsar: Start is After messages of %q, which is not read: want a topic as given to New", topic))
+		if !slices.ContainsFunc(topics, sameAs(topic)) && (pattern == nil || !pattern.MatchString(pulsarname.Full(topic))) {
+			errs = append(errs, fmt.Errorf("pulsar: Start is After messages of %q, which is not read: want a topic that is given to New", topic))
 		}
 	}
 	return errors.Join(errs...)

@@ -25,5 +25,7 @@
 //     the goroutine that reads the connection it must not: there the producer has sent the message again.
 //   - A message that cannot be decrypted is held back, and the subscription rewinds a minute later. So undecryptable
 //     messages are delivered, with their encryption context.
+//   - The library hides the form of keys, null values and sequence ids, and acknowledges a message without value and
+//     properties outside a batch, unseen. At level debug it logs each frame before it looks at it: Log changes the frame there.
 //   - A negative acknowledgement on an exclusive subscription rewinds everything. None is ever sent.
 package client

@@ -11,6 +11,8 @@ import (
 
 	"github.com/apache/pulsar-client-go/pulsar"
 	"github.com/apache/pulsar-client-go/pulsar/log"
+
+	"github.com/keystrand/keystrand/internal/pulsarwire"
 )
 
 // Events are facts that the library reports only in its log. All functions but Dropped are required. They are called on
@@ -32,8 +34,9 @@ type Events struct {
 }
 
 // Log is the logger of the library. It turns lines into [Events], remembers why there is no connection, and forwards each
-// line at level debug. A line that is missed costs a better error, or the time until the next look at the topics. Only
-// Disconnected is vital: every ownership depends on it.
+// line at level debug. A line that is missed costs a better error, or the time until the next look at the topics. Two are
+// vital: every ownership depends on Disconnected, and a key sent as bytes on the frame that the library logs for each message,
+// to which Log adds notes (package pulsarwire).
 //
 // A Log is safe for concurrent use.
 type Log struct {
@@ -97,7 +100,7 @@ func (l line) WithField(name string, value any) log.Entry { return l.with(log.Fi
 
 func (l line) WithError(err error) log.Entry     { return l.with(log.Fields{"error": err}) }
 func (l line) Debug(args ...any)                 { l.debug(args) }
-func (l line) Debugf(string, ...any)             {}
+func (l line) Debugf(format string, args ...any) { pulsarwire.Line(format, args) }
 func (l line) Info(args ...any)                  { l.write(fmt.Sprint(args...)) }
 func (l line) Infof(format string, args ...any)  { l.write(fmt.Sprintf(format, args...)) }
 func (l line) Warn(args ...any)                  { l.write(fmt.Sprint(args...)) }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar/log"
+
+	"github.com/keystrand/keystrand/internal/pulsarwire"
 )
 
 func TestLogTurnsLinesIntoEvents(t *testing.T) {
@@ -132,6 +134,8 @@ func TestLibraryStillLogsADisconnect(t *testing.T) {
 		},
 		filepath.Join("internal", "connection_reader.go"): {"fmt.Errorf(\"unable to read frame size: %+v\", err)"},
 		filepath.Join("internal", "connection.go"): {
+			"func (c *connection) receivedCommand(cmd *pb.BaseCommand, headersAndPayload Buffer) {\n" +
+				"\tc.log.Debugf(\"" + pulsarwire.Receives + "\", cmd, headersAndPayload)\n",
 			"Warnf(\"Consumer with ID not found while closing consumer\")",
 			"Errorf(\"Received invalid command type: %s\", cmd.Type)",
 		},

@@ -1,0 +1,118 @@
+package pulsarwire
+
+import (
+	"encoding/base64"
+	"fmt"
+	"unicode/utf8"
+)
+
+// Form is what a message of a batch says of its key and value beside their bytes.
+type Form struct {
+	Base64    bool // the key is base64 of bytes
+	EmptyKey  bool // the key is there and empty
+	NullKey   bool
+	NullValue bool
+}
+
+// FormOf returns the form of a message and the text of its key. kind is the one in which the key was read, or KeyNone. A key
+// that is not UTF-8 is sent as bytes, since other clients cannot read it as text.
+func FormOf(key, value []byte, kind KeyKind) (f Form, text string) {
+	f.NullValue = value == nil
+	switch {
+	case key == nil:
+		f.NullKey = kind == KeyNull
+	case kind == KeyBytes, !utf8.Valid(key):
+		f.Base64, f.EmptyKey = true, len(key) == 0
+		text = base64.StdEncoding.EncodeToString(key)
+	default:
+		f.EmptyKey = len(key) == 0
+		text = string(key)
+	}
+	return f, text
+}
+
+// PropertyName is the name of a property that asks [Patch] for a form. Its value is that of [Form.Property].
+const PropertyName = mark
+
+// Property returns the value of the property that asks [Patch] for this form.
+func (f Form) Property() string {
+	bits := byte(0)
+	for i, set := range [...]bool{f.Base64, f.EmptyKey, f.NullKey, f.NullValue} {
+		if set {
+			bits |= 1 << i
+		}
+	}
+	return string([]byte{bits})
+}
+
+// fields are what a Form stands for, each encoded in two bytes, by the bits of a property.
+//
+//nolint:gochecknoglobals // immutable table
+var fields = [...][2]byte{
+	{singleBase64<<3 | wireVarint, 1},
+	{singleKey<<3 | wireBytes, 0},
+	{singleNullKey<<3 | wireVarint, 1},
+	{singleNullValue<<3 | wireVarint, 1},
+}
+
+// Patch returns a batch with the forms that its messages ask for. Where a message has the property, the fields of its form
+// replace it, as often as they fill its place: the size of the batch is part of what the library has prepared. Patch may
+// change b.
+func Patch(b []byte, c Codec) ([]byte, error) {
+	plain, err := c.unpack(b, unknown)
+	if err != nil {
+		return nil, fmt.Errorf("decompress a batch: %w", err)
+	}
+	for rest := plain; len(rest) > 0; {
+		head, _, next, ok := cutSingle(rest)
+		if !ok || !patch(head) {
+			return nil, fmt.Errorf("batch of the client library: malformed")
+		}
+		rest = next
+	}
+	return c.pack(plain)
+}
+
+// patch replaces the property in the metadata of one message. It reports false if they are malformed.
+func patch(head []byte) bool {
+	for len(head) > 0 {
+		f, rest, ok := cut(head)
+		if !ok {
+			return false
+		}
+		if f.number == singleProperties {
+			if bits, found := formIn(f.bytes); found {
+				fill(head[:len(head)-len(rest)], bits)
+			}
+		}
+		head = rest
+	}
+	return true
+}
+
+// formIn returns the value of a property that asks for a form.
+func formIn(property []byte) (bits byte, found bool) {
+	name, rest, ok := cut(property)
+	if !ok || string(name.bytes) != mark {
+		return 0, false
+	}
+	value, _, ok := cut(rest)
+	if !ok || len(value.bytes) != 1 {
+		return 0, false
+	}
+	return value.bytes[0], true
+}
+
+// fill writes the fields of a form over b, whose length is even, and again until it is full. The last value of a field
+// counts.
+func fill(b []byte, bits byte) {
+	var set [][2]byte
+	for i, f := range fields {
+		if bits&(1<<i) != 0 {
+			set = append(set, f)
+		}
+	}
+	for i := 0; len(set) > 0 && i+1 < len(b); i += 2 {
+		copy(b[i:], set[i/2%len(set)][:])
+	}
+}
