@@ -66,6 +66,7 @@ const (
 	cloned                    // it has a copy of its bytes, not a part of a larger chunk
 	blocked                   // it failed and is handled again after a pause or by Resume
 	sinking                   // it leaves its lane before its output is durable, which settles it
+	erred                     // it has failed; partition.firstErrors has the text of its first error
 )
 
 func (m marks) has(x marks) bool { return m&x != 0 }

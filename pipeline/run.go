@@ -188,11 +188,11 @@ func (p *Pipeline) finish(q *queue, items []*item) {
 	var room [64]int64
 	numbers, size := room[:0], budget.Usage{}
 	for _, it := range items {
-		if it.marks&(sinking|unkeyed) != 0 {
+		if it.marks&(sinking|unkeyed|erred) != 0 {
+			pt.forget(it)
 			if it.marks.has(sinking) {
 				continue // its output settles it
 			}
-			pt.keyErrors.Delete(it.number)
 		}
 		numbers = append(numbers, it.number)
 		size = size.Plus(it.usage())

@@ -27,7 +27,7 @@ type Snapshot struct {
 
 	Settled      int64 // messages settled since the start of Run
 	Skipped      int64 // of these: without effect
-	Failed       int64 // calls of the failure policy
+	Failed       int64 // messages for which the failure policy was called; each counts once an ownership
 	Retried      int64 // handler calls that asked for a retry
 	DeadLettered int64 // of the settled: with a durable dead letter
 	Written      int64 // of the settled: with durable outputs
