@@ -95,6 +95,7 @@ func (l *letters) outlet(box *letterBox) (*outlets, error) {
 		return nil, fmt.Errorf("pipeline: open the dead-letter sink: %w", err)
 	}
 	l.to[name] = x
+	l.p.sinks.add(box.sink, true, x)
 	return x, nil
 }
 

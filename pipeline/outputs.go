@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -51,13 +52,14 @@ func (p *Pipeline) openSink() (err error) {
 	if p.outputs, err = p.openOutlet(p.cfg.sink, p.cfg.limits.Writers); err != nil {
 		return fmt.Errorf("pipeline: open the sink: %w", err)
 	}
+	p.sinks.add(p.cfg.sink, false, p.outputs)
 	return nil
 }
 
 func (p *Pipeline) openOutlet(s sink.Sink, writers int) (*outlets, error) {
 	return outlet.Open(s, writers, outlet.Hooks[sent]{
 		Durable: p.durable, Waits: waits, Refused: p.refused, Dropped: p.dropped, Broken: p.failed, Safe: readable,
-		Failing: func(error) {},
+		Failing: func(error) { p.sinks.log(context.Background()) },
 	})
 }
 

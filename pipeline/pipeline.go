@@ -24,6 +24,7 @@ type Pipeline struct {
 	budget   *budget.Budget
 	outputs  *outlets // writers of the sink; nil without a sink
 	letters  *letters // writers of the dead-letter sinks
+	sinks    sinks
 	seed     maphash.Seed
 	watchers watchers
 
@@ -87,7 +88,7 @@ func newPipeline(cfg config, next keystrand.Next) (*Pipeline, error) {
 		paused: map[name]bool{},
 		fail:   func(error) {},
 	}
-	p.letters = newLetters(p)
+	p.letters, p.sinks.p = newLetters(p), p
 	turn := 1
 	if cfg.batches {
 		turn = cfg.limits.MaxBatch

@@ -25,14 +25,13 @@ import (
 //
 // The error may hold several errors; use errors.Is and errors.As. A [*FailureError] is a message for which the policy
 // [Stop] stopped the pipeline. A [*StuckError] names abandoned handlers. An error of the source names the partition and
-// the offset. A failed commit is not an error of Run: it is logged, and the messages it would have covered are handled
+// the offset. An [*UnwrittenError] says that outputs wait for a missing topic or permission. A failed commit is not an error of Run: it is logged, and the messages it would have covered are handled
 // again.
 func (p *Pipeline) Run(ctx context.Context) error {
 	if p.started.Swap(true) {
 		return ErrRunTwice
 	}
 	run, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	var fault firstError
 	var committer, partitions sync.WaitGroup // partitions: flows, owners and watchers
 	p.watchers.start = partitions.Go
@@ -40,9 +39,15 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	p.fail = func(err error) { fault.set(err); cancel(err) }
 	p.ownBy = func(pt *partition, o *owner) { partitions.Go(func() { p.own(ctx, run, pt, o) }) }
 	p.mu.Unlock()
+	var watches sync.WaitGroup // over sinks
+	defer watches.Wait()
+	defer cancel(nil)
+	p.sinks.start = func(watch func(context.Context)) { watches.Go(func() { watch(run) }) }
 	if err := p.openSink(); err != nil {
 		return errors.Join(err, p.close(ctx))
 	}
+	p.sinks.addLetters(p.cfg.policy)
+	watches.Go(func() { p.sinks.watch(run) })
 
 	if f, ok := p.cfg.source.(source.Prefetcher); ok {
 		f.LimitPrefetch(p.cfg.limits.PrefetchBytes)
@@ -70,7 +75,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	p.releaseTurnedAway(ctx)
 	stopCommits()
 	committer.Wait()
-	return errors.Join(fault.get(), p.close(ctx))
+	return errors.Join(fault.get(), p.sinks.err(), p.close(ctx))
 }
 
 // read opens a partition that was accepted and reads it until Fetch returns an error. A message passes these steps:

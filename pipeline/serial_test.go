@@ -37,6 +37,12 @@ func (b *buffer) has(text string) bool {
 	return strings.Contains(b.b.String(), text)
 }
 
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
 func (b *buffer) logger() *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }
 
 // deaf returns a handler whose first call at offset 0 ignores the end of its ctx until let is closed.

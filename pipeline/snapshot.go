@@ -24,6 +24,7 @@ type Snapshot struct {
 	At         time.Time
 	Partitions []PartitionSnapshot // sorted by stream and number
 	Source     source.Report       // zero if the source is no source.Reporter
+	Sinks      []SinkTrouble       // the sinks that cannot be written now
 
 	Settled      int64 // messages settled since the start of Run
 	Skipped      int64 // of these: without effect
@@ -134,6 +135,7 @@ func (p *Pipeline) Snapshot() Snapshot {
 		Retried:      p.counts.retried.Load(),
 		DeadLettered: p.counts.deadLettered.Load(),
 		Written:      p.counts.written.Load(),
+		Sinks:        p.sinks.troubles(),
 	}
 	if r, ok := p.cfg.source.(source.Reporter); ok {
 		s.Source = r.Report()

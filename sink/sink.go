@@ -76,3 +76,19 @@ func (e *PartialError) Unwrap() []error {
 	}
 	return errs
 }
+
+// Checker is implemented by a Sink that can tell before the first Write whether it can be written. A pipeline checks the sink
+// as it opens it, also a sink that is passed to its DeadLetter policy, and is not ready before the check has succeeded.
+type Checker interface {
+	// Check returns nil if the sink can be written. An error marked with [keystrand.Permanent] ends the pipeline: the topic is
+	// missing, or a permission. After another error the pipeline checks again.
+	//
+	// Check stores nothing, and returns soon after ctx ends. It may run concurrently with all other methods except Close.
+	Check(ctx context.Context) error
+}
+
+// Reporter is implemented by a Sink that can tell while a Write runs why it takes long.
+type Reporter interface {
+	// Trouble returns why messages wait now, or nil. It does not block. It is called from any goroutine.
+	Trouble() error
+}

@@ -31,7 +31,7 @@ func (x *Outlet[X]) Writing() (since time.Time) {
 	return since
 }
 
-// Halted reports whether each of the owner's outputs that have reached their writer is halted, or behind one that is.
+// Halted reports whether each of the owner's outputs that have reached their writer is halted or held, or behind one that is.
 func (x *Outlet[X]) Halted(w *Owner[X]) bool {
 	for _, wr := range x.writers {
 		if !wr.halted(w) {
@@ -102,7 +102,7 @@ func (w *writer[X]) halted(owner *Owner[X]) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for id, l := range w.all {
-		if id.owner == owner && l.head.state != outputHalted {
+		if id.owner == owner && l.head.state == outputPending {
 			return false
 		}
 	}
