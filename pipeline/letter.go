@@ -104,7 +104,7 @@ func (l *letter) message(m *keystrand.Message) keystrand.Message {
 		add(HeaderPartition, strconv.Itoa(int(m.Partition)))
 		add(HeaderOffset, strconv.FormatInt(m.Offset, 10))
 	}
-	null := m.Value == nil && m.Native == nil
+	null := isTombstone(m)
 	if null {
 		c.Value = []byte{}
 	}
@@ -125,6 +125,15 @@ func (l *letter) message(m *keystrand.Message) keystrand.Message {
 		add(HeaderDropped, strconv.Itoa(dropped))
 	}
 	return c
+}
+
+// isTombstone reports whether m has no value, not even one that its Native makes.
+func isTombstone(m *keystrand.Message) bool {
+	if m.Value != nil || m.Native == nil {
+		return m.Value == nil
+	}
+	n, ok := m.Native.(interface{ Tombstone() bool })
+	return ok && n.Tombstone()
 }
 
 func isLetterHeader(key string) bool {
