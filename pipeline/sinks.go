@@ -124,7 +124,7 @@ func (s *sinks) addLetters(p Policy) {
 
 // checkUntilGood checks a sink until it can be written, ctx ends, or it can never be written, which ends Run.
 func (s *sinks) checkUntilGood(ctx context.Context, w *watchedSink, c sink.Checker) {
-	for timeout := time.Second; ctx.Err() == nil; timeout = min(2*timeout, sinkSlow) {
+	for timeout := 1500 * time.Millisecond; ctx.Err() == nil; timeout = min(2*timeout, sinkSlow) {
 		try, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %v", timeout))
 		err := readable(c.Check(try))
 		cancel()
@@ -138,6 +138,7 @@ func (s *sinks) checkUntilGood(ctx context.Context, w *watchedSink, c sink.Check
 			s.p.failed(fmt.Errorf("pipeline: check the %s: %w", w.kind(), err))
 			return
 		}
+		s.log(ctx)
 		pause(ctx, time.Second)
 	}
 }
@@ -280,14 +281,19 @@ func (s *sinks) block(pt *partition, since *time.Time) bool {
 	if s.halted(pt) {
 		return true
 	}
-	if len(s.troubles()) == 0 {
+	troubles := s.troubles()
+	if len(troubles) == 0 {
 		*since = time.Time{}
 		return false
 	}
 	if since.IsZero() {
 		*since = time.Now()
 	}
-	return time.Since(*since) >= sinkGrace
+	heals := func(t SinkTrouble) bool { return !errors.Is(t.Err, sink.ErrDestination) }
+	if slices.ContainsFunc(troubles, heals) {
+		return time.Since(*since) >= sinkGrace
+	}
+	return time.Since(*since) >= sinkGrace/4 // for outputs to other topics
 }
 
 // halted reports whether each of a partition's outputs is refused for good, or waits for one that is.

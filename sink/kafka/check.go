@@ -21,7 +21,7 @@ var (
 )
 
 // missingFor is how long a topic that does not exist is looked for: some brokers know a new topic later than others.
-const missingFor = 2 * time.Second
+const missingFor = time.Second
 
 // String returns the name of the sink in logs and snapshots.
 func (s *Sink) String() string {
