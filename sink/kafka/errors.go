@@ -67,7 +67,7 @@ func describe(cfg *Config, topic string, partition int32, err error) error {
 	case err == nil:
 		return nil
 	case cfg.SASL != nil && loginFailed(err):
-		err = fmt.Errorf("authenticate with %s: %w", cfg.SASL.Name(), err)
+		err = destinationError{fmt.Errorf("authenticate with %s: %w", cfg.SASL.Name(), err)}
 	case cfg.SASL != nil && errors.Is(err, io.ErrUnexpectedEOF):
 		err = fmt.Errorf("%w (the broker disconnected: check that it supports %s and that the credentials are valid)", err, cfg.SASL.Name())
 	case errors.Is(err, io.ErrUnexpectedEOF):

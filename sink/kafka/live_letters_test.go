@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -226,6 +227,115 @@ func TestLiveMissingTopicEndsThePipeline(t *testing.T) {
 				t.Errorf("Run returned %v after %v", err, d)
 			}
 			_ = s.Close()
+		})
+	}
+}
+
+func TestLiveTooLargeOutputEndsAtOnce(t *testing.T) {
+	brokers := liveBrokers(t, "KEYSTRAND_KAFKA")
+	in, out := liveInput(t, brokers, false), liveTopic(t, brokers, 1, nil)
+	for name, most := range map[string]int{"by the sink": 0, "by the broker": 4 << 20} {
+		t.Run(name, func(t *testing.T) {
+			s, err := New(brokers, out, Config{MaxBatchBytes: most})
+			if err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			_, err = liveRun(t, brokers, in, func(b *pipeline.Builder) *pipeline.Builder {
+				return b.TransformFunc(func(_ context.Context, m *keystrand.Message, emit func(keystrand.Message)) error {
+					emit(keystrand.Message{Key: m.Key, Value: make([]byte, 2<<20)})
+					return nil
+				}).To(s)
+			})
+			if e, ok := errors.AsType[*pipeline.FailureError](err); !ok || time.Since(began) > 5*time.Second {
+				t.Errorf("Run returned %v after %v", err, time.Since(began))
+			} else {
+				t.Log(e)
+			}
+			_ = s.Close()
+		})
+	}
+}
+
+// The topic is deleted while the pipeline runs, and the process is asked to stop.
+func TestLiveStopIsSoonAlthoughTheTopicIsGone(t *testing.T) {
+	brokers := liveBrokers(t, "KEYSTRAND_KAFKA")
+	in := liveTopic(t, brokers, 1, anyTime())
+	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	adm, out := kadm.NewClient(cl), in+"-out"
+	if _, err := adm.CreateTopic(t.Context(), 1, 1, nil, out); err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(brokers, out, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	src, err := source.New(brokers, in, []string{in}, source.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := pipeline.From(src).TransformFunc(func(_ context.Context, m *keystrand.Message, emit func(keystrand.Message)) error {
+		emit(*m)
+		return nil
+	}).To(s).Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	until := func(what string, ok func(pipeline.Snapshot) bool) {
+		t.Helper()
+		for range 200 {
+			if ok(p.Snapshot()) {
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		t.Fatalf("not in 20 s: %s: %+v", what, p.Snapshot())
+	}
+	write(t, brokers, in, keyed("a=1"))
+	until("written", func(s pipeline.Snapshot) bool { return s.Written == 1 && p.Ready() })
+	if _, err := adm.DeleteTopic(t.Context(), out); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Second)
+	write(t, brokers, in, keyed("a=2"))
+	began := time.Now()
+	until("trouble", func(s pipeline.Snapshot) bool { return len(s.Sinks) == 1 && !p.Ready() })
+	t.Logf("trouble after %v: %+v", time.Since(began), p.Snapshot().Sinks)
+	stop()
+	began = time.Now()
+	err = <-done
+	if e, ok := errors.AsType[*pipeline.UnwrittenError](err); !ok || e.Outputs != 1 || time.Since(began) > 5*time.Second {
+		t.Errorf("Run returned %v after %v", err, time.Since(began))
+	}
+	_ = s.Close()
+}
+
+func TestLiveCheckNamesWhatIsRefused(t *testing.T) {
+	brokers := liveBrokers(t, "KEYSTRAND_KAFKA_SASL")
+	for name, login := range map[string]plain.Mechanism{
+		"no permission":  {Username: "carol", Password: "carol-secret"},
+		"wrong password": {Username: "alice", Password: "wrong-secret"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := New(brokers, "any", Config{SASL: login})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close() //nolint:errcheck // nothing is open
+			began := time.Now()
+			err = s.Check(t.Context())
+			t.Logf("after %v: %v", time.Since(began), err)
+			if o, _ := keystrand.OutcomeOf(err); o != keystrand.OutcomePermanent || !errors.Is(err, sink.ErrDestination) {
+				t.Errorf("Check: %v", err)
+			}
 		})
 	}
 }

@@ -76,6 +76,12 @@ func (s *Sink) describe(name string, began time.Time, err error) error {
 		c = cureFor(err)
 	}
 	if c == forbid || c == report && !passes(err) {
+		switch text := err.Error(); {
+		case strings.Contains(text, "TopicNotFound"):
+			err = fmt.Errorf("the topic or its namespace does not exist: create it, or let the broker create topics: %w", err)
+		case strings.Contains(text, "AuthorizationError"):
+			err = fmt.Errorf("no permission: grant the role the action produce: %w", err)
+		}
 		err = destinationError{err}
 	}
 	return describeOne(name, err)
