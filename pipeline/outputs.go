@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -59,7 +58,7 @@ func (p *Pipeline) openSink() (err error) {
 func (p *Pipeline) openOutlet(s sink.Sink, writers int) (*outlets, error) {
 	return outlet.Open(s, writers, outlet.Hooks[sent]{
 		Durable: p.durable, Waits: waits, Refused: p.refused, Dropped: p.dropped, Broken: p.failed, Safe: readable,
-		Failing: func(error) { p.sinks.log(context.Background()) },
+		Failing: p.sinks.failing,
 	})
 }
 

@@ -88,7 +88,8 @@ func newPipeline(cfg config, next keystrand.Next) (*Pipeline, error) {
 		paused: map[name]bool{},
 		fail:   func(error) {},
 	}
-	p.letters, p.sinks.p = newLetters(p), p
+	p.letters = newLetters(p)
+	p.sinks.p, p.sinks.news = p, make(chan struct{}, 1)
 	turn := 1
 	if cfg.batches {
 		turn = cfg.limits.MaxBatch

@@ -52,6 +52,7 @@ const (
 type sinks struct {
 	p     *Pipeline
 	start func(func(context.Context)) // starts a goroutine that ends with Run; set by Run
+	news  chan struct{}               // capacity 1: there may be something to log
 
 	mu        sync.Mutex
 	all       []*watchedSink // guarded by mu
@@ -159,8 +160,17 @@ func (s *sinks) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			s.log(ctx)
+		case <-s.news:
 		}
+		s.log(ctx)
+	}
+}
+
+// failing makes watch log soon. Outlets call it when Writes begin to fail.
+func (s *sinks) failing(error) {
+	select {
+	case s.news <- struct{}{}:
+	default:
 	}
 }
 
@@ -210,7 +220,7 @@ func (w *watchedSink) trouble(now time.Time) (SinkTrouble, bool) {
 	if r, ok := w.sink.(sink.Reporter); ok {
 		reported = readable(r.Trouble())
 	}
-	x, check, since := w.seen(reported, now)
+	x, since, check := w.seen(reported, now)
 	found := func(err error, since time.Time) (SinkTrouble, bool) {
 		return SinkTrouble{Sink: w.name, DeadLetters: w.letters, Since: since, Err: err}, true
 	}
@@ -234,7 +244,7 @@ func (w *watchedSink) trouble(now time.Time) (SinkTrouble, bool) {
 }
 
 // seen records since when the sink reports trouble or cannot be checked.
-func (w *watchedSink) seen(reported error, now time.Time) (x *outlets, check error, since time.Time) {
+func (w *watchedSink) seen(reported error, now time.Time) (x *outlets, since time.Time, check error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if reported == nil && w.check == nil {
@@ -242,7 +252,7 @@ func (w *watchedSink) seen(reported error, now time.Time) (x *outlets, check err
 	} else if w.since.IsZero() {
 		w.since = now
 	}
-	return w.x, w.check, w.since
+	return w.x, w.since, w.check
 }
 
 var errSlowWrite = fmt.Errorf("a Write has not returned for more than %v", sinkSlow)

@@ -55,6 +55,7 @@ func eachWay(t *testing.T, test func(t *testing.T, letters bool)) {
 // A sink that can never be written ends Run at once, before any message needs it.
 func TestRunReturnsTheErrorOfACheckThatNoRetryHeals(t *testing.T) {
 	eachWay(t, func(t *testing.T, letters bool) {
+		t.Helper()
 		out := newChecked()
 		out.check = func(context.Context) error { return keystrand.Permanent(errNoTopic) }
 		log := memory.NewLog("posts", 1)
@@ -90,6 +91,7 @@ func TestUnreachableSinkIsTroubleUntilItIsReached(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachWay(t, func(t *testing.T, letters bool) {
+				t.Helper()
 				out, up := newChecked(), atomic.Bool{}
 				out.check = func(ctx context.Context) error {
 					if up.Load() {
@@ -142,6 +144,7 @@ func TestStopWaitsShortlyForASinkInTrouble(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachWay(t, func(t *testing.T, letters bool) {
+				t.Helper()
 				out := newChecked()
 				out.SetFault(func(ctx context.Context, _ *keystrand.Message) error { return tc.write(ctx) })
 				out.trouble = func() error { return tc.report }
@@ -178,7 +181,7 @@ const sinkSlow = 10 * time.Second
 func TestStopWaitsForHandlersAlthoughASinkIsInTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := sinkmemory.New()
-		out.SetFault(func(ctx context.Context, m *keystrand.Message) error {
+		out.SetFault(func(_ context.Context, m *keystrand.Message) error {
 			if string(m.Key) == "bad" {
 				return errors.New("no leader")
 			}
@@ -186,7 +189,7 @@ func TestStopWaitsForHandlersAlthoughASinkIsInTrouble(t *testing.T) {
 		})
 		log := memory.NewLog("posts", 1)
 		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
-			TransformFunc(func(ctx context.Context, m *keystrand.Message, emit func(keystrand.Message)) error {
+			TransformFunc(func(_ context.Context, m *keystrand.Message, emit func(keystrand.Message)) error {
 				if string(m.Key) == "slow" {
 					time.Sleep(20 * time.Second)
 				}
@@ -208,6 +211,7 @@ func TestStopWaitsForHandlersAlthoughASinkIsInTrouble(t *testing.T) {
 // A Write that takes long, but not for trouble, is waited for.
 func TestStopWaitsForASlowWrite(t *testing.T) {
 	eachWay(t, func(t *testing.T, letters bool) {
+		t.Helper()
 		out := newChecked()
 		out.SetFault(func(context.Context, *keystrand.Message) error {
 			time.Sleep(6 * time.Second)

@@ -19,7 +19,7 @@ import (
 )
 
 // Milliseconds since 1970 that the encoder of the client library changes in silence, and others.
-var times = map[string]int64{ //nolint:gochecknoglobals // immutable table
+var times = map[string]int64{
 	"1970":                        0,
 	"one millisecond":             1,
 	"before 1970":                 -86400_000,

@@ -43,7 +43,9 @@
 //   - Pulsar does not distinguish nil from empty. A consumer gets no key for a nil or an empty key, and no bytes for a nil or
 //     an empty value or header. Compaction treats an empty value as a tombstone.
 //   - Keys and headers that are not UTF-8 are stored unchanged. Go consumers can read them, Java consumers cannot.
-//   - Message.Time becomes the event time, in milliseconds.
+//   - Message.Time becomes the event time, in milliseconds. 1970-01-01 00:00 is stored as no event time, which is the same
+//     in Pulsar. A time before 1970 or after 2262, which the client library cannot write, is a permanent failure.
+//   - The broker acts on the publish time, not on the event time: retention does not depend on Message.Time.
 //
 // # Full queues and quotas
 //
