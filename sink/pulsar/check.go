@@ -108,9 +108,13 @@ func (s *Sink) Trouble() error {
 // waits is why the messages of a running Write wait. Write changes it, and [Sink.Trouble] reads it.
 type waits struct {
 	mu    sync.Mutex
-	began time.Time // of the running Write; zero if none runs; guarded by mu
-	err   error     // the last error; guarded by mu
+	began time.Time            // of the running Write; zero if none runs; guarded by mu
+	err   error                // the last error; guarded by mu
+	sent  map[string]time.Time // when the wave in flight to each partition was sent; guarded by mu
 }
+
+// slowAnswer is the time without a confirmation after which a wave is trouble.
+const slowAnswer = time.Second
 
 func (w *waits) begin() {
 	w.mu.Lock()
@@ -130,15 +134,34 @@ func (w *waits) set(err error) {
 	w.err = err
 }
 
+func (w *waits) sending(partition string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.sent == nil {
+		w.sent = make(map[string]time.Time)
+	}
+	w.sent[partition] = time.Now()
+}
+
+func (w *waits) answered(partition string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.sent, partition)
+}
+
 func (w *waits) now(t *troubles) error {
 	w.mu.Lock()
-	began, err := w.began, w.err
-	w.mu.Unlock()
-	if began.IsZero() || err != nil {
-		return err
+	defer w.mu.Unlock()
+	if w.began.IsZero() || w.err != nil {
+		return w.err
 	}
-	if why := t.since(began); why != nil {
+	if why := t.since(w.began); why != nil {
 		return fmt.Errorf("pulsar: connect: %w", why)
+	}
+	for partition, at := range w.sent {
+		if d := time.Since(at); d >= slowAnswer {
+			return fmt.Errorf("pulsar: write to %s: no confirmation from the broker for %v", partition, d.Round(time.Second))
+		}
 	}
 	return nil
 }

@@ -144,6 +144,35 @@ func TestSinkReportsWhyAWriteWaits(t *testing.T) {
 	}
 }
 
+// A frozen broker confirms nothing, and nothing fails before HealTimeout.
+func TestSinkReportsMissingConfirmations(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(map[string]int{"out": 0})
+		f.fault = func(string, []keystrand.Message) fault { return swallow }
+		s := f.sink(t, "out", Config{})
+		w, err := s.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- w.Write(ctx, keyed("a=1")) }()
+		time.Sleep(500 * time.Millisecond)
+		if err := s.Trouble(); err != nil {
+			t.Errorf("Trouble after 0.5 s: %v", err)
+		}
+		time.Sleep(time.Second)
+		if err := s.Trouble(); err == nil || !strings.Contains(err.Error(), "write to out: no confirmation") {
+			t.Errorf("Trouble: %v", err)
+		}
+		cancel()
+		<-done
+		if err := errors.Join(s.Trouble(), w.Close(), s.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // Event times go out as they came in. One that the client library cannot write is a permanent error that names the message.
 func TestTimeGoesOutAsItCameInOrNamesItsMessage(t *testing.T) {
 	for name, tc := range map[string]struct {

@@ -117,6 +117,8 @@ func (o *outlet) send(ctx context.Context, w *writer) error {
 	if o.wave == nil {
 		o.wave = newWave()
 	}
+	w.waits.sending(o.name)
+	defer w.waits.answered(o.name)
 	o.wave.begin()
 	err = o.offer(ctx, w, p)
 	if err == nil {
