@@ -166,7 +166,9 @@ func TestSinkReportsMissingConfirmations(t *testing.T) {
 			t.Errorf("Trouble: %v", err)
 		}
 		cancel()
-		<-done
+		if err := <-done; err == nil {
+			t.Error("Write reports an unconfirmed message as durable")
+		}
 		if err := errors.Join(s.Trouble(), w.Close(), s.Close()); err != nil {
 			t.Error(err)
 		}
