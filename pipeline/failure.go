@@ -3,9 +3,7 @@ package pipeline
 import (
 	"fmt"
 	"reflect"
-	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/sink"
@@ -42,8 +40,21 @@ func (a Action) pause(before uint8) time.Duration {
 	return a.first << before
 }
 
-// letterBox holds the sink of one call of DeadLetter.
-type letterBox struct{ sink sink.Sink }
+// letterBox holds the arguments of one call of DeadLetter.
+type letterBox struct {
+	sink     sink.Sink
+	fallback Policy // nil if there is none
+}
+
+func (b *letterBox) decide(Failure) Action { return Action{kind: deadLetter, letters: b} }
+
+// boxOf returns the box of a policy that DeadLetter returned. It finds none inside a policy of the user.
+func boxOf(p Policy) *letterBox {
+	if reflect.ValueOf(p).Pointer() != reflect.ValueOf((*letterBox)(nil).decide).Pointer() {
+		return nil
+	}
+	return p(Failure{}).letters
+}
 
 // name returns a map key that all boxes of a sink share, since a policy may call DeadLetter for each failure and all
 // must share a writer. If the sink is not comparable, each box has its own.
@@ -93,61 +104,44 @@ func BlockFor(first, most time.Duration) Policy {
 // Skip settles the message without handling it. The pipeline counts and logs it.
 func Skip(Failure) Action { return Action{kind: skip} }
 
-// DeadLetter returns a policy that writes the failed message to s and then continues with its key. The dead letter has
-// the key, value and headers of the message, and headers with its origin and its error, cut to about 1 KiB. Its Stream
-// is empty, so s chooses the destination.
+// DeadLetter returns a policy that writes the failed message to s and then continues with its key.
+//
+// The dead letter has the key, value and headers of the message, and the headers HeaderStream to HeaderError with its origin
+// and its errors. Its Stream is empty, so s chooses the destination. Its Time is the time of writing, because brokers delete
+// messages by their time; HeaderTime has the time of the message. The letter of a tombstone has an empty value, and
+// HeaderValue. In a compacted topic a letter still replaces earlier letters of its key, so do not compact a topic for dead
+// letters.
 //
 // The key waits until the dead letter is durable. A failed write is retried, so after a lost reply the dead letter may
-// exist twice. If the sink refuses a dead letter for good (keystrand.Permanent), for example because it is too large,
-// the policy is called once more; if it returns DeadLetter again, the pipeline stops.
+// exist twice.
+//
+// If s refuses a dead letter for good (keystrand.Permanent), for example because it is too large, it is written with fewer
+// headers: first the errors are cut to 100 bytes, then the headers of the message are left out, then the errors, at last all
+// headers. If s refuses the letter without headers too, or the error is [sink.ErrDestination], the policy of [Fallback]
+// decides. Without Fallback the policy of the pipeline is called once more; if it returns DeadLetter again, the pipeline
+// stops.
 //
 // The pipeline opens one writer of s at the first dead letter; the caller closes s. DeadLetter(nil) returns nil, which
 // Build refuses.
-func DeadLetter(s sink.Sink) Policy {
+func DeadLetter(s sink.Sink, options ...DeadLetterOption) Policy {
 	if s == nil {
 		return nil
 	}
-	box := &letterBox{s}
-	return func(Failure) Action { return Action{kind: deadLetter, letters: box} }
+	box := &letterBox{sink: s}
+	for _, set := range options {
+		set(box)
+	}
+	return box.decide
 }
 
-// Headers that DeadLetter adds.
-const (
-	HeaderStream    = "keystrand-stream"
-	HeaderPartition = "keystrand-partition"
-	HeaderOffset    = "keystrand-offset"
-	HeaderAttempts  = "keystrand-attempts"
-	HeaderError     = "keystrand-error" // cut to about 1 KiB
-)
+// DeadLetterOption changes a policy of [DeadLetter].
+type DeadLetterOption func(*letterBox)
 
-func letter(m *keystrand.Message, cause error) keystrand.Message {
-	l := *m.Clone()
-	l.Stream = ""
-	l.Headers = append(l.Headers,
-		keystrand.Header{Key: HeaderStream, Value: []byte(m.Stream)},
-		keystrand.Header{Key: HeaderPartition, Value: strconv.AppendInt(nil, int64(m.Partition), 10)},
-		keystrand.Header{Key: HeaderOffset, Value: strconv.AppendInt(nil, m.Offset, 10)},
-		keystrand.Header{Key: HeaderAttempts, Value: strconv.AppendInt(nil, int64(m.Attempt), 10)},
-		keystrand.Header{Key: HeaderError, Value: []byte(textOf(cause))},
-	)
-	return l
-}
-
-// maxErrorText is the maximum length in bytes of the error in a dead letter. A longer one might make the message too
-// large for the sink.
-const maxErrorText = 1024
-
-// textOf returns err's text, cut to maxErrorText at a character boundary.
-func textOf(err error) string {
-	text := fmt.Sprint(err) // not err.Error(), which may panic
-	if len(text) <= maxErrorText {
-		return text
-	}
-	n := maxErrorText
-	for n > 0 && !utf8.RuneStart(text[n]) {
-		n--
-	}
-	return text[:n] + "..."
+// Fallback sets the policy for a message whose dead letter is refused for good. Failure.Err names the refusal and has the
+// error of the message. [Skip] settles the message, [BlockFor] writes the letter again after pauses, and DeadLetter of another
+// sink writes it there. [Stop], [Block] and DeadLetter of a sink that has refused the letter stop the pipeline.
+func Fallback(p Policy) DeadLetterOption {
+	return func(b *letterBox) { b.fallback = p }
 }
 
 // FailureError is the error of Run when a failed message has stopped the pipeline. No commit passes the message: it is

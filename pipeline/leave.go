@@ -83,6 +83,9 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, o *own
 		why = p.drain(ctx, pt, why, o)
 	}
 	pt.cancel(why.cause)
+	if errors.Is(why.cause, keystrand.ErrStopping) {
+		p.sinks.dropped(pt.outputs.Pending())
+	}
 	p.cutOutputs(pt) // drops outputs not written yet; a running Write returns soon
 	if !why.lost {
 		why = p.awaitCancelled(ctx, pt, why, o)
@@ -125,10 +128,11 @@ func (p *Pipeline) release(ctx context.Context, sp source.Partition) error {
 }
 
 // drain waits for running handlers and writes, for at most DrainTimeout or, once the partition is revoked, until
-// shortly before the source's deadline.
+// shortly before the source's deadline. It ends early if only sinks in trouble are left to wait for.
 func (p *Pipeline) drain(ctx context.Context, pt *partition, why leaving, o *owner) leaving {
 	end := time.Now().Add(p.cfg.timing.DrainTimeout)
-	for {
+	var blocked time.Time // since when only sinks in trouble are left
+	for !p.sinks.block(pt, &blocked) {
 		if !why.deadline.IsZero() {
 			// Leave some time for the handlers that end by their ctx and for the last commit.
 			left := time.Until(why.deadline)
@@ -137,15 +141,20 @@ func (p *Pipeline) drain(ctx context.Context, pt *partition, why leaving, o *own
 			}
 		}
 		p.report.until(pt, end)
-		wait, cancel := context.WithDeadline(base(ctx), end)
+		look := end
+		if next := time.Now().Add(sinkTick / 5); next.Before(end) && !p.sinks.none() {
+			look = next
+		}
+		wait, cancel := context.WithDeadline(base(ctx), look)
 		next, idle := p.awaitIdle(wait, pt, why, o)
-		late := wait.Err() != nil
+		late := wait.Err() != nil && !time.Now().Before(end)
 		cancel()
 		if idle || late || next.lost {
 			return next
 		}
 		why = next
 	}
+	return why
 }
 
 // awaitCancelled waits for the handlers whose ctx has ended, and regularly logs those that ignore it. It returns when

@@ -7,8 +7,11 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
+	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/keyed"
+	"github.com/keystrand/keystrand/sink"
 )
 
 // letters writes dead letters. It has one writer for each sink that a policy has named.
@@ -37,8 +40,9 @@ func (l *letters) send(box *letterBox, pt *partition, t *keyed.Turn[item], done 
 		return keyed.Result{Done: done, Hold: true}
 	}
 	it := t.Items[done]
-	o := newOutput(pt, it, letter(&it.Message, cause))
-	o.Value.letter = true
+	x := newLetter(box, pt.firstError(it, cause), textOf(cause))
+	o := newOutput(pt, it, x.message(&it.Message))
+	o.Value.letter = x
 	o.Lane = uint64(it.number) //nolint:gosec // its lane waits for it, so any unique lane will do
 	return await(to, o, t, done, noteLetter)
 }
@@ -50,14 +54,36 @@ func (l *letters) replace(box *letterBox, o *output, cause error) bool {
 	if err != nil {
 		return false
 	}
-	v := &o.Value
-	x := &output{Owner: o.Owner, Lane: o.Lane}
-	x.Messages = append(x.Messages, letter(&v.input, cause))
-	x.Value = sent{pt: v.pt, number: v.number, size: v.size, input: v.input, letter: true, of: o, wait: v.wait}
+	v, text := &o.Value, textOf(cause)
+	x := newLetterOutput(o, newLetter(box, text, text))
+	x.Value.of = o
 	if v.wait != nil {
 		l.p.exec.Renote(v.wait, noteLetter)
 	}
 	return to.Add(x)
+}
+
+// forward writes a refused dead letter to another sink. It returns false if nothing is written.
+func (l *letters) forward(box *letterBox, o *output) bool {
+	to, err := l.outlet(o.Value.pt.ctx, box)
+	if err != nil {
+		return false
+	}
+	old := o.Value.letter
+	next := newLetter(box, old.first, old.last)
+	next.tried = append(old.tried, old.box.name())
+	x := newLetterOutput(o, next)
+	x.Value.of = o.Value.of
+	return to.Add(x)
+}
+
+// newLetterOutput returns an output with a dead letter of the message of o.
+func newLetterOutput(o *output, l *letter) *output {
+	v := &o.Value
+	return &output{
+		Owner: o.Owner, Lane: o.Lane, Messages: []keystrand.Message{l.message(&v.input)},
+		Value: sent{pt: v.pt, number: v.number, size: v.size, lane: v.lane, named: v.named, input: v.input, letter: l, wait: v.wait},
+	}
 }
 
 // outlet returns the outlet of a sink. The first call opens it; an error of Open ends the pipeline. outlet waits for Open
@@ -98,15 +124,38 @@ func (l *letters) open(to *letterOutlet, box *letterBox) {
 		}
 	}()
 	defer l.p.calls.begin("Open of the dead-letter sink")()
-	x, err := l.p.openOutlet(box.sink, 1)
+	x, err := l.p.openOutlet(stamped{box.sink}, 1)
 	if err != nil {
 		to.err = fmt.Errorf("pipeline: open the dead-letter sink: %w", err)
 		return
 	}
 	to.x, to.err = x, nil
+	l.p.sinks.add(box.sink, true, x)
 }
 
 var errLetterOpenExited = errors.New("pipeline: Open of the dead-letter sink called runtime.Goexit: it must return")
+
+// stamped is a dead-letter sink that gets messages with the time of writing.
+type stamped struct{ sink.Sink }
+
+type stampedWriter struct{ sink.Writer }
+
+func (s stamped) Open() (sink.Writer, error) {
+	w, err := s.Sink.Open()
+	if err != nil || w == nil {
+		return nil, err
+	}
+	return stampedWriter{w}, nil
+}
+
+// Write sets the time of the messages, which are the outlet's copies.
+func (w stampedWriter) Write(ctx context.Context, ms []keystrand.Message) error {
+	now := time.Now().UTC()
+	for i := range ms {
+		ms[i].Time = now
+	}
+	return w.Writer.Write(ctx, ms)
+}
 
 // errLettersClosed occurs only when the policy of an abandoned turn returns after Run.
 var errLettersClosed = errors.New("pipeline: dead letter dropped: the pipeline has stopped")

@@ -110,12 +110,12 @@ func (s State) String() string {
 }
 
 // Ready reports whether the pipeline runs and has owned a partition at least once, or takes part according to its
-// source. Use it for a readiness probe.
+// source, and whether all its sinks can be written. Use it for a readiness probe.
 func (p *Pipeline) Ready() bool {
 	p.mu.Lock()
 	state, accepted := p.state, p.accepted
 	p.mu.Unlock()
-	if state != Running {
+	if state != Running || !p.sinks.ready() {
 		return false
 	}
 	if r, ok := p.cfg.source.(source.Reporter); ok {

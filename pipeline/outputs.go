@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -30,7 +29,8 @@ type sent struct {
 	lane   keystrand.Lane    // first of the message's lanes
 	named  bool              // the message has a lane with a name
 	input  keystrand.Message // for the failure policy, if the sink refuses the output for good
-	letter bool              // this is a dead letter
+	failed bool              // the failure policy has been called
+	letter *letter           // nil if this is no dead letter
 	of     *output           // a dead letter of a refused output: that one, which is held; else nil
 	wait   *token            // token of the waiting lane; nil if the message has left its lane
 	more   [1]uint64         // room for Output.More: most messages of several lanes have two
@@ -52,12 +52,14 @@ func (p *Pipeline) openSink() (err error) {
 	if p.outputs, err = p.openOutlet(p.cfg.sink, p.cfg.limits.Writers); err != nil {
 		return fmt.Errorf("pipeline: open the sink: %w", err)
 	}
+	p.sinks.add(p.cfg.sink, false, p.outputs)
 	return nil
 }
 
 func (p *Pipeline) openOutlet(s sink.Sink, writers int) (*outlets, error) {
 	return outlet.Open(s, writers, outlet.Hooks[sent]{
-		Durable: p.durable, Waits: waits, Refused: p.refused, Dropped: p.dropped, Broken: p.failed, Safe: readable, Log: p.log,
+		Durable: p.durable, Waits: waits, Refused: p.refused, Dropped: p.dropped, Broken: p.failed, Safe: readable,
+		Failing: p.sinks.failing,
 	})
 }
 
@@ -131,7 +133,7 @@ func await(to *outlets, o *output, t *keyed.Turn[item], done int, note uint8) ke
 // durable settles the messages of stored outputs.
 func (p *Pipeline) durable(outputs []*output) {
 	for _, o := range outputs {
-		if o.Value.letter {
+		if o.Value.letter != nil {
 			p.counts.deadLettered.Add(1)
 		} else {
 			p.counts.written.Add(1)
@@ -189,42 +191,6 @@ func (p *Pipeline) left(pt *partition, numbers []int64, size budget.Usage, settl
 	}
 	p.settle(pt, numbers, size)
 	pt.settled.Add(int64(len(numbers)))
-}
-
-// refused calls the failure policy for a message whose output the sink refuses for good.
-func (p *Pipeline) refused(o *output, cause error) outlet.Refusal {
-	v := &o.Value
-	p.counts.failed.Add(1)
-	action := p.decide(Failure{Message: &v.input, Err: cause, Permanent: true})
-	switch {
-	case action.kind == skip:
-		p.counts.skipped.Add(1)
-		v.logRefused("refused message skipped", cause)
-		p.ended([]*output{o}, keyed.Result{Done: 1})
-		return outlet.Ended
-	case action.kind == deadLetter && !v.letter:
-		v.logRefused("refused message dead-lettered", cause)
-		if p.letters.replace(action.letters, o, cause) {
-			return outlet.Hold // the messages of its key wait for the dead letter
-		}
-	case action.kind == block && action.first > 0:
-		// Write it again until the sink accepts it.
-	case action.kind == stop || action.kind == block || action.kind == deadLetter:
-		// Block cannot hold a key whose later messages may already be handled. A refused dead letter has no other
-		// destination.
-		p.failed(newFailureError(&v.input, cause))
-	}
-	return outlet.WriteAgain
-}
-
-// logRefused logs the outcome of a message whose output was refused.
-func (v *sent) logRefused(became string, cause error) {
-	key := ""
-	if v.named {
-		key = v.lane.String()
-	}
-	v.pt.log().LogAttrs(context.WithoutCancel(v.pt.ctx), slog.LevelWarn, "output refused by the sink",
-		slog.String("became", became), slog.Int64("offset", v.input.Offset), slog.String("key", key), slog.Any("error", cause))
 }
 
 // cutOutputs drops the partition's outputs that are not written yet and cancels a running Write of its outputs. From

@@ -47,7 +47,8 @@ type partition struct {
 	paused  atomic.Bool  // an operator has paused the partition
 	waits   atomic.Int32 // a Wait: why flow waits
 
-	keyErrors *sync.Map // number → error of messages whose key function failed; flow makes it for the first one
+	keyErrors   *sync.Map // number → error of messages whose key function failed; flow makes it for the first one
+	firstErrors sync.Map  // number → text of the error of the first attempt of messages that are retried
 
 	commits progress.Commits
 }

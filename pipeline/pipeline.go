@@ -24,6 +24,7 @@ type Pipeline struct {
 	budget   *budget.Budget
 	outputs  *outlets // writers of the sink; nil without a sink
 	letters  *letters // writers of the dead-letter sinks
+	sinks    sinks
 	seed     maphash.Seed
 	watchers watchers
 	report   *reporter
@@ -70,6 +71,7 @@ const (
 	cloned                    // it has a copy of its bytes, not a part of a larger chunk
 	blocked                   // it failed and is handled again after a pause or by Resume
 	sinking                   // it leaves its lane before its output is durable, which settles it
+	erred                     // it has failed; partition.firstErrors has the text of its first error
 )
 
 func (m marks) has(x marks) bool { return m&x != 0 }
@@ -92,6 +94,7 @@ func newPipeline(cfg config, next keystrand.Next) (*Pipeline, error) {
 	}
 	p.letters, p.report = newLetters(p), newReporter(p)
 	p.ending = newEnding()
+	p.sinks.p, p.sinks.news = p, make(chan struct{}, 1)
 	turn := 1
 	if cfg.batches {
 		turn = cfg.limits.MaxBatch

@@ -140,6 +140,7 @@ func TestDeadLetterHasOriginAndErrorHeaders(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		m := keyed("k")
 		m.Headers = append(make([]keystrand.Header, 0, 9), keystrand.Header{Key: "trace", Value: []byte("7")})
+		m.Time = time.UnixMilli(1234)
 		log.Append(0, keyed("a"), m)
 		log.Close()
 		dlq := sinkmemory.New()
@@ -157,7 +158,8 @@ func TestDeadLetterHasOriginAndErrorHeaders(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := dlq.Messages()
-		want := "trace=7 keystrand-stream=posts keystrand-partition=0 keystrand-offset=1 keystrand-attempts=2 keystrand-error=boom "
+		want := "trace=7 keystrand-stream=posts keystrand-partition=0 keystrand-offset=1 " +
+			"keystrand-time=1234 keystrand-key=string keystrand-attempts=2 keystrand-first-error=retry after 1s keystrand-error=boom "
 		if len(got) != 1 || headers(&got[0]) != want || string(got[0].Key) != "k" || string(got[0].Value) != "v" || got[0].Stream != "" {
 			t.Errorf("dead letters %+v, want one of k with headers %s", got, want)
 		}

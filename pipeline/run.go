@@ -26,7 +26,8 @@ import (
 //
 // The error may hold several errors; use errors.Is and errors.As. A [*FailureError] is a message for which the policy
 // [Stop] stopped the pipeline. A [*StuckError] names abandoned handlers and calls. An error of the source names the partition and
-// the offset. A failed commit is not an error of Run: it is logged, and the messages it would have covered are handled
+// the offset. An [*UnwrittenError] says that outputs wait for a missing topic or permission. A failed commit is not an error of
+// Run: it is logged, and the messages it would have covered are handled
 // again.
 func (p *Pipeline) Run(ctx context.Context) error {
 	if p.started.Swap(true) {
@@ -60,12 +61,19 @@ func (p *Pipeline) run(ctx, run context.Context) error {
 	p.mu.Lock()
 	p.ownBy = func(pt *partition, o *owner) { partitions.Go(func() { p.own(ctx, run, pt, o) }) }
 	p.mu.Unlock()
+	watching, stopWatching := context.WithCancel(run)
+	var watches sync.WaitGroup // over sinks
+	defer watches.Wait()
+	defer stopWatching()
+	p.sinks.start = func(watch func(context.Context)) { watches.Go(func() { watch(watching) }) }
 	stopReports := make(chan struct{})
 	reporter.Go(func() { p.report.run(base(ctx), stopReports) })
 	defer func() { close(stopReports); reporter.Wait() }()
 	if err := p.openSink(); err != nil {
 		return errors.Join(err, p.close(ctx))
 	}
+	p.sinks.addLetters(p.cfg.policy)
+	watches.Go(func() { p.sinks.watch(watching) })
 
 	p.limitPrefetch()
 	commits, stopCommits := context.WithCancel(base(ctx))
@@ -91,7 +99,7 @@ func (p *Pipeline) run(ctx, run context.Context) error {
 	p.releaseTurnedAway(ctx)
 	stopCommits()
 	committer.Wait()
-	return errors.Join(p.fault.get(), p.close(ctx))
+	return errors.Join(p.fault.get(), p.sinks.err(), p.close(ctx))
 }
 
 // read opens a partition that was accepted and reads it until Fetch returns an error. A message passes these steps:
@@ -207,11 +215,11 @@ func (p *Pipeline) finish(q *queue, items []*item) {
 	var room [64]int64
 	numbers, size := room[:0], budget.Usage{}
 	for _, it := range items {
-		if it.marks&(sinking|unkeyed) != 0 {
+		if it.marks&(sinking|unkeyed|erred) != 0 {
+			pt.forget(it)
 			if it.marks.has(sinking) {
 				continue // its output settles it
 			}
-			pt.keyErrors.Delete(it.number)
 		}
 		numbers = append(numbers, it.number)
 		size = size.Plus(it.usage())

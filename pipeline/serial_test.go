@@ -41,6 +41,12 @@ func (b *buffer) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
 // deaf returns a handler whose first call at offset 0 ignores the end of its ctx until let is closed.
 func deaf(let <-chan struct{}, first *atomic.Bool) func(context.Context, *keystrand.Message) error {
 	return func(_ context.Context, m *keystrand.Message) error {

@@ -24,10 +24,11 @@ type Snapshot struct {
 	At         time.Time
 	Partitions []PartitionSnapshot // sorted by stream and number
 	Source     source.Report       // zero if the source is no source.Reporter
+	Sinks      []SinkTrouble       // the sinks that cannot be written now
 
 	Settled      int64 // messages settled since the start of Run
 	Skipped      int64 // of these: without effect
-	Failed       int64 // calls of the failure policy
+	Failed       int64 // messages for which the failure policy was called; each counts once an ownership
 	Retried      int64 // handler calls that asked for a retry
 	DeadLettered int64 // of the settled: with a durable dead letter
 	Written      int64 // of the settled: with durable outputs
@@ -134,6 +135,7 @@ func (p *Pipeline) Snapshot() Snapshot {
 		Retried:      p.counts.retried.Load(),
 		DeadLettered: p.counts.deadLettered.Load(),
 		Written:      p.counts.written.Load(),
+		Sinks:        p.sinks.troubles(),
 	}
 	if r, ok := p.cfg.source.(source.Reporter); ok {
 		s.Source = r.Report()

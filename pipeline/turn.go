@@ -76,6 +76,7 @@ func (p *Pipeline) troubled(pt *partition, t *keyed.Turn[item], err error) keyed
 			p.counts.retried.Add(1)
 			for _, it := range t.Items {
 				it.unpin()
+				pt.noteError(it, err)
 			}
 			return keyed.Result{Next: keyed.Together(len(t.Items)), Park: delay}
 		default: // run them one by one, to find the one that fails
@@ -95,6 +96,7 @@ func (p *Pipeline) troubled(pt *partition, t *keyed.Turn[item], err error) keyed
 	case keystrand.OutcomeRetry:
 		p.counts.retried.Add(1)
 		t.Items[done].unpin()
+		pt.noteError(t.Items[done], err)
 		return keyed.Result{Done: done, Park: delay}
 	case keystrand.OutcomeFailed, keystrand.OutcomePermanent:
 	}
@@ -105,9 +107,11 @@ func (p *Pipeline) troubled(pt *partition, t *keyed.Turn[item], err error) keyed
 func (p *Pipeline) failedTurn(pt *partition, t *keyed.Turn[item], done int, err error) keyed.Result {
 	one := t.Items[done : done+1]
 	it := one[0]
-	p.counts.failed.Add(1)
+	if it.blocks == 0 {
+		p.counts.failed.Add(1) // else it has failed before
+	}
 	outcome, _ := keystrand.OutcomeOf(err)
-	action := p.decide(Failure{Message: &it.Message, Err: err, Permanent: outcome == keystrand.OutcomePermanent})
+	action := p.decide(p.cfg.policy, Failure{Message: &it.Message, Err: err, Permanent: outcome == keystrand.OutcomePermanent})
 	switch action.kind {
 	case skip:
 		p.counts.skipped.Add(1)
@@ -134,13 +138,14 @@ func (pt *partition) block(t *keyed.Turn[item], one []*item, action Action, err 
 	it.marks |= blocked
 	it.blocks += min(1, math.MaxUint8-it.blocks)
 	it.unpin()
+	pt.noteError(it, err)
 	pt.logAbout(slog.LevelWarn, t, one, became, err)
 	return pause
 }
 
-// decide calls the policy. If the policy panics or calls runtime.Goexit, the pipeline stops. It runs on a goroutine of
+// decide calls a policy. If the policy panics or calls runtime.Goexit, the pipeline stops. It runs on a goroutine of
 // its own, so that a Goexit does not end the caller's.
-func (p *Pipeline) decide(f Failure) (a Action) {
+func (p *Pipeline) decide(policy Policy, f Failure) (a Action) {
 	decided := make(chan struct{})
 	go func() {
 		defer close(decided)
@@ -154,7 +159,7 @@ func (p *Pipeline) decide(f Failure) (a Action) {
 				a = Stop(f)
 			}
 		}()
-		a, cause = p.cfg.policy(f), nil
+		a, cause = policy(f), nil
 	}()
 	<-decided
 	return a

@@ -10,6 +10,10 @@ import (
 // does not count as a failure of the message.
 var ErrBehind = errors.New("sink: not written: an earlier message of the same key was not written")
 
+// ErrDestination marks an error that concerns the destination, not the message: its topic is missing or terminated, its name
+// is illegal, or a permission is missing. A smaller message, or another, would be refused as well. Join it to the cause.
+var ErrDestination = errors.New("sink: the destination cannot be written")
+
 // Result collects the results of one Write, message by message. It remembers the keys that failed, so that a writer does not
 // write a later message of such a key. It allocates nothing until a message fails.
 //

@@ -10,7 +10,7 @@ import (
 // Sink stores messages durably.
 type Sink interface {
 	// Open returns a writer. An error ends the pipeline. Open does not block on the network: Write reports a store that cannot
-	// be reached.
+	// be reached. A sink that can tell earlier is a [Checker].
 	//
 	// Before it starts, a pipeline opens several writers from one goroutine. Each lane always uses the same writer. For dead
 	// letters, a pipeline opens one writer at the first dead letter, from any goroutine.
@@ -28,6 +28,9 @@ type Writer interface {
 	//   - A [*PartialError] reports which messages are durable. Within one stream and key, no durable message follows one
 	//     that is not. A message that was not written because of an earlier one has [ErrBehind].
 	//   - Any other error: no message is known to be durable.
+	//
+	// A message with the zero Time has no time; the store may use the time of writing. A store that cannot hold another time as it
+	// is returns a permanent error for its message.
 	//
 	// Messages without a key have no order. The caller writes the messages that are not durable again, in the same order. So a
 	// message may be stored twice after a lost reply, but never before an earlier message of its key.
@@ -75,4 +78,20 @@ func (e *PartialError) Unwrap() []error {
 		}
 	}
 	return errs
+}
+
+// Checker is implemented by a Sink that can tell before the first Write whether it can be written. A pipeline checks the sink
+// as it opens it, also a sink that is passed to its DeadLetter policy, and is not ready before the check has succeeded.
+type Checker interface {
+	// Check returns nil if the sink can be written. An error marked with [keystrand.Permanent] ends the pipeline: the topic is
+	// missing, or a permission. After another error the pipeline checks again.
+	//
+	// Check stores nothing, and returns soon after ctx ends. It may run concurrently with all other methods except Close.
+	Check(ctx context.Context) error
+}
+
+// Reporter is implemented by a Sink that can tell while a Write runs why it takes long.
+type Reporter interface {
+	// Trouble returns why messages wait now, or nil. It does not block. It is called from any goroutine.
+	Trouble() error
 }

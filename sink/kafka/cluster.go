@@ -69,13 +69,9 @@ func (c *cluster) doubt(name string) {
 // answered.
 func (c *cluster) ask(ctx context.Context, names []string) (good map[string]*topic, bad map[string]error, err error) {
 	now := time.Now()
-	res, err := c.roundTrip(ctx, anyBroker, &metadata.Request{TopicNames: names})
+	md, err := c.metadata(ctx, &metadata.Request{TopicNames: names})
 	if err != nil {
-		return nil, nil, fmt.Errorf("request metadata from %s: %w", c.addr, err)
-	}
-	md, ok := res.(*metadata.Response)
-	if !ok {
-		return nil, nil, fmt.Errorf("unexpected response %T", res)
+		return nil, nil, err
 	}
 	good, bad = make(map[string]*topic), make(map[string]error)
 	for i := range md.Topics {
@@ -98,6 +94,18 @@ func (c *cluster) ask(ctx context.Context, names []string) (good map[string]*top
 	}
 	c.learn(good)
 	return good, bad, nil
+}
+
+func (c *cluster) metadata(ctx context.Context, req *metadata.Request) (*metadata.Response, error) {
+	res, err := c.roundTrip(ctx, anyBroker, req)
+	if err != nil {
+		return nil, fmt.Errorf("request metadata from %s: %w", c.addr, err)
+	}
+	md, ok := res.(*metadata.Response)
+	if !ok {
+		return nil, fmt.Errorf("unexpected response %T", res)
+	}
+	return md, nil
 }
 
 func (c *cluster) roundTrip(ctx context.Context, broker int32, req protocol.Message) (protocol.Message, error) {

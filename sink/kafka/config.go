@@ -84,6 +84,10 @@ func (c Config) validate(brokers []string, topic string) error {
 		errs = append(errs, errors.New("no topic: pass one, or set Config.ByStream to write each message to the topic named by its Stream"))
 	case topic != "" && c.ByStream:
 		errs = append(errs, errors.New("both a topic and Config.ByStream are set: use one of them"))
+	default:
+		if err := checkName(topic); topic != "" && err != nil {
+			errs = append(errs, err)
+		}
 	}
 	if len(brokers) == 0 {
 		errs = append(errs, errors.New("no brokers: pass at least one host:port"))

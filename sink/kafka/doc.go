@@ -5,9 +5,18 @@
 // # Topics and partitions
 //
 //   - The topic of a message is the topic passed to [New], or with Config.ByStream its Stream. The sink never creates topics.
+//     [Sink.Check], which a pipeline calls at its start, finds a missing one.
 //   - The partition of a message with a key is chosen by the [Partitioner] among all partitions of the topic, with or without
 //     a leader. By default it is the partition that the Java producer chooses.
 //   - Messages without a key are spread over the partitions that have a leader.
+//
+// # Times
+//
+// Message.Time becomes the timestamp of the record, in milliseconds, and a message without a time has the time of writing. The
+// broker acts on timestamps: it deletes records by them, and refuses those outside message.timestamp.before.max.ms and
+// message.timestamp.after.max.ms (1 hour ahead by default, since Kafka 4.0), which is a permanent failure. With
+// message.timestamp.type=LogAppendTime it replaces them. A time that does not fit into 64 bits of milliseconds, or that is -1 ms, which
+// Kafka takes for none, is a permanent failure that names the message.
 //
 // # Retries
 //

@@ -3,8 +3,12 @@ package kafka
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
+	"io"
 
 	"github.com/segmentio/kafka-go"
+
+	"github.com/keystrand/keystrand/sink"
 )
 
 // cure is the action after an error.
@@ -54,3 +58,38 @@ func loginFailed(err error) bool {
 	code, ok := errors.AsType[kafka.Error](err)
 	return ok && (code == kafka.SASLAuthenticationFailed || code == kafka.UnsupportedSASLMechanism || code == kafka.IllegalSASLState)
 }
+
+// describe adds the topic and partition to err, and what to do. A negative partition means the whole topic. It marks errors
+// that concern the topic with [sink.ErrDestination].
+func describe(cfg *Config, topic string, partition int32, err error) error {
+	code, _ := errors.AsType[kafka.Error](err)
+	switch {
+	case err == nil:
+		return nil
+	case cfg.SASL != nil && loginFailed(err):
+		err = destinationError{fmt.Errorf("authenticate with %s: %w", cfg.SASL.Name(), err)}
+	case cfg.SASL != nil && errors.Is(err, io.ErrUnexpectedEOF):
+		err = fmt.Errorf("%w (the broker disconnected: check that it supports %s and that the credentials are valid)", err, cfg.SASL.Name())
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		err = fmt.Errorf("%w (the broker disconnected: check whether it requires TLS or SASL)", err)
+	case code == kafka.UnknownTopicOrPartition:
+		err = destinationError{fmt.Errorf("the topic does not exist: create it, the sink creates none: %w", err)}
+	case code == kafka.TopicAuthorizationFailed:
+		err = destinationError{fmt.Errorf("no permission to write to the topic: allow the operation Write: %w", err)}
+	case code == kafka.InvalidTopic, code == kafka.ClusterAuthorizationFailed, code == kafka.PolicyViolation,
+		code == kafka.UnsupportedForMessageFormat, code == kafka.UnsupportedCompressionType, code == kafka.InvalidRequiredAcks:
+		err = destinationError{err}
+	}
+	switch {
+	case topic == "":
+		return fmt.Errorf("kafka: %w", err)
+	case partition < 0:
+		return fmt.Errorf("kafka: write to topic %s: %w", topic, err)
+	}
+	return fmt.Errorf("kafka: write to %s/%d: %w", topic, partition, err)
+}
+
+// destinationError marks err with [sink.ErrDestination], without a change of its text.
+type destinationError struct{ error }
+
+func (e destinationError) Unwrap() []error { return []error{e.error, sink.ErrDestination} }

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"testing"
@@ -35,28 +36,33 @@ func TestRecordSizeEqualsTheSizeOfTheEncodedRecord(t *testing.T) {
 	}
 }
 
-func encodedSize(t *testing.T, ms []keystrand.Message, batch []int) int {
+func encode(t *testing.T, ms []keystrand.Message, values map[int][]byte, batch []int) []byte {
 	t.Helper()
-	var r records
-	r.rewind(ms, nil, batch)
-	var b bytes.Buffer
-	rs := protocol.RecordSet{Version: 2, Records: &r}
-	if _, err := rs.WriteTo(&b); err != nil {
+	var b batchBuffer
+	if err := b.encode(ms, values, batch, 0, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	return b.Len() - 4 // without the length prefix
+	return b.batch[prefix:]
+}
+
+func encodedSize(t *testing.T, ms []keystrand.Message, batch []int) int {
+	t.Helper()
+	return len(encode(t, ms, nil, batch))
 }
 
 func TestRecordsReadEachRecordOnce(t *testing.T) {
-	var r records
-	r.rewind([]keystrand.Message{{Key: []byte("a"), Headers: []keystrand.Header{{Key: "h"}}}, {Value: []byte("b")}, {}}, map[int][]byte{2: []byte("native")}, []int{0, 1, 2})
+	b := encode(t, []keystrand.Message{{Key: []byte("a"), Headers: []keystrand.Header{{Key: "h"}}}, {Value: []byte("b")}, {}}, map[int][]byte{2: []byte("native")}, []int{0, 1, 2})
+	var rs protocol.RecordSet
+	if _, err := rs.ReadFrom(bytes.NewReader(append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...))); err != nil {
+		t.Fatal(err)
+	}
 	for i := range 3 {
-		rec, err := r.ReadRecord()
+		rec, err := rs.Records.ReadRecord()
 		if err != nil || (rec.Key != nil) != (i == 0) || (rec.Value != nil) != (i > 0) || len(rec.Headers) != (2-i)/2 {
 			t.Errorf("record %d: %+v, %v", i, rec, err)
 		}
 	}
-	if _, err := r.ReadRecord(); !errors.Is(err, io.EOF) {
+	if _, err := rs.Records.ReadRecord(); !errors.Is(err, io.EOF) {
 		t.Errorf("after the last: %v", err)
 	}
 }

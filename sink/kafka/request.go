@@ -10,6 +10,7 @@ import (
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/produce"
+	"github.com/segmentio/kafka-go/protocol/rawproduce"
 )
 
 // request is one produce request: batches for partitions led by one broker.
@@ -17,6 +18,8 @@ type request struct {
 	leader int32
 	shards []*shard
 	size   int // upper bound of the bytes in the batches
+
+	buffers []*batchBuffer // of the batches in flight
 }
 
 // maxRequestBytes bounds a request. A broker disconnects without an error when a request is larger than its
@@ -33,8 +36,16 @@ func (q *request) add(s *shard) {
 }
 
 // send sends the request and sets the answer of each shard.
-func (q *request) send(ctx context.Context, s *Sink) {
-	res, err := s.cluster.roundTrip(ctx, q.leader, q.build(s))
+func (q *request) send(ctx context.Context, w *writer) {
+	s := w.sink
+	w.waits.sending(q.leader)
+	defer w.waits.answered(q.leader)
+	req, err := q.build(s)
+	defer q.release(s)
+	var res protocol.Message
+	if err == nil {
+		res, err = s.cluster.roundTrip(ctx, q.leader, req)
+	}
 	if err == nil {
 		answer, ok := res.(*produce.Response)
 		if ok {
@@ -48,27 +59,42 @@ func (q *request) send(ctx context.Context, s *Sink) {
 	}
 }
 
-func (q *request) build(s *Sink) *produce.Request {
-	r := &produce.Request{
+func (q *request) build(s *Sink) (*rawproduce.Request, error) {
+	r := &rawproduce.Request{
 		Acks:    -1, // all in-sync replicas
 		Timeout: int32(min(s.cfg.RequestTimeout/4*3/time.Millisecond, math.MaxInt32)),
 	}
+	now := time.Now()
 	for _, sh := range q.shards {
-		n := slices.IndexFunc(r.Topics, func(t produce.RequestTopic) bool { return t.Topic == sh.topic })
+		n := slices.IndexFunc(r.Topics, func(t rawproduce.RequestTopic) bool { return t.Topic == sh.topic })
 		if n < 0 {
 			n = len(r.Topics)
-			r.Topics = append(r.Topics, produce.RequestTopic{Topic: sh.topic})
+			r.Topics = append(r.Topics, rawproduce.RequestTopic{Topic: sh.topic})
+		}
+		b, _ := s.buffers.Get().(*batchBuffer)
+		if b == nil {
+			b = &batchBuffer{}
+		}
+		q.buffers = append(q.buffers, b)
+		if err := sh.encode(b, s.cfg.Compression, now); err != nil {
+			return nil, err
 		}
 		t := &r.Topics[n]
-		t.Partitions = append(t.Partitions, produce.RequestPartition{
+		t.Partitions = append(t.Partitions, rawproduce.RequestPartition{
 			Partition: sh.partition,
-			RecordSet: protocol.RecordSet{
-				Attributes: protocol.Attributes(s.cfg.Compression) & 7, // the lowest bits of a batch's attributes
-				Records:    &sh.records,
-			},
+			RecordSet: protocol.RawRecordSet{Reader: &b.reader},
 		})
 	}
-	return r
+	return r, nil
+}
+
+// release gives the buffers back, which the round trip no longer reads.
+func (q *request) release(s *Sink) {
+	for _, b := range q.buffers {
+		b.release()
+		s.buffers.Put(b)
+	}
+	q.buffers = nil
 }
 
 func (q *request) read(res *produce.Response) {

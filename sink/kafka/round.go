@@ -17,11 +17,11 @@ import (
 func (w *writer) round(ctx context.Context) (healthy bool) {
 	healthy = w.gather(ctx)
 	if len(w.requests) == 1 {
-		w.requests[0].send(ctx, w.sink)
+		w.requests[0].send(ctx, w)
 	} else {
 		var wg sync.WaitGroup
 		for _, q := range w.requests {
-			wg.Go(func() { q.send(ctx, w.sink) })
+			wg.Go(func() { q.send(ctx, w) })
 		}
 		wg.Wait()
 	}
@@ -45,7 +45,7 @@ func (w *writer) gather(ctx context.Context) (healthy bool) {
 		}
 		if s.leader < 0 {
 			w.divertKeyless(s)
-			w.trouble(ctx, s, w.describe(s.topic, s.partition, kafka.LeaderNotAvailable))
+			w.trouble(ctx, s, describe(&w.sink.cfg, s.topic, s.partition, kafka.LeaderNotAvailable))
 			healthy = false
 			continue
 		}
@@ -72,9 +72,10 @@ func (w *writer) take(ctx context.Context, s *shard) (healthy bool) {
 			w.sink.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "kafka: write to partition recovered", s.attrs()...)
 		}
 		s.advance()
+		w.recovered()
 		return true
 	}
-	err := w.describe(s.topic, s.partition, s.answer)
+	err := describe(&w.sink.cfg, s.topic, s.partition, s.answer)
 	c := cureFor(s.answer)
 	switch c {
 	case heal:
@@ -96,7 +97,20 @@ func (w *writer) trouble(ctx context.Context, s *shard, err error) {
 			append(s.attrs(), slog.String("error", err.Error()))...)
 	}
 	s.err = err
+	w.waits.set(err)
 	w.sink.cluster.doubt(s.topic) // this Write may end before it asks again; then the next one asks
+}
+
+// recovered clears the trouble once no message waits because of an error.
+func (w *writer) recovered() {
+	for _, s := range w.active {
+		if s.err != nil {
+			return
+		}
+	}
+	if len(w.unrouted) == 0 {
+		w.waits.set(nil)
+	}
 }
 
 // failAll records err for the messages that have not failed yet.
@@ -114,11 +128,11 @@ func (w *writer) failAll(batch []int, err error, c cure) {
 // abandon records an error for all remaining messages.
 func (w *writer) abandon(cause error) {
 	for name, b := range w.unrouted {
-		w.failAll(b.batch, because(w.describe(name, -1, cause), b.err), heal)
+		w.failAll(b.batch, w.because(name, -1, cause, b.err), heal)
 	}
 	for _, s := range w.active {
 		if s.pending() {
-			w.failAll(s.rest(), because(w.describe(s.topic, s.partition, cause), s.err), heal)
+			w.failAll(s.rest(), w.because(s.topic, s.partition, cause, s.err), heal)
 		}
 	}
 }

@@ -3,7 +3,9 @@ package kafka
 import (
 	"fmt"
 	"log/slog"
+	"time"
 
+	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/produce"
 
 	"github.com/keystrand/keystrand"
@@ -30,8 +32,10 @@ type shard struct {
 	answer error // the result of the batch
 	faulty []produce.ResponseError
 
-	err     error // the last transient error; nil after a durable batch
-	records records
+	err error // the last transient error; nil after a durable batch
+
+	ms     []keystrand.Message // of the current Write, as is values
+	values map[int][]byte
 }
 
 func (s *shard) attrs() []slog.Attr {
@@ -76,7 +80,7 @@ func (s *shard) fill(w *writer) bool {
 		return false
 	}
 	s.size = size
-	s.records.rewind(w.ms, w.values, s.batch)
+	s.ms, s.values = w.ms, w.values
 	return true
 }
 
@@ -108,5 +112,9 @@ func (s *shard) narrow(w *writer, err error) {
 func (s *shard) reset() {
 	s.queue, s.batch, s.head, s.end, s.limit = s.queue[:0], s.batch[:0], 0, 0, 0
 	s.answer, s.faulty, s.err, s.active = nil, nil, nil, false
-	s.records.rewind(nil, nil, nil)
+	s.ms, s.values = nil, nil
+}
+
+func (s *shard) encode(b *batchBuffer, c kafka.Compression, now time.Time) error {
+	return b.encode(s.ms, s.values, s.batch, c, now)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 
 	"github.com/keystrand/keystrand/sink"
@@ -16,14 +17,20 @@ type Sink struct {
 	topic   string
 	cfg     Config
 	cluster *cluster
+	buffers sync.Pool    // of *batchBuffer
 	open    atomic.Int32 // number of open writers
-	closed  atomic.Bool
+
+	mu      sync.Mutex
+	writers []*writer // the open ones; guarded by mu
+
+	closed atomic.Bool
 }
 
 var _ sink.Sink = (*Sink)(nil)
 
 // New returns a sink for a topic. brokers are addresses of the form host:port; one broker that is up is enough. The topic must
-// be empty if Config.ByStream is set, and only then. The sink connects at the first Write.
+// be empty if Config.ByStream is set, and only then. The sink connects at the first
+// Check or Write.
 func New(brokers []string, topic string, cfg Config) (*Sink, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(brokers, topic); err != nil {
@@ -32,13 +39,17 @@ func New(brokers []string, topic string, cfg Config) (*Sink, error) {
 	return &Sink{topic: topic, cfg: cfg, cluster: newCluster(brokers, cfg)}, nil
 }
 
-// Open returns a writer. It does not connect.
+// Open returns a writer. It does not connect: [Sink.Check] does, which a pipeline calls at its start.
 func (s *Sink) Open() (sink.Writer, error) {
 	if s.closed.Load() {
 		return nil, errors.New("kafka: Open on a closed sink")
 	}
 	s.open.Add(1)
-	return &writer{sink: s, turn: rand.IntN(1 << 16), shards: make(map[shardID]*shard)}, nil
+	w := &writer{sink: s, turn: rand.IntN(1 << 16), shards: make(map[shardID]*shard)}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.writers = append(s.writers, w)
+	return w, nil
 }
 
 // Close closes the connections and ends the goroutines of the sink. It fails while a writer is open.

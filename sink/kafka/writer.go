@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -19,6 +19,7 @@ import (
 type writer struct {
 	sink   *Sink
 	closed bool
+	waits  trouble
 	turn   int // chooses the partition of the next message without a key
 
 	// State of the current Write.
@@ -70,6 +71,9 @@ func (w *writer) Close() error {
 		return errors.New("kafka: close the writer: it is already closed")
 	}
 	w.closed = true
+	w.sink.mu.Lock()
+	defer w.sink.mu.Unlock()
+	w.sink.writers = slices.DeleteFunc(w.sink.writers, func(x *writer) bool { return x == w })
 	w.sink.open.Add(-1)
 	return nil
 }
@@ -105,10 +109,18 @@ func (w *writer) admit(i int) error {
 	if w.topicOf(m) == "" {
 		return errors.New("kafka: message has no topic: Config.ByStream is set, and its Stream is empty")
 	}
+	if w.sink.topic == "" && w.unrouted[m.Stream] == nil {
+		if err := checkName(m.Stream); err != nil {
+			return errors.Join(fmt.Errorf("kafka: %w", err), sink.ErrDestination)
+		}
+	}
+	if err := checkTime(m.Time); err != nil {
+		return fmt.Errorf("kafka: %s: %w", w.nameOf(m), err)
+	}
 	if m.Value == nil && m.Native != nil {
 		v, err := m.Native.AppendValue(nil)
 		if err != nil {
-			return fmt.Errorf("kafka: message for topic %s: encode the native value: %w", w.topicOf(m), err)
+			return fmt.Errorf("kafka: %s: encode the native value: %w", w.nameOf(m), err)
 		}
 		if w.values == nil {
 			w.values = make(map[int][]byte)
@@ -116,10 +128,18 @@ func (w *writer) admit(i int) error {
 		w.values[i] = v
 	}
 	if n, _ := recordSize(m, w.values[i]); batchOverhead+n > w.sink.cfg.MaxBatchBytes {
-		return fmt.Errorf("kafka: message for topic %s: %w: %d bytes exceed Config.MaxBatchBytes (%d)",
-			w.topicOf(m), kafka.MessageSizeTooLarge, batchOverhead+n, w.sink.cfg.MaxBatchBytes)
+		return fmt.Errorf("kafka: %s: %w: %d bytes exceed Config.MaxBatchBytes (%d)",
+			w.nameOf(m), kafka.MessageSizeTooLarge, batchOverhead+n, w.sink.cfg.MaxBatchBytes)
 	}
 	return nil
+}
+
+// nameOf names a message and its origin, if it has one.
+func (w *writer) nameOf(m *keystrand.Message) string {
+	if w.sink.topic == "" || m.Stream == "" {
+		return "message for topic " + w.topicOf(m)
+	}
+	return fmt.Sprintf("message %s/%d@%d for topic %s", m.Stream, m.Partition, m.Offset, w.sink.topic)
 }
 
 func (w *writer) topicOf(m *keystrand.Message) string {
@@ -134,6 +154,7 @@ func (w *writer) forget() {
 	for _, s := range w.active {
 		s.reset()
 	}
+	w.waits.set(nil)
 	clear(w.values)
 	clear(w.unrouted)
 	w.ms, w.res, w.active, w.wait = nil, sink.Result{}, w.active[:0], nil
@@ -151,26 +172,10 @@ func (w *writer) pending() bool {
 	return false
 }
 
-// describe adds the topic and partition to err, and hints for authentication errors. A negative partition means the whole
-// topic.
-func (w *writer) describe(topic string, partition int32, err error) error {
-	switch cfg := &w.sink.cfg; {
-	case cfg.SASL != nil && loginFailed(err):
-		err = fmt.Errorf("authenticate with %s: %w", cfg.SASL.Name(), err)
-	case cfg.SASL != nil && errors.Is(err, io.ErrUnexpectedEOF):
-		err = fmt.Errorf("%w (the broker disconnected: check that it supports %s and that the credentials are valid)", err, cfg.SASL.Name())
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		err = fmt.Errorf("%w (the broker disconnected: check whether it requires TLS or SASL)", err)
-	}
-	if partition < 0 {
-		return fmt.Errorf("kafka: write to topic %s: %w", topic, err)
-	}
-	return fmt.Errorf("kafka: write to %s/%d: %w", topic, partition, err)
-}
-
-func because(err, last error) error {
+// because returns the last error, if there is one, with the cause for which it is not retried any more.
+func (w *writer) because(topic string, partition int32, cause, last error) error {
 	if last == nil {
-		return err
+		return describe(&w.sink.cfg, topic, partition, cause)
 	}
-	return fmt.Errorf("%w; last error: %w", err, last)
+	return fmt.Errorf("%w (%w)", last, cause)
 }

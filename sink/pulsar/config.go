@@ -32,8 +32,8 @@ type Config struct {
 	// headers, which are sent twice, and some overhead. A lower limit of the broker still applies. Default: 5 MiB.
 	MaxMessageBytes int
 	// LastHeaderWins keeps the last of several headers with the same name. If it is false, a message with two values for one
-	// name is a permanent failure, because properties are a map. Set it for dead letters: a dead letter that fails is retried
-	// forever, even after a permanent failure. Default: false.
+	// name is a permanent failure, because properties are a map. A dead letter of such a message is
+	// written without the headers of the message. Default: false.
 	LastHeaderWins bool
 	// RequestTimeout bounds a request that is not a message: to look up a topic, to open or to close a producer. Default: 5s.
 	RequestTimeout time.Duration

@@ -26,8 +26,8 @@ func fillMessage(out *pulsar.ProducerMessage, m *keystrand.Message, cfg *Config)
 		out.Payload = v
 	}
 	if !m.Time.IsZero() {
-		if ms := m.Time.UnixMilli(); ms > math.MaxInt64/1_000_000 || ms < math.MinInt64/1_000_000 {
-			return fmt.Errorf("time %v is out of range for an event time", m.Time)
+		if s := m.Time.Unix(); s > math.MaxInt64/1_000_000_000-1 || s < math.MinInt64/1_000_000_000+1 {
+			return fmt.Errorf("time %v is out of range for an event time: the client library writes times from 1970 to 2262", m.Time)
 		}
 		out.EventTime = m.Time.Truncate(time.Millisecond)
 	}

@@ -46,6 +46,7 @@ func (o *outlet) advance(ctx context.Context, w *writer) bool {
 				o.sink.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "pulsar: write to partition recovered", slog.String("topic", o.name))
 			}
 			o.trouble, o.limit = nil, 0
+			w.waits.set(nil)
 			return true
 		}
 		if over := context.Cause(p.ctx); over != nil { //nolint:contextcheck // derived from ctx, by newPatience
@@ -53,29 +54,29 @@ func (o *outlet) advance(ctx context.Context, w *writer) bool {
 				over = err // err also names the operation
 			}
 			last := o.trouble
-			over = w.describe(o.name, p.began, over)
 			if ctx.Err() == nil && last == nil { // else the text of the error would grow with each Write
-				o.tell(ctx, over)
+				over = w.sink.describe(o.name, p.began, over)
+				o.tell(ctx, w, over)
 			}
 			o.giveUp(w, because(over, last), heal)
 			return false
 		}
-		err = w.describe(o.name, p.began, err)
+		err = w.sink.describe(o.name, p.began, err)
 		switch c := cureFor(err); c {
 		case split:
 			o.limit = (len(o.batch) + 1) / 2
 		case report, forbid:
-			o.tell(ctx, err)
+			o.tell(ctx, w, err)
 			o.sink.catalog.doubt(o.topic) // the topic may have been recreated with other partitions
 			o.giveUp(w, err, c)
 			return false
 		case heal:
-			o.tell(ctx, err)
+			o.tell(ctx, w, err)
 			if o.head > before {
 				return true
 			}
 			if over := p.pause(); over != nil {
-				o.giveUp(w, because(describeOne(o.name, over), err), heal)
+				o.giveUp(w, because(over, err), heal)
 				return false
 			}
 		}
@@ -121,6 +122,8 @@ func (o *outlet) send(ctx context.Context, w *writer) error {
 	if o.wave == nil {
 		o.wave = newWave()
 	}
+	w.waits.sending(o.name)
+	defer w.waits.answered(o.name)
 	o.wave.begin()
 	err = o.offer(ctx, w, p)
 	if err == nil {
@@ -224,7 +227,8 @@ func (o *outlet) take(w *writer, err error) error {
 }
 
 // tell records an error, and logs the first one.
-func (o *outlet) tell(ctx context.Context, err error) {
+func (o *outlet) tell(ctx context.Context, w *writer, err error) {
+	w.waits.set(err)
 	if o.trouble == nil {
 		o.sink.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "pulsar: write to partition failed",
 			slog.String("topic", o.name), slog.String("error", err.Error()))

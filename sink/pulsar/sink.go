@@ -25,6 +25,10 @@ type Sink struct {
 	calls    sync.WaitGroup // goroutines in a call of the client
 	open     atomic.Int32   // number of open writers
 	closed   atomic.Bool
+	probe    chan *link // holds the link of Check
+
+	mu      sync.Mutex
+	writers []*writer // the open ones; guarded by mu
 }
 
 var _ sink.Sink = (*Sink)(nil)
@@ -36,7 +40,7 @@ var _ sink.Sink = (*Sink)(nil)
 //     full name. It must be empty if Config.ByStream is set, and only then.
 //
 // New requests a token from Config.Authentication, which it waits for at most RequestTimeout. The sink connects at the first
-// Write.
+// Check or Write.
 func New(url, topic string, cfg Config) (*Sink, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(url, topic); err != nil {
@@ -56,19 +60,25 @@ func New(url, topic string, cfg Config) (*Sink, error) {
 func newSink(c client, topic string, cfg Config, t *troubles) *Sink {
 	s := &Sink{topic: topic, cfg: cfg, client: c, troubles: t}
 	s.catalog = newCatalog(s)
+	s.probe = make(chan *link, 1)
+	s.probe <- &link{}
 	return s
 }
 
-// Open returns a writer. It does not connect.
+// Open returns a writer. It does not connect: [Sink.Check] does, which a pipeline calls at its start.
 func (s *Sink) Open() (sink.Writer, error) {
 	if s.closed.Load() {
 		return nil, errors.New("pulsar: Open on a closed sink")
 	}
 	s.open.Add(1)
-	return &writer{
+	w := &writer{
 		sink: s, names: make(map[string]string), turn: rand.IntN(1 << 16),
 		branches: make(map[string]*branch), parts: make(map[string][]int),
-	}, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.writers = append(s.writers, w)
+	return w, nil
 }
 
 // Close closes the connections and ends the goroutines of the sink. It fails while a writer is open. If the broker does not
@@ -81,6 +91,7 @@ func (s *Sink) Close() error {
 	if s.closed.Swap(true) {
 		return errors.New("pulsar: close the sink: it is already closed")
 	}
+	(<-s.probe).drop(s)
 	over := make(chan struct{})
 	go func() {
 		defer close(over)

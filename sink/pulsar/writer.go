@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
 
@@ -22,6 +21,7 @@ type writer struct {
 	sink   *Sink
 	closed bool
 	names  map[string]string // full names of topics, by Message.Stream
+	waits  waits
 
 	// State of the current Write.
 	ms    []keystrand.Message
@@ -54,6 +54,8 @@ func (w *writer) Write(ctx context.Context, ms []keystrand.Message) error {
 	}
 	w.begin(ms)
 	defer w.forget()
+	w.waits.begin()
+	defer w.waits.end()
 	var wg sync.WaitGroup
 	n := len(w.parts)
 	for name, batch := range w.parts {
@@ -81,6 +83,9 @@ func (w *writer) Close() error {
 		}
 	}
 	w.branches = nil
+	w.sink.mu.Lock()
+	defer w.sink.mu.Unlock()
+	w.sink.writers = slices.DeleteFunc(w.sink.writers, func(x *writer) bool { return x == w })
 	w.sink.open.Add(-1)
 	return nil
 }
@@ -95,7 +100,7 @@ func (w *writer) begin(ms []keystrand.Message) {
 		}
 		name := w.topicOf(&ms[i])
 		if err := w.admit(i, name); err != nil {
-			w.res.Fail(i, keystrand.Permanent(fmt.Errorf("pulsar: message for topic %q: %w", name, err)))
+			w.res.Fail(i, keystrand.Permanent(fmt.Errorf("pulsar: %s: %w", w.nameOf(&ms[i]), err)))
 			continue
 		}
 		w.parts[name] = append(w.parts[name], i)
@@ -110,10 +115,21 @@ func (w *writer) admit(i int, topic string) error {
 			return errors.New("Config.ByStream is set, and the Stream of the message is empty")
 		}
 		if err := pulsarname.CheckTopic(topic); err != nil {
-			return err
+			return destinationError{err}
 		}
 	}
+	if t := w.ms[i].Time; !t.IsZero() && t.UnixMilli() < 0 { // the client library would write a time after 2500 in silence
+		return fmt.Errorf("time %v is before 1970: the client library cannot write it as an event time", t)
+	}
 	return fillMessage(&w.out[i], &w.ms[i], &w.sink.cfg)
+}
+
+// nameOf names a message and its origin, if it has one.
+func (w *writer) nameOf(m *keystrand.Message) string {
+	if w.sink.topic == "" || m.Stream == "" {
+		return fmt.Sprintf("message for topic %q", w.topicOf(m))
+	}
+	return fmt.Sprintf("message %s/%d@%d for topic %q", m.Stream, m.Partition, m.Offset, w.sink.topic)
 }
 
 // topicOf returns the full name of the topic of a message, or its Stream if that is malformed.
@@ -161,12 +177,13 @@ func (w *writer) lookUp(ctx context.Context, name string) (*topic, error) {
 		if err == nil {
 			return t, nil
 		}
-		err = w.describe(name, p.began, err)
+		err = w.sink.describe(name, p.began, err)
+		w.waits.set(err)
 		if cureFor(err) != heal {
 			return nil, err
 		}
 		if over := p.pause(); over != nil {
-			return nil, because(describeOne(name, over), err)
+			return nil, because(over, err)
 		}
 	}
 }
@@ -269,17 +286,10 @@ func (w *writer) forget() {
 	w.ms, w.res = nil, sink.Result{}
 }
 
-// describe adds the topic to err, and the reason of the library's last failed connection.
-func (w *writer) describe(name string, began time.Time, err error) error {
-	if why := w.sink.troubles.since(began); why != nil && cureFor(err) == heal {
-		err = fmt.Errorf("%w: %w", err, why)
-	}
-	return fmt.Errorf("pulsar: write to %s: %w", name, err)
-}
-
-func because(err, last error) error {
+// because returns the last error, if there is one, with the cause for which it is not retried any more.
+func because(cause, last error) error {
 	if last == nil {
-		return err
+		return cause
 	}
-	return fmt.Errorf("%w; last error: %w", err, last)
+	return fmt.Errorf("%w (%w)", last, cause)
 }

@@ -89,8 +89,8 @@ func (c Case) Run(ctx context.Context, env *Env) error {
 	return c.run(ctx, env)
 }
 
-// ErrNotTested is the error of a case that did not run because its Env lacks Trouble or MaxBytes.
-var ErrNotTested = errors.New("sinktest: not tested: needs Env.Trouble or Env.MaxBytes")
+// ErrNotTested is the error of a case that did not run because its Env lacks Trouble or MaxBytes, or has NoTime.
+var ErrNotTested = errors.New("sinktest: not tested: needs Env.Trouble or Env.MaxBytes, or a store of times")
 
 // Cases returns all cases.
 func Cases() []Case {
@@ -114,6 +114,12 @@ func Cases() []Case {
 			Name: "ContentIsKept",
 			Why:  "Nil and empty keys and values differ in meaning (a nil value deletes a key), and headers carry traces.",
 			run:  contentIsKept,
+		},
+		{
+			Name:  "TimeIsKeptOrRefused",
+			Why:   "A time that a store changes in silence is found when it is too late, for example because the store deletes by it.",
+			needs: func(env *Env) bool { return !env.NoTime },
+			run:   timeIsKeptOrRefused,
 		},
 		{
 			Name: "MessagesBelongToTheCaller",

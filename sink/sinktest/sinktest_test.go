@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/sink"
@@ -150,6 +151,20 @@ func TestEveryCaseFailsForTheSinkThatBreaksIt(t *testing.T) {
 		})},
 		{name: "ContentIsKept", by: "dropping a header", write: changed(func(m *keystrand.Message) { m.Headers = m.Headers[:max(len(m.Headers)-1, 0)] })},
 		{name: "ContentIsKept", by: "changing the time", write: changed(func(m *keystrand.Message) { m.Time = m.Time.AddDate(0, 0, 1) })},
+		{name: "TimeIsKeptOrRefused", by: "writing now for 1970", write: changed(func(m *keystrand.Message) {
+			if m.Time.UnixMilli() == 0 {
+				m.Time = time.Now()
+			}
+		})},
+		{name: "TimeIsKeptOrRefused", by: "losing the sign", write: changed(func(m *keystrand.Message) {
+			m.Time = time.UnixMilli(max(m.Time.UnixMilli(), -m.Time.UnixMilli()))
+		})},
+		{name: "TimeIsKeptOrRefused", by: "retrying for ever", write: func(ctx context.Context, w sink.Writer, ms []keystrand.Message) error {
+			if len(ms) > 0 && ms[0].Time.UnixMilli() < 0 {
+				return errors.New("out of range")
+			}
+			return w.Write(ctx, ms)
+		}},
 		{name: "MessagesBelongToTheCaller", by: "changing them", write: func(ctx context.Context, w sink.Writer, ms []keystrand.Message) error {
 			err := w.Write(ctx, ms)
 			clear(ms)

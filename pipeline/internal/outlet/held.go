@@ -39,12 +39,12 @@ func (w *writer[X]) removeLocked(l *lane[X], freed []*Output[X]) []*Output[X] {
 	return freed
 }
 
-// hold marks a refused output as held, unless it has already ended.
-func (w *writer[X]) hold(o *Output[X]) {
+// hold marks a refused output as held or halted, unless it has already ended.
+func (w *writer[X]) hold(o *Output[X], as outputState) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if o.state == outputPending {
-		o.state = outputHeld
+		o.state = as
 	}
 }
 

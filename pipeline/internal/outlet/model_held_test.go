@@ -25,7 +25,7 @@ func drawRefusalsLocked(t *rapid.T, w *modelWrite, errs []error) {
 func (m *model) refused(o *Output[*modelOutput], _ error) Refusal {
 	x := o.Value
 	switch x.refusal {
-	case WriteAgain:
+	case WriteAgain, Rewrite, Halt: // the latter two have tests of their own
 	case Ended:
 		m.end("refused", o)
 	case Hold:

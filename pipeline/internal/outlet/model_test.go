@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strconv"
 	"sync"
@@ -91,7 +90,7 @@ func playModel(t *rapid.T) {
 		Waits:   func(*Output[*modelOutput]) {},
 		Broken:  func(err error) { panic(err) },
 		Safe:    func(err error) error { return err },
-		Log:     slog.New(slog.DiscardHandler),
+		Failing: func(error) {},
 	})
 	if err != nil {
 		t.Fatal(err)

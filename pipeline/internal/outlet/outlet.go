@@ -3,7 +3,6 @@ package outlet
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 
 	"github.com/keystrand/keystrand/sink"
 )
@@ -22,8 +21,8 @@ type Hooks[X any] struct {
 	Broken func(err error)
 	// Safe returns err, or a replacement if a method of err panics.
 	Safe func(err error) error
-	// Log receives a line when Writes begin to fail.
-	Log *slog.Logger
+	// Failing receives the error of a writer's first Write that failed, before its outputs are written again.
+	Failing func(err error)
 }
 
 // Refusal decides about an output that the sink refuses for good.
@@ -32,11 +31,15 @@ type Refusal uint8
 const (
 	// WriteAgain writes the output again after a pause.
 	WriteAgain Refusal = iota
+	// Rewrite writes the output at once, because Refused has replaced its Messages.
+	Rewrite
 	// Ended ends the output.
 	Ended
 	// Hold keeps the output first in its lane, unwritten, until [Outlet.End] or a cut, for instance until the message's dead
 	// letter is durable. The outputs behind it wait. A cut ends it without a call of Dropped.
 	Hold
+	// Halt keeps the output first in its lane, unwritten, until a cut drops it. The outputs behind it wait.
+	Halt
 )
 
 // Outlet is a sink with its writers. Its methods are safe for concurrent use. Only Close blocks.

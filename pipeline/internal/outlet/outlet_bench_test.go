@@ -3,7 +3,6 @@ package outlet
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"testing"
 
@@ -47,7 +46,7 @@ func benchOutlet(b *testing.B, lanes, failing int) {
 		Durable: func(outputs []*Output[bool]) { durable = slices.Clone(outputs) },
 		Dropped: func([]*Output[bool]) {},
 		Safe:    func(err error) error { return err },
-		Log:     slog.New(slog.DiscardHandler),
+		Failing: func(error) {},
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -31,12 +31,13 @@ type Output[X any] struct {
 	pause  time.Duration // the last pause; only the writer's goroutine uses it
 }
 
-// outputState tells whether a refused output is held.
+// outputState tells whether a refused output is held or halted.
 type outputState uint8
 
 const (
 	outputPending outputState = iota
 	outputHeld
+	outputHalted
 	outputEnded
 )
 
@@ -158,8 +159,11 @@ func (l *lane[X]) remove(o *Output[X]) bool {
 	return false
 }
 
-// idle reports whether the lane waits for the end of a held output: it is not ready, not in later, and not in a Write.
-func (l *lane[X]) idle() bool { return l.taken == 0 && l.head != nil && l.head.state == outputHeld }
+// idle reports whether the lane waits for the end or the cut of its first output: it is not ready, not in later, and not in
+// a Write.
+func (l *lane[X]) idle() bool {
+	return l.taken == 0 && l.head != nil && (l.head.state == outputHeld || l.head.state == outputHalted)
+}
 
 // later is a heap of lanes by due.
 type later[X any] []*lane[X]

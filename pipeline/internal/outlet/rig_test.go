@@ -4,7 +4,6 @@ package outlet
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -109,8 +108,8 @@ func (r *rig) hooks() Hooks[string] {
 			defer r.mu.Unlock()
 			r.broken = append(r.broken, err)
 		},
-		Safe: func(err error) error { return err },
-		Log:  slog.New(slog.DiscardHandler),
+		Safe:    func(err error) error { return err },
+		Failing: func(error) {},
 	}
 }
 

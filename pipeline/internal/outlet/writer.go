@@ -4,7 +4,6 @@ import (
 	"container/heap"
 	"context"
 	"errors"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +36,7 @@ type writer[X any] struct {
 	durable []*Output[X]
 	mine    []*Output[X] // scratch of putBack
 	failing atomic.Bool  // an output failed in the last Write; only the goroutine writes it
+	trouble trouble
 
 	mu    sync.Mutex
 	all   map[laneID[X]]*lane[X] // guarded by mu, as are the next five
@@ -187,7 +187,7 @@ func (w *writer[X]) loop() {
 // exited continues in another goroutine after a Write has called runtime.Goexit. The outputs of that Write are not durable.
 func (w *writer[X]) exited() {
 	w.x.hooks.Broken(errWriteExited)
-	w.settle(errWriteExited, false)
+	w.trouble.ended(w.settle(errWriteExited, false), true)
 	go w.loop()
 }
 
@@ -201,12 +201,13 @@ func (w *writer[X]) writeOnce() (more bool, pause time.Duration) {
 	if pause, more = w.take(cancel, time.Now()); !more {
 		return false, pause
 	}
+	w.trouble.began()
 	err := w.x.hooks.Safe(w.sink.Write(ctx, w.ms))
-	failed := w.settle(err, ctx.Err() != nil)
-	if failed && !w.failing.Load() {
-		w.x.hooks.Log.LogAttrs(ctx, slog.LevelWarn, "sink write failed; retrying until it is stored", slog.Any("error", err))
+	cause := w.settle(err, ctx.Err() != nil)
+	w.failing.Store(cause != nil)
+	if w.trouble.ended(cause, w.retries()) {
+		w.x.hooks.Failing(cause)
 	}
-	w.failing.Store(failed)
 	return true, 0
 }
 
@@ -247,9 +248,9 @@ func (w *writer[X]) take(abort context.CancelFunc, now time.Time) (pause time.Du
 }
 
 // settle ends the outputs that a Write has made durable or that the sink refuses for good. The others stay first in their
-// lanes. It reports whether any output itself failed, not only because of one before it. An aborted Write refuses nothing,
-// whatever it returns: leaving is not failing.
-func (w *writer[X]) settle(err error, aborted bool) (failed bool) {
+// lanes. It returns the error of the first output that itself failed, not only because of one before it. An aborted Write
+// refuses nothing, whatever it returns: leaving is not failing.
+func (w *writer[X]) settle(err error, aborted bool) (failed error) {
 	now := time.Now()
 	var refused []*Output[X]
 	durable := w.durable[:0]
@@ -264,29 +265,41 @@ func (w *writer[X]) settle(err error, aborted bool) (failed bool) {
 			durable = append(durable, o)
 			continue
 		case v.permanent && !aborted:
+			o.Messages = v.rest // Refused may replace them
 			switch w.x.hooks.Refused(o, v.cause) {
 			case Ended:
 				refused = append(refused, o)
 				continue
 			case Hold:
-				w.hold(o)
+				w.hold(o, outputHeld)
+				w.kept = append(w.kept, o)
+				continue
+			case Halt:
+				w.hold(o, outputHalted)
+				w.kept = append(w.kept, o)
+				continue
+			case Rewrite:
 				w.kept = append(w.kept, o)
 				continue
 			case WriteAgain:
 			}
 		}
 		again++
-		o.Messages = v.rest
+		if !v.permanent || aborted {
+			o.Messages = v.rest
+		}
 		w.kept = append(w.kept, o)
 		if o.pause == 0 {
 			w.x.hooks.Waits(o)
 		}
 		if !aborted && !errors.Is(v.cause, sink.ErrBehind) {
-			failed = true
+			if failed == nil {
+				failed = v.cause
+			}
 			w.delay(o, now)
 		}
 	}
-	if !failed && !aborted && again == len(w.batch) {
+	if failed == nil && !aborted && again == len(w.batch) {
 		w.delay(w.kept[0], now) // every output claims to be behind another: do not spin
 	}
 	if len(durable) > 0 {

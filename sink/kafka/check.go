@@ -1,0 +1,156 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/metadata"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/sink"
+)
+
+var (
+	_ sink.Checker  = (*Sink)(nil)
+	_ sink.Reporter = (*Sink)(nil)
+)
+
+// missingFor is how long a topic that does not exist is looked for: some brokers know a new topic later than others.
+const missingFor = time.Second
+
+// String returns the name of the sink in logs and snapshots.
+func (s *Sink) String() string {
+	if s.topic == "" {
+		return "kafka topics by stream"
+	}
+	return "kafka topic " + s.topic
+}
+
+// Check implements [sink.Checker]: the brokers answer, the topic exists, and the credentials may write to it. With
+// Config.ByStream it checks only that the brokers answer.
+func (s *Sink) Check(ctx context.Context) error {
+	for first := time.Now(); ; {
+		err := s.check(ctx)
+		if err == nil {
+			return nil
+		}
+		if errors.Is(err, kafka.UnknownTopicOrPartition) && time.Since(first) < missingFor {
+			if timer := time.NewTimer(missingFor / 8); !sleep(ctx, timer) {
+				return err // the pipeline checks again
+			}
+			continue
+		}
+		if errors.Is(err, kafka.UnknownTopicOrPartition) {
+			err = fmt.Errorf("%w%s", err, s.hint(ctx))
+		} else if cureFor(err) == heal {
+			return err
+		}
+		return keystrand.Permanent(err)
+	}
+}
+
+func sleep(ctx context.Context, timer *time.Timer) bool {
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (s *Sink) check(ctx context.Context) error {
+	if s.topic == "" {
+		_, err := s.cluster.metadata(ctx, &metadata.Request{TopicNames: []string{}})
+		return describe(&s.cfg, "", -1, err)
+	}
+	md, err := s.cluster.metadata(ctx, &metadata.Request{TopicNames: []string{s.topic}, IncludeTopicAuthorizedOperations: true})
+	if err != nil {
+		return describe(&s.cfg, s.topic, -1, err)
+	}
+	i := slices.IndexFunc(md.Topics, func(t metadata.ResponseTopic) bool { return t.Name == s.topic })
+	switch {
+	case i < 0:
+		return describe(&s.cfg, s.topic, -1, kafka.UnknownTopicOrPartition)
+	case md.Topics[i].ErrorCode != 0:
+		return describe(&s.cfg, s.topic, -1, kafka.Error(md.Topics[i].ErrorCode))
+	}
+	const write = 1 << 4                                                          // the bit of AclOperation.WRITE
+	if may := md.Topics[i].TopicAuthorizedOperations; may > 0 && may&write == 0 { // else the broker does not tell
+		return describe(&s.cfg, s.topic, -1, kafka.TopicAuthorizationFailed)
+	}
+	return nil
+}
+
+// hint names the existing topic whose name is nearest.
+func (s *Sink) hint(ctx context.Context) string {
+	md, err := s.cluster.metadata(ctx, &metadata.Request{}) // all topics
+	if err != nil {
+		return ""
+	}
+	nearest, least := "", 1+max(1, len(s.topic)/3)
+	for i := range md.Topics {
+		if d := distance(s.topic, md.Topics[i].Name); d < least {
+			nearest, least = md.Topics[i].Name, d
+		}
+	}
+	if nearest == "" {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %q?", nearest)
+}
+
+// distance returns the number of characters to insert, delete or replace to change one name to the other.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// checkName returns an error if Kafka refuses the name of a topic.
+func checkName(topic string) error {
+	legal := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r)
+	}
+	switch {
+	case topic == "." || topic == "..":
+		return fmt.Errorf("illegal name of a topic: %q: \".\" and \"..\" are reserved", topic)
+	case len(topic) > 249:
+		return fmt.Errorf("illegal name of a topic: %q: it has %d characters, more than 249", topic, len(topic))
+	case strings.ContainsFunc(topic, func(r rune) bool { return !legal(r) }):
+		return fmt.Errorf("illegal name of a topic: %q: use letters, digits, '.', '_' and '-'", topic)
+	}
+	return nil
+}
+
+// Trouble implements [sink.Reporter]. A request without an answer for some time counts.
+func (s *Sink) Trouble() error {
+	s.mu.Lock()
+	writers := slices.Clone(s.writers)
+	s.mu.Unlock()
+	for _, w := range writers {
+		if err := w.waits.now(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,167 @@
+package pulsar
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/sink"
+)
+
+var (
+	_ sink.Checker  = (*Sink)(nil)
+	_ sink.Reporter = (*Sink)(nil)
+)
+
+// String returns the name of the sink in logs and snapshots.
+func (s *Sink) String() string {
+	if s.topic == "" {
+		return "pulsar topics by stream"
+	}
+	return "pulsar topic " + s.topic
+}
+
+// Check implements [sink.Checker]: the topic exists, and the broker lets this client open a producer to its first partition.
+// If the broker may create topics, that creates a missing one. With Config.ByStream it checks nothing.
+func (s *Sink) Check(ctx context.Context) error {
+	if s.topic == "" {
+		return nil
+	}
+	began := time.Now()
+	err := s.check(ctx)
+	if err == nil {
+		return nil
+	}
+	c := cureFor(err)
+	err = s.describe(s.topic, began, err)
+	if c == forbid || c == report && !passes(err) {
+		return keystrand.Permanent(err)
+	}
+	return err
+}
+
+func (s *Sink) check(ctx context.Context) error {
+	t, err := s.catalog.get(ctx, s.topic)
+	if err != nil {
+		s.catalog.doubt(s.topic)
+		return err
+	}
+	select {
+	case l := <-s.probe: // a call of the library may still run for an earlier Check
+		defer func() { s.probe <- l }()
+		if _, err := l.get(ctx, s, t.partitions[0]); err != nil {
+			return err
+		}
+		l.drop(s)
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// passes reports whether an error that a Write returns at once may pass without a change of the topic or the credentials: a
+// limit of the namespace, for example of its producers.
+func passes(err error) bool { return strings.Contains(err.Error(), "NotAllowedError") }
+
+// describe adds the topic to err, and the reason of the library's last failed connection. It marks errors that concern the
+// topic with [sink.ErrDestination].
+func (s *Sink) describe(name string, began time.Time, err error) error {
+	c := cureFor(err)
+	if why := s.troubles.since(began); why != nil && c == heal {
+		err = fmt.Errorf("%w: %w", err, why)
+		c = cureFor(err)
+	}
+	if c == forbid || c == report && !passes(err) {
+		switch text := err.Error(); {
+		case strings.Contains(text, "TopicNotFound"):
+			err = fmt.Errorf("the topic or its namespace does not exist: create it, or let the broker create topics: %w", err)
+		case strings.Contains(text, "AuthorizationError"):
+			err = fmt.Errorf("no permission: grant the role the action produce: %w", err)
+		}
+		err = destinationError{err}
+	}
+	return describeOne(name, err)
+}
+
+// destinationError marks err with [sink.ErrDestination], without a change of its text.
+type destinationError struct{ error }
+
+func (e destinationError) Unwrap() []error { return []error{e.error, sink.ErrDestination} }
+
+// Trouble implements [sink.Reporter]. A failed connection counts while a Write waits for it.
+func (s *Sink) Trouble() error {
+	s.mu.Lock()
+	writers := slices.Clone(s.writers)
+	s.mu.Unlock()
+	for _, w := range writers {
+		if err := w.waits.now(s.troubles); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// waits is why the messages of a running Write wait. Write changes it, and [Sink.Trouble] reads it.
+type waits struct {
+	mu    sync.Mutex
+	began time.Time            // of the running Write; zero if none runs; guarded by mu
+	err   error                // the last error; guarded by mu
+	sent  map[string]time.Time // when the wave in flight to each partition was sent; guarded by mu
+}
+
+// slowAnswer is the time without a confirmation after which a wave is trouble.
+const slowAnswer = time.Second
+
+func (w *waits) begin() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.began = time.Now()
+}
+
+func (w *waits) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.began, w.err = time.Time{}, nil
+}
+
+func (w *waits) set(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.err = err
+}
+
+func (w *waits) sending(partition string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.sent == nil {
+		w.sent = make(map[string]time.Time)
+	}
+	w.sent[partition] = time.Now()
+}
+
+func (w *waits) answered(partition string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.sent, partition)
+}
+
+func (w *waits) now(t *troubles) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.began.IsZero() || w.err != nil {
+		return w.err
+	}
+	if why := t.since(w.began); why != nil {
+		return fmt.Errorf("pulsar: connect: %w", why)
+	}
+	for partition, at := range w.sent {
+		if d := time.Since(at); d >= slowAnswer {
+			return fmt.Errorf("pulsar: write to %s: no confirmation from the broker for %v", partition, d.Round(time.Second))
+		}
+	}
+	return nil
+}
