@@ -11,7 +11,8 @@
 //   - cost: CPU and memory of a service;
 //   - hot, stuck: the effect of one hot or stuck key on the others;
 //   - crash: messages replayed after kill -9;
-//   - handover: the pause of a partition when a member joins.
+//   - handover: the pause of a partition when a member joins;
+//   - restart: the first message of a member that starts, and the stop of an idle one.
 //
 // docs/benchmarks.md explains each figure. Each measurement runs in a process of its own, which is this program again.
 package main
@@ -64,7 +65,7 @@ func main() {
 }
 
 func all(brokers, only string, r *run) error {
-	parts := []part{{"throughput", throughput}, {"cost", cost}, {"hot", hot}, {"stuck", stuck}, {"crash", crash}, {"handover", handover}}
+	parts := []part{{"throughput", throughput}, {"cost", cost}, {"hot", hot}, {"stuck", stuck}, {"crash", crash}, {"handover", handover}, {"restart", restart}}
 	parts, err := bench.Chosen(only, parts, func(p part) string { return p.name })
 	if err != nil {
 		return err

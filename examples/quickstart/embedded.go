@@ -15,7 +15,7 @@ import (
 	"github.com/keystrand/keystrand/examples/internal/show"
 )
 
-const brokerProgram = "github.com/keystrand/keystrand/examples/quickstart/broker"
+const brokerProgram = "github.com/keystrand/keystrand/examples/broker"
 
 // embedded is a broker that runs in a process of its own, until its standard input ends.
 type embedded struct {
