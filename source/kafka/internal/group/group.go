@@ -68,6 +68,9 @@ func (g *Group) Join(ctx context.Context) (*Session, error) {
 			return s, nil
 		case errors.Is(err, kafkago.UnknownMemberId), errors.Is(err, kafkago.FencedInstanceID):
 			g.member = ""
+			if !cluster.Sleep(ctx, g.cfg.Cluster.Backoff) { // leave the others a moment with what they got
+				return nil, context.Cause(ctx)
+			}
 		case errors.Is(err, kafkago.RebalanceInProgress), errors.Is(err, kafkago.IllegalGeneration),
 			errors.Is(err, kafkago.MemberIDRequired):
 		default:
