@@ -15,7 +15,7 @@ func TestLossIsRecordedBeforeTheLeaveIsSent(t *testing.T) {
 		recorded = true
 		select {
 		case l := <-tn.Leaving():
-			t.Errorf("leave = %+v before the loss was recorded", l)
+			t.Fatalf("leave = %+v before the loss was recorded", l)
 		default:
 		}
 		if err := tn.Commit(1); err == nil {

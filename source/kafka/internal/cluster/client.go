@@ -53,15 +53,7 @@ type Client struct {
 
 // New returns a Client. It makes no connection.
 func New(cfg Config) *Client {
-	transport := &kafkago.Transport{
-		ClientID:       cfg.ClientID,
-		Dial:           cfg.Dial,
-		DialTimeout:    DialTimeout,
-		TLS:            cfg.TLS,
-		SASL:           cfg.SASL,
-		MetadataTTL:    time.Second,
-		MetadataTopics: cfg.Topics,
-	}
+	transport := cfg.NewTransport(cfg.ClientID)
 	return &Client{
 		Config: cfg,
 		Dialer: &kafkago.Dialer{
@@ -74,6 +66,19 @@ func New(cfg Config) *Client {
 		Transport: transport,
 		Health:    health.New(cfg.Log, "kafka"),
 		requests:  &kafkago.Client{Addr: kafkago.TCP(cfg.Brokers...), Transport: transport, Timeout: RequestTimeout},
+	}
+}
+
+// NewTransport returns a Transport with connections of its own. The caller closes them.
+func (c *Config) NewTransport(clientID string) *kafkago.Transport {
+	return &kafkago.Transport{
+		ClientID:       clientID,
+		Dial:           c.Dial,
+		DialTimeout:    DialTimeout,
+		TLS:            c.TLS,
+		SASL:           c.SASL,
+		MetadataTTL:    time.Second,
+		MetadataTopics: c.Topics,
 	}
 }
 

@@ -36,7 +36,10 @@ func (c *Config) Timeout() time.Duration {
 	return min(cluster.DialTimeout, c.Cluster.SessionTimeout/3)
 }
 
-// Group is one membership. It is for one goroutine, and has none of its own.
+// Group is one membership. It is for one goroutine.
+//
+// Owns: connections of its own, until Leave. A broker that throttles fetches holds back all requests on their connections, which
+// must not delay a heartbeat.
 type Group struct {
 	cfg         Config
 	coordinator *coordinator
@@ -49,8 +52,7 @@ func New(cfg Config) *Group {
 		group: cfg.Cluster.Group,
 		client: wire.Client{
 			Brokers:        cfg.Cluster.Brokers,
-			Transport:      cfg.Cluster.Transport,
-			ClientID:       cfg.Name,
+			Transport:      cfg.Cluster.NewTransport(cfg.Name),
 			RequestTimeout: cfg.Timeout(),
 		},
 	}}
@@ -66,6 +68,9 @@ func (g *Group) Join(ctx context.Context) (*Session, error) {
 			return s, nil
 		case errors.Is(err, kafkago.UnknownMemberId), errors.Is(err, kafkago.FencedInstanceID):
 			g.member = ""
+			if !cluster.Sleep(ctx, g.cfg.Cluster.Backoff) { // leave the others a moment with what they got
+				return nil, context.Cause(ctx)
+			}
 		case errors.Is(err, kafkago.RebalanceInProgress), errors.Is(err, kafkago.IllegalGeneration),
 			errors.Is(err, kafkago.MemberIDRequired):
 		default:
@@ -100,8 +105,9 @@ func (g *Group) round(ctx context.Context) (*Session, error) {
 // leaveTimeout bounds Leave. The coordinator removes a member that has not left when its session times out.
 const leaveTimeout = 2 * time.Second
 
-// Leave leaves the group. It blocks for at most leaveTimeout.
+// Leave leaves the group and closes its connections. It blocks for at most leaveTimeout.
 func (g *Group) Leave(ctx context.Context) {
+	defer g.coordinator.client.Transport.CloseIdleConnections()
 	if g.member == "" {
 		return
 	}

@@ -98,6 +98,7 @@ func (w *world) member(name string, change ...func(*group.Config)) *member {
 		c(&cfg)
 	}
 	m.Group = group.New(cfg)
+	w.t.Cleanup(func() { m.Leave(context.WithoutCancel(w.t.Context())) }) // of a test without Leave
 	return m
 }
 

@@ -18,8 +18,6 @@ type Client struct {
 	// Transport carries the requests. Share one among all clients, with a short MetadataTTL (1 s): it learns from its
 	// metadata which brokers there are. Required.
 	Transport *kafka.Transport
-	// ClientID is sent with each request. Default: that of the Transport.
-	ClientID string
 	// Gate bounds how many requests that are answered at once are under way together: the Transport opens a connection for each.
 	// Default: no bound.
 	Gate *Gate
@@ -46,7 +44,7 @@ func (c *Client) Validate() error {
 // request back. If the broker closes the connection, Do sends x again over another: a request must have the same effect if it
 // is sent twice.
 func (c *Client) Do(ctx context.Context, x *Exchange, wait time.Duration) error {
-	x.clientID = cmp.Or(c.ClientID, c.Transport.ClientID)
+	x.clientID = c.Transport.ClientID
 	timeout := wait + cmp.Or(c.RequestTimeout, 10*time.Second)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
