@@ -16,6 +16,7 @@ import (
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/sasl"
 
+	"github.com/keystrand/keystrand/internal/kafkanet"
 	"github.com/keystrand/keystrand/source/internal/health"
 	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
@@ -24,7 +25,7 @@ const (
 	// RequestTimeout bounds one request.
 	RequestTimeout = 10 * time.Second
 	// DialTimeout bounds one attempt to connect.
-	DialTimeout = 5 * time.Second
+	DialTimeout = kafkanet.HandshakeTimeout
 )
 
 // Config has the brokers, and the names that errors mention. Every field but TLS and SASL is required.
@@ -38,12 +39,14 @@ type Config struct {
 	TLS            *tls.Config
 	SASL           sasl.Mechanism
 	Dial           func(ctx context.Context, network, address string) (net.Conn, error)
+	MaxWait        time.Duration // of a fetch
 	Log            *slog.Logger
 }
 
 // Client sends requests of one source. A Client is safe for concurrent use.
 type Client struct {
 	Config
+	Net       *kafkanet.Dialer
 	Dialer    *kafkago.Dialer
 	Transport *kafkago.Transport
 	Health    *health.Health
@@ -53,28 +56,34 @@ type Client struct {
 
 // New returns a Client. It makes no connection.
 func New(cfg Config) *Client {
+	connections := kafkanet.New(kafkanet.Config{Brokers: cfg.Brokers, TLS: cfg.TLS, Dial: cfg.Dial, MaxWait: cfg.MaxWait, Log: cfg.Log})
 	transport := &kafkago.Transport{
 		ClientID:       cfg.ClientID,
-		Dial:           cfg.Dial,
+		Dial:           connections.DialContext,
 		DialTimeout:    DialTimeout,
-		TLS:            cfg.TLS,
 		SASL:           cfg.SASL,
 		MetadataTTL:    time.Second,
 		MetadataTopics: cfg.Topics,
 	}
 	return &Client{
 		Config: cfg,
+		Net:    connections,
 		Dialer: &kafkago.Dialer{
 			ClientID:      cfg.ClientID,
-			DialFunc:      cfg.Dial,
+			DialFunc:      connections.DialContext,
 			Timeout:       DialTimeout,
-			TLS:           cfg.TLS,
 			SASLMechanism: cfg.SASL,
 		},
 		Transport: transport,
 		Health:    health.New(cfg.Log, "kafka"),
-		requests:  &kafkago.Client{Addr: kafkago.TCP(cfg.Brokers...), Transport: transport, Timeout: RequestTimeout},
+		requests:  &kafkago.Client{Addr: connections.Bootstrap(), Transport: transport, Timeout: RequestTimeout},
 	}
+}
+
+// Close closes all connections. What still waits for a broker fails.
+func (c *Client) Close() {
+	c.Transport.CloseIdleConnections()
+	c.Net.Close()
 }
 
 // RoundTrip sends one request to the broker that it is for. It blocks until the answer or the end of ctx.

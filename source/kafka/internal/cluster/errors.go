@@ -57,9 +57,9 @@ func (c *Client) FatalCode(code kafkago.Error) error {
 	case kafkago.ClusterAuthorizationFailed:
 		return fmt.Errorf("kafka: group %q: the cluster refuses this client: %w", c.Group, code)
 	case kafkago.SASLAuthenticationFailed:
-		return fmt.Errorf("kafka: SASL %s: the broker refuses the credentials: %w", c.mechanism(), code)
+		return fmt.Errorf("kafka: SASL %s: the broker refuses the credentials: %w (check Config.SASL: mechanism, user and password)", c.mechanism(), code)
 	case kafkago.UnsupportedSASLMechanism:
-		return fmt.Errorf("kafka: SASL %s: the broker does not offer this mechanism: %w", c.mechanism(), code)
+		return fmt.Errorf("kafka: SASL %s: the broker does not offer this mechanism: %w (choose one of its sasl.enabled.mechanisms)", c.mechanism(), code)
 	case kafkago.IllegalSASLState:
 		return fmt.Errorf("kafka: SASL %s: the broker's port does not expect SASL: %w (leave Config.SASL empty, or use another port)",
 			c.mechanism(), code)
