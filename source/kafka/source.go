@@ -117,6 +117,7 @@ func New(brokers []string, groupName string, topics []string, cfg Config) (*Sour
 		Cluster: metadata.Client{
 			Client:          wire.Client{Brokers: s.cluster.Brokers, Bootstrap: s.cluster.Net.Bootstrap(), Transport: s.cluster.Transport, Gate: wire.NewGate()},
 			ReadUncommitted: cfg.ReadUncommitted,
+			Report:          s.cluster.Report,
 		},
 		Log:          cfg.Logger,
 		MaxBytes:     cfg.MaxBytes,

@@ -113,6 +113,17 @@ func (c *Client) Leave(ctx context.Context, members []kafkago.LeaveGroupRequestM
 	return err
 }
 
+// Report records that the operation what fails, or with nil that it has recovered.
+func (c *Client) Report(ctx context.Context, what string, err error) {
+	if err == nil {
+		c.Health.Works(ctx, what)
+		return
+	}
+	if c.Fatal(err) == nil { // Accept returns it
+		c.Health.Fails(ctx, what, fmt.Errorf("group %q: %w", c.Group, err))
+	}
+}
+
 // Retry calls f until it succeeds, ctx ends, or f returns a fatal error or a [backoff.PermanentError]. Health shows a
 // failing f as the operation what.
 func (c *Client) Retry(ctx context.Context, what string, f func(context.Context) error) error {
