@@ -123,6 +123,7 @@ func New(brokers []string, groupName string, topics []string, cfg Config) (*Sour
 		MaxBytes:     cfg.MaxBytes,
 		Buffers:      &buffer.Pool{},
 		Quota:        &fetch.Quota{},
+		Faults:       &fetch.Faults{},
 		MaxWait:      cfg.MaxWait,
 		RackID:       cfg.RackID,
 		OutOfRange:   fetch.OutOfRange(cfg.OutOfRange),
