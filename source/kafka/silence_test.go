@@ -4,19 +4,19 @@ package kafka_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/segmentio/kafka-go/protocol"
+	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/kafka"
@@ -126,6 +126,9 @@ func (s *silence) answers(far, broker net.Conn, keys <-chan protocol.ApiKey) {
 		s.mu.Lock()
 		mute := key == s.key && s.nth == 0 && s.after >= 0
 		after := min(s.after, len(frame)-1)
+		if s.after == 17 {
+			after = len(frame) - 1
+		}
 		s.mu.Unlock()
 		if s.over() {
 			return
@@ -153,7 +156,7 @@ func readFrame(c io.Reader) ([]byte, error) {
 
 // use is a pipeline: it fetches and commits all messages of the source, and stops in order when ctx ends: within three
 // seconds it commits, within one it releases, and it closes the source.
-func use(ctx context.Context, s *kafka.Source) (closing time.Duration, err error) {
+func use(ctx context.Context, s *kafka.Source) (err error) {
 	var reading sync.WaitGroup
 	for {
 		var p source.Partition
@@ -166,8 +169,7 @@ func use(ctx context.Context, s *kafka.Source) (closing time.Duration, err error
 		err = nil
 	}
 	reading.Wait()
-	began := time.Now()
-	return time.Since(began), errors.Join(err, s.Close())
+	return errors.Join(err, s.Close())
 }
 
 func read(ctx context.Context, p source.Partition) {
@@ -225,7 +227,7 @@ func TestSilentBrokerIsLoggedAndDelaysNoStop(t *testing.T) {
 		{protocol.Heartbeat, []int{1, 2}},
 	} {
 		for _, nth := range c.nths {
-			for _, after := range []int{-1, 0, 1, 4, 7, 8, 12, 1 << 20} {
+			for after := -1; after < 18; after++ { // the last one is the end of the frame
 				t.Run(fmt.Sprintf("%v/%d/%d", c.key, nth, after), func(t *testing.T) {
 					inWorld(t, 1, func(w *world) { fallSilent(w, newSilence(w, c.key, nth, after)) })
 				})
@@ -234,18 +236,57 @@ func TestSilentBrokerIsLoggedAndDelaysNoStop(t *testing.T) {
 	}
 }
 
+func TestSilentBrokerIsLoggedInTheHandshake(t *testing.T) {
+	for _, key := range []protocol.ApiKey{protocol.SaslHandshake, protocol.SaslAuthenticate} {
+		for nth := 1; nth <= 3; nth++ {
+			for _, after := range []int{-1, 0, 1, 4, 8, 17} {
+				t.Run(fmt.Sprintf("%v/%d/%d", key, nth, after), func(t *testing.T) {
+					inWorld(t, 1, func(w *world) {
+						fallSilent(w, newSilence(w, key, nth, after), func(c *kafka.Config) { c.SASL = kafka.Plain("alice", "secret") })
+					}, kfake.EnableSASL(), kfake.Superuser("PLAIN", "alice", "secret"))
+				})
+			}
+		}
+	}
+	for address, step := range map[string]string{"silent:1": "TLS handshake", "hangs:1": "connect"} {
+		t.Run(step, func(t *testing.T) {
+			inWorld(t, 1, func(w *world) {
+				cfg := w.config()
+				cfg.Dial, cfg.TLS = w.strange, &tls.Config{}
+				s, err := kafka.New([]string{address}, "g", []string{"t"}, cfg)
+				if err != nil {
+					w.t.Fatal(err)
+				}
+				ctx, stop := context.WithCancel(w.t.Context())
+				ended := make(chan time.Time, 1)
+				go func() {
+					if err := use(ctx, s); err != nil {
+						w.t.Error(err)
+					}
+					ended <- time.Now()
+				}()
+				time.Sleep(2 * time.Second)
+				if n := w.told.times("waiting for Kafka", "address="+address, step); n != 1 {
+					w.t.Errorf("%d lines after 2 s, want 1", n)
+				}
+				w.stopped(stop, ended)
+			})
+		})
+	}
+}
+
 // The broker falls silent in the stop itself.
 func TestSilentBrokerDelaysNoLeave(t *testing.T) {
 	for _, after := range []int{-1, 0, 4, 8, 1 << 20} {
-		for _, key := range []protocol.ApiKey{protocol.ApiVersions, protocol.FindCoordinator, protocol.LeaveGroup} {
+		for _, key := range []protocol.ApiKey{protocol.FindCoordinator, protocol.LeaveGroup} {
 			t.Run(fmt.Sprintf("%v/%d", key, after), func(t *testing.T) {
 				inWorld(t, 1, func(w *world) {
-					mute := newSilence(w, key, 0, after)
+					mute := newSilence(w, key, 1<<30, after)
 					s := w.source("g", func(c *kafka.Config) { c.Dial = mute.dial })
 					ctx, stop := context.WithCancel(w.t.Context())
 					ended := make(chan time.Time, 1)
 					go func() {
-						if _, err := use(ctx, s); err != nil {
+						if err := use(ctx, s); err != nil {
 							w.t.Error(err)
 						}
 						ended <- time.Now()
@@ -262,14 +303,16 @@ func TestSilentBrokerDelaysNoLeave(t *testing.T) {
 }
 
 // fallSilent runs a source until the broker is silent, and stops it.
-func fallSilent(w *world, mute *silence) {
+func fallSilent(w *world, mute *silence, change ...func(*kafka.Config)) {
 	w.t.Helper()
-	w.produce(0, 3)
-	s := w.source("g", func(c *kafka.Config) { c.Dial, c.Start = mute.dial, kafka.Earliest() })
+	if len(change) == 0 {
+		w.produce(0, 3)
+	}
+	s := w.source("g", append(change, func(c *kafka.Config) { c.Dial, c.Start = mute.dial, kafka.Earliest() })...)
 	ctx, stop := context.WithCancel(w.t.Context())
 	ended := make(chan time.Time, 1)
 	go func() {
-		if _, err := use(ctx, s); err != nil {
+		if err := use(ctx, s); err != nil {
 			w.t.Errorf("%v", err)
 		}
 		ended <- time.Now()
@@ -301,151 +344,4 @@ func (w *world) stopped(stop context.CancelFunc, ended <-chan time.Time) {
 	case <-time.After(10 * time.Minute):
 		w.t.Fatal("it did not stop")
 	}
-}
-
-// Brokers that do not answer delay no other broker.
-func TestSilentBrokerDelaysNoOther(t *testing.T) {
-	for _, c := range []struct {
-		name    string
-		brokers []string
-	}{
-		{"silent first", []string{"silent:1", "localhost:9092"}},
-		{"silent last", []string{"localhost:9092", "silent:1"}},
-		{"silent twice", []string{"silent:1", "silent:2", "localhost:9092"}},
-		{"refused and silent", []string{"localhost:1", "silent:1", "localhost:9092"}},
-		{"web server", []string{"web:80", "localhost:9092"}},
-		{"hangs in connect", []string{"hangs:1", "localhost:9092"}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			inWorld(t, 1, func(w *world) {
-				cfg := w.config()
-				cfg.Dial = w.strange
-				s, err := kafka.New(c.brokers, "g", []string{"t"}, cfg)
-				if err != nil {
-					w.t.Fatal(err)
-				}
-				began := time.Now()
-				ps := w.accept(s, 1)
-				if d := time.Since(began); d > 3*time.Second {
-					w.t.Errorf("the first partition came after %v", d)
-				}
-				w.close(s, ps)
-			})
-		})
-	}
-}
-
-// strange dials brokers, and servers that are none, by the name of the host.
-func (w *world) strange(ctx context.Context, network, address string) (net.Conn, error) {
-	host, _, _ := net.SplitHostPort(address)
-	near, far := net.Pipe()
-	switch host {
-	case "silent":
-		go func() { _, _ = io.Copy(io.Discard, far); _ = far.Close() }()
-	case "web":
-		go func() {
-			defer far.Close()
-			var got []byte
-			for b := make([]byte, 100); !slices.Contains(got, '\n'); {
-				n, err := far.Read(b)
-				if err != nil {
-					return
-				}
-				got = append(got, b[:n]...)
-			}
-			_, _ = io.WriteString(far, "HTTP/1.1 400 Bad Request\r\n\r\n")
-		}()
-	case "banner":
-		go func() {
-			defer far.Close()
-			if _, err := far.Read(make([]byte, 1000)); err == nil {
-				_, _ = io.WriteString(far, "SSH-2.0-OpenSSH_9.6\r\n")
-			}
-		}()
-	case "hangs":
-		<-ctx.Done()
-		return nil, ctx.Err()
-	default:
-		return w.dial(ctx, network, address)
-	}
-	return near, nil
-}
-
-// The error of a port of another protocol comes from Accept with the address and what to do.
-func TestPortOfAnotherProtocolIsNamed(t *testing.T) {
-	for address, want := range map[string]string{
-		"web:80":    "web server",
-		"banner:22": "no Kafka broker",
-	} {
-		t.Run(address, func(t *testing.T) {
-			inWorld(t, 1, func(w *world) {
-				cfg := w.config()
-				cfg.Dial = w.strange
-				s, err := kafka.New([]string{address}, "g", []string{"t"}, cfg)
-				if err != nil {
-					w.t.Fatal(err)
-				}
-				w.wantsErr(s, want, address, "give the address of a Kafka listener")
-			})
-		})
-	}
-}
-
-// StartTimeout names the broker that does not answer, and the step.
-func TestStartTimeoutNamesASilentBroker(t *testing.T) {
-	for address, step := range map[string]string{"silent:1": "Metadata", "hangs:1": "connect"} {
-		inWorld(t, 1, func(w *world) {
-			cfg := w.config()
-			cfg.Dial, cfg.StartTimeout = w.strange, 3*time.Second
-			s, err := kafka.New([]string{address}, "g", []string{"t"}, cfg)
-			if err != nil {
-				w.t.Fatal(err)
-			}
-			err = w.acceptErr(s)
-			if !errors.Is(err, kafka.ErrStartTimeout) || !strings.Contains(err.Error(), address) || !strings.Contains(err.Error(), step) ||
-				strings.Contains(err.Error(), "%!") {
-				w.t.Errorf("Accept = %v", err)
-			}
-			w.close(s, nil)
-		})
-	}
-}
-
-// A broker that is silent for minutes is logged each minute, and once when it answers again.
-func TestSilenceIsLoggedEachMinuteAndItsEndOnce(t *testing.T) {
-	inWorld(t, 1, func(w *world) {
-		var mu sync.Mutex
-		frozen := true
-		s := w.source("g", func(c *kafka.Config) {
-			c.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
-				mu.Lock()
-				defer mu.Unlock()
-				if frozen {
-					address = "silent:1"
-				}
-				return w.strange(ctx, network, address)
-			}
-		})
-		got := w.join(s, 1)
-		time.Sleep(5*time.Minute + 10*time.Second)
-		if n := w.told.times("waiting for Kafka"); n < 5 || n > 7 {
-			w.t.Errorf("%d lines in five minutes", n)
-		}
-		if n := w.told.times("operation failed; retrying", "what=connect"); n < 5 || n > 7 {
-			w.t.Errorf("connect: %d lines in five minutes", n)
-		}
-		mu.Lock()
-		frozen = false
-		mu.Unlock()
-		ps := <-got
-		go func() { _ = ps[0].Fetch(w.t.Context(), &source.Batch{MaxMessages: 1, MaxBytes: 1000}) }()
-		time.Sleep(3 * time.Minute)
-		if n := w.told.times("answers again"); n != 1 {
-			w.t.Errorf("%d lines that it answers again, want 1", n)
-		}
-		if n := w.told.times("operation recovered", "what=connect"); n != 1 {
-			w.t.Errorf("%d lines that connect recovered, want 1", n)
-		}
-		w.close(s, ps)
-	})
 }
