@@ -1,6 +1,7 @@
 package kafkanet
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -157,7 +158,7 @@ func (c *conn) look() {
 	}
 	c.mu.Unlock()
 	if late {
-		c.peers.late(c.address, c, step, since)
+		c.peers.late(context.Background(), c.address, c, step, since)
 	}
 	if over {
 		_ = c.Close()

@@ -72,6 +72,9 @@ func (b bootstrap) String() string  { return b.address }
 // DialContext connects to a broker and makes the TLS handshake. It blocks for at most HandshakeTimeout, also if Config.Dial
 // ignores its ctx. Its errors are an [*Error].
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	if d.open.Err() != nil {
+		return nil, &Error{Address: address, Step: stepConnect, Err: net.ErrClosed}
+	}
 	if network == Bootstrap {
 		if better := d.peers.better(address); better != "" {
 			return nil, &Error{Address: address, Step: stepConnect, Err: fmt.Errorf("skipped: broker %s is tried first", better)}
@@ -80,7 +83,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	}
 	ctx, cancel := context.WithTimeout(ctx, HandshakeTimeout)
 	defer cancel()
-	defer context.AfterFunc(d.open, cancel)()
+	defer context.AfterFunc(d.open, cancel)() //nolint:contextcheck // Close ends it, too
 	raw, err := d.connect(ctx, network, address)
 	if err != nil {
 		return nil, d.refused(ctx, address, stepConnect, err)
@@ -91,13 +94,13 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 		}
 	}
 	c := &conn{Conn: raw, peers: d.peers, address: address, maxWait: d.cfg.MaxWait}
-	c.stop = context.AfterFunc(d.open, func() { _ = c.Close() })
+	c.stop = context.AfterFunc(d.open, func() { _ = c.Close() }) //nolint:contextcheck // Close ends it
 	return c, nil
 }
 
 // connect calls Config.Dial.
 func (d *Dialer) connect(ctx context.Context, network, address string) (net.Conn, error) {
-	defer d.peers.watch(address, stepConnect)()
+	defer d.peers.watch(ctx, address, stepConnect)()
 	type result struct {
 		conn net.Conn
 		err  error
@@ -123,7 +126,7 @@ func (d *Dialer) connect(ctx context.Context, network, address string) (net.Conn
 
 // secure makes the TLS handshake. It closes raw if that fails.
 func (d *Dialer) secure(ctx context.Context, raw net.Conn, address string) (net.Conn, error) {
-	defer d.peers.watch(address, stepTLS)()
+	defer d.peers.watch(ctx, address, stepTLS)()
 	cfg := d.cfg.TLS
 	if cfg.ServerName == "" {
 		cfg = cfg.Clone()

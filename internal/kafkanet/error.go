@@ -32,6 +32,13 @@ func (e *Error) Temporary() bool { return e.Timeout() }
 // Connecting reports whether there was no connection yet.
 func (e *Error) Connecting() bool { return e.Step == stepConnect }
 
+// Names reports whether an error names the broker.
+func Names(err error) bool {
+	_, failed := errors.AsType[*Error](err)
+	_, silent := errors.AsType[*SilentError](err)
+	return failed || silent
+}
+
 // SilentError is the error of a broker that has not answered in time.
 type SilentError struct {
 	Address string

@@ -104,9 +104,9 @@ func (ps *peers) failed(address string, s step) {
 func (p *peer) failLocked(s step) { p.good, p.bad, p.worst = false, time.Now(), s.rank() }
 
 // watch reports a step that takes too long, until the returned function is called.
-func (ps *peers) watch(address string, s step) (stop func()) {
+func (ps *peers) watch(ctx context.Context, address string, s step) (stop func()) {
 	began, key := time.Now(), new(int)
-	t := time.AfterFunc(patience, func() { ps.late(address, key, s, began) })
+	t := time.AfterFunc(patience, func() { ps.late(ctx, address, key, s, began) })
 	return func() {
 		t.Stop()
 		ps.gaveUp(address, key)
@@ -114,7 +114,7 @@ func (ps *peers) watch(address string, s step) (stop func()) {
 }
 
 // late records that a broker is silent: it has not answered a step of a connection, begun at since.
-func (ps *peers) late(address string, key any, s step, since time.Time) {
+func (ps *peers) late(ctx context.Context, address string, key any, s step, since time.Time) {
 	now := time.Now()
 	ps.mu.Lock()
 	p := ps.ofLocked(address)
@@ -138,7 +138,7 @@ func (ps *peers) late(address string, key any, s step, since time.Time) {
 	if s.waitsForOthers() {
 		level = slog.LevelInfo
 	}
-	ps.log.LogAttrs(context.Background(), level, "kafka: waiting for Kafka",
+	ps.log.LogAttrs(ctx, level, "kafka: waiting for Kafka",
 		slog.String("address", address), slog.String("step", s.String()), slog.Duration("for", now.Sub(since)))
 }
 

@@ -38,15 +38,15 @@ func (c *Client) diagnose(ctx context.Context, addr string, cause error) error {
 	asking.Wait()
 	switch {
 	case speaksHTTP || errors.Is(cause, kafkanet.ErrHTTP):
-		return fmt.Errorf("kafka: broker %s is a web server: %w (give the address of a Kafka listener, often port 9092)", addr, cause)
+		return fmt.Errorf("kafka: %s is a web server: %w (give the address of a Kafka listener, often port 9092)", addr, cause)
 	case c.TLS == nil && speaksTLS:
-		return fmt.Errorf("kafka: broker %s expects TLS: %w (set Config.TLS, or use another port)", addr, cause)
+		return fmt.Errorf("kafka: %s expects TLS: %w (set Config.TLS, or use another port)", addr, cause)
 	case c.TLS != nil && !speaksTLS && speaksPlain:
-		return fmt.Errorf("kafka: broker %s does not speak TLS: %w (leave Config.TLS empty, or use another port)", addr, cause)
+		return fmt.Errorf("kafka: %s does not speak TLS: %w (leave Config.TLS empty, or use another port)", addr, cause)
 	case wantsSASL:
-		return fmt.Errorf("kafka: broker %s expects SASL: %w (set Config.SASL, or use another port)", addr, cause)
+		return fmt.Errorf("kafka: %s expects SASL: %w (set Config.SASL, or use another port)", addr, cause)
 	case errors.Is(cause, kafkanet.ErrForeign):
-		return fmt.Errorf("kafka: broker %s is no Kafka broker: %w (give the address of a Kafka listener, often port 9092)", addr, cause)
+		return fmt.Errorf("kafka: %s is no Kafka broker: %w (give the address of a Kafka listener, often port 9092)", addr, cause)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 
+	"github.com/keystrand/keystrand/internal/kafkanet"
 	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 )
 
@@ -73,10 +74,17 @@ func (c *Client) FatalCode(code kafkago.Error) error {
 	return nil
 }
 
-// Explain adds the text that kafka-go lacks for an error code that heals.
+// Explain adds the text that kafka-go lacks for an error code that heals, and drops what it says before the broker and the
+// step of a connection that failed.
 func Explain(err error) error {
 	if errors.Is(err, kafkago.GroupMaxSizeReached) {
 		return fmt.Errorf("%w: the group is full (group.max.size)", err)
+	}
+	if silent, ok := errors.AsType[*kafkanet.SilentError](err); ok {
+		return silent
+	}
+	if failed, ok := errors.AsType[*kafkanet.Error](err); ok {
+		return failed
 	}
 	return err
 }

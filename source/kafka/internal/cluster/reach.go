@@ -55,14 +55,16 @@ func (c *Client) reachAny(ctx context.Context) error {
 	asked, left := 0, len(c.Brokers)
 	defer func() { // the goroutines end with ctx
 		for cancel(); left > len(c.Brokers)-asked; left-- {
-			<-answers
+			_ = <-answers
 		}
 	}()
 	next := time.NewTimer(0)
 	defer next.Stop()
 	var errs []error
 	var refused error
-	var enough <-chan time.Time
+	enough := time.NewTimer(time.Hour)
+	enough.Stop()
+	defer enough.Stop()
 	for left > 0 {
 		select {
 		case <-next.C:
@@ -78,11 +80,12 @@ func (c *Client) reachAny(ctx context.Context) error {
 				return nil
 			}
 			if _, ok := err.(*refusedError); ok && refused == nil { //nolint:errorlint // reach returns it bare
-				refused, enough = err, time.After(otherBrokers)
+				refused = err
+				enough.Reset(otherBrokers)
 			}
 			errs = append(errs, err)
 			next.Reset(0)
-		case <-enough:
+		case <-enough.C:
 			return refused
 		}
 	}
@@ -101,14 +104,14 @@ func (c *Client) reach(ctx context.Context, addr string) error {
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
+	if err = Explain(err); !kafkanet.Names(err) {
+		err = fmt.Errorf("broker %s: %w", addr, err)
+	}
 	if fatal := c.Fatal(err); fatal != nil {
-		return &refusedError{fmt.Errorf("%w: broker %s", fatal, addr)}
+		return &refusedError{fmt.Errorf("%w [broker %s]", fatal, addr)}
 	}
 	if cause := c.diagnose(ctx, addr, err); cause != nil {
 		return &refusedError{cause}
-	}
-	if _, ok := errors.AsType[*kafkanet.Error](err); !ok {
-		err = fmt.Errorf("broker %s: %w", addr, err)
 	}
 	return err
 }
