@@ -25,10 +25,9 @@ func (c *Client) diagnose(ctx context.Context, addr string, cause error) error {
 	if failed, ok := errors.AsType[*kafkanet.Error](cause); ok && failed.Connecting() {
 		return nil // no broker listens
 	}
-	var speaksTLS, speaksPlain, wantsSASL, speaksHTTP bool
+	var speaksTLS, speaksPlain, wantsSASL bool
 	var asking sync.WaitGroup
 	asking.Go(func() { speaksTLS = c.speaksTLS(ctx, addr) })
-	asking.Go(func() { speaksHTTP = c.speaksHTTP(ctx, addr) })
 	if c.TLS != nil {
 		asking.Go(func() { speaksPlain = c.speaksPlain(ctx, addr) })
 	}
@@ -37,19 +36,22 @@ func (c *Client) diagnose(ctx context.Context, addr string, cause error) error {
 	}
 	asking.Wait()
 	switch {
-	case speaksHTTP || errors.Is(cause, kafkanet.ErrHTTP):
-		return fmt.Errorf("kafka: %s is a web server: %w (give the address of a Kafka listener, often port 9092)", addr, cause)
 	case c.TLS == nil && speaksTLS:
 		return fmt.Errorf("kafka: %s expects TLS: %w (set Config.TLS, or use another port)", addr, cause)
 	case c.TLS != nil && !speaksTLS && speaksPlain:
 		return fmt.Errorf("kafka: %s does not speak TLS: %w (leave Config.TLS empty, or use another port)", addr, cause)
 	case wantsSASL:
 		return fmt.Errorf("kafka: %s expects SASL: %w (set Config.SASL, or use another port)", addr, cause)
+	case errors.Is(cause, kafkanet.ErrHTTP), !disconnected(cause) && c.speaksHTTP(ctx, addr):
+		return fmt.Errorf("kafka: %s is a web server: %w (give the address of a Kafka listener, often port 9092)", addr, cause)
 	case errors.Is(cause, kafkanet.ErrForeign):
 		return fmt.Errorf("kafka: %s is no Kafka broker: %w (give the address of a Kafka listener, often port 9092)", addr, cause)
 	}
 	return nil
 }
+
+// disconnected reports whether the broker has ended the connection; a web server answers, or waits for the rest of the request.
+func disconnected(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) }
 
 // diagnoseTimeout bounds each connection of diagnose. A server of another protocol may never answer.
 const diagnoseTimeout = 2 * time.Second
@@ -70,14 +72,15 @@ func (c *Client) speaksTLS(ctx context.Context, addr string) bool {
 func (c *Client) speaksHTTP(ctx context.Context, addr string) bool {
 	ctx, cancel := context.WithTimeout(ctx, diagnoseTimeout)
 	defer cancel()
-	conn, err := c.Config.Dial(ctx, "tcp", addr)
+	raw, err := c.Config.Dial(ctx, "tcp", addr)
 	if err != nil {
 		return false
 	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	defer raw.Close()
+	defer context.AfterFunc(ctx, func() { _ = raw.Close() })()
+	conn := raw
 	if c.TLS != nil {
-		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+		conn = tls.Client(raw, &tls.Config{InsecureSkipVerify: true})
 	}
 	if _, err := io.WriteString(conn, "HEAD / HTTP/1.0\r\n\r\n"); err != nil {
 		return false
