@@ -30,7 +30,8 @@ type conn struct {
 	timer   *time.Timer
 	armed   bool
 	late    bool
-	known   bool  // the other side speaks Kafka's protocol: it has answered
+	known   bool // the other side speaks Kafka's protocol: it has answered
+	closed  bool
 	failed  error // why the timer has closed the connection
 }
 
@@ -66,7 +67,7 @@ func (c *conn) Close() error {
 		c.timer.Stop()
 	}
 	late := c.late
-	c.late = false
+	c.late, c.closed = false, true
 	c.mu.Unlock()
 	if late {
 		c.peers.gaveUp(c.address, c)
@@ -134,7 +135,7 @@ func (c *conn) received(b []byte) error {
 // look is called by the timer. It reports a broker that does not answer.
 func (c *conn) look() {
 	c.mu.Lock()
-	if c.pending == 0 {
+	if c.pending == 0 || c.closed {
 		c.armed = false
 		c.mu.Unlock()
 		return
@@ -159,6 +160,12 @@ func (c *conn) look() {
 	c.mu.Unlock()
 	if late {
 		c.peers.late(context.Background(), c.address, c, step, since)
+		c.mu.Lock()
+		late = c.late
+		c.mu.Unlock()
+		if !late { // answered or closed meanwhile
+			c.peers.gaveUp(c.address, c)
+		}
 	}
 	if over {
 		_ = c.Close()

@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -105,10 +106,16 @@ func (p *peer) failLocked(s step) { p.good, p.bad, p.worst = false, time.Now(), 
 
 // watch reports a step that takes too long, until the returned function is called.
 func (ps *peers) watch(ctx context.Context, address string, s step) (stop func()) {
-	began, key := time.Now(), new(int)
-	t := time.AfterFunc(patience, func() { ps.late(ctx, address, key, s, began) })
+	began, key := time.Now(), new(atomic.Bool) // set when the step is over
+	t := time.AfterFunc(patience, func() {
+		ps.late(ctx, address, key, s, began)
+		if key.Load() {
+			ps.gaveUp(address, key)
+		}
+	})
 	return func() {
 		t.Stop()
+		key.Store(true)
 		ps.gaveUp(address, key)
 	}
 }

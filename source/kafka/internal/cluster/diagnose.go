@@ -31,7 +31,7 @@ func (c *Client) diagnose(ctx context.Context, addr string, cause error) error {
 	if c.TLS != nil {
 		asking.Go(func() { speaksPlain = c.speaksPlain(ctx, addr) })
 	}
-	if c.SASL == nil {
+	if c.SASL == nil && disconnected(cause) { // a broker that is silent may be frozen, and thaw meanwhile
 		asking.Go(func() { wantsSASL = c.wantsSASL(ctx, addr) })
 	}
 	asking.Wait()
