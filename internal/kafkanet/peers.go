@@ -146,7 +146,7 @@ func (ps *peers) late(ctx context.Context, address string, key any, s step, sinc
 		level = slog.LevelInfo
 	}
 	ps.log.LogAttrs(ctx, level, "kafka: waiting for Kafka",
-		slog.String("address", address), slog.String("step", s.String()), slog.Duration("for", now.Sub(since)))
+		slog.String("address", address), slog.String("step", s.String()), slog.Duration("for", now.Sub(since).Round(100*time.Millisecond)))
 }
 
 // gaveUp removes a wait that has ended, with or without an answer.
@@ -180,7 +180,7 @@ func (ps *peers) answered(address string, s step) {
 	ps.mu.Unlock()
 	if warned {
 		ps.log.LogAttrs(context.Background(), slog.LevelInfo, "kafka: Kafka answers again",
-			slog.String("address", address), slog.Duration("after", now.Sub(since)))
+			slog.String("address", address), slog.Duration("after", now.Sub(since).Round(100*time.Millisecond)))
 	}
 }
 
