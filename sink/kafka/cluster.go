@@ -10,11 +10,14 @@ import (
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/metadata"
+
+	"github.com/keystrand/keystrand/internal/kafkanet"
 )
 
 // cluster caches the topics and their leaders. The writers of a sink share it. It is safe for concurrent use.
 type cluster struct {
 	addr      net.Addr
+	net       *kafkanet.Dialer
 	transport *kafka.Transport
 	timeout   time.Duration
 
@@ -31,14 +34,15 @@ type topic struct {
 }
 
 func newCluster(brokers []string, cfg Config) *cluster {
+	connections := kafkanet.New(kafkanet.Config{Brokers: brokers, TLS: cfg.TLS, Dial: cfg.Dial, Log: cfg.Logger})
 	return &cluster{
-		addr:    kafka.TCP(brokers...),
+		addr:    connections.Bootstrap(),
+		net:     connections,
 		timeout: cfg.RequestTimeout,
 		topics:  make(map[string]*topic),
 		transport: &kafka.Transport{
-			Dial:           cfg.Dial,
+			Dial:           connections.DialContext,
 			ClientID:       cfg.ClientID,
-			TLS:            cfg.TLS,
 			SASL:           cfg.SASL,
 			MetadataTTL:    time.Second, // for the addresses of the brokers
 			MetadataTopics: []string{},  // none; nil would request all topics of the cluster every second
@@ -46,7 +50,10 @@ func newCluster(brokers []string, cfg Config) *cluster {
 	}
 }
 
-func (c *cluster) close() { c.transport.CloseIdleConnections() }
+func (c *cluster) close() {
+	c.transport.CloseIdleConnections()
+	c.net.Close()
+}
 
 // known returns the metadata of a topic if it is not older than since, else nil.
 func (c *cluster) known(name string, since time.Time) *topic {

@@ -54,8 +54,11 @@ func (s *Source) late() {
 		return
 	}
 	var causes []error
-	for _, t := range s.cluster.Health.All() {
+	for _, t := range s.trouble() {
 		causes = append(causes, fmt.Errorf("%s: %w", t.What, t.Err))
+	}
+	if len(causes) == 0 { // other members drain, or an answer is about to be late
+		causes = append(causes, errors.New("still waiting for the group: its other members may be draining"))
 	}
 	s.fail(fmt.Errorf("%w: group %q, topics %v, brokers %v, StartTimeout %v: %w", ErrStartTimeout, s.cluster.Group, s.topics,
 		s.cluster.Brokers, s.cfg.StartTimeout, errors.Join(causes...)))

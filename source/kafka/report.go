@@ -44,7 +44,7 @@ func (s *Source) Report() source.Report {
 	}
 	held := slices.Collect(maps.Values(s.held))
 	s.mu.Unlock()
-	r.Trouble = s.cluster.Health.All()
+	r.Trouble = s.trouble()
 	if t, throttled := s.reading.Quota.Trouble(); throttled {
 		r.Trouble = append(r.Trouble, t)
 	}
@@ -81,4 +81,13 @@ func merge(all []source.Trouble) (merged []source.Trouble) {
 		}
 	}
 	return merged
+}
+
+// trouble returns the failing operations and the brokers that do not answer.
+func (s *Source) trouble() []source.Trouble {
+	all := s.cluster.Health.All()
+	for _, w := range s.cluster.Net.Waits() {
+		all = append(all, source.Trouble{What: "broker " + w.Address, Since: w.Since, Err: fmt.Errorf("no answer to %s", w.Step)})
+	}
+	return all
 }

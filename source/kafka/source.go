@@ -100,6 +100,7 @@ func New(brokers []string, groupName string, topics []string, cfg Config) (*Sour
 		TLS:            cfg.TLS,
 		SASL:           cfg.SASL,
 		Dial:           cfg.Dial,
+		MaxWait:        cfg.MaxWait,
 		Log:            cfg.Logger,
 	})
 	s.membership = group.Config{
@@ -114,13 +115,15 @@ func New(brokers []string, groupName string, topics []string, cfg Config) (*Sour
 	}
 	s.reading = fetch.Config{
 		Cluster: metadata.Client{
-			Client:          wire.Client{Brokers: s.cluster.Brokers, Transport: s.cluster.Transport, Gate: wire.NewGate()},
+			Client:          wire.Client{Brokers: s.cluster.Brokers, Bootstrap: s.cluster.Net.Bootstrap(), Transport: s.cluster.Transport, Gate: wire.NewGate()},
 			ReadUncommitted: cfg.ReadUncommitted,
+			Report:          s.cluster.Report,
 		},
 		Log:          cfg.Logger,
 		MaxBytes:     cfg.MaxBytes,
 		Buffers:      &buffer.Pool{},
 		Quota:        &fetch.Quota{},
+		Faults:       &fetch.Faults{},
 		MaxWait:      cfg.MaxWait,
 		RackID:       cfg.RackID,
 		OutOfRange:   fetch.OutOfRange(cfg.OutOfRange),
@@ -183,7 +186,7 @@ func (s *Source) Close() error {
 	}
 	close(s.closing)
 	s.running.Wait()
-	s.cluster.Transport.CloseIdleConnections()
+	s.cluster.Close()
 	s.fail(errClosed)
 	if left > 0 {
 		return fmt.Errorf("kafka: close: %d partitions were not released; they are lost", left)
@@ -239,7 +242,7 @@ func (s *Source) fail(err error) {
 		return
 	}
 	s.err = err
-	if s.state != stateClosed && !errors.Is(err, io.EOF) {
+	if s.state != stateClosed && err != io.EOF { //nolint:errorlint // a wrapped io.EOF is not the end of a finite source
 		s.state = stateFailed
 	}
 	close(s.failed)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -17,25 +18,44 @@ import (
 	"github.com/keystrand/keystrand/source/kafka/internal/progress"
 )
 
+// missingAfter is how long a topic must be missing at the start. Some brokers do not know a new topic yet.
+const missingAfter = 2 * time.Second
+
 // existing returns the topics that exist, and creates none. It runs before the first join: later, an absent topic is no error.
 func (s *Source) existing(ctx context.Context) ([]string, error) {
 	var found map[string]metadata.Topic
-	attempts := 0
 	err := s.cluster.Retry(ctx, "topics", func(ctx context.Context) (err error) {
-		found, err = s.reading.Cluster.Topics(ctx, s.topics)
+		found, err = s.reading.Cluster.TopicsWithin(ctx, s.topics, missingAfter)
 		s.saw(found)
-		attempts++
-		// One topic may be missing and another one have a fatal error.
-		missing := errors.Is(err, metadata.ErrUnknownTopic) && s.cluster.Fatal(err) == nil
 		switch {
-		case missing && s.cfg.WatchTopics && len(found) > 0:
+		case !errors.Is(err, metadata.ErrUnknownTopic), s.cluster.Fatal(err) != nil: // one may be missing, another refused
+			return err
+		case s.cfg.WatchTopics && len(found) > 0:
 			return nil
-		case missing && !s.cfg.WatchTopics && attempts >= 3: // some brokers do not know a new topic yet
-			return backoff.Permanent(fmt.Errorf("%w: group %q: %w", ErrTopicMissing, s.cluster.Group, err))
+		case s.cfg.WatchTopics:
+			return s.missing(ctx, found)
 		}
-		return err
+		return backoff.Permanent(fmt.Errorf("%w (create it, or set Config.WatchTopics to wait for it)", s.missing(ctx, found)))
 	})
 	return slices.Sorted(maps.Keys(found)), err
+}
+
+// missing returns the error of the topics that were not found. It names existing topics with almost the same name.
+func (s *Source) missing(ctx context.Context, found map[string]metadata.Topic) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	names, _ := s.reading.Cluster.Names(ctx) // without them there is no hint
+	var missing []string
+	for _, t := range s.topics {
+		if _, exists := found[t]; exists {
+			continue
+		}
+		if near := nearest(t, names); near != "" {
+			t += ": did you mean " + near + "?"
+		}
+		missing = append(missing, t)
+	}
+	return fmt.Errorf("%w: group %q: %s", ErrTopicMissing, s.cluster.Group, strings.Join(missing, ", "))
 }
 
 // saw records how many partitions topics have. It returns the new partitions of known topics, and whether a topic is new.

@@ -1,5 +1,5 @@
 // Package health records the failing operations of a source. It logs an operation when it starts to fail, when its error
-// changes and when it recovers. The snapshot of a pipeline shows the failing operations. The source decides which errors are
+// changes, each minute while it fails, and when it recovers. The snapshot of a pipeline shows the failing operations. The source decides which errors are
 // retried and which are fatal.
 package health
 
@@ -24,20 +24,27 @@ type Health struct {
 
 	mu      sync.Mutex
 	trouble map[string]source.Trouble
+	logged  map[string]time.Time // when each was logged last
 }
+
+// repeat is how often an operation that fails all the time is logged.
+const repeat = time.Minute
 
 // New returns a Health for the source with this package name. Its log lines start with the name.
 func New(log *slog.Logger, name string) *Health {
-	return &Health{log: log, name: name, trouble: make(map[string]source.Trouble)}
+	return &Health{log: log, name: name, trouble: make(map[string]source.Trouble), logged: make(map[string]time.Time)}
 }
 
 // Fails records an error of the operation what. It logs the error unless the operation already fails with the same text,
-// ignoring the local port.
+// ignoring the local port, and was logged within the last minute.
 func (h *Health) Fails(ctx context.Context, what string, err error) {
 	now := time.Now()
 	h.mu.Lock()
 	t, was := h.trouble[what]
-	news := !was || said(t.Err) != said(err)
+	news := !was || said(t.Err) != said(err) || now.Sub(h.logged[what]) >= repeat
+	if news {
+		h.logged[what] = now
+	}
 	if !was {
 		t = source.Trouble{What: what, Since: now}
 	}

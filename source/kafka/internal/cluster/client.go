@@ -16,6 +16,7 @@ import (
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/sasl"
 
+	"github.com/keystrand/keystrand/internal/kafkanet"
 	"github.com/keystrand/keystrand/source/internal/health"
 	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
@@ -24,7 +25,7 @@ const (
 	// RequestTimeout bounds one request.
 	RequestTimeout = 10 * time.Second
 	// DialTimeout bounds one attempt to connect.
-	DialTimeout = 5 * time.Second
+	DialTimeout = kafkanet.HandshakeTimeout
 )
 
 // Config has the brokers, and the names that errors mention. Every field but TLS and SASL is required.
@@ -38,12 +39,14 @@ type Config struct {
 	TLS            *tls.Config
 	SASL           sasl.Mechanism
 	Dial           func(ctx context.Context, network, address string) (net.Conn, error)
+	MaxWait        time.Duration // of a fetch
 	Log            *slog.Logger
 }
 
 // Client sends requests of one source. A Client is safe for concurrent use.
 type Client struct {
 	Config
+	Net       *kafkanet.Dialer
 	Dialer    *kafkago.Dialer
 	Transport *kafkago.Transport
 	Health    *health.Health
@@ -53,33 +56,43 @@ type Client struct {
 
 // New returns a Client. It makes no connection.
 func New(cfg Config) *Client {
-	transport := cfg.NewTransport(cfg.ClientID)
+	connections := kafkanet.New(kafkanet.Config{Brokers: cfg.Brokers, TLS: cfg.TLS, Dial: cfg.Dial, MaxWait: cfg.MaxWait, Log: cfg.Log})
+	transport := cfg.newTransport(cfg.ClientID, connections)
 	return &Client{
 		Config: cfg,
+		Net:    connections,
 		Dialer: &kafkago.Dialer{
 			ClientID:      cfg.ClientID,
-			DialFunc:      cfg.Dial,
+			DialFunc:      connections.DialContext,
 			Timeout:       DialTimeout,
-			TLS:           cfg.TLS,
 			SASLMechanism: cfg.SASL,
 		},
 		Transport: transport,
 		Health:    health.New(cfg.Log, "kafka"),
-		requests:  &kafkago.Client{Addr: kafkago.TCP(cfg.Brokers...), Transport: transport, Timeout: RequestTimeout},
+		requests:  &kafkago.Client{Addr: connections.Bootstrap(), Transport: transport, Timeout: RequestTimeout},
 	}
 }
 
-// NewTransport returns a Transport with connections of its own. The caller closes them.
-func (c *Config) NewTransport(clientID string) *kafkago.Transport {
+// NewTransport returns a Transport with connections of its own. The caller closes idle ones; Close closes all.
+func (c *Client) NewTransport(clientID string) *kafkago.Transport {
+	return c.newTransport(clientID, c.Net)
+}
+
+func (c *Config) newTransport(clientID string, connections *kafkanet.Dialer) *kafkago.Transport {
 	return &kafkago.Transport{
 		ClientID:       clientID,
-		Dial:           c.Dial,
+		Dial:           connections.DialContext,
 		DialTimeout:    DialTimeout,
-		TLS:            c.TLS,
 		SASL:           c.SASL,
 		MetadataTTL:    time.Second,
 		MetadataTopics: c.Topics,
 	}
+}
+
+// Close closes all connections. What still waits for a broker fails.
+func (c *Client) Close() {
+	c.Transport.CloseIdleConnections()
+	c.Net.Close()
 }
 
 // RoundTrip sends one request to the broker that it is for. It blocks until the answer or the end of ctx.
@@ -107,6 +120,17 @@ func (c *Client) Members(ctx context.Context) ([]kafkago.DescribeGroupsResponseM
 func (c *Client) Leave(ctx context.Context, members []kafkago.LeaveGroupRequestMember) error {
 	_, err := c.requests.LeaveGroup(ctx, &kafkago.LeaveGroupRequest{GroupID: c.Group, Members: members})
 	return err
+}
+
+// Report records that the operation what fails, or with nil that it has recovered.
+func (c *Client) Report(ctx context.Context, what string, err error) {
+	if err == nil {
+		c.Health.Works(ctx, what)
+		return
+	}
+	if c.Fatal(err) == nil { // Accept returns it
+		c.Health.Fails(ctx, what, fmt.Errorf("group %q: %w", c.Group, err))
+	}
 }
 
 // Retry calls f until it succeeds, ctx ends, or f returns a fatal error or a [backoff.PermanentError]. Health shows a

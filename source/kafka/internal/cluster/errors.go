@@ -10,6 +10,7 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 
+	"github.com/keystrand/keystrand/internal/kafkanet"
 	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 )
 
@@ -57,9 +58,9 @@ func (c *Client) FatalCode(code kafkago.Error) error {
 	case kafkago.ClusterAuthorizationFailed:
 		return fmt.Errorf("kafka: group %q: the cluster refuses this client: %w", c.Group, code)
 	case kafkago.SASLAuthenticationFailed:
-		return fmt.Errorf("kafka: SASL %s: the broker refuses the credentials: %w", c.mechanism(), code)
+		return fmt.Errorf("kafka: SASL %s: the broker refuses the credentials: %w (check Config.SASL: mechanism, user and password)", c.mechanism(), code)
 	case kafkago.UnsupportedSASLMechanism:
-		return fmt.Errorf("kafka: SASL %s: the broker does not offer this mechanism: %w", c.mechanism(), code)
+		return fmt.Errorf("kafka: SASL %s: the broker does not offer this mechanism: %w (choose one of its sasl.enabled.mechanisms)", c.mechanism(), code)
 	case kafkago.IllegalSASLState:
 		return fmt.Errorf("kafka: SASL %s: the broker's port does not expect SASL: %w (leave Config.SASL empty, or use another port)",
 			c.mechanism(), code)
@@ -73,10 +74,17 @@ func (c *Client) FatalCode(code kafkago.Error) error {
 	return nil
 }
 
-// Explain adds the text that kafka-go lacks for an error code that heals.
+// Explain adds the text that kafka-go lacks for an error code that heals, and drops what it says before the broker and the
+// step of a connection that failed.
 func Explain(err error) error {
 	if errors.Is(err, kafkago.GroupMaxSizeReached) {
 		return fmt.Errorf("%w: the group is full (group.max.size)", err)
+	}
+	if silent, ok := errors.AsType[*kafkanet.SilentError](err); ok {
+		return silent
+	}
+	if failed, ok := errors.AsType[*kafkanet.Error](err); ok {
+		return failed
 	}
 	return err
 }

@@ -2,123 +2,139 @@ package cluster
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/sasl"
+
+	"github.com/keystrand/keystrand/internal/kafkanet"
 )
 
-// Reach blocks until a broker answers. It returns an error if retrying cannot help: refused credentials or certificates,
-// TLS or SASL on one side only.
+const (
+	// nextBroker is how long a broker may take before Reach asks the next one as well.
+	nextBroker = 500 * time.Millisecond
+	// otherBrokers is how long Reach waits for other brokers once one has refused for good.
+	otherBrokers = 2 * time.Second
+)
+
+// Reach blocks until a broker answers. It asks all of them, and does not wait for one that is silent. It returns an error if
+// no broker answers and retrying cannot help: refused credentials or certificates, TLS or SASL on one side only, another
+// protocol on the port.
 func (c *Client) Reach(ctx context.Context) error {
 	bo := NewBackoff(c.Backoff)
 	for {
-		var errs []error
-		for _, addr := range c.Brokers {
-			err := c.probe(ctx, addr)
-			if err == nil {
-				c.Health.Works(ctx, "connect")
-				return nil
-			}
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			if fatal := c.Fatal(err); fatal != nil {
-				return fatal
-			}
-			if cause := c.diagnose(ctx, addr, err); cause != nil {
-				return cause
-			}
-			errs = append(errs, fmt.Errorf("broker %s: %w", addr, err))
+		err := c.reachAny(ctx)
+		if err == nil {
+			c.Health.Works(ctx, "connect")
+			return nil
 		}
-		c.Health.Fails(ctx, "connect", errors.Join(errs...))
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if refused, ok := errors.AsType[*refusedError](err); ok {
+			return refused.err
+		}
+		c.Health.Fails(ctx, "connect", err)
 		if !Sleep(ctx, bo.NextBackOff()) {
 			return context.Cause(ctx)
 		}
 	}
 }
 
-// probe asks one broker for the brokers of the cluster.
-func (c *Client) probe(ctx context.Context, addr string) error {
-	return ask(ctx, *c.Dialer, addr, func(conn *kafkago.Conn) error {
+// refusedError is the error of a broker for which retrying cannot help.
+type refusedError struct{ err error }
+
+func (e *refusedError) Error() string { return e.err.Error() }
+
+// reachAny asks each broker once. It returns nil if one answers, a [refusedError] if one refuses for good, else all errors.
+func (c *Client) reachAny(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	answers := make(chan error)
+	asked, left := 0, len(c.Brokers)
+	defer func() { // the goroutines end with ctx
+		for cancel(); left > len(c.Brokers)-asked; left-- {
+			<-answers //nolint:errcheck // the outcome is known
+		}
+	}()
+	next := time.NewTimer(0)
+	defer next.Stop()
+	var errs []error
+	var refused error
+	enough := time.NewTimer(time.Hour)
+	enough.Stop()
+	defer enough.Stop()
+	for left > 0 {
+		select {
+		case <-next.C:
+			if asked < len(c.Brokers) {
+				addr := c.Brokers[asked]
+				go func() { answers <- c.reach(ctx, addr) }()
+				asked++
+				next.Reset(nextBroker)
+			}
+		case err := <-answers:
+			left--
+			if err == nil {
+				return nil
+			}
+			if _, ok := err.(*refusedError); ok && refused == nil { //nolint:errorlint // reach returns it bare
+				refused = err
+				enough.Reset(otherBrokers)
+			}
+			errs = append(errs, err)
+			next.Reset(0)
+		case <-enough.C:
+			return refused
+		}
+	}
+	if refused != nil {
+		return refused
+	}
+	return errors.Join(errs...)
+}
+
+// reach asks one broker for the brokers of the cluster.
+func (c *Client) reach(ctx context.Context, addr string) error {
+	err := ask(ctx, *c.Dialer, addr, func(conn *kafkago.Conn) error {
 		_, err := conn.Brokers()
 		return err
 	})
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	if err = Explain(err); !kafkanet.Names(err) {
+		err = fmt.Errorf("broker %s: %w", addr, err)
+	}
+	if fatal := c.Fatal(err); fatal != nil {
+		return &refusedError{fmt.Errorf("%w [broker %s]", fatal, addr)}
+	}
+	if cause := c.diagnose(ctx, addr, err); cause != nil {
+		return &refusedError{cause}
+	}
+	return err
 }
 
-// ask connects to a broker and asks it one question, each within the dialer's timeout.
+// ask connects to a broker and asks it one question, all within the dialer's timeout.
 func ask(ctx context.Context, d kafkago.Dialer, addr string, question func(*kafkago.Conn) error) error {
-	conn, err := d.DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return err
-	}
-	defer conn.Close() //nolint:errcheck // nothing was written that could be lost
-	if err := conn.SetDeadline(time.Now().Add(d.Timeout)); err != nil {
-		return err
-	}
-	return question(conn)
-}
-
-// diagnose returns an error if TLS or SASL is used on one side only; cause is the error of the connection. A broker closes
-// such a connection without a reason, as does a stopping broker. diagnose connects in the other way: an answer is proof.
-func (c *Client) diagnose(ctx context.Context, addr string, cause error) error {
-	var failed *net.OpError
-	if errors.As(cause, &failed) && failed.Op == "dial" {
-		return nil // no broker listens
-	}
-	if c.TLS == nil && c.speaksTLS(ctx, addr) {
-		return fmt.Errorf("kafka: broker %s expects TLS: %w (set Config.TLS, or use another port)", addr, cause)
-	}
-	if c.TLS != nil && !c.speaksTLS(ctx, addr) && c.speaksPlain(ctx, addr) {
-		return fmt.Errorf("kafka: broker %s does not speak TLS: %w (leave Config.TLS empty, or use another port)", addr, cause)
-	}
-	if c.SASL == nil && c.wantsSASL(ctx, addr) {
-		return fmt.Errorf("kafka: broker %s expects SASL: %w (set Config.SASL, or use another port)", addr, cause)
-	}
-	return nil
-}
-
-func (c *Client) speaksTLS(ctx context.Context, addr string) bool {
-	ctx, cancel := context.WithTimeout(ctx, diagnoseTimeout)
+	ctx, cancel := context.WithTimeout(ctx, d.Timeout)
 	defer cancel()
-	conn, err := c.Dial(ctx, "tcp", addr)
-	if err != nil {
-		return false
+	dial := d.DialFunc
+	d.DialFunc = func(dialing context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(dialing, network, address)
+		if err == nil {
+			context.AfterFunc(ctx, func() { _ = conn.Close() }) // the library's requests take no ctx
+		}
+		return conn, err
 	}
-	defer conn.Close()
-	// The handshake only shows whether the broker speaks TLS; nothing is sent over it.
-	return tls.Client(conn, &tls.Config{InsecureSkipVerify: true}).HandshakeContext(ctx) == nil
-}
-
-func (c *Client) speaksPlain(ctx context.Context, addr string) bool {
-	d := *c.Dialer
-	d.TLS, d.SASLMechanism, d.Timeout = nil, nil, diagnoseTimeout
-	return ask(ctx, d, addr, func(conn *kafkago.Conn) error {
-		_, err := conn.ApiVersions()
-		return err
-	}) == nil
-}
-
-// wantsSASL offers a mechanism that no broker has. A port with SASL answers with its own mechanisms; a port without closes
-// the connection, or answers that it expects none.
-func (c *Client) wantsSASL(ctx context.Context, addr string) bool {
-	d := *c.Dialer
-	d.SASLMechanism, d.Timeout = noMechanism{}, diagnoseTimeout
-	err := ask(ctx, d, addr, func(*kafkago.Conn) error { return nil })
-	return errors.Is(err, kafkago.UnsupportedSASLMechanism)
-}
-
-// diagnoseTimeout bounds each connection of diagnose. A server of another protocol may never answer.
-const diagnoseTimeout = 3 * time.Second
-
-type noMechanism struct{}
-
-func (noMechanism) Name() string { return "KEYSTRAND-WHICH" }
-
-func (noMechanism) Start(context.Context) (sasl.StateMachine, []byte, error) {
-	return nil, nil, errors.New("kafka: no such mechanism")
+	conn, err := d.DialContext(ctx, "tcp", addr)
+	if err == nil {
+		err = question(conn)
+		_ = conn.Close() // nothing was written that could be lost
+	}
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return &kafkanet.SilentError{Address: addr, After: d.Timeout, Err: err}
+	}
+	return err
 }

@@ -27,6 +27,8 @@ type Config struct {
 	Buffers *buffer.Pool
 	// Quota reports throttling. Share one among all readers. Default: one of the reader's own.
 	Quota *Quota
+	// Faults has the partitions whose fetches fail. Share one among all readers. Default: one of the reader's own.
+	Faults *Faults
 	// MaxWait is how long a broker may delay its response while there are no new records. Default: 500 ms.
 	MaxWait time.Duration
 	// RackID is where this process runs, so that a broker can name a nearer replica. Default: none.
@@ -70,6 +72,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Quota == nil {
 		c.Quota = &Quota{}
+	}
+	if c.Faults == nil {
+		c.Faults = &Faults{}
 	}
 	if c.MaxWait == 0 {
 		c.MaxWait = 500 * time.Millisecond

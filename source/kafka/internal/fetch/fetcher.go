@@ -63,6 +63,7 @@ const recheck = 3 * time.Second
 const replicaFor = 5 * time.Minute
 
 func (f *fetcher) run(ctx context.Context) {
+	defer f.cfg.Faults.forget(f)
 	faults, fast := metadata.NewBackoff(), backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(5*time.Millisecond), backoff.WithMaxInterval(f.cfg.MaxWait), backoff.WithMaxElapsedTime(0))
 	for ctx.Err() == nil {
@@ -345,18 +346,18 @@ func (f *fetcher) shake() {
 	f.least = min(2*max(f.asked, f.cfg.MaxBytes), MostBytes)
 }
 
-// trouble logs the second failure in a row: a single one is part of a leader's move.
+// trouble reports the second failure in a row: a single one is part of a leader's move.
 func (f *fetcher) trouble(ctx context.Context, err error) {
 	f.failures++
-	switch f.failures {
-	case 1:
+	if f.failures == 1 {
 		f.failed = time.Now()
 		return
-	case 2:
+	}
+	if f.failures == 2 {
 		f.watch.forget()
 		f.watch.rest()
-		f.log(ctx, slog.LevelWarn, "kafka: fetch failed; retrying", slog.Any("brokers", f.cfg.Cluster.Brokers), slog.Any("error", err))
 	}
+	f.cfg.Faults.fails(ctx, f, err)
 	f.watch.fault.Store(&source.Trouble{What: "fetch", Since: f.failed, Err: fmt.Errorf("topic %s partition %d: %w", f.topic, f.partition, err)})
 }
 
@@ -366,7 +367,7 @@ func (f *fetcher) healed(ctx context.Context) {
 		return
 	}
 	if f.failures > 1 {
-		f.log(ctx, slog.LevelInfo, "kafka: fetch recovered", slog.Int("attempts", f.failures), slog.Duration("after", time.Since(f.failed)))
+		f.cfg.Faults.works(ctx, f)
 	}
 	f.failures = 0
 	f.watch.fault.Store(nil)

@@ -89,7 +89,7 @@ func TestReaderThatIsNotAskedDoesNotStall(t *testing.T) {
 func TestLogsOfAReaderNameThePackageAndThePartition(t *testing.T) {
 	var out bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&out, nil))
-	f := &fetcher{cfg: &Config{Log: log, Quota: &Quota{}}, topic: "orders", partition: 3, watch: newWatch("orders", 3, 0)}
+	f := &fetcher{cfg: &Config{Log: log, Quota: &Quota{}, Faults: &Faults{}}, topic: "orders", partition: 3, watch: newWatch("orders", 3, 0)}
 	for range 2 {
 		f.trouble(t.Context(), errors.New("refused"))
 	}

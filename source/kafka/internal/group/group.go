@@ -52,6 +52,7 @@ func New(cfg Config) *Group {
 		group: cfg.Cluster.Group,
 		client: wire.Client{
 			Brokers:        cfg.Cluster.Brokers,
+			Bootstrap:      cfg.Cluster.Net.Bootstrap(),
 			Transport:      cfg.Cluster.NewTransport(cfg.Name),
 			RequestTimeout: cfg.Timeout(),
 		},
@@ -102,8 +103,12 @@ func (g *Group) round(ctx context.Context) (*Session, error) {
 	return newSession(&g.cfg, g.coordinator, j, assigned, sent), nil
 }
 
-// leaveTimeout bounds Leave. The coordinator removes a member that has not left when its session times out.
-const leaveTimeout = 2 * time.Second
+const (
+	// leaveTimeout bounds Leave. The coordinator removes a member that has not left when its session times out.
+	leaveTimeout = 2 * time.Second
+	// silentTimeout replaces leaveTimeout while a broker does not answer.
+	silentTimeout = 250 * time.Millisecond
+)
 
 // Leave leaves the group and closes its connections. It blocks for at most leaveTimeout.
 func (g *Group) Leave(ctx context.Context) {
@@ -111,7 +116,11 @@ func (g *Group) Leave(ctx context.Context) {
 	if g.member == "" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	timeout := leaveTimeout
+	if len(g.cfg.Cluster.Net.Waits()) > 0 {
+		timeout = silentTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var w wire.Writer
 	w.Text(g.cfg.Cluster.Group)

@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/keystrand/keystrand/source/kafka/internal/wire"
@@ -12,6 +13,10 @@ type Client struct {
 
 	// ReadUncommitted makes the end of a partition the high watermark. Default: false, the last stable offset.
 	ReadUncommitted bool
+
+	// Report is called while an operation is retried, with the last error, and with nil when it has succeeded after all. It
+	// must not block. Default: none.
+	Report func(ctx context.Context, what string, err error)
 }
 
 func (c *Client) check() error {

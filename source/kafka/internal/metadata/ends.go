@@ -17,7 +17,7 @@ func (c Client) EpochEnds(ctx context.Context, topic string, epochs map[int32]in
 		return nil, err
 	}
 	var ends map[int32]int64
-	err := retry(ctx, func() (err error) {
+	err := c.retry(ctx, "find ends of leader epochs", func() (err error) {
 		ends, err = c.epochEnds(ctx, topic, epochs)
 		return err
 	})

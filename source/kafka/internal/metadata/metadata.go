@@ -38,7 +38,7 @@ type partitionInfo struct {
 	epoch  int32 // of the leader, -1 if not known
 }
 
-// askMetadata asks any broker about topics, and never lets it create one. It bypasses the Transport's cache, which may be
+// askMetadata asks any broker about topics, all if nil, and never lets it create one. It bypasses the Transport's cache, which may be
 // as old as its MetadataTTL: after an error only current metadata helps.
 func (c *Client) askMetadata(ctx context.Context, topics []string) (*metadata, error) {
 	known, err := c.Versions(ctx, -1)
@@ -60,7 +60,11 @@ func (c *Client) askMetadata(ctx context.Context, topics []string) (*metadata, e
 
 func appendMetadata(topics []string, v int16) []byte {
 	w := wire.Writer{Flexible: wire.Flexible(wire.KeyMetadata, v)}
-	w.Length(len(topics))
+	if topics == nil {
+		w.Length(-1) // all
+	} else {
+		w.Length(len(topics))
+	}
 	for _, t := range topics {
 		if v >= 10 {
 			w.B = append(w.B, make([]byte, 16)...) // no id: asked by name

@@ -46,7 +46,7 @@ func (c Client) Offsets(ctx context.Context, topic string, queries map[int32]Que
 	}
 	found := make(map[int32]int64, len(queries))
 	for len(stamps) > 0 {
-		err := retry(ctx, func() error { return c.offsets(ctx, topic, stamps, found) })
+		err := c.retry(ctx, "find offsets", func() error { return c.offsets(ctx, topic, stamps, found) })
 		if err != nil {
 			return nil, Named(fmt.Errorf("find offsets: %w", err), topic)
 		}

@@ -20,14 +20,26 @@ func NewBackoff() *backoff.ExponentialBackOff {
 	)
 }
 
+// reportAfter is how long an operation is retried before that is reported: a leader that moves takes less.
+const reportAfter = time.Second
+
 // retry calls f until it succeeds, its error is fatal, or ctx ends. An unknown topic or partition is fatal after GoneAfter.
-func retry(ctx context.Context, f func() error) error {
+// It reports what to the Client, once what has failed for reportAfter.
+func (c *Client) retry(ctx context.Context, what string, f func() error) error {
 	bo := NewBackoff()
 	begun := time.Now()
+	reported := false
 	for {
 		err := f()
 		if err == nil {
+			if reported {
+				c.Report(ctx, what, nil)
+			}
 			return nil
+		}
+		if c.Report != nil && time.Since(begun) >= reportAfter && !errors.Is(err, errUnheard) && ctx.Err() == nil {
+			reported = true
+			c.Report(ctx, what, err)
 		}
 		if errors.Is(err, kafka.UnknownTopicOrPartition) && time.Since(begun) >= GoneAfter {
 			err = fmt.Errorf("%w (%w)", ErrUnknownTopic, err)

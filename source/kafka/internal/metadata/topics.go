@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -25,15 +27,20 @@ type Topic struct {
 // returned after 5 s, since a broker that has just started knows no topics. The error for a topic that may not be described
 // is a *PermissionError. These errors are joined, and the topics that were found are returned with them.
 func (c Client) Topics(ctx context.Context, topics []string) (map[string]Topic, error) {
+	return c.TopicsWithin(ctx, topics, GoneAfter)
+}
+
+// TopicsWithin is Topics that returns the error for a topic that does not exist after patience.
+func (c Client) TopicsWithin(ctx context.Context, topics []string, patience time.Duration) (map[string]Topic, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
 	var found map[string]Topic
 	var refused error
 	begun := time.Now()
-	err := retry(ctx, func() (err error) {
+	err := c.retry(ctx, "topics", func() (err error) {
 		found, refused, err = c.topics(ctx, topics)
-		if err == nil && errors.Is(refused, ErrUnknownTopic) && time.Since(begun) < GoneAfter {
+		if err == nil && errors.Is(refused, ErrUnknownTopic) && time.Since(begun) < patience {
 			return errUnheard
 		}
 		return err
@@ -86,4 +93,14 @@ func (c *Client) topics(ctx context.Context, topics []string) (found map[string]
 		}
 	}
 	return found, errors.Join(errs...), nil
+}
+
+// Names returns the names of all topics that may be described, sorted, without Kafka's own. It asks once.
+func (c Client) Names(ctx context.Context) ([]string, error) {
+	cl, err := c.askMetadata(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	names := slices.Sorted(maps.Keys(cl.topics))
+	return slices.DeleteFunc(names, func(n string) bool { return strings.HasPrefix(n, "__") }), nil
 }

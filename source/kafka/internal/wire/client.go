@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -15,6 +16,8 @@ import (
 type Client struct {
 	// Brokers are the addresses to begin with, host:port. Required.
 	Brokers []string
+	// Bootstrap is the address of any of Brokers. Default: the library's own for them.
+	Bootstrap net.Addr
 	// Transport carries the requests. Share one among all clients, with a short MetadataTTL (1 s): it learns from its
 	// metadata which brokers there are. Required.
 	Transport *kafka.Transport
@@ -51,8 +54,12 @@ func (c *Client) Do(ctx context.Context, x *Exchange, wait time.Duration) error 
 	if wait == 0 {
 		defer c.Gate.enter(ctx)()
 	}
+	addr := c.Bootstrap
+	if addr == nil {
+		addr = kafka.TCP(c.Brokers...)
+	}
 	for again := (Reconnects{}); ; {
-		_, err := c.Transport.RoundTrip(ctx, kafka.TCP(c.Brokers...), x.routed())
+		_, err := c.Transport.RoundTrip(ctx, addr, x.routed())
 		if err != nil && ctx.Err() != nil {
 			x.abort() // the library continues the request: its connection would be in use until the response comes
 			if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {

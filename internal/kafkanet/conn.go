@@ -1,0 +1,245 @@
+package kafkanet
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// conn is a connection that knows which request it waits for. It follows the frames of Kafka's protocol in both directions.
+type conn struct {
+	net.Conn
+
+	peers   *peers
+	address string
+	maxWait time.Duration
+	stop    func() bool // ends the wait for Close of the Dialer
+
+	mu      sync.Mutex
+	out, in frame
+	pending int       // requests without a complete answer
+	step    step      // of the last request
+	since   time.Time // when the request was sent
+	active  time.Time // when the last byte was sent or received
+	timer   *time.Timer
+	armed   bool
+	late    bool
+	known   bool // the other side speaks Kafka's protocol: it has answered
+	closed  bool
+	failed  error // why the timer has closed the connection
+}
+
+// Write implements [net.Conn].
+func (c *conn) Write(b []byte) (int, error) {
+	c.sends(b)
+	n, err := c.Conn.Write(b)
+	if err != nil {
+		return n, c.explain(err)
+	}
+	return n, nil
+}
+
+// Read implements [net.Conn].
+func (c *conn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 {
+		if foreign := c.received(b[:n]); foreign != nil {
+			return 0, c.explain(foreign)
+		}
+	}
+	if err != nil {
+		return n, c.explain(err)
+	}
+	return n, nil
+}
+
+// Close implements [net.Conn].
+func (c *conn) Close() error {
+	c.stop()
+	c.mu.Lock()
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	late := c.late
+	c.late, c.closed = false, true
+	c.mu.Unlock()
+	if late {
+		c.peers.gaveUp(c.address, c)
+	}
+	return c.Conn.Close()
+}
+
+// sends follows the requests.
+func (c *conn) sends(b []byte) {
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.active = now
+	for len(b) > 0 {
+		begun := c.out.begun()
+		b = c.out.next(b, 6)
+		if !begun && c.out.begun() {
+			c.pending++
+			c.step, c.since = step(binary.BigEndian.Uint16(c.out.head[4:])), now
+		}
+		c.out.end()
+	}
+	switch {
+	case c.pending == 0 || c.armed:
+	case c.timer == nil:
+		c.armed, c.timer = true, time.AfterFunc(c.step.patience(c.maxWait), c.look)
+	default:
+		c.armed = true
+		c.timer.Reset(c.step.patience(c.maxWait))
+	}
+}
+
+// received follows the answers. It returns an error if the bytes are not in Kafka's protocol.
+func (c *conn) received(b []byte) error {
+	c.mu.Lock()
+	c.active = time.Now()
+	late, done := c.late, false
+	c.late = false
+	for len(b) > 0 {
+		begun := c.in.begun()
+		b = c.in.next(b, 4)
+		if !begun && c.in.begun() {
+			if err := foreign(c.in.head[:4]); err != nil && !c.known {
+				c.mu.Unlock()
+				return err
+			}
+			c.known = true
+		}
+		if c.in.end() {
+			c.pending = max(c.pending-1, 0)
+			done = true
+		}
+	}
+	step := c.step
+	c.mu.Unlock()
+	if late {
+		c.peers.gaveUp(c.address, c)
+	}
+	if done {
+		c.peers.answered(c.address, step)
+	}
+	return nil
+}
+
+// look is called by the timer. It reports a broker that does not answer.
+func (c *conn) look() {
+	c.mu.Lock()
+	if c.pending == 0 || c.closed {
+		c.armed = false
+		c.mu.Unlock()
+		return
+	}
+	now := time.Now()
+	step, since := c.step, c.since
+	rest := step.patience(c.maxWait) - now.Sub(c.active)
+	if silent := rest <= 0; silent {
+		c.late, rest = true, repeat
+	}
+	over := false
+	if step.rank() < ready { // the library has no timeout for each of them
+		left := HandshakeTimeout - now.Sub(since)
+		over, rest = left <= 0, min(rest, max(left, 0))
+	}
+	late := c.late
+	if over {
+		c.failed = fmt.Errorf("no answer within %v", HandshakeTimeout)
+	} else {
+		c.timer.Reset(rest)
+	}
+	c.mu.Unlock()
+	if late {
+		c.peers.late(context.Background(), c.address, c, step, since)
+		c.mu.Lock()
+		late = c.late
+		c.mu.Unlock()
+		if !late { // answered or closed meanwhile
+			c.peers.gaveUp(c.address, c)
+		}
+	}
+	if over {
+		_ = c.Close()
+	}
+}
+
+// explain adds address and step to an error of the connection.
+func (c *conn) explain(err error) error {
+	c.mu.Lock()
+	step, waits := c.step, c.pending > 0
+	if c.failed != nil {
+		err = c.failed
+	}
+	c.mu.Unlock()
+	if !waits {
+		step = stepIdle
+	}
+	if step == stepAuthenticate && err == io.EOF { //nolint:errorlint // the library takes it for refused credentials
+		return err
+	}
+	if waits && !isClosed(err) && !errors.Is(err, os.ErrDeadlineExceeded) {
+		c.peers.failed(c.address, step)
+	}
+	return &Error{Address: c.address, Step: step, Err: ended(err)}
+}
+
+// frame is the position in a length-prefixed message.
+type frame struct {
+	head [6]byte
+	size int // bytes of head that are known
+	want int // bytes of head that begin a frame
+	left int64
+}
+
+// begun reports whether the head is complete.
+func (f *frame) begun() bool { return f.want > 0 && f.size == f.want }
+
+// end begins a new frame if the last one is complete, and reports whether it was.
+func (f *frame) end() bool {
+	over := f.begun() && f.left == 0
+	if over {
+		*f = frame{}
+	}
+	return over
+}
+
+// next consumes the bytes of one frame, and returns those behind it.
+func (f *frame) next(b []byte, want int) []byte {
+	f.want = want
+	if f.size < want {
+		n := copy(f.head[f.size:want], b)
+		f.size += n
+		if f.size == want {
+			f.left = max(int64(binary.BigEndian.Uint32(f.head[:4]))-int64(want-4), 0)
+		}
+		return b[n:]
+	}
+	n := min(int64(len(b)), f.left)
+	f.left -= n
+	return b[n:]
+}
+
+// maxAnswer is above the length of any first answer on a connection.
+const maxAnswer = 128 << 20
+
+// foreign returns an error if the first four bytes of the first answer are not its length.
+func foreign(head []byte) error {
+	switch size := binary.BigEndian.Uint32(head); {
+	case string(head) == "HTTP":
+		return ErrHTTP
+	case head[0] >= 0x14 && head[0] <= 0x17 && head[1] == 3:
+		return ErrTLS
+	case size < 4 || size > maxAnswer:
+		return fmt.Errorf("%w: it begins with %q", ErrForeign, head)
+	}
+	return nil
+}

@@ -1,0 +1,202 @@
+package kafkanet
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// repeat is how often a broker that does not answer is logged.
+	repeat = time.Minute
+	// settled is how long all requests are answered before a broker counts as recovered.
+	settled = 5 * time.Second
+)
+
+// Wait is a broker that does not answer.
+type Wait struct {
+	Address string
+	Step    string
+	Since   time.Time
+}
+
+// peers has what is known of each broker.
+type peers struct {
+	brokers []string
+	log     *slog.Logger
+
+	mu  sync.Mutex
+	all map[string]*peer
+}
+
+// peer is one broker. Guarded by peers.mu.
+type peer struct {
+	good  bool      // the last step that failed has succeeded since; false if none was tried
+	bad   time.Time // the last failure; zero: none
+	worst int       // rank of the step that failed last
+	late  map[any]step
+	step  step      // that is silent, while since is set
+	since time.Time // zero: the broker answers
+	told  time.Time // when it was last logged; zero: not since the broker is silent
+	heals time.Time // since when it answers again
+}
+
+func newPeers(brokers []string, log *slog.Logger) *peers {
+	return &peers{brokers: brokers, log: log, all: make(map[string]*peer)}
+}
+
+func (ps *peers) ofLocked(address string) *peer {
+	p := ps.all[address]
+	if p == nil {
+		p = &peer{late: make(map[any]step)}
+		ps.all[address] = p
+	}
+	return p
+}
+
+func (ps *peers) listed(address string) bool { return slices.Contains(ps.brokers, address) }
+
+// better returns a broker of the list that should be tried before address; empty if there is none. A broker that answers is
+// better than one that was not tried, and that is better than one that failed. Of several that failed, the one is the best
+// that failed first.
+func (ps *peers) better(address string) string {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	best, mine := "", ps.ofLocked(address)
+	for _, b := range ps.brokers {
+		if p := ps.ofLocked(b); p.before(mine) && (best == "" || p.before(ps.ofLocked(best))) {
+			best = b
+		}
+	}
+	return best
+}
+
+func (p *peer) before(q *peer) bool {
+	if a, b := p.class(), q.class(); a != b {
+		return a < b
+	}
+	return p.class() == 2 && p.bad.Before(q.bad)
+}
+
+func (p *peer) class() int {
+	switch {
+	case p.good:
+		return 0
+	case p.bad.IsZero():
+		return 1
+	}
+	return 2
+}
+
+// failed records a step that has failed.
+func (ps *peers) failed(address string, s step) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	ps.ofLocked(address).failLocked(s)
+}
+
+func (p *peer) failLocked(s step) { p.good, p.bad, p.worst = false, time.Now(), s.rank() }
+
+// watch reports a step that takes too long, until the returned function is called.
+func (ps *peers) watch(ctx context.Context, address string, s step) (stop func()) {
+	began, key := time.Now(), new(atomic.Bool) // set when the step is over
+	t := time.AfterFunc(patience, func() {
+		ps.late(ctx, address, key, s, began)
+		if key.Load() {
+			ps.gaveUp(address, key)
+		}
+	})
+	return func() {
+		t.Stop()
+		key.Store(true)
+		ps.gaveUp(address, key)
+	}
+}
+
+// late records that a broker is silent: it has not answered a step of a connection, begun at since.
+func (ps *peers) late(ctx context.Context, address string, key any, s step, since time.Time) {
+	now := time.Now()
+	ps.mu.Lock()
+	p := ps.ofLocked(address)
+	p.late[key], p.heals = s, time.Time{}
+	if !s.waitsForOthers() {
+		p.failLocked(s)
+	}
+	if p.since.IsZero() || p.step.waitsForOthers() && !s.waitsForOthers() {
+		p.since, p.told = since, time.Time{}
+	}
+	p.step, since = s, p.since
+	tell := now.Sub(p.told) >= repeat
+	if tell {
+		p.told = now
+	}
+	ps.mu.Unlock()
+	if !tell {
+		return
+	}
+	level := slog.LevelWarn
+	if s.waitsForOthers() {
+		level = slog.LevelInfo
+	}
+	ps.log.LogAttrs(ctx, level, "kafka: waiting for Kafka",
+		slog.String("address", address), slog.String("step", s.String()), slog.Duration("for", now.Sub(since).Round(100*time.Millisecond)))
+}
+
+// gaveUp removes a wait that has ended, with or without an answer.
+func (ps *peers) gaveUp(address string, key any) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	delete(ps.ofLocked(address).late, key)
+}
+
+// answered records the answer to a step. It logs once that a broker has answered for some time.
+func (ps *peers) answered(address string, s step) {
+	ps.mu.Lock()
+	p := ps.ofLocked(address)
+	if rank := s.rank(); rank >= p.worst {
+		p.good = true
+	}
+	if p.since.IsZero() || len(p.late) > 0 || s.rank() < p.step.rank() {
+		ps.mu.Unlock()
+		return
+	}
+	now := time.Now()
+	if p.heals.IsZero() {
+		p.heals = now
+	}
+	if now.Sub(p.heals) < settled && !p.step.waitsForOthers() {
+		ps.mu.Unlock()
+		return
+	}
+	since, warned := p.since, !p.step.waitsForOthers()
+	p.since, p.heals = time.Time{}, time.Time{}
+	ps.mu.Unlock()
+	if warned {
+		ps.log.LogAttrs(context.Background(), slog.LevelInfo, "kafka: Kafka answers again",
+			slog.String("address", address), slog.Duration("after", now.Sub(since).Round(100*time.Millisecond)))
+	}
+}
+
+// waits returns the brokers that do not answer.
+func (ps *peers) waits() (all []Wait) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	for address, p := range ps.all {
+		if !p.since.IsZero() && !p.step.waitsForOthers() {
+			all = append(all, Wait{Address: address, Step: p.step.String(), Since: p.since})
+		}
+	}
+	slices.SortFunc(all, func(a, b Wait) int { return cmp.Compare(a.Address, b.Address) })
+	return all
+}
+
+func isClosed(err error) bool {
+	return errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe)
+}

@@ -1,0 +1,300 @@
+// Virtual time: inWorld makes it, in cluster_test.go.
+
+package kafka_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/kafka"
+)
+
+// Brokers that do not answer delay no other broker.
+func TestSilentBrokerDelaysNoOther(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		brokers []string
+	}{
+		{"silent first", []string{"silent:1", "localhost:9092"}},
+		{"silent last", []string{"localhost:9092", "silent:1"}},
+		{"silent twice", []string{"silent:1", "silent:2", "localhost:9092"}},
+		{"refused and silent", []string{"localhost:1", "silent:1", "localhost:9092"}},
+		{"web server", []string{"web:80", "localhost:9092"}},
+		{"hangs in connect", []string{"hangs:1", "localhost:9092"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inWorld(t, 1, func(w *world) {
+				cfg := w.config()
+				cfg.Dial = w.strange
+				s, err := kafka.New(c.brokers, "g", []string{"t"}, cfg)
+				if err != nil {
+					w.t.Fatal(err)
+				}
+				began := time.Now()
+				ps := w.accept(s, 1)
+				if d := time.Since(began); d > 3*time.Second {
+					w.t.Errorf("the first partition came after %v", d)
+				}
+				w.close(s, ps)
+			})
+		})
+	}
+}
+
+// strange dials brokers, and servers that are none, by the name of the host.
+func (w *world) strange(ctx context.Context, network, address string) (net.Conn, error) {
+	host, _, _ := net.SplitHostPort(address)
+	near, far := net.Pipe()
+	switch host {
+	case "silent":
+		go func() { _, _ = io.Copy(io.Discard, far); _ = far.Close() }()
+	case "web":
+		go func() {
+			defer far.Close()
+			var got []byte
+			for b := make([]byte, 100); !slices.Contains(got, '\n'); {
+				n, err := far.Read(b)
+				if err != nil {
+					return
+				}
+				got = append(got, b[:n]...)
+			}
+			_, _ = io.WriteString(far, "HTTP/1.1 400 Bad Request\r\n\r\n")
+		}()
+	case "banner":
+		go func() {
+			defer far.Close()
+			if _, err := far.Read(make([]byte, 1000)); err == nil {
+				_, _ = io.WriteString(far, "SSH-2.0-OpenSSH_9.6\r\n")
+			}
+		}()
+	case "hangs":
+		<-ctx.Done()
+		return nil, ctx.Err()
+	default:
+		return w.dial(ctx, network, address)
+	}
+	return near, nil
+}
+
+// The error of a port of another protocol comes from Accept with the address and what to do.
+func TestPortOfAnotherProtocolIsNamed(t *testing.T) {
+	for address, want := range map[string]string{
+		"web:80":    "web server",
+		"banner:22": "no Kafka broker",
+	} {
+		t.Run(address, func(t *testing.T) {
+			inWorld(t, 1, func(w *world) {
+				cfg := w.config()
+				cfg.Dial = w.strange
+				s, err := kafka.New([]string{address}, "g", []string{"t"}, cfg)
+				if err != nil {
+					w.t.Fatal(err)
+				}
+				w.wantsErr(s, want, address, "give the address of a Kafka listener")
+			})
+		})
+	}
+}
+
+// StartTimeout names the broker that does not answer, and the step.
+func TestStartTimeoutNamesASilentBroker(t *testing.T) {
+	for address, step := range map[string]string{"silent:1": "Metadata", "hangs:1": "connect"} {
+		inWorld(t, 1, func(w *world) {
+			cfg := w.config()
+			cfg.Dial, cfg.StartTimeout = w.strange, 3*time.Second
+			s, err := kafka.New([]string{address}, "g", []string{"t"}, cfg)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			err = w.acceptErr(s)
+			if !errors.Is(err, kafka.ErrStartTimeout) || !strings.Contains(err.Error(), address) || !strings.Contains(err.Error(), step) ||
+				strings.Contains(err.Error(), "%!") {
+				w.t.Errorf("Accept = %v", err)
+			}
+			w.close(s, nil)
+		})
+	}
+}
+
+// A broker that is silent for minutes is logged each minute, and once when it answers again.
+func TestSilenceIsLoggedEachMinuteAndItsEndOnce(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		var mu sync.Mutex
+		frozen := true
+		s := w.source("g", func(c *kafka.Config) {
+			c.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if frozen {
+					address = "silent:1"
+				}
+				return w.strange(ctx, network, address)
+			}
+		})
+		got := w.join(s, 1)
+		time.Sleep(5*time.Minute + 10*time.Second)
+		if n := w.told.times("waiting for Kafka"); n < 5 || n > 7 {
+			w.t.Errorf("%d lines in five minutes", n)
+		}
+		if n := w.told.times("operation failed; retrying", "what=connect"); n < 5 || n > 7 {
+			w.t.Errorf("connect: %d lines in five minutes", n)
+		}
+		mu.Lock()
+		frozen = false
+		mu.Unlock()
+		ps := <-got
+		go func() { _ = ps[0].Fetch(w.t.Context(), &source.Batch{MaxMessages: 1, MaxBytes: 1000}) }()
+		time.Sleep(3 * time.Minute)
+		if n := w.told.times("answers again"); n != 1 {
+			w.t.Errorf("%d lines that it answers again, want 1", n)
+		}
+		if n := w.told.times("operation recovered", "what=connect"); n != 1 {
+			w.t.Errorf("%d lines that connect recovered, want 1", n)
+		}
+		w.close(s, ps)
+	})
+}
+
+// A cluster may advertise an address that cannot be reached. The cause is logged within two seconds, and each minute.
+func TestUnreachableAdvertisedAddressIsNamed(t *testing.T) {
+	for name, dial := range map[string]func(context.Context) error{
+		"refused":    func(context.Context) error { return &net.OpError{Op: "dial", Err: errors.New("connection refused")} },
+		"unresolved": func(context.Context) error { return &net.DNSError{Err: "no such host", Name: "kafka.internal"} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, 1, func(w *world) {
+				cfg := w.config()
+				cfg.Start = kafka.Latest() // asks the leader before it joins
+				cfg.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+					if address == "boot:1" {
+						return w.dial(ctx, network, w.brokers[0])
+					}
+					return nil, dial(ctx)
+				}
+				s, err := kafka.New([]string{"boot:1"}, "g", []string{"t"}, cfg)
+				if err != nil {
+					w.t.Fatal(err)
+				}
+				ctx, stop := context.WithCancel(w.t.Context())
+				ended := make(chan time.Time, 1)
+				go func() { _ = use(ctx, s); ended <- time.Now() }()
+				time.Sleep(2 * time.Second)
+				if n := w.told.times("level=WARN", w.brokers[0], dial(ctx).Error(), "advertised.listeners"); n != 1 {
+					w.t.Errorf("%d lines after 2 s, want 1", n)
+				}
+				time.Sleep(3 * time.Minute)
+				if n := w.told.times("level=WARN", dial(ctx).Error()); n < 3 || n > 4 {
+					w.t.Errorf("%d lines after 3 minutes, want one each minute", n)
+				}
+				w.stopped(stop, ended)
+			})
+		})
+	}
+}
+
+// One line tells that the fetches of all partitions hang or fail, and one that all go on.
+func TestFailingFetchesOfManyPartitionsAreOneLine(t *testing.T) {
+	inWorld(t, 20, func(w *world) {
+		var mu sync.Mutex
+		down := false
+		s := w.source("g", func(c *kafka.Config) {
+			c.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+				mu.Lock()
+				refuse := down
+				mu.Unlock()
+				if refuse {
+					return nil, errors.New("connection refused")
+				}
+				return w.dial(ctx, network, address)
+			}
+		})
+		ps := w.accept(s, 20)
+		ctx, stop := context.WithCancel(w.t.Context())
+		var reading sync.WaitGroup
+		for _, p := range ps {
+			reading.Go(func() { _ = p.Fetch(ctx, &source.Batch{MaxMessages: 1, MaxBytes: 1000}) })
+		}
+		time.Sleep(time.Second)
+		mu.Lock()
+		down = true
+		mu.Unlock()
+		w.cluster.ControlKey(1, func(kmsg.Request) (kmsg.Response, error, bool) {
+			mu.Lock()
+			defer mu.Unlock()
+			if down {
+				w.cluster.KeepControl()
+				return nil, errors.New("disconnect"), true
+			}
+			return nil, nil, false
+		})
+		time.Sleep(2 * time.Second)
+		if n := w.told.times("fetch failed; retrying"); n != 1 {
+			w.t.Errorf("%d lines, want 1", n)
+		}
+		if !slices.ContainsFunc(s.Report().Trouble, func(t source.Trouble) bool { return t.What == "fetch" }) {
+			w.t.Errorf("trouble = %v, want fetch", s.Report().Trouble)
+		}
+		mu.Lock()
+		down = false
+		mu.Unlock()
+		time.Sleep(10 * time.Second)
+		if n := w.told.times("fetch recovered"); n != 1 {
+			w.t.Errorf("%d lines that fetch recovered, want 1", n)
+		}
+		if all := s.Report().Trouble; len(all) != 0 {
+			w.t.Errorf("trouble = %v, want none", all)
+		}
+		stop()
+		reading.Wait()
+		w.close(s, ps)
+	})
+}
+
+// A typo ends the source soon, with the name that was meant, and nothing in the log.
+func TestTypoInATopicIsNamedOnce(t *testing.T) {
+	for topic, want := range map[string]string{
+		"comments":    "did you mean Comments?",
+		"Coments":     "did you mean Comments?",
+		"Commnets":    "did you mean Comments?",
+		"order_items": "did you mean order-items?",
+		"other":       "other",
+	} {
+		t.Run(topic, func(t *testing.T) {
+			inWorld(t, 1, func(w *world) {
+				for _, name := range []string{"Comments", "order-items", "z"} {
+					if err := w.cluster.CreateTopic(name, 1, nil); err != nil {
+						w.t.Fatal(err)
+					}
+				}
+				s, err := kafka.New(w.brokers, "g", []string{"t", topic}, w.config())
+				if err != nil {
+					w.t.Fatal(err)
+				}
+				began := time.Now()
+				err = w.acceptErr(s)
+				if !errors.Is(err, kafka.ErrTopicMissing) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "WatchTopics") ||
+					strings.Count(err.Error(), "does not exist") != 1 || topic == "other" && strings.Contains(err.Error(), "did you mean") {
+					w.t.Errorf("Accept = %v", err)
+				}
+				w.close(s, nil)
+				if d := time.Since(began); d > 4*time.Second {
+					w.t.Errorf("it took %v", d)
+				}
+				if n := w.told.times("absent") + w.told.times("does not exist"); n != 0 {
+					w.t.Errorf("the log says it %d times, too", n)
+				}
+			})
+		})
+	}
+}
