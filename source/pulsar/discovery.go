@@ -60,6 +60,7 @@ const lookUps = "look up topics"
 func (s *Source) survey(ctx context.Context) (again time.Duration, ok bool) {
 	known := s.known
 	known.unseen, known.failed = false, false
+	s.forgetLinks()
 	for _, stream := range s.topics {
 		if !s.surveyTopic(ctx, stream, false) {
 			return 0, false
@@ -160,12 +161,12 @@ func (s *Source) partitions(ctx context.Context, stream string, late bool) ([]st
 		}
 		return nil, f
 	}
-	err = fmt.Errorf("topic %q: %w", stream, s.log.Because(err))
+	err = fmt.Errorf("%w: topic %q", s.log.Because(err), stream)
 	if last := known.last[stream]; last != nil && bounded.Err() != nil {
 		err = last // says more than a timeout
 	}
 	known.last[stream] = err
-	if !known.failed {
+	if !known.failed && !s.isUnreachable() { // else the trouble with the connection says it
 		s.health.Fails(ctx, lookUps, err)
 	}
 	known.failed = true
@@ -173,7 +174,7 @@ func (s *Source) partitions(ctx context.Context, stream string, late bool) ([]st
 	case late:
 		return nil, err
 	case s.cfg.StartTimeout > 0 && time.Since(known.begin) >= s.cfg.StartTimeout:
-		return nil, fmt.Errorf("%w: %s: subscription %q, %w", ErrStartTimeout, s.url, s.subscription, err)
+		return nil, fmt.Errorf("%w: %w, subscription %q, %s", ErrStartTimeout, err, s.subscription, s.url)
 	}
 	return nil, fmt.Errorf("%w: %w", errLater, err)
 }

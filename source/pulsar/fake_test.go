@@ -89,6 +89,8 @@ type fakeEntry struct {
 	at            time.Time
 	msgs          []keystrand.Message
 	sealed        bool
+	damaged       error // the library cannot read it
+	vague         bool  // the library does not tell the cause in full
 	acked         []bool
 }
 

@@ -53,7 +53,8 @@ type Source struct {
 	epoch      int64                   // the highest of any partition
 	moved      map[string][]string     // streams that Start is about; the topics of their partitions that it has moved
 	losses     source.Losses
-	endAt      time.Time // when the library last closed a connection because of a terminated topic
+	links      map[string]time.Time // addresses without a connection; when that was last reported
+	endAt      time.Time            // when the library last closed a connection because of a terminated topic
 }
 
 // New returns a source that reads topics with a subscription. All processes with the same subscription divide the partitions
@@ -99,6 +100,7 @@ func New(url, subscription string, topics []string, cfg Config) (*Source, error)
 		contenders:   make(map[string]*contender),
 		state:        stateConnecting,
 		moved:        make(map[string][]string),
+		links:        make(map[string]time.Time),
 	}
 	for _, stream := range s.topics {
 		s.moved[stream] = nil

@@ -1,5 +1,5 @@
 // Package health records the failing operations of a source. It logs an operation when it starts to fail, when its error
-// changes and when it recovers. The snapshot of a pipeline shows the failing operations. The source decides which errors are
+// changes, once a minute while it fails, and when it recovers. The snapshot of a pipeline shows the failing operations. The source decides which errors are
 // retried and which are fatal.
 package health
 
@@ -24,25 +24,32 @@ type Health struct {
 
 	mu      sync.Mutex
 	trouble map[string]source.Trouble
+	logged  map[string]time.Time // when each was last logged
 }
+
+// logAgain is how often an operation that goes on to fail is logged.
+const logAgain = time.Minute
 
 // New returns a Health for the source with this package name. Its log lines start with the name.
 func New(log *slog.Logger, name string) *Health {
-	return &Health{log: log, name: name, trouble: make(map[string]source.Trouble)}
+	return &Health{log: log, name: name, trouble: make(map[string]source.Trouble), logged: make(map[string]time.Time)}
 }
 
 // Fails records an error of the operation what. It logs the error unless the operation already fails with the same text,
-// ignoring the local port.
+// ignoring the local port, and has been logged within the last minute.
 func (h *Health) Fails(ctx context.Context, what string, err error) {
 	now := time.Now()
 	h.mu.Lock()
 	t, was := h.trouble[what]
-	news := !was || said(t.Err) != said(err)
+	news := !was || said(t.Err) != said(err) || now.Sub(h.logged[what]) >= logAgain
 	if !was {
 		t = source.Trouble{What: what, Since: now}
 	}
 	t.Err = err
 	h.trouble[what] = t
+	if news {
+		h.logged[what] = now
+	}
 	h.mu.Unlock()
 	if news {
 		h.log.LogAttrs(ctx, slog.LevelWarn, h.name+": operation failed; retrying", slog.String("what", what), slog.Any("error", err)) //nolint:sloglint // one of two names
@@ -60,6 +67,7 @@ func (h *Health) Works(ctx context.Context, what string) {
 	h.mu.Lock()
 	t, was := h.trouble[what]
 	delete(h.trouble, what)
+	delete(h.logged, what)
 	h.mu.Unlock()
 	if was {
 		h.log.LogAttrs(ctx, slog.LevelInfo, h.name+": operation recovered", slog.String("what", what), slog.Duration("after", time.Since(t.Since))) //nolint:sloglint // one of two names
@@ -71,6 +79,7 @@ func (h *Health) Forget(what string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.trouble, what)
+	delete(h.logged, what)
 }
 
 // All returns the failing operations, sorted by name.
