@@ -3,12 +3,13 @@
 package pulsar
 
 import (
-	"bytes"
 	"errors"
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar/crypto"
@@ -32,7 +33,7 @@ func TestUnreadableMessageStopsItsPartitionAlone(t *testing.T) {
 			inBubble(t, func(w world) {
 				t, b := w.t, w.b
 				b.create("orders", 2)
-				var told bytes.Buffer
+				var told journal
 				m := join(t, b, Config{Logger: slog.New(slog.NewTextHandler(&told, nil))}, "orders")
 				p, q := m.accept(), m.accept()
 				if p.ID().Partition != 0 {
@@ -59,10 +60,12 @@ func TestUnreadableMessageStopsItsPartitionAlone(t *testing.T) {
 						t.Errorf("trouble = %v, want %v with %q", err, c.want, text)
 					}
 				}
+				synctest.Wait()
 				if n := strings.Count(told.String(), `what="read orders/0"`); n != 1 {
 					t.Errorf("logged %d times in 4 s, want once:\n%s", n, &told)
 				}
 				time.Sleep(5 * time.Minute)
+				synctest.Wait()
 				if n := strings.Count(told.String(), `what="read orders/0"`); n != 6 {
 					t.Errorf("logged %d times in 5 minutes, want 6", n)
 				}
@@ -83,6 +86,7 @@ func TestUnreadableMessageStopsItsPartitionAlone(t *testing.T) {
 				if got := values(read(t, p, 3)); got != "2 3 4" || m.troubled("read orders/0") != nil {
 					t.Errorf("read %q, trouble %v", got, m.s.Report().Trouble)
 				}
+				synctest.Wait()
 				if n := strings.Count(told.String(), `recovered" subscription=billing what="read orders/0"`); n != 1 {
 					t.Errorf("logged %d recoveries, want 1:\n%s", n, &told)
 				}
@@ -91,6 +95,24 @@ func TestUnreadableMessageStopsItsPartitionAlone(t *testing.T) {
 			})
 		})
 	}
+}
+
+// journal is a log that may be read while others write to it.
+type journal struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (j *journal) Write(b []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(b)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
 }
 
 // keyService is a service of keys that comes back.
