@@ -98,6 +98,7 @@ func (s *Source) options() pulsar.ClientOptions {
 		TLSValidateHostname: true,
 		ConnectionTimeout:   s.cfg.OperationTimeout,
 		OperationTimeout:    s.cfg.OperationTimeout,
+		KeepAliveInterval:   max(s.cfg.OperationTimeout, time.Second), // bounds the handshake; a silent broker is left after two
 	}
 	if s.cfg.Client != nil {
 		s.cfg.Client(&options)

@@ -49,6 +49,7 @@ type contender struct {
 	caution bool        // the candidate was disconnected while another process owned the partition
 	away    time.Time   // since when the candidate is disconnected; zero: it is not, or there is none
 	dead    bool        // the library has given the candidate up
+	read    follower    // how far the owner has read
 }
 
 func newContender(s *Source, topic, stream string, number int32, late bool) *contender {

@@ -22,6 +22,9 @@ type catalogue struct {
 	listed bool                        // the web service has answered
 	names  []string                    // matching topics in its last answer
 
+	settles <-chan time.Time // when to log the partitions that are owned; nil: nothing has changed
+	told    string           // the last of those lines
+
 	// Of one survey.
 	unseen bool // a topic was not found yet
 	failed bool // a look-up failed
@@ -44,11 +47,29 @@ func (s *Source) discover(ctx context.Context, begin time.Time) {
 			return
 		}
 		timer.Reset(again)
-		select {
-		case <-timer.C:
-		case <-s.look:
-		case <-ctx.Done():
+		if !s.rest(ctx, timer.C) {
 			return
+		}
+	}
+}
+
+// rest waits for the next survey. Meanwhile it logs which partitions are owned. It reports false when ctx has ended.
+func (s *Source) rest(ctx context.Context, survey <-chan time.Time) bool {
+	for {
+		select {
+		case <-survey:
+			return true
+		case <-s.look:
+			return true
+		case <-s.shifted:
+			if s.known.settles == nil {
+				s.known.settles = time.After(settling)
+			}
+		case <-s.known.settles:
+			s.known.settles = nil
+			s.tellOwned(ctx)
+		case <-ctx.Done():
+			return false
 		}
 	}
 }
@@ -82,11 +103,7 @@ func (s *Source) survey(ctx context.Context) (again time.Duration, ok bool) {
 			again = min(again, s.cfg.StartTimeout-time.Since(known.begin))
 		}
 	case s.cfg.Pattern == nil || known.listed:
-		s.mu.Lock()
-		if s.state == stateConnecting {
-			s.state = stateContending
-		}
-		s.mu.Unlock()
+		s.found(ctx)
 	}
 	return again, true
 }

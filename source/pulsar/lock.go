@@ -51,7 +51,8 @@ func (c *contender) attach(ctx context.Context) *Partition {
 		p.shut()
 		return nil
 	}
-	s.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "pulsar: partition owned", slog.String("partition", p.id.String()))
+	poke(s.shifted)
+	s.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, "pulsar: partition owned", slog.String("partition", p.id.String()))
 	return p
 }
 
@@ -107,6 +108,7 @@ func (c *contender) drop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.part = nil
+	poke(c.s.shifted)
 }
 
 // attaching returns how often a consumer of the partition was disconnected, before the next one is attached.

@@ -230,6 +230,7 @@ func (p *Partition) Commit(ctx context.Context, progress *commit.Progress) (comm
 	switch {
 	case err == nil:
 		p.stored.Store(progress.Frontier)
+		p.follow()
 	case errors.Is(err, ack.ErrReleased), errors.Is(err, ack.ErrLost):
 		return stored, fmt.Errorf("pulsar: commit of %v: %w: %w", p.id, err, commit.ErrFenced)
 	default:
@@ -250,6 +251,7 @@ func (p *Partition) save(ctx context.Context, progress *commit.Progress) (commit
 		return commit.Stored{}, fmt.Errorf("pulsar: save progress of %v at offset %d: %w", p.id, progress.Frontier, err)
 	}
 	p.stored.Store(own.Frontier)
+	p.follow()
 	p.acker.Settle(&commit.Progress{Frontier: own.Frontier})
 	return commit.Stored{Frontier: own.Frontier}, nil
 }
@@ -259,8 +261,8 @@ func (p *Partition) save(ctx context.Context, progress *commit.Progress) (commit
 const ackGrace = time.Second
 
 // Release implements [source.Partition]. It closes the consumer, which is the lock, so that the next owner can take the
-// partition. After ReleaseTimeout it logs a line and returns; the close goes on and the partition stays locked. For a lost
-// partition Release does not wait.
+// partition. After ReleaseTimeout, or a second after Stop, it logs a line and returns; the close goes on and the partition
+// stays locked. For a lost partition Release does not wait.
 func (p *Partition) Release(ctx context.Context) error {
 	_, lost := p.tenure.Lost()
 	if err := p.tenure.Release(); err != nil {
@@ -276,13 +278,17 @@ func (p *Partition) Release(ctx context.Context) error {
 	if lost {
 		return nil
 	}
-	slow := time.NewTimer(s.cfg.ReleaseTimeout)
+	patience := s.cfg.ReleaseTimeout
+	if s.over() {
+		patience = min(patience, closeGrace)
+	}
+	slow := time.NewTimer(patience)
 	defer slow.Stop()
 	select {
 	case <-p.closed:
 	case <-slow.C:
 		s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "pulsar: consumer close still pending; partition stays locked",
-			slog.String("partition", p.id.String()), slog.Duration("after", s.cfg.ReleaseTimeout))
+			slog.String("partition", p.id.String()), slog.Duration("after", patience))
 	case <-ctx.Done():
 		return fmt.Errorf("pulsar: release of %v: consumer close still pending on subscription %q; the partition stays locked: %w",
 			p.id, s.subscription, context.Cause(ctx))

@@ -40,6 +40,7 @@ type Source struct {
 	failed  chan struct{} // closed when err is set
 	arrived chan struct{} // the queue has grown
 	look    chan struct{} // survey the topics now
+	shifted chan struct{} // a partition was acquired or given up, or an election has ended
 
 	mu         sync.Mutex
 	state      string
@@ -96,6 +97,7 @@ func New(url, subscription string, topics []string, cfg Config) (*Source, error)
 		failed:       make(chan struct{}),
 		arrived:      make(chan struct{}, 1),
 		look:         make(chan struct{}, 1),
+		shifted:      make(chan struct{}, 1),
 		held:         make(map[*Partition]struct{}),
 		contenders:   make(map[string]*contender),
 		state:        stateConnecting,
@@ -150,8 +152,12 @@ func (s *Source) Stop() {
 	}
 }
 
+// closeGrace bounds each of the two waits of Close, and a Release after Stop: a process that ends needs no answer of a broker
+// that does not answer. The end of the process ends its connections.
+const closeGrace = time.Second
+
 // Close implements [source.Source]. It withdraws all candidates and closes all connections. It fails if partitions are not
-// released; they are lost.
+// released; they are lost. It waits for brokers at most two seconds, and fails if they do not answer.
 func (s *Source) Close() error {
 	s.mu.Lock()
 	already := s.closed
@@ -178,7 +184,7 @@ func (s *Source) Close() error {
 		s.calls.Wait()
 		close(ended)
 	}()
-	within(ended, s.cfg.OperationTimeout) // a call that hangs in the library ends with its connection
+	within(ended, closeGrace) // a call that hangs in the library ends with its connection
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
@@ -188,8 +194,8 @@ func (s *Source) Close() error {
 		<-ended
 		s.web.HTTP.CloseIdleConnections()
 	}()
-	if !within(closed, s.calls.Bound()) {
-		return fmt.Errorf("pulsar: the source is closed, but calls of the client library have not returned within %v", s.calls.Bound())
+	if !within(closed, closeGrace) {
+		return errors.New("pulsar: the source is closed, but calls of the client library have not returned: the brokers do not answer")
 	}
 	if len(left) > 0 {
 		return fmt.Errorf("pulsar: the source was closed with %d partitions that are not released; they are lost", len(left))

@@ -60,7 +60,7 @@ func TestAfterRefusesAMessageBehindTheEndOfTheLog(t *testing.T) {
 					t.Errorf("accept = %v, want it to contain %s", err, want)
 				}
 			}
-			if told.Len() > 0 {
+			if strings.Contains(told.String(), "WARN") || strings.Contains(told.String(), "message id") {
 				t.Errorf("the error is logged too: %s", told.String())
 			}
 			if got := b.unacked(topic0); len(got) != written {
