@@ -92,7 +92,7 @@ func (s *Source) dial() (client.Client, error) {
 
 func (s *Source) options() pulsar.ClientOptions {
 	options := pulsar.ClientOptions{
-		URL:                 s.url,
+		URL:                 client.Prefer(context.Background(), s.url),
 		Authentication:      s.cfg.Authentication,
 		TLSConfig:           s.cfg.TLS,
 		TLSValidateHostname: true,

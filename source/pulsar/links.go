@@ -3,6 +3,7 @@ package pulsar
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/keystrand/keystrand/source/pulsar/internal/client"
@@ -27,7 +28,7 @@ func (s *Source) unreachable(addr string, err error) {
 	if closed {
 		return
 	}
-	if final := s.log.FatalConnection("subscription " + s.subscription); final != nil {
+	if final := s.log.FatalConnection(fmt.Sprintf("topics %q, subscription %q", s.topics, s.subscription)); final != nil {
 		s.fail(final)
 		return
 	}

@@ -3,6 +3,7 @@ package pulsar
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -102,8 +103,24 @@ func (s *Source) fatalOfWeb(err error) error {
 	case client.Certificate(err):
 		return fmt.Errorf("pulsar: subscription %q: TLS to the web service: %w (check Config.TLS: root certificates, server name, client certificate)",
 			s.subscription, err)
+	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		return fmt.Errorf("pulsar: subscription %q: the web service does not speak TLS: %w (use http:// in Config.AdminURL)", s.subscription, err)
+	case web.NotHTTP(err) && s.isBinaryPort():
+		return fmt.Errorf("pulsar: subscription %q: the port speaks Pulsar's binary protocol: %w (use the port of the web service, 8080 or with TLS 8443, "+
+			"in Config.AdminURL)", s.subscription, err)
 	}
 	return nil
+}
+
+// isBinaryPort reports whether the port of AdminURL is that of the binary protocol, without TLS. It takes less than a second.
+func (s *Source) isBinaryPort() bool {
+	u, err := url.Parse(s.cfg.AdminURL)
+	if err != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), client.ProbeTimeout)
+	defer cancel()
+	return client.SpeaksPulsar(ctx, u.Host)
 }
 
 // matching returns the topics that Pattern matches, without named ones and the brokers' internal ones.

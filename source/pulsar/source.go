@@ -157,10 +157,11 @@ func (s *Source) Stop() {
 const closeGrace = time.Second
 
 // Close implements [source.Source]. It withdraws all candidates and closes all connections. It fails if partitions are not
-// released; they are lost. It waits for brokers at most two seconds, and fails if they do not answer.
+// released; they are lost. It waits for brokers at most two seconds, and then
+// fails unless Accept has failed.
 func (s *Source) Close() error {
 	s.mu.Lock()
-	already := s.closed
+	already, failed := s.closed, s.err != nil
 	left := slices.Collect(maps.Keys(s.held))
 	left = slices.DeleteFunc(left, func(p *Partition) bool { return p.tenure.Released() })
 	s.closed, s.state = true, stateClosed
@@ -194,7 +195,7 @@ func (s *Source) Close() error {
 		<-ended
 		s.web.HTTP.CloseIdleConnections()
 	}()
-	if !within(closed, closeGrace) {
+	if !within(closed, closeGrace) && !failed { // else Accept has returned why the brokers do not answer
 		return errors.New("pulsar: the source is closed, but calls of the client library have not returned: the brokers do not answer")
 	}
 	if len(left) > 0 {

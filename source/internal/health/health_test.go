@@ -1,8 +1,8 @@
 package health_test
 
 import (
-	"errors"
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"

@@ -173,3 +173,24 @@ func TestLimitNamesTheSettingOfTheBroker(t *testing.T) {
 		t.Errorf("Fatal = %v, want subscriptionTypesEnabled", err)
 	}
 }
+
+func TestPreferListsHostsThatAnswerFirst(t *testing.T) {
+	broker := server(t, func(c net.Conn) {
+		_, _ = c.Read(make([]byte, 17))
+		_, _ = io.WriteString(c, "\x00\x00\x00\x09\x00\x00\x00\x05\x08\x03\x1a\x01\x01")
+	})
+	silent := server(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
+	closed := server(t, func(net.Conn) {})
+	times := func(n int, host string) string { return strings.TrimSuffix(strings.Repeat(host+",", n), ",") }
+	for _, c := range []struct{ url, want string }{
+		{"pulsar://" + silent, "pulsar://" + silent},
+		{"pulsar://" + silent + "," + closed, "pulsar://" + silent + "," + closed},
+		{"pulsar://" + broker + "," + broker, "pulsar://" + broker + "," + broker},
+		{"pulsar://" + silent + "," + broker + "," + closed, "pulsar://" + times(preferred, broker) + "," + silent + "," + closed},
+		{"pulsar+ssl://" + broker + "," + silent, "pulsar+ssl://" + broker + "," + silent},
+	} {
+		if got := Prefer(t.Context(), c.url); got != c.want {
+			t.Errorf("Prefer(%s) = %s, want %s", c.url, got, c.want)
+		}
+	}
+}
