@@ -22,8 +22,9 @@ type catalogue struct {
 	listed bool                        // the web service has answered
 	names  []string                    // matching topics in its last answer
 
-	settles <-chan time.Time // when to log the partitions that are owned; nil: nothing has changed
-	told    string           // the last of those lines
+	settled  *time.Timer // when to log the partitions that are owned
+	settling bool        // the timer runs
+	told     string      // the partitions in the last of those lines
 
 	// Of one survey.
 	unseen bool // a topic was not found yet
@@ -33,6 +34,7 @@ type catalogue struct {
 func newCatalogue(begin time.Time) *catalogue {
 	return &catalogue{
 		begin: begin, pause: newBackoff(firstRetry, mostRetry), seen: make(map[string]bool), last: make(map[string]error),
+		settled: time.NewTimer(100 * 365 * 24 * time.Hour),
 	}
 }
 
@@ -41,6 +43,7 @@ func (s *Source) discover(ctx context.Context, begin time.Time) {
 	timer := time.NewTimer(s.cfg.WatchInterval)
 	defer timer.Stop()
 	s.known = newCatalogue(begin)
+	defer s.known.settled.Stop()
 	for {
 		again, ok := s.survey(ctx)
 		if !ok {
@@ -62,11 +65,12 @@ func (s *Source) rest(ctx context.Context, survey <-chan time.Time) bool {
 		case <-s.look:
 			return true
 		case <-s.shifted:
-			if s.known.settles == nil {
-				s.known.settles = time.After(settling)
+			if !s.known.settling {
+				s.known.settling = true
+				s.known.settled.Reset(settling)
 			}
-		case <-s.known.settles:
-			s.known.settles = nil
+		case <-s.known.settled.C:
+			s.known.settling = false
 			s.tellOwned(ctx)
 		case <-ctx.Done():
 			return false

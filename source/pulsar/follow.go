@@ -20,8 +20,8 @@ type follower struct {
 // follow has the candidate move its subscription to the last message that was delivered, soon.
 func (p *Partition) follow() {
 	c := p.owner
-	at, any := p.acker.Last()
-	if !any || c.s.cfg.Alone {
+	at, some := p.acker.Last()
+	if !some || c.s.cfg.Alone {
 		return
 	}
 	c.mu.Lock()

@@ -36,7 +36,7 @@ func (s *Source) unreachable(addr string, err error) {
 	if client.MayBeWrongPort(err) && !s.log.WasConnected() {
 		// The goroutine ends within ProbeTimeout. Nothing waits for it: it only improves the error.
 		go func() {
-			if wrong := client.Probe(addr, s.url); wrong != nil {
+			if wrong := client.Probe(ctx, addr, s.url); wrong != nil {
 				s.wrongPort(ctx, addr, wrong)
 			} else if errors.Is(err, client.ErrSilent) {
 				s.health.Fails(ctx, connecting(addr), err)

@@ -37,7 +37,7 @@ func TestLiveElectionsSubscriptionHasNoBacklog(t *testing.T) {
 				t.Fatal(err)
 			}
 			read(t, p, 100)
-			settle(t, p, offsetAfter(p))
+			settle(t, p, offsetAfter(t, p))
 			end := time.Now().Add(30 * time.Second)
 			for {
 				got := l.backlogs(t, topic)
@@ -72,7 +72,9 @@ func TestLiveLimitsAreNamed(t *testing.T) {
 		},
 		"no new subscriptions": {
 			map[string]any{"autoSubscriptionCreation": map[string]bool{"allowAutoSubscriptionCreation": false}},
-			"attach to", []string{"SubscriptionNotFound", "create-subscription"}, false,
+			"attach to",
+			[]string{"SubscriptionNotFound", "create-subscription"},
+			false,
 		},
 		"no Failover":  {map[string]any{"subscriptionTypesEnabled": []string{"Exclusive"}}, "", []string{"Failover sub type", "subscriptionTypesEnabled"}, true},
 		"no Exclusive": {map[string]any{"subscriptionTypesEnabled": []string{"Failover"}}, "", []string{"Exclusive sub type", "subscriptionTypesEnabled"}, true},

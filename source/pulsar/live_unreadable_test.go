@@ -118,7 +118,7 @@ func TestLiveUnreadableMessages(t *testing.T) {
 				t.Errorf("read %q", got)
 			}
 			nothing(t, p)
-			settle(t, p, offsetAfter(p))
+			settle(t, p, offsetAfter(t, p))
 			err := (&member{t: t, s: r.s}).troubled("read " + topic + "/0")
 			if !errors.Is(err, ErrUnreadable) || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("trouble = %v, want %q", err, c.says)
@@ -142,4 +142,11 @@ func TestLiveUnreadableMessages(t *testing.T) {
 }
 
 // offsetAfter returns the offset behind the messages that were read.
-func offsetAfter(p source.Partition) int64 { return p.(*Partition).position }
+func offsetAfter(t *testing.T, p source.Partition) int64 {
+	t.Helper()
+	own, ok := p.(*Partition)
+	if !ok {
+		t.Fatalf("a partition of type %T", p)
+	}
+	return own.position
+}

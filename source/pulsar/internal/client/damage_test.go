@@ -10,7 +10,7 @@ import (
 )
 
 // wireID has the fields of the library's id of a message.
-type wireID struct{ LedgerId, EntryId *uint64 }
+type wireID struct{ LedgerId, EntryId *uint64 } //nolint:revive // as the library names them
 
 // The library acknowledges the id that is in its line, after the line.
 func TestLogKeepsAnUnreadableMessageFromBeingAcknowledged(t *testing.T) {
@@ -36,7 +36,7 @@ func TestLogKeepsAnUnreadableMessageFromBeingAcknowledged(t *testing.T) {
 	}
 	// An id of another form is left alone.
 	consumer.WithFields(map[string]any{"msgID": "7:3"}).Error("Discarding corrupted message")
-	consumer.WithFields(map[string]any{"msgID": &struct{ LedgerId uint64 }{7}}).Error("Discarding corrupted message")
+	consumer.WithFields(map[string]any{"msgID": &struct{ Ledger uint64 }{7}}).Error("Discarding corrupted message")
 	if len(heard) != 2 {
 		t.Errorf("events %q", heard[2:])
 	}

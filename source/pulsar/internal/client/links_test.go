@@ -136,7 +136,7 @@ func TestProbeNamesTheProtocolOfAWrongPort(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			addr := server(t, c.f)
-			err := Probe(addr, c.scheme+"://"+addr)
+			err := Probe(t.Context(), addr, c.scheme+"://"+addr)
 			switch {
 			case c.says == "" && err != nil, c.says != "" && err == nil:
 				t.Errorf("Probe = %v, want an error with %q", err, c.says)
@@ -168,7 +168,7 @@ func TestLimitNamesTheSettingOfTheBroker(t *testing.T) {
 		}
 	}
 	l := NewLog(slog.New(slog.DiscardHandler), "", Events{})
-	err := l.Fatal("orders", "billing-owner", errors.New("server error: NotAllowedError: Topic[{persistent://t}] doesn't support Failover sub type!"))
+	err := l.Fatal("orders", "billing-owner", errors.New("server error: NotAllowedError: Topic[{persistent://t}] doesn't support Failover sub type"))
 	if err == nil || !strings.Contains(err.Error(), "subscriptionTypesEnabled") {
 		t.Errorf("Fatal = %v, want subscriptionTypesEnabled", err)
 	}

@@ -28,8 +28,8 @@ func Hosts(url string) int { return strings.Count(url, ",") + 1 }
 
 // Probe returns an error if an address speaks something else than the URL says: HTTP, or Pulsar's protocol with TLS instead of
 // without, or the reverse. It returns nil if it cannot tell.
-func Probe(addr, url string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), ProbeTimeout)
+func Probe(ctx context.Context, addr, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, ProbeTimeout)
 	defer cancel()
 	secure := pulsarname.Encrypts(url)
 	var http, other bool
