@@ -3,7 +3,6 @@
 package pulsar
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -42,7 +41,7 @@ func TestAddedAndDeletedPartitionsAreNoticed(t *testing.T) {
 func TestDeletedTopicDiffersFromTheOneCreatedByItsLookUp(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
-		var told bytes.Buffer
+		var told journal
 		m := join(t, b, Config{Logger: slog.New(slog.NewTextHandler(&told, nil))}, "orders")
 		p := m.accept()
 		b.change(func() { b.creates = true })

@@ -3,7 +3,6 @@
 package pulsar
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -301,7 +300,7 @@ func TestFailedLookUpStaysTroubleWhileOthersSucceed(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
 		b.create("bills", 1)
-		var told bytes.Buffer
+		var told journal
 		m := join(t, b, Config{Logger: slog.New(slog.NewTextHandler(&told, nil))}, "bills", "orders")
 		p, q := m.accept(), m.accept()
 		b.notReady("bills")

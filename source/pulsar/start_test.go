@@ -49,7 +49,7 @@ func TestAfterRefusesAMessageBehindTheEndOfTheLog(t *testing.T) {
 			for _, msg := range numbered(0, written) {
 				b.produce(topic0, msg)
 			}
-			var told strings.Builder
+			var told journal
 			m := join(t, b, Config{
 				Alone: true, Start: After(map[string]map[int32]MessageID{"orders": {0: id}}),
 				Logger: slog.New(slog.NewTextHandler(&told, nil)),
