@@ -53,19 +53,19 @@ func TestUnreadableMessageStopsItsPartitionAlone(t *testing.T) {
 					nothing(t, p)
 				}
 				settle(t, p, 2)
-				err := m.troubled("read orders/0")
+				err := m.troubled("read " + stream("orders/0"))
 				for _, text := range append(c.says, "orders/0", "11:2", "billing") {
 					if !errors.Is(err, c.want) || !strings.Contains(err.Error(), text) {
 						t.Errorf("trouble = %v, want %v with %q", err, c.want, text)
 					}
 				}
 				synctest.Wait()
-				if n := strings.Count(told.String(), `what="read orders/0"`); n != 1 {
+				if n := strings.Count(told.String(), `what="read `+stream("orders/0")+`"`); n != 1 {
 					t.Errorf("logged %d times in 4 s, want once:\n%s", n, &told)
 				}
 				time.Sleep(5 * time.Minute)
 				synctest.Wait()
-				if n := strings.Count(told.String(), `what="read orders/0"`); n != 6 {
+				if n := strings.Count(told.String(), `what="read `+stream("orders/0")+`"`); n != 6 {
 					t.Errorf("logged %d times in 5 minutes, want 6", n)
 				}
 				b.produce("orders-partition-1", numbered(7, 8)...)
@@ -82,11 +82,11 @@ func TestUnreadableMessageStopsItsPartitionAlone(t *testing.T) {
 				}
 				_ = p.Release(t.Context())
 				p = m.accept()
-				if got := values(read(t, p, 3)); got != "2 3 4" || m.troubled("read orders/0") != nil {
+				if got := values(read(t, p, 3)); got != "2 3 4" || m.troubled("read "+stream("orders/0")) != nil {
 					t.Errorf("read %q, trouble %v", got, m.s.Report().Trouble)
 				}
 				synctest.Wait()
-				if n := strings.Count(told.String(), `recovered" subscription=billing what="read orders/0"`); n != 1 {
+				if n := strings.Count(told.String(), `recovered" subscription=billing what="read `+stream("orders/0")+`"`); n != 1 {
 					t.Errorf("logged %d recoveries, want 1:\n%s", n, &told)
 				}
 				_ = p.Release(t.Context())
@@ -126,7 +126,7 @@ func TestDecryptionIsTriedAgainAfterEarlierMessagesAreSettled(t *testing.T) {
 		}
 		_ = p.Release(t.Context())
 		p = m.accept()
-		if got := values(read(t, p, 1)); got != "1" || m.troubled("read orders/0") != nil {
+		if got := values(read(t, p, 1)); got != "1" || m.troubled("read "+stream("orders/0")) != nil {
 			t.Errorf("read %q, trouble %v", got, m.s.Report().Trouble)
 		}
 		_ = p.Release(t.Context())
