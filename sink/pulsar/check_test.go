@@ -115,7 +115,7 @@ func TestSinkReportsWhyAWriteWaits(t *testing.T) {
 						return nil
 					}
 					if tc.notes != "" {
-						s.troubles.note(tc.notes, errors.New("connection refused"))
+						s.troubles.note("fake:6650", tc.notes, errors.New("connection refused"))
 						time.Sleep(5 * time.Second)
 					}
 					return tc.err

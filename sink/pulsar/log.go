@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,7 +16,73 @@ import (
 
 // troubles remembers the reason of the library's last failed connection. The library's error is only "connection error"; its
 // log has the reason.
-type troubles struct{ last atomic.Pointer[trouble] }
+//
+// It logs that reason at once, every minute while it lasts, and that the connection recovered: the library retries for long
+// before it returns an error.
+type troubles struct {
+	last atomic.Pointer[trouble]
+	log  *slog.Logger // nil: none
+
+	mu     sync.Mutex
+	logged map[string]time.Time   // when the failure of an address was last logged
+	begun  map[string]*time.Timer // attempts without a result
+}
+
+// answerPatience is how long a broker may take to answer before that is logged.
+const answerPatience = time.Second
+
+// begin records an attempt to connect.
+func (t *troubles) begin(addr string) {
+	t.end(addr)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.begun == nil {
+		t.begun = make(map[string]*time.Timer)
+	}
+	t.begun[addr] = time.AfterFunc(answerPatience, func() { t.failed(addr, fmt.Errorf("no answer within %v", answerPatience)) })
+}
+
+// end records the result of an attempt.
+func (t *troubles) end(addr string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if timer := t.begun[addr]; timer != nil {
+		timer.Stop()
+		delete(t.begun, addr)
+	}
+}
+
+// logAgain is how often a connection that goes on to fail is logged.
+const logAgain = time.Minute
+
+// failed logs that there is no connection to an address.
+func (t *troubles) failed(addr string, err error) {
+	now := time.Now()
+	t.mu.Lock()
+	at, was := t.logged[addr]
+	news := !was || now.Sub(at) >= logAgain
+	if news {
+		if t.logged == nil {
+			t.logged = make(map[string]time.Time)
+		}
+		t.logged[addr] = now
+	}
+	t.mu.Unlock()
+	if news && t.log != nil {
+		t.log.LogAttrs(context.Background(), slog.LevelWarn, "pulsar: connection failed; retrying", slog.String("broker", addr), slog.Any("error", err))
+	}
+}
+
+// connected logs that an address has a connection again.
+func (t *troubles) connected(addr string) {
+	t.mu.Lock()
+	_, was := t.logged[addr]
+	delete(t.logged, addr)
+	t.mu.Unlock()
+	if was && t.log != nil {
+		t.log.LogAttrs(context.Background(), slog.LevelInfo, "pulsar: connection recovered", slog.String("broker", addr))
+	}
+}
 
 type trouble struct {
 	at  time.Time
@@ -36,9 +104,16 @@ func (t *troubles) since(start time.Time) error {
 }
 
 // note records the reason in a line of the library's log, if the line is about a failed connection.
-func (t *troubles) note(text string, cause error) {
+func (t *troubles) note(addr, text string, cause error) {
 	const refused = "Failed to establish connection with broker:"
 	switch {
+	case strings.HasPrefix(text, "Connecting to broker"):
+		t.begin(addr)
+		return
+	case strings.HasPrefix(text, "Connection is ready"):
+		t.end(addr)
+		t.connected(addr)
+		return
 	case strings.HasPrefix(text, refused):
 		cause = &refusal{strings.Trim(strings.TrimPrefix(text, refused), " '")}
 	case strings.HasPrefix(text, "Failed to connect to broker"), strings.HasPrefix(text, "Failed to configure TLS"),
@@ -49,6 +124,8 @@ func (t *troubles) note(text string, cause error) {
 		return
 	}
 	t.last.Store(&trouble{time.Now(), orUnknown(cause)})
+	t.end(addr)
+	t.failed(addr, orUnknown(cause))
 }
 
 func orUnknown(err error) error {
@@ -58,12 +135,13 @@ func orUnknown(err error) error {
 	return err
 }
 
-// libraryLog is the logger of the client library. It logs the text and the error at level debug. It drops the fields, because
-// some contain user data.
+// libraryLog is the logger of the client library. It logs the text and the error at level debug. It drops the other fields,
+// because some contain user data.
 type libraryLog struct {
 	out      *slog.Logger
 	troubles *troubles
 	err      error
+	addr     string // of the connection, empty if the line is about none
 }
 
 var (
@@ -72,7 +150,7 @@ var (
 )
 
 func (l libraryLog) tell(text string) {
-	l.troubles.note(text, l.err)
+	l.troubles.note(l.addr, text, l.err)
 	attrs := []slog.Attr{slog.String("text", text)}
 	if l.err != nil {
 		attrs = append(attrs, slog.String("error", l.err.Error()))
@@ -80,8 +158,13 @@ func (l libraryLog) tell(text string) {
 	l.out.LogAttrs(context.Background(), slog.LevelDebug, "pulsar: client library", attrs...)
 }
 
-// SubLogger implements log.Logger, as do the methods below.
-func (l libraryLog) SubLogger(log.Fields) log.Logger { return l }
+// SubLogger implements log.Logger, as do the methods below. It keeps the address of a connection.
+func (l libraryLog) SubLogger(fields log.Fields) log.Logger {
+	if u, ok := fields["remote_addr"].(*url.URL); ok {
+		l.addr = u.Host
+	}
+	return l
+}
 
 // WithFields drops the fields.
 func (l libraryLog) WithFields(log.Fields) log.Entry { return l }

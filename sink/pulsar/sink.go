@@ -46,7 +46,7 @@ func New(url, topic string, cfg Config) (*Sink, error) {
 	if err := cfg.validate(url, topic); err != nil {
 		return nil, fmt.Errorf("pulsar: sink for topic %q: %w", topic, err)
 	}
-	t := &troubles{}
+	t := &troubles{log: cfg.Logger}
 	c, err := connect(url, &cfg, t)
 	if err != nil {
 		return nil, fmt.Errorf("pulsar: sink for topic %q: %w", topic, err)

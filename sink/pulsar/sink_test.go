@@ -472,11 +472,15 @@ func TestBrokerErrorIsRetriedOrReportedByItsKind(t *testing.T) {
 // When the library (v0.19.0) gives up a look-up, its error is DeadlineExceeded for any cause.
 func TestRefusedConnectionIsReportedWhenTheLookUpEnds(t *testing.T) {
 	for name, writes := range map[string]func(s *troubles){
-		"refused token": func(s *troubles) { s.note("Failed to establish connection with broker: 'no such token'", nil) },
-		"unknown authority": func(s *troubles) {
-			s.note("Failed to connect to broker.", &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}})
+		"refused token": func(s *troubles) {
+			s.note("fake:6650", "Failed to establish connection with broker: 'no such token'", nil)
 		},
-		"no TLS there": func(s *troubles) { s.note("Failed to connect to broker.", tls.RecordHeaderError{Msg: "no such token"}) },
+		"unknown authority": func(s *troubles) {
+			s.note("fake:6650", "Failed to connect to broker.", &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}})
+		},
+		"no TLS there": func(s *troubles) {
+			s.note("fake:6650", "Failed to connect to broker.", tls.RecordHeaderError{Msg: "no such token"})
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -29,16 +29,16 @@ func (c *contender) campaign(ctx context.Context, patience *backoff.ExponentialB
 			}
 			continue
 		}
-		if quit, ok := c.stand(ctx); ok {
-			c.listen(ctx, patience)
+		if candidate, quit, ok := c.stand(ctx); ok {
+			c.listen(ctx, candidate, patience)
 			quit()
 		}
 	}
 }
 
-// stand joins the election, and returns a function that withdraws. It reports false when the topic is gone, the source is
+// stand joins the election, and returns the candidate and a function that withdraws it. It reports false when the topic is gone, the source is
 // over, or ctx has ended.
-func (c *contender) stand(ctx context.Context) (quit func(), ok bool) {
+func (c *contender) stand(ctx context.Context) (candidate client.Candidate, quit func(), ok bool) {
 	// Late messages about a former candidate do not count.
 	var mu sync.Mutex
 	over := false
@@ -55,9 +55,9 @@ func (c *contender) stand(ctx context.Context) (quit func(), ok bool) {
 		over = true
 	}
 	c.unheard()
-	candidate, ok := try(ctx, c, attempt[client.Closer]{
-		what: "join election of", subscription: c.s.subscription + candidates, discard: client.Closer.Close,
-		get: func() (client.Closer, error) {
+	candidate, ok = try(ctx, c, attempt[client.Candidate]{
+		what: "join election of", subscription: c.s.subscription + candidates, discard: client.Candidate.Close,
+		get: func() (client.Candidate, error) {
 			return c.s.client.Join(client.Candidacy{
 				Topic: c.topic, Subscription: c.s.subscription + candidates, Name: c.s.name, Changed: changed,
 			})
@@ -65,9 +65,9 @@ func (c *contender) stand(ctx context.Context) (quit func(), ok bool) {
 	})
 	if !ok {
 		deafen()
-		return nil, false
+		return nil, nil, false
 	}
-	return func() {
+	return candidate, func() {
 		deafen()
 		c.withdrawn()
 		c.s.calls.Go(candidate.Close)
@@ -80,6 +80,7 @@ func (c *contender) elected(active bool) {
 	c.active, c.told = active, true
 	c.mu.Unlock()
 	c.poke()
+	poke(c.s.shifted)
 }
 
 // unheard records that the candidate was attached, for the first time or again, so a message of the broker must follow. The
@@ -118,11 +119,14 @@ const (
 
 // listen waits until the broker's message was missing for too long, the library has given up the candidate, the source is
 // over, or ctx ends. The message arrives after an election: in a second by default.
-func (c *contender) listen(ctx context.Context, patience *backoff.ExponentialBackOff) {
+func (c *contender) listen(ctx context.Context, candidate client.Candidate, patience *backoff.ExponentialBackOff) {
 	timer := time.NewTimer(mostPatience)
 	defer timer.Stop()
 	var late <-chan time.Time // while the message is missing
 	for !c.s.over() && !c.isDead() {
+		if at, ok := c.follows(); ok {
+			c.s.calls.Go(func() { candidate.Follow(at.Ledger, at.Entry) })
+		}
 		switch _, told := c.heard(); {
 		case told:
 			late = nil

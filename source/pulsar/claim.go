@@ -77,6 +77,7 @@ func (c *contender) forget(ctx context.Context, epoch int64) (*commit.Progress, 
 const (
 	claiming = "claim"
 	seeking  = "seek"
+	reading  = "read" // of an ownership
 )
 
 // succeeded records the end of a step, and pauses if it failed. It reports whether the step succeeded.
@@ -96,7 +97,8 @@ func (c *contender) succeeded(ctx context.Context, step string, err error) bool 
 
 // forgetSteps removes the steps from the health of the source: another process begins the next ownership.
 func (c *contender) forgetSteps() {
-	for _, step := range []string{claiming, seeking} {
+	c.stood = nil
+	for _, step := range []string{claiming, seeking, reading} {
 		c.s.health.Forget(step + " " + c.name())
 	}
 }

@@ -62,7 +62,7 @@ func TestStoredProgressCountsOnlyForItsOwnLog(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			inBubble(t, func(w world) {
 				t, b := w.t, w.b
-				var told strings.Builder
+				var told journal
 				store := newMemStore()
 				c.stored.Epoch = 7
 				store.saved[stream("orders/0")] = c.stored
@@ -306,7 +306,7 @@ func TestHangingStoreKeepsNoLockFromTheNextOwner(t *testing.T) {
 			<-ctx.Done()
 			return context.Cause(ctx)
 		})
-		var told strings.Builder
+		var told journal
 		log := slog.New(slog.NewTextHandler(&told, nil))
 		m := join(t, b, Config{Store: hanging, Name: "m", OperationTimeout: time.Hour, Logger: log}, "orders")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

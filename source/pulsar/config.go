@@ -75,7 +75,8 @@ type Config struct {
 	// position of its subscription. All processes use the same name. Change it after the brokers have lost their data.
 	// Default: the hosts and ports of the URL.
 	Cluster string
-	// KeyReader decrypts messages. Default: nil, an encrypted message is an error of its partition.
+	// KeyReader decrypts messages. A message that it cannot decrypt stops its partition before it, as trouble; it is asked again
+	// every minute. Default: nil, an encrypted message stops its partition.
 	KeyReader crypto.KeyReader
 	// ReceiverQueueSize is how many messages the client library requests ahead for each partition. A batch arrives whole.
 	// Default: 1000.

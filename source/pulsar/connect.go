@@ -92,12 +92,13 @@ func (s *Source) dial() (client.Client, error) {
 
 func (s *Source) options() pulsar.ClientOptions {
 	options := pulsar.ClientOptions{
-		URL:                 s.url,
+		URL:                 client.Prefer(context.Background(), s.url),
 		Authentication:      s.cfg.Authentication,
 		TLSConfig:           s.cfg.TLS,
 		TLSValidateHostname: true,
 		ConnectionTimeout:   s.cfg.OperationTimeout,
 		OperationTimeout:    s.cfg.OperationTimeout,
+		KeepAliveInterval:   max(s.cfg.OperationTimeout, time.Second), // bounds the handshake; a silent broker is left after two
 	}
 	if s.cfg.Client != nil {
 		s.cfg.Client(&options)

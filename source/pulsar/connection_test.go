@@ -261,7 +261,7 @@ func TestConsumerEndedByTheBrokerWhileAttachingIsRetried(t *testing.T) {
 func TestSlowReleaseIsLoggedAndGoesOnInTheBackground(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
-		var told strings.Builder
+		var told journal
 		m := join(t, b, Config{Logger: slog.New(slog.NewTextHandler(&told, nil))}, "orders")
 		p := m.accept()
 		closing := make(chan struct{})

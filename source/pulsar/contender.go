@@ -36,17 +36,20 @@ type contender struct {
 	rests   *backoff.ExponentialBackOff // between ownerships that end at once; of run
 	atEnd   bool                        // logged that its topic may be terminated; of run
 	faults  *backoff.ExponentialBackOff // between failed steps with the lock held; of run
+	stood   *unreadable                 // before it the last ownership stood; of run
 
 	mu      sync.Mutex
-	active  bool       // elected, according to the last message of the broker
-	told    bool       // the broker has sent a message since the candidate was last attached
-	gone    bool       // the topic does not exist
-	late    bool       // found after the first look-up, gone once, or owned before: Latest no longer applies
-	part    *Partition // offered or owned
-	breaks  int        // disconnects of its consumer
-	caution bool       // the candidate was disconnected while another process owned the partition
-	away    time.Time  // since when the candidate is disconnected; zero: it is not, or there is none
-	dead    bool       // the library has given the candidate up
+	active  bool        // elected, according to the last message of the broker
+	told    bool        // the broker has sent a message since the candidate was last attached
+	gone    bool        // the topic does not exist
+	late    bool        // found after the first look-up, gone once, or owned before: Latest no longer applies
+	part    *Partition  // offered or owned
+	early   *unreadable // received while the consumer was being attached
+	breaks  int         // disconnects of its consumer
+	caution bool        // the candidate was disconnected while another process owned the partition
+	away    time.Time   // since when the candidate is disconnected; zero: it is not, or there is none
+	dead    bool        // the library has given the candidate up
+	read    follower    // how far the owner has read
 }
 
 func newContender(s *Source, topic, stream string, number int32, late bool) *contender {
@@ -210,8 +213,17 @@ func (c *contender) rest(ctx context.Context, p *Partition, lasted time.Duration
 // revoked, lost or withdrawn.
 func (c *contender) own(ctx context.Context, p *Partition) (revoked bool) {
 	defer c.drop()
-	told := false
+	told, again := false, false
+	var retry <-chan time.Time
 	for {
+		if p.unread.Load() != nil {
+			c.complain(ctx, p, again)
+			if retry == nil {
+				ticker := time.NewTicker(unreadableRetry)
+				defer ticker.Stop()
+				retry = ticker.C
+			}
+		}
 		why, lost := p.tenure.Lost()
 		if lost && !told {
 			told = true
@@ -235,7 +247,14 @@ func (c *contender) own(ctx context.Context, p *Partition) (revoked bool) {
 		case !active:
 			p.revoke()
 		}
-		if !c.wait(ctx) {
+		again = false
+		select {
+		case <-c.changed:
+		case <-retry:
+			again = true
+		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
 			if c.s.withdraw(p) {
 				p.shut()
 			}

@@ -22,6 +22,10 @@ type catalogue struct {
 	listed bool                        // the web service has answered
 	names  []string                    // matching topics in its last answer
 
+	settled  *time.Timer // when to log the partitions that are owned
+	settling bool        // the timer runs
+	told     string      // the partitions in the last of those lines
+
 	// Of one survey.
 	unseen bool // a topic was not found yet
 	failed bool // a look-up failed
@@ -30,6 +34,7 @@ type catalogue struct {
 func newCatalogue(begin time.Time) *catalogue {
 	return &catalogue{
 		begin: begin, pause: newBackoff(firstRetry, mostRetry), seen: make(map[string]bool), last: make(map[string]error),
+		settled: time.NewTimer(100 * 365 * 24 * time.Hour),
 	}
 }
 
@@ -38,17 +43,37 @@ func (s *Source) discover(ctx context.Context, begin time.Time) {
 	timer := time.NewTimer(s.cfg.WatchInterval)
 	defer timer.Stop()
 	s.known = newCatalogue(begin)
+	defer s.known.settled.Stop()
 	for {
 		again, ok := s.survey(ctx)
 		if !ok {
 			return
 		}
 		timer.Reset(again)
-		select {
-		case <-timer.C:
-		case <-s.look:
-		case <-ctx.Done():
+		if !s.rest(ctx, timer.C) {
 			return
+		}
+	}
+}
+
+// rest waits for the next survey. Meanwhile it logs which partitions are owned. It reports false when ctx has ended.
+func (s *Source) rest(ctx context.Context, survey <-chan time.Time) bool {
+	for {
+		select {
+		case <-survey:
+			return true
+		case <-s.look:
+			return true
+		case <-s.shifted:
+			if !s.known.settling {
+				s.known.settling = true
+				s.known.settled.Reset(settling)
+			}
+		case <-s.known.settled.C:
+			s.known.settling = false
+			s.tellOwned(ctx)
+		case <-ctx.Done():
+			return false
 		}
 	}
 }
@@ -60,6 +85,7 @@ const lookUps = "look up topics"
 func (s *Source) survey(ctx context.Context) (again time.Duration, ok bool) {
 	known := s.known
 	known.unseen, known.failed = false, false
+	s.forgetLinks()
 	for _, stream := range s.topics {
 		if !s.surveyTopic(ctx, stream, false) {
 			return 0, false
@@ -81,11 +107,7 @@ func (s *Source) survey(ctx context.Context) (again time.Duration, ok bool) {
 			again = min(again, s.cfg.StartTimeout-time.Since(known.begin))
 		}
 	case s.cfg.Pattern == nil || known.listed:
-		s.mu.Lock()
-		if s.state == stateConnecting {
-			s.state = stateContending
-		}
-		s.mu.Unlock()
+		s.found(ctx)
 	}
 	return again, true
 }
@@ -160,12 +182,12 @@ func (s *Source) partitions(ctx context.Context, stream string, late bool) ([]st
 		}
 		return nil, f
 	}
-	err = fmt.Errorf("topic %q: %w", stream, s.log.Because(err))
+	err = fmt.Errorf("%w: topic %q", s.log.Because(err), stream)
 	if last := known.last[stream]; last != nil && bounded.Err() != nil {
 		err = last // says more than a timeout
 	}
 	known.last[stream] = err
-	if !known.failed {
+	if !known.failed && !s.isUnreachable() { // else the trouble with the connection says it
 		s.health.Fails(ctx, lookUps, err)
 	}
 	known.failed = true
@@ -173,7 +195,7 @@ func (s *Source) partitions(ctx context.Context, stream string, late bool) ([]st
 	case late:
 		return nil, err
 	case s.cfg.StartTimeout > 0 && time.Since(known.begin) >= s.cfg.StartTimeout:
-		return nil, fmt.Errorf("%w: %s: subscription %q, %w", ErrStartTimeout, s.url, s.subscription, err)
+		return nil, fmt.Errorf("%w: %w, subscription %q, %s", ErrStartTimeout, err, s.subscription, s.url)
 	}
 	return nil, fmt.Errorf("%w: %w", errLater, err)
 }

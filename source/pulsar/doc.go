@@ -29,4 +29,6 @@
 //     broker that unloads a topic forgets what it confirms meanwhile. These messages are redelivered.
 //   - An empty value is a nil one, so a tombstone.
 //   - Of an encrypted batch only the first key's kind is known, and counts for all its messages: see [Info].
+//   - A message that cannot be decrypted, or that pulsar-client-go 0.19 takes for damaged, stops its partition before it, as
+//     trouble.
 package pulsar

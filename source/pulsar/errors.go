@@ -15,6 +15,10 @@ var (
 	ErrBusy = errors.New("pulsar: another consumer holds the subscription")
 	// ErrRefused is the error of Accept when the brokers, or their web service, refuse the credentials.
 	ErrRefused = client.ErrRefused
-	// ErrEncrypted is in the error of a Fetch that received a message it cannot decrypt.
+	// ErrUnreadable is in the trouble of a partition that has received a message that the client library cannot read. No later
+	// message of the partition is returned.
+	ErrUnreadable = errors.New("pulsar: the message cannot be read")
+	// ErrEncrypted is in the trouble of a partition that has received a message that no key decrypts. No later message of the
+	// partition is returned.
 	ErrEncrypted = errors.New("pulsar: the message is encrypted")
 )

@@ -12,6 +12,7 @@ import (
 func (s *Source) events() client.Events {
 	e := client.Events{
 		Disconnected: s.disconnected, Attached: s.attached, Unknown: s.unknown, EndOfTopic: s.endOfTopic, Deleted: s.deleted,
+		Connected: s.connected, Unreachable: s.unreachable, Unreadable: s.unreadable,
 	}
 	if s.cfg.ChunkTimeout > 0 {
 		e.Dropped = s.dropped

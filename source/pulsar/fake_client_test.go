@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keystrand/keystrand/source/pulsar/internal/ack"
 	"github.com/keystrand/keystrand/source/pulsar/internal/client"
 )
 
@@ -156,7 +157,7 @@ type fakeCandidate struct {
 	away   bool // disconnected
 }
 
-func (c *fakeClient) Join(o client.Candidacy) (client.Closer, error) {
+func (c *fakeClient) Join(o client.Candidacy) (client.Candidate, error) {
 	c.b.hangs(callCandidate, nil)
 	f := &fakeCandidate{b: c.b, s: c.s, o: o}
 	var err error
@@ -199,6 +200,10 @@ func (b *fakeBroker) elect(t *fakeTopic) {
 			}
 		}
 	})
+}
+
+func (f *fakeCandidate) Follow(ledger, entry int64) {
+	f.b.change(func() { f.t.followed = append(f.t.followed, ack.Position{Ledger: ledger, Entry: entry}) })
 }
 
 func (f *fakeCandidate) Close() {

@@ -3,6 +3,7 @@
 package pulsar
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -165,6 +166,13 @@ func (d *fakeConsumer) feed() {
 func (d *fakeConsumer) next() pulsar.Message {
 	for ; !d.cut && d.entry < len(d.t.entries); d.entry, d.msg = d.entry+1, 0 {
 		e := d.t.entries[d.entry]
+		if e.damaged != nil && !e.acked[0] {
+			d.s.unreadable(d.t.name, d.subscription, e.ledger, e.entry, errors.New("DecompressionError"), false)
+			if !e.vague {
+				d.s.unreadable(d.t.name, d.subscription, e.ledger, e.entry, e.damaged, true)
+			}
+			continue
+		}
 		for ; d.msg < len(e.msgs); d.msg++ {
 			if e.acked[d.msg] {
 				continue

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/source/pulsar/internal/ack"
 )
 
 // fakeBroker is a broker behind the client library, as the source sees them. It has faults of both that are rare with a real
@@ -80,7 +81,8 @@ type fakeTopic struct {
 	subscribed bool // the subscription exists, so its initial position is ignored
 	holder     *fakeConsumer
 	candidates []*fakeCandidate
-	round      int // of the election
+	round      int            // of the election
+	followed   []ack.Position // positions that candidates have moved their subscription to
 }
 
 type fakeEntry struct {
@@ -89,6 +91,8 @@ type fakeEntry struct {
 	at            time.Time
 	msgs          []keystrand.Message
 	sealed        bool
+	damaged       error // the library cannot read it
+	vague         bool  // the library does not tell the cause in full
 	acked         []bool
 }
 

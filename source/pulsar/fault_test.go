@@ -231,26 +231,6 @@ func TestFirstAcknowledgementsMoveTheCursorOrStandAboveIt(t *testing.T) {
 	}
 }
 
-func TestEncryptedMessageIsAnErrorThatNamesItsKey(t *testing.T) {
-	inBubble(t, func(w world) {
-		t, b := w.t, w.b
-		m := join(t, b, Config{}, "orders")
-		p := m.accept()
-		b.produce(topic0, numbered(0, 1)...)
-		b.change(func() { b.topics[topic0].entries[0].sealed = true })
-		for range 2 {
-			err := p.Fetch(soon(t), &source.Batch{MaxMessages: 10, MaxBytes: 1 << 20})
-			if !errors.Is(err, ErrEncrypted) || !strings.Contains(err.Error(), "orders-key") || !strings.Contains(err.Error(), "orders/0") {
-				t.Fatalf("fetch = %v", err)
-			}
-		}
-		if got := b.unacked(topic0); len(got) != 1 {
-			t.Error("the message was acknowledged")
-		}
-		_ = p.Release(t.Context())
-	})
-}
-
 func TestCandidateIsReplacedAfterAMissedElectionMessage(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b

@@ -309,22 +309,6 @@ func oauth2Of(t *testing.T, token, secret string) pulsar.Authentication {
 	})
 }
 
-func TestLiveWrongPort(t *testing.T) {
-	for _, url := range []string{
-		strings.Replace(liveEnv(t, "KEYSTRAND_PULSAR_TLS", "pulsar-tls"), "pulsar+ssl://", "pulsar://", 1),
-		strings.Replace(liveEnv(t, "KEYSTRAND_PULSAR", "pulsar"), "pulsar://", "pulsar+ssl://", 1),
-		strings.Replace(liveEnv(t, "KEYSTRAND_PULSAR_ADMIN", "pulsar"), "http://", "pulsar://", 1),
-	} {
-		t.Run(url, func(t *testing.T) {
-			t.Parallel()
-			l := live{url: url}
-			cfg := l.config(t)
-			cfg.StartTimeout, cfg.OperationTimeout = 3*time.Second, 2*time.Second
-			l.reader(t, cfg, "s", "orders").refused(40*time.Second, ErrStartTimeout, url, "orders", `"s"`)
-		})
-	}
-}
-
 // keys is a pair of keys for messages.
 type keys struct{ public, private []byte }
 
@@ -370,9 +354,10 @@ func TestLiveMessagesOfAllKinds(t *testing.T) {
 		r := l.reader(t, l.config(t), "s", topic)
 		p := r.accept()
 		read(t, p, 1)
-		err := p.Fetch(t.Context(), &source.Batch{MaxMessages: 10, MaxBytes: 1 << 20})
+		nothing(t, p)
+		err := (&member{t: t, s: r.s}).troubled("read " + topic + "/0")
 		if !errors.Is(err, ErrEncrypted) || !strings.Contains(err.Error(), "orders-key") || !strings.Contains(err.Error(), topic) {
-			t.Errorf("fetch = %v", err)
+			t.Errorf("trouble = %v", err)
 		}
 		release(t, p)
 		cfg := l.config(t)

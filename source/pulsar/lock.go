@@ -26,7 +26,7 @@ func (c *contender) attach(ctx context.Context) *Partition {
 	cons, ok := try(ctx, c, attempt[attached]{
 		what: "attach to", subscription: s.subscription, elected: true, discard: attached.Close,
 		get: func() (attached, error) {
-			breaks := c.disconnects()
+			breaks := c.attaching()
 			cons, err := c.consume(seeks)
 			return attached{Consumer: cons, breaks: breaks}, err
 		},
@@ -51,7 +51,8 @@ func (c *contender) attach(ctx context.Context) *Partition {
 		p.shut()
 		return nil
 	}
-	s.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "pulsar: partition owned", slog.String("partition", p.id.String()))
+	poke(s.shifted)
+	s.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, "pulsar: partition owned", slog.String("partition", p.id.String()))
 	return p
 }
 
@@ -96,6 +97,9 @@ func (c *contender) hold(p *Partition, breaks int) bool {
 		return false
 	}
 	c.part, c.late = p, true
+	if c.early != nil {
+		p.unread.Store(c.early)
+	}
 	return true
 }
 
@@ -104,6 +108,15 @@ func (c *contender) drop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.part = nil
+	poke(c.s.shifted)
+}
+
+// attaching returns how often a consumer of the partition was disconnected, before the next one is attached.
+func (c *contender) attaching() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.early = nil
+	return c.breaks
 }
 
 // disconnects returns how often a consumer of the partition was disconnected.

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,13 +24,16 @@ type Partition struct {
 	id       source.ID
 	owner    *contender
 	consumer client.Consumer
-	messages <-chan pulsar.ConsumerMessage
+	messages <-chan pulsar.ConsumerMessage // of the goroutine in Fetch; nil: the partition stands
 	restored *commit.Progress
 	acker    *ack.Acker
 	tenure   *tenure.Tenure
 	ending   sync.Once     // of detach
 	closed   chan struct{} // closed when the consumer is
 	free     atomic.Bool   // Release has returned: Accept may return the partition again
+	unread   atomic.Pointer[unreadable]
+	stopped  atomic.Int64 // the offset at which Fetch waits because the partition stands; -1: it does not
+	stored   atomic.Int64 // the frontier of the last commit
 
 	// Of the goroutine in Fetch.
 	converter converter
@@ -40,6 +41,7 @@ type Partition struct {
 	kept      keystrand.Message // did not fit into the last batch
 	keeps     bool              // there is one
 	position  int64             // after the last message returned
+	stood     *unreadable       // of an earlier ownership
 	failed    error             // final
 	skips     bool              // messages at or below after
 	after     ack.Position
@@ -48,8 +50,8 @@ type Partition struct {
 func newPartition(c *contender, id source.ID, cons client.Consumer, restored *commit.Progress) *Partition {
 	s := c.s
 	after, skips := s.cfg.Start.skips(id.Stream, id.Partition)
-	return &Partition{
-		after: after, skips: skips,
+	p := &Partition{
+		after: after, skips: skips, stood: c.stood,
 		id: id, owner: c, consumer: cons, messages: cons.Chan(), restored: restored,
 		acker:     ack.New(restored.Frontier, cons.AckIDList, s.health, fmt.Sprintf("acknowledge %s/%d", id.Stream, id.Partition)),
 		tenure:    tenure.New("pulsar", id, restored.Frontier),
@@ -58,6 +60,9 @@ func newPartition(c *contender, id source.ID, cons client.Consumer, restored *co
 		offsets:   s.cfg.Offsets,
 		position:  restored.Frontier,
 	}
+	p.stopped.Store(-1)
+	p.stored.Store(restored.Frontier)
+	return p
 }
 
 // ID implements [source.Partition].
@@ -117,6 +122,9 @@ func (p *Partition) next(ctx context.Context, m *keystrand.Message, wait bool) (
 			open bool
 		)
 		if wait {
+			if p.messages == nil {
+				p.stopped.Store(p.position)
+			}
 			select {
 			case got, open = <-p.messages:
 			case <-p.tenure.Left():
@@ -146,9 +154,8 @@ func (p *Partition) next(ctx context.Context, m *keystrand.Message, wait bool) (
 // admit reports whether a message is returned, in out. If not, the partition may be over or failed now.
 func (p *Partition) admit(ctx context.Context, m pulsar.Message, out *keystrand.Message) bool {
 	id := m.ID()
-	if sealed := m.GetEncryptionContext(); sealed != nil {
-		p.failed = fmt.Errorf("%w: %v, subscription %q, message id %v: no key decrypts it: it was sealed with %q "+
-			"(set Config.KeyReader)", ErrEncrypted, p.id, p.owner.s.subscription, ack.PositionOf(id), slices.Sorted(maps.Keys(sealed.Keys)))
+	if p.stands(m) {
+		p.messages = nil
 		return false
 	}
 	offset, ok := p.number(ctx, m)
@@ -174,6 +181,7 @@ func (p *Partition) admit(ctx context.Context, m pulsar.Message, out *keystrand.
 		return false // acknowledged once the frontier is above it
 	}
 	*out = p.converter.message(m, offset)
+	p.healed(ctx, ack.PositionOf(id))
 	return true
 }
 
@@ -220,9 +228,12 @@ func (p *Partition) Commit(ctx context.Context, progress *commit.Progress) (comm
 	}
 	stored, err := p.acker.Commit(ctx, progress)
 	switch {
+	case err == nil:
+		p.stored.Store(progress.Frontier)
+		p.follow()
 	case errors.Is(err, ack.ErrReleased), errors.Is(err, ack.ErrLost):
 		return stored, fmt.Errorf("pulsar: commit of %v: %w: %w", p.id, err, commit.ErrFenced)
-	case err != nil:
+	default:
 		return stored, fmt.Errorf("pulsar: commit of %v at offset %d, subscription %q: %w", p.id, progress.Frontier, p.owner.s.subscription, err)
 	}
 	return stored, nil
@@ -239,6 +250,8 @@ func (p *Partition) save(ctx context.Context, progress *commit.Progress) (commit
 	if err != nil {
 		return commit.Stored{}, fmt.Errorf("pulsar: save progress of %v at offset %d: %w", p.id, progress.Frontier, err)
 	}
+	p.stored.Store(own.Frontier)
+	p.follow()
 	p.acker.Settle(&commit.Progress{Frontier: own.Frontier})
 	return commit.Stored{Frontier: own.Frontier}, nil
 }
@@ -248,8 +261,8 @@ func (p *Partition) save(ctx context.Context, progress *commit.Progress) (commit
 const ackGrace = time.Second
 
 // Release implements [source.Partition]. It closes the consumer, which is the lock, so that the next owner can take the
-// partition. After ReleaseTimeout it logs a line and returns; the close goes on and the partition stays locked. For a lost
-// partition Release does not wait.
+// partition. After ReleaseTimeout, or a second after Stop, it logs a line and returns; the close goes on and the partition
+// stays locked. For a lost partition Release does not wait.
 func (p *Partition) Release(ctx context.Context) error {
 	_, lost := p.tenure.Lost()
 	if err := p.tenure.Release(); err != nil {
@@ -265,13 +278,17 @@ func (p *Partition) Release(ctx context.Context) error {
 	if lost {
 		return nil
 	}
-	slow := time.NewTimer(s.cfg.ReleaseTimeout)
+	patience := s.cfg.ReleaseTimeout
+	if s.over() {
+		patience = min(patience, closeGrace)
+	}
+	slow := time.NewTimer(patience)
 	defer slow.Stop()
 	select {
 	case <-p.closed:
 	case <-slow.C:
 		s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "pulsar: consumer close still pending; partition stays locked",
-			slog.String("partition", p.id.String()), slog.Duration("after", s.cfg.ReleaseTimeout))
+			slog.String("partition", p.id.String()), slog.Duration("after", patience))
 	case <-ctx.Done():
 		return fmt.Errorf("pulsar: release of %v: consumer close still pending on subscription %q; the partition stays locked: %w",
 			p.id, s.subscription, context.Cause(ctx))

@@ -3,6 +3,7 @@ package pulsar
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -38,7 +39,7 @@ func (s *Source) surveyPattern(ctx context.Context) (again time.Duration, ok boo
 		err = fmt.Errorf("%s: namespace %q: %w", pulsarname.WithoutPassword(s.cfg.AdminURL), s.cfg.Namespace, err)
 		s.health.Fails(ctx, what, err)
 		if !known.listed {
-			return s.unlisted(err)
+			return s.unlisted(ctx, err)
 		}
 	}
 	for _, topic := range names {
@@ -76,7 +77,7 @@ func (s *Source) delisted(ctx context.Context, topic string) {
 
 // unlisted returns when to retry a web service that has never answered. It reports false if the error is fatal or
 // StartTimeout has passed.
-func (s *Source) unlisted(err error) (again time.Duration, ok bool) {
+func (s *Source) unlisted(ctx context.Context, err error) (again time.Duration, ok bool) {
 	again = s.known.pause.NextBackOff()
 	if s.cfg.StartTimeout > 0 {
 		left := s.cfg.StartTimeout - time.Since(s.known.begin)
@@ -86,7 +87,7 @@ func (s *Source) unlisted(err error) (again time.Duration, ok bool) {
 		}
 		again = min(again, left)
 	}
-	if f := s.fatalOfWeb(err); f != nil {
+	if f := s.fatalOfWeb(ctx, err); f != nil {
 		s.fail(f)
 		return 0, false
 	}
@@ -95,15 +96,31 @@ func (s *Source) unlisted(err error) (again time.Duration, ok bool) {
 
 // fatalOfWeb returns an error for the user if a retry cannot heal err, else nil. After the first list everything is retried,
 // since tokens are renewed.
-func (s *Source) fatalOfWeb(err error) error {
+func (s *Source) fatalOfWeb(ctx context.Context, err error) error {
 	switch {
 	case web.Refused(err):
 		return fmt.Errorf("%w: subscription %q: %w (check Config.AdminToken, and that its role may list the topics of the namespace)", ErrRefused, s.subscription, err)
 	case client.Certificate(err):
 		return fmt.Errorf("pulsar: subscription %q: TLS to the web service: %w (check Config.TLS: root certificates, server name, client certificate)",
 			s.subscription, err)
+	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		return fmt.Errorf("pulsar: subscription %q: the web service does not speak TLS: %w (use http:// in Config.AdminURL)", s.subscription, err)
+	case web.NotHTTP(err) && s.isBinaryPort(ctx):
+		return fmt.Errorf("pulsar: subscription %q: the port speaks Pulsar's binary protocol: %w (use the port of the web service, 8080 or with TLS 8443, "+
+			"in Config.AdminURL)", s.subscription, err)
 	}
 	return nil
+}
+
+// isBinaryPort reports whether the port of AdminURL is that of the binary protocol, without TLS. It takes less than a second.
+func (s *Source) isBinaryPort(ctx context.Context) bool {
+	u, err := url.Parse(s.cfg.AdminURL)
+	if err != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, client.ProbeTimeout)
+	defer cancel()
+	return client.SpeaksPulsar(ctx, u.Host)
 }
 
 // matching returns the topics that Pattern matches, without named ones and the brokers' internal ones.

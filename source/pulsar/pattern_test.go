@@ -71,7 +71,7 @@ func TestWebServiceGetsATokenAsSafelyAsTheBrokers(t *testing.T) {
 			switch {
 			case c.ok && (err != nil || !slices.Equal(topics, want)):
 				t.Errorf("list = %v, %v", topics, err)
-			case !c.ok && s.fatalOfWeb(err) == nil:
+			case !c.ok && s.fatalOfWeb(t.Context(), err) == nil:
 				t.Errorf("list = %v, %v; want ErrRefused", topics, err)
 			}
 		})
@@ -84,7 +84,7 @@ func TestWebServiceWithAnUnknownAuthorityIsFatal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.web.Topics(t.Context()); s.fatalOfWeb(err) == nil {
+	if _, err := s.web.Topics(t.Context()); s.fatalOfWeb(t.Context(), err) == nil {
 		t.Errorf("list = %v", err)
 	}
 }

@@ -3,7 +3,6 @@
 package pulsar
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +17,7 @@ import (
 func TestLossesAreCounted(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
-		var told bytes.Buffer
+		var told journal
 		m := join(t, b, Config{Logger: slog.New(slog.NewJSONHandler(&told, nil))}, "orders")
 		p := m.accept()
 		first := p.ID()

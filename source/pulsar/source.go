@@ -40,6 +40,7 @@ type Source struct {
 	failed  chan struct{} // closed when err is set
 	arrived chan struct{} // the queue has grown
 	look    chan struct{} // survey the topics now
+	shifted chan struct{} // a partition was acquired or given up, or an election has ended
 
 	mu         sync.Mutex
 	state      string
@@ -53,7 +54,8 @@ type Source struct {
 	epoch      int64                   // the highest of any partition
 	moved      map[string][]string     // streams that Start is about; the topics of their partitions that it has moved
 	losses     source.Losses
-	endAt      time.Time // when the library last closed a connection because of a terminated topic
+	links      map[string]time.Time // addresses without a connection; when that was last reported
+	endAt      time.Time            // when the library last closed a connection because of a terminated topic
 }
 
 // New returns a source that reads topics with a subscription. All processes with the same subscription divide the partitions
@@ -95,10 +97,12 @@ func New(url, subscription string, topics []string, cfg Config) (*Source, error)
 		failed:       make(chan struct{}),
 		arrived:      make(chan struct{}, 1),
 		look:         make(chan struct{}, 1),
+		shifted:      make(chan struct{}, 1),
 		held:         make(map[*Partition]struct{}),
 		contenders:   make(map[string]*contender),
 		state:        stateConnecting,
 		moved:        make(map[string][]string),
+		links:        make(map[string]time.Time),
 	}
 	for _, stream := range s.topics {
 		s.moved[stream] = nil
@@ -148,11 +152,16 @@ func (s *Source) Stop() {
 	}
 }
 
+// closeGrace bounds each of the two waits of Close, and a Release after Stop: a process that ends needs no answer of a broker
+// that does not answer. The end of the process ends its connections.
+const closeGrace = time.Second
+
 // Close implements [source.Source]. It withdraws all candidates and closes all connections. It fails if partitions are not
-// released; they are lost.
+// released; they are lost. It waits for brokers at most two seconds, and then
+// fails unless Accept has failed.
 func (s *Source) Close() error {
 	s.mu.Lock()
-	already := s.closed
+	already, failed := s.closed, s.err != nil
 	left := slices.Collect(maps.Keys(s.held))
 	left = slices.DeleteFunc(left, func(p *Partition) bool { return p.tenure.Released() })
 	s.closed, s.state = true, stateClosed
@@ -176,7 +185,7 @@ func (s *Source) Close() error {
 		s.calls.Wait()
 		close(ended)
 	}()
-	within(ended, s.cfg.OperationTimeout) // a call that hangs in the library ends with its connection
+	within(ended, closeGrace) // a call that hangs in the library ends with its connection
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
@@ -186,8 +195,8 @@ func (s *Source) Close() error {
 		<-ended
 		s.web.HTTP.CloseIdleConnections()
 	}()
-	if !within(closed, s.calls.Bound()) {
-		return fmt.Errorf("pulsar: the source is closed, but calls of the client library have not returned within %v", s.calls.Bound())
+	if !within(closed, closeGrace) && !failed { // else Accept has returned why the brokers do not answer
+		return errors.New("pulsar: the source is closed, but calls of the client library have not returned: the brokers do not answer")
 	}
 	if len(left) > 0 {
 		return fmt.Errorf("pulsar: the source was closed with %d partitions that are not released; they are lost", len(left))

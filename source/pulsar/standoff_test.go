@@ -3,7 +3,6 @@
 package pulsar
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"strings"
@@ -180,7 +179,7 @@ func TestTerminatedPartitionIsAttachedLessAndLessOften(t *testing.T) {
 				b.cut(ended, "")
 			})
 		}
-		var told bytes.Buffer
+		var told journal
 		m = join(t, b, Config{Logger: slog.New(slog.NewTextHandler(&told, nil))}, "orders")
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()

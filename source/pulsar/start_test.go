@@ -49,7 +49,7 @@ func TestAfterRefusesAMessageBehindTheEndOfTheLog(t *testing.T) {
 			for _, msg := range numbered(0, written) {
 				b.produce(topic0, msg)
 			}
-			var told strings.Builder
+			var told journal
 			m := join(t, b, Config{
 				Alone: true, Start: After(map[string]map[int32]MessageID{"orders": {0: id}}),
 				Logger: slog.New(slog.NewTextHandler(&told, nil)),
@@ -60,7 +60,7 @@ func TestAfterRefusesAMessageBehindTheEndOfTheLog(t *testing.T) {
 					t.Errorf("accept = %v, want it to contain %s", err, want)
 				}
 			}
-			if told.Len() > 0 {
+			if strings.Contains(told.String(), "WARN") || strings.Contains(told.String(), "message id") {
 				t.Errorf("the error is logged too: %s", told.String())
 			}
 			if got := b.unacked(topic0); len(got) != written {

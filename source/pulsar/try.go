@@ -61,6 +61,8 @@ func try[T any](ctx context.Context, c *contender, a attempt[T]) (T, bool) {
 				s.health.Fails(ctx, what, err)
 			}
 			delay = taken.NextBackOff()
+		case client.Limit(err) != "":
+			s.health.Fails(ctx, what, fmt.Errorf("%w: subscription %q (%s)", err, a.subscription, client.Limit(err)))
 		case client.Missing(err):
 			c.vanished(true)
 			poke(s.look)
@@ -68,8 +70,10 @@ func try[T any](ctx context.Context, c *contender, a attempt[T]) (T, bool) {
 		default:
 			final := s.log.Fatal(c.topic, a.subscription, err)
 			switch {
+			case final == nil && s.isUnreachable():
+				// The trouble with the connection says it, once for all partitions.
 			case final == nil:
-				s.health.Fails(ctx, what, fmt.Errorf("subscription %q: %w", a.subscription, s.log.Because(err)))
+				s.health.Fails(ctx, what, fmt.Errorf("%w: subscription %q", s.log.Because(err), a.subscription))
 			case s.matched(c):
 				s.health.Fails(ctx, what, final)
 			default:

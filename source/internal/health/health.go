@@ -1,6 +1,6 @@
 // Package health records the failing operations of a source. It logs an operation when it starts to fail, when its error
-// changes, each minute while it fails, and when it recovers. The snapshot of a pipeline shows the failing operations. The source decides which errors are
-// retried and which are fatal.
+// changes, once a minute while it fails, and when it recovers. The snapshot of a pipeline shows the failing operations. The
+// source decides which errors are retried and which are fatal.
 package health
 
 import (
@@ -24,11 +24,11 @@ type Health struct {
 
 	mu      sync.Mutex
 	trouble map[string]source.Trouble
-	logged  map[string]time.Time // when each was logged last
+	logged  map[string]time.Time // when each was last logged
 }
 
-// repeat is how often an operation that fails all the time is logged.
-const repeat = time.Minute
+// logAgain is how often an operation that goes on to fail is logged.
+const logAgain = time.Minute
 
 // New returns a Health for the source with this package name. Its log lines start with the name.
 func New(log *slog.Logger, name string) *Health {
@@ -36,20 +36,20 @@ func New(log *slog.Logger, name string) *Health {
 }
 
 // Fails records an error of the operation what. It logs the error unless the operation already fails with the same text,
-// ignoring the local port, and was logged within the last minute.
+// ignoring the local port, and has been logged within the last minute.
 func (h *Health) Fails(ctx context.Context, what string, err error) {
 	now := time.Now()
 	h.mu.Lock()
 	t, was := h.trouble[what]
-	news := !was || said(t.Err) != said(err) || now.Sub(h.logged[what]) >= repeat
-	if news {
-		h.logged[what] = now
-	}
+	news := !was || said(t.Err) != said(err) || now.Sub(h.logged[what]) >= logAgain
 	if !was {
 		t = source.Trouble{What: what, Since: now}
 	}
 	t.Err = err
 	h.trouble[what] = t
+	if news {
+		h.logged[what] = now
+	}
 	h.mu.Unlock()
 	if news {
 		h.log.LogAttrs(ctx, slog.LevelWarn, h.name+": operation failed; retrying", slog.String("what", what), slog.Any("error", err)) //nolint:sloglint // one of two names
@@ -67,6 +67,7 @@ func (h *Health) Works(ctx context.Context, what string) {
 	h.mu.Lock()
 	t, was := h.trouble[what]
 	delete(h.trouble, what)
+	delete(h.logged, what)
 	h.mu.Unlock()
 	if was {
 		h.log.LogAttrs(ctx, slog.LevelInfo, h.name+": operation recovered", slog.String("what", what), slog.Duration("after", time.Since(t.Since))) //nolint:sloglint // one of two names
@@ -78,6 +79,7 @@ func (h *Health) Forget(what string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.trouble, what)
+	delete(h.logged, what)
 }
 
 // All returns the failing operations, sorted by name.

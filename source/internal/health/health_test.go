@@ -2,6 +2,7 @@ package health_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/keystrand/keystrand/source/internal/health"
 )
@@ -38,4 +41,24 @@ func TestFailsLogsErrorsThatDifferOnlyInTheLocalPortOnce(t *testing.T) {
 	if err := h.All()[0].Err; !strings.Contains(err.Error(), "40004") {
 		t.Errorf("All()[0].Err = %v, want the last error", err)
 	}
+}
+
+func TestFailsLogsOnceAMinuteUntilTheOperationWorks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told bytes.Buffer
+		h := health.New(slog.New(slog.NewTextHandler(&told, nil)), "kafka")
+		for range 100 {
+			h.Fails(t.Context(), "commit", errors.New("no answer"))
+			time.Sleep(3 * time.Second)
+		}
+		h.Works(t.Context(), "commit")
+		h.Works(t.Context(), "commit")
+		if fails, over := strings.Count(told.String(), "failed; retrying"), strings.Count(told.String(), "recovered"); fails != 5 || over != 1 {
+			t.Errorf("logged %d failures in five minutes, want 5, and %d recoveries, want 1:\n%s", fails, over, &told)
+		}
+		h.Fails(t.Context(), "commit", errors.New("no answer"))
+		if fails := strings.Count(told.String(), "failed; retrying"); fails != 6 {
+			t.Errorf("logged %d failures, want 6: the next one is news", fails)
+		}
+	})
 }

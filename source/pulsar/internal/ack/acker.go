@@ -79,6 +79,9 @@ func (a *Acker) Take(id pulsar.MessageID, offset int64) Verdict { return a.pendi
 // Received reports whether any message was delivered.
 func (a *Acker) Received() bool { return a.pending.received() }
 
+// Last returns the position of the last message that was delivered, if there was one.
+func (a *Acker) Last() (Position, bool) { return a.pending.last() }
+
 // Commit waits until everything that p settles, and that may be acknowledged, is confirmed. Call it from one goroutine at a
 // time. Later progress supersedes a call whose ctx has ended.
 func (a *Acker) Commit(ctx context.Context, p *commit.Progress) (commit.Stored, error) {

@@ -72,6 +72,12 @@ func (l *pending) take(id pulsar.MessageID, offset int64) Verdict {
 	return Fresh
 }
 
+func (l *pending) last() (Position, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.highest, l.any
+}
+
 // request is one acknowledgement request, for whole entries.
 type request struct {
 	ids     []pulsar.MessageID

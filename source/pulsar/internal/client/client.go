@@ -19,14 +19,19 @@ type Client interface {
 	// names, as the library's log does.
 	Partitions(topic string) ([]string, error)
 	// Join adds a candidate to the election of a partition. Closing the candidate withdraws it.
-	Join(o Candidacy) (Closer, error)
+	Join(o Candidacy) (Candidate, error)
 	// Attach takes the lock of a partition and starts to receive its messages.
 	Attach(o Attachment) (Consumer, error)
 	Close()
 }
 
-// Closer is what Close releases.
-type Closer interface{ Close() }
+// Candidate is a consumer of the election.
+type Candidate interface {
+	// Follow moves the election's subscription behind a message. It receives none, so brokers would count all as its backlog.
+	// It does not wait for the broker.
+	Follow(ledger, entry int64)
+	Close()
+}
 
 // Consumer holds the lock of a partition until it is closed. A [pulsar.Consumer] is one.
 type Consumer interface {
@@ -83,8 +88,8 @@ func (l *library) Partitions(topic string) ([]string, error) {
 	return found, err
 }
 
-func (l *library) Join(o Candidacy) (Closer, error) {
-	return l.Subscribe(pulsar.ConsumerOptions{
+func (l *library) Join(o Candidacy) (Candidate, error) {
+	c, err := l.Subscribe(pulsar.ConsumerOptions{
 		Topic:                   o.Topic,
 		SubscriptionName:        o.Subscription,
 		Name:                    o.Name,
@@ -94,6 +99,16 @@ func (l *library) Join(o Candidacy) (Closer, error) {
 		EventListener:           listener(o.Changed),
 		AutoDiscoveryPeriod:     never,
 	})
+	if err != nil {
+		return nil, err
+	}
+	return candidate{c}, nil
+}
+
+type candidate struct{ pulsar.Consumer }
+
+func (c candidate) Follow(ledger, entry int64) {
+	_ = c.AckIDCumulative(pulsar.NewMessageID(ledger, entry, -1, 0)) // the next one makes up for it
 }
 
 // never is longer than any process runs. A partition has no partitions to discover, and Close waits for a discovery.

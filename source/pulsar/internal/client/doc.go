@@ -16,13 +16,17 @@
 //     silent, and so may the constructor, since it requests the first token.
 //   - Callbacks and log lines come from goroutines of the library, some from the one that reads the connection. They must
 //     not block.
-//   - Every call fails with "connection error", whether the broker is down or refuses the token. Only the log tells.
+//   - Every call fails with "connection error" after its operation timeout, whether the broker is down or refuses the token.
+//     Only the log tells, at once.
 //   - Errors of the broker arrive as text.
 //   - A broker's message about a candidate is dropped if it arrives before the answer to the candidate's attachment. The
 //     line "Connected consumer" comes before any later message.
 //   - The library acknowledges the chunks of an incomplete message after a minute, and has no option against it. It logs a line
 //     first. Where it does that on the goroutine that waited for the minute, Log ends the goroutine (runtime.Goexit). On
 //     the goroutine that reads the connection it must not: there the producer has sent the message again.
+//   - The library acknowledges a message that it cannot read. It logs a line first, which has the id that it will acknowledge:
+//     Log changes that id to one before all messages.
+//   - The library takes the hosts of a URL in turns and waits for each: see [Prefer].
 //   - A message that cannot be decrypted is held back, and the subscription rewinds a minute later. So undecryptable
 //     messages are delivered, with their encryption context.
 //   - The library hides the form of keys, null values and sequence ids, and acknowledges a message without value and

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strings"
 
@@ -30,7 +29,7 @@ func says(err error, texts ...string) bool {
 }
 
 // Busy reports whether another consumer holds the subscription.
-func Busy(err error) bool { return says(err, "ConsumerBusy") && !otherType(err) }
+func Busy(err error) bool { return says(err, "ConsumerBusy") && !otherType(err) && Limit(err) == "" }
 
 // otherType reports whether the subscription has another type, and consumers.
 func otherType(err error) bool { return says(err, "different type", "SubscriptionType") }
@@ -64,15 +63,11 @@ func plain(err error) bool {
 	return ok
 }
 
-// Because adds to an error of the library why there is no connection.
+// Because returns why there is no connection, with an error of the library.
 func (l *Log) Because(err error) error {
-	switch c, _ := l.cause(); {
-	case c.refused != "":
-		return fmt.Errorf("%w: the broker says %q", err, c.refused)
-	case errors.Is(c.err, io.EOF), says(c.err, "unable to read frame size: EOF"): // the library keeps only its text
-		return fmt.Errorf("%w: %w: the other side closed the connection at once (use the port of a broker, and a URL with or without TLS as it expects)", err, c.err)
-	case c.err != nil:
-		return fmt.Errorf("%w: %w", err, c.err)
+	last, _ := l.cause()
+	if why := last.reason(); why != nil {
+		return fmt.Errorf("%w (%w)", why, err)
 	}
 	return err
 }
@@ -81,7 +76,6 @@ func (l *Log) Because(err error) error {
 // and in Report does less harm than a program that exits at night because a broker has a new error. The subscription is
 // that of the messages or of the election.
 func (l *Log) Fatal(topic, subscription string, err error) error {
-	last, connected := l.cause()
 	of := fmt.Sprintf("topic %q, subscription %q", topic, subscription)
 	switch {
 	case err == nil:
@@ -96,11 +90,23 @@ func (l *Log) Fatal(topic, subscription string, err error) error {
 		return fmt.Errorf("pulsar: %s: the brokers do not accept the topic's name: %w", of, err)
 	case says(err, "IncompatibleSchema"):
 		return fmt.Errorf("pulsar: %s: the topic's schema is refused: %w", of, err)
-	case connected:
-		// The rest are faults of connections. One that has worked will work again: a broker restarts, a token is renewed.
-		return nil
-	case says(err, "AuthenticationError"):
+	case typeForbidden(err):
+		return fmt.Errorf("pulsar: %s: the brokers do not allow the type of the subscription: %w "+
+			"(add Failover and Exclusive to subscriptionTypesEnabled of brokers, namespace and topic; with Config.Alone Exclusive is enough)", of, err)
+	case says(err, "AuthenticationError") && !l.WasConnected():
 		return fmt.Errorf("%w: %s: %w (check Config.Authentication)", ErrRefused, of, err)
+	}
+	return l.FatalConnection(of)
+}
+
+// FatalConnection returns an error for the user if there was no connection yet and a retry cannot heal that, else nil. of is
+// the topic or the subscription in the error. A connection that has worked will work again: a broker restarts, a token is
+// renewed.
+func (l *Log) FatalConnection(of string) error {
+	last, connected := l.cause()
+	switch {
+	case connected, Limit(last.reason()) != "":
+		return nil
 	case last.refused != "":
 		return fmt.Errorf("%w: %s: %s: the broker says %q (check Config.Authentication)", ErrRefused, of, l.url, last.refused)
 	case says(last.err, "invalid_client", "unauthorized_client", "invalid_grant"): // RFC 6749, section 5.2

@@ -1,8 +1,11 @@
 package client
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"runtime"
@@ -15,7 +18,7 @@ import (
 	"github.com/keystrand/keystrand/internal/pulsarwire"
 )
 
-// Events are facts that the library reports only in its log. All functions but Dropped are required. They are called on
+// Events are facts that the library reports only in its log. The first five functions are required. They are called on
 // goroutines of the library and must not block.
 type Events struct {
 	// Disconnected: the connection of a consumer ends, or its topic is unloaded. The consumer itself does not know yet.
@@ -28,6 +31,13 @@ type Events struct {
 	EndOfTopic func()
 	// Deleted: the library has given up a consumer because its topic does not exist.
 	Deleted func(topic string)
+	// Connected: a connection to this address is ready. May be nil.
+	Connected func(addr string)
+	// Unreachable: there is no connection to this address, or no answer yet. It is repeated for each attempt. May be nil.
+	Unreachable func(addr string, err error)
+	// Unreadable: the library cannot read a message. It delivers no later message before the call returns. The library does not
+	// acknowledge the message. A second call about it may follow, with the cause in full. May be nil: it is acknowledged.
+	Unreadable func(topic, subscription string, ledger, entry int64, err error, full bool)
 	// Dropped: the library gives up an incomplete message and is about to acknowledge one of its chunks. nil: it must not,
 	// and does not.
 	Dropped func(topic, line string)
@@ -47,6 +57,8 @@ type Log struct {
 	mu        sync.Mutex
 	last      cause
 	connected bool
+	attempts  map[string]*attempt // to connect, by address
+	damaged   map[string]damaged  // discarded and not explained yet, by the consumer's number
 }
 
 // cause is the last known reason for a missing connection.
@@ -55,8 +67,25 @@ type cause struct {
 	err     error  // or error of the network
 }
 
+// reason returns the cause as an error.
+func (c cause) reason() error {
+	switch {
+	case c.refused != "":
+		return fmt.Errorf("the broker says %q", c.refused)
+	case errors.Is(c.err, io.EOF), says(c.err, closedAtOnce, "unable to read frame: "): // the library keeps only its text
+		return fmt.Errorf("%w: the other side closed the connection at once "+
+			"(use the port of a broker, and a URL with or without TLS as it expects)", c.err)
+	}
+	return c.err
+}
+
+// closedAtOnce is in the library's error if the other side answers nothing.
+const closedAtOnce = "unable to read frame size: EOF"
+
 // NewLog returns a Log that forwards lines to out. url is the cluster's, for errors.
-func NewLog(out *slog.Logger, url string, on Events) *Log { return &Log{On: on, out: out, url: url} }
+func NewLog(out *slog.Logger, url string, on Events) *Log {
+	return &Log{On: on, out: out, url: url, attempts: make(map[string]*attempt), damaged: make(map[string]damaged)}
+}
 
 // Logger returns the logger to give to the library.
 func (l *Log) Logger() log.Logger { return line{Log: l} }
@@ -72,6 +101,12 @@ func (l *Log) cause() (last cause, connected bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.last, l.connected
+}
+
+// WasConnected reports whether there ever was a connection.
+func (l *Log) WasConnected() bool {
+	_, connected := l.cause()
+	return connected
 }
 
 // heard records a connection, or why there is none.
@@ -149,19 +184,29 @@ func (l line) field(name string) string {
 	return text
 }
 
+var errUnknown = errors.New("the client library gives no cause")
+
 // write matches a line and forwards it.
 func (l line) write(text string) {
 	const refused = "Failed to establish connection with broker: "
 	begins := func(prefix string) bool { return strings.HasPrefix(text, prefix) }
 	switch {
+	case begins("Connecting to broker"):
+		l.connecting()
+	case begins("TCP connection established"):
+		l.established()
 	case begins("Connection is ready"):
-		l.heard(true, cause{})
+		l.connected()
 	case begins(refused):
-		l.heard(false, cause{refused: strings.Trim(strings.TrimPrefix(text, refused), "'")})
+		l.unreachable(cause{refused: strings.Trim(strings.TrimPrefix(text, refused), "'")})
 	case begins("Failed to connect to broker"), begins("Failed to perform initial handshake"),
 		begins("Failed to load auth credentials"), begins("Failed to configure TLS"):
 		err, _ := l.fields["error"].(error)
-		l.heard(false, cause{err: err})
+		l.unreachable(cause{err: cmp.Or(err, errUnknown)})
+	case begins(discards):
+		l.discarded()
+	case begins(explains):
+		l.explained()
 	case begins("Topic Not Found"):
 		if topic := l.field("topic"); topic != "" {
 			l.On.Deleted(topic)

@@ -130,12 +130,18 @@ func TestLibraryStillLogsADisconnect(t *testing.T) {
 			"func (c *chunkedMsgCtxMap) discardChunkMessage(uuid string, autoAck bool) {\n\tc.mu.Lock()\n\tdefer c.mu.Unlock()\n",
 			"func (c *chunkedMsgCtx) discard(pc *partitionConsumer) {\n\tc.mu.Lock()\n\tdefer c.mu.Unlock()\n",
 			"\t\tpc.log.Info(\"" + drops + "\", mid.String())\n\t\ttmid := toTrackingMessageID(mid)\n\t\tpc.AckID(tmid)\n",
+			"\tpc.log.WithFields(log.Fields{\n\t\t\"msgID\":           msgID,\n\t\t\"validationError\": validationError,\n\t}).Error(\"" + discards + "\")\n\n" +
+				"\terr := pc.client.rpcClient.RequestOnCnxNoWait(pc._getConn(),\n\t\tpb.BaseCommand_ACK, &pb.CommandAck{\n" +
+				"\t\t\tConsumerId:      proto.Uint64(pc.consumerID),\n\t\t\tMessageId:       []*pb.MessageIdData{msgID},\n",
+			"\t\t\"consumerID\":   pc.consumerID,\n",
 			"\t\t\"topic\":        options.topic,\n\t\t\"subscription\": options.subscription,\n",
 		},
 		filepath.Join("internal", "connection_reader.go"): {"fmt.Errorf(\"unable to read frame size: %+v\", err)"},
 		filepath.Join("internal", "connection.go"): {
 			"func (c *connection) receivedCommand(cmd *pb.BaseCommand, headersAndPayload Buffer) {\n" +
 				"\tc.log.Debugf(\"" + pulsarwire.Receives + "\", cmd, headersAndPayload)\n",
+			"\t\terr := consumer.MessageReceived(response, payload)\n\t\tif err != nil {\n\t\t\tc.log.\n\t\t\t\tWithError(err).\n" +
+				"\t\t\t\tWithField(\"consumerID\", consumerID).\n\t\t\t\tError(\"" + explains + "\", response.MessageId)\n",
 			"Warnf(\"Consumer with ID not found while closing consumer\")",
 			"Errorf(\"Received invalid command type: %s\", cmd.Type)",
 		},

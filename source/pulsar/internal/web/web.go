@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/keystrand/keystrand/internal/pulsarname"
@@ -133,6 +134,11 @@ func (e *statusError) Error() string {
 func Refused(err error) bool {
 	e, ok := errors.AsType[*statusError](err)
 	return ok && (e.code == http.StatusUnauthorized || e.code == http.StatusForbidden)
+}
+
+// NotHTTP reports whether the other side closed the connection, or answered with something else than HTTP.
+func NotHTTP(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || strings.Contains(err.Error(), "malformed HTTP")
 }
 
 // Check returns an error if the URL or the namespace is malformed. No error contains a password.

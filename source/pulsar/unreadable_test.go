@@ -1,0 +1,134 @@
+// Virtual time: every test here makes a bubble, by the harness.
+
+package pulsar
+
+import (
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/apache/pulsar-client-go/pulsar/crypto"
+
+	"github.com/keystrand/keystrand/source"
+)
+
+// Each kind of message that cannot be read.
+func TestUnreadableMessageStopsItsPartitionAlone(t *testing.T) {
+	for name, c := range map[string]struct {
+		set  func(e *fakeEntry)
+		want error
+		says []string
+	}{
+		"encrypted":         {func(e *fakeEntry) { e.sealed = true }, ErrEncrypted, []string{"orders-key", "Config.KeyReader"}},
+		"not decompressed":  {func(e *fakeEntry) { e.damaged = errors.New("lz4: bad block") }, ErrUnreadable, []string{"lz4: bad block"}},
+		"wrong checksum":    {func(e *fakeEntry) { e.damaged = errors.New("checksum mismatch") }, ErrUnreadable, []string{"checksum mismatch"}},
+		"cause not in full": {func(e *fakeEntry) { e.damaged, e.vague = errors.New("none"), true }, ErrUnreadable, []string{"DecompressionError"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(w world) {
+				t, b := w.t, w.b
+				b.create("orders", 2)
+				var told journal
+				m := join(t, b, Config{Logger: slog.New(slog.NewTextHandler(&told, nil))}, "orders")
+				p, q := m.accept(), m.accept()
+				if p.ID().Partition != 0 {
+					p, q = q, p
+				}
+				var broken *fakeEntry
+				for n := range 5 {
+					e := b.produce(topic0, numbered(n, n+1)...)
+					if n == 2 {
+						b.change(func() { c.set(e) })
+						broken = e
+					}
+				}
+				if got := values(read(t, p, 2)); got != "0 1" {
+					t.Errorf("read %q before the message", got)
+				}
+				for range 2 {
+					nothing(t, p)
+				}
+				settle(t, p, 2)
+				err := m.troubled("read " + stream("orders/0"))
+				for _, text := range append(c.says, "orders/0", "11:2", "billing") {
+					if !errors.Is(err, c.want) || !strings.Contains(err.Error(), text) {
+						t.Errorf("trouble = %v, want %v with %q", err, c.want, text)
+					}
+				}
+				synctest.Wait()
+				if n := strings.Count(told.String(), `what="read `+stream("orders/0")+`"`); n != 1 {
+					t.Errorf("logged %d times in 4 s, want once:\n%s", n, &told)
+				}
+				time.Sleep(5 * time.Minute)
+				synctest.Wait()
+				if n := strings.Count(told.String(), `what="read `+stream("orders/0")+`"`); n != 6 {
+					t.Errorf("logged %d times in 5 minutes, want 6", n)
+				}
+				b.produce("orders-partition-1", numbered(7, 8)...)
+				if got := values(read(t, q, 1)); got != "7" || !m.s.Report().Ready {
+					t.Errorf("read %q from the other partition, ready %v", got, m.s.Report().Ready)
+				}
+				if got := b.unacked(topic0); !slices.Equal(got, []int64{2, 3, 4}) {
+					t.Errorf("unacknowledged %v, want the message and those behind it", got)
+				}
+				b.change(func() { broken.sealed, broken.damaged = false, nil })
+				b.cut(topic0, "")
+				if l := left(t, p); !l.Lost {
+					t.Errorf("leave = %+v, want lost", l)
+				}
+				_ = p.Release(t.Context())
+				p = m.accept()
+				if got := values(read(t, p, 3)); got != "2 3 4" || m.troubled("read "+stream("orders/0")) != nil {
+					t.Errorf("read %q, trouble %v", got, m.s.Report().Trouble)
+				}
+				synctest.Wait()
+				if n := strings.Count(told.String(), `recovered" subscription=billing what="read `+stream("orders/0")+`"`); n != 1 {
+					t.Errorf("logged %d recoveries, want 1:\n%s", n, &told)
+				}
+				_ = p.Release(t.Context())
+				_ = q.Release(t.Context())
+			})
+		})
+	}
+}
+
+// keyService is a service of keys that comes back.
+type keyService struct{ crypto.KeyReader }
+
+func TestDecryptionIsTriedAgainAfterEarlierMessagesAreSettled(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		m := join(t, b, Config{KeyReader: keyService{}}, "orders")
+		p := m.accept()
+		b.produce(topic0, numbered(0, 1)...)
+		sealed := b.produce(topic0, numbered(1, 2)...)
+		b.change(func() { sealed.sealed = true })
+		read(t, p, 1)
+		nothing(t, p)
+		b.change(func() { sealed.sealed = false })
+		fetched := make(chan error, 1)
+		go func() { fetched <- p.Fetch(soon(t), &source.Batch{MaxMessages: 1, MaxBytes: 1 << 20}) }()
+		select {
+		case l := <-p.Leaving():
+			t.Fatalf("leave = %+v with a message that is not settled", l)
+		case <-time.After(3 * time.Minute):
+		}
+		settle(t, p, 1)
+		if l := left(t, p); l.Lost {
+			t.Errorf("leave = %+v, want revoked", l)
+		}
+		if err := <-fetched; !errors.Is(err, source.ErrLeaving) {
+			t.Errorf("fetch = %v", err)
+		}
+		_ = p.Release(t.Context())
+		p = m.accept()
+		if got := values(read(t, p, 1)); got != "1" || m.troubled("read "+stream("orders/0")) != nil {
+			t.Errorf("read %q, trouble %v", got, m.s.Report().Trouble)
+		}
+		_ = p.Release(t.Context())
+	})
+}
