@@ -18,8 +18,11 @@ const (
 	barrier
 )
 
-// KeyFunc returns the key of a message. It is called once per message, from the goroutine that fetches the partition,
-// before any middleware. It must not block. Its error counts like an error of the handler.
+// KeyFunc returns the key of a message. It is called once per message, from the goroutine that fetches the partition, before
+// any middleware. It must not block. Its error counts like an error of the handler.
+//
+// Messages of one key are in order within their partition only. If the key is a field of the value, messages of one key may be
+// in several partitions, and then have no order: let producers choose the partition by the same field.
 type KeyFunc func(m *Message) (Key, error)
 
 // KeyOf returns the Key with one lane. The caller must not change the bytes afterwards; the bytes of a message never change.
