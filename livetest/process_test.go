@@ -174,7 +174,7 @@ func (r *run) joinEarly(name string) {
 	input.Address = input.Address[:at] + port
 	r.start(name, input)
 	r.until(name+" has logged that its broker is unreachable", func() bool {
-		return r.logged(name, "refused", port) && (input.Service == "kafka" || r.logged(name, r.stream))
+		return r.logged(name, "refused", port)
 	})
 	open := listen(port)
 	r.t.Cleanup(func() { _ = open.Close() })
