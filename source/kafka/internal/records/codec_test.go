@@ -47,6 +47,7 @@ var (
 
 func TestDecoderReadsStreamsAsTheJavaClientDoes(t *testing.T) {
 	zeros, junk := make([]byte, 8), []byte("trailing garbage, longer than any header of a stream")
+	emptyBlock := []byte{0, 0, 0, 0x80} // of LZ4
 	for codec, streams := range map[int16][]stream{
 		codecGzip: {
 			{"plain", gz, all, all},
@@ -78,6 +79,7 @@ func TestDecoderReadsStreamsAsTheJavaClientDoes(t *testing.T) {
 			{"a header behind", behind(xerial, xerial(nil)[:16]), all, all},
 			{"half a header behind", behind(xerial, xerial(nil)[:9]), none, none},
 			{"three bytes behind", behind(xerial, zeros[:3]), all, all},
+			{"a header of another format behind", behind(xerial, join([]byte("\x82SNAP"), junk)), none, none},
 			{"zeros behind", behind(xerial, zeros), none, none},
 			{"junk behind", behind(xerial, junk), none, none},
 			{"stream behind no frame", func(b []byte) []byte { return join(snap(b[:9]), xerial(b[9:])) }, none, none},
@@ -105,6 +107,9 @@ func TestDecoderReadsStreamsAsTheJavaClientDoes(t *testing.T) {
 			{"frame of other content behind", behind(lz4Frames(), lz4Frames()(junk)), all, v2},
 			{"frame to skip behind", behind(lz4Frames(), []byte{0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 9}), all, all},
 			{"frame to skip before", func(b []byte) []byte { return join([]byte{0x5f, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 9}, lz4Frames()(b)) }, none, all},
+			{"empty stored block as end mark", behind(cut(lz4Frames(), 4), emptyBlock), all, all},
+			{"empty stored block and content checksum", behind(cut(lz4Frames(lz4.ChecksumOption(true)), 8), join(emptyBlock, zeros[:4])), all, all},
+			{"blocks behind an empty stored block", func(b []byte) []byte { return join(cut(lz4Frames(), 4)(b[:7]), emptyBlock, lz4Frames()(b[7:])[7:]) }, none, none},
 			{"no end mark", cut(lz4Frames(), 4), none, none},
 			{"cut", cut(lz4Frames(), 9), none, none},
 			{"header alone", func([]byte) []byte { return lz4Frames()(nil)[:7] }, none, none},

@@ -88,13 +88,13 @@ func lz4Frame(b, out []byte) (content, rest []byte, err error) {
 		}
 		length := le.Uint32(b)
 		b = b[4:]
-		if length == 0 {
+		size := int(length &^ lz4Stored)
+		if size == 0 { // the Java client ends a frame at an empty stored block too
 			if flags&lz4ContentChecksum != 0 {
 				b = b[min(4, len(b)):]
 			}
 			return out, b, nil
 		}
-		size := int(length &^ lz4Stored)
 		if size > most || size > len(b) {
 			return out, b, fmt.Errorf("lz4: block of %d bytes is too long", size)
 		}
