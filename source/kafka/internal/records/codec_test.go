@@ -79,6 +79,7 @@ func TestDecoderReadsStreamsAsTheJavaClientDoes(t *testing.T) {
 			{"a header behind", behind(xerial, xerial(nil)[:16]), all, all},
 			{"half a header behind", behind(xerial, xerial(nil)[:9]), none, none},
 			{"three bytes behind", behind(xerial, zeros[:3]), all, all},
+			{"a second header that is damaged", func(b []byte) []byte { return join(xerial(b[:9]), damagedAt(xerial, 6)(b[9:])) }, all, all},
 			{"a header of another format behind", behind(xerial, join([]byte("\x82SNAP"), junk)), none, none},
 			{"zeros behind", behind(xerial, zeros), none, none},
 			{"junk behind", behind(xerial, junk), none, none},

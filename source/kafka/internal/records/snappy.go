@@ -26,8 +26,8 @@ func unsnappy(body, out []byte) ([]byte, error) {
 		return unsnappyBlock(body, out)
 	}
 	for len(body) >= 4 {
-		if bytes.HasPrefix(body, xerialMagic[:4]) {
-			if !isXerial(body) {
+		if bytes.HasPrefix(body, xerialMagic[:4]) { // the Java client does not compare the rest of a later header
+			if len(body) < xerialHeader {
 				return out, errSnappyShort
 			}
 			body = body[xerialHeader:]
