@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"time"
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/source"
@@ -202,7 +203,9 @@ func (s *shard) generate(c *cursor, b *source.Batch, end int64, bad func(offset 
 		m := &b.Messages[at]
 		*m = keystrand.Message{Stream: s.stream, Partition: s.partition, Offset: c.offset}
 		s.make(s.partition, c.offset, m)
-		m.Time = m.Time.UTC()
+		if m.Time.Location() != time.UTC {
+			m.Time = m.Time.UTC()
+		}
 		bytes += m.Size()
 		if bytes > b.MaxBytes && len(b.Messages)-first > 1 {
 			b.Messages = b.Messages[:at] // the next fetch generates it again
