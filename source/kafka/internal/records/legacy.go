@@ -64,10 +64,14 @@ func unpackLegacy(h *head, set []byte) ([]legacyMessage, error) {
 	if len(ms) == 0 {
 		return nil, errors.New("compressed set is empty")
 	}
+	last := ms[len(ms)-1].offset
 	if h.magic == 0 {
+		if last != h.base {
+			return nil, fmt.Errorf("compressed set ends at offset %d, not at %d", last, h.base)
+		}
 		return ms, nil
 	}
-	shift := h.base - ms[len(ms)-1].offset
+	shift := h.base - last
 	for i := range ms {
 		ms[i].offset += shift
 	}

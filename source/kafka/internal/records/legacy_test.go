@@ -102,3 +102,26 @@ func TestDecoderRefusesCompressedSetsThatAreIncomplete(t *testing.T) {
 		})
 	}
 }
+
+// Formats 0 and 1 do not count the messages of a set, and bytes behind a compressed stream are ignored. In format 0 the set
+// ends at the offset of its wrapper, so that messages missing at its end are noticed.
+func TestDecoderMissesNoMessageAtTheEndOfAnOldSet(t *testing.T) {
+	first, second := oldMessage(0, 5, 0, 0, nil, []byte("a")), oldMessage(0, 6, 0, 0, nil, []byte("b"))
+	broken := gzipped(t, second)
+	broken[2] = 0 // of the header: the compression method
+	for name, set := range map[string][]byte{
+		"one message":           gzipped(t, first),
+		"damaged second member": slices.Concat(gzipped(t, first), broken),
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := decodeSet(oldMessage(0, 6, 1, 0, nil, set))
+			if err == nil || len(got) > 0 {
+				t.Errorf("offsets %v, %v", offsetsOf(got), err)
+			}
+		})
+	}
+	got, err := decodeSet(oldMessage(0, 6, 1, 0, nil, slices.Concat(gzipped(t, first), gzipped(t, second))))
+	if err != nil || !slices.Equal(offsetsOf(got), []int64{5, 6}) {
+		t.Errorf("offsets %v, %v", offsetsOf(got), err)
+	}
+}
