@@ -98,8 +98,8 @@ func (f *fetcher) run(ctx context.Context) {
 			wait = max(wait, f.throttle)
 		}
 		switch { // before the hand-over, where a caller may let it wait
-		case f.throttle > 0:
-			f.watch.rest()
+		case err == nil && f.throttle > 0:
+			f.watch.throttled(ctx, f.cfg.Log, f.ask)
 		case err == nil && f.watch.check(ctx, f.cfg.Log, f.ask):
 			f.shake()
 		}

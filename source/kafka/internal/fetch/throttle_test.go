@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -148,4 +149,41 @@ func TestResponsesThatLackThePartitionAreAStall(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// A quota of requests throttles responses without messages too.
+func TestThrottlingDoesNotHideAnOpenTransaction(t *testing.T) {
+	for _, absent := range []int{0, 2, 3} { // each so many responses lacks the partition
+		t.Run(fmt.Sprintf("each %d absent", absent), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := newBroker(t, kfake.SeedTopics(1, "t"))
+				responses := 0
+				k.Serve(func(offset int64, _ int32) kafkatest.Answer {
+					a := kafkatest.Answer{End: 5, Held: 1001, Throttle: 2 * time.Second}
+					if offset < a.End {
+						a.Set = kafkatest.Batch{Base: offset, Last: int32(a.End-offset) - 1, Records: []int{0}}.Bytes()
+					}
+					responses++
+					a.Absent = absent > 0 && responses%absent == 0
+					return a
+				})
+				told := &logs{}
+				k.cfg.Log = told.logger()
+				r := newReader(t, k.cfg, 0)
+				if _, err := readTo(t, r, 5); err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+				defer cancel()
+				_ = r.Read(ctx, &source.Batch{MaxMessages: 1, MaxBytes: 1})
+				all := r.Troubles()
+				if len(all) != 1 || all[0].What != "read committed" {
+					t.Errorf("troubles %v, want an open transaction", all)
+				}
+				if n := told.count("open transaction"); n != 1 || told.count("no longer stalled")+told.count("renewing") > 0 {
+					t.Errorf("logged %d times", n)
+				}
+			})
+		})
+	}
 }

@@ -120,6 +120,22 @@ func (w *watch) check(ctx context.Context, log *slog.Logger, position int64) (sh
 	return why != stallOpen
 }
 
+// throttled is called instead of check after a throttled response. Throttling is no stall, but a transaction may stay open
+// meanwhile.
+func (w *watch) throttled(ctx context.Context, log *slog.Logger, position int64) {
+	why := w.reason(position)
+	if why == stallAbsent && stall(w.why.Load()) == stallOpen && position == w.position {
+		return // such responses come between others
+	}
+	if why != stallOpen {
+		w.rest()
+		defer w.rest()
+	}
+	if why != stallAbsent {
+		w.check(ctx, log, position)
+	}
+}
+
 func (w *watch) reason(position int64) stall {
 	switch end := w.end.Load(); {
 	case w.absent:
