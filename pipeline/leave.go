@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -248,8 +249,8 @@ func (p *Pipeline) awaitIdle(ctx context.Context, pt *partition, why leaving, o 
 	return why, false
 }
 
-// commitLast commits the final progress. It retries until the commit is stored, the partition is lost, or time is up.
-// It first waits for a running commit, since only one may run at a time.
+// commitLast commits the final progress, again if there may be room for more of it. It retries until the commit is stored, the
+// partition is lost, or time is up. It first waits for a running commit, since only one may run at a time.
 func (p *Pipeline) commitLast(ctx context.Context, pt *partition, why leaving, o *owner) {
 	timeout := p.cfg.timing.CommitTimeout
 	if !why.deadline.IsZero() {
@@ -266,14 +267,23 @@ func (p *Pipeline) commitLast(ctx context.Context, pt *partition, why leaving, o
 	defer func() { cancel(); <-over }()
 
 	var err error
+	left := int64(math.MaxInt64) // settled messages that the last commit did not store
 	pt.commits.Leave()
 	for pt.gate.await(ctx, pt.commits.Idle) == nil {
 		if !pt.commits.DueLast(pt.tracker.State()) {
 			return // everything is stored
 		}
 		failed := p.commitNow(ctx, pt)
-		if failed == nil || errors.Is(failed, commit.ErrFenced) {
+		if errors.Is(failed, commit.ErrFenced) {
 			return
+		}
+		if failed == nil {
+			stored, _, _ := pt.commits.Last()
+			if !stored.More || stored.Replays >= left {
+				return
+			}
+			left = stored.Replays
+			continue
 		}
 		if err == nil || ctx.Err() == nil {
 			err = failed // the cause, not that time is up

@@ -20,6 +20,7 @@ type roomy struct {
 	source.Source
 	room, most int
 	claimed    commit.Stored
+	stored     commit.Stored // by the last commit
 }
 
 type roomyPartition struct {
@@ -47,6 +48,7 @@ func (p *roomyPartition) Commit(ctx context.Context, g *commit.Progress) (commit
 		stored.More = true
 		s.room = min(2*s.room, s.most)
 	}
+	s.stored = stored
 	return stored, nil
 }
 
@@ -86,6 +88,41 @@ func TestPartitionThatWaitsForMaxReplayCommitsWithMoreRoom(t *testing.T) {
 				}
 				if err := run.stop(); err != nil {
 					t.Fatal(err)
+				}
+			})
+		})
+	}
+}
+
+// All is settled between the last tick and the stop, so that the first commit of it is the last one.
+func TestLastCommitStoresAllThatThereIsRoomFor(t *testing.T) {
+	for _, c := range []struct {
+		most    int
+		replays int64
+	}{{4096, 0}, {64, 6846}} {
+		t.Run(fmt.Sprintf("up to %d bytes", c.most), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const n = 8000
+				log := memory.NewLog("posts", 1)
+				for i := range int64(n) {
+					log.Append(0, keystrand.Message{Key: fmt.Append(nil, i)})
+				}
+				src := &roomy{Source: memory.NewSource(memory.Config{}, log), room: 64, most: c.most}
+				run := start(t, pipeline.From(src).
+					Handle(keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error {
+						if m.Offset%8 == 0 {
+							return keystrand.RetryAfter(24*time.Hour, nil)
+						}
+						return nil
+					})).
+					Timing(pipeline.Timing{CommitInterval: time.Hour, DrainTimeout: time.Millisecond}))
+				time.Sleep(time.Minute)
+				began := time.Now()
+				if err := run.stop(); err != nil {
+					t.Fatal(err)
+				}
+				if src.stored.Replays != c.replays || time.Since(began) > time.Second {
+					t.Errorf("the last commit has stored %+v after %v, want %d replays", src.stored, time.Since(began), c.replays)
 				}
 			})
 		})

@@ -38,7 +38,8 @@ func (c *Commits) Begin(stored commit.Stored, s commit.State) {
 
 // Due reports whether there is something to commit, and claims the commit: after true, the caller must make it and call
 // End. s is the current state of the tracker. There is something to commit if s has changed since the last stored commit,
-// if that one may store more of the same progress, or if a later one failed. Due is false while a commit is under way, and after Leave or Abort.
+// if that one may store more of the same progress, or if a later one failed. Due is false while a commit is under way, and
+// after Leave or Abort.
 func (c *Commits) Due(s commit.State) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
