@@ -84,6 +84,45 @@ func TestClaimKeepsWhatIsStored(t *testing.T) {
 	}
 }
 
+// A member has once learned that the brokers accept less. They were restarted with a larger limit, and another member has stored
+// more.
+func TestClaimKeepsWhatIsStoredAfterBrokersAcceptMore(t *testing.T) {
+	for _, limit := range []int{4096, 0} {
+		t.Run(fmt.Sprintf("before up to %d bytes", limit), func(t *testing.T) {
+			inWorld(t, 2, func(w *world) {
+				t := w.t
+				a := w.source("g")
+				ps := w.accept(a, 2)
+				refusing := w.tooLarge(limit)
+				ahead := everyOther(500_000, 64)
+				if stored := w.commit(ps[0], 0, ahead...); stored.Replays == 0 {
+					t.Fatalf("stored %+v", stored)
+				}
+				refusing.Remove()
+
+				b := w.source("g")
+				joined := w.join(b, 1)
+				w.follow(ps)
+				ps = w.accept(a, 1)
+				others := <-joined
+				for n, p := range others {
+					for stored := (commit.Stored{More: true}); stored.More; {
+						stored = w.commit(p, 0, ahead...)
+					}
+					w.close(b, others)
+					w.follow(ps)
+					ps = w.accept(a, 2)
+					_, text := w.stored("g", n)
+					if kept, err := commit.Decode(text); err != nil || !slices.Equal(kept.Ahead, ahead) {
+						t.Errorf("the claim has %d bytes, which are not all that was stored: %v", len(text), err)
+					}
+				}
+				w.close(a, ps)
+			})
+		})
+	}
+}
+
 func settledIn(rs []commit.Range) (n int64) {
 	for _, r := range rs {
 		n += r.To - r.From

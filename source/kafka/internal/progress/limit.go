@@ -13,7 +13,8 @@ import (
 type Limit struct {
 	mu      sync.Mutex
 	current int // known or assumed to be accepted; 0: no metadata is
-	ceiling int // never try more
+	ceiling int // never try more, unless brokers are seen to store it
+	most    int // never try more
 }
 
 const (
@@ -27,9 +28,9 @@ const (
 // tries more.
 func NewLimit(configured int) *Limit {
 	if configured > 0 {
-		return &Limit{current: configured, ceiling: configured}
+		return &Limit{current: configured, ceiling: configured, most: configured}
 	}
-	return &Limit{current: defaultMetadata, ceiling: MaxMetadata}
+	return &Limit{current: defaultMetadata, ceiling: MaxMetadata, most: MaxMetadata}
 }
 
 // encode returns the text for a commit, within the limit. If the ranges do not fit and more was never refused, it tries twice
@@ -50,11 +51,16 @@ func (l *Limit) encode(p *commit.Progress) (string, commit.Stored) {
 	return text, stored
 }
 
-// Accepted records the size of a stored text.
+// Accepted records the size of a stored text. A larger one than the brokers have refused means that they were given a larger
+// limit since.
 func (l *Limit) Accepted(size int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.current = max(l.current, min(size, l.ceiling))
+	size = min(size, l.most)
+	if size > l.ceiling {
+		l.ceiling = l.most
+	}
+	l.current = max(l.current, size)
 }
 
 // refused records the size of a refused text. The next encode returns a smaller one, in the end none.
