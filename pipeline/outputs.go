@@ -67,7 +67,7 @@ func (p *Pipeline) openOutlet(s sink.Sink, writers int) (*outlets, error) {
 func newOutput(pt *partition, it *item, ms ...keystrand.Message) *output {
 	return &output{
 		Owner: pt.outputs, Messages: ms,
-		Value: sent{pt: pt, number: it.number, size: it.usage(), input: it.Message},
+		Value: sent{pt: pt, number: it.number, size: it.usage(), input: it.Message, failed: it.blocks > 0},
 	}
 }
 
