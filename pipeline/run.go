@@ -43,20 +43,24 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	go func() { // its own goroutine, since it may have to be abandoned
 		defer end()
 		err = errRunExited
-		err = p.run(ctx, run)
+		err = p.run(ctx, run, cancel)
 	}()
 	defer p.report.stopped(base(ctx))
 	if abandoned := p.awaitEnd(ended, run); len(abandoned) > 0 {
-		return errors.Join(p.fault.get(), p.stuckError(abandoned))
+		return errors.Join(p.fault.get(), p.sinks.err(), p.stuckError(abandoned))
 	}
 	return err
 }
 
 var errRunExited = errors.New("pipeline: Accept or Close of the source, or Open or Close of the sink, called runtime.Goexit: it must return")
 
-// run is Run without a limit on the calls that ignore the end of their ctx.
-func (p *Pipeline) run(ctx, run context.Context) error {
+// run is Run without a limit on the calls that ignore the end of their ctx. It calls end, which ends run, before it
+// closes what it opened.
+func (p *Pipeline) run(ctx, run context.Context, end context.CancelCauseFunc) error {
 	var reporter, committer, partitions sync.WaitGroup // partitions: flows, owners and watchers
+	stopReports := make(chan struct{})
+	reporter.Go(func() { p.report.run(base(ctx), stopReports) })
+	defer func() { close(stopReports); reporter.Wait() }() // last, since it logs what the others wait for
 	p.watchers.start = partitions.Go
 	p.mu.Lock()
 	p.ownBy = func(pt *partition, o *owner) { partitions.Go(func() { p.own(ctx, run, pt, o) }) }
@@ -66,10 +70,8 @@ func (p *Pipeline) run(ctx, run context.Context) error {
 	defer watches.Wait()
 	defer stopWatching()
 	p.sinks.start = func(watch func(context.Context)) { watches.Go(func() { watch(watching) }) }
-	stopReports := make(chan struct{})
-	reporter.Go(func() { p.report.run(base(ctx), stopReports) })
-	defer func() { close(stopReports); reporter.Wait() }()
 	if err := p.openSink(); err != nil {
+		end(nil)
 		return errors.Join(err, p.close(ctx))
 	}
 	p.sinks.addLetters(p.cfg.policy)
@@ -96,10 +98,12 @@ func (p *Pipeline) run(ctx, run context.Context) error {
 		p.stopSource() // here, since the contract allows an Accept after the end of ctx, but none after Stop
 	}
 	partitions.Wait()
+	end(nil) // also at the end of a finite source: from here on CloseTimeout limits the calls
 	p.releaseTurnedAway(ctx)
 	stopCommits()
 	committer.Wait()
-	return errors.Join(p.fault.get(), p.sinks.err(), p.close(ctx))
+	closed := p.close(ctx)
+	return errors.Join(p.fault.get(), p.sinks.err(), closed) // read after close, which may meet a failure
 }
 
 // read opens a partition that was accepted and reads it until Fetch returns an error. A message passes these steps:

@@ -90,17 +90,16 @@ func (s *sinks) addLetters(p Policy) {
 
 // checkUntilGood checks a sink until it can be written, ctx ends, or it can never be written, which ends Run.
 func (s *sinks) checkUntilGood(ctx context.Context, w *watchedSink, c sink.Checker) {
-	for timeout := 1500 * time.Millisecond; ctx.Err() == nil; timeout = min(2*timeout, sinkSlow) {
-		try, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %v", timeout))
-		err := s.check(try, w, c)
-		cancel()
-		w.mu.Lock()
-		w.check, w.checked = err, err == nil
-		w.mu.Unlock()
-		switch outcome, _ := keystrand.OutcomeOf(err); {
-		case err == nil || ctx.Err() != nil:
+	for timeout := 1500 * time.Millisecond; ; timeout = min(2*timeout, sinkSlow) {
+		err := s.check(ctx, timeout, w, c)
+		if ctx.Err() != nil {
+			return // the end of ctx is no trouble
+		}
+		w.recordCheck(err)
+		if err == nil {
 			return
-		case outcome == keystrand.OutcomePermanent:
+		}
+		if outcome, _ := keystrand.OutcomeOf(err); outcome == keystrand.OutcomePermanent {
 			s.p.failed(fmt.Errorf("pipeline: check the %s: %w", w.kind(), err))
 			return
 		}
@@ -109,10 +108,33 @@ func (s *sinks) checkUntilGood(ctx context.Context, w *watchedSink, c sink.Check
 	}
 }
 
-func (s *sinks) check(ctx context.Context, w *watchedSink, c sink.Checker) error {
-	defer s.p.calls.beginWait("Check of the " + w.kind())()
-	return readable(c.Check(ctx))
+// check calls Check in a goroutine of its own, so that one that calls runtime.Goexit is an error. It waits for a Check that
+// ignores the end of its ctx, which is trouble meanwhile.
+func (s *sinks) check(ctx context.Context, timeout time.Duration, w *watchedSink, c sink.Checker) (err error) {
+	try, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %v", timeout))
+	defer cancel()
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		err = errCheckExited
+		err = readable(c.Check(try))
+	}()
+	select {
+	case <-over:
+		return err
+	case <-try.Done():
+	}
+	defer s.p.calls.begin("Check of the " + w.kind())()
+	if ctx.Err() == nil {
+		cause := context.Cause(try)
+		w.recordCheck(cause)
+		s.failing(cause)
+	}
+	<-over
+	return err
 }
+
+var errCheckExited = errors.New("pipeline: Check of the sink called runtime.Goexit: it must return")
 
 // watch logs the trouble of sinks until ctx ends.
 func (s *sinks) watch(ctx context.Context) {

@@ -32,6 +32,13 @@ func (w *watchedSink) opened(x *outlets) {
 	}
 }
 
+// recordCheck records the result of a Check.
+func (w *watchedSink) recordCheck(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.check, w.checked = err, err == nil
+}
+
 func sameSink(a, b sink.Sink) bool {
 	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
 }
