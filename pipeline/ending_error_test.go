@@ -90,3 +90,45 @@ func TestMessageThatFailsTwiceCountsOnce(t *testing.T) {
 		}
 	})
 }
+
+// Trouble of one sink takes no time from outputs of another one, and these are not lost with it.
+func TestStopWaitsForOutputsAlthoughAnotherSinkIsInTrouble(t *testing.T) {
+	for name, letters := range map[string]bool{"dead letters in trouble": true, "outputs in trouble": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				bad, good := newChecked(), newChecked()
+				bad.SetFault(func(context.Context, *keystrand.Message) error { return errNoTopic })
+				good.SetFault(func(ctx context.Context, _ *keystrand.Message) error {
+					select {
+					case <-time.After(6 * time.Second):
+						return nil
+					case <-ctx.Done():
+						return context.Cause(ctx)
+					}
+				})
+				out, dlq := good, bad
+				if !letters {
+					out, dlq = bad, good
+				}
+				log := memory.NewLog("posts", 1)
+				run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
+					TransformFunc(func(_ context.Context, m *keystrand.Message, emit func(keystrand.Message)) error {
+						if string(m.Key) == "letter" {
+							return errBoom
+						}
+						emit(*m)
+						return nil
+					}).To(out).OnFailure(pipeline.DeadLetter(dlq)))
+				log.Append(0, keyed("letter"), keyed("output"))
+				time.Sleep(time.Second)
+				err := run.stop()
+				if e, ok := errors.AsType[*pipeline.UnwrittenError](err); !ok || e.Outputs != 1 {
+					t.Errorf("Run = %v, want one output that is not written", err)
+				}
+				if n := len(good.Messages()); n != 1 {
+					t.Errorf("%d messages are stored in the sink without trouble, want 1", n)
+				}
+			})
+		})
+	}
+}

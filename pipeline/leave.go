@@ -85,7 +85,7 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, o *own
 	}
 	pt.cancel(why.cause)
 	if errors.Is(why.cause, keystrand.ErrStopping) {
-		p.sinks.dropped(pt.outputs.Pending())
+		p.sinks.dropped(pt)
 	}
 	p.cutOutputs(pt) // drops outputs not written yet; a running Write returns soon
 	if !why.lost {
@@ -143,7 +143,7 @@ func (p *Pipeline) drain(ctx context.Context, pt *partition, why leaving, o *own
 		}
 		p.report.until(pt, end)
 		look := end
-		if next := time.Now().Add(sinkTick / 5); next.Before(end) && !p.sinks.none() {
+		if next := time.Now().Add(sinkTick / 5); next.Before(end) {
 			look = next
 		}
 		wait, cancel := context.WithDeadline(base(ctx), look)

@@ -192,13 +192,6 @@ func (s *sinks) watched() []*watchedSink {
 	return slices.Clone(s.all)
 }
 
-// none reports whether the pipeline has written to no sink.
-func (s *sinks) none() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.all) == 0
-}
-
 // troubles returns the sinks that cannot be written now.
 func (s *sinks) troubles() (all []SinkTrouble) {
 	now := time.Now()
@@ -226,50 +219,53 @@ func (s *sinks) ready() bool {
 // block reports whether a partition that drains waits only for outputs that are not going to be written: they are refused for
 // good, or their sinks have been in trouble for some time. since is the caller's, and keeps the time from call to call.
 func (s *sinks) block(pt *partition, since *time.Time) bool {
-	if pt.outputs.Pending() == 0 || pt.queue.Counts().Running > 0 {
-		*since = time.Time{}
-		return false
-	}
-	if s.halted(pt) {
-		return true
-	}
-	troubles := s.troubles()
-	if len(troubles) == 0 {
+	patience, blocked := s.patience(pt)
+	if !blocked {
 		*since = time.Time{}
 		return false
 	}
 	if since.IsZero() {
 		*since = time.Now()
 	}
-	heals := func(t SinkTrouble) bool { return !errors.Is(t.Err, sink.ErrDestination) }
-	if slices.ContainsFunc(troubles, heals) {
-		return time.Since(*since) >= sinkGrace
-	}
-	return time.Since(*since) >= sinkGrace/4 // for outputs to other topics
+	return time.Since(*since) >= patience
 }
 
-// halted reports whether each of a partition's outputs is refused for good, or waits for one that is.
-func (s *sinks) halted(pt *partition) bool {
+// patience returns how long a partition that drains waits for its outputs if only sinks in trouble are left to wait for; 0 if
+// all outputs are refused for good.
+func (s *sinks) patience(pt *partition) (patience time.Duration, blocked bool) {
+	if pt.outputs.Pending() == 0 || pt.queue.Counts().Running > 0 {
+		return 0, false
+	}
 	for _, w := range s.watched() {
-		w.mu.Lock()
-		x := w.x
-		w.mu.Unlock()
-		if x != nil && !x.Halted(pt.outputs) {
-			return false
+		some, writable := w.waiting(pt)
+		blocked = blocked || some
+		if !writable {
+			continue
+		}
+		switch t, troubled := w.trouble(time.Now()); {
+		case !troubled:
+			return 0, false
+		case errors.Is(t.Err, sink.ErrDestination):
+			patience = max(patience, sinkGrace/4) // for outputs to other topics
+		default:
+			patience = sinkGrace
 		}
 	}
-	return true
+	return patience, blocked
 }
 
-// dropped records outputs that a stop drops because of their destination.
-func (s *sinks) dropped(n int64) {
-	for _, t := range s.troubles() {
-		if n > 0 && errors.Is(t.Err, sink.ErrDestination) {
+// dropped records the outputs of a partition that a stop drops because of their destination.
+func (s *sinks) dropped(pt *partition) {
+	for _, w := range s.watched() {
+		t, troubled := w.trouble(time.Now())
+		if !troubled || !errors.Is(t.Err, sink.ErrDestination) {
+			continue
+		}
+		if n := w.outputs(pt); n > 0 {
 			s.mu.Lock()
 			s.unwritten.Outputs += n
 			s.unwritten.Err = t.Err
 			s.mu.Unlock()
-			return
 		}
 	}
 }

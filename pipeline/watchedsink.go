@@ -32,6 +32,28 @@ func (w *watchedSink) opened(x *outlets) {
 	}
 }
 
+func (w *watchedSink) outlet() *outlets {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.x
+}
+
+// waiting reports whether the sink has outputs of a partition, and whether one of them is to be written.
+func (w *watchedSink) waiting(pt *partition) (some, writable bool) {
+	if x := w.outlet(); x != nil {
+		return x.Waiting(pt.outputs)
+	}
+	return false, false
+}
+
+// outputs returns the number of outputs of a partition that the sink has.
+func (w *watchedSink) outputs(pt *partition) (n int64) {
+	if x := w.outlet(); x != nil {
+		x.Find(pt.outputs, func(*output) bool { n++; return false })
+	}
+	return n
+}
+
 // recordCheck records the result of a Check.
 func (w *watchedSink) recordCheck(err error) {
 	w.mu.Lock()

@@ -31,14 +31,14 @@ func (x *Outlet[X]) Writing() (since time.Time) {
 	return since
 }
 
-// Halted reports whether each of the owner's outputs that have reached their writer is halted or held, or behind one that is.
-func (x *Outlet[X]) Halted(w *Owner[X]) bool {
+// Waiting reports whether the owner has outputs that have reached their writers, and whether one of them is to be written:
+// it is not halted or held, nor behind one that is.
+func (x *Outlet[X]) Waiting(w *Owner[X]) (some, writable bool) {
 	for _, wr := range x.writers {
-		if !wr.halted(w) {
-			return false
-		}
+		has, write := wr.waitingFor(w)
+		some, writable = some || has, writable || write
 	}
-	return true
+	return some, writable
 }
 
 // trouble tells whether Writes of one writer run and fail.
@@ -72,6 +72,15 @@ func (t *trouble) ended(cause error, retries bool) (begins bool) {
 	return false
 }
 
+// forget ends the trouble, unless a Write runs, which tells.
+func (t *trouble) forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.busy.IsZero() {
+		t.last = Trouble{}
+	}
+}
+
 func (t *trouble) now() Trouble {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -98,13 +107,18 @@ func (w *writer[X]) waiting() bool {
 	return len(w.all) > 0
 }
 
-func (w *writer[X]) halted(owner *Owner[X]) bool {
+// waitingFor reports what Waiting does, of one writer.
+func (w *writer[X]) waitingFor(owner *Owner[X]) (some, writable bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for id, l := range w.all {
-		if id.owner == owner && l.head.state == outputPending {
-			return false
+		if id.owner != owner {
+			continue
 		}
+		if l.head.state == outputPending {
+			return true, true
+		}
+		some = true
 	}
-	return true
+	return some, false
 }

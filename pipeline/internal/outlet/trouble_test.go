@@ -22,8 +22,11 @@ func TestHaltedOutputIsNotWrittenAgainAndDroppedByACut(t *testing.T) {
 		r.add(t, newOutput(w, 2, "other"))
 		time.Sleep(time.Hour)
 		r.ended(t, "durable other")
-		if !r.x.Halted(w) || w.Pending() != 2 || asked != 1 {
-			t.Errorf("halted %v, %d pending, written %d times; want true, 2, once", r.x.Halted(w), w.Pending(), asked)
+		if some, writable := r.x.Waiting(w); !some || writable || w.Pending() != 2 || asked != 1 {
+			t.Errorf("waiting %v, to be written %v, %d pending, written %d times; want true, false, 2, once", some, writable, w.Pending(), asked)
+		}
+		if some, writable := r.x.Waiting(newOwner()); some || writable {
+			t.Errorf("another owner: waiting %v, to be written %v", some, writable)
 		}
 		if tr, ok := r.x.Trouble(); ok {
 			t.Errorf("a halted output is no trouble: %+v", tr)
@@ -75,5 +78,32 @@ func TestTroubleLastsUntilTheFailedOutputIsWritten(t *testing.T) {
 			t.Errorf("trouble after all is written: %+v", tr)
 		}
 		r.close(t, w)
+	})
+}
+
+// Trouble ends with the outputs that were in trouble: later outputs, of another owner, begin anew.
+func TestTroubleEndsWhenTheFailedOutputIsCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1, func(ctx context.Context, _ int, ms []keystrand.Message) error {
+			if string(ms[0].Value) == "bad" {
+				return errors.New("no topic")
+			}
+			<-ctx.Done()
+			return context.Cause(ctx)
+		})
+		before, after := newOwner(), newOwner()
+		r.add(t, newOutput(before, 1, "bad"))
+		time.Sleep(time.Hour)
+		before.Cut()
+		r.x.Cut(before)
+		r.add(t, newOutput(after, 1, "good"))
+		time.Sleep(time.Minute)
+		if tr, ok := r.x.Trouble(); ok {
+			t.Errorf("trouble of an output that is cut: %+v", tr)
+		}
+		after.Cut()
+		r.x.Cut(after)
+		synctest.Wait()
+		r.close(t, after)
 	})
 }

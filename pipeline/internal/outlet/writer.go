@@ -109,7 +109,11 @@ func (w *writer[X]) cut(owner *Owner[X]) {
 		delete(w.all, id)
 	}
 	w.sweepLocked()
+	calm := len(w.later) == 0
 	w.mu.Unlock()
+	if calm {
+		w.trouble.forget() // what has failed is dropped
+	}
 	w.x.dropped(dropped)
 	count(held)
 	w.x.release(freed)
