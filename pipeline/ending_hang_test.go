@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -240,6 +241,68 @@ func TestRunReturnsInTimeWhicheverCallHangs(t *testing.T) {
 					t.Errorf("committed %+v, want everything", g)
 				}
 			})
+		})
+	}
+}
+
+// lateID is a source whose partitions tell their ID only after let, and whose first Fetch returns messages also after the end
+// of its ctx.
+type lateID struct {
+	*memory.Source
+	let chan struct{}
+}
+
+func (s lateID) Accept(ctx context.Context) (source.Partition, error) {
+	p, err := s.Source.Accept(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &lateIDPartition{Partition: p, let: s.let}, nil
+}
+
+type lateIDPartition struct {
+	source.Partition
+	let     chan struct{}
+	fetched bool
+}
+
+func (p *lateIDPartition) ID() source.ID {
+	<-p.let
+	return p.Partition.ID()
+}
+
+func (p *lateIDPartition) Fetch(ctx context.Context, b *source.Batch) error {
+	if !p.fetched {
+		p.fetched, ctx = true, context.WithoutCancel(ctx)
+	}
+	return p.Partition.Fetch(ctx, b)
+}
+
+// A partition that is opened after the end of ctx handles nothing: Run no longer waits for handlers that begin.
+func TestNoHandlerStartsInAPartitionThatOpensAfterTheEndOfCtx(t *testing.T) {
+	for range 20 {
+		synctest.Test(t, func(t *testing.T) {
+			log := memory.NewLog("posts", 4)
+			for p := range int32(4) {
+				log.Append(p, keysOf(10, 3)...)
+			}
+			s := lateID{memory.NewSource(memory.Config{}, log), make(chan struct{})}
+			var handled atomic.Int32
+			run := start(t, pipeline.From(s).HandleFunc(func(context.Context, *keystrand.Message) error {
+				handled.Add(1)
+				time.Sleep(10 * time.Second)
+				return nil
+			}))
+			time.Sleep(time.Second)
+			run.cancel(nil)
+			time.Sleep(time.Second)
+			close(s.let)
+			if err := run.wait(); err != nil {
+				t.Fatal(err)
+			}
+			if n := handled.Load(); n != 0 {
+				t.Errorf("%d handlers started after the end of ctx", n)
+			}
 		})
 	}
 }

@@ -118,7 +118,8 @@ func (p *Pipeline) read(ctx, run context.Context, sp source.Partition) {
 		return
 	}
 	p.watch(pt)
-	if run.Err() != nil { // the committer may have passed on the end of run before
+	stopping := run.Err() != nil
+	if stopping { // the committer may have passed on the end of run before
 		pt.attend()
 	}
 	err = errFlowExited
@@ -128,6 +129,10 @@ func (p *Pipeline) read(ctx, run context.Context, sp source.Partition) {
 		o.fetched <- err
 		close(o.stopped)
 	}()
+	if stopping { // awaitEnd need not have counted this partition
+		err = context.Cause(run)
+		return
+	}
 	err = p.flow(run, pt)
 }
 
