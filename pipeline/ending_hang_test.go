@@ -230,6 +230,12 @@ func TestRunReturnsInTimeWhicheverCallHangs(t *testing.T) {
 						t.Errorf("the log does not name %q:\n%s", call, out.b.String())
 					}
 				}
+				if c.method == "Close of a writer" || c.method == "Open of the dead-letter sink" {
+					if h.mu.Lock(); !h.closed {
+						t.Error("the source is not closed although only the sink hangs")
+					}
+					h.mu.Unlock()
+				}
 				letGo()
 				synctest.Wait()
 				time.Sleep(time.Minute)

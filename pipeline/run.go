@@ -282,10 +282,13 @@ func (p *Pipeline) commitOnTicks(ctx context.Context, stopping <-chan struct{}) 
 	}
 }
 
-// close closes what Run opened, after the last partition is released.
+// close closes what Run opened, after the last partition is released. A sink that hangs keeps no source from being closed,
+// which lets the other members of its group go on.
 func (p *Pipeline) close(ctx context.Context) error {
+	outputs := errRunExited
+	var closing sync.WaitGroup
+	closing.Go(func() { outputs = p.closeOutputs() })
 	var errs []error
-	errs = append(errs, p.closeOutputs())
 	wait, cancel := context.WithCancel(base(ctx))
 	if p.stuckError(nil) != nil {
 		cancel() // the turns that still run are abandoned
@@ -295,6 +298,7 @@ func (p *Pipeline) close(ctx context.Context) error {
 	if err := p.closeSource(); err != nil {
 		errs = append(errs, fmt.Errorf("pipeline: close the source: %w", err))
 	}
+	closing.Wait()
 	p.enterState(Stopped)
-	return errors.Join(append(errs, p.stuckError(nil))...)
+	return errors.Join(append(errs, outputs, p.stuckError(nil))...)
 }
