@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -70,10 +71,21 @@ func (p *Pipeline) awaitEnd(ended, stopping context.Context) (abandoned []string
 
 // The calls of the source that Run waits for.
 
-func (p *Pipeline) accept(run context.Context) (source.Partition, error) {
+// accept calls Accept in a goroutine of its own, so that one that calls runtime.Goexit is an error: the end of run's
+// goroutine would leave the handlers of the partitions running.
+func (p *Pipeline) accept(run context.Context) (sp source.Partition, err error) {
 	defer p.calls.beginWait("Accept of the source")()
-	return p.cfg.source.Accept(run)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		err = errAcceptExited
+		sp, err = p.cfg.source.Accept(run)
+	}()
+	<-over
+	return sp, err
 }
+
+var errAcceptExited = errors.New("the source called runtime.Goexit: it must return")
 
 func (p *Pipeline) limitPrefetch() {
 	if f, ok := p.cfg.source.(source.Prefetcher); ok {

@@ -3,6 +3,8 @@ package pipeline_test
 import (
 	"context"
 	"errors"
+	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/keystrand/keystrand/pipeline"
 	"github.com/keystrand/keystrand/sink"
 	sinkmemory "github.com/keystrand/keystrand/sink/memory"
+	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/memory"
 )
 
@@ -131,4 +134,41 @@ func TestStopWaitsForOutputsAlthoughAnotherSinkIsInTrouble(t *testing.T) {
 			})
 		})
 	}
+}
+
+// exitingSource is a source whose second Accept calls runtime.Goexit.
+type exitingSource struct {
+	*memory.Source
+	accepted bool
+}
+
+func (s *exitingSource) Accept(ctx context.Context) (source.Partition, error) {
+	if s.accepted {
+		time.Sleep(time.Second) // the handler begins
+		runtime.Goexit()
+	}
+	s.accepted = true
+	return s.Source.Accept(ctx)
+}
+
+// An Accept that calls runtime.Goexit is a failure like another: Run drains before it returns.
+func TestGoexitOfAcceptDrains(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 2)
+		log.Append(0, keyed("k"))
+		log.Append(1, keyed("k"))
+		handled := false
+		run := start(t, pipeline.From(&exitingSource{Source: memory.NewSource(memory.Config{}, log)}).
+			HandleFunc(func(context.Context, *keystrand.Message) error {
+				time.Sleep(5 * time.Second)
+				handled = true
+				return nil
+			}))
+		if err := run.wait(); err == nil || !strings.Contains(err.Error(), "accept: the source called runtime.Goexit") {
+			t.Errorf("Run = %v, want it to name Accept", err)
+		}
+		if !handled {
+			t.Error("I10: Run has returned before its handler")
+		}
+	})
 }

@@ -52,7 +52,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	return err
 }
 
-var errRunExited = errors.New("pipeline: Accept or Close of the source, or Open or Close of the sink, called runtime.Goexit: it must return")
+var errRunExited = errors.New("pipeline: Close of the source, or Open or Close of the sink, called runtime.Goexit: it must return")
 
 // run is Run without a limit on the calls that ignore the end of their ctx. It calls end, which ends run, before it
 // closes what it opened.
