@@ -125,6 +125,11 @@ func (s *sinks) check(ctx context.Context, timeout time.Duration, w *watchedSink
 	case <-try.Done():
 	}
 	defer s.p.calls.begin("Check of the " + w.kind())()
+	select {
+	case <-over:
+		return err // it may tell more than that time is up
+	case <-time.After(sinkTick / 5):
+	}
 	if ctx.Err() == nil {
 		cause := context.Cause(try)
 		w.recordCheck(cause)
