@@ -102,6 +102,24 @@ func TestRefusedDeadLetterIsWrittenAgainAfterThePausesOfItsFallback(t *testing.T
 	})
 }
 
+// A letter that is refused in all forms, again and again, does not fill the log.
+func TestRefusedDeadLetterThatIsWrittenAgainLogsOncePerMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lines buffer
+		log := memory.NewLog("posts", 1)
+		log.Append(0, keyed("k"))
+		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).Handle(failing(0)).
+			OnFailure(pipeline.DeadLetter(limited(0), pipeline.Fallback(pipeline.BlockFor(0, 0)))).Logger(lines.logger()))
+		time.Sleep(time.Hour)
+		if n := strings.Count(lines.String(), "refused"); n > 70 {
+			t.Errorf("%d lines in an hour about one letter, want one a minute", n)
+		}
+		if err := run.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 // An output that is refused for good, with a policy that stops, is asked about once, and its key's later outputs are not
 // written before it.
 func TestRefusedOutputThatStopsThePipelineIsWrittenOnce(t *testing.T) {

@@ -41,6 +41,7 @@ type letter struct {
 	tried       []any // names of the boxes that have refused it
 	first, last string
 	form        letterForm
+	shrunk      bool // the log has told that the first form is refused
 }
 
 // letterForm selects the headers of a dead letter. A sink that refuses the letter gets it in the next form. Most refusals

@@ -42,8 +42,9 @@ func (p *Pipeline) refused(o *output, cause error) outlet.Refusal {
 // letterRefused decides about a dead letter: a smaller form of it, or the policy for letters that are refused.
 func (p *Pipeline) letterRefused(o *output, cause error) outlet.Refusal {
 	v, l := &o.Value, o.Value.letter
-	if whole := l.form == letterForms[0]; !errors.Is(cause, sink.ErrDestination) && l.shrink() {
-		if whole {
+	if !errors.Is(cause, sink.ErrDestination) && l.shrink() {
+		if !l.shrunk {
+			l.shrunk = true
 			v.logRefused("dead letter written with fewer headers", cause)
 		}
 		o.Messages[0] = l.message(&v.input)
