@@ -92,7 +92,7 @@ func TestRunOfAFiniteSourceReturnsInTimeWhicheverCallHangs(t *testing.T) {
 				h := &hanging{Source: memory.NewSource(memory.Config{}, log), method: method, let: make(chan struct{})}
 				defer close(h.let)
 				var lines buffer
-				out := checkedWriter{hangingSink{h, "Open"}, func(context.Context) error { return h.hang(t.Context(), "Check") }}
+				out := checkedWriter{hangingSink{h, "Open"}, func(ctx context.Context) error { return h.hang(ctx, "Check") }}
 				if method == "Open of the sink" { // which fails; then Close hangs
 					h.method = "Close"
 				}

@@ -24,11 +24,12 @@ import (
 //   - It commits what is settled, releases the partitions and closes the source, for at most Timing.CloseTimeout.
 //   - It returns nil, or the errors that occurred.
 //
+// At the end of a finite source the partitions are released already; closing is limited in the same way.
+//
 // The error may hold several errors; use errors.Is and errors.As. A [*FailureError] is a message for which the policy
 // [Stop] stopped the pipeline. A [*StuckError] names abandoned handlers and calls. An error of the source names the partition and
 // the offset. An [*UnwrittenError] says that outputs wait for a missing topic or permission. A failed commit is not an error of
-// Run: it is logged, and the messages it would have covered are handled
-// again.
+// Run: it is logged, and the messages it would have covered are handled again.
 func (p *Pipeline) Run(ctx context.Context) error {
 	if p.started.Swap(true) {
 		return ErrRunTwice

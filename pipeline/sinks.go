@@ -125,10 +125,12 @@ func (s *sinks) check(ctx context.Context, timeout time.Duration, w *watchedSink
 	case <-try.Done():
 	}
 	defer s.p.calls.begin("Check of the " + w.kind())()
+	grace := time.NewTimer(sinkTick / 5) // its error may tell more than that time is up
+	defer grace.Stop()
 	select {
 	case <-over:
-		return err // it may tell more than that time is up
-	case <-time.After(sinkTick / 5):
+		return err
+	case <-grace.C:
 	}
 	if ctx.Err() == nil {
 		cause := context.Cause(try)
