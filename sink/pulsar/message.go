@@ -26,7 +26,8 @@ func fillMessage(out *pulsar.ProducerMessage, m *keystrand.Message, cfg *Config)
 		out.Payload = v
 	}
 	if !m.Time.IsZero() {
-		if s := m.Time.Unix(); s > math.MaxInt64/1_000_000_000-1 || s < math.MinInt64/1_000_000_000+1 {
+		const last = math.MaxInt64/1_000_000_000 - 1
+		if s := m.Time.Unix(); s < 0 || s > last { // in silence the library would write another time
 			return fmt.Errorf("time %v is out of range for an event time: the client library writes times from 1970 to 2262", m.Time)
 		}
 		out.EventTime = m.Time.Truncate(time.Millisecond)

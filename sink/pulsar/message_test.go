@@ -19,7 +19,7 @@ type native struct{ err error }
 func (n native) AppendValue(dst []byte) ([]byte, error) { return append(dst, "native"...), n.err }
 
 func TestMessageIsStoredWithKeyHeadersAndEventTime(t *testing.T) {
-	at := time.Date(1969, 7, 20, 20, 17, 40, 123_456_789, time.UTC)
+	at := time.Date(1970, 7, 20, 20, 17, 40, 123_456_789, time.UTC)
 	cfg := Config{}.withDefaults()
 	var out pulsar.ProducerMessage
 	m := keystrand.Message{
@@ -48,6 +48,8 @@ func TestMessageThatPulsarCannotStoreIsRefused(t *testing.T) {
 	for name, m := range map[string]keystrand.Message{
 		"header twice":       {Headers: twice},
 		"far future":         {Time: time.UnixMilli(math.MaxInt64)},
+		"far past":           {Time: time.UnixMilli(math.MinInt64)},
+		"before 1970":        {Time: time.Unix(0, -1)},
 		"value":              {Value: make([]byte, 10_000)},
 		"key, it counts two": {Key: make([]byte, 5_000)},
 		"headers, they too":  {Headers: []keystrand.Header{{Key: "h", Value: make([]byte, 5_000)}}},
