@@ -136,3 +136,26 @@ func (f failingOpen) Open() (sink.Writer, error) {
 	}
 	return f.checkedWriter.Open()
 }
+
+// The line about a Check that times out has the cause that Check returns, not only that time is up.
+func TestLineAboutACheckNamesItsCause(t *testing.T) {
+	for range 20 {
+		synctest.Test(t, func(t *testing.T) {
+			out := newChecked()
+			out.check = func(ctx context.Context) error {
+				<-ctx.Done()
+				time.Sleep(10 * time.Millisecond)
+				return errors.New("request metadata from host:9092: no response")
+			}
+			var lines buffer
+			run := start(t, into(t, memory.NewLog("posts", 1), false, out).Logger(lines.logger()))
+			time.Sleep(2 * time.Second)
+			if !lines.has("host:9092") {
+				t.Errorf("log:\n%s", lines.String())
+			}
+			if err := run.stop(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
