@@ -76,8 +76,8 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 		return nil, &Error{Address: address, Step: stepConnect, Err: net.ErrClosed}
 	}
 	if network == Bootstrap {
-		if better := d.peers.better(address); better != "" {
-			return nil, &Error{Address: address, Step: stepConnect, Err: fmt.Errorf("skipped: broker %s is tried first", better)}
+		if err := d.peers.skip(address); err != nil {
+			return nil, err
 		}
 		network = "tcp"
 	}
@@ -94,6 +94,8 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 		}
 	}
 	c := &conn{Conn: raw, peers: d.peers, address: address, maxWait: d.cfg.MaxWait}
+	c.mu.Lock() // Close of the Dialer may call Close at once
+	defer c.mu.Unlock()
 	c.stop = context.AfterFunc(d.open, func() { _ = c.Close() }) //nolint:contextcheck // Close ends it
 	return c, nil
 }
@@ -148,14 +150,15 @@ func (d *Dialer) refused(ctx context.Context, address string, step step, err err
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return &Error{Address: address, Step: step, Err: ctx.Err()}
 	}
-	d.peers.failed(address, step)
 	if ctx.Err() != nil {
 		err = fmt.Errorf("no answer within %v: %w", HandshakeTimeout, ctx.Err())
 	}
 	if step == stepConnect && !d.peers.listed(address) {
 		err = fmt.Errorf("%w (the cluster advertises this address: check advertised.listeners of the broker, DNS and firewalls)", err)
 	}
-	return &Error{Address: address, Step: step, Err: ended(err)}
+	failed := &Error{Address: address, Step: step, Err: ended(err)}
+	d.peers.failed(failed)
+	return failed
 }
 
 // ended returns an error that is not io.EOF, which means the end of a finite source elsewhere.

@@ -1,0 +1,131 @@
+// Virtual time: synctest bubbles and pipes.
+
+package kafkanet
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A silence that is over does not hide the next one on the same connection. A join is long and no trouble.
+func TestSecondSilenceOfAConnectionIsLoggedInTime(t *testing.T) {
+	for name, first := range map[string]step{"request": 3, "join": stepJoin} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, "a:1")
+				near, far := r.dial(t, "tcp", "a:1")
+				request(t, near, first, 100)
+				time.Sleep(patience + patience/2)
+				answer(t, near, far, 100)
+				for range 7 { // long enough to count as recovered
+					time.Sleep(time.Second)
+					request(t, near, 3, 100)
+					answer(t, near, far, 100)
+				}
+				request(t, near, 12, 100)
+				time.Sleep(2 * patience)
+				synctest.Wait()
+				if n := r.log.count("step=Heartbeat"); n != 1 || len(r.Waits()) != 1 {
+					t.Errorf("%d lines that Heartbeat waits, want 1: %s", n, r.log.out.String())
+				}
+			})
+		})
+	}
+}
+
+// A join waits for others. It hides no request without an answer, and does not keep the broker from recovering.
+func TestJoinHidesNoSilentRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, "a:1")
+		fetches, far := r.dial(t, "tcp", "a:1")
+		joins, _ := r.dial(t, "tcp", "a:1")
+		request(t, fetches, stepFetch, 100)
+		time.Sleep(time.Second)
+		request(t, joins, stepJoin, 100)
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if w := r.Waits(); len(w) != 1 || w[0].Step != "Fetch" {
+			t.Errorf("waits = %v, want Fetch", w)
+		}
+		answer(t, fetches, far, 100)
+		for range 7 {
+			time.Sleep(time.Second)
+			request(t, fetches, stepFetch, 100)
+			answer(t, fetches, far, 100)
+		}
+		if n := r.log.count("answers again"); n != 1 || len(r.Waits()) != 0 {
+			t.Errorf("%d lines that it answers again, want 1; waits = %v", n, r.Waits())
+		}
+	})
+}
+
+// Close may come while a connection is made. The race detector looks on.
+func TestCloseWhileAConnectionIsMadeClosesIt(t *testing.T) {
+	for range 100 {
+		near, far := net.Pipe()
+		var d *Dialer
+		d = New(Config{Brokers: []string{"a:1"}, Log: slog.New(slog.DiscardHandler), Dial: func(context.Context, string, string) (net.Conn, error) {
+			go d.Close()
+			return near, nil
+		}})
+		if c, err := d.DialContext(t.Context(), "tcp", "a:1"); err == nil {
+			_ = c.Close()
+		}
+		if _, err := far.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Fatalf("Read of the other end = %v, want the end", err)
+		}
+	}
+}
+
+// The library reports the error of the address that it tried last. That is a cause, also if this address was skipped.
+func TestSkippedBrokerReportsTheLastFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, "a:1", "b:1", "c:1")
+		for _, address := range r.cfg.Brokers {
+			r.err[address] = errors.New("no route to host")
+			_, _ = r.DialContext(t.Context(), "tcp", address)
+			time.Sleep(time.Millisecond)
+		}
+		var err error
+		for _, address := range []string{"b:1", "a:1", "c:1"} { // b and c are skipped
+			_, err = r.DialContext(t.Context(), Bootstrap, address)
+			time.Sleep(time.Millisecond)
+		}
+		if !strings.Contains(err.Error(), "broker a:1: connect: no route to host") {
+			t.Errorf("DialContext = %v, want the failure of a", err)
+		}
+	})
+}
+
+// A stopping broker disconnects in any step. That refuses no credentials which have been accepted before.
+func TestDisconnectInTheLoginRefusesOnlyCredentialsThatWereNeverAccepted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, "a:1", "b:1")
+		login := func() error {
+			near, far := r.dial(t, "tcp", "b:1")
+			request(t, near, stepAuthenticate, 100)
+			_ = far.Close()
+			_, err := near.Read(make([]byte, 1))
+			_ = near.Close()
+			return err
+		}
+		if err := login(); err != io.EOF { //nolint:errorlint // as the library wants it
+			t.Errorf("Read = %v, want io.EOF", err)
+		}
+		near, far := r.dial(t, "tcp", "a:1")
+		for _, key := range []step{stepAuthenticate, 3} {
+			request(t, near, key, 100)
+			answer(t, near, far, 100)
+		}
+		if err := login(); err == nil || errors.Is(err, io.EOF) || !strings.Contains(err.Error(), "broker b:1: SaslAuthenticate: the broker disconnected") {
+			t.Errorf("Read = %v, want that the broker disconnected", err)
+		}
+	})
+}
