@@ -38,7 +38,8 @@ type Config struct {
 
 // Dialer opens connections. It is safe for concurrent use.
 //
-// Owns: a timer for each connection, and a goroutine for each attempt to connect.
+// Owns: a timer for each connection, and a goroutine for each call of Config.Dial and of the SASL mechanism. One that ignores
+// its ctx keeps that goroutine.
 type Dialer struct {
 	cfg   Config
 	peers *peers
@@ -84,7 +85,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	ctx, cancel := context.WithTimeout(ctx, HandshakeTimeout)
 	defer cancel()
 	defer context.AfterFunc(d.open, cancel)() //nolint:contextcheck // Close ends it, too
-	raw, err := d.connect(ctx, network, address)
+	raw, err := d.Connect(ctx, network, address)
 	if err != nil {
 		return nil, d.refused(ctx, address, stepConnect, err)
 	}
@@ -100,8 +101,9 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	return c, nil
 }
 
-// connect calls Config.Dial.
-func (d *Dialer) connect(ctx context.Context, network, address string) (net.Conn, error) {
+// Connect calls Config.Dial and adds nothing to the connection, which Close does not close. It returns when ctx ends, also if
+// Config.Dial ignores that.
+func (d *Dialer) Connect(ctx context.Context, network, address string) (net.Conn, error) {
 	defer d.peers.watch(ctx, address, stepConnect)()
 	type result struct {
 		conn net.Conn

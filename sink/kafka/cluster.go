@@ -43,7 +43,7 @@ func newCluster(brokers []string, cfg Config) *cluster {
 		transport: &kafka.Transport{
 			Dial:           connections.DialContext,
 			ClientID:       cfg.ClientID,
-			SASL:           cfg.SASL,
+			SASL:           connections.SASL(cfg.SASL),
 			MetadataTTL:    time.Second, // for the addresses of the brokers
 			MetadataTopics: []string{},  // none; nil would request all topics of the cluster every second
 		},

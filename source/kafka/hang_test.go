@@ -1,0 +1,111 @@
+// Virtual time: inWorld makes it, in cluster_test.go.
+
+package kafka_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/segmentio/kafka-go/sasl"
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/keystrand/keystrand/source/kafka"
+)
+
+// hangs is a mechanism that waits for something in a call, as one that fetches a token does.
+type hangs struct {
+	sasl.Mechanism
+
+	start bool                        // else in Next
+	wait  func(context.Context) error // nil: it goes on
+}
+
+func (h hangs) Start(ctx context.Context) (sasl.StateMachine, []byte, error) {
+	if h.start {
+		if err := h.wait(ctx); err != nil {
+			return nil, nil, err
+		}
+	}
+	_, first, err := h.Mechanism.Start(ctx)
+	return h, first, err
+}
+
+func (h hangs) Next(ctx context.Context, _ []byte) (bool, []byte, error) {
+	if !h.start {
+		return true, nil, h.wait(ctx)
+	}
+	return true, nil, nil
+}
+
+// A mechanism that waits is logged within two seconds, and delays no stop, although it ignores its ctx.
+func TestMechanismThatHangsIsLoggedAndDelaysNoStop(t *testing.T) {
+	for name, start := range map[string]bool{"start": true, "next": false} {
+		for _, ignores := range []bool{false, true} {
+			t.Run(name, func(t *testing.T) {
+				inWorld(t, 1, func(w *world) {
+					over := make(chan struct{})
+					defer close(over)
+					s := w.source("g", func(c *kafka.Config) {
+						c.SASL = hangs{kafka.Plain("alice", "secret"), start, func(ctx context.Context) error {
+							if ignores {
+								<-over
+								return io.EOF
+							}
+							<-ctx.Done()
+							return ctx.Err()
+						}}
+					})
+					w.hangs(s, "address="+w.brokers[0], "SASL credentials")
+				}, kfake.EnableSASL(), kfake.Superuser("PLAIN", "alice", "secret"))
+			})
+		}
+	}
+}
+
+// Config.Dial may hang and ignore its ctx at any time, also while the source asks why a connection has failed.
+func TestDialThatHangsDelaysNoStop(t *testing.T) {
+	for good := range int64(4) {
+		inWorld(t, 1, func(w *world) {
+			over := make(chan struct{})
+			defer close(over)
+			var dials atomic.Int64
+			s := w.source("g", func(c *kafka.Config) {
+				c.Dial = func(context.Context, string, string) (net.Conn, error) {
+					if dials.Add(1) > good {
+						<-over
+						return nil, io.EOF
+					}
+					near, far := net.Pipe()
+					go func() { _, _ = far.Read(make([]byte, 4)); _ = far.Close() }()
+					return near, nil
+				}
+			})
+			w.hangs(s, "address="+w.brokers[0], "step=connect")
+		})
+	}
+}
+
+// hangs runs a source that waits, wants a line within two seconds, and stops it.
+func (w *world) hangs(s *kafka.Source, line ...string) {
+	w.t.Helper()
+	ctx, stop := context.WithCancel(w.t.Context())
+	ended := make(chan time.Time, 1)
+	go func() {
+		if err := use(ctx, s); err != nil {
+			w.t.Error(err)
+		}
+		ended <- time.Now()
+	}()
+	time.Sleep(2 * time.Second)
+	synctest.Wait()
+	if n := w.told.times(append(line, "waiting for Kafka")...); n != 1 {
+		w.t.Errorf("%d lines after 2 s, want 1", n)
+	}
+	time.Sleep(time.Second)
+	w.stopped(stop, ended)
+}
