@@ -32,10 +32,15 @@ func (s *Sink) String() string {
 }
 
 // Check implements [sink.Checker]: the brokers answer, the topic exists, and the credentials may write to it. With
-// Config.ByStream it checks only that the brokers answer.
+// Config.ByStream it checks only that the brokers answer. A port of another protocol is an error for good unless another broker
+// answers.
 func (s *Sink) Check(ctx context.Context) error {
+	others := s.cluster.brokers
 	for first := time.Now(); ; {
 		err := s.check(ctx)
+		if others--; others > 0 && wrongPort(err) {
+			continue // the next request goes to a broker that has not failed
+		}
 		if err == nil {
 			return nil
 		}
@@ -47,7 +52,7 @@ func (s *Sink) Check(ctx context.Context) error {
 		}
 		if errors.Is(err, kafka.UnknownTopicOrPartition) {
 			err = fmt.Errorf("%w%s", err, s.hint(ctx))
-		} else if cureFor(err) == heal {
+		} else if cureFor(err) == heal && !wrongPort(err) {
 			return err
 		}
 		return keystrand.Permanent(err)
