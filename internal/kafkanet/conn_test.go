@@ -8,7 +8,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -128,4 +130,49 @@ func TestDisconnectInTheLoginRefusesOnlyCredentialsThatWereNeverAccepted(t *test
 			t.Errorf("Read = %v, want that the broker disconnected", err)
 		}
 	})
+}
+
+// The hint at the addresses of the cluster is for errors that another address heals. Descriptors are another matter.
+func TestConnectErrorSaysWhatToDo(t *testing.T) {
+	for name, c := range map[string]struct {
+		err        error
+		want, none string
+	}{
+		"refused":     {syscall.ECONNREFUSED, "advertised.listeners", "ulimit"},
+		"descriptors": {&net.OpError{Op: "dial", Err: os.NewSyscallError("socket", syscall.EMFILE)}, "ulimit -n", "advertised.listeners"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, "a:1")
+			r.err["b:1"] = c.err
+			_, err := r.DialContext(t.Context(), "tcp", "b:1")
+			if !errors.Is(err, c.err) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), c.none) {
+				t.Errorf("DialContext = %v, want it to say %q", err, c.want)
+			}
+		})
+	}
+}
+
+// The caller may wait for less than the handshake timeout. The error says how long that was, and the cause stays.
+func TestErrorOfAShortWaitSaysHowLongItWas(t *testing.T) {
+	for name, dial := range map[string]func(context.Context) error{
+		"hangs":         func(ctx context.Context) error { <-ctx.Done(); time.Sleep(time.Second); return nil },
+		"tells a cause": func(ctx context.Context) error { <-ctx.Done(); return &net.DNSError{Err: "i/o timeout", Name: "kafka", IsTimeout: true} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := New(Config{Brokers: []string{"kafka:1"}, Log: slog.New(slog.DiscardHandler), Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+					near, _ := net.Pipe()
+					return near, dial(ctx)
+				}})
+				defer d.Close()
+				ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+				defer cancel()
+				_, err := d.DialContext(ctx, "tcp", "kafka:1")
+				time.Sleep(time.Minute) // the end of Dial
+				if want := map[string]string{"hangs": "no answer within 1.5s", "tells a cause": "lookup kafka: i/o timeout"}[name]; !strings.Contains(err.Error(), want) {
+					t.Errorf("DialContext = %v, want %q", err, want)
+				}
+			})
+		})
+	}
 }
