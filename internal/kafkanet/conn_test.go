@@ -176,3 +176,30 @@ func TestErrorOfAShortWaitSaysHowLongItWas(t *testing.T) {
 		})
 	}
 }
+
+// A request and its answer cost no allocation.
+func TestFollowingRequestsAllocatesNothing(t *testing.T) {
+	d := New(Config{Brokers: []string{"a:1"}, Log: slog.New(slog.DiscardHandler), Dial: func(context.Context, string, string) (net.Conn, error) {
+		return echo{}, nil
+	}})
+	defer d.Close()
+	c, err := d.DialContext(t.Context(), "tcp", "a:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame := append([]byte{0, 0, 0, 60, 0, 1}, make([]byte, 58)...)
+	if n := testing.AllocsPerRun(1000, func() {
+		_, _ = c.Write(frame)
+		_, _ = c.Read(frame[:64])
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	_ = c.Close()
+}
+
+// echo is a connection whose every Read fills the buffer.
+type echo struct{ net.Conn }
+
+func (echo) Read(b []byte) (int, error)  { return len(b), nil }
+func (echo) Write(b []byte) (int, error) { return len(b), nil }
+func (echo) Close() error                { return nil }

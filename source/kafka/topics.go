@@ -12,6 +12,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 
+	"github.com/keystrand/keystrand/internal/nearest"
 	"github.com/keystrand/keystrand/source/kafka/assign"
 	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
 	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
@@ -53,7 +54,7 @@ func (s *Source) missing(ctx context.Context, found map[string]metadata.Topic) s
 		if _, exists := found[t]; exists {
 			continue
 		}
-		if near := nearest(t, names); near != "" {
+		if near := nearest.Name(t, names); near != "" {
 			t += ": did you mean " + near + "?"
 		}
 		missing = append(missing, t)
