@@ -59,6 +59,15 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, nil
 }
 
+// SetDeadline implements [net.Conn]. A deadline that is over ends a request: it closes a connection that has no deadlines.
+func (c *conn) SetDeadline(t time.Time) error {
+	err := c.Conn.SetDeadline(t)
+	if err != nil && !t.IsZero() && !t.After(time.Now()) {
+		return c.Close()
+	}
+	return err
+}
+
 // Close implements [net.Conn].
 func (c *conn) Close() error {
 	c.mu.Lock()

@@ -155,8 +155,11 @@ func TestConnectErrorSaysWhatToDo(t *testing.T) {
 // The caller may wait for less than the handshake timeout. The error says how long that was, and the cause stays.
 func TestErrorOfAShortWaitSaysHowLongItWas(t *testing.T) {
 	for name, dial := range map[string]func(context.Context) error{
-		"hangs":         func(ctx context.Context) error { <-ctx.Done(); time.Sleep(time.Second); return nil },
-		"tells a cause": func(ctx context.Context) error { <-ctx.Done(); return &net.DNSError{Err: "i/o timeout", Name: "kafka", IsTimeout: true} },
+		"hangs": func(ctx context.Context) error { <-ctx.Done(); time.Sleep(time.Second); return nil },
+		"tells a cause": func(ctx context.Context) error {
+			<-ctx.Done()
+			return &net.DNSError{Err: "i/o timeout", Name: "kafka", IsTimeout: true}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -203,3 +206,42 @@ type echo struct{ net.Conn }
 func (echo) Read(b []byte) (int, error)  { return len(b), nil }
 func (echo) Write(b []byte) (int, error) { return len(b), nil }
 func (echo) Close() error                { return nil }
+
+// Config.Dial may return a connection without deadlines, such as one through SSH. A request over it is ended all the same.
+func TestConnectionWithoutDeadlinesIsClosedAtOneThatIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		go func() { _, _ = io.Copy(io.Discard, far) }()
+		d := New(Config{Brokers: []string{"a:1"}, Log: slog.New(slog.DiscardHandler), Dial: func(context.Context, string, string) (net.Conn, error) {
+			return timeless{near}, nil
+		}})
+		defer d.Close()
+		c, err := d.DialContext(t.Context(), "tcp", "a:1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		request(t, c, 3, 100)
+		ended := make(chan error, 1)
+		go func() { _, err := c.Read(make([]byte, 1)); ended <- err }()
+		time.Sleep(time.Second)
+		_ = c.SetDeadline(time.Now().Add(time.Hour)) // cannot be kept
+		_ = c.SetDeadline(time.Time{})
+		synctest.Wait()
+		select {
+		case err := <-ended:
+			t.Errorf("Read = %v before the deadline", err)
+		default:
+		}
+		_ = c.SetDeadline(time.Unix(1, 0))
+		synctest.Wait()
+		select {
+		case <-ended:
+		default:
+			t.Error("Read goes on")
+		}
+	})
+}
+
+type timeless struct{ net.Conn }
+
+func (timeless) SetDeadline(time.Time) error { return errors.New("deadline not supported") }

@@ -128,6 +128,8 @@ func (d *Dialer) Connect(ctx context.Context, network, address string) (net.Conn
 		return r.conn, r.err
 	case <-ctx.Done():
 	}
+	grace := time.NewTimer(causeTimeout)
+	defer grace.Stop()
 	select { // one that obeys ctx names the cause, as a name server that is silent
 	case r := <-done:
 		if r.err == nil {
@@ -135,7 +137,7 @@ func (d *Dialer) Connect(ctx context.Context, network, address string) (net.Conn
 			return nil, ctx.Err()
 		}
 		return nil, r.err
-	case <-time.After(causeTimeout):
+	case <-grace.C:
 		return nil, ctx.Err()
 	}
 }
