@@ -235,7 +235,10 @@ func TestConnectionWithoutDeadlinesIsClosedAtOneThatIsOver(t *testing.T) {
 		_ = c.SetDeadline(time.Unix(1, 0))
 		synctest.Wait()
 		select {
-		case <-ended:
+		case err := <-ended:
+			if err == nil {
+				t.Error("Read has succeeded")
+			}
 		default:
 			t.Error("Read goes on")
 		}

@@ -4,6 +4,7 @@ package kafka_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"sync/atomic"
@@ -108,4 +109,33 @@ func (w *world) hangs(s *kafka.Source, line ...string) {
 	}
 	time.Sleep(time.Second)
 	w.stopped(stop, ended)
+}
+
+// The errors of several brokers are one line a minute, however the brokers take turns to fail.
+func TestUnreachableBrokersAreOneLineAMinute(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		var dials atomic.Int64
+		cfg := w.config()
+		cfg.Dial = func(_ context.Context, _, address string) (net.Conn, error) {
+			time.Sleep(time.Duration(dials.Add(1)%3) * 700 * time.Millisecond)
+			return nil, errors.New("no route to " + address)
+		}
+		s, err := kafka.New([]string{"a:1", "b:1", "c:1", "d:1"}, "g", []string{"t"}, cfg)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(w.t.Context())
+		ended := make(chan time.Time, 1)
+		go func() {
+			if err := use(ctx, s); err != nil {
+				w.t.Error(err)
+			}
+			ended <- time.Now()
+		}()
+		time.Sleep(5*time.Minute + 10*time.Second)
+		if n := w.told.times("operation failed; retrying", "what=connect"); n < 5 || n > 7 {
+			w.t.Errorf("%d lines in five minutes", n)
+		}
+		w.stopped(stop, ended)
+	})
 }
