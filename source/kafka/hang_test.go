@@ -14,6 +14,7 @@ import (
 
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/keystrand/keystrand/source/kafka"
 )
@@ -138,4 +139,46 @@ func TestUnreachableBrokersAreOneLineAMinute(t *testing.T) {
 		}
 		w.stopped(stop, ended)
 	})
+}
+
+// All brokers go down while the source runs. Each operation that fails is one line a minute for each broker that it asks.
+func TestBrokersThatGoDownAreOneLineAMinuteEach(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		var down atomic.Bool
+		s := w.source("g", func(c *kafka.Config) {
+			c.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+				if down.Load() {
+					return nil, errors.New("no route to " + address)
+				}
+				return w.dial(ctx, network, address)
+			}
+		})
+		ctx, stop := context.WithCancel(w.t.Context())
+		ended := make(chan time.Time, 1)
+		go func() {
+			if err := use(ctx, s); err != nil {
+				w.t.Error(err)
+			}
+			ended <- time.Now()
+		}()
+		time.Sleep(10 * time.Second)
+		down.Store(true)
+		for _, key := range []int16{0, 1, 2, 3, 8, 9, 10, 11, 12, 14, 18} {
+			w.cluster.ControlKey(key, func(kmsg.Request) (kmsg.Response, error, bool) {
+				if !down.Load() {
+					return nil, nil, false
+				}
+				w.cluster.KeepControl()
+				return nil, errors.New("disconnect"), true
+			})
+		}
+		time.Sleep(10 * time.Minute)
+		for _, what := range []string{"what=heartbeat", "what=join", "what=topics", "what=commit", "what=\"watch topics\"", "msg=\"kafka: fetch failed"} {
+			if n := w.told.times("level=WARN", what); n > 33 {
+				w.t.Errorf("%s: %d lines in ten minutes", what, n)
+			}
+		}
+		down.Store(false)
+		w.stopped(stop, ended)
+	}, kfake.NumBrokers(3), kfake.Ports(9092, 9093, 9094))
 }
