@@ -19,9 +19,9 @@ type conn struct {
 	peers   *peers
 	address string
 	maxWait time.Duration
-	stop    func() bool // ends the wait for Close of the Dialer
 
 	mu      sync.Mutex
+	stop    func() bool // ends the wait for Close of the Dialer
 	out, in frame
 	pending int       // requests without a complete answer
 	step    step      // of the last request
@@ -59,10 +59,19 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, nil
 }
 
+// SetDeadline implements [net.Conn]. A deadline that is over ends a request: it closes a connection that has no deadlines.
+func (c *conn) SetDeadline(t time.Time) error {
+	err := c.Conn.SetDeadline(t)
+	if err != nil && !t.IsZero() && !t.After(time.Now()) {
+		return c.Close()
+	}
+	return err
+}
+
 // Close implements [net.Conn].
 func (c *conn) Close() error {
-	c.stop()
 	c.mu.Lock()
+	c.stop()
 	if c.timer != nil {
 		c.timer.Stop()
 	}
@@ -105,7 +114,9 @@ func (c *conn) received(b []byte) error {
 	c.mu.Lock()
 	c.active = time.Now()
 	late, done := c.late, false
-	c.late = false
+	if c.late = false; late {
+		c.timer.Reset(patience) // the next silence is another one
+	}
 	for len(b) > 0 {
 		begun := c.in.begun()
 		b = c.in.next(b, 4)
@@ -183,13 +194,14 @@ func (c *conn) explain(err error) error {
 	if !waits {
 		step = stepIdle
 	}
-	if step == stepAuthenticate && err == io.EOF { //nolint:errorlint // the library takes it for refused credentials
+	if step == stepAuthenticate && err == io.EOF && !c.peers.used.Load() { //nolint:errorlint // the library takes it for refused credentials
 		return err
 	}
+	failed := &Error{Address: c.address, Step: step, Err: ended(err)}
 	if waits && !isClosed(err) && !errors.Is(err, os.ErrDeadlineExceeded) {
-		c.peers.failed(c.address, step)
+		c.peers.failed(failed)
 	}
-	return &Error{Address: c.address, Step: step, Err: ended(err)}
+	return failed
 }
 
 // frame is the position in a length-prefixed message.

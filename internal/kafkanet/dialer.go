@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -38,7 +39,8 @@ type Config struct {
 
 // Dialer opens connections. It is safe for concurrent use.
 //
-// Owns: a timer for each connection, and a goroutine for each attempt to connect.
+// Owns: a timer for each connection, and a goroutine for each call of Config.Dial and of the SASL mechanism. One that ignores
+// its ctx keeps that goroutine.
 type Dialer struct {
 	cfg   Config
 	peers *peers
@@ -76,41 +78,46 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 		return nil, &Error{Address: address, Step: stepConnect, Err: net.ErrClosed}
 	}
 	if network == Bootstrap {
-		if better := d.peers.better(address); better != "" {
-			return nil, &Error{Address: address, Step: stepConnect, Err: fmt.Errorf("skipped: broker %s is tried first", better)}
+		if err := d.peers.skip(address); err != nil {
+			return nil, err
 		}
 		network = "tcp"
 	}
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, HandshakeTimeout)
 	defer cancel()
 	defer context.AfterFunc(d.open, cancel)() //nolint:contextcheck // Close ends it, too
-	raw, err := d.connect(ctx, network, address)
+	raw, err := d.Connect(ctx, network, address)
 	if err != nil {
-		return nil, d.refused(ctx, address, stepConnect, err)
+		return nil, d.refused(ctx, address, stepConnect, began, err)
 	}
 	if d.cfg.TLS != nil {
 		if raw, err = d.secure(ctx, raw, address); err != nil {
-			return nil, d.refused(ctx, address, stepTLS, err)
+			return nil, d.refused(ctx, address, stepTLS, began, err)
 		}
 	}
 	c := &conn{Conn: raw, peers: d.peers, address: address, maxWait: d.cfg.MaxWait}
+	c.mu.Lock() // Close of the Dialer may call Close at once
+	defer c.mu.Unlock()
 	c.stop = context.AfterFunc(d.open, func() { _ = c.Close() }) //nolint:contextcheck // Close ends it
 	return c, nil
 }
 
-// connect calls Config.Dial.
-func (d *Dialer) connect(ctx context.Context, network, address string) (net.Conn, error) {
+// Connect calls Config.Dial and adds nothing to the connection, which Close does not close. It returns when ctx ends, also if
+// Config.Dial ignores that.
+func (d *Dialer) Connect(ctx context.Context, network, address string) (net.Conn, error) {
 	defer d.peers.watch(ctx, address, stepConnect)()
 	type result struct {
 		conn net.Conn
 		err  error
 	}
-	done := make(chan result)
+	done, gone := make(chan result), make(chan struct{})
+	defer close(gone)
 	go func() {
 		conn, err := d.cfg.Dial(ctx, network, address)
 		select {
 		case done <- result{conn, err}:
-		case <-ctx.Done():
+		case <-gone:
 			if err == nil {
 				_ = conn.Close()
 			}
@@ -120,9 +127,23 @@ func (d *Dialer) connect(ctx context.Context, network, address string) (net.Conn
 	case r := <-done:
 		return r.conn, r.err
 	case <-ctx.Done():
+	}
+	grace := time.NewTimer(causeTimeout)
+	defer grace.Stop()
+	select { // one that obeys ctx names the cause, as a name server that is silent
+	case r := <-done:
+		if r.err == nil {
+			_ = r.conn.Close()
+			return nil, ctx.Err()
+		}
+		return nil, r.err
+	case <-grace.C:
 		return nil, ctx.Err()
 	}
 }
+
+// causeTimeout is how long Connect waits for the error of Config.Dial after the end of ctx.
+const causeTimeout = 50 * time.Millisecond
 
 // secure makes the TLS handshake. It closes raw if that fails.
 func (d *Dialer) secure(ctx context.Context, raw net.Conn, address string) (net.Conn, error) {
@@ -141,27 +162,34 @@ func (d *Dialer) secure(ctx context.Context, raw net.Conn, address string) (net.
 }
 
 // refused returns the error of a connection that was not made.
-func (d *Dialer) refused(ctx context.Context, address string, step step, err error) error {
+func (d *Dialer) refused(ctx context.Context, address string, step step, began time.Time, err error) error {
 	if d.open.Err() != nil {
 		return &Error{Address: address, Step: step, Err: net.ErrClosed}
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return &Error{Address: address, Step: step, Err: ctx.Err()}
 	}
-	d.peers.failed(address, step)
-	if ctx.Err() != nil {
-		err = fmt.Errorf("no answer within %v: %w", HandshakeTimeout, ctx.Err())
+	if deadline, _ := ctx.Deadline(); ctx.Err() != nil {
+		err = fmt.Errorf("no answer within %v: %w", deadline.Sub(began).Round(100*time.Millisecond), err)
 	}
-	if step == stepConnect && !d.peers.listed(address) {
+	switch {
+	case errors.Is(err, syscall.EMFILE):
+		err = fmt.Errorf("%w (raise the limit of file descriptors: ulimit -n, LimitNOFILE)", err)
+	case step == stepConnect && !d.peers.listed(address):
 		err = fmt.Errorf("%w (the cluster advertises this address: check advertised.listeners of the broker, DNS and firewalls)", err)
 	}
-	return &Error{Address: address, Step: step, Err: ended(err)}
+	failed := &Error{Address: address, Step: step, Err: ended(err)}
+	d.peers.failed(failed)
+	return failed
 }
 
 // ended returns an error that is not io.EOF, which means the end of a finite source elsewhere.
 func ended(err error) error {
-	if errors.Is(err, io.EOF) {
+	switch {
+	case err == io.EOF: //nolint:errorlint // the others have a text of their own
 		return errDisconnected
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("%v: %w", err, io.ErrUnexpectedEOF) //nolint:errorlint // it must not wrap io.EOF
 	}
 	return err
 }

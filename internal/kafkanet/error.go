@@ -64,5 +64,6 @@ var (
 	// ErrForeign is the cause of a connection to a port of another protocol.
 	ErrForeign = errors.New("the port does not answer in Kafka's protocol")
 
+	errNoAnswer     = errors.New("no answer")
 	errDisconnected = fmt.Errorf("the broker disconnected: %w", io.ErrUnexpectedEOF)
 )

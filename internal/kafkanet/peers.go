@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -31,6 +32,7 @@ type Wait struct {
 type peers struct {
 	brokers []string
 	log     *slog.Logger
+	used    atomic.Bool // a broker has answered a request after the handshake, so the credentials are right
 
 	mu  sync.Mutex
 	all map[string]*peer
@@ -41,6 +43,7 @@ type peer struct {
 	good  bool      // the last step that failed has succeeded since; false if none was tried
 	bad   time.Time // the last failure; zero: none
 	worst int       // rank of the step that failed last
+	cause *Error    // the last failure; nil: none
 	late  map[any]step
 	step  step      // that is silent, while since is set
 	since time.Time // zero: the broker answers
@@ -78,6 +81,27 @@ func (ps *peers) better(address string) string {
 	return best
 }
 
+// skip returns an error if another broker of the list should be tried before address: the last failure of any of them, because
+// the library returns the error of the address that it has tried last.
+func (ps *peers) skip(address string) error {
+	better := ps.better(address)
+	if better == "" {
+		return nil
+	}
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	var last *peer
+	for _, b := range ps.brokers {
+		if p := ps.ofLocked(b); p.cause != nil && (last == nil || last.bad.Before(p.bad)) {
+			last = p
+		}
+	}
+	if last != nil {
+		return last.cause
+	}
+	return &Error{Address: address, Step: stepConnect, Err: fmt.Errorf("skipped: broker %s is tried first", better)}
+}
+
 func (p *peer) before(q *peer) bool {
 	if a, b := p.class(), q.class(); a != b {
 		return a < b
@@ -96,13 +120,15 @@ func (p *peer) class() int {
 }
 
 // failed records a step that has failed.
-func (ps *peers) failed(address string, s step) {
+func (ps *peers) failed(cause *Error) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	ps.ofLocked(address).failLocked(s)
+	ps.ofLocked(cause.Address).failLocked(cause)
 }
 
-func (p *peer) failLocked(s step) { p.good, p.bad, p.worst = false, time.Now(), s.rank() }
+func (p *peer) failLocked(cause *Error) {
+	p.good, p.bad, p.worst, p.cause = false, time.Now(), cause.Step.rank(), cause
+}
 
 // watch reports a step that takes too long, until the returned function is called.
 func (ps *peers) watch(ctx context.Context, address string, s step) (stop func()) {
@@ -125,15 +151,20 @@ func (ps *peers) late(ctx context.Context, address string, key any, s step, sinc
 	now := time.Now()
 	ps.mu.Lock()
 	p := ps.ofLocked(address)
-	p.late[key], p.heals = s, time.Time{}
+	p.late[key] = s
+	if s.waitsForOthers() && !p.since.IsZero() && !p.step.waitsForOthers() {
+		ps.mu.Unlock()
+		return // the silence of another step is worse
+	}
+	p.heals = time.Time{}
 	if !s.waitsForOthers() {
-		p.failLocked(s)
+		p.failLocked(&Error{Address: address, Step: s, Err: errNoAnswer})
 	}
 	if p.since.IsZero() || p.step.waitsForOthers() && !s.waitsForOthers() {
 		p.since, p.told = since, time.Time{}
 	}
 	p.step, since = s, p.since
-	tell := now.Sub(p.told) >= repeat
+	tell := now.Sub(p.told) >= repeat-patience // the timers of connections are not exact
 	if tell {
 		p.told = now
 	}
@@ -158,12 +189,15 @@ func (ps *peers) gaveUp(address string, key any) {
 
 // answered records the answer to a step. It logs once that a broker has answered for some time.
 func (ps *peers) answered(address string, s step) {
+	if s.rank() == ready && !ps.used.Load() {
+		ps.used.Store(true)
+	}
 	ps.mu.Lock()
 	p := ps.ofLocked(address)
 	if rank := s.rank(); rank >= p.worst {
 		p.good = true
 	}
-	if p.since.IsZero() || len(p.late) > 0 || s.rank() < p.step.rank() {
+	if p.since.IsZero() || p.silent() || s.rank() < p.step.rank() {
 		ps.mu.Unlock()
 		return
 	}
@@ -182,6 +216,16 @@ func (ps *peers) answered(address string, s step) {
 		ps.log.LogAttrs(context.Background(), slog.LevelInfo, "kafka: Kafka answers again",
 			slog.String("address", address), slog.Duration("after", now.Sub(since).Round(100*time.Millisecond)))
 	}
+}
+
+// silent reports whether an answer is late that the trouble of p is about.
+func (p *peer) silent() bool {
+	for _, s := range p.late {
+		if !s.waitsForOthers() || p.step.waitsForOthers() {
+			return true
+		}
+	}
+	return false
 }
 
 // waits returns the brokers that do not answer.

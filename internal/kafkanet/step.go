@@ -10,9 +10,10 @@ import (
 type step int32
 
 const (
-	stepConnect step = -3
-	stepTLS     step = -2
-	stepIdle    step = -1
+	stepCredentials step = -4 // a call of the SASL mechanism
+	stepConnect     step = -3
+	stepTLS         step = -2
+	stepIdle        step = -1
 
 	stepFetch        step = 1
 	stepJoin         step = 11
@@ -25,6 +26,8 @@ const (
 // String returns the name for logs.
 func (s step) String() string {
 	switch s { //nolint:exhaustive // the others are requests
+	case stepCredentials:
+		return "SASL credentials"
 	case stepConnect:
 		return "connect"
 	case stepTLS:
@@ -46,7 +49,7 @@ func (s step) rank() int {
 		return 2
 	case stepSASL:
 		return 3
-	case stepAuthenticate:
+	case stepAuthenticate, stepCredentials:
 		return 4
 	}
 	return ready

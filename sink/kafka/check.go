@@ -12,6 +12,7 @@ import (
 	"github.com/segmentio/kafka-go/protocol/metadata"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/internal/nearest"
 	"github.com/keystrand/keystrand/sink"
 )
 
@@ -32,10 +33,15 @@ func (s *Sink) String() string {
 }
 
 // Check implements [sink.Checker]: the brokers answer, the topic exists, and the credentials may write to it. With
-// Config.ByStream it checks only that the brokers answer.
+// Config.ByStream it checks only that the brokers answer. A port of another protocol is an error for good unless another broker
+// answers.
 func (s *Sink) Check(ctx context.Context) error {
+	others := s.cluster.brokers
 	for first := time.Now(); ; {
 		err := s.check(ctx)
+		if others--; others > 0 && wrongPort(err) {
+			continue // the next request goes to a broker that has not failed
+		}
 		if err == nil {
 			return nil
 		}
@@ -47,7 +53,7 @@ func (s *Sink) Check(ctx context.Context) error {
 		}
 		if errors.Is(err, kafka.UnknownTopicOrPartition) {
 			err = fmt.Errorf("%w%s", err, s.hint(ctx))
-		} else if cureFor(err) == heal {
+		} else if cureFor(err) == heal && !wrongPort(err) {
 			return err
 		}
 		return keystrand.Permanent(err)
@@ -93,37 +99,17 @@ func (s *Sink) hint(ctx context.Context) string {
 	if err != nil {
 		return ""
 	}
-	nearest, least := "", 1+max(1, len(s.topic)/3)
+	var names []string
 	for i := range md.Topics {
-		if d := distance(s.topic, md.Topics[i].Name); d < least {
-			nearest, least = md.Topics[i].Name, d
+		if name := md.Topics[i].Name; !strings.HasPrefix(name, "__") { // of Kafka's own
+			names = append(names, name)
 		}
 	}
-	if nearest == "" {
+	near := nearest.Name(s.topic, names)
+	if near == "" {
 		return ""
 	}
-	return fmt.Sprintf("; did you mean %q?", nearest)
-}
-
-// distance returns the number of characters to insert, delete or replace to change one name to the other.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return fmt.Sprintf("; did you mean %q?", near)
 }
 
 // checkName returns an error if Kafka refuses the name of a topic.

@@ -55,6 +55,7 @@ func TestCheckTellsWhetherTheTopicCanBeWritten(t *testing.T) {
 		"exists":               {"orders", nil, good, ""},
 		"missing":              {"nothing-like-it", nil, forGood, "the topic does not exist: create it"},
 		"typo":                 {"oders", nil, forGood, `did you mean "orders"?`},
+		"another case":         {"ORDERS", nil, forGood, `did you mean "orders"?`},
 		"made soon":            {"late", func(f *fake) { time.AfterFunc(time.Second/2, func() { _ = f.addTopic(context.Background(), "late") }) }, good, ""},
 		"not to be described":  {"orders", code(kerr.TopicAuthorizationFailed), forGood, "no permission to write to the topic"},
 		"illegal for a broker": {"orders", code(kerr.InvalidTopicException), forGood, "orders"},

@@ -20,6 +20,7 @@ type cluster struct {
 	net       *kafkanet.Dialer
 	transport *kafka.Transport
 	timeout   time.Duration
+	brokers   int // in the configuration
 
 	mu     sync.Mutex
 	topics map[string]*topic // latest metadata of each topic; guarded by mu
@@ -39,11 +40,12 @@ func newCluster(brokers []string, cfg Config) *cluster {
 		addr:    connections.Bootstrap(),
 		net:     connections,
 		timeout: cfg.RequestTimeout,
+		brokers: len(brokers),
 		topics:  make(map[string]*topic),
 		transport: &kafka.Transport{
 			Dial:           connections.DialContext,
 			ClientID:       cfg.ClientID,
-			SASL:           cfg.SASL,
+			SASL:           connections.SASL(cfg.SASL),
 			MetadataTTL:    time.Second, // for the addresses of the brokers
 			MetadataTopics: []string{},  // none; nil would request all topics of the cluster every second
 		},

@@ -43,7 +43,8 @@ type Config struct {
 	TLS *tls.Config
 	// SASL is the mechanism to authenticate with. Default: nil, no authentication.
 	SASL sasl.Mechanism
-	// Dial opens connections. Default: net.Dialer with a timeout of 3s.
+	// Dial opens the connections. Network is tcp, address is host:port. It is called concurrently. Its ctx ends after at
+	// most 5 s; a call that ignores that is abandoned, and its connection is closed. Default: net.Dialer with a timeout of 3s.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Logger logs when writes to a partition start to fail and when they recover. Default: none.
 	Logger *slog.Logger

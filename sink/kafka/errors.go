@@ -8,6 +8,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	"github.com/keystrand/keystrand/internal/kafkanet"
 	"github.com/keystrand/keystrand/sink"
 )
 
@@ -59,6 +60,12 @@ func loginFailed(err error) bool {
 	return ok && (code == kafka.SASLAuthenticationFailed || code == kafka.UnsupportedSASLMechanism || code == kafka.IllegalSASLState)
 }
 
+// wrongPort reports whether the port does not speak Kafka's protocol, or speaks it with TLS only. A write is retried, because
+// another broker may answer.
+func wrongPort(err error) bool {
+	return errors.Is(err, kafkanet.ErrTLS) || errors.Is(err, kafkanet.ErrHTTP) || errors.Is(err, kafkanet.ErrForeign)
+}
+
 // describe adds the topic and partition to err, and what to do. A negative partition means the whole topic. It marks errors
 // that concern the topic with [sink.ErrDestination].
 func describe(cfg *Config, topic string, partition int32, err error) error {
@@ -68,6 +75,10 @@ func describe(cfg *Config, topic string, partition int32, err error) error {
 		return nil
 	case cfg.SASL != nil && loginFailed(err):
 		err = destinationError{fmt.Errorf("authenticate with %s: %w", cfg.SASL.Name(), err)}
+	case errors.Is(err, kafkanet.ErrTLS):
+		err = fmt.Errorf("%w (set Config.TLS, or use another port)", err)
+	case wrongPort(err):
+		err = fmt.Errorf("%w (give the address of a Kafka listener, often port 9092)", err)
 	case cfg.SASL != nil && errors.Is(err, io.ErrUnexpectedEOF):
 		err = fmt.Errorf("%w (the broker disconnected: check that it supports %s and that the credentials are valid)", err, cfg.SASL.Name())
 	case errors.Is(err, io.ErrUnexpectedEOF):

@@ -87,7 +87,8 @@ type Config struct {
 
 	// Logger receives each change of state once. Default: nothing is logged.
 	Logger *slog.Logger
-	// Dial opens the connections. Default: net.Dialer.
+	// Dial opens the connections. Network is tcp, address is host:port. It is called concurrently. Its ctx ends after at
+	// most 5 s; a call that ignores that is abandoned, and its connection is closed. Default: net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 
+	"github.com/keystrand/keystrand/internal/nearest"
 	"github.com/keystrand/keystrand/source/kafka/assign"
 	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
 	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
@@ -30,18 +31,21 @@ func (s *Source) existing(ctx context.Context) ([]string, error) {
 		switch {
 		case !errors.Is(err, metadata.ErrUnknownTopic), s.cluster.Fatal(err) != nil: // one may be missing, another refused
 			return err
-		case s.cfg.WatchTopics && len(found) > 0:
-			return nil
-		case s.cfg.WatchTopics:
-			return s.missing(ctx, found)
+		case !s.cfg.WatchTopics:
+			return backoff.Permanent(fmt.Errorf("%w: group %q: %s (create it, or set Config.WatchTopics to wait for it)",
+				ErrTopicMissing, s.cluster.Group, s.missing(ctx, found)))
+		case len(found) == 0:
+			return fmt.Errorf("%w: %s", ErrTopicMissing, s.missing(ctx, found))
 		}
-		return backoff.Permanent(fmt.Errorf("%w (create it, or set Config.WatchTopics to wait for it)", s.missing(ctx, found)))
+		s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "kafka: waiting for topics that do not exist",
+			slog.String("group", s.cluster.Group), slog.String("topics", s.missing(ctx, found)))
+		return nil
 	})
 	return slices.Sorted(maps.Keys(found)), err
 }
 
-// missing returns the error of the topics that were not found. It names existing topics with almost the same name.
-func (s *Source) missing(ctx context.Context, found map[string]metadata.Topic) error {
+// missing returns the topics that were not found, each with an existing one that has almost the same name.
+func (s *Source) missing(ctx context.Context, found map[string]metadata.Topic) string {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	names, _ := s.reading.Cluster.Names(ctx) // without them there is no hint
@@ -50,12 +54,12 @@ func (s *Source) missing(ctx context.Context, found map[string]metadata.Topic) e
 		if _, exists := found[t]; exists {
 			continue
 		}
-		if near := nearest(t, names); near != "" {
+		if near := nearest.Name(t, names); near != "" {
 			t += ": did you mean " + near + "?"
 		}
 		missing = append(missing, t)
 	}
-	return fmt.Errorf("%w: group %q: %s", ErrTopicMissing, s.cluster.Group, strings.Join(missing, ", "))
+	return strings.Join(missing, ", ")
 }
 
 // saw records how many partitions topics have. It returns the new partitions of known topics, and whether a topic is new.

@@ -298,3 +298,21 @@ func TestTypoInATopicIsNamedOnce(t *testing.T) {
 		})
 	}
 }
+
+// WatchTopics waits for a topic. One line says so, with the name that may have been meant.
+func TestTopicThatIsWaitedForIsNamedOnce(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		cfg := w.config()
+		cfg.WatchTopics = true
+		s, err := kafka.New(w.brokers, "g", []string{"t", "T1"}, cfg)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		ps := w.accept(s, 1)
+		time.Sleep(5 * time.Minute)
+		if n := w.told.times("waiting for topics that do not exist", "T1: did you mean t?"); n != 1 {
+			w.t.Errorf("%d lines, want 1", n)
+		}
+		w.close(s, ps)
+	})
+}

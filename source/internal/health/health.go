@@ -24,7 +24,7 @@ type Health struct {
 
 	mu      sync.Mutex
 	trouble map[string]source.Trouble
-	logged  map[string]time.Time // when each was last logged
+	logged  map[string]map[string]time.Time // when each was last logged with each of its errors
 }
 
 // logAgain is how often an operation that goes on to fail is logged.
@@ -32,28 +32,38 @@ const logAgain = time.Minute
 
 // New returns a Health for the source with this package name. Its log lines start with the name.
 func New(log *slog.Logger, name string) *Health {
-	return &Health{log: log, name: name, trouble: make(map[string]source.Trouble), logged: make(map[string]time.Time)}
+	return &Health{log: log, name: name, trouble: make(map[string]source.Trouble), logged: make(map[string]map[string]time.Time)}
 }
 
-// Fails records an error of the operation what. It logs the error unless the operation already fails with the same text,
-// ignoring the local port, and has been logged within the last minute.
+// Fails records an error of the operation what. It logs the error unless it has logged the same text, ignoring the local port,
+// for the operation within the last minute: attempts may take turns between several brokers that fail.
 func (h *Health) Fails(ctx context.Context, what string, err error) {
 	now := time.Now()
 	h.mu.Lock()
 	t, was := h.trouble[what]
-	news := !was || said(t.Err) != said(err) || now.Sub(h.logged[what]) >= logAgain
 	if !was {
 		t = source.Trouble{What: what, Since: now}
 	}
 	t.Err = err
 	h.trouble[what] = t
-	if news {
-		h.logged[what] = now
-	}
+	news := h.newsLocked(what, said(err), now)
 	h.mu.Unlock()
 	if news {
 		h.log.LogAttrs(ctx, slog.LevelWarn, h.name+": operation failed; retrying", slog.String("what", what), slog.Any("error", err)) //nolint:sloglint // one of two names
 	}
+}
+
+// newsLocked reports whether to log the text, and records that.
+func (h *Health) newsLocked(what, text string, now time.Time) bool {
+	if h.logged[what] == nil {
+		h.logged[what] = make(map[string]time.Time)
+	}
+	maps.DeleteFunc(h.logged[what], func(_ string, at time.Time) bool { return now.Sub(at) >= logAgain })
+	if _, told := h.logged[what][text]; told {
+		return false
+	}
+	h.logged[what][text] = now
+	return true
 }
 
 // ourSide matches the local address in errors of connections. Its port differs for each connection.

@@ -62,3 +62,18 @@ func TestFailsLogsOnceAMinuteUntilTheOperationWorks(t *testing.T) {
 		}
 	})
 }
+
+// Attempts that take turns between brokers log the error of each once a minute.
+func TestFailsLogsErrorsThatTakeTurnsOnceAMinuteEach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		h := health.New(slog.New(slog.NewTextHandler(&out, nil)), "kafka")
+		for i := range 301 { // five minutes
+			h.Fails(t.Context(), "topics", errors.New([]string{"no route to a", "no route to b", "b disconnected"}[i%3]))
+			time.Sleep(time.Second)
+		}
+		if n := strings.Count(out.String(), "\n"); n != 3*5+1 {
+			t.Errorf("%d lines, want each of three errors once a minute:\n%s", n, out.String())
+		}
+	})
+}

@@ -65,7 +65,7 @@ func New(cfg Config) *Client {
 			ClientID:      cfg.ClientID,
 			DialFunc:      connections.DialContext,
 			Timeout:       DialTimeout,
-			SASLMechanism: cfg.SASL,
+			SASLMechanism: connections.SASL(cfg.SASL),
 		},
 		Transport: transport,
 		Health:    health.New(cfg.Log, "kafka"),
@@ -83,7 +83,7 @@ func (c *Config) newTransport(clientID string, connections *kafkanet.Dialer) *ka
 		ClientID:       clientID,
 		Dial:           connections.DialContext,
 		DialTimeout:    DialTimeout,
-		SASL:           c.SASL,
+		SASL:           connections.SASL(c.SASL),
 		MetadataTTL:    time.Second,
 		MetadataTopics: c.Topics,
 	}

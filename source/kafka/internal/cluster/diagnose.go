@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"strings"
 	"sync"
 	"time"
@@ -59,7 +58,7 @@ const diagnoseTimeout = 2 * time.Second
 func (c *Client) speaksTLS(ctx context.Context, addr string) bool {
 	ctx, cancel := context.WithTimeout(ctx, diagnoseTimeout)
 	defer cancel()
-	conn, err := c.Config.Dial(ctx, "tcp", addr)
+	conn, err := c.Net.Connect(ctx, "tcp", addr)
 	if err != nil {
 		return false
 	}
@@ -72,7 +71,7 @@ func (c *Client) speaksTLS(ctx context.Context, addr string) bool {
 func (c *Client) speaksHTTP(ctx context.Context, addr string) bool {
 	ctx, cancel := context.WithTimeout(ctx, diagnoseTimeout)
 	defer cancel()
-	raw, err := c.Config.Dial(ctx, "tcp", addr)
+	raw, err := c.Net.Connect(ctx, "tcp", addr)
 	if err != nil {
 		return false
 	}
@@ -111,9 +110,7 @@ func (c *Client) plain() kafkago.Dialer {
 	return kafkago.Dialer{
 		ClientID: c.ClientID,
 		Timeout:  diagnoseTimeout,
-		DialFunc: func(ctx context.Context, network, address string) (net.Conn, error) {
-			return c.Config.Dial(ctx, network, address)
-		},
+		DialFunc: c.Net.Connect,
 	}
 }
 

@@ -51,16 +51,20 @@ func (e *refusedError) Error() string { return e.err.Error() }
 // reachAny asks each broker once. It returns nil if one answers, a [refusedError] if one refuses for good, else all errors.
 func (c *Client) reachAny(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	answers := make(chan error)
+	type answer struct {
+		broker int
+		err    error
+	}
+	answers := make(chan answer)
 	asked, left := 0, len(c.Brokers)
 	defer func() { // the goroutines end with ctx
 		for cancel(); left > len(c.Brokers)-asked; left-- {
-			<-answers //nolint:errcheck // the outcome is known
+			<-answers
 		}
 	}()
 	next := time.NewTimer(0)
 	defer next.Stop()
-	var errs []error
+	errs := make([]error, len(c.Brokers)) // in the order of the list, so that the same errors are the same text
 	var refused error
 	enough := time.NewTimer(time.Hour)
 	enough.Stop()
@@ -69,21 +73,20 @@ func (c *Client) reachAny(ctx context.Context) error {
 		select {
 		case <-next.C:
 			if asked < len(c.Brokers) {
-				addr := c.Brokers[asked]
-				go func() { answers <- c.reach(ctx, addr) }()
+				go func(broker int) { answers <- answer{broker, c.reach(ctx, c.Brokers[broker])} }(asked)
 				asked++
 				next.Reset(nextBroker)
 			}
-		case err := <-answers:
+		case a := <-answers:
 			left--
-			if err == nil {
+			if a.err == nil {
 				return nil
 			}
-			if _, ok := err.(*refusedError); ok && refused == nil { //nolint:errorlint // reach returns it bare
-				refused = err
+			if _, ok := a.err.(*refusedError); ok && refused == nil { //nolint:errorlint // reach returns it bare
+				refused = a.err
 				enough.Reset(otherBrokers)
 			}
-			errs = append(errs, err)
+			errs[a.broker] = a.err
 			next.Reset(0)
 		case <-enough.C:
 			return refused

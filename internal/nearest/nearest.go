@@ -1,10 +1,11 @@
-package kafka
+// Package nearest finds the name that a user may have meant.
+package nearest
 
 import "strings"
 
-// nearest returns the name that a user may have meant: the one with the fewest changed letters, at most a third of them.
+// Name returns the name that a user may have meant: the one with the fewest changed letters, at most a third of them.
 // A different case, and '.', '_' or '-' in place of each other, do not count. It is empty if no name is near.
-func nearest(name string, names []string) string {
+func Name(name string, names []string) string {
 	same := strings.NewReplacer("_", "-", ".", "-")
 	fold := func(s string) string { return same.Replace(strings.ToLower(s)) }
 	best, least := "", max(1, len(name)/3)+1

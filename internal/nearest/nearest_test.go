@@ -1,4 +1,4 @@
-package kafka
+package nearest
 
 import "testing"
 
@@ -18,11 +18,11 @@ func TestNearestNameIsTheOneThatWasMeant(t *testing.T) {
 		"shipments-eu": "", // nothing is near
 		"orders":       "",
 	} {
-		if got := nearest(name, names); got != want {
+		if got := Name(name, names); got != want {
 			t.Errorf("nearest to %q is %q, want %q", name, got, want)
 		}
 	}
-	if got := nearest("a", nil); got != "" {
+	if got := Name("a", nil); got != "" {
 		t.Errorf("nearest of nothing is %q", got)
 	}
 }
