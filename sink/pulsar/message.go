@@ -25,11 +25,16 @@ func fillMessage(out *pulsar.ProducerMessage, m *keystrand.Message, cfg *Config)
 		}
 		out.Payload = v
 	}
+	var far int64
 	if !m.Time.IsZero() {
-		if s := m.Time.Unix(); s > math.MaxInt64/1_000_000_000-1 || s < math.MinInt64/1_000_000_000+1 {
-			return fmt.Errorf("time %v is out of range for an event time: the client library writes times from 1970 to 2262", m.Time)
+		switch s := m.Time.Unix(); {
+		case m.Time.After(time.UnixMilli(math.MaxInt64)) || s < math.MinInt64/1_000_000_000+1:
+			return fmt.Errorf("time %v is out of range for an event time", m.Time)
+		case s < math.MaxInt64/1_000_000_000:
+			out.EventTime = m.Time.Truncate(time.Millisecond)
+		default: // the library would write another time: setForm sets it
+			far = m.Time.UnixMilli()
 		}
-		out.EventTime = m.Time.Truncate(time.Millisecond)
 	}
 	if len(m.Headers) > 0 {
 		out.Properties = make(map[string]string, len(m.Headers))
@@ -41,7 +46,7 @@ func fillMessage(out *pulsar.ProducerMessage, m *keystrand.Message, cfg *Config)
 			out.Properties[h.Key] = string(h.Value)
 		}
 	}
-	setForm(out, m)
+	setForm(out, m, far)
 	if n := sizeOf(out) + around; n > cfg.MaxMessageBytes {
 		return fmt.Errorf("%w: %d bytes with key, headers and overhead exceed Config.MaxMessageBytes (%d)",
 			errTooLarge, n, cfg.MaxMessageBytes)

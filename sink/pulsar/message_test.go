@@ -47,7 +47,7 @@ func TestMessageThatPulsarCannotStoreIsRefused(t *testing.T) {
 	twice := []keystrand.Header{{Key: "a", Value: []byte("1")}, {Key: "a", Value: []byte("2")}}
 	for name, m := range map[string]keystrand.Message{
 		"header twice":       {Headers: twice},
-		"far future":         {Time: time.UnixMilli(math.MaxInt64)},
+		"far future":         {Time: time.UnixMilli(math.MaxInt64).Add(time.Millisecond)},
 		"value":              {Value: make([]byte, 10_000)},
 		"key, it counts two": {Key: make([]byte, 5_000)},
 		"headers, they too":  {Headers: []keystrand.Header{{Key: "h", Value: make([]byte, 5_000)}}},

@@ -118,7 +118,7 @@ func (w *writer) admit(i int, topic string) error {
 			return destinationError{err}
 		}
 	}
-	if t := w.ms[i].Time; !t.IsZero() && t.UnixMilli() < 0 { // the client library would write a time after 2500 in silence
+	if t := w.ms[i].Time; !t.IsZero() && t.Unix() < 0 { // the client library would write a time after 2500 in silence
 		return fmt.Errorf("time %v is before 1970: the client library cannot write it as an event time", t)
 	}
 	return fillMessage(&w.out[i], &w.ms[i], &w.sink.cfg)
