@@ -46,7 +46,7 @@ func (h *holdup) add(p *Pipeline, pt *partition) {
 		}
 		if !h.found || l.Since.Before(h.since) {
 			h.found, h.id, h.why, h.offset, h.since = true, pt.id, why, l.Head.Offset, l.Since
-			h.key = strings.Clone(laneText(l))
+			h.key = strings.Clone(loggedKey(laneText(l)))
 		}
 		return true
 	})
@@ -58,7 +58,7 @@ func (h *holdup) add(p *Pipeline, pt *partition) {
 		if !h.found || m.Fetched.Before(h.since) {
 			h.found, h.id, h.why, h.key, h.offset, h.since = true, pt.id, WhySink, "", m.Offset, m.Fetched
 			if o.Value.named {
-				h.key = o.Value.lane.String()
+				h.key = loggedKey(o.Value.lane.String())
 			}
 		}
 		return true // one is enough

@@ -24,7 +24,7 @@ func (r *reporter) blockedKeys(ctx context.Context, now time.Time) {
 			n++
 			if k := keySnapshot(l, now); n == 1 || k.Age > oldest.Age {
 				oldest, id, until = k, pt.id, "Resume"
-				oldest.Key = strings.Clone(laneText(l))
+				oldest.Key = strings.Clone(loggedKey(laneText(l)))
 				if !k.Until.IsZero() {
 					until = k.Until.Format(time.RFC3339)
 				}

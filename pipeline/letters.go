@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -44,6 +45,9 @@ func (l *letters) send(box *letterBox, pt *partition, t *keyed.Turn[item], done 
 	o := newOutput(pt, it, x.message(&it.Message))
 	o.Value.letter = x
 	o.Lane = uint64(it.number) //nolint:gosec // its lane waits for it, so any unique lane will do
+	if lanes, _ := t.Lanes(); len(lanes) > 0 {
+		o.Value.lane, o.Value.named = keystrand.Lane(strings.Clone(lanes[0])), true // the name must not keep a fetch buffer
+	}
 	return await(to, o, t, done, noteLetter)
 }
 

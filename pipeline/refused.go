@@ -45,7 +45,7 @@ func (p *Pipeline) letterRefused(o *output, cause error) outlet.Refusal {
 	if !errors.Is(cause, sink.ErrDestination) && l.shrink() {
 		if !l.shrunk {
 			l.shrunk = true
-			v.logRefused("dead letter written with fewer headers", cause)
+			v.logRefused("dead letter is tried with fewer headers", cause)
 		}
 		o.Messages[0] = l.message(&v.input)
 		return outlet.Rewrite
@@ -54,6 +54,8 @@ func (p *Pipeline) letterRefused(o *output, cause error) outlet.Refusal {
 	policy, fallback := p.cfg.policy, l.box.fallback
 	if fallback != nil {
 		policy = fallback
+	} else {
+		cause = fmt.Errorf("%w; set a Fallback for such letters", cause)
 	}
 	action := p.decide(policy, Failure{Message: &v.input, Err: cause, Permanent: true})
 	switch {
@@ -85,7 +87,7 @@ func (p *Pipeline) skipRefused(o *output, cause error) outlet.Refusal {
 func (v *sent) logRefused(became string, cause error) {
 	key := ""
 	if v.named {
-		key = v.lane.String()
+		key = loggedKey(v.lane.String())
 	}
 	v.pt.log().LogAttrs(context.WithoutCancel(v.pt.ctx), slog.LevelWarn, "output refused by the sink",
 		slog.String("became", became), slog.Int64("offset", v.input.Offset), slog.String("key", key), slog.Any("error", cause))

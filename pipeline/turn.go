@@ -215,7 +215,7 @@ func own(m *keystrand.Message) {
 }
 
 // logAbout logs the outcome of messages of one turn that were not handled. It prints the key as [Pipeline.Resume] accepts
-// it, and the largest attempt.
+// it, unless it is too long, and the largest attempt.
 func (pt *partition) logAbout(level slog.Level, t *keyed.Turn[item], items []*item, became string, err error) {
 	first, last, attempt := items[0], items[len(items)-1], int32(0)
 	for _, it := range items {
@@ -230,7 +230,7 @@ func (pt *partition) logAbout(level slog.Level, t *keyed.Turn[item], items []*it
 	}
 	key := ""
 	if lanes, _ := t.Lanes(); len(lanes) > 0 {
-		key = keystrand.Lane(lanes[0]).String()
+		key = loggedKey(keystrand.Lane(lanes[0]).String())
 	}
 	attrs = append(attrs, slog.String("key", key), slog.Int("attempt", int(attempt)), slog.Any("error", err))
 	pt.log().LogAttrs(context.WithoutCancel(pt.ctx), level, "message not handled", attrs...)

@@ -2,12 +2,16 @@ package pulsarwire
 
 import (
 	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"unicode/utf8"
 )
 
-// Form is what a message of a batch says of its key and value beside their bytes.
+// Form is what a message of a batch says beside the bytes of its key and value, and what the library cannot set.
 type Form struct {
+	Event int64 // event time in milliseconds since 1970, if the library cannot write it; else 0. Not negative
+
 	Base64    bool // the key is base64 of bytes
 	EmptyKey  bool // the key is there and empty
 	NullKey   bool
@@ -42,7 +46,10 @@ func (f Form) Property() string {
 			bits |= 1 << i
 		}
 	}
-	return string([]byte{bits})
+	if f.Event == 0 {
+		return string([]byte{bits})
+	}
+	return string(hex.AppendEncode([]byte{bits}, binary.BigEndian.AppendUint64(nil, uint64(f.Event)))) //nolint:gosec // not negative
 }
 
 // fields are what a Form stands for, each encoded in two bytes, by the bits of a property.
@@ -81,8 +88,8 @@ func patch(head []byte) bool {
 			return false
 		}
 		if f.number == singleProperties {
-			if bits, found := formIn(f.bytes); found {
-				fill(head[:len(head)-len(rest)], bits)
+			if bits, event, found := formIn(f.bytes); found {
+				fill(setEvent(head[:len(head)-len(rest)], event), bits)
 			}
 		}
 		head = rest
@@ -91,20 +98,45 @@ func patch(head []byte) bool {
 }
 
 // formIn returns the value of a property that asks for a form.
-func formIn(property []byte) (bits byte, found bool) {
+func formIn(property []byte) (bits byte, event uint64, found bool) {
 	name, rest, ok := cut(property)
 	if !ok || string(name.bytes) != mark {
-		return 0, false
+		return 0, 0, false
 	}
 	value, _, ok := cut(rest)
-	if !ok || len(value.bytes) != 1 {
-		return 0, false
+	if !ok || len(value.bytes) == 0 {
+		return 0, 0, false
 	}
-	return value.bytes[0], true
+	bits = value.bytes[0]
+	switch at := value.bytes[1:]; len(at) {
+	case 0:
+		return bits, 0, true
+	case 16:
+		ms, err := hex.DecodeString(string(at))
+		if err != nil {
+			return 0, 0, false
+		}
+		return bits, binary.BigEndian.Uint64(ms), true
+	}
+	return 0, 0, false
+}
+
+// setEvent writes the field of an event time over the first ten bytes of b, and returns the others. An event of 0 is none.
+func setEvent(b []byte, event uint64) []byte {
+	if event == 0 {
+		return b
+	}
+	b[0] = singleEvent<<3 | wireVarint
+	for i := 1; i < 9; i++ { // nine bytes hold 63 bits
+		b[i] = byte(event) | 0x80
+		event >>= 7
+	}
+	b[9] = byte(event)
+	return b[10:]
 }
 
 // fill writes the fields of a form over b, whose length is even, and again until it is full. The last value of a field
-// counts.
+// counts. A form without bits becomes a field with its default.
 func fill(b []byte, bits byte) {
 	var set [][2]byte
 	for i, f := range fields {
@@ -112,7 +144,10 @@ func fill(b []byte, bits byte) {
 			set = append(set, f)
 		}
 	}
-	for i := 0; len(set) > 0 && i+1 < len(b); i += 2 {
+	if len(set) == 0 {
+		set = append(set, [2]byte{singleNullKey<<3 | wireVarint, 0})
+	}
+	for i := 0; i+1 < len(b); i += 2 {
 		copy(b[i:], set[i/2%len(set)][:])
 	}
 }

@@ -3,6 +3,7 @@ package pulsarwire
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"testing"
 )
 
@@ -22,7 +23,16 @@ func message(key, value string, properties ...string) []byte {
 
 func TestPatchReplacesThePropertyByTheFieldsOfTheForm(t *testing.T) {
 	for codec := None; codec <= Snappy; codec++ {
-		forms := []Form{{Base64: true}, {NullKey: true, NullValue: true}, {}, {EmptyKey: true}, {EmptyKey: true, Base64: true, NullValue: true}}
+		forms := []Form{
+			{Base64: true},
+			{NullKey: true, NullValue: true},
+			{},
+			{EmptyKey: true},
+			{EmptyKey: true, Base64: true, NullValue: true},
+			{Event: 253_402_300_799_000},
+			{Event: math.MaxInt64, NullValue: true},
+			{Event: 1, Base64: true, EmptyKey: true, NullKey: true},
+		}
 		var batch []byte
 		for i, f := range forms {
 			key := ""
@@ -56,7 +66,7 @@ func TestPatchReplacesThePropertyByTheFieldsOfTheForm(t *testing.T) {
 			if !ok {
 				t.Fatalf("codec %d, message %d: malformed", codec, i)
 			}
-			want := single{size: 100 * i, sequence: 7, sequenced: true, nullValue: f.NullValue}
+			want := single{size: 100 * i, sequence: 7, sequenced: true, nullValue: f.NullValue, event: uint64(f.Event)}
 			want.key = keyFlags{present: f.Base64 || f.EmptyKey || f == (Form{}), base64: f.Base64, null: f.NullKey}
 			if s != want || !bytes.Contains(head, []byte("a")) {
 				t.Errorf("codec %d, message %d: %+v, want %+v", codec, i, s, want)

@@ -49,7 +49,7 @@
 //     tombstones, and the Go client library shows no difference. Headers without value are empty.
 //   - Headers that are not UTF-8 are stored unchanged. Go consumers can read them, Java consumers cannot.
 //   - Message.Time becomes the event time, in milliseconds. 1970-01-01 00:00 is stored as no event time, which is the same
-//     in Pulsar. A time before 1970 or after 2262, which the client library cannot write, is a permanent failure.
+//     in Pulsar. A time before 1970, which the client library cannot write, is a permanent failure.
 //   - The broker acts on the publish time, not on the event time: retention does not depend on Message.Time.
 //
 // # Full queues and quotas

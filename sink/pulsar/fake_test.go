@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -238,6 +239,10 @@ func asRead(pm *pulsar.ProducerMessage) keystrand.Message {
 		if k != pulsarwire.PropertyName {
 			m.Headers = append(m.Headers, keystrand.Header{Key: k, Value: []byte(v)})
 			continue
+		}
+		if len(v) > 1 {
+			ms, _ := strconv.ParseInt(v[1:], 16, 64)
+			m.Time = time.UnixMilli(ms)
 		}
 		for _, f := range []pulsarwire.Form{{EmptyKey: true}, {Base64: true}, {NullKey: true}, {NullValue: true}} {
 			switch set := v[0]&f.Property()[0] != 0; {

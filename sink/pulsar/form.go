@@ -11,14 +11,16 @@ import (
 	"github.com/keystrand/keystrand/internal/pulsarwire"
 )
 
-// setForm sets the key and the ordering key of out, and a property that asks former for what the library cannot set.
-func setForm(out *pulsar.ProducerMessage, m *keystrand.Message) {
+// setForm sets the key and the ordering key of out, and a property that asks former for what the library cannot set: also for
+// an event time, in milliseconds, that is not 0.
+func setForm(out *pulsar.ProducerMessage, m *keystrand.Message, event int64) {
 	kind := pulsarwire.KeyNone
 	if n, ok := m.Native.(*pulsarwire.Native); ok {
 		kind, out.OrderingKey = n.Kind, n.Ordering
 	}
 	var form pulsarwire.Form
-	if form, out.Key = pulsarwire.FormOf(m.Key, out.Payload, kind); form == (pulsarwire.Form{}) {
+	form, out.Key = pulsarwire.FormOf(m.Key, out.Payload, kind)
+	if form.Event = event; form == (pulsarwire.Form{}) {
 		return
 	}
 	if out.Properties == nil {

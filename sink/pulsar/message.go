@@ -25,12 +25,18 @@ func fillMessage(out *pulsar.ProducerMessage, m *keystrand.Message, cfg *Config)
 		}
 		out.Payload = v
 	}
+	var far int64
 	if !m.Time.IsZero() {
-		const last = math.MaxInt64/1_000_000_000 - 1
-		if s := m.Time.Unix(); s < 0 || s > last { // in silence the library would write another time
-			return fmt.Errorf("time %v is out of range for an event time: the client library writes times from 1970 to 2262", m.Time)
+		switch s := m.Time.Unix(); {
+		case s < 0: // in silence the library would write another time
+			return fmt.Errorf("time %v is before 1970: the client library cannot write it as an event time", m.Time)
+		case m.Time.After(time.UnixMilli(math.MaxInt64)):
+			return fmt.Errorf("time %v is out of range for an event time", m.Time)
+		case s < math.MaxInt64/1_000_000_000:
+			out.EventTime = m.Time.Truncate(time.Millisecond)
+		default: // the library would write another time: setForm sets it
+			far = m.Time.UnixMilli()
 		}
-		out.EventTime = m.Time.Truncate(time.Millisecond)
 	}
 	if len(m.Headers) > 0 {
 		out.Properties = make(map[string]string, len(m.Headers))
@@ -42,7 +48,7 @@ func fillMessage(out *pulsar.ProducerMessage, m *keystrand.Message, cfg *Config)
 			out.Properties[h.Key] = string(h.Value)
 		}
 	}
-	setForm(out, m)
+	setForm(out, m, far)
 	if n := sizeOf(out) + around; n > cfg.MaxMessageBytes {
 		return fmt.Errorf("%w: %d bytes with key, headers and overhead exceed Config.MaxMessageBytes (%d)",
 			errTooLarge, n, cfg.MaxMessageBytes)

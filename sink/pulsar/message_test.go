@@ -47,7 +47,7 @@ func TestMessageThatPulsarCannotStoreIsRefused(t *testing.T) {
 	twice := []keystrand.Header{{Key: "a", Value: []byte("1")}, {Key: "a", Value: []byte("2")}}
 	for name, m := range map[string]keystrand.Message{
 		"header twice":       {Headers: twice},
-		"far future":         {Time: time.UnixMilli(math.MaxInt64)},
+		"far future":         {Time: time.UnixMilli(math.MaxInt64).Add(time.Millisecond)},
 		"far past":           {Time: time.UnixMilli(math.MinInt64)},
 		"before 1970":        {Time: time.Unix(0, -1)},
 		"value":              {Value: make([]byte, 10_000)},

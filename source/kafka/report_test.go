@@ -131,7 +131,7 @@ func TestHangingTransactionIsTroubleAndBothEndsAreKnown(t *testing.T) {
 		if logEnd, _ := log.LogEnd(); end != 5 || logEnd != 1006 {
 			t.Errorf("End = %d, LogEnd = %d, want 5 and 1006", end, logEnd)
 		}
-		if n := w.told.times("level=WARN", "open transaction holds messages back", "offset=5", "high_watermark=1006"); n != 1 {
+		if n := w.told.times("level=WARN", "open transaction holds messages back", "offset=5", "high_watermark=1006", "for="); n != 1 {
 			t.Errorf("it is logged %d times", n)
 		}
 		if err := tx.EndTransaction(t.Context(), kgo.TryAbort); err != nil {

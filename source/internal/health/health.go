@@ -80,7 +80,7 @@ func (h *Health) Works(ctx context.Context, what string) {
 	delete(h.logged, what)
 	h.mu.Unlock()
 	if was {
-		h.log.LogAttrs(ctx, slog.LevelInfo, h.name+": operation recovered", slog.String("what", what), slog.Duration("after", time.Since(t.Since))) //nolint:sloglint // one of two names
+		h.log.LogAttrs(ctx, slog.LevelInfo, h.name+": operation recovered", slog.String("what", what), slog.Duration("after", time.Since(t.Since).Round(time.Millisecond))) //nolint:sloglint // one of two names
 	}
 }
 

@@ -51,10 +51,14 @@ func TestFailsLogsOnceAMinuteUntilTheOperationWorks(t *testing.T) {
 			h.Fails(t.Context(), "commit", errors.New("no answer"))
 			time.Sleep(3 * time.Second)
 		}
+		time.Sleep(1234567 * time.Nanosecond)
 		h.Works(t.Context(), "commit")
 		h.Works(t.Context(), "commit")
 		if fails, over := strings.Count(told.String(), "failed; retrying"), strings.Count(told.String(), "recovered"); fails != 5 || over != 1 {
 			t.Errorf("logged %d failures in five minutes, want 5, and %d recoveries, want 1:\n%s", fails, over, &told)
+		}
+		if !strings.Contains(told.String(), " after=5m0.001s\n") {
+			t.Errorf("the recovery has no duration in milliseconds:\n%s", &told)
 		}
 		h.Fails(t.Context(), "commit", errors.New("no answer"))
 		if fails := strings.Count(told.String(), "failed; retrying"); fails != 6 {

@@ -44,7 +44,7 @@ func (f *Faults) works(ctx context.Context, of *fetcher) {
 	last, since := was && len(f.failed) == 0, f.since
 	f.mu.Unlock()
 	if last {
-		of.log(ctx, slog.LevelInfo, "kafka: fetch recovered", slog.Int("attempts", of.failures), slog.Duration("after", time.Since(since)))
+		of.log(ctx, slog.LevelInfo, "kafka: fetch recovered", slog.Int("attempts", of.failures), slog.Duration("after", time.Since(since).Round(time.Millisecond)))
 	}
 }
 

@@ -63,7 +63,7 @@ func (q *Quota) ended(ctx context.Context, log *slog.Logger) {
 	}
 	q.mu.Unlock()
 	if over {
-		log.LogAttrs(ctx, slog.LevelInfo, "kafka: throttling ended", slog.Duration("after", last.Sub(since)), slog.Duration("longest", longest))
+		log.LogAttrs(ctx, slog.LevelInfo, "kafka: throttling ended", slog.Duration("after", last.Sub(since).Round(time.Millisecond)), slog.Duration("longest", longest))
 	}
 }
 

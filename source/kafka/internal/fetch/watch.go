@@ -114,7 +114,7 @@ func (w *watch) check(ctx context.Context, log *slog.Logger, position int64) (sh
 		case stallNone, stallBelow:
 		}
 		w.log(ctx, log, slog.LevelWarn, text, slog.Int64("offset", position), slog.Int64("end", w.end.Load()),
-			slog.Int64("high_watermark", w.high.Load()), slog.Duration("since", time.Duration(now-since)))
+			slog.Int64("high_watermark", w.high.Load()), slog.Duration("for", time.Duration(now-since).Round(time.Millisecond)))
 	}
 	w.shaken = now
 	return why != stallOpen
