@@ -17,8 +17,8 @@ type metadata struct {
 	encrypted    bool
 }
 
-// keyFlags are the fields about a key.
-type keyFlags struct{ present, base64, null bool }
+// keyFlags are the fields about a key. empty: its text is.
+type keyFlags struct{ present, base64, null, empty bool }
 
 func (f keyFlags) kind() KeyKind {
 	switch {
@@ -30,6 +30,14 @@ func (f keyFlags) kind() KeyKind {
 		return KeyBytes
 	}
 	return KeyText
+}
+
+// noted returns the kind for a Note: text that is not empty needs none.
+func (f keyFlags) noted() KeyKind {
+	if k := f.kind(); k != KeyText || f.empty {
+		return k
+	}
+	return KeyNone
 }
 
 // Numbers of the fields of MessageMetadata in PulsarApi.proto.
@@ -63,7 +71,7 @@ func parseMetadata(b []byte) (m metadata, ok bool) {
 		case metaProperties:
 			m.properties = true
 		case metaKey:
-			m.key.present = true
+			m.key.present, m.key.empty = true, len(f.bytes) == 0
 		case metaCompression:
 			m.compression = f.varint
 		case metaUncompressed:
@@ -87,6 +95,17 @@ func parseMetadata(b []byte) (m metadata, ok bool) {
 	return m, true
 }
 
+// note returns the note on a message that is alone, or on the first of a batch that cannot be read.
+func (m *metadata) note(empty bool) Note {
+	return Note{Kind: m.key.noted(), Empty: empty, Sequence: int64(m.sequence), Event: far(m.event)} //nolint:gosec // bits
+}
+
+// emptied reports whether a payload, which is no batch, is empty once it is decompressed. Of an encrypted one, only the size
+// before encryption is known.
+func (m *metadata) emptied(payload []byte) bool {
+	return len(payload) == 0 || m.sized && m.uncompressed == 0 && (m.encrypted || Codec(m.compression) != None)
+}
+
 // single is what a batch says about one of its messages.
 type single struct {
 	size      int
@@ -95,6 +114,15 @@ type single struct {
 	event     uint64
 	key       keyFlags
 	nullValue bool
+}
+
+// note returns the note on message i of a batch.
+func (s *single) note(m *metadata, i int) Note {
+	sequence := s.sequence
+	if !s.sequenced {
+		sequence = m.sequence + uint64(i) //nolint:gosec // not negative
+	}
+	return Note{Kind: s.key.noted(), Empty: s.nullValue || s.size == 0, Sequence: int64(sequence), Event: far(s.event)} //nolint:gosec // bits
 }
 
 // Numbers of the fields of SingleMessageMetadata in PulsarApi.proto.
@@ -117,7 +145,7 @@ func parseSingle(b []byte) (s single, ok bool) {
 		}
 		switch f.number {
 		case singleKey:
-			s.key.present = true
+			s.key.present, s.key.empty = true, len(f.bytes) == 0
 		case singleSize:
 			s.size = int(int32(f.varint)) //nolint:gosec // an int32 of the protocol
 		case singleEvent:

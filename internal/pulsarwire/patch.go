@@ -59,7 +59,7 @@ var fields = [...][2]byte{
 // replace it, as often as they fill its place: the size of the batch is part of what the library has prepared. Patch may
 // change b.
 func Patch(b []byte, c Codec) ([]byte, error) {
-	plain, err := c.unpack(b, unknown)
+	plain, err := c.unpack(nil, b, unknown)
 	if err != nil {
 		return nil, fmt.Errorf("decompress a batch: %w", err)
 	}
