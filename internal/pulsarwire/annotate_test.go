@@ -67,15 +67,15 @@ func noteOf(name string, index int, key string) (Note, string, bool) {
 
 // keyIn returns the text of the key in metadata.
 func keyIn(b []byte, number uint64) string {
-	for len(b) > 0 {
-		f, rest, ok := cut(b)
-		if !ok {
+	for i := 0; i < len(b); {
+		tag, size, end := next(b, i)
+		if end == 0 {
 			return ""
 		}
-		if f.number == number {
-			return string(f.bytes)
+		if tag == number<<3|wireBytes {
+			return string(b[end-int(size) : end])
 		}
-		b = rest
+		i = end
 	}
 	return ""
 }

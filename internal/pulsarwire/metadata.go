@@ -58,39 +58,40 @@ const (
 )
 
 func parseMetadata(b []byte) (m metadata, ok bool) {
-	for len(b) > 0 {
-		var f field
-		if f, b, ok = cut(b); !ok {
+	for i := 0; i < len(b); {
+		tag, value, end := next(b, i)
+		if end == 0 {
 			return m, false
 		}
-		switch f.number {
-		case metaProducer:
-			m.producer = f.bytes
-		case metaSequence:
-			m.sequence = f.varint
-		case metaProperties:
+		switch tag {
+		case metaProducer<<3 | wireBytes:
+			m.producer = b[end-int(value) : end] //nolint:gosec // at most len(b)
+		case metaSequence<<3 | wireVarint:
+			m.sequence = value
+		case metaProperties<<3 | wireBytes:
 			m.properties = true
-		case metaKey:
-			m.key.present, m.key.empty = true, len(f.bytes) == 0
-		case metaCompression:
-			m.compression = f.varint
-		case metaUncompressed:
-			m.uncompressed, m.sized = f.varint, true
-		case metaCount:
-			m.batched, m.count = true, int(int32(f.varint)) //nolint:gosec // an int32 of the protocol
-		case metaEvent:
-			m.event = f.varint
-		case metaEncryption:
+		case metaKey<<3 | wireBytes:
+			m.key.present, m.key.empty = true, value == 0
+		case metaCompression<<3 | wireVarint:
+			m.compression = value
+		case metaUncompressed<<3 | wireVarint:
+			m.uncompressed, m.sized = value, true
+		case metaCount<<3 | wireVarint:
+			m.batched, m.count = true, int(int32(value)) //nolint:gosec // an int32 of the protocol
+		case metaEvent<<3 | wireVarint:
+			m.event = value
+		case metaEncryption<<3 | wireBytes:
 			m.encrypted = true
-		case metaBase64:
-			m.key.base64 = f.varint != 0
-		case metaNullValue:
-			m.nullValue = f.varint != 0
-		case metaChunks:
-			m.chunked = f.varint > 1
-		case metaNullKey:
-			m.key.null = f.varint != 0
+		case metaBase64<<3 | wireVarint:
+			m.key.base64 = value != 0
+		case metaNullValue<<3 | wireVarint:
+			m.nullValue = value != 0
+		case metaChunks<<3 | wireVarint:
+			m.chunked = value > 1
+		case metaNullKey<<3 | wireVarint:
+			m.key.null = value != 0
 		}
+		i = end
 	}
 	return m, true
 }
@@ -138,27 +139,28 @@ const (
 )
 
 func parseSingle(b []byte) (s single, ok bool) {
-	for len(b) > 0 {
-		var f field
-		if f, b, ok = cut(b); !ok {
+	for i := 0; i < len(b); {
+		tag, value, end := next(b, i)
+		if end == 0 {
 			return s, false
 		}
-		switch f.number {
-		case singleKey:
-			s.key.present, s.key.empty = true, len(f.bytes) == 0
-		case singleSize:
-			s.size = int(int32(f.varint)) //nolint:gosec // an int32 of the protocol
-		case singleEvent:
-			s.event = f.varint
-		case singleBase64:
-			s.key.base64 = f.varint != 0
-		case singleSequence:
-			s.sequence, s.sequenced = f.varint, true
-		case singleNullValue:
-			s.nullValue = f.varint != 0
-		case singleNullKey:
-			s.key.null = f.varint != 0
+		switch tag {
+		case singleKey<<3 | wireBytes:
+			s.key.present, s.key.empty = true, value == 0
+		case singleSize<<3 | wireVarint:
+			s.size = int(int32(value)) //nolint:gosec // an int32 of the protocol
+		case singleEvent<<3 | wireVarint:
+			s.event = value
+		case singleBase64<<3 | wireVarint:
+			s.key.base64 = value != 0
+		case singleSequence<<3 | wireVarint:
+			s.sequence, s.sequenced = value, true
+		case singleNullValue<<3 | wireVarint:
+			s.nullValue = value != 0
+		case singleNullKey<<3 | wireVarint:
+			s.key.null = value != 0
 		}
+		i = end
 	}
 	return s, true
 }

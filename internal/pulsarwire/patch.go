@@ -1,6 +1,7 @@
 package pulsarwire
 
 import (
+	"bytes"
 	"encoding/base64"
 	"fmt"
 	"unicode/utf8"
@@ -75,32 +76,31 @@ func Patch(b []byte, c Codec) ([]byte, error) {
 
 // patch replaces the property in the metadata of one message. It reports false if they are malformed.
 func patch(head []byte) bool {
-	for len(head) > 0 {
-		f, rest, ok := cut(head)
-		if !ok {
+	for i := 0; i < len(head); {
+		tag, size, end := next(head, i)
+		if end == 0 {
 			return false
 		}
-		if f.number == singleProperties {
-			if bits, found := formIn(f.bytes); found {
-				fill(head[:len(head)-len(rest)], bits)
+		if tag == singleProperties<<3|wireBytes {
+			if bits, found := formIn(head[end-int(size) : end]); found { //nolint:gosec // at most len(head)
+				fill(head[i:end], bits)
 			}
 		}
-		head = rest
+		i = end
 	}
 	return true
 }
 
+// asks begins a property that asks for a form.
+var asks = appendBytes(nil, 1, mark) //nolint:gochecknoglobals // immutable
+
 // formIn returns the value of a property that asks for a form.
 func formIn(property []byte) (bits byte, found bool) {
-	name, rest, ok := cut(property)
-	if !ok || string(name.bytes) != mark {
+	rest, ok := bytes.CutPrefix(property, asks)
+	if !ok || len(rest) < 3 || rest[0] != 2<<3|wireBytes || rest[1] != 1 {
 		return 0, false
 	}
-	value, _, ok := cut(rest)
-	if !ok || len(value.bytes) != 1 {
-		return 0, false
-	}
-	return value.bytes[0], true
+	return rest[2], true
 }
 
 // fill writes the fields of a form over b, whose length is even, and again until it is full. The last value of a field
