@@ -207,3 +207,23 @@ func FuzzAnnotate(f *testing.F) {
 		_, _, _ = noteOf(string(frame), len(frame)%5-1, "")
 	})
 }
+
+func TestAnnotateAllocatesNothingForUniformEntries(t *testing.T) {
+	batch := slices.Concat(unnumbered("a", "1"), unnumbered("", "2"), unnumbered("b", "3"))
+	for name, whole := range map[string][]byte{
+		"message":    entry(from("standalone-0-0", 41, text(metaKey, "a")), []byte("value"), true),
+		"batch":      entry(from("standalone-0-0", 41, number(metaCount, 3)), batch, true),
+		"short name": entry(from("orders", 41, number(metaCount, 3)), batch, true),
+	} {
+		var a Annotator
+		frame := make([]byte, len(whole))
+		if n := testing.AllocsPerRun(100, func() {
+			copy(frame, whole)
+			if _, _, ok := a.Annotate(frame); !ok {
+				t.Fatal("no notes")
+			}
+		}); n > 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
