@@ -1,134 +1,132 @@
 package pulsarwire
 
-import (
-	"encoding/binary"
-	"hash/crc32"
-)
+import "encoding/binary"
 
-// Parts of a frame behind its command: optionally the magic number and size of what the broker adds, that, and the magic
-// number, checksum and size of the metadata, the metadata, the payload. The checksum covers all behind itself.
-const (
-	magicBroker = 0x0e02
-	magicFrame  = 0x0e01
-	magicSize   = 2
-	sizeSize    = 4
-	sumSize     = 4
-)
+// Annotator adds notes to frames. It reuses its memory. It is not safe for concurrent use.
+type Annotator struct {
+	head  []byte
+	plain []byte // batch that was decompressed
+	notes []Note
+}
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli) //nolint:gochecknoglobals // immutable table
-
-// Annotate returns a frame with notes: it begins with head, appended to dst, and ends with tail, which is a part of the frame or
-// new. It reports false if the frame shall stay as it is: it is damaged, or cannot be understood.
+// Annotate adds notes to a frame. It reports false if the frame stays as it is: it is damaged, or cannot be understood.
+//
+// If there is room for the notes in the place of the producer's name, Annotate writes them there, and returns no head. Else
+// the new frame consists of head and tail, both valid until the next call. tail may be a part of the frame.
 //
 //   - A message without value and properties gets a property with the name [Marked], since the library takes it for damaged.
 //   - A compressed value that is empty when decompressed becomes empty.
 //   - A compressed batch is decompressed.
 //
 // Of an encrypted batch only the fields of its entry can be read: they describe the first message.
-func Annotate(dst, frame []byte) (head, tail []byte, ok bool) {
-	broker, meta, payload, ok := split(frame)
+func (a *Annotator) Annotate(frame []byte) (head, tail []byte, ok bool) {
+	e, ok := split(frame)
 	if !ok {
-		return dst, nil, false
+		return nil, nil, false
 	}
-	m, ok := parseMetadata(meta)
+	m, ok := parseMetadata(e.meta)
 	if !ok {
-		return dst, nil, false
+		return nil, nil, false
 	}
-	plain := payload
-	if m.batched && !m.encrypted && Codec(m.compression) != None && m.uncompressed > 0 {
-		var err error
-		if plain, err = Codec(m.compression).unpack(payload, int(m.uncompressed)); err != nil { //nolint:gosec // a uint32
-			return dst, nil, false
-		}
-	}
-	empty := !m.batched && !m.chunked && (len(payload) == 0 || m.sized && m.uncompressed == 0 && (m.encrypted || Codec(m.compression) != None))
-	first := [...]Note{{
-		Kind: m.key.kind(), Empty: empty || m.nullValue && !m.batched, Sequence: int64(m.sequence), Event: far(m.event), //nolint:gosec // bits
-	}}
-	notes := first[:]
 	if m.batched && !m.encrypted {
-		if notes, ok = notesOf(m, plain); !ok {
-			return dst, nil, false
-		}
+		return a.batch(e, m)
 	}
-
-	head = append(dst, broker...)
-	head = binary.BigEndian.AppendUint16(head, magicFrame)
-	sum := len(head)
-	head = append(head, make([]byte, sumSize+sizeSize)...) // set below
-	begin := len(head)
-	head = append(head, meta...) // a later value of a field replaces an earlier one
-	head = appendProducer(head, notes, m.producer)
+	empty := !m.batched && !m.chunked && m.emptied(e.payload)
+	n := m.note(empty || m.nullValue && !m.batched)
 	if empty && !m.encrypted {
-		plain = nil
-		if !m.properties {
-			head = appendBytes(head, metaProperties, appendBytes(appendBytes(nil, 1, mark), 2, ""))
-		}
+		return a.empty(e, m, n)
 	}
-	if m.batched && !m.encrypted && Codec(m.compression) != None {
-		head = appendVarint(appendVarint(head, metaCompression, uint64(None)), metaUncompressed, 0)
+	if stamp(m.producer, n) {
+		return nil, nil, true
 	}
-	binary.BigEndian.PutUint32(head[sum+sumSize:], uint32(len(head)-begin)) //nolint:gosec // a frame is smaller
-	crc := crc32.Update(crc32.Checksum(head[sum+sumSize:], castagnoli), castagnoli, plain)
-	binary.BigEndian.PutUint32(head[sum:], crc)
-	return head, plain, true
+	return a.rewrite(e, m, e.payload, a.alone(n))
 }
 
-// appendProducer appends the name of a producer with notes, as a field of the metadata.
-func appendProducer(b []byte, notes []Note, name []byte) []byte {
-	even := ascend(notes)
-	b = binary.AppendUvarint(b, metaProducer<<3|wireBytes)
-	b = binary.AppendUvarint(b, uint64(sizeOf(notes, even)+len(name))) //nolint:gosec // not negative
-	return append(appendNotes(b, notes, even), name...)
+// batch adds notes to a frame with a batch.
+func (a *Annotator) batch(e parts, m metadata) (head, tail []byte, ok bool) {
+	packed, plain := Codec(m.compression) != None, e.payload
+	if packed && m.uncompressed > 0 {
+		var err error
+		if plain, err = Codec(m.compression).unpack(a.plain, plain, int(m.uncompressed)); err != nil { //nolint:gosec // a uint32
+			return nil, nil, false
+		}
+		a.plain = plain
+	}
+	first, even, ok := firstNote(m, plain)
+	switch {
+	case !ok:
+		return nil, nil, false
+	case even && !packed && stamp(m.producer, first):
+		return nil, nil, true
+	case even:
+		a.alone(first)
+	default:
+		a.notes = appendBatch(a.notes[:0], m, plain)
+	}
+	var fields []byte
+	if packed {
+		fields = appendVarint(appendVarint(nil, metaCompression, uint64(None)), metaUncompressed, 0)
+	}
+	return a.rewrite(e, m, plain, a.notes, fields...)
 }
 
-// split returns the parts of a frame. It reports false if the frame is damaged.
-func split(frame []byte) (broker, meta, payload []byte, ok bool) {
-	b := frame
-	if len(b) < magicSize {
-		return nil, nil, nil, false
+// empty adds a note to a frame with an empty message, and keeps the library from dropping it.
+func (a *Annotator) empty(e parts, m metadata, n Note) (head, tail []byte, ok bool) {
+	var fields []byte
+	if !m.properties {
+		fields = appendBytes(nil, metaProperties, appendBytes(appendBytes(nil, 1, mark), 2, ""))
 	}
-	if binary.BigEndian.Uint16(b) == magicBroker {
-		if len(b) < magicSize+sizeSize {
-			return nil, nil, nil, false
-		}
-		end := magicSize + sizeSize + int64(binary.BigEndian.Uint32(b[magicSize:]))
-		if end > int64(len(b)) {
-			return nil, nil, nil, false
-		}
-		broker, b = b[:end], b[end:]
-	}
-	if len(b) < magicSize+sumSize+sizeSize || binary.BigEndian.Uint16(b) != magicFrame {
-		return nil, nil, nil, false
-	}
-	sum, b := binary.BigEndian.Uint32(b[magicSize:]), b[magicSize+sumSize:]
-	if crc32.Checksum(b, castagnoli) != sum {
-		return nil, nil, nil, false
-	}
-	size := int64(binary.BigEndian.Uint32(b))
-	b = b[sizeSize:]
-	if size > int64(len(b)) {
-		return nil, nil, nil, false
-	}
-	return broker, b[:size], b[size:], true
+	return a.rewrite(e, m, nil, a.alone(n), fields...)
 }
 
-// notesOf returns the notes on the messages of a batch.
-func notesOf(m metadata, b []byte) ([]Note, bool) {
+func (a *Annotator) alone(n Note) []Note {
+	a.notes = append(a.notes[:0], n)
+	return a.notes
+}
+
+// rewrite returns a frame with other metadata: notes, and these fields. A later value of a field replaces an earlier one.
+func (a *Annotator) rewrite(e parts, m metadata, payload []byte, notes []Note, fields ...byte) (head, tail []byte, ok bool) {
+	if !e.sound() {
+		return nil, nil, false // the library must see that
+	}
+	head = e.beginFrame(a.head[:0])
+	head = binary.AppendUvarint(head, metaProducer<<3|wireBytes)
+	head = binary.AppendUvarint(head, uint64(sizeOf(notes)+len(m.producer))) //nolint:gosec // not negative
+	head = append(appendNotes(head, notes), m.producer...)
+	head = append(head, fields...)
+	e.endFrame(head, payload)
+	a.head = head
+	return head, payload, true
+}
+
+// firstNote returns the note on the first message of a batch. even: those on the others follow from it. It reports false if
+// the batch is malformed.
+func firstNote(m metadata, b []byte) (first Note, even, ok bool) {
 	if m.count < 1 || m.count > len(b)/sizeSize {
-		return nil, false
+		return first, false, false
 	}
-	notes := make([]Note, m.count)
-	for i := range notes {
+	even = true
+	for i := range m.count {
 		_, s, rest, ok := cutSingle(b)
 		if !ok {
-			return nil, false
+			return first, false, false
 		}
-		if !s.sequenced {
-			s.sequence = m.sequence + uint64(i) //nolint:gosec // not negative
+		n := s.note(&m, i)
+		if i == 0 {
+			first = n
 		}
-		notes[i] = Note{Kind: s.key.kind(), Empty: s.nullValue || s.size == 0, Sequence: int64(s.sequence), Event: far(s.event)} //nolint:gosec // bits
+		n.Sequence -= int64(i)
+		even = even && n == first && n.Event == 0
 		b = rest
 	}
-	return notes, true
+	return first, even, true
+}
+
+// appendBatch appends the notes on the messages of a batch that is well-formed.
+func appendBatch(notes []Note, m metadata, b []byte) []Note {
+	for i := range m.count {
+		_, s, rest, _ := cutSingle(b)
+		notes, b = append(notes, s.note(&m, i)), rest
+	}
+	return notes
 }

@@ -36,21 +36,48 @@ func text(number uint64, text string) []byte { return appendBytes(nil, number, t
 func annotated(t *testing.T, frame []byte) (m metadata, raw, payload []byte) {
 	t.Helper()
 	before := bytes.Clone(frame)
-	head, tail, ok := Annotate(nil, frame)
+	var a Annotator
+	head, tail, ok := a.Annotate(frame)
 	if !ok {
 		t.Fatal("the frame is left as it is")
 	}
 	if !bytes.Equal(frame, before) {
 		t.Error("the frame has changed")
 	}
-	_, raw, payload, ok = split(slices.Concat(head, tail))
-	if !ok {
+	e, ok := split(slices.Concat(head, tail))
+	if !ok || !e.sound() {
 		t.Fatal("the library would find the frame damaged")
 	}
+	raw, payload = e.meta, e.payload
 	if m, ok = parseMetadata(raw); !ok {
 		t.Fatal("malformed metadata")
 	}
 	return m, raw, payload
+}
+
+// noteOf returns the note on a message with this text of a key, and the name of its producer.
+func noteOf(name string, index int, key string) (Note, string, bool) {
+	notes, ok := NotesOf(name)
+	if !ok {
+		return Note{}, notes.Producer, false
+	}
+	n, ok := notes.At(index, key)
+	return n, notes.Producer, ok
+}
+
+// keyIn returns the text of the key in metadata.
+func keyIn(b []byte, number uint64) string {
+	for i := 0; i < len(b); {
+		tag, size, end := next(b, i)
+		if end == 0 {
+			return ""
+		}
+		if tag == number<<3|wireBytes {
+			return string(b[end-int(size) : end])
+		}
+		i = end
+	}
+	return ""
 }
 
 func TestAnnotateNotesTheFormOfASingleMessage(t *testing.T) {
@@ -80,7 +107,7 @@ func TestAnnotateNotesTheFormOfASingleMessage(t *testing.T) {
 			for _, broker := range []bool{false, true} {
 				m, raw, payload := annotated(t, entry(meta(c.fields), []byte(c.payload), broker))
 				c.want.Sequence = 41
-				got, producer, ok := Read(string(m.producer), 0)
+				got, producer, ok := noteOf(string(m.producer), 0, keyIn(raw, metaKey))
 				if !ok || got != c.want || producer != "orders" {
 					t.Errorf("%+v, %q, %t; want %+v", got, producer, ok, c.want)
 				}
@@ -137,7 +164,9 @@ func TestAnnotateNotesEachMessageOfABatch(t *testing.T) {
 				t.Errorf("%s, codec %d: the batch is not what the library expects: %+v", name, codec, m)
 			}
 			for i, want := range c.want {
-				if got, producer, ok := Read(string(m.producer), i); !ok || got != want || producer != "orders" {
+				head, _, rest, _ := cutSingle(payload)
+				payload = rest
+				if got, producer, ok := noteOf(string(m.producer), i, keyIn(head, singleKey)); !ok || got != want || producer != "orders" {
 					t.Errorf("%s, codec %d, message %d: %+v, %q, %t; want %+v", name, codec, i, got, producer, ok, want)
 				}
 			}
@@ -149,12 +178,12 @@ func TestAnnotateNotesEachMessageOfABatch(t *testing.T) {
 func TestAnnotateLeavesDamagedFramesAlone(t *testing.T) {
 	whole := entry(meta(text(metaKey, "a")), []byte("value"), true)
 	for i := range whole {
-		if _, _, ok := Annotate(nil, whole[:i]); ok {
+		if _, _, ok := new(Annotator).Annotate(whole[:i]); ok {
 			t.Errorf("a frame cut at %d has notes", i)
 		}
 		broken := bytes.Clone(whole)
 		broken[i] ^= 0x40
-		if head, tail, ok := Annotate(nil, broken); ok && i >= 10 { // the broker's part has no checksum
+		if head, tail, ok := new(Annotator).Annotate(broken); ok && i >= 10 { // the broker's part has no checksum
 			t.Errorf("a frame with a wrong byte %d has notes: %q %q", i, head, tail)
 		}
 	}
@@ -167,7 +196,7 @@ func TestAnnotateLeavesDamagedFramesAlone(t *testing.T) {
 		"unknown codec":          entry(meta(number(metaCount, 1), number(metaCompression, 9), number(metaUncompressed, 9)), []byte("x"), false),
 		"malformed metadata":     entry([]byte{0xff, 0xff}, nil, false),
 	} {
-		if _, _, ok := Annotate(nil, frame); ok {
+		if _, _, ok := new(Annotator).Annotate(frame); ok {
 			t.Errorf("%s has notes", name)
 		}
 	}
@@ -182,16 +211,17 @@ func TestAnnotateAndPatchTakeAnyBytes(t *testing.T) {
 		for i := range b {
 			b[i] = byte(r.IntN(40))
 		}
-		_, _, _ = Annotate(nil, entry(meta(b), b, r.IntN(2) == 0))
-		_, _, _ = Annotate(nil, entry(meta(number(metaCount, uint64(r.IntN(4)))), b, false))
+		_, _, _ = new(Annotator).Annotate(entry(meta(b), b, r.IntN(2) == 0))
+		_, _, _ = new(Annotator).Annotate(entry(meta(number(metaCount, uint64(r.IntN(4)))), b, false))
 		_, _ = Patch(b, Codec(r.IntN(6)))
-		_, _, _ = Read(mark+string(b), r.IntN(5)-1)
+		_, _, _ = noteOf(mark+string(b), r.IntN(5)-1, "")
+		_, _, _ = noteOf("\x00\xf8"+string(b), r.IntN(5)-1, "")
 	}
 }
 
 func TestReadReportsANameWithoutNotes(t *testing.T) {
 	for _, name := range []string{"", "orders", mark, mark + "u", mark + "t\x00\x00\x00\x02"} {
-		if _, producer, ok := Read(name, 0); ok || producer != name {
+		if _, producer, ok := noteOf(name, 0, ""); ok || producer != name {
 			t.Errorf("%q has notes", name)
 		}
 	}

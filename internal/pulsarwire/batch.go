@@ -2,7 +2,7 @@ package pulsarwire
 
 import "encoding/binary"
 
-// cutSingle returns the metadata of the first message of a batch, encoded, what it says, and the bytes behind the message.
+// cutSingle returns the metadata of the first message of a batch, encoded, what they say, and the bytes behind the message.
 func cutSingle(b []byte) (head []byte, s single, rest []byte, ok bool) {
 	if len(b) < 4 {
 		return nil, s, nil, false

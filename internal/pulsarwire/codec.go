@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/klauspost/compress/snappy"
@@ -39,8 +40,8 @@ var (
 // unknown is the size of a batch that is not known.
 const unknown = -1
 
-// unpack decompresses a batch of this size.
-func (c Codec) unpack(b []byte, size int) ([]byte, error) {
+// unpack decompresses a batch of this size, into dst if there is room.
+func (c Codec) unpack(dst, b []byte, size int) ([]byte, error) {
 	if size < unknown || size > maxBatch {
 		return nil, errSize
 	}
@@ -48,16 +49,16 @@ func (c Codec) unpack(b []byte, size int) ([]byte, error) {
 	switch c {
 	case None:
 	case LZ4:
-		out, err = unpackLZ4(b, size)
+		out, err = unpackLZ4(dst, b, size)
 	case ZLib:
-		out, err = unpackZLib(b, size)
+		out, err = unpackZLib(dst, b, size)
 	case ZSTD:
 		var r *zstd.Decoder
 		if r, err = zstdReader(); err == nil {
-			out, err = r.DecodeAll(b, nil)
+			out, err = r.DecodeAll(b, dst[:0])
 		}
 	case Snappy:
-		out, err = snappy.Decode(nil, b)
+		out, err = snappy.Decode(dst[:cap(dst)], b)
 	default:
 		err = fmt.Errorf("unknown compression: %d", c)
 	}
@@ -68,7 +69,7 @@ func (c Codec) unpack(b []byte, size int) ([]byte, error) {
 }
 
 // unpackZLib reads no further than the size: the Java client does not end the stream.
-func unpackZLib(b []byte, size int) ([]byte, error) {
+func unpackZLib(dst, b []byte, size int) ([]byte, error) {
 	r, err := zlib.NewReader(bytes.NewReader(b))
 	if err != nil {
 		return nil, err
@@ -76,18 +77,18 @@ func unpackZLib(b []byte, size int) ([]byte, error) {
 	if size == unknown {
 		return io.ReadAll(io.LimitReader(r, maxBatch))
 	}
-	out := make([]byte, size)
+	out := slices.Grow(dst[:0], size)[:size]
 	_, err = io.ReadFull(r, out)
 	return out, err
 }
 
 // unpackLZ4 decompresses a block, which does not have its size.
-func unpackLZ4(b []byte, size int) ([]byte, error) {
+func unpackLZ4(dst, b []byte, size int) ([]byte, error) {
 	if size > 256*len(b) {
 		return nil, errSize // a block cannot say more
 	}
 	if size != unknown {
-		out := make([]byte, size)
+		out := slices.Grow(dst[:0], size)[:size]
 		n, err := lz4.UncompressBlock(b, out)
 		return out[:max(n, 0)], err
 	}

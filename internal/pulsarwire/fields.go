@@ -2,14 +2,7 @@ package pulsarwire
 
 import "encoding/binary"
 
-// field is a field of an encoded message of protocol buffers.
-type field struct {
-	number uint64
-	varint uint64 // value of a numeric field
-	bytes  []byte // value of a string or message
-}
-
-// Wire types.
+// Wire types of the fields of an encoded message of protocol buffers.
 const (
 	wireVarint  = 0
 	wireFixed64 = 1
@@ -17,48 +10,50 @@ const (
 	wireFixed32 = 5
 )
 
-// cut returns the first field of b and the bytes behind it. It reports false if b is malformed.
-func cut(b []byte) (f field, rest []byte, ok bool) {
-	tag, n := uvarint(b)
-	if n <= 0 {
-		return f, nil, false
+// next returns the field of b that begins at i: its tag, which is its number and its wire type; the value of a varint, or the
+// size of bytes, which stand at the end; and where it ends. The end is 0 if b is malformed.
+func next(b []byte, i int) (tag, value uint64, end int) {
+	tag, i = varint(b, i)
+	if i == 0 {
+		return 0, 0, 0
 	}
-	b = b[n:]
-	f.number = tag >> 3
 	switch tag & 7 {
 	case wireVarint:
-		f.varint, n = uvarint(b)
-		if n <= 0 {
-			return f, nil, false
-		}
-		return f, b[n:], true
+		value, i = varint(b, i)
+		return tag, value, i
 	case wireBytes:
-		size, n := uvarint(b)
-		if n <= 0 || size > uint64(len(b)-n) {
-			return f, nil, false
+		value, i = varint(b, i)
+		if i == 0 || value > uint64(len(b)-i) { //nolint:gosec // not negative
+			return 0, 0, 0
 		}
-		end := n + int(size) //nolint:gosec // at most len(b)
-		f.bytes = b[n:end]
-		return f, b[end:], true
+		return tag, value, i + int(value) //nolint:gosec // at most len(b)
 	case wireFixed64:
-		n = 8
+		i += 8
 	case wireFixed32:
-		n = 4
+		i += 4
 	default:
-		return f, nil, false
+		return 0, 0, 0
 	}
-	if len(b) < n {
-		return f, nil, false
+	if i > len(b) {
+		return 0, 0, 0
 	}
-	return f, b[n:], true
+	return tag, 0, i
 }
 
-// uvarint is [binary.Uvarint], faster for the many numbers of one byte.
-func uvarint(b []byte) (uint64, int) {
-	if len(b) > 0 && b[0] < 0x80 {
-		return uint64(b[0]), 1
+// varint returns the number that begins at i, and its end, which is 0 if b is malformed.
+func varint(b []byte, i int) (v uint64, end int) {
+	if i < len(b) && b[i] < 0x80 {
+		return uint64(b[i]), i + 1
 	}
-	return binary.Uvarint(b)
+	return longVarint(b, i)
+}
+
+func longVarint(b []byte, i int) (v uint64, end int) {
+	v, n := binary.Uvarint(b[i:])
+	if n <= 0 {
+		return 0, 0
+	}
+	return v, i + n
 }
 
 func appendVarint(b []byte, number, value uint64) []byte {

@@ -14,10 +14,12 @@ type frame interface {
 	Write(b []byte)
 }
 
-// heads has *[]byte, for the beginnings of frames.
-var heads sync.Pool //nolint:gochecknoglobals // memory to reuse
+var annotators sync.Pool //nolint:gochecknoglobals // memory to reuse
 
-// Line adds notes to the frame in a line of the library's log, see [Annotate], if it is about a message. It must be called
+// keptSize bounds the memory of an Annotator that is kept for another frame.
+const keptSize = 1 << 20
+
+// Line adds notes to the frame in a line of the library's log, see [Annotator], if it is about a message. It must be called
 // before the library looks at the frame, on its own goroutine.
 func Line(format string, args []any) {
 	if format != Receives || len(args) != 2 {
@@ -27,18 +29,17 @@ func Line(format string, args []any) {
 	if !ok {
 		return // the command has no message
 	}
-	scratch, ok := heads.Get().(*[]byte)
+	a, ok := annotators.Get().(*Annotator)
 	if !ok {
-		scratch = new([]byte)
+		a = new(Annotator)
 	}
-	defer heads.Put(scratch)
-	head, tail, ok := Annotate((*scratch)[:0], f.ReadableSlice())
-	*scratch = head
-	if !ok {
-		return
+	if head, tail, ok := a.Annotate(f.ReadableSlice()); ok && head != nil {
+		f.Clear()
+		f.Resize(uint32(len(head) + len(tail))) //nolint:gosec // a frame is smaller
+		f.Write(head)
+		f.Write(tail) // may be a part of the buffer before it was resized
 	}
-	f.Clear()
-	f.Resize(uint32(len(head) + len(tail))) //nolint:gosec // a frame is smaller
-	f.Write(head)
-	f.Write(tail) // may be a part of the buffer before it was resized
+	if cap(a.head)+cap(a.plain) <= keptSize {
+		annotators.Put(a)
+	}
 }

@@ -1,7 +1,5 @@
 package pulsarwire
 
-import "time"
-
 // KeyKind is the form in which a key was sent.
 type KeyKind uint8
 
@@ -13,19 +11,25 @@ const (
 	KeyNull                 // null, the key of a key-value pair
 )
 
+// Entry has what Pulsar knows of all messages of an entry. They share it.
+type Entry struct {
+	Ledger, Entry int64
+	Published     int64 // in milliseconds
+	Producer      string
+	Schema        []byte
+	Redelivered   uint32
+}
+
 // Native has what Pulsar knows of a message beside key, value and headers. The source sets it as Message.Native; the sink
 // keeps the kind of the key and the ordering key.
 type Native struct {
-	Ledger, Entry int64
-	Batch         int32
-	Kind          KeyKind
-	Redelivered   uint32
-	Sequence      int64
-	Published     time.Time
-	Event         time.Time
-	Producer      string
-	Ordering      string
-	Schema        []byte
+	*Entry // nil in a message that was not read
+
+	Sequence int64
+	Event    int64 // in milliseconds; 0: none
+	Ordering string
+	Batch    int32
+	Kind     KeyKind
 }
 
 // AppendValue implements keystrand.Native. The value is in Message.Value: without it the message is a tombstone.

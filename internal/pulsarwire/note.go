@@ -8,10 +8,10 @@ import (
 
 // Note is what the library does not tell of a message.
 type Note struct {
-	Kind     KeyKind
-	Empty    bool  // the value is null or empty, whatever the library returns
-	Sequence int64 // given by the producer
-	Event    int64 // event time in milliseconds, if it is outside of the library's range; else 0
+	Kind     KeyKind // on its way to the source, KeyNone is also the kind of text that is not empty
+	Empty    bool    // the value is null or empty, whatever the library returns
+	Sequence int64   // given by the producer
+	Event    int64   // event time in milliseconds, if it is outside of the library's range; else 0
 }
 
 // mark begins the name of a producer that has notes, and is the name of a property that means nothing.
@@ -36,18 +36,21 @@ const (
 
 // Name returns the name of a producer with notes, of which n is the one on the first message.
 func (n Note) Name(producer string) string {
-	notes := []Note{n}
-	return string(appendNotes(nil, notes, ascend(notes))) + producer
+	return string(appendNotes(nil, []Note{n})) + producer
 }
 
 func (n Note) append(b []byte) []byte {
-	flags := byte(n.Kind)
-	if n.Empty {
-		flags |= emptyFlag
-	}
-	b = append(b, flags)
+	b = append(b, n.flags())
 	b = binary.BigEndian.AppendUint64(b, uint64(n.Sequence)) //nolint:gosec // bits
 	return binary.BigEndian.AppendUint64(b, uint64(n.Event)) //nolint:gosec // bits
+}
+
+// flags returns the kind of the key and emptyFlag.
+func (n Note) flags() byte {
+	if n.Empty {
+		return byte(n.Kind) | emptyFlag
+	}
+	return byte(n.Kind)
 }
 
 func readNote(s string) Note {
@@ -60,29 +63,18 @@ func readNote(s string) Note {
 	return Note{Kind: KeyKind(s[0] & kindBits), Empty: s[0]&emptyFlag != 0, Sequence: u64(s[1:]), Event: u64(s[9:])}
 }
 
-// ascend reports whether the notes on an entry are uniform.
-func ascend(notes []Note) bool {
-	for i, n := range notes {
-		n.Sequence -= int64(i)
-		if n != notes[0] || n.Event != 0 {
-			return false
-		}
-	}
-	return true
-}
-
 // sizeOf returns how many bytes appendNotes appends.
-func sizeOf(notes []Note, even bool) int {
-	if even {
+func sizeOf(notes []Note) int {
+	if len(notes) == 1 {
 		return len(mark) + 1 + noteSize
 	}
 	return len(mark) + 1 + 4 + len(notes)*noteSize
 }
 
-// appendNotes appends the notes on the messages of an entry. They are not empty. even tells whether they ascend.
-func appendNotes(b []byte, notes []Note, even bool) []byte {
+// appendNotes appends the notes on the messages of an entry: one each, or one from which the others follow.
+func appendNotes(b []byte, notes []Note) []byte {
 	b = append(b, mark...)
-	if even {
+	if len(notes) == 1 {
 		return notes[0].append(append(b, uniform))
 	}
 	b = binary.BigEndian.AppendUint32(append(b, table), uint32(len(notes))) //nolint:gosec // messages of a batch
@@ -92,29 +84,55 @@ func appendNotes(b []byte, notes []Note, even bool) []byte {
 	return b
 }
 
-// Read returns the note on message number index of an entry, and the real name of the producer. It reports false if the name
-// has no notes.
-func Read(producer string, index int) (n Note, name string, ok bool) {
-	rest, ok := strings.CutPrefix(producer, mark)
+// Notes are those on the messages of an entry, with the name of its producer.
+type Notes struct {
+	Producer string
+
+	first Note
+	table string // of the notes on all messages, empty if those behind the first follow from it
+}
+
+// NotesOf returns the notes that travel as the name of a producer. It reports false if there are none: Producer is the name.
+func NotesOf(name string) (n Notes, ok bool) {
+	if n.first, n.Producer, ok = readStamp(name); ok {
+		return n, true
+	}
+	rest, ok := strings.CutPrefix(name, mark)
 	if !ok || len(rest) < 1+4 {
-		return n, producer, false
+		return Notes{Producer: name}, false
 	}
-	index = max(index, 0) // a message in chunks has -1
 	form, rest := rest[0], rest[1:]
-	if form == uniform {
-		if len(rest) < noteSize {
-			return n, producer, false
-		}
-		n = readNote(rest)
-		n.Sequence += int64(index)
-		return n, rest[noteSize:], true
+	size := noteSize
+	if form != uniform {
+		size = noteSize * (int(rest[0])<<24 | int(rest[1])<<16 | int(rest[2])<<8 | int(rest[3]))
+		rest = rest[4:]
 	}
-	count := int(rest[0])<<24 | int(rest[1])<<16 | int(rest[2])<<8 | int(rest[3])
-	rest = rest[4:]
-	if len(rest) < count*noteSize || index >= count {
-		return n, producer, false
+	if len(rest) < size || size < noteSize {
+		return Notes{Producer: name}, false
 	}
-	return readNote(rest[index*noteSize:]), rest[count*noteSize:], true
+	n = Notes{Producer: rest[size:], first: readNote(rest)}
+	if form != uniform {
+		n.table = rest[:size]
+	}
+	return n, true
+}
+
+// At returns the note on the message of a batch with this index and text of a key. It reports false if there is none.
+func (n *Notes) At(index int, key string) (Note, bool) {
+	note := n.first
+	index = max(index, 0) // a message in chunks has -1
+	switch {
+	case n.table == "":
+		note.Sequence += int64(index)
+	case index >= len(n.table)/noteSize:
+		return Note{}, false
+	case index > 0:
+		note = readNote(n.table[index*noteSize:])
+	}
+	if note.Kind == KeyNone && key != "" {
+		note.Kind = KeyText
+	}
+	return note, true
 }
 
 // far returns a time in milliseconds if the library cannot represent it, else 0.

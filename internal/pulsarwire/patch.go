@@ -1,6 +1,7 @@
 package pulsarwire
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
@@ -66,7 +67,7 @@ var fields = [...][2]byte{
 // replace it, as often as they fill its place: the size of the batch is part of what the library has prepared. Patch may
 // change b.
 func Patch(b []byte, c Codec) ([]byte, error) {
-	plain, err := c.unpack(b, unknown)
+	plain, err := c.unpack(nil, b, unknown)
 	if err != nil {
 		return nil, fmt.Errorf("decompress a batch: %w", err)
 	}
@@ -82,33 +83,32 @@ func Patch(b []byte, c Codec) ([]byte, error) {
 
 // patch replaces the property in the metadata of one message. It reports false if they are malformed.
 func patch(head []byte) bool {
-	for len(head) > 0 {
-		f, rest, ok := cut(head)
-		if !ok {
+	for i := 0; i < len(head); {
+		tag, size, end := next(head, i)
+		if end == 0 {
 			return false
 		}
-		if f.number == singleProperties {
-			if bits, event, found := formIn(f.bytes); found {
-				fill(setEvent(head[:len(head)-len(rest)], event), bits)
+		if tag == singleProperties<<3|wireBytes {
+			if bits, event, found := formIn(head[end-int(size) : end]); found { //nolint:gosec // at most len(head)
+				fill(setEvent(head[i:end], event), bits)
 			}
 		}
-		head = rest
+		i = end
 	}
 	return true
 }
 
+// asks begins a property that asks for a form.
+var asks = appendBytes(nil, 1, mark) //nolint:gochecknoglobals // immutable
+
 // formIn returns the value of a property that asks for a form.
 func formIn(property []byte) (bits byte, event uint64, found bool) {
-	name, rest, ok := cut(property)
-	if !ok || string(name.bytes) != mark {
+	rest, ok := bytes.CutPrefix(property, asks)
+	if !ok || len(rest) < 3 || rest[0] != 2<<3|wireBytes || int(rest[1]) != len(rest)-2 {
 		return 0, 0, false
 	}
-	value, _, ok := cut(rest)
-	if !ok || len(value.bytes) == 0 {
-		return 0, 0, false
-	}
-	bits = value.bytes[0]
-	switch at := value.bytes[1:]; len(at) {
+	bits = rest[2]
+	switch at := rest[3:]; len(at) {
 	case 0:
 		return bits, 0, true
 	case 16:

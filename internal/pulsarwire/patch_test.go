@@ -54,7 +54,7 @@ func TestPatchReplacesThePropertyByTheFieldsOfTheForm(t *testing.T) {
 		if err != nil {
 			t.Fatalf("codec %d: %v", codec, err)
 		}
-		plain, err := codec.unpack(got, len(batch)) // the library has already said how long it is
+		plain, err := codec.unpack(nil, got, len(batch)) // the library has already said how long it is
 		if err != nil {
 			t.Fatalf("codec %d: %v", codec, err)
 		}
@@ -67,7 +67,7 @@ func TestPatchReplacesThePropertyByTheFieldsOfTheForm(t *testing.T) {
 				t.Fatalf("codec %d, message %d: malformed", codec, i)
 			}
 			want := single{size: 100 * i, sequence: 7, sequenced: true, nullValue: f.NullValue, event: uint64(f.Event)}
-			want.key = keyFlags{present: f.Base64 || f.EmptyKey || f == (Form{}), base64: f.Base64, null: f.NullKey}
+			want.key = keyFlags{present: f.Base64 || f.EmptyKey || f == (Form{}), base64: f.Base64, null: f.NullKey, empty: f.EmptyKey}
 			if s != want || !bytes.Contains(head, []byte("a")) {
 				t.Errorf("codec %d, message %d: %+v, want %+v", codec, i, s, want)
 			}

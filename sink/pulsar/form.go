@@ -2,6 +2,7 @@ package pulsar
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 
 	"github.com/apache/pulsar-client-go/pulsar"
@@ -34,12 +35,12 @@ func setForm(out *pulsar.ProducerMessage, m *keystrand.Message, event int64) {
 // Without names of keys, consumers see a batch that is not encrypted.
 type former struct {
 	codec pulsarwire.Codec
-	asked atomic.Bool // some message has the property
+	asked atomic.Int64 // messages with the property that are not written yet; without any, batches need not be decompressed
 }
 
 // Encrypt implements [crypto.MessageCrypto].
 func (f *former) Encrypt(_ []string, _ crypto.KeyReader, _ crypto.MessageMetadataSupplier, batch []byte) ([]byte, error) {
-	if !f.asked.Load() {
+	if f.asked.Load() == 0 {
 		return batch, nil
 	}
 	return pulsarwire.Patch(batch, f.codec)
@@ -66,7 +67,13 @@ type formed struct {
 // SendAsync implements producer.
 func (p formed) SendAsync(ctx context.Context, m *pulsar.ProducerMessage, done func(pulsar.MessageID, *pulsar.ProducerMessage, error)) {
 	if _, asks := m.Properties[pulsarwire.PropertyName]; asks {
-		p.former.asked.Store(true)
+		p.former.asked.Add(1)
+		written := sync.OnceFunc(func() { p.former.asked.Add(-1) })
+		tell := done
+		done = func(id pulsar.MessageID, m *pulsar.ProducerMessage, err error) {
+			written()
+			tell(id, m, err)
+		}
 	}
 	p.Producer.SendAsync(ctx, m, done)
 }

@@ -1,12 +1,16 @@
 package pulsar
 
 import (
+	"context"
+	"errors"
 	"go/build"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	"github.com/apache/pulsar-client-go/pulsar"
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/internal/pulsarwire"
@@ -140,6 +144,50 @@ func TestShortAndFullNameAreOneTopic(t *testing.T) {
 			t.Errorf("%d producers for one topic", n)
 		}
 	})
+}
+
+// lateProducer keeps what is sent.
+type lateProducer struct {
+	pulsar.Producer
+
+	done []func(pulsar.MessageID, *pulsar.ProducerMessage, error)
+}
+
+func (p *lateProducer) SendAsync(_ context.Context, _ *pulsar.ProducerMessage, done func(pulsar.MessageID, *pulsar.ProducerMessage, error)) {
+	p.done = append(p.done, done)
+}
+
+// One tombstone must not make the producer decompress all its later batches.
+func TestBatchesAreOnlyDecompressedWhileAFormIsAskedFor(t *testing.T) {
+	var late lateProducer
+	p := formed{&late, &former{codec: pulsarwire.ZSTD}}
+	patches := func() bool {
+		_, err := p.former.Encrypt(nil, nil, nil, []byte("not compressed"))
+		return err != nil
+	}
+	told := 0
+	send := func(properties map[string]string) {
+		p.SendAsync(t.Context(), &pulsar.ProducerMessage{Properties: properties}, func(pulsar.MessageID, *pulsar.ProducerMessage, error) { told++ })
+	}
+	send(nil)
+	if patches() {
+		t.Error("a batch without a form is decompressed")
+	}
+	asks := map[string]string{pulsarwire.PropertyName: pulsarwire.Form{NullValue: true}.Property()}
+	send(asks)
+	send(asks)
+	late.done[1](nil, nil, nil)
+	late.done[1](nil, nil, nil) // a mistake of the library
+	if !patches() {
+		t.Error("a batch with a form is left alone")
+	}
+	late.done[2](nil, nil, errors.New("closed"))
+	if patches() {
+		t.Error("a batch without a form is decompressed, since one had it before")
+	}
+	if told != 3 {
+		t.Errorf("told %d times, want 3", told)
+	}
 }
 
 // The former depends on where the library (v0.19.0) encrypts. If this test fails, read the library's source again.

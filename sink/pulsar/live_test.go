@@ -120,7 +120,8 @@ func (l *live) read(ctx context.Context, topic string) ([]stored, error) {
 				return nil, err
 			}
 			s := stored{keystrand.Message{Stream: topic, Partition: int32(n), Value: m.Payload(), Time: m.EventTime()}, fmt.Sprint(m.ID().LedgerID(), ":", m.ID().EntryID())}
-			note, _, _ := pulsarwire.Read(m.ProducerName(), int(m.ID().BatchIdx()))
+			notes, _ := pulsarwire.NotesOf(m.ProducerName())
+			note, _ := notes.At(int(m.ID().BatchIdx()), m.Key())
 			switch note.Kind {
 			case pulsarwire.KeyBytes:
 				s.Key, _ = base64.StdEncoding.DecodeString(m.Key())

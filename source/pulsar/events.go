@@ -2,9 +2,14 @@ package pulsar
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
+	"github.com/apache/pulsar-client-go/pulsar"
+
+	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/pulsar/internal/ack"
 	"github.com/keystrand/keystrand/source/pulsar/internal/client"
 )
 
@@ -79,4 +84,15 @@ func (s *Source) deleted(topic string) {
 func (s *Source) dropped(topic, line string) {
 	s.cfg.Logger.LogAttrs(context.Background(), slog.LevelWarn, "pulsar: message in chunks is incomplete after ChunkTimeout; it is lost",
 		slog.String("topic", topic), slog.String("line", line))
+}
+
+// hidden logs the first message whose frame the library has not shown to the source, or which the source does not understand.
+func (s *Source) hidden(ctx context.Context, id source.ID, m pulsar.Message) {
+	s.unseen.Do(func() {
+		s.cfg.Logger.LogAttrs(ctx, slog.LevelError,
+			"pulsar: form of messages is hidden; keys sent as bytes are read as base64, sequence ids are unknown, "+
+				"tombstones sent alone are lost: use the version of pulsar-client-go that keystrand requires",
+			slog.String("partition", id.String()), slog.String("id", fmt.Sprint(ack.PositionOf(m.ID()))),
+			slog.String("producer", m.ProducerName()))
+	})
 }

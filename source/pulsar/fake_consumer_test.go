@@ -11,6 +11,7 @@ import (
 
 	"github.com/apache/pulsar-client-go/pulsar"
 
+	"github.com/keystrand/keystrand/internal/pulsarwire"
 	"github.com/keystrand/keystrand/source/pulsar/internal/ack"
 	"github.com/keystrand/keystrand/source/pulsar/internal/client"
 )
@@ -324,7 +325,12 @@ func (m *fakeMessage) ID() pulsar.MessageID { return m.id }
 
 func (m *fakeMessage) Key() string { return string(m.e.msgs[m.i].Key) }
 
-func (m *fakeMessage) ProducerName() string { return "producer" }
+func (m *fakeMessage) ProducerName() string {
+	if m.e.hidden {
+		return "producer"
+	}
+	return pulsarwire.Note{}.Name("producer")
+}
 
 func (m *fakeMessage) OrderingKey() string { return "" }
 

@@ -87,6 +87,7 @@ type fakeTopic struct {
 
 type fakeEntry struct {
 	ledger, entry int64
+	hidden        bool // the library has not shown its frame
 	index         int64
 	at            time.Time
 	msgs          []keystrand.Message

@@ -7,6 +7,7 @@ import (
 	"github.com/apache/pulsar-client-go/pulsar"
 
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/internal/pulsarwire"
 	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/pulsar/internal/client"
 )
@@ -24,8 +25,16 @@ func (m *plainMessage) Key() string                                     { return
 func (m *plainMessage) Payload() []byte                                 { return m.value }
 func (m *plainMessage) Properties() map[string]string                   { return nil }
 func (m *plainMessage) EventTime() time.Time                            { return m.at }
+func (m *plainMessage) PublishTime() time.Time                          { return m.at }
+func (m *plainMessage) ProducerName() string                            { return noted }
+func (m *plainMessage) OrderingKey() string                             { return "" }
+func (m *plainMessage) SchemaVersion() []byte                           { return nil }
+func (m *plainMessage) RedeliveryCount() uint32                         { return 0 }
 func (m *plainMessage) Index() *uint64                                  { return nil }
 func (m *plainMessage) GetEncryptionContext() *pulsar.EncryptionContext { return nil }
+
+// noted is the name of a producer, with a note.
+var noted = pulsarwire.Note{}.Name("standalone-0-0")
 
 // plainConsumer delivers the messages in its channel.
 type plainConsumer struct {

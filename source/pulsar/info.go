@@ -61,17 +61,20 @@ func InfoOf(m *keystrand.Message) (Info, bool) {
 	if !ok {
 		return Info{}, false
 	}
-	return Info{
-		ID:              MessageID{Ledger: n.Ledger, Entry: n.Entry, Batch: n.Batch},
-		PublishTime:     n.Published,
-		EventTime:       n.Event,
-		Producer:        n.Producer,
-		SequenceID:      n.Sequence,
-		KeyKind:         KeyKind(n.Kind),
-		OrderingKey:     n.Ordering,
-		SchemaVersion:   n.Schema,
-		RedeliveryCount: n.Redelivered,
-	}, true
+	i := Info{
+		SequenceID:  n.Sequence,
+		KeyKind:     KeyKind(n.Kind),
+		OrderingKey: n.Ordering,
+	}
+	if n.Event != 0 {
+		i.EventTime = time.UnixMilli(n.Event).UTC()
+	}
+	if e := n.Entry; e != nil {
+		i.ID = MessageID{Ledger: e.Ledger, Entry: e.Entry, Batch: n.Batch}
+		i.PublishTime = time.UnixMilli(e.Published).UTC()
+		i.Producer, i.SchemaVersion, i.RedeliveryCount = e.Producer, e.Schema, e.Redelivered
+	}
+	return i, true
 }
 
 // ByOrderingKey is a [keystrand.KeyFunc]. It orders messages as Key_Shared subscriptions do: by the ordering key, or by

@@ -108,15 +108,15 @@ func TestInfoOfAMessage(t *testing.T) {
 	if _, ok := InfoOf(&keystrand.Message{}); ok {
 		t.Error("a message of another source has an Info")
 	}
-	far := conv.message(&wireMessage{producer: pulsarwire.Note{Event: 253402300799000}.Name("p")}, 9)
+	far := new(converter).message(&wireMessage{producer: pulsarwire.Note{Event: 253402300799000}.Name("p")}, 9)
 	if far.Time != time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC) {
 		t.Errorf("time %v, want year 9999", far.Time)
 	}
-	none := conv.message(&wireMessage{producer: "p", event: time.Unix(0, 0)}, 9)
+	none := new(converter).message(&wireMessage{producer: "p", event: time.Unix(0, 0)}, 9)
 	if i, _ := InfoOf(&none); none.Time != i.PublishTime || !i.EventTime.IsZero() || i.SequenceID != -1 {
 		t.Errorf("without event time and notes: %v, %+v", none.Time, i)
 	}
-	null := conv.message(&wireMessage{producer: pulsarwire.Note{Empty: true}.Name("p"), payload: []byte("rest of a seal")}, 9)
+	null := new(converter).message(&wireMessage{producer: pulsarwire.Note{Empty: true}.Name("p"), payload: []byte("rest of a seal")}, 9)
 	if null.Value != nil {
 		t.Errorf("value %q, want a tombstone", null.Value)
 	}

@@ -26,26 +26,33 @@ type converter struct {
 	stream string
 	number int32
 
-	chunk         []byte
-	natives       []pulsarwire.Native // not used yet
-	ledger, entry int64               // of the last message
-	pinned        int                 // least size of its batch
+	chunk   []byte
+	entries []pulsarwire.Entry  // not used yet
+	natives []pulsarwire.Native // not used yet
+	entry   *pulsarwire.Entry   // of the last message; nil at first
+	notes   pulsarwire.Notes    // on that entry
+	noted   bool                // they are there
+	pinned  int                 // least size of its batch
 }
 
 func (c *converter) message(m pulsar.Message, offset int64) keystrand.Message {
 	at := ack.PositionOf(m.ID())
-	n := c.native()
-	note, producer, noted := pulsarwire.Read(m.ProducerName(), int(at.Batch))
-	*n = pulsarwire.Native{
-		Ledger: at.Ledger, Entry: at.Entry, Batch: at.Batch,
-		Kind: note.Kind, Sequence: note.Sequence,
-		Redelivered: m.RedeliveryCount(), Producer: producer, Ordering: m.OrderingKey(), Schema: m.SchemaVersion(),
-		Published: m.PublishTime().UTC(), Event: eventOf(m, note),
+	if c.entry == nil || at.Ledger != c.entry.Ledger || at.Entry != c.entry.Entry {
+		c.begin(m, at)
+	}
+	text := m.Key()
+	note, noted := c.notes.At(int(at.Batch), text)
+	noted = noted && c.noted
+	n := fresh(&c.natives, natives)
+	n.Entry, n.Batch, n.Kind, n.Ordering = c.entry, at.Batch, note.Kind, m.OrderingKey()
+	n.Sequence, n.Event = note.Sequence, eventOf(m, note)
+	if !noted {
+		n.Sequence = -1
 	}
 	out := keystrand.Message{
-		Key:       c.key(m.Key(), n),
+		Key:       c.key(text, n),
 		Headers:   headers(m.Properties()),
-		Time:      n.Event,
+		Time:      time.UnixMilli(cmp.Or(n.Event, c.entry.Published)).UTC(),
 		Stream:    c.stream,
 		Partition: c.number,
 		Offset:    offset,
@@ -54,39 +61,44 @@ func (c *converter) message(m pulsar.Message, offset int64) keystrand.Message {
 	if !note.Empty {
 		out.Value = c.value(m)
 	}
-	if out.Time.IsZero() {
-		out.Time = n.Published
-	}
-	if !noted {
-		n.Sequence = -1
-		if out.Key != nil {
-			n.Kind = pulsarwire.KeyText
-		}
-	}
 	return out
 }
 
-// natives is how many Natives are allocated together. A waiting message pins those of its neighbours.
-const natives = 16
-
-func (c *converter) native() *pulsarwire.Native {
-	if len(c.natives) == 0 {
-		c.natives = make([]pulsarwire.Native, natives)
-	}
-	n := &c.natives[0]
-	c.natives = c.natives[1:]
-	return n
+// begin starts the entry of a message.
+func (c *converter) begin(m pulsar.Message, at ack.Position) {
+	c.notes, c.noted = pulsarwire.NotesOf(m.ProducerName())
+	e := fresh(&c.entries, entries)
+	e.Ledger, e.Entry, e.Published = at.Ledger, at.Entry, m.PublishTime().UnixMilli()
+	e.Producer, e.Schema, e.Redelivered = c.notes.Producer, m.SchemaVersion(), m.RedeliveryCount()
+	c.entry, c.pinned = e, 0
 }
 
-// eventOf returns the event time of a message, or the zero time if it has none.
-func eventOf(m pulsar.Message, note pulsarwire.Note) time.Time {
+// Natives and Entries are allocated together, 512 bytes at most: above, the allocator adds a header. A waiting message pins
+// its neighbours' ones.
+const (
+	natives = 10
+	entries = 7
+)
+
+// fresh returns the next of those that are allocated together.
+func fresh[T any](left *[]T, together int) *T {
+	if len(*left) == 0 {
+		*left = make([]T, together)
+	}
+	next := &(*left)[0]
+	*left = (*left)[1:]
+	return next
+}
+
+// eventOf returns the event time of a message in milliseconds, 0 if it has none.
+func eventOf(m pulsar.Message, note pulsarwire.Note) int64 {
 	if note.Event != 0 {
-		return time.UnixMilli(note.Event).UTC()
+		return note.Event
 	}
-	if t := m.EventTime(); !t.IsZero() && t.UnixMilli() != 0 {
-		return t.UTC()
+	if t := m.EventTime(); !t.IsZero() {
+		return t.UnixMilli()
 	}
-	return time.Time{}
+	return 0
 }
 
 // key returns the bytes of a key: nil if there is none. A key that was sent as bytes, but is not base64, is text.
@@ -126,14 +138,11 @@ func (c *converter) decode(text string) ([]byte, bool) {
 // value returns the payload, copied if it would pin a large batch. An empty payload is a nil value: the library does not
 // distinguish them, and for compaction both are tombstones.
 func (c *converter) value(m pulsar.Message) []byte {
-	b, id := m.Payload(), m.ID()
+	b := m.Payload()
 	if len(b) == 0 {
 		return nil
 	}
-	if id.BatchSize() > 1 {
-		if id.LedgerID() != c.ledger || id.EntryID() != c.entry {
-			c.ledger, c.entry, c.pinned = id.LedgerID(), id.EntryID(), 0
-		}
+	if m.ID().BatchSize() > 1 {
 		c.pinned = max(c.pinned, cap(b))
 		if c.pinned > pinnedSize {
 			return keep(c, b)

@@ -182,6 +182,9 @@ func (p *Partition) admit(ctx context.Context, m pulsar.Message, out *keystrand.
 	}
 	*out = p.converter.message(m, offset)
 	p.healed(ctx, ack.PositionOf(id))
+	if !p.converter.noted {
+		p.owner.s.hidden(ctx, p.id, m)
+	}
 	return true
 }
 

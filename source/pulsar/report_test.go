@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/keystrand/keystrand"
 )
 
 func TestLossesAreCounted(t *testing.T) {
@@ -101,6 +103,33 @@ func TestFailedSourceIsNotReadyAfterALateAttachment(t *testing.T) {
 		synctest.Wait()
 		if r := m.s.Report(); r.Ready || r.State != "failed" {
 			t.Errorf("report %+v", r)
+		}
+	})
+}
+
+// Another version of the client library may not log frames, or log other ones.
+func TestHiddenFormOfMessagesIsLoggedOnce(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		var told journal
+		m := join(t, b, Config{Logger: slog.New(slog.NewJSONHandler(&told, nil))}, "orders")
+		p := m.accept()
+		b.produce(topic0, keystrand.Message{Key: []byte("k"), Value: []byte("v")})
+		read(t, p, 1)
+		if strings.Contains(told.String(), "hidden") {
+			t.Errorf("logged without a reason: %s", told.String())
+		}
+		for range 3 {
+			b.produce(topic0, keystrand.Message{Key: []byte("k"), Value: []byte("v")}).hidden = true
+		}
+		got := read(t, p, 3)
+		if info, _ := InfoOf(&got[0]); string(got[0].Key) != "k" || info.KeyKind != KeyText || info.SequenceID != -1 || info.Producer != "producer" {
+			t.Errorf("key %q, %+v", got[0].Key, info)
+		}
+		for _, want := range []string{"form of messages is hidden", `"level":"ERROR"`, `"id":"`, `"producer":"producer"`} {
+			if strings.Count(told.String(), want) != 1 {
+				t.Errorf("%s is not logged once: %s", want, told.String())
+			}
 		}
 	})
 }

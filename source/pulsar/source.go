@@ -36,6 +36,7 @@ type Source struct {
 	known  *catalogue // of discover
 	health *health.Health
 	log    *client.Log
+	unseen sync.Once // a message whose form is not known has been logged
 
 	failed  chan struct{} // closed when err is set
 	arrived chan struct{} // the queue has grown

@@ -31,5 +31,6 @@
 //     messages are delivered, with their encryption context.
 //   - The library hides the form of keys, null values and sequence ids, and acknowledges a message without value and
 //     properties outside a batch, unseen. At level debug it logs each frame before it looks at it: Log changes the frame there.
+//     The source logs an error if a message arrives without the note that Log has written.
 //   - A negative acknowledgement on an exclusive subscription rewinds everything. None is ever sent.
 package client

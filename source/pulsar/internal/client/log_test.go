@@ -134,9 +134,15 @@ func TestLibraryStillLogsADisconnect(t *testing.T) {
 				"\terr := pc.client.rpcClient.RequestOnCnxNoWait(pc._getConn(),\n\t\tpb.BaseCommand_ACK, &pb.CommandAck{\n" +
 				"\t\t\tConsumerId:      proto.Uint64(pc.consumerID),\n\t\t\tMessageId:       []*pb.MessageIdData{msgID},\n",
 			"\t\t\"consumerID\":   pc.consumerID,\n",
+			"\tfor i := 0; i < numMsgs; i++ {\n\t\tsmm, payload, err := reader.ReadMessage()\n",
+			"\t\t\t\tproducerName:        msgMeta.GetProducerName(),\n",
 			"\t\t\"topic\":        options.topic,\n\t\t\"subscription\": options.subscription,\n",
 		},
-		filepath.Join("internal", "connection_reader.go"): {"fmt.Errorf(\"unable to read frame size: %+v\", err)"},
+		filepath.Join("internal", "connection_reader.go"): {
+			"fmt.Errorf(\"unable to read frame size: %+v\", err)",
+			"\t\theadersAndPayload = NewBuffer(int(headersAndPayloadSize))\n\t\theadersAndPayload.Write(r.buffer.Read(headersAndPayloadSize))\n", // which nobody else has
+		},
+		filepath.Join("internal", "commands.go"): {"\t\tif !r.batched && r.hasProperties {\n\t\t\treturn nil, []byte{}, nil\n\t\t}\n"},
 		filepath.Join("internal", "connection.go"): {
 			"func (c *connection) receivedCommand(cmd *pb.BaseCommand, headersAndPayload Buffer) {\n" +
 				"\tc.log.Debugf(\"" + pulsarwire.Receives + "\", cmd, headersAndPayload)\n",
