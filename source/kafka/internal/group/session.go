@@ -28,12 +28,14 @@ type Session struct {
 	coordinator *coordinator
 	interval    time.Duration // of heartbeats
 	retry       time.Duration // delay after a heartbeat without an answer
+	rebalance   time.Duration // the rebalance timeout
 	fenced      chan struct{} // closed: the coordinator does not know the member
 	ending      chan struct{} // closed: the partitions must be released and the group be joined again
 	once        sync.Once
 
 	mu       sync.Mutex
 	answered time.Time // when the last request that proves the membership was sent
+	stable   time.Time // when the last request was sent to which the coordinator answered that the group does not rebalance
 	cause    Cause
 }
 
@@ -51,7 +53,7 @@ const (
 
 // newSession returns the Session of a generation that has just begun, with a request that was sent then.
 func newSession(cfg *Config, c *coordinator, j *joined, assigned []assign.Partition, sent time.Time) *Session {
-	interval := min(cfg.HeartbeatInterval, cfg.Cluster.SessionTimeout/5)
+	interval := min(cfg.HeartbeatInterval, cfg.Cluster.SessionTimeout/5, cfg.RebalanceTimeout/5)
 	return &Session{
 		Cluster:     cfg.Cluster,
 		ID:          j.generation,
@@ -61,9 +63,11 @@ func newSession(cfg *Config, c *coordinator, j *joined, assigned []assign.Partit
 		coordinator: c,
 		interval:    interval,
 		retry:       min(interval, cfg.Cluster.Backoff),
+		rebalance:   cfg.RebalanceTimeout,
 		fenced:      make(chan struct{}),
 		ending:      make(chan struct{}),
 		answered:    sent,
+		stable:      sent,
 	}
 }
 
@@ -111,10 +115,36 @@ func (s *Session) Answered(sent time.Time) {
 	}
 }
 
-func (s *Session) silent() time.Duration {
+// RejoinBy returns when the coordinator may evict the member for not having joined a rebalance. That may have begun right after
+// the last heartbeat that did not tell of it, long before one that does.
+func (s *Session) RejoinBy() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return time.Since(s.answered)
+	return s.stable.Add(s.rebalance)
+}
+
+// expires returns when the coordinator may assign the partitions to others if it gives no further answer. In a rebalance that
+// the member knows of, its partitions are released or lost before RejoinBy.
+func (s *Session) expires() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	session, rebalance := s.answered.Add(s.Cluster.SessionTimeout), s.stable.Add(s.rebalance)
+	if s.cause != Rebalance && rebalance.Before(session) {
+		return rebalance
+	}
+	return session
+}
+
+// beaten records the answer to a heartbeat.
+func (s *Session) beaten(sent time.Time, rebalances error) {
+	s.Answered(sent)
+	if rebalances != nil {
+		s.End(Rebalance)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stable = sent
 }
 
 // Keep sends heartbeats until ctx ends or the session is fenced, also while the partitions drain: the coordinator would evict
@@ -134,11 +164,8 @@ func (s *Session) Keep(ctx context.Context) {
 		pause := s.interval
 		switch {
 		case err == nil, errors.Is(err, kafkago.RebalanceInProgress): // it extends the session as any answer does
-			s.Answered(sent)
+			s.beaten(sent, err)
 			s.Cluster.Health.Works(ctx, "heartbeat")
-			if err != nil {
-				s.End(Rebalance)
-			}
 		case Gone(err):
 			s.Fence(ctx, err)
 			return
@@ -158,13 +185,13 @@ func (s *Session) Keep(ctx context.Context) {
 // late ends the session while partitions may still drain, and fences it before the coordinator may have assigned them to
 // others. The next check comes after another heartbeat and a pause.
 func (s *Session) late(ctx context.Context, err error) (fenced bool) {
-	timeout, next := s.Cluster.SessionTimeout, s.interval+s.retry
-	silent := s.silent()
-	if silent+next > timeout {
-		s.Fence(ctx, fmt.Errorf("no answer for almost the session timeout of %v: %w", timeout, err))
+	left, next := time.Until(s.expires()), s.interval+s.retry
+	if left < next {
+		s.Fence(ctx, fmt.Errorf("no answer for almost the session timeout of %v or the rebalance timeout of %v: %w",
+			s.Cluster.SessionTimeout, s.rebalance, err))
 		return true
 	}
-	if silent+2*next > timeout {
+	if left < 2*next {
 		s.End(Silence)
 	}
 	return false
