@@ -98,10 +98,10 @@ func (s *Session) End(cause Cause) {
 // Fence ends the membership and logs why, once.
 func (s *Session) Fence(ctx context.Context, why error) {
 	s.once.Do(func() {
+		s.End(Fenced)
+		close(s.fenced) // a log that blocks must not delay it
 		s.Cluster.Log.LogAttrs(ctx, slog.LevelWarn, "kafka: membership lost; its partitions are lost",
 			slog.String("group", s.Cluster.Group), slog.Int("generation", int(s.ID)), slog.Any("error", why))
-		s.End(Fenced)
-		close(s.fenced)
 	})
 }
 
@@ -170,16 +170,27 @@ func (s *Session) Keep(ctx context.Context) {
 			s.Fence(ctx, err)
 			return
 		default:
+			fenced := s.late(ctx, err)
 			s.Cluster.Health.Fails(ctx, "heartbeat", fmt.Errorf("group %q: %w", s.Cluster.Group, err))
-			if s.late(ctx, err) {
+			if fenced {
 				return
 			}
 			pause = s.retry
 		}
-		if !cluster.Sleep(ctx, pause) {
+		if s.paused(ctx) || !cluster.Sleep(ctx, pause) || s.paused(ctx) {
 			return
 		}
 	}
+}
+
+// paused fences a session that has ended while this process was paused. The next heartbeat would tell, but it may have no answer.
+func (s *Session) paused(ctx context.Context) bool {
+	late := time.Since(s.expires())
+	if late < 0 {
+		return false
+	}
+	s.Fence(ctx, fmt.Errorf("this process was paused until %v after the end of its session", late.Round(time.Millisecond)))
+	return true
 }
 
 // late ends the session while partitions may still drain, and fences it before the coordinator may have assigned them to

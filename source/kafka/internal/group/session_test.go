@@ -36,6 +36,7 @@ func TestLostMembershipIsFencedAtTheNextHeartbeat(t *testing.T) {
 				m := w.member("a")
 				s, stop := m.join()
 				w.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Err: err, Count: 1})
+				w.told.on("membership lost", func() { time.Sleep(time.Minute) }) // a log that blocks
 				began := time.Now()
 				<-s.Fenced()
 				if d := time.Since(began); d > heartbeat+time.Second || s.Cause() != group.Fenced {
@@ -116,4 +117,25 @@ func TestSilentCoordinator(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A process that was paused must not go on with partitions that others may own until the coordinator answers, or does not.
+func TestSessionThatEndedInAPauseIsFencedAtOnce(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		s, stop := w.member("a").join()
+		defer stop()
+		h := w.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Err: kerr.NotCoordinator, Count: 1})
+		paused := make(chan time.Time, 1)
+		w.told.on("operation recovered", func() {
+			w.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Err: kerr.NotCoordinator, Count: -1})
+			time.Sleep(session)
+			paused <- time.Now()
+		})
+		<-s.Fenced()
+		if d := time.Since(<-paused); d != 0 {
+			t.Errorf("fenced %v after the pause", d)
+		}
+		h.Remove()
+	})
 }
