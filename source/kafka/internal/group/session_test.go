@@ -53,6 +53,22 @@ func TestLostMembershipIsFencedAtTheNextHeartbeat(t *testing.T) {
 	}
 }
 
+func TestHeartbeatWithoutAnAnswerNamesItsTimeout(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		_, stop := w.member("a").join()
+		defer stop()
+		w.ControlKey(int16(kmsg.Heartbeat), func(kmsg.Request) (kmsg.Response, error, bool) {
+			w.SleepControl(func() { time.Sleep(3 * heartbeat / 2) })
+			return nil, nil, false
+		})
+		time.Sleep(3 * heartbeat)
+		if !w.told.has("no response within 2s") {
+			t.Errorf("the log does not have the timeout of %v", heartbeat)
+		}
+	})
+}
+
 // Faults of the coordinator that are shorter than the session cost nothing. Longer ones end the session before others may own
 // the partitions, and first let them drain.
 func TestSilentCoordinator(t *testing.T) {
