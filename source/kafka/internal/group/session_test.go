@@ -1,6 +1,7 @@
 package group_test
 
 import (
+	"context"
 	"net"
 	"testing"
 	"time"
@@ -69,6 +70,35 @@ func TestHeartbeatWithoutAnAnswerNamesItsTimeout(t *testing.T) {
 	})
 }
 
+// A rebalance may begin while an answer is on its way: its time counts from the request on.
+func TestRebalanceTimeoutCountsFromTheRequest(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		var at time.Time // when the last request arrived; of the cluster's goroutine until the end of SleepControl
+		slow := func(kmsg.Request) (kmsg.Response, error, bool) {
+			at = time.Now()
+			w.SleepControl(func() { time.Sleep(heartbeat / 2) })
+			return nil, nil, false
+		}
+		m := w.member("a")
+		w.ControlKey(int16(kmsg.SyncGroup), slow)
+		s, err := m.Join(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := s.RejoinBy().Sub(at); d != rebalance {
+			t.Errorf("after SyncGroup: %v after the request, want %v", d, rebalance)
+		}
+		w.ControlKey(int16(kmsg.Heartbeat), slow)
+		ctx, cancel := context.WithTimeout(t.Context(), heartbeat)
+		defer cancel()
+		s.Keep(ctx)
+		if d := s.RejoinBy().Sub(at); d != rebalance {
+			t.Errorf("after a heartbeat: %v after the request, want %v", d, rebalance)
+		}
+	})
+}
+
 // Faults of the coordinator that are shorter than the session cost nothing. Longer ones end the session before others may own
 // the partitions, and first let them drain.
 func TestSilentCoordinator(t *testing.T) {
@@ -126,7 +156,7 @@ func TestSilentCoordinator(t *testing.T) {
 					t.Errorf("cause = %q, fenced %v, want time to drain", s.Cause(), over(s.Fenced()))
 				}
 				<-s.Fenced()
-				if d := time.Since(began); d < session/2 || d > session {
+				if d := time.Since(began); d < session/2 || d > session-heartbeat/2 {
 					t.Errorf("fenced after %v, the session is %v", d, session)
 				}
 				time.Sleep(time.Hour)
