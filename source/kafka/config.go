@@ -34,7 +34,7 @@ type Config struct {
 	// SessionTimeout is how long the broker waits for a heartbeat before it assigns the partitions to others. A member that
 	// crashes without Close stops its partitions for this long. If it starts again within this time, it joins as a new member,
 	// and the whole group stops until the session of the old one has timed out. A broker restart that is shorter than about two
-	// thirds of it costs no rebalance. Brokers allow 6 s to 30 min unless configured otherwise. Default: 30 s.
+	// thirds of it, and of RebalanceTimeout, costs no rebalance. Brokers allow 6 s to 30 min unless configured otherwise. Default: 30 s.
 	SessionTimeout time.Duration
 	// HeartbeatInterval is the time between heartbeats, and how soon a rebalance is noticed; at most a third of
 	// SessionTimeout. Default: 3 s, or a fifth of SessionTimeout if that is less.
@@ -203,8 +203,5 @@ func (c Config) validate() error {
 	return errors.Join(errs...)
 }
 
-// margin is how long before the broker's deadline partitions are lost, so that the member joins again in time. The broker's
-// clock starts up to a heartbeat before the member hears of the rebalance.
-func (c Config) margin() time.Duration {
-	return c.HeartbeatInterval + min(2*time.Second, c.RebalanceTimeout/10)
-}
+// margin is how long before the broker's deadline partitions are lost, so that the member joins again in time.
+func (c Config) margin() time.Duration { return min(2*time.Second, c.RebalanceTimeout/10) }

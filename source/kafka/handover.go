@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/keystrand/keystrand/source"
 )
@@ -13,7 +12,7 @@ import (
 // handOver revokes all partitions. It returns when all are released or lost.
 func (g *generation) handOver(ctx context.Context) {
 	s := g.s
-	deadline := time.Now().Add(s.cfg.RebalanceTimeout - s.cfg.margin())
+	deadline := g.session.RejoinBy().Add(-s.cfg.margin())
 	g.withdraw(ctx)
 	live := g.living()
 	if len(live) == 0 {

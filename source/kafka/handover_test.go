@@ -18,10 +18,13 @@ import (
 	"github.com/keystrand/keystrand/source/kafka"
 )
 
-// join accepts in the background, as a second member does.
+// join accepts in the background, as a second member does. The channel is closed without a value if that fails.
 func (w *world) join(s *kafka.Source, n int) <-chan map[int32]source.Partition {
 	got := make(chan map[int32]source.Partition, 1)
-	go func() { got <- w.accept(s, n) }()
+	go func() {
+		defer close(got)
+		got <- w.accept(s, n)
+	}()
 	return got
 }
 
@@ -68,8 +71,8 @@ func TestPartitionMovesOnlyAfterRelease(t *testing.T) {
 	})
 }
 
-// During a drain longer than the session timeout our heartbeats replace those of kafka-go. They have to find the coordinator,
-// which may be none of the configured brokers.
+// Heartbeats go on during a drain that is longer than the session timeout. They have to find the coordinator, which may be none
+// of the configured brokers.
 func TestDrainLongerThanTheSessionKeepsTheMembership(t *testing.T) {
 	for name, opts := range map[string][]kfake.Opt{
 		"one broker":    nil,

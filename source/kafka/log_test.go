@@ -41,11 +41,12 @@ func TestLogTellsTheStepsOfAMembership(t *testing.T) {
 		w.follow(as)
 		w.follow(bs)
 		as, bs = w.accept(a, 1), w.accept(b, 1)
+		third := <-cs // before d joins: else d may get the partition
 		d := w.source("g", named("d"))
 		go func() { _, _ = d.Accept(t.Context()) }()
 		w.follow(as)
 		w.follow(bs)
-		w.follow(<-cs)
+		w.follow(third)
 		as, bs = w.accept(a, 1), w.accept(b, 1)
 		wants(1, "kafka: joined group; standing by without partitions", "members=4", "partitions=0")
 		if err := d.Close(); err != nil {

@@ -108,6 +108,8 @@ const (
 	leaveTimeout = 2 * time.Second
 	// silentTimeout replaces leaveTimeout while a broker does not answer.
 	silentTimeout = 250 * time.Millisecond
+	// leavePause is the time between two attempts to leave while the coordinator moves.
+	leavePause = 50 * time.Millisecond
 )
 
 // Leave leaves the group and closes its connections. It blocks for at most leaveTimeout.
@@ -126,6 +128,9 @@ func (g *Group) Leave(ctx context.Context) {
 	w.Text(g.cfg.Cluster.Group)
 	w.Text(g.member)
 	_, err := g.coordinator.do(ctx, keyLeaveGroup, version, w.B, 0)
+	for moving(err) && cluster.Sleep(ctx, leavePause) {
+		_, err = g.coordinator.do(ctx, keyLeaveGroup, version, w.B, 0)
+	}
 	log := g.cfg.Cluster.Log
 	if err != nil && !errors.Is(err, kafkago.UnknownMemberId) {
 		log.LogAttrs(ctx, slog.LevelWarn, "kafka: leave group failed; the group waits for the member until its session times out",

@@ -80,6 +80,35 @@ func TestLeaveRemovesTheMemberAtOnce(t *testing.T) {
 	})
 }
 
+// During a restart of brokers, another coordinator is found, or the same one is soon ready.
+func TestLeaveIsRepeatedWhileTheCoordinatorMoves(t *testing.T) {
+	for _, c := range []struct {
+		key kmsg.Key
+		err *kerr.Error
+	}{
+		{kmsg.LeaveGroup, kerr.NotCoordinator},
+		{kmsg.LeaveGroup, kerr.CoordinatorNotAvailable},
+		{kmsg.LeaveGroup, kerr.CoordinatorLoadInProgress},
+		{kmsg.FindCoordinator, kerr.CoordinatorNotAvailable},
+	} {
+		t.Run(c.key.Name()+" "+c.err.Message, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				t := w.t
+				a := w.member("a")
+				_, stop := a.join()
+				stop()
+				w.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.LeaveGroup}, Err: kerr.NotCoordinator, Count: 1})
+				w.Fault(kfake.Fault{Keys: []kmsg.Key{c.key}, Err: c.err, Count: 2})
+				began := time.Now()
+				a.Leave(t.Context())
+				if d, n := time.Since(began), len(w.GroupInfo("g").Members); n != 0 || d > time.Second {
+					t.Errorf("%d members after Leave of %v, want none", n, d)
+				}
+			})
+		})
+	}
+}
+
 func TestLeaveIsBoundedWhileTheCoordinatorIsSilent(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t

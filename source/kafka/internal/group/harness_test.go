@@ -59,12 +59,31 @@ func inWorld(t *testing.T, f func(w *world), opts ...kfake.Opt) {
 type told struct {
 	mu   sync.Mutex
 	text strings.Builder
+	part string
+	call func()
 }
 
 func (l *told) Write(b []byte) (int, error) {
 	l.mu.Lock()
+	l.text.Write(b)
+	call := l.call
+	if call != nil && strings.Contains(string(b), l.part) {
+		l.call = nil
+	} else {
+		call = nil
+	}
+	l.mu.Unlock()
+	if call != nil {
+		call()
+	}
+	return len(b), nil
+}
+
+// on calls f at the next line with part, and delays the writer.
+func (l *told) on(part string, f func()) {
+	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.text.Write(b)
+	l.part, l.call = part, f
 }
 
 func (l *told) has(part string) bool {

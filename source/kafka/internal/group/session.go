@@ -28,12 +28,14 @@ type Session struct {
 	coordinator *coordinator
 	interval    time.Duration // of heartbeats
 	retry       time.Duration // delay after a heartbeat without an answer
+	rebalance   time.Duration // the rebalance timeout
 	fenced      chan struct{} // closed: the coordinator does not know the member
 	ending      chan struct{} // closed: the partitions must be released and the group be joined again
 	once        sync.Once
 
 	mu       sync.Mutex
 	answered time.Time // when the last request that proves the membership was sent
+	stable   time.Time // when the last request was sent to which the coordinator answered that the group does not rebalance
 	cause    Cause
 }
 
@@ -51,7 +53,7 @@ const (
 
 // newSession returns the Session of a generation that has just begun, with a request that was sent then.
 func newSession(cfg *Config, c *coordinator, j *joined, assigned []assign.Partition, sent time.Time) *Session {
-	interval := min(cfg.HeartbeatInterval, cfg.Cluster.SessionTimeout/5)
+	interval := min(cfg.HeartbeatInterval, cfg.Cluster.SessionTimeout/5, cfg.RebalanceTimeout/5)
 	return &Session{
 		Cluster:     cfg.Cluster,
 		ID:          j.generation,
@@ -61,9 +63,11 @@ func newSession(cfg *Config, c *coordinator, j *joined, assigned []assign.Partit
 		coordinator: c,
 		interval:    interval,
 		retry:       min(interval, cfg.Cluster.Backoff),
+		rebalance:   cfg.RebalanceTimeout,
 		fenced:      make(chan struct{}),
 		ending:      make(chan struct{}),
 		answered:    sent,
+		stable:      sent,
 	}
 }
 
@@ -94,10 +98,10 @@ func (s *Session) End(cause Cause) {
 // Fence ends the membership and logs why, once.
 func (s *Session) Fence(ctx context.Context, why error) {
 	s.once.Do(func() {
+		s.End(Fenced)
+		close(s.fenced) // a log that blocks must not delay it
 		s.Cluster.Log.LogAttrs(ctx, slog.LevelWarn, "kafka: membership lost; its partitions are lost",
 			slog.String("group", s.Cluster.Group), slog.Int("generation", int(s.ID)), slog.Any("error", why))
-		s.End(Fenced)
-		close(s.fenced)
 	})
 }
 
@@ -111,10 +115,36 @@ func (s *Session) Answered(sent time.Time) {
 	}
 }
 
-func (s *Session) silent() time.Duration {
+// RejoinBy returns when the coordinator may evict the member for not having joined a rebalance. That may have begun right after
+// the last heartbeat that did not tell of it, long before one that does.
+func (s *Session) RejoinBy() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return time.Since(s.answered)
+	return s.stable.Add(s.rebalance)
+}
+
+// expires returns when the coordinator may assign the partitions to others if it gives no further answer. In a rebalance that
+// the member knows of, its partitions are released or lost before RejoinBy.
+func (s *Session) expires() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	session, rebalance := s.answered.Add(s.Cluster.SessionTimeout), s.stable.Add(s.rebalance)
+	if s.cause != Rebalance && rebalance.Before(session) {
+		return rebalance
+	}
+	return session
+}
+
+// beaten records the answer to a heartbeat.
+func (s *Session) beaten(sent time.Time, rebalances error) {
+	s.Answered(sent)
+	if rebalances != nil {
+		s.End(Rebalance)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stable = sent
 }
 
 // Keep sends heartbeats until ctx ends or the session is fenced, also while the partitions drain: the coordinator would evict
@@ -134,37 +164,45 @@ func (s *Session) Keep(ctx context.Context) {
 		pause := s.interval
 		switch {
 		case err == nil, errors.Is(err, kafkago.RebalanceInProgress): // it extends the session as any answer does
-			s.Answered(sent)
+			s.beaten(sent, err)
 			s.Cluster.Health.Works(ctx, "heartbeat")
-			if err != nil {
-				s.End(Rebalance)
-			}
 		case Gone(err):
 			s.Fence(ctx, err)
 			return
 		default:
+			fenced := s.late(ctx, err)
 			s.Cluster.Health.Fails(ctx, "heartbeat", fmt.Errorf("group %q: %w", s.Cluster.Group, err))
-			if s.late(ctx, err) {
+			if fenced {
 				return
 			}
 			pause = s.retry
 		}
-		if !cluster.Sleep(ctx, pause) {
+		if s.paused(ctx) || !cluster.Sleep(ctx, pause) || s.paused(ctx) {
 			return
 		}
 	}
 }
 
+// paused fences a session that has ended while this process was paused. The next heartbeat would tell, but it may have no answer.
+func (s *Session) paused(ctx context.Context) bool {
+	late := time.Since(s.expires())
+	if late < 0 {
+		return false
+	}
+	s.Fence(ctx, fmt.Errorf("this process was paused until %v after the end of its session", late.Round(time.Millisecond)))
+	return true
+}
+
 // late ends the session while partitions may still drain, and fences it before the coordinator may have assigned them to
 // others. The next check comes after another heartbeat and a pause.
 func (s *Session) late(ctx context.Context, err error) (fenced bool) {
-	timeout, next := s.Cluster.SessionTimeout, s.interval+s.retry
-	silent := s.silent()
-	if silent+next > timeout {
-		s.Fence(ctx, fmt.Errorf("no answer for almost the session timeout of %v: %w", timeout, err))
+	left, next := time.Until(s.expires()), s.interval+s.retry
+	if left < next {
+		s.Fence(ctx, fmt.Errorf("no answer for almost the session timeout of %v or the rebalance timeout of %v: %w",
+			s.Cluster.SessionTimeout, s.rebalance, err))
 		return true
 	}
-	if silent+2*next > timeout {
+	if left < 2*next {
 		s.End(Silence)
 	}
 	return false

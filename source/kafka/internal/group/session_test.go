@@ -1,6 +1,7 @@
 package group_test
 
 import (
+	"context"
 	"net"
 	"testing"
 	"time"
@@ -36,6 +37,7 @@ func TestLostMembershipIsFencedAtTheNextHeartbeat(t *testing.T) {
 				m := w.member("a")
 				s, stop := m.join()
 				w.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Err: err, Count: 1})
+				w.told.on("membership lost", func() { time.Sleep(time.Minute) }) // a log that blocks
 				began := time.Now()
 				<-s.Fenced()
 				if d := time.Since(began); d > heartbeat+time.Second || s.Cause() != group.Fenced {
@@ -50,6 +52,51 @@ func TestLostMembershipIsFencedAtTheNextHeartbeat(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestHeartbeatWithoutAnAnswerNamesItsTimeout(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		_, stop := w.member("a").join()
+		defer stop()
+		w.ControlKey(int16(kmsg.Heartbeat), func(kmsg.Request) (kmsg.Response, error, bool) {
+			w.SleepControl(func() { time.Sleep(3 * heartbeat / 2) })
+			return nil, nil, false
+		})
+		time.Sleep(3 * heartbeat)
+		if !w.told.has("no response within 2s") {
+			t.Errorf("the log does not have the timeout of %v", heartbeat)
+		}
+	})
+}
+
+// A rebalance may begin while an answer is on its way: its time counts from the request on.
+func TestRebalanceTimeoutCountsFromTheRequest(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		var at time.Time // when the last request arrived; of the cluster's goroutine until the end of SleepControl
+		slow := func(kmsg.Request) (kmsg.Response, error, bool) {
+			at = time.Now()
+			w.SleepControl(func() { time.Sleep(heartbeat / 2) })
+			return nil, nil, false
+		}
+		m := w.member("a")
+		w.ControlKey(int16(kmsg.SyncGroup), slow)
+		s, err := m.Join(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := s.RejoinBy().Sub(at); d != rebalance {
+			t.Errorf("after SyncGroup: %v after the request, want %v", d, rebalance)
+		}
+		w.ControlKey(int16(kmsg.Heartbeat), slow)
+		ctx, cancel := context.WithTimeout(t.Context(), heartbeat)
+		defer cancel()
+		s.Keep(ctx)
+		if d := s.RejoinBy().Sub(at); d != rebalance {
+			t.Errorf("after a heartbeat: %v after the request, want %v", d, rebalance)
+		}
+	})
 }
 
 // Faults of the coordinator that are shorter than the session cost nothing. Longer ones end the session before others may own
@@ -109,11 +156,32 @@ func TestSilentCoordinator(t *testing.T) {
 					t.Errorf("cause = %q, fenced %v, want time to drain", s.Cause(), over(s.Fenced()))
 				}
 				<-s.Fenced()
-				if d := time.Since(began); d < session/2 || d > session {
+				if d := time.Since(began); d < session/2 || d > session-heartbeat/2 {
 					t.Errorf("fenced after %v, the session is %v", d, session)
 				}
 				time.Sleep(time.Hour)
 			})
 		})
 	}
+}
+
+// A process that was paused must not go on with partitions that others may own until the coordinator answers, or does not.
+func TestSessionThatEndedInAPauseIsFencedAtOnce(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		s, stop := w.member("a").join()
+		defer stop()
+		h := w.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Err: kerr.NotCoordinator, Count: 1})
+		paused := make(chan time.Time, 1)
+		w.told.on("operation recovered", func() {
+			w.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Err: kerr.NotCoordinator, Count: -1})
+			time.Sleep(session)
+			paused <- time.Now()
+		})
+		<-s.Fenced()
+		if d := time.Since(<-paused); d != 0 {
+			t.Errorf("fenced %v after the pause", d)
+		}
+		h.Remove()
+	})
 }

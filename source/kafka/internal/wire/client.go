@@ -48,8 +48,8 @@ func (c *Client) Validate() error {
 // is sent twice.
 func (c *Client) Do(ctx context.Context, x *Exchange, wait time.Duration) error {
 	x.clientID = c.Transport.ClientID
-	timeout := wait + cmp.Or(c.RequestTimeout, 10*time.Second)
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	sent := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, wait+cmp.Or(c.RequestTimeout, 10*time.Second))
 	defer cancel()
 	if wait == 0 {
 		defer c.Gate.enter(ctx)()
@@ -63,7 +63,7 @@ func (c *Client) Do(ctx context.Context, x *Exchange, wait time.Duration) error 
 		if err != nil && ctx.Err() != nil {
 			x.abort() // the library continues the request: its connection would be in use until the response comes
 			if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
-				return fmt.Errorf("no response within %v: %w", timeout, err)
+				return fmt.Errorf("no response within %v: %w", time.Since(sent).Round(time.Millisecond), err) // ctx of the caller may end first
 			}
 			return context.Cause(ctx)
 		}
