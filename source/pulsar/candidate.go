@@ -36,8 +36,8 @@ func (c *contender) campaign(ctx context.Context, patience *backoff.ExponentialB
 	}
 }
 
-// stand joins the election, and returns the candidate and a function that withdraws it. It reports false when the topic is gone, the source is
-// over, or ctx has ended.
+// stand joins the election, and returns the candidate and a function that withdraws it. It reports false when the topic is
+// gone, the source is over, or ctx has ended.
 func (c *contender) stand(ctx context.Context) (candidate client.Candidate, quit func(), ok bool) {
 	// Late messages about a former candidate do not count.
 	var mu sync.Mutex
@@ -70,7 +70,13 @@ func (c *contender) stand(ctx context.Context) (candidate client.Candidate, quit
 	return candidate, func() {
 		deafen()
 		c.withdrawn()
-		c.s.calls.Go(candidate.Close)
+		at, behind := c.follows(true)
+		c.s.calls.Go(func() {
+			if behind {
+				candidate.Follow(at.Ledger, at.Entry)
+			}
+			candidate.Close()
+		})
 	}, true
 }
 
@@ -124,7 +130,7 @@ func (c *contender) listen(ctx context.Context, candidate client.Candidate, pati
 	defer timer.Stop()
 	var late <-chan time.Time // while the message is missing
 	for !c.s.over() && !c.isDead() {
-		if at, ok := c.follows(); ok {
+		if at, due := c.follows(false); due {
 			c.s.calls.Go(func() { candidate.Follow(at.Ledger, at.Entry) })
 		}
 		switch _, told := c.heard(); {

@@ -116,6 +116,7 @@ func (c *contender) wait(ctx context.Context) bool {
 // run contends until ctx ends, or the topic is gone for good.
 func (c *contender) run(ctx context.Context) {
 	defer close(c.ended)
+	defer c.unfollow()
 	if c.before != nil {
 		select {
 		case <-c.before.ended:

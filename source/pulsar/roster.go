@@ -48,10 +48,10 @@ func (s *Source) tellOwned(ctx context.Context) {
 	}
 	s.mu.Unlock()
 	list := listed(owned)
-	if n == 0 && elections == all {
+	if n == 0 && elections == all && all > 0 {
 		list = "none"
 	}
-	if over || list == "" || list == s.known.told { // "": an election is open
+	if over || list == "" || list == s.known.told { // "": an election is open, or there is no topic
 		return
 	}
 	s.known.told = list

@@ -28,6 +28,9 @@ func says(err error, texts ...string) bool {
 	return false
 }
 
+// Answered reports whether err is the answer of a broker, so that there is a connection.
+func Answered(err error) bool { return says(err, "server error: ") }
+
 // Busy reports whether another consumer holds the subscription.
 func Busy(err error) bool { return says(err, "ConsumerBusy") && !otherType(err) && Limit(err) == "" }
 
@@ -62,6 +65,9 @@ func plain(err error) bool {
 	_, ok := errors.AsType[tls.RecordHeaderError](err)
 	return ok
 }
+
+// hopeless reports whether the handshake with this host fails however often it is retried.
+func (c cause) hopeless() bool { return c.refused == "" && (Certificate(c.err) || plain(c.err)) }
 
 // Because returns why there is no connection, with an error of the library.
 func (l *Log) Because(err error) error {
@@ -101,11 +107,13 @@ func (l *Log) Fatal(topic, subscription string, err error) error {
 
 // FatalConnection returns an error for the user if there was no connection yet and a retry cannot heal that, else nil. of is
 // the topic or the subscription in the error. A connection that has worked will work again: a broker restarts, a token is
-// renewed.
+// renewed. Credentials are those of the cluster; a handshake that fails concerns one host, and another one may work.
 func (l *Log) FatalConnection(of string) error {
-	last, connected := l.cause()
+	l.mu.Lock()
+	last, connected, hopeless := l.last, l.connected, len(l.hopeless)
+	l.mu.Unlock()
 	switch {
-	case connected, Limit(last.reason()) != "":
+	case connected, Limit(last.reason()) != "", last.hopeless() && hopeless < Hosts(l.url):
 		return nil
 	case last.refused != "":
 		return fmt.Errorf("%w: %s: %s: the broker says %q (check Config.Authentication)", ErrRefused, of, l.url, last.refused)

@@ -82,6 +82,19 @@ func TestLogReportsConnectionsAtOnce(t *testing.T) {
 	}
 }
 
+func TestClosedLogReportsNoAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := NewLog(slog.New(slog.DiscardHandler), "pulsar://a:6650", Events{
+			Unreachable: func(_ string, err error) { t.Errorf("unreachable: %v", err) },
+		})
+		line := l.Logger().SubLogger(map[string]any{"remote_addr": "a:6650"})
+		line.Info("Connecting to broker")
+		l.Close()
+		line.Info("Connecting to broker")
+		time.Sleep(time.Minute)
+	})
+}
+
 // server listens on a port of this machine and handles each connection with f.
 func server(t *testing.T, f func(c net.Conn)) (addr string) {
 	t.Helper()
