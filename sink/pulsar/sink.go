@@ -91,6 +91,7 @@ func (s *Sink) Close() error {
 	if s.closed.Swap(true) {
 		return errors.New("pulsar: close the sink: it is already closed")
 	}
+	s.troubles.close()
 	(<-s.probe).drop(s)
 	over := make(chan struct{})
 	go func() {
