@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/keystrand/keystrand/internal/pulsarprobe"
 	"github.com/keystrand/keystrand/source/pulsar/internal/client"
 )
 
@@ -39,7 +40,7 @@ func (s *Source) unreachable(addr string, err error) {
 		s.health.Fails(context.Background(), connecting(addr), err)
 	}
 	if probes {
-		s.aside(func(ctx context.Context) { s.probed(ctx, addr, client.Probe(ctx, addr, s.url), err) })
+		s.aside(func(ctx context.Context) { s.probed(ctx, addr, pulsarprobe.Probe(ctx, addr, s.url), err) })
 	}
 }
 
@@ -72,7 +73,7 @@ func (s *Source) probed(ctx context.Context, addr string, wrong, err error) {
 	s.mu.Unlock()
 	switch {
 	case ctx.Err() != nil || !away:
-	case wrong != nil && client.Hosts(s.url) == 1 && !s.log.WasConnected():
+	case wrong != nil && pulsarprobe.Hosts(s.url) == 1 && !s.log.WasConnected():
 		s.fail(wrong)
 	default:
 		s.health.Fails(ctx, connecting(addr), cmp.Or(wrong, err))

@@ -5,10 +5,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 
 	"github.com/apache/pulsar-client-go/pulsar"
+
+	"github.com/keystrand/keystrand/internal/pulsarprobe"
 )
 
 // ErrRefused is in the errors of [Log.Fatal] about credentials.
@@ -69,6 +72,12 @@ func plain(err error) bool {
 // hopeless reports whether the handshake with this host fails however often it is retried.
 func (c cause) hopeless() bool { return c.refused == "" && (Certificate(c.err) || plain(c.err)) }
 
+// MayBeWrongPort reports whether an error of a first connection may mean that the other side speaks another protocol.
+func MayBeWrongPort(err error) bool {
+	return errors.Is(err, ErrSilent) || errors.Is(err, io.EOF) || plain(err) ||
+		says(err, "unable to read frame", "unexpected EOF", "connection reset", "broken pipe", "first record does not look like a TLS handshake")
+}
+
 // Because returns why there is no connection, with an error of the library.
 func (l *Log) Because(err error) error {
 	last, _ := l.cause()
@@ -113,7 +122,7 @@ func (l *Log) FatalConnection(of string) error {
 	last, connected, hopeless := l.last, l.connected, len(l.hopeless)
 	l.mu.Unlock()
 	switch {
-	case connected, Limit(last.reason()) != "", last.hopeless() && hopeless < Hosts(l.url):
+	case connected, Limit(last.reason()) != "", last.hopeless() && hopeless < pulsarprobe.Hosts(l.url):
 		return nil
 	case last.refused != "":
 		return fmt.Errorf("%w: %s: %s: the broker says %q (check Config.Authentication)", ErrRefused, of, l.url, last.refused)
