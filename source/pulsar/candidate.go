@@ -83,7 +83,7 @@ func (c *contender) stand(ctx context.Context) (candidate client.Candidate, quit
 // elected records the broker's choice: this process, or another. The broker repeats it after an unload.
 func (c *contender) elected(active bool) {
 	c.mu.Lock()
-	c.active, c.told = active, true
+	c.active, c.told, c.unsaid = active, true, false
 	c.mu.Unlock()
 	c.poke()
 	poke(c.s.shifted)
@@ -144,6 +144,10 @@ func (c *contender) listen(ctx context.Context, candidate client.Candidate, pati
 		select {
 		case <-c.news:
 		case <-late:
+			c.mu.Lock()
+			c.unsaid = true
+			c.mu.Unlock()
+			poke(c.s.shifted)
 			return
 		case <-ctx.Done():
 			return

@@ -41,6 +41,7 @@ type contender struct {
 	mu      sync.Mutex
 	active  bool        // elected, according to the last message of the broker
 	told    bool        // the broker has sent a message since the candidate was last attached
+	unsaid  bool        // no message came in time about the last candidate, so it is not elected: the library drops that message
 	gone    bool        // the topic does not exist
 	late    bool        // found after the first look-up, gone once, or owned before: Latest no longer applies
 	part    *Partition  // offered or owned

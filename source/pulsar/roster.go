@@ -67,7 +67,7 @@ func (s *Source) tellOwned(ctx context.Context) {
 func (c *contender) owns() (mine, other bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.part != nil && !c.part.tenure.Over(), c.told && !c.active
+	return c.part != nil && !c.part.tenure.Over(), (c.told || c.unsaid) && !c.active
 }
 
 // mostListed bounds the ranges in a line of the log.

@@ -86,6 +86,30 @@ func TestStandbyIsLoggedOnce(t *testing.T) {
 	})
 }
 
+// The library drops a message that arrives before the answer to the candidate's attachment: a broker sends that at once when
+// another candidate stays elected.
+func TestStandbyIsLoggedAlthoughTheLibraryDropsItsMessages(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		m := join(t, b, Config{Name: "a"}, "orders")
+		p := m.accept()
+		b.change(func() { b.dropped = 1000 })
+		var told journal
+		n := join(t, b, Config{Name: "b", Logger: slog.New(slog.NewTextHandler(&told, nil))}, "orders")
+		got := n.accepting()
+		time.Sleep(10 * second)
+		synctest.Wait()
+		if n := strings.Count(told.String(), "standing by"); n != 1 {
+			t.Errorf("logged %d times that it stands by, want once:\n%s", n, &told)
+		}
+		b.change(func() { b.dropped = 0 })
+		m.s.Stop()
+		_ = p.Release(t.Context())
+		q := <-got
+		_ = q.Release(t.Context())
+	})
+}
+
 // A broker counts messages behind the position of a subscription as its backlog. The one of the election receives none.
 func TestElectionsSubscriptionFollowsTheOwner(t *testing.T) {
 	inBubble(t, func(w world) {
