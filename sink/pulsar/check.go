@@ -2,6 +2,7 @@ package pulsar
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,7 +29,10 @@ func (s *Sink) String() string {
 // Check implements [sink.Checker]: the topic exists, and the broker lets this client open a producer to its first partition.
 // If the broker may create topics, that creates a missing one. With Config.ByStream it checks nothing.
 func (s *Sink) Check(ctx context.Context) error {
-	if s.topic == "" {
+	switch {
+	case s.closed.Load():
+		return errors.New("pulsar: Check on a closed sink")
+	case s.topic == "":
 		return nil
 	}
 	began := time.Now()

@@ -215,3 +215,17 @@ func TestTimeGoesOutAsItCameInOrNamesItsMessage(t *testing.T) {
 		})
 	}
 }
+
+func TestCheckOfAClosedSinkIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSink(newFake(map[string]int{"out": 1}), "out", Config{}.withDefaults(), &troubles{})
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		if err := s.Check(ctx); err == nil || ctx.Err() != nil {
+			t.Errorf("Check = %v, and the ctx has ended with %v", err, ctx.Err())
+		}
+	})
+}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/apache/pulsar-client-go/pulsar"
 
+	"github.com/keystrand/keystrand/internal/pulsarprobe"
 	"github.com/keystrand/keystrand/internal/pulsarwire"
 )
 
@@ -71,7 +72,7 @@ func connect(url string, cfg *Config, troubles *troubles) (client, error) {
 
 func newLibrary(url string, cfg *Config, troubles *troubles) (client, error) {
 	options := pulsar.ClientOptions{
-		URL:               url,
+		URL:               pulsarprobe.Prefer(context.Background(), url),
 		ConnectionTimeout: cfg.RequestTimeout,
 		OperationTimeout:  cfg.RequestTimeout,
 		KeepAliveInterval: max(cfg.RequestTimeout, time.Second), // the library disconnects a silent broker after two intervals

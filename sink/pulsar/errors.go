@@ -33,7 +33,7 @@ func cureFor(err error) cure {
 		return split
 	case errors.Is(err, pulsar.ErrTopicTerminated):
 		return forbid
-	case errors.As(err, &refused):
+	case errors.As(err, &refused) && !strings.Contains(refused.text, "maximum number of connections"):
 		return report
 	}
 	if _, bad := errors.AsType[*tls.CertificateVerificationError](err); bad {

@@ -24,6 +24,7 @@ type troubles struct {
 	log  *slog.Logger // nil: none
 
 	mu     sync.Mutex
+	closed bool
 	logged map[string]time.Time   // when the failure of an address was last logged
 	begun  map[string]*time.Timer // attempts without a result
 }
@@ -36,10 +37,43 @@ func (t *troubles) begin(addr string) {
 	t.end(addr)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.closed {
+		return
+	}
 	if t.begun == nil {
 		t.begun = make(map[string]*time.Timer)
 	}
-	t.begun[addr] = time.AfterFunc(answerPatience, func() { t.failed(addr, fmt.Errorf("no answer within %v", answerPatience)) })
+	var timer *time.Timer
+	timer = time.AfterFunc(answerPatience, func() {
+		t.mu.Lock()
+		late := t.begun[addr] == timer
+		delete(t.begun, addr)
+		t.mu.Unlock()
+		if late {
+			t.fails(addr, errSilent)
+		}
+	})
+	t.begun[addr] = timer
+}
+
+// errSilent is the error of a connection without an answer so far.
+var errSilent = fmt.Errorf("no answer within %v", answerPatience)
+
+// close forgets attempts, which are not logged any more.
+func (t *troubles) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+	for _, timer := range t.begun {
+		timer.Stop()
+	}
+	clear(t.begun)
+}
+
+// fails records and logs that there is no connection to an address.
+func (t *troubles) fails(addr string, err error) {
+	t.last.Store(&trouble{addr: addr, at: time.Now(), err: err})
+	t.failed(addr, err)
 }
 
 // end records the result of an attempt.
@@ -73,8 +107,11 @@ func (t *troubles) failed(addr string, err error) {
 	}
 }
 
-// connected logs that an address has a connection again.
+// connected records and logs that an address has a connection again.
 func (t *troubles) connected(addr string) {
+	if last := t.last.Load(); last != nil && last.addr == addr {
+		t.last.CompareAndSwap(last, nil)
+	}
 	t.mu.Lock()
 	_, was := t.logged[addr]
 	delete(t.logged, addr)
@@ -85,8 +122,9 @@ func (t *troubles) connected(addr string) {
 }
 
 type trouble struct {
-	at  time.Time
-	err error
+	addr string
+	at   time.Time
+	err  error
 }
 
 // refusal is the error of a broker that refused the handshake.
@@ -123,9 +161,8 @@ func (t *troubles) note(addr, text string, cause error) {
 	default:
 		return
 	}
-	t.last.Store(&trouble{time.Now(), orUnknown(cause)})
 	t.end(addr)
-	t.failed(addr, orUnknown(cause))
+	t.fails(addr, orUnknown(cause))
 }
 
 func orUnknown(err error) error {

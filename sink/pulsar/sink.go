@@ -39,8 +39,8 @@ var _ sink.Sink = (*Sink)(nil)
 //   - topic has the form topic or tenant/namespace/topic, with or without persistent:// before it. Errors and logs have its
 //     full name. It must be empty if Config.ByStream is set, and only then.
 //
-// New requests a token from Config.Authentication, which it waits for at most RequestTimeout. The sink connects at the first
-// Check or Write.
+// New requests a token from Config.Authentication, and asks several hosts of a URL whether they answer. It waits at most
+// RequestTimeout. The sink connects at the first Check or Write.
 func New(url, topic string, cfg Config) (*Sink, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(url, topic); err != nil {
@@ -91,6 +91,7 @@ func (s *Sink) Close() error {
 	if s.closed.Swap(true) {
 		return errors.New("pulsar: close the sink: it is already closed")
 	}
+	s.troubles.close()
 	(<-s.probe).drop(s)
 	over := make(chan struct{})
 	go func() {

@@ -36,8 +36,8 @@ func (c *contender) campaign(ctx context.Context, patience *backoff.ExponentialB
 	}
 }
 
-// stand joins the election, and returns the candidate and a function that withdraws it. It reports false when the topic is gone, the source is
-// over, or ctx has ended.
+// stand joins the election, and returns the candidate and a function that withdraws it. It reports false when the topic is
+// gone, the source is over, or ctx has ended.
 func (c *contender) stand(ctx context.Context) (candidate client.Candidate, quit func(), ok bool) {
 	// Late messages about a former candidate do not count.
 	var mu sync.Mutex
@@ -70,14 +70,20 @@ func (c *contender) stand(ctx context.Context) (candidate client.Candidate, quit
 	return candidate, func() {
 		deafen()
 		c.withdrawn()
-		c.s.calls.Go(candidate.Close)
+		at, behind := c.follows(true)
+		c.s.calls.Go(func() {
+			if behind {
+				candidate.Follow(at.Ledger, at.Entry)
+			}
+			candidate.Close()
+		})
 	}, true
 }
 
 // elected records the broker's choice: this process, or another. The broker repeats it after an unload.
 func (c *contender) elected(active bool) {
 	c.mu.Lock()
-	c.active, c.told = active, true
+	c.active, c.told, c.unsaid = active, true, false
 	c.mu.Unlock()
 	c.poke()
 	poke(c.s.shifted)
@@ -124,7 +130,7 @@ func (c *contender) listen(ctx context.Context, candidate client.Candidate, pati
 	defer timer.Stop()
 	var late <-chan time.Time // while the message is missing
 	for !c.s.over() && !c.isDead() {
-		if at, ok := c.follows(); ok {
+		if at, due := c.follows(false); due {
 			c.s.calls.Go(func() { candidate.Follow(at.Ledger, at.Entry) })
 		}
 		switch _, told := c.heard(); {
@@ -138,6 +144,10 @@ func (c *contender) listen(ctx context.Context, candidate client.Candidate, pati
 		select {
 		case <-c.news:
 		case <-late:
+			c.mu.Lock()
+			c.unsaid = true
+			c.mu.Unlock()
+			poke(c.s.shifted)
 			return
 		case <-ctx.Done():
 			return

@@ -41,7 +41,8 @@ type Config struct {
 	BusyTimeout time.Duration
 	// StartTimeout bounds the first wait for the brokers. After it Accept returns an error. Default: 0, no bound.
 	StartTimeout time.Duration
-	// OperationTimeout bounds the answer of the broker to one request, and of Store to a claim. Default: 10 s.
+	// OperationTimeout bounds the answer of the broker to one request, and of Store to a claim. A connection on which nothing
+	// arrives for twice as long, and two seconds at least, is closed, and its partitions are lost. Default: 10 s.
 	OperationTimeout time.Duration
 	// ReleaseTimeout bounds how long Release waits for the broker to close the consumer. The close then goes on in the
 	// background. Default: 5 s.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/apache/pulsar-client-go/pulsar"
 
+	"github.com/keystrand/keystrand/internal/pulsarprobe"
 	"github.com/keystrand/keystrand/source/pulsar/internal/client"
 )
 
@@ -92,7 +93,7 @@ func (s *Source) dial() (client.Client, error) {
 
 func (s *Source) options() pulsar.ClientOptions {
 	options := pulsar.ClientOptions{
-		URL:                 client.Prefer(context.Background(), s.url),
+		URL:                 pulsarprobe.Prefer(context.Background(), s.url),
 		Authentication:      s.cfg.Authentication,
 		TLSConfig:           s.cfg.TLS,
 		TLSValidateHostname: true,

@@ -41,6 +41,7 @@ type contender struct {
 	mu      sync.Mutex
 	active  bool        // elected, according to the last message of the broker
 	told    bool        // the broker has sent a message since the candidate was last attached
+	unsaid  bool        // no message came in time about the last candidate, so it is not elected: the library drops that message
 	gone    bool        // the topic does not exist
 	late    bool        // found after the first look-up, gone once, or owned before: Latest no longer applies
 	part    *Partition  // offered or owned
@@ -116,6 +117,7 @@ func (c *contender) wait(ctx context.Context) bool {
 // run contends until ctx ends, or the topic is gone for good.
 func (c *contender) run(ctx context.Context) {
 	defer close(c.ended)
+	defer c.unfollow()
 	if c.before != nil {
 		select {
 		case <-c.before.ended:

@@ -182,12 +182,13 @@ func (s *Source) partitions(ctx context.Context, stream string, late bool) ([]st
 		}
 		return nil, f
 	}
-	err = fmt.Errorf("%w: topic %q", s.log.Because(err), stream)
+	answered := client.Answered(err)
+	err = client.Advise(fmt.Errorf("%w: topic %q", s.log.Because(err), stream))
 	if last := known.last[stream]; last != nil && bounded.Err() != nil {
 		err = last // says more than a timeout
 	}
 	known.last[stream] = err
-	if !known.failed && !s.isUnreachable() { // else the trouble with the connection says it
+	if !known.failed && (answered || !s.isUnreachable()) { // else the trouble with the connection says it
 		s.health.Fails(ctx, lookUps, err)
 	}
 	known.failed = true

@@ -12,9 +12,10 @@ const followEvery = 5 * time.Second
 
 // follower says how far the owner has read, for the subscription of the election. The mu of its contender guards it.
 type follower struct {
-	at    ack.Position
-	armed bool // a timer will report it
-	due   bool // the timer has
+	last  ack.Position // that the owner had read at its last commit
+	at    ack.Position // to which the subscription was moved
+	timer *time.Timer  // will report that at is behind; nil: none runs
+	due   bool         // the timer has
 }
 
 // follow has the candidate move its subscription to the last message that was delivered, soon.
@@ -26,24 +27,41 @@ func (p *Partition) follow() {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.read.armed || c.read.at == at {
+	c.read.last = at
+	if c.read.timer != nil || c.read.at == at {
 		return
 	}
-	c.read.armed = true
-	time.AfterFunc(followEvery, func() {
-		at, _ := p.acker.Last()
+	c.read.timer = time.AfterFunc(followEvery, func() {
 		c.mu.Lock()
-		c.read = follower{at: at, due: true}
+		c.read.timer, c.read.due = nil, true
 		c.mu.Unlock()
 		poke(c.news)
 	})
 }
 
-// follows returns the position to move the subscription to, if that is due.
-func (c *contender) follows() (ack.Position, bool) {
+// follows returns the position to move the subscription of the election to, and reports whether that is due. A candidate that
+// withdraws moves it at once: the next owner may find nothing to read.
+func (c *contender) follows(withdraws bool) (ack.Position, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	due := c.read.due
+	if c.part != nil && withdraws {
+		if last, some := c.part.acker.Last(); some {
+			c.read.last = last
+		}
+	}
+	moves := (c.read.due || withdraws) && c.read.at != c.read.last
 	c.read.due = false
-	return c.read.at, due
+	if moves {
+		c.read.at = c.read.last
+	}
+	return c.read.last, moves
+}
+
+// unfollow stops the timer.
+func (c *contender) unfollow() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.read.timer != nil {
+		c.read.timer.Stop()
+	}
 }

@@ -1,11 +1,13 @@
 package pulsar
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/keystrand/keystrand/internal/pulsarprobe"
 	"github.com/keystrand/keystrand/source/pulsar/internal/client"
 )
 
@@ -32,35 +34,49 @@ func (s *Source) unreachable(addr string, err error) {
 		s.fail(final)
 		return
 	}
-	ctx := context.Background()
-	if client.MayBeWrongPort(err) && !s.log.WasConnected() {
-		// The goroutine ends within ProbeTimeout. Nothing waits for it: it only improves the error.
-		go func() {
-			if wrong := client.Probe(ctx, addr, s.url); wrong != nil {
-				s.wrongPort(ctx, addr, wrong)
-			} else if errors.Is(err, client.ErrSilent) {
-				s.health.Fails(ctx, connecting(addr), err)
-			}
-		}()
-		if errors.Is(err, client.ErrSilent) {
-			return
-		}
+	err = client.Advise(err)
+	probes := client.MayBeWrongPort(err) && !s.log.WasConnected()
+	if !probes || !errors.Is(err, client.ErrSilent) {
+		s.health.Fails(context.Background(), connecting(addr), err)
 	}
-	s.health.Fails(ctx, connecting(addr), err)
+	if probes {
+		s.aside(func(ctx context.Context) { s.probed(ctx, addr, pulsarprobe.Probe(ctx, addr, s.url), err) })
+	}
 }
 
-// wrongPort handles an address that speaks another protocol. The source ends if it is the only one and never worked.
-func (s *Source) wrongPort(ctx context.Context, addr string, err error) {
+// aside runs f on a goroutine, with a ctx that ends with the source. A source that is closed does nothing.
+func (s *Source) aside(f func(ctx context.Context)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.calls.Go(func() {
+		defer cancel()
+		f(ctx)
+	})
+	s.calls.Go(func() {
+		select {
+		case <-s.failed:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+}
+
+// probed handles why there is no connection to an address, unless there is one by now. The source ends if the address is the
+// only one, never worked, and speaks another protocol.
+func (s *Source) probed(ctx context.Context, addr string, wrong, err error) {
 	s.mu.Lock()
 	_, away := s.links[addr]
-	closed := s.closed
 	s.mu.Unlock()
 	switch {
-	case closed || !away:
-	case client.Hosts(s.url) == 1 && !s.log.WasConnected():
-		s.fail(err)
+	case ctx.Err() != nil || !away:
+	case wrong != nil && pulsarprobe.Hosts(s.url) == 1 && !s.log.WasConnected():
+		s.fail(wrong)
 	default:
-		s.health.Fails(ctx, connecting(addr), err)
+		s.health.Fails(ctx, connecting(addr), cmp.Or(wrong, err))
 	}
 }
 

@@ -25,6 +25,18 @@ func (l live) backlogs(t *testing.T, topic string) map[string]int {
 	return all
 }
 
+// standsBy reports whether another process is elected for a partition.
+func (s *Source) standsBy() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.contenders {
+		if _, other := c.owns(); other {
+			return true
+		}
+	}
+	return false
+}
+
 func TestLiveElectionsSubscriptionHasNoBacklog(t *testing.T) {
 	for name, broker := range map[string]func(t *testing.T) live{"indexes": liveBroker, "default": liveDefault} {
 		t.Run(name, func(t *testing.T) {
@@ -38,22 +50,43 @@ func TestLiveElectionsSubscriptionHasNoBacklog(t *testing.T) {
 			}
 			read(t, p, 100)
 			settle(t, p, offsetAfter(t, p))
-			end := time.Now().Add(30 * time.Second)
-			for {
-				got := l.backlogs(t, topic)
-				if got["s"] == 0 && got["s-owner"] == 0 && len(got) == 2 {
-					break
+			none := func() {
+				t.Helper()
+				end := time.Now().Add(30 * time.Second)
+				for {
+					got := l.backlogs(t, topic)
+					if got["s"] == 0 && got["s-owner"] == 0 && len(got) == 2 {
+						return
+					}
+					if time.Now().After(end) {
+						t.Fatalf("backlogs %v", got)
+					}
+					time.Sleep(500 * time.Millisecond)
 				}
-				if time.Now().After(end) {
-					t.Fatalf("backlogs %v", got)
-				}
-				time.Sleep(500 * time.Millisecond)
 			}
-			// The election goes on as before.
+			none()
+			// The election goes on as before. The next owner finds nothing to read.
 			other := l.reader(t, l.config(t), "s", topic)
+			got := (&member{t: t, s: other.s}).accepting()
+			for !other.s.standsBy() {
+				select {
+				case <-p.Leaving(): // the broker has elected the other one
+					release(t, p)
+					p, r, other = <-got, other, r
+					got = (&member{t: t, s: other.s}).accepting()
+				case <-time.After(100 * time.Millisecond):
+				}
+			}
+			if err := send(t.Context(), l.producer(t, topic, nil), numbered(0, 10)...); err != nil {
+				t.Fatal(err)
+			}
+			read(t, p, 10)
+			settle(t, p, offsetAfter(t, p))
 			r.s.Stop()
 			release(t, p)
-			release(t, other.accept())
+			q := <-got
+			none()
+			release(t, q)
 		})
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand/internal/pulsarname"
+	"github.com/keystrand/keystrand/internal/pulsarprobe"
 	"github.com/keystrand/keystrand/source/pulsar/internal/client"
 	"github.com/keystrand/keystrand/source/pulsar/internal/web"
 )
@@ -118,9 +119,9 @@ func (s *Source) isBinaryPort(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(ctx, client.ProbeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, pulsarprobe.Timeout)
 	defer cancel()
-	return client.SpeaksPulsar(ctx, u.Host)
+	return pulsarprobe.SpeaksPulsar(ctx, u.Host)
 }
 
 // matching returns the topics that Pattern matches, without named ones and the brokers' internal ones.

@@ -48,10 +48,10 @@ func (s *Source) tellOwned(ctx context.Context) {
 	}
 	s.mu.Unlock()
 	list := listed(owned)
-	if n == 0 && elections == all {
+	if n == 0 && elections == all && all > 0 {
 		list = "none"
 	}
-	if over || list == "" || list == s.known.told { // "": an election is open
+	if over || list == "" || list == s.known.told { // "": an election is open, or there is no topic
 		return
 	}
 	s.known.told = list
@@ -67,7 +67,7 @@ func (s *Source) tellOwned(ctx context.Context) {
 func (c *contender) owns() (mine, other bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.part != nil && !c.part.tenure.Over(), c.told && !c.active
+	return c.part != nil && !c.part.tenure.Over(), (c.told || c.unsaid) && !c.active
 }
 
 // mostListed bounds the ranges in a line of the log.

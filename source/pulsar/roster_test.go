@@ -86,6 +86,30 @@ func TestStandbyIsLoggedOnce(t *testing.T) {
 	})
 }
 
+// The library drops a message that arrives before the answer to the candidate's attachment: a broker sends that at once when
+// another candidate stays elected.
+func TestStandbyIsLoggedAlthoughTheLibraryDropsItsMessages(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		m := join(t, b, Config{Name: "a"}, "orders")
+		p := m.accept()
+		b.change(func() { b.dropped = 1000 })
+		var told journal
+		n := join(t, b, Config{Name: "b", Logger: slog.New(slog.NewTextHandler(&told, nil))}, "orders")
+		got := n.accepting()
+		time.Sleep(10 * second)
+		synctest.Wait()
+		if n := strings.Count(told.String(), "standing by"); n != 1 {
+			t.Errorf("logged %d times that it stands by, want once:\n%s", n, &told)
+		}
+		b.change(func() { b.dropped = 0 })
+		m.s.Stop()
+		_ = p.Release(t.Context())
+		q := <-got
+		_ = q.Release(t.Context())
+	})
+}
+
 // A broker counts messages behind the position of a subscription as its backlog. The one of the election receives none.
 func TestElectionsSubscriptionFollowsTheOwner(t *testing.T) {
 	inBubble(t, func(w world) {
@@ -113,6 +137,80 @@ func TestElectionsSubscriptionFollowsTheOwner(t *testing.T) {
 			t.Errorf("moved to %s without new messages", again)
 		}
 		_ = p.Release(t.Context())
+	})
+}
+
+// The next owner may have nothing to read, and so nothing to move the subscription to.
+func TestElectionsSubscriptionIsMovedBeforeTheCandidateWithdraws(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		m := join(t, b, Config{}, "orders")
+		p := m.accept()
+		for n := range 3 {
+			b.produce(topic0, numbered(n, n+1)...)
+		}
+		read(t, p, 3)
+		settle(t, p, 1)
+		m.s.Stop()
+		time.Sleep(100 * time.Millisecond)
+		settle(t, p, 3)
+		_ = p.Release(t.Context())
+		if err := m.s.Close(); err != nil {
+			t.Error(err)
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if got := fmt.Sprint(b.topics[topic0].followed); got != "[11:2:0]" {
+			t.Errorf("moved to %s, want [11:2:0]", got)
+		}
+	})
+}
+
+func TestNoTopicsAreNoStandby(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		var told journal
+		m := join(t, b, Config{Logger: slog.New(slog.NewTextHandler(&told, nil))}, "orders")
+		p := m.accept()
+		b.change(func() { p.lose("test") })
+		m.s.mu.Lock()
+		clear(m.s.contenders)
+		m.s.mu.Unlock()
+		_ = p.Release(t.Context())
+		time.Sleep(5 * second)
+		synctest.Wait()
+		if strings.Contains(told.String(), "standing by") {
+			t.Errorf("stands by for no partition:\n%s", &told)
+		}
+	})
+}
+
+// The trouble with a connection explains what the library does not, but not the answer of another broker.
+func TestAnswersOfABrokerAreTroubleWhileAnotherIsUnreachable(t *testing.T) {
+	inBubble(t, func(w world) {
+		t, b := w.t, w.b
+		lookup := errors.New("server error: TooManyRequests: Failed due to too many pending lookup requests")
+		attach := errors.New("server error: MetadataError: no metadata")
+		b.lookup = func(string) error { return lookup }
+		b.refuse = func(string) error { return attach }
+		m := join(t, b, Config{}, "orders")
+		got := m.accepting()
+		link := m.s.log.Logger().SubLogger(map[string]any{"remote_addr": "other:6650"})
+		link.WithError(syscall.ECONNREFUSED).Warn("Failed to connect to broker.")
+		time.Sleep(5 * second)
+		if err := m.troubled(lookUps); !errors.Is(err, lookup) || !strings.Contains(err.Error(), "maxConcurrentLookupRequest") {
+			t.Errorf("trouble of look-ups = %v", err)
+		}
+		b.change(func() { b.lookup = nil })
+		link.WithError(syscall.ECONNREFUSED).Warn("Failed to connect to broker.")
+		time.Sleep(5 * second)
+		if err := m.troubled("join election of " + stream("orders/0")); !errors.Is(err, attach) {
+			t.Errorf("trouble of the election = %v", m.s.Report().Trouble)
+		}
+		b.change(func() { b.refuse = nil })
+		if p := <-got; p != nil {
+			_ = p.Release(t.Context())
+		}
 	})
 }
 
@@ -184,7 +282,7 @@ func TestFirstConnectionThatCannotHealIsAnErrorAtOnce(t *testing.T) {
 				link.Warnf("Failed to establish connection with broker: '%s'", c.refusal)
 				if c.want == nil {
 					time.Sleep(second)
-					if err := m.troubled("connect to fake:6650"); err == nil || !strings.Contains(err.Error(), c.refusal) {
+					if err := m.troubled("connect to fake:6650"); err == nil || !strings.Contains(err.Error(), c.refusal) || !strings.Contains(err.Error(), "brokerMaxConnections") {
 						t.Errorf("trouble = %v", err)
 					}
 					return

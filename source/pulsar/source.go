@@ -158,8 +158,8 @@ func (s *Source) Stop() {
 const closeGrace = time.Second
 
 // Close implements [source.Source]. It withdraws all candidates and closes all connections. It fails if partitions are not
-// released; they are lost. It waits for brokers at most two seconds, and then
-// fails unless Accept has failed.
+// released; they are lost. It waits for brokers at most two seconds. It fails if they have not answered by then, unless Accept
+// has failed.
 func (s *Source) Close() error {
 	s.mu.Lock()
 	already, failed := s.closed, s.err != nil
@@ -181,6 +181,7 @@ func (s *Source) Close() error {
 	if cancel != nil {
 		cancel()
 	}
+	s.log.Close()
 	ended := make(chan struct{})
 	go func() {
 		s.calls.Wait()

@@ -62,7 +62,7 @@ func try[T any](ctx context.Context, c *contender, a attempt[T]) (T, bool) {
 			}
 			delay = taken.NextBackOff()
 		case client.Limit(err) != "":
-			s.health.Fails(ctx, what, fmt.Errorf("%w: subscription %q (%s)", err, a.subscription, client.Limit(err)))
+			s.health.Fails(ctx, what, client.Advise(fmt.Errorf("%w: subscription %q", err, a.subscription)))
 		case client.Missing(err):
 			c.vanished(true)
 			poke(s.look)
@@ -70,7 +70,7 @@ func try[T any](ctx context.Context, c *contender, a attempt[T]) (T, bool) {
 		default:
 			final := s.log.Fatal(c.topic, a.subscription, err)
 			switch {
-			case final == nil && s.isUnreachable():
+			case final == nil && s.isUnreachable() && !client.Answered(err):
 				// The trouble with the connection says it, once for all partitions.
 			case final == nil:
 				s.health.Fails(ctx, what, fmt.Errorf("%w: subscription %q", s.log.Because(err), a.subscription))

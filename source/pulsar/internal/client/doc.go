@@ -26,7 +26,7 @@
 //     the goroutine that reads the connection it must not: there the producer has sent the message again.
 //   - The library acknowledges a message that it cannot read. It logs a line first, which has the id that it will acknowledge:
 //     Log changes that id to one before all messages.
-//   - The library takes the hosts of a URL in turns and waits for each: see [Prefer].
+//   - The library takes the hosts of a URL in turns and waits for each: see package pulsarprobe.
 //   - A message that cannot be decrypted is held back, and the subscription rewinds a minute later. So undecryptable
 //     messages are delivered, with their encryption context.
 //   - The library hides the form of keys, null values and sequence ids, and acknowledges a message without value and

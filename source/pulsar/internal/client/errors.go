@@ -5,10 +5,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 
 	"github.com/apache/pulsar-client-go/pulsar"
+
+	"github.com/keystrand/keystrand/internal/pulsarprobe"
 )
 
 // ErrRefused is in the errors of [Log.Fatal] about credentials.
@@ -27,6 +30,9 @@ func says(err error, texts ...string) bool {
 	}
 	return false
 }
+
+// Answered reports whether err is the answer of a broker, so that there is a connection.
+func Answered(err error) bool { return says(err, "server error: ") }
 
 // Busy reports whether another consumer holds the subscription.
 func Busy(err error) bool { return says(err, "ConsumerBusy") && !otherType(err) && Limit(err) == "" }
@@ -61,6 +67,15 @@ func Certificate(err error) bool {
 func plain(err error) bool {
 	_, ok := errors.AsType[tls.RecordHeaderError](err)
 	return ok
+}
+
+// hopeless reports whether the handshake with this host fails however often it is retried.
+func (c cause) hopeless() bool { return c.refused == "" && (Certificate(c.err) || plain(c.err)) }
+
+// MayBeWrongPort reports whether an error of a first connection may mean that the other side speaks another protocol.
+func MayBeWrongPort(err error) bool {
+	return errors.Is(err, ErrSilent) || errors.Is(err, io.EOF) || plain(err) ||
+		says(err, "unable to read frame", "unexpected EOF", "connection reset", "broken pipe", "first record does not look like a TLS handshake")
 }
 
 // Because returns why there is no connection, with an error of the library.
@@ -101,11 +116,13 @@ func (l *Log) Fatal(topic, subscription string, err error) error {
 
 // FatalConnection returns an error for the user if there was no connection yet and a retry cannot heal that, else nil. of is
 // the topic or the subscription in the error. A connection that has worked will work again: a broker restarts, a token is
-// renewed.
+// renewed. Credentials are those of the cluster; a handshake that fails concerns one host, and another one may work.
 func (l *Log) FatalConnection(of string) error {
-	last, connected := l.cause()
+	l.mu.Lock()
+	last, connected, hopeless := l.last, l.connected, len(l.hopeless)
+	l.mu.Unlock()
 	switch {
-	case connected, Limit(last.reason()) != "":
+	case connected, Limit(last.reason()) != "", last.hopeless() && hopeless < pulsarprobe.Hosts(l.url):
 		return nil
 	case last.refused != "":
 		return fmt.Errorf("%w: %s: %s: the broker says %q (check Config.Authentication)", ErrRefused, of, l.url, last.refused)

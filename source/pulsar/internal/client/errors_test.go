@@ -67,3 +67,26 @@ func TestFatalReturnsFaultsOfTheFirstConnectionThatRetriesDoNotHeal(t *testing.T
 		})
 	}
 }
+
+func TestHandshakeThatFailsIsFatalOnceItFailsForEachHost(t *testing.T) {
+	plain := tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}
+	l := NewLog(slog.New(slog.DiscardHandler), "pulsar+ssl://a:6651,b:6651", Events{})
+	fails := func(addr string, err error) {
+		l.Logger().SubLogger(log.Fields{"remote_addr": addr}).WithError(err).Warn("Failed to connect to broker.")
+	}
+	for range 2 {
+		fails("a:6651", plain)
+	}
+	if err := l.FatalConnection("topic"); err != nil {
+		t.Errorf("after one of two hosts: %v", err)
+	}
+	fails("b:6651", &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}})
+	if err := l.FatalConnection("topic"); err == nil {
+		t.Error("no error after both hosts")
+	}
+	fails("b:6651", syscall.ECONNREFUSED)
+	fails("a:6651", plain)
+	if err := l.FatalConnection("topic"); err != nil {
+		t.Errorf("while a host is down: %v", err)
+	}
+}

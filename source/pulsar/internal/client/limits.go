@@ -1,6 +1,9 @@
 package client
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // limits are answers of brokers that have reached a limit, or that forbid to create something, with the setting and what the
 // source needs. A broker names no setting.
@@ -19,6 +22,14 @@ var limits = []struct{ says, hint string }{ //nolint:gochecknoglobals // immutab
 		"SubscriptionNotFound",
 		"allowAutoSubscriptionCreation is off: create the subscription (pulsar-admin topics create-subscription), or switch it on",
 	},
+}
+
+// Advise adds the setting to raise to the error of a limit, and returns other errors as they are.
+func Advise(err error) error {
+	if hint := Limit(err); hint != "" {
+		return fmt.Errorf("%w (%s)", err, hint)
+	}
+	return err
 }
 
 // Limit returns advice if a broker has refused a request because of one of its limits, else "". It is retried: others may

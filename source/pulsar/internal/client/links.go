@@ -36,6 +36,9 @@ func (l line) connecting() {
 	addr, a := l.address(), &attempt{step: "to the TCP or TLS handshake"}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.attempts == nil {
+		return // closed
+	}
 	if old := l.attempts[addr]; old != nil {
 		old.timer.Stop()
 	}
@@ -58,6 +61,7 @@ func (l *Log) silent(addr string, a *attempt) {
 	late := l.attempts[addr] == a
 	if late {
 		l.last = cause{err: err}
+		delete(l.hopeless, addr)
 	}
 	l.mu.Unlock()
 	if late && l.On.Unreachable != nil {
@@ -78,9 +82,26 @@ func (l line) connected() {
 func (l line) unreachable(c cause) {
 	l.heard(false, c)
 	l.ended()
+	l.mu.Lock()
+	if c.hopeless() {
+		l.hopeless[l.address()] = true
+	} else {
+		delete(l.hopeless, l.address())
+	}
+	l.mu.Unlock()
 	if l.On.Unreachable != nil {
 		l.On.Unreachable(l.address(), c.reason())
 	}
+}
+
+// Close forgets attempts, which are not reported any more.
+func (l *Log) Close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range l.attempts {
+		a.timer.Stop()
+	}
+	l.attempts = nil
 }
 
 // ended removes an attempt that has a result.

@@ -57,7 +57,8 @@ type Log struct {
 	mu        sync.Mutex
 	last      cause
 	connected bool
-	attempts  map[string]*attempt // to connect, by address
+	attempts  map[string]*attempt // to connect, by address; nil after Close
+	hopeless  map[string]bool     // addresses of which the last attempt was hopeless
 	damaged   map[string]damaged  // discarded and not explained yet, by the consumer's number
 }
 
@@ -84,7 +85,10 @@ const closedAtOnce = "unable to read frame size: EOF"
 
 // NewLog returns a Log that forwards lines to out. url is the cluster's, for errors.
 func NewLog(out *slog.Logger, url string, on Events) *Log {
-	return &Log{On: on, out: out, url: url, attempts: make(map[string]*attempt), damaged: make(map[string]damaged)}
+	return &Log{
+		On: on, out: out, url: url,
+		attempts: make(map[string]*attempt), hopeless: make(map[string]bool), damaged: make(map[string]damaged),
+	}
 }
 
 // Logger returns the logger to give to the library.

@@ -1,4 +1,4 @@
-package client
+package pulsarprobe
 
 import (
 	"context"
@@ -14,14 +14,8 @@ import (
 	"github.com/keystrand/keystrand/internal/pulsarname"
 )
 
-// ProbeTimeout bounds a [Probe].
-const ProbeTimeout = 700 * time.Millisecond
-
-// MayBeWrongPort reports whether an error of a first connection may mean that the other side speaks another protocol.
-func MayBeWrongPort(err error) bool {
-	return errors.Is(err, ErrSilent) || errors.Is(err, io.EOF) || plain(err) ||
-		says(err, "unable to read frame", "unexpected EOF", "connection reset", "broken pipe", "first record does not look like a TLS handshake")
-}
+// Timeout bounds a [Probe] and a [Prefer].
+const Timeout = 700 * time.Millisecond
 
 // Hosts returns how many hosts the URL of a cluster names.
 func Hosts(url string) int { return strings.Count(url, ",") + 1 }
@@ -29,7 +23,7 @@ func Hosts(url string) int { return strings.Count(url, ",") + 1 }
 // Probe returns an error if an address speaks something else than the URL says: HTTP, or Pulsar's protocol with TLS instead of
 // without, or the reverse. It returns nil if it cannot tell.
 func Probe(ctx context.Context, addr, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, ProbeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
 	secure := pulsarname.Encrypts(url)
 	var http, other bool

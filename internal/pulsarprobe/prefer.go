@@ -1,7 +1,9 @@
-package client
+// Package pulsarprobe finds out which hosts of a Pulsar cluster answer, and what they speak.
+package pulsarprobe
 
 import (
 	"context"
+	"net"
 	"strings"
 	"sync"
 
@@ -11,7 +13,8 @@ import (
 // preferred is how often a host that answers is listed for each one that does not.
 const preferred = 16
 
-// Prefer returns the URL of a cluster with the hosts that answer now listed first and several times. The library takes the
+// Prefer returns the URL of a cluster with the hosts that answer now listed first and several times. It waits at most
+// [Timeout]. The client library takes the
 // hosts in turns, and waits for each: with one of two hosts down it asks the other one only for look-ups, and never gets a
 // consumer where brokers redirect clients through the URL, as standalone ones do. A URL with one host stays as it is.
 func Prefer(ctx context.Context, url string) string {
@@ -21,16 +24,16 @@ func Prefer(ctx context.Context, url string) string {
 	if len(hosts) < 2 {
 		return url
 	}
-	ctx, cancel := context.WithTimeout(ctx, ProbeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
 	alive := make([]bool, len(hosts))
 	var wg sync.WaitGroup
 	for i, host := range hosts {
 		wg.Go(func() {
 			if pulsarname.Encrypts(url) {
-				alive[i] = speaksTLS(ctx, host)
+				alive[i] = speaksTLS(ctx, withPort(host, "6651"))
 			} else {
-				alive[i] = SpeaksPulsar(ctx, host)
+				alive[i] = SpeaksPulsar(ctx, withPort(host, "6650"))
 			}
 		})
 	}
@@ -53,4 +56,12 @@ func Prefer(ctx context.Context, url string) string {
 		all += "/" + path
 	}
 	return all
+}
+
+// withPort returns the address of a host, which may lack its port.
+func withPort(host, port string) string {
+	if _, _, err := net.SplitHostPort(host); err == nil {
+		return host
+	}
+	return net.JoinHostPort(strings.Trim(host, "[]"), port)
 }
