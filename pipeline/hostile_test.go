@@ -337,7 +337,7 @@ func TestPolicyOpensNoDeadLetterSinkWhenItReturnsAfterRun(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keyed("k"))
 		let := make(chan struct{})
-		opened := 0
+		var opened atomic.Int32
 		toDead := pipeline.DeadLetter(&counted{Sink: sinkmemory.New(), opened: &opened})
 		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).Handle(failing(0)).
 			OnFailure(func(f pipeline.Failure) pipeline.Action { <-let; return toDead(f) }).
@@ -348,8 +348,8 @@ func TestPolicyOpensNoDeadLetterSinkWhenItReturnsAfterRun(t *testing.T) {
 		}
 		close(let)
 		synctest.Wait()
-		if opened != 0 {
-			t.Errorf("I10: %d writers opened after Run returned, want none: nobody closes them", opened)
+		if n := opened.Load(); n != 0 {
+			t.Errorf("I10: %d writers opened after Run returned, want none: nobody closes them", n)
 		}
 	})
 }

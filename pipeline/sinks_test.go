@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -130,12 +131,12 @@ func TestFailingWritesOfAKeyDoNotBlockOtherPartitions(t *testing.T) {
 // counted is a sink that counts its writers. It is not comparable.
 type counted struct {
 	sink.Sink
-	opened *int
+	opened *atomic.Int32
 	_      []int
 }
 
 func (c counted) Open() (sink.Writer, error) {
-	*c.opened++
+	c.opened.Add(1)
 	return c.Sink.Open()
 }
 
@@ -145,7 +146,7 @@ func TestDeadLettersOfOneSinkShareAWriter(t *testing.T) {
 		log := memory.NewLog("posts", 1)
 		log.Append(0, keysOf(50, 50)...)
 		log.Close()
-		opened := 0
+		var opened atomic.Int32
 		dlq, fixed := &counted{Sink: sinkmemory.New(), opened: &opened}, counted{Sink: sinkmemory.New(), opened: &opened}
 		other := pipeline.DeadLetter(fixed)
 		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
@@ -159,8 +160,8 @@ func TestDeadLettersOfOneSinkShareAWriter(t *testing.T) {
 		if err := run.wait(); err != nil {
 			t.Fatal(err)
 		}
-		if opened != 2 {
-			t.Errorf("%d writers opened, want one for each of two sinks", opened)
+		if n := opened.Load(); n != 2 {
+			t.Errorf("%d writers opened, want one for each of two sinks", n)
 		}
 	})
 }

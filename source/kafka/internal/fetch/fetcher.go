@@ -51,9 +51,9 @@ type fetcher struct {
 	until     time.Time // how long it is asked
 	renew     bool      // close the connection before the next request
 
-	failures int           // in a row
-	failed   time.Time     // since when
-	throttle time.Duration // how long the broker asked to wait in the last response
+	failures  int       // in a row
+	failed    time.Time // since when
+	throttled bool      // the broker asked to wait in the last response
 }
 
 // recheck is how often the topic's id is compared where fetch requests go by name (Kafka before 3.1).
@@ -67,12 +67,15 @@ func (f *fetcher) run(ctx context.Context) {
 	faults, fast := metadata.NewBackoff(), backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(5*time.Millisecond), backoff.WithMaxInterval(f.cfg.MaxWait), backoff.WithMaxElapsedTime(0))
 	for ctx.Err() == nil {
+		if f.route != nil && f.cfg.Quota.pause(ctx, f.target()) != nil {
+			return
+		}
 		reserved, ok := f.admit(ctx)
 		if !ok {
 			return
 		}
 		begun := time.Now()
-		f.throttle = 0
+		f.throttled = false
 		res, err := f.round(ctx)
 		f.cfg.Buffers.Unreserve(reserved)
 		wait := time.Duration(0)
@@ -95,10 +98,9 @@ func (f *fetcher) run(ctx context.Context) {
 			} else {
 				fast.Reset()
 			}
-			wait = max(wait, f.throttle)
 		}
 		switch { // before the hand-over, where a caller may let it wait
-		case err == nil && f.throttle > 0:
+		case err == nil && f.throttled:
 			f.watch.throttled(ctx, f.cfg.Log, f.ask)
 		case err == nil && f.watch.check(ctx, f.cfg.Log, f.ask):
 			f.shake()
@@ -149,6 +151,9 @@ func (f *fetcher) hand(ctx context.Context, res *response) bool {
 func (f *fetcher) round(ctx context.Context) (*response, error) {
 	if f.route == nil || f.route.Fetch < newestFetch && time.Since(f.route.Found) > recheck {
 		if err := f.find(ctx); err != nil {
+			return nil, err
+		}
+		if err := f.cfg.Quota.pause(ctx, f.target()); err != nil {
 			return nil, err
 		}
 	}
@@ -217,10 +222,8 @@ func (f *fetcher) lose(broker int32) {
 // take turns a broker's answer into a response.
 func (f *fetcher) take(ctx context.Context, x *wire.Exchange, p *fetchResponse) (*response, error) {
 	if p.throttle > 0 {
-		f.cfg.Quota.throttled(ctx, f.cfg.Log, f.cfg.Cluster.Transport.ClientID, x.Broker, p.throttle)
-		if x.Version >= 8 { // brokers delay the response to an older one (KIP-219)
-			f.throttle = min(p.throttle, longestPause)
-		}
+		f.throttled = x.Version >= 8 // brokers delay the response to an older one (KIP-219)
+		f.cfg.Quota.throttled(ctx, f.cfg.Log, f.cfg.Cluster.Transport.ClientID, x.Broker, p.throttle, f.throttled)
 	}
 	switch {
 	case p.err != nil:

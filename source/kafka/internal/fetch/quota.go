@@ -9,9 +9,11 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 )
 
-// Quota reports that brokers throttle this client, once for all readers that share it.
+// Quota reports that brokers throttle this client, once for all readers that share it, and has all of them wait. A broker that
+// throttles does not answer on the connection of the throttled response (KIP-219), which any reader may use next.
 //
 // A Quota is safe for concurrent use.
 type Quota struct {
@@ -22,6 +24,7 @@ type Quota struct {
 	since   time.Time // the first throttled response; zero: brokers do not throttle
 	last    time.Time // the last one
 	longest time.Duration
+	until   map[int32]time.Time // when the time that a broker asks to wait is over
 }
 
 const (
@@ -31,8 +34,9 @@ const (
 	longestPause = time.Minute
 )
 
-// throttled records a response that the broker throttled by d. It logs the first.
-func (q *Quota) throttled(ctx context.Context, log *slog.Logger, client string, broker int32, d time.Duration) {
+// throttled records a response that the broker throttled by d. It logs the first. If the broker expects the client to wait, the
+// readers do.
+func (q *Quota) throttled(ctx context.Context, log *slog.Logger, client string, broker int32, d time.Duration, waits bool) {
 	q.ended(ctx, log)
 	now := time.Now()
 	q.mu.Lock()
@@ -41,12 +45,36 @@ func (q *Quota) throttled(ctx context.Context, log *slog.Logger, client string, 
 		q.since, q.longest = now, 0
 	}
 	q.client, q.last, q.longest = client, now, max(q.longest, d)
+	if waits {
+		if q.until == nil {
+			q.until = map[int32]time.Time{}
+		}
+		if until := now.Add(min(d, longestPause)); until.After(q.until[broker]) {
+			q.until[broker] = until
+		}
+	}
 	q.active.Store(true)
 	q.mu.Unlock()
 	if news {
 		log.LogAttrs(ctx, slog.LevelWarn, "kafka: broker throttles this client; raise its quota with kafka-configs.sh",
 			slog.Duration("throttle", d), slog.String("client_id", client), slog.Int("broker", int(broker)))
 	}
+}
+
+// pause waits until the time that a broker asks to wait is over, or ctx ends.
+func (q *Quota) pause(ctx context.Context, broker int32) error {
+	for q.active.Load() {
+		q.mu.Lock()
+		d := time.Until(q.until[broker])
+		q.mu.Unlock()
+		if d <= 0 {
+			break
+		}
+		if err := metadata.Pause(ctx, d); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ended logs the end of throttling, when it is over.

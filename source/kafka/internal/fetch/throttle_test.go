@@ -119,6 +119,35 @@ func TestThrottlingIsReportedOnceUntilItIsOverForAMinute(t *testing.T) {
 	})
 }
 
+// The broker does not answer on the connection of a throttled response, and another reader may use that next.
+func TestReadersThatShareAQuotaWaitForEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newBroker(t, kfake.SeedTopics(1, "t"))
+		s := &throttling{end: 2, pause: 20 * time.Second}
+		s.throttled.Store(1)
+		k.Serve(s.answer)
+		told := &logs{}
+		k.cfg.Log, k.cfg.Quota = told.logger(), &Quota{}
+		began := time.Now()
+		for i := range 3 {
+			r := newReader(t, k.cfg, 0)
+			read := make(chan error, 1)
+			go func() { read <- r.Read(t.Context(), &source.Batch{MaxMessages: 1, MaxBytes: 1}) }()
+			synctest.Wait()
+			if i == 0 {
+				time.Sleep(5 * time.Second)
+				continue
+			}
+			if err := <-read; err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(began); s.early.Load() > 0 || took < s.pause {
+			t.Errorf("%d requests came before the time was over; read after %v", s.early.Load(), took)
+		}
+	})
+}
+
 // A broker that leaves the partition out for no reason must not stop it in silence.
 func TestResponsesThatLackThePartitionAreAStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
