@@ -108,7 +108,7 @@ func TestLiveDeadLettersStayWhateverTheirMessagesAre(t *testing.T) {
 	if n := int64(len(liveTimes()) + 1); err != nil || s.Failed != n || s.DeadLettered != n {
 		t.Errorf("Run: %v; failed %d, dead-lettered %d; want %d", err, s.Failed, s.DeadLettered, n)
 	}
-	time.Sleep(3 * time.Second) // the broker of tools/services looks for old messages each second
+	time.Sleep(3 * time.Second) // real time: the broker of tools/services looks for old messages each second
 	starts, err := adm.ListStartOffsets(t.Context(), dead)
 	if o, ok := starts.Lookup(dead, 0); err != nil || !ok || o.Offset != 0 {
 		t.Errorf("the broker has deleted letters up to %+v, %v", o, err)
@@ -295,7 +295,7 @@ func TestLiveStopIsSoonAlthoughTheTopicIsGone(t *testing.T) {
 			if ok(p.Snapshot()) {
 				return
 			}
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(100 * time.Millisecond) // real time: a poll of the broker
 		}
 		t.Fatalf("not in 20 s: %s: %+v", what, p.Snapshot())
 	}
@@ -304,7 +304,7 @@ func TestLiveStopIsSoonAlthoughTheTopicIsGone(t *testing.T) {
 	if _, err := adm.DeleteTopic(t.Context(), out); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(time.Second)
+	time.Sleep(time.Second) // real time: so that the broker has deleted it
 	write(t, brokers, in, keyed("a=2"))
 	began := time.Now()
 	until("trouble", func(s pipeline.Snapshot) bool { return len(s.Sinks) == 1 && !p.Ready() })

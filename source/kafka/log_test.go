@@ -1,3 +1,5 @@
+// Virtual time: every test here makes a bubble, by inWorld.
+
 package kafka_test
 
 import (

@@ -61,7 +61,7 @@ func TestLiveElectionsSubscriptionHasNoBacklog(t *testing.T) {
 					if time.Now().After(end) {
 						t.Fatalf("backlogs %v", got)
 					}
-					time.Sleep(500 * time.Millisecond)
+					time.Sleep(500 * time.Millisecond) // real time: a poll of the broker
 				}
 			}
 			none()
@@ -74,7 +74,7 @@ func TestLiveElectionsSubscriptionHasNoBacklog(t *testing.T) {
 					release(t, p)
 					p, r, other = <-got, other, r
 					got = (&member{t: t, s: other.s}).accepting()
-				case <-time.After(100 * time.Millisecond):
+				case <-time.After(100 * time.Millisecond): // real time: a poll of the broker
 				}
 			}
 			if err := send(t.Context(), l.producer(t, topic, nil), numbered(0, 10)...); err != nil {
@@ -133,7 +133,7 @@ func TestLiveLimitsAreNamed(t *testing.T) {
 				_, err := r.s.Accept(t.Context())
 				accepted <- err
 			}()
-			for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+			for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) { // real time: a poll of the broker
 				trouble := (&member{t: t, s: r.s}).troubled(c.what + " " + topic + "/0")
 				if trouble != nil && !slices.ContainsFunc(c.says, func(text string) bool { return !strings.Contains(trouble.Error(), text) }) {
 					return

@@ -1,3 +1,5 @@
+// Virtual time: every test here makes a bubble, by the harness.
+
 package group_test
 
 import (
