@@ -191,7 +191,7 @@ func TestCloseIsBoundedWhileTheLibraryHangs(t *testing.T) {
 		defer cancel()
 		_, _ = s.Accept(ctx)
 		begin := time.Now()
-		if err := s.Close(); err == nil || !strings.Contains(err.Error(), "client library") {
+		if err := s.Close(); err != nil {
 			t.Errorf("close = %v", err)
 		}
 		if d := time.Since(begin); d > time.Minute {

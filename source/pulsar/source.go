@@ -158,8 +158,8 @@ func (s *Source) Stop() {
 const closeGrace = time.Second
 
 // Close implements [source.Source]. It withdraws all candidates and closes all connections. It fails if partitions are not
-// released; they are lost. It waits for brokers at most two seconds. It fails if they have not answered by then, unless Accept
-// has failed.
+// released; they are lost. It waits for brokers at most two seconds. Calls of the client library that have not returned by then
+// end with its connections; Close logs that.
 func (s *Source) Close() error {
 	s.mu.Lock()
 	already, failed := s.closed, s.err != nil
@@ -198,7 +198,8 @@ func (s *Source) Close() error {
 		s.web.HTTP.CloseIdleConnections()
 	}()
 	if !within(closed, closeGrace) && !failed { // else Accept has returned why the brokers do not answer
-		return errors.New("pulsar: the source is closed, but calls of the client library have not returned: the brokers do not answer")
+		s.cfg.Logger.LogAttrs(context.Background(), slog.LevelWarn,
+			"pulsar: closed, but calls of the client library have not returned: the brokers do not answer", slog.String("subscription", s.subscription))
 	}
 	if len(left) > 0 {
 		return fmt.Errorf("pulsar: the source was closed with %d partitions that are not released; they are lost", len(left))
