@@ -42,7 +42,7 @@ func (p *pulsarCluster) progress(ctx context.Context, stream, group string) (map
 	return all, nil
 }
 
-// position is that of a message in the log of a partition.
+// position locates a message in the log of a partition.
 func position(ledger, entry, inBatch int64) int64 { return ledger<<36 | entry<<12 | inBatch }
 
 // cursor is what a broker keeps of a subscription: pairs of positions, of which each acknowledges all behind the first up to the

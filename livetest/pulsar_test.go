@@ -31,7 +31,7 @@ type pulsarCluster struct {
 	logs      map[Place][]int64 // positions of the messages, in order
 }
 
-// offset returns that of a message by its index and its position in the log.
+// offset returns the offset of a message from its index and its position in the log.
 func (p *pulsarCluster) offset(index int, position int64) int64 {
 	if p.numbers { // one producer, one after the other
 		return int64(index)
