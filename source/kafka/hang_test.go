@@ -95,14 +95,7 @@ func TestDialThatHangsDelaysNoStop(t *testing.T) {
 // hangs runs a source that waits, wants a line within two seconds, and stops it.
 func (w *world) hangs(s *kafka.Source, line ...string) {
 	w.t.Helper()
-	ctx, stop := context.WithCancel(w.t.Context())
-	ended := make(chan time.Time, 1)
-	go func() {
-		if err := use(ctx, s); err != nil {
-			w.t.Error(err)
-		}
-		ended <- time.Now()
-	}()
+	stop, ended := w.started(s)
 	time.Sleep(2 * time.Second)
 	synctest.Wait()
 	if n := w.told.times(append(line, "waiting for Kafka")...); n != 1 {
@@ -125,14 +118,7 @@ func TestUnreachableBrokersAreOneLineAMinute(t *testing.T) {
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		ctx, stop := context.WithCancel(w.t.Context())
-		ended := make(chan time.Time, 1)
-		go func() {
-			if err := use(ctx, s); err != nil {
-				w.t.Error(err)
-			}
-			ended <- time.Now()
-		}()
+		stop, ended := w.started(s)
 		time.Sleep(5*time.Minute + 10*time.Second)
 		if n := w.told.times("operation failed; retrying", "what=connect"); n < 5 || n > 7 {
 			w.t.Errorf("%d lines in five minutes", n)
@@ -153,14 +139,7 @@ func TestBrokersThatGoDownAreOneLineAMinuteEach(t *testing.T) {
 				return w.dial(ctx, network, address)
 			}
 		})
-		ctx, stop := context.WithCancel(w.t.Context())
-		ended := make(chan time.Time, 1)
-		go func() {
-			if err := use(ctx, s); err != nil {
-				w.t.Error(err)
-			}
-			ended <- time.Now()
-		}()
+		stop, ended := w.started(s)
 		time.Sleep(10 * time.Second)
 		down.Store(true)
 		for _, key := range []int16{0, 1, 2, 3, 8, 9, 10, 11, 12, 14, 18} {

@@ -257,14 +257,7 @@ func TestSilentBrokerIsLoggedInTheHandshake(t *testing.T) {
 				if err != nil {
 					w.t.Fatal(err)
 				}
-				ctx, stop := context.WithCancel(w.t.Context())
-				ended := make(chan time.Time, 1)
-				go func() {
-					if err := use(ctx, s); err != nil {
-						w.t.Error(err)
-					}
-					ended <- time.Now()
-				}()
+				stop, ended := w.started(s)
 				time.Sleep(2 * time.Second)
 				if n := w.told.times("waiting for Kafka", "address="+address, step); n != 1 {
 					w.t.Errorf("%d lines after 2 s, want 1", n)
@@ -283,14 +276,7 @@ func TestSilentBrokerDelaysNoLeave(t *testing.T) {
 				inWorld(t, 1, func(w *world) {
 					mute := newSilence(w, key, 1<<30, after)
 					s := w.source("g", func(c *kafka.Config) { c.Dial = mute.dial })
-					ctx, stop := context.WithCancel(w.t.Context())
-					ended := make(chan time.Time, 1)
-					go func() {
-						if err := use(ctx, s); err != nil {
-							w.t.Error(err)
-						}
-						ended <- time.Now()
-					}()
+					stop, ended := w.started(s)
 					time.Sleep(10 * time.Second)
 					mute.mu.Lock()
 					mute.nth = 1
@@ -331,6 +317,20 @@ func fallSilent(w *world, mute *silence, change ...func(*kafka.Config)) {
 		time.Sleep(7 * time.Second) // the library has given up its request
 	}
 	w.stopped(stop, ended)
+}
+
+// started uses a source until stop is called, and reports a failure. ended receives the time when it has stopped.
+func (w *world) started(s *kafka.Source) (stop context.CancelFunc, ended <-chan time.Time) {
+	w.t.Helper()
+	ctx, stop := context.WithCancel(w.t.Context())
+	over := make(chan time.Time, 1)
+	go func() {
+		if err := use(ctx, s); err != nil {
+			w.t.Error(err)
+		}
+		over <- time.Now()
+	}()
+	return stop, over
 }
 
 // stopped ends ctx and checks how long the source takes to stop.
