@@ -288,7 +288,7 @@ func TestTypoInATopicIsNamedOnce(t *testing.T) {
 					w.t.Errorf("Accept = %v", err)
 				}
 				w.close(s, nil)
-				if d := time.Since(began); d > 4*time.Second {
+				if d := time.Since(began); d > 5*time.Second {
 					w.t.Errorf("it took %v", d)
 				}
 				if n := w.told.times("absent") + w.told.times("does not exist"); n != 0 {

@@ -84,6 +84,7 @@ func TestOwnershipOutlivesAMissedElectionMessage(t *testing.T) {
 		m := join(t, b, Config{}, "orders")
 		p := m.accept()
 		accepting(t.Context(), m)
+		time.Sleep(10 * second) // the election has been heard of
 		candidate := b.candidatesOf(topic0)[0]
 		b.change(func() { b.dropped = 1 })
 		b.away(candidate)
