@@ -26,13 +26,17 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand/benchmarks/internal/bench"
+	"github.com/keystrand/keystrand/benchmarks/internal/kafkabench"
 )
 
-const partitions = 8
+const (
+	partitions   = 8
+	largeBatches = 200_000 // bytes
+)
 
 // run is one run of the command.
 type run struct {
-	kafka   *bench.Kafka
+	kafka   *kafkabench.Kafka
 	json    bool
 	short   bool
 	session time.Duration
@@ -45,12 +49,11 @@ type part struct {
 
 func main() {
 	bench.ServeWork(map[string]bench.Work{
-		bench.BrokerWork: bench.WorkOf(bench.Broker),
-		"read":           bench.WorkOf(read),
-		"serve":          bench.WorkOf(serve),
-		"burn":           bench.WorkOf(burn),
-		"block":          bench.WorkOf(block),
-		"member":         bench.WorkOf(member),
+		kafkabench.BrokerWork: bench.WorkOf(kafkabench.Broker),
+		"read":                bench.WorkOf(read),
+		"burn":                bench.WorkOf(burn),
+		"block":               bench.WorkOf(block),
+		"member":              bench.WorkOf(member),
 	})
 	brokers := flag.String("brokers", "", "comma-separated addresses of a Kafka (default: an embedded broker)")
 	asJSON := flag.Bool("json", false, "print each row as a JSON object")
@@ -80,7 +83,7 @@ func all(brokers, only string, r *run) error {
 	addresses := strings.Split(brokers, ",")
 	if brokers == "" {
 		where = "an embedded broker in a process of its own"
-		a, broker, err := bench.StartBroker(ctx)
+		a, broker, err := kafkabench.StartBroker(ctx)
 		if err != nil {
 			return err
 		}
@@ -94,7 +97,7 @@ func all(brokers, only string, r *run) error {
 	if !r.json {
 		fmt.Printf("%s, on %s\n", bench.Machine(), where)
 	}
-	if r.kafka, err = bench.NewKafka(addresses); err != nil {
+	if r.kafka, err = kafkabench.New(addresses, largeBatches); err != nil {
 		return err
 	}
 	defer r.kafka.Close()
@@ -118,14 +121,19 @@ func pick[T any](r *run, full, short T) T {
 	return full
 }
 
+// fill creates a topic with r.kafka.
+func (r *run) fill(ctx context.Context, keys *bench.Keys, value int) (string, error) {
+	return fill(ctx, r.kafka, keys, value)
+}
+
 // fill creates a topic of messages with these keys, and values of so many bytes. The number of a key modulo partitions is
 // its partition.
-func (r *run) fill(ctx context.Context, keys *bench.Keys, value int) (string, error) {
+func fill(ctx context.Context, k *kafkabench.Kafka, keys *bench.Keys, value int) (string, error) {
 	v := make([]byte, value)
 	for i := range v {
 		v[i] = byte('a' + i%26)
 	}
-	return r.kafka.Fill(ctx, partitions, keys.Len(), func(i int) (int32, []byte, []byte) {
+	return k.Fill(ctx, partitions, keys.Len(), func(i int) (int32, []byte, []byte) {
 		return int32(keys.Number(i) % partitions), keys.At(i), v
 	})
 }

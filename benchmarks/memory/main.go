@@ -22,6 +22,7 @@ import (
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/benchmarks/internal/bench"
+	"github.com/keystrand/keystrand/benchmarks/internal/kafkabench"
 	"github.com/keystrand/keystrand/pipeline"
 	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/kafka"
@@ -43,11 +44,11 @@ const partitions = 8
 
 func main() {
 	bench.ServeWork(map[string]bench.Work{
-		bench.BrokerWork: bench.WorkOf(bench.Broker),
-		"waiting":        bench.WorkOf(waiting),
-		"busy":           bench.WorkOf(busy),
-		"parked":         bench.WorkOf(parked),
-		"idle":           bench.WorkOf(idle),
+		kafkabench.BrokerWork: bench.WorkOf(kafkabench.Broker),
+		"waiting":             bench.WorkOf(waiting),
+		"busy":                bench.WorkOf(busy),
+		"parked":              bench.WorkOf(parked),
+		"idle":                bench.WorkOf(idle),
 	})
 	asJSON := flag.Bool("json", false, "print each row as a JSON object")
 	short := flag.Bool("short", false, "run for a few seconds only: rough figures")
@@ -120,12 +121,12 @@ func rest(ctx context.Context, t *bench.Table, short bool) error {
 // park compares a pipeline that has handled all messages of a topic with one that has parked 1,000 of them.
 func park(ctx context.Context, t *bench.Table, messages int) error {
 	const count = 1_000
-	addresses, broker, err := bench.StartBroker(ctx)
+	addresses, broker, err := kafkabench.StartBroker(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = broker.Stop() }() // an error at its end changes no figure
-	k, err := bench.NewKafka(addresses)
+	k, err := kafkabench.New(addresses, 200_000)
 	if err != nil {
 		return err
 	}

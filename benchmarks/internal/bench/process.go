@@ -50,24 +50,28 @@ func ServeWork(works map[string]Work) {
 	os.Exit(0)
 }
 
-// Process is a child process: this program again, with one Work.
+// Process is a child process with one Work: this program again, or another one that calls [ServeWork].
 type Process struct {
 	Out io.Reader // its standard output
 	cmd *exec.Cmd
 	in  io.Closer
 }
 
-// Start starts a process for a work. The end of ctx kills it.
+// Start starts this program for a work. The end of ctx kills the process.
 func Start(ctx context.Context, work string, spec any) (*Process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
+	return start(ctx, self, work, spec)
+}
+
+func start(ctx context.Context, program, work string, spec any) (*Process, error) {
 	orders, err := json.Marshal(spec)
 	if err != nil {
 		return nil, err
 	}
-	p := &Process{cmd: exec.CommandContext(ctx, self, workFlag, work, string(orders))}
+	p := &Process{cmd: exec.CommandContext(ctx, program, workFlag, work, string(orders))}
 	p.cmd.Stderr = os.Stderr
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -78,12 +82,25 @@ func Start(ctx context.Context, work string, spec any) (*Process, error) {
 	return p, p.cmd.Start()
 }
 
-// Run starts a process for a work, waits for its end, and returns the JSON value that it printed.
+// Run starts this program for a work, waits for its end, and returns the JSON value that it printed.
 func Run[R any](ctx context.Context, work string, spec any) (r R, err error) {
 	p, err := Start(ctx, work, spec)
 	if err != nil {
 		return r, err
 	}
+	return result[R](ctx, p, work)
+}
+
+// RunProgram is Run for another program, which calls [ServeWork].
+func RunProgram[R any](ctx context.Context, program, work string, spec any) (r R, err error) {
+	p, err := start(ctx, program, work, spec)
+	if err != nil {
+		return r, err
+	}
+	return result[R](ctx, p, work)
+}
+
+func result[R any](ctx context.Context, p *Process, work string) (r R, err error) {
 	wrong := json.NewDecoder(p.Out).Decode(&r)
 	if err := p.Stop(); err != nil {
 		return r, fmt.Errorf("%s: %w", work, errors.Join(err, ctx.Err()))

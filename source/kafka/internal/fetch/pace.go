@@ -14,7 +14,7 @@ type pace struct {
 }
 
 const (
-	firstRequest = 256 << 10
+	firstRequest = 64 << 10
 	shortWait    = 10 * time.Millisecond  // a response that waits less for Read was too small
 	longWait     = 100 * time.Millisecond // a response that waits longer was too large
 )

@@ -4,83 +4,19 @@ import (
 	"context"
 	"hash/maphash"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
 
-	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/benchmarks/internal/bench"
-	"github.com/keystrand/keystrand/pipeline"
-	"github.com/keystrand/keystrand/source/kafka"
 )
-
-// serving has the arguments of serve: a service with a handler that waits.
-type serving struct {
-	Brokers  []string
-	Topic    string
-	Group    string
-	Engine   string
-	Workers  int
-	Messages int
-	Handler  time.Duration
-}
-
-type serveResult struct {
-	Seconds float64 // from the first message to the last
-	CPU     float64 // of the whole process
-	RSS     float64
-}
-
-// serve handles all messages of a topic.
-func serve(ctx context.Context, s serving) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var first, left atomic.Int64
-	left.Store(int64(s.Messages))
-	var took time.Duration
-	start := time.Now()
-	handle := func() {
-		first.CompareAndSwap(0, int64(time.Since(start)))
-		time.Sleep(s.Handler)
-		if left.Add(-1) == 0 {
-			took = time.Since(start) - time.Duration(first.Load())
-			cancel()
-		}
-	}
-	var err error
-	if s.Engine == "keystrand" {
-		err = servePipeline(ctx, s, handle)
-	} else {
-		err = serveByHand(ctx, s, handle)
-	}
-	if err != nil {
-		return err
-	}
-	return bench.Answer(serveResult{took.Seconds(), bench.CPUTime().Seconds(), bench.PeakRSS()})
-}
-
-func servePipeline(ctx context.Context, s serving, handle func()) error {
-	src, err := kafka.New(s.Brokers, s.Group, []string{s.Topic}, kafka.Config{})
-	if err != nil {
-		return err
-	}
-	p, err := pipeline.From(&rejoins{Source: src, once: true}).
-		HandleFunc(func(context.Context, *keystrand.Message) error { handle(); return nil }).
-		Limits(pipeline.Limits{Workers: s.Workers}).
-		Build()
-	if err != nil {
-		return err
-	}
-	return p.Run(ctx)
-}
 
 // serveByHand is a usual hand-written program on kafka-go. Each key belongs to a goroutine, which reads a channel of 100
 // messages. Each second it commits the lowest offset that is not handled.
-func serveByHand(ctx context.Context, s serving, handle func()) error {
+func serveByHand(ctx context.Context, s bench.Service, handle func()) error {
 	reader := kafkago.NewReader(kafkago.ReaderConfig{
 		Brokers: s.Brokers, Topic: s.Topic, GroupID: s.Group, StartOffset: kafkago.FirstOffset,
-		MaxBytes: fetchBytes, MaxWait: 500 * time.Millisecond, JoinGroupBackoff: 300 * time.Millisecond,
+		MaxBytes: 1 << 20, MaxWait: 500 * time.Millisecond, JoinGroupBackoff: 300 * time.Millisecond,
 	})
 	lowest := &lowest{pending: map[int]*pending{}}
 	seed, queues := maphash.MakeSeed(), make([]chan kafkago.Message, s.Workers)

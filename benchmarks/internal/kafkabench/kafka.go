@@ -1,4 +1,5 @@
-package bench
+// Package kafkabench has the clusters that the benchmarks of Kafka measure on.
+package kafkabench
 
 import (
 	"context"
@@ -11,6 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/keystrand/keystrand/benchmarks/internal/bench"
 )
 
 // BrokerWork is the name under which programs register [Broker].
@@ -24,7 +27,7 @@ func Broker(ctx context.Context, _ struct{}) error {
 		return err
 	}
 	defer c.Close()
-	if err := Answer(c.ListenAddrs()); err != nil {
+	if err := bench.Answer(c.ListenAddrs()); err != nil {
 		return err
 	}
 	<-ctx.Done()
@@ -41,14 +44,14 @@ type Kafka struct {
 	made    []string
 }
 
-// NewKafka connects to a cluster.
-func NewKafka(brokers []string) (*Kafka, error) {
+// New connects to a cluster. It writes batches of at most so many bytes.
+func New(brokers []string, batchBytes int32) (*Kafka, error) {
 	client, err := kgo.NewClient(
 		kgo.SeedBrokers(brokers...),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
 		kgo.ProducerLinger(5*time.Millisecond),
-		kgo.ProducerBatchMaxBytes(200_000),
+		kgo.ProducerBatchMaxBytes(batchBytes),
 		kgo.MaxBufferedRecords(100_000),
 		kgo.MetadataMinAge(50*time.Millisecond), // how soon to look again for the leader of a new topic
 	)
@@ -133,8 +136,8 @@ func (k *Kafka) Forget(ctx context.Context) error {
 func (k *Kafka) Close() { k.client.Close() }
 
 // StartBroker starts [Broker] in a process of its own.
-func StartBroker(ctx context.Context) (addresses []string, p *Process, err error) {
-	if p, err = Start(ctx, BrokerWork, struct{}{}); err != nil {
+func StartBroker(ctx context.Context) (addresses []string, p *bench.Process, err error) {
+	if p, err = bench.Start(ctx, BrokerWork, struct{}{}); err != nil {
 		return nil, nil, err
 	}
 	if err = json.NewDecoder(p.Out).Decode(&addresses); err != nil {
