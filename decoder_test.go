@@ -184,6 +184,7 @@ func TestDecodedBatchSettlesTheMessagesBeforeAnUndecodableOne(t *testing.T) {
 		{"the first cannot", batch[2:], nil, nil, 0, keystrand.OutcomePermanent},
 		{"the earlier messages fail", batch, errBoom, []string{"a", "b"}, -1, keystrand.OutcomeFailed},
 		{"the earlier messages are retried", batch, retry, []string{"a", "b"}, -1, keystrand.OutcomeRetry},
+		{"the earlier messages are postponed", batch, keystrand.Later(5, "limit"), []string{"a", "b"}, -1, keystrand.OutcomePostponed},
 		{"an earlier message fails", batch, &keystrand.BatchError{Settled: 1, Err: errBoom}, []string{"a", "b"}, 1, keystrand.OutcomeFailed},
 		// The handler gets two messages. It must not be able to skip the third.
 		{"the handler names a message that it did not get", batch, &keystrand.BatchError{Settled: 2, Err: skip}, []string{"a", "b"}, -1, keystrand.OutcomeFailed},

@@ -30,9 +30,9 @@ func (f HandlerFunc) Handle(ctx context.Context, m *Message) error { return f(ct
 //
 //   - Nil and [Skip] settle all messages.
 //   - A [BatchError] settles the first messages of the batch and names the next one as the culprit. Only the attempt of the
-//     culprit is counted. If its cause is a [RetryAfter], the next call starts with the culprit.
+//     culprit is counted. If its cause is a [RetryAfter] or [Later], the next call starts with the culprit.
 //   - [RetryAfter] retries the whole batch after the delay, with exactly the same messages, even if more messages of the key
-//     have arrived. It counts an attempt of each message, in [Message.Attempt].
+//     have arrived. It counts an attempt of each message, in [Message.Attempt]. [Later] does the same and counts none.
 //   - After any other error, the messages of the batch run one at a time, without delay. Each starts again with attempt 1.
 //     Only a message that fails alone counts as failed and reaches the failure policy.
 //

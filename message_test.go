@@ -27,6 +27,13 @@ func TestOutcomeOfInterpretsTheErrorOfAHandler(t *testing.T) {
 		{"retry with a negative delay", keystrand.RetryAfter(-time.Second, boom), keystrand.OutcomeRetry, 0},
 		{"permanent", keystrand.Permanent(boom), keystrand.OutcomePermanent, 0},
 		{"permanent nil is nil", keystrand.Permanent(nil), keystrand.OutcomeHandled, 0},
+		{"later", keystrand.Later(time.Second, "rate limit"), keystrand.OutcomePostponed, time.Second},
+		{"later with a negative delay", keystrand.Later(-time.Second, "rate limit"), keystrand.OutcomePostponed, 0},
+		{"later, wrapped", fmt.Errorf("call: %w", keystrand.Later(time.Second, "rate limit")), keystrand.OutcomePostponed, time.Second},
+		{"permanent before later", errors.Join(keystrand.Later(time.Second, "x"), keystrand.Permanent(boom)), keystrand.OutcomePermanent, 0},
+		{"retry before later", errors.Join(keystrand.Later(time.Second, "x"), keystrand.RetryAfter(time.Minute, boom)), keystrand.OutcomeRetry, time.Minute},
+		{"later before skip", errors.Join(keystrand.Skip("x"), keystrand.Later(time.Second, "x")), keystrand.OutcomePostponed, time.Second},
+		{"later before failure", errors.Join(boom, keystrand.Later(time.Second, "x")), keystrand.OutcomePostponed, time.Second},
 		{"skip", keystrand.Skip("old"), keystrand.OutcomeSkipped, 0},
 		{"wrapped", fmt.Errorf("save: %w", keystrand.Permanent(boom)), keystrand.OutcomePermanent, 0},
 		{"permanent before retry", errors.Join(keystrand.RetryAfter(time.Second, boom), keystrand.Permanent(boom)), keystrand.OutcomePermanent, 0},
@@ -44,6 +51,9 @@ func TestOutcomeOfInterpretsTheErrorOfAHandler(t *testing.T) {
 	}
 	if err := keystrand.RetryAfter(0, boom); !errors.Is(err, boom) {
 		t.Errorf("RetryAfter(0, boom) = %v, want an error that wraps boom", err)
+	}
+	if err := keystrand.Later(time.Second, "the limit of tenant 7"); err.Error() != "postponed for 1s: the limit of tenant 7" {
+		t.Errorf("Later: %v", err)
 	}
 	if err := keystrand.Permanent(boom); !errors.Is(err, boom) || err.Error() != "boom" {
 		t.Errorf("Permanent(boom) = %v, want an error that wraps boom and reads the same", err)

@@ -14,6 +14,7 @@ const (
 	OutcomeHandled   Outcome = iota // nil: settled
 	OutcomeSkipped                  // [Skip]: settled without effect; counted, but not as a failure
 	OutcomeRetry                    // [RetryAfter]: the lane is parked, then the handler gets the message again
+	OutcomePostponed                // [Later]: as OutcomeRetry, but the attempt does not count
 	OutcomeFailed                   // any other error
 	OutcomePermanent                // [Permanent]: failed; retrying cannot help
 )
@@ -27,6 +28,8 @@ func (o Outcome) String() string {
 		return "skipped"
 	case OutcomeRetry:
 		return "retry"
+	case OutcomePostponed:
+		return "postponed"
 	case OutcomeFailed:
 		return "failed"
 	case OutcomePermanent:
@@ -36,9 +39,9 @@ func (o Outcome) String() string {
 }
 
 // OutcomeOf returns the outcome of an error that a handler or middleware returned. The duration is the delay of an
-// [OutcomeRetry], else 0. Middleware should call OutcomeOf instead of looking for error types.
+// [OutcomeRetry] or [OutcomePostponed], else 0. Middleware should call OutcomeOf instead of looking for error types.
 //
-// If err wraps or joins several kinds, Permanent takes precedence over RetryAfter, and RetryAfter over Skip.
+// If err wraps or joins several kinds, the order of precedence is Permanent, RetryAfter, Later, Skip.
 func OutcomeOf(err error) (Outcome, time.Duration) {
 	if err == nil {
 		return OutcomeHandled, 0
@@ -48,6 +51,9 @@ func OutcomeOf(err error) (Outcome, time.Duration) {
 	}
 	if e, ok := errors.AsType[*retryError](err); ok {
 		return OutcomeRetry, e.after
+	}
+	if e, ok := errors.AsType[*laterError](err); ok {
+		return OutcomePostponed, e.after
 	}
 	if _, ok := errors.AsType[*skipError](err); ok {
 		return OutcomeSkipped, 0
@@ -66,6 +72,13 @@ func Permanent(err error) error {
 // RetryAfter returns an error that retries the message after d and counts another attempt. The lane is parked meanwhile and
 // occupies no worker. A negative d counts as zero. err may be nil.
 func RetryAfter(d time.Duration, err error) error { return &retryError{max(d, 0), err} }
+
+// Later returns an error that postpones the message: the handler gets it again after d. No attempt is counted, and it is
+// not a failure, so it uses up no retries and never reaches the failure policy. The lane is parked meanwhile and occupies no
+// worker. A negative d counts as zero. The reason tells people what the message waits for, such as a rate limit.
+//
+// Return Later before the handler has any effect: a message may be postponed any number of times.
+func Later(d time.Duration, reason string) error { return &laterError{max(d, 0), reason} }
 
 // Skip returns an error that settles the message without effect. The skip is counted and logged with the reason. It is not a
 // failure.
@@ -102,6 +115,13 @@ func (e *retryError) Error() string {
 	return fmt.Sprintf("retry after %v: %v", e.after, e.err)
 }
 func (e *retryError) Unwrap() error { return e.err }
+
+type laterError struct {
+	after  time.Duration
+	reason string
+}
+
+func (e *laterError) Error() string { return fmt.Sprintf("postponed for %v: %s", e.after, e.reason) }
 
 type skipError struct{ reason string }
 

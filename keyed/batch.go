@@ -14,7 +14,8 @@ type Batch[T any] struct {
 	free   []*node[T] // unused from index used on; in the order they were freed, which is roughly address order
 	used   int
 
-	slow bool // the lane of the last added item is slow
+	slow bool     // the lane of the last added item is slow
+	deep []string // of the last Submit
 }
 
 // staged is an item on its way to its lanes.

@@ -137,7 +137,7 @@ func (e *Executor[T]) Open(id ID, data any) *Queue[T] {
 	if t.queue != nil && !t.queue.emptied {
 		panic(fmt.Sprintf("keyed: open %s/%d: the earlier epoch is not fenced; wait for Fence to return", id.Name, id.Number))
 	}
-	q := &Queue[T]{e: e, t: t, data: data, fenced: e.closed, emptied: e.closed}
+	q := &Queue[T]{e: e, t: t, data: data, fenced: e.closed, emptied: e.closed, depth: math.MaxUint32}
 	q.batch.q = q
 	t.queue = q
 	return q

@@ -46,6 +46,9 @@ type modelQueue struct {
 	submitted int64
 	finished  int64
 	dropped   int64
+	deep      int             // of SetDeep
+	deepened  map[string]bool // lanes that Put made deep since the last Submit
+	gated     bool            // an item waited behind a barrier since the last Submit
 }
 
 type modelTurn struct {
@@ -129,8 +132,9 @@ func newModel(t *rapid.T) *model {
 }
 
 func (m *model) open(id ID) {
-	mq := &modelQueue{id: id}
+	mq := &modelQueue{id: id, deep: rapid.IntRange(0, 4).Draw(m.t, "deep"), deepened: make(map[string]bool)}
 	mq.q = m.e.Open(id, mq)
+	mq.q.SetDeep(mq.deep)
 	m.queues[id] = mq
 }
 
@@ -138,6 +142,7 @@ func (m *model) play() {
 	defer m.shutdown()
 	m.t.Repeat(map[string]func(*rapid.T){
 		"submit":   m.submit,
+		"put":      m.put,
 		"end":      m.end,
 		"end too":  m.end,
 		"complete": m.complete,
@@ -183,6 +188,12 @@ func (m *model) pick(t *rapid.T) *modelQueue {
 
 func (m *model) submit(t *rapid.T) {
 	mq := m.pick(t)
+	m.settle()
+	m.mu.Lock()
+	length, gated := m.lengthsLocked(mq)
+	m.mu.Unlock()
+	deep, unknown := mq.deepened, mq.gated || gated
+	mq.deepened = make(map[string]bool)
 	b := mq.q.Batch()
 	for range rapid.IntRange(1, 6).Draw(t, "items") {
 		x := &modelItem{number: m.next, queue: mq}
@@ -208,12 +219,71 @@ func (m *model) submit(t *rapid.T) {
 		}
 		*p = x
 		mq.waiting = append(mq.waiting, x)
+		gated = gated || x.barrier
+		for _, k := range x.keys {
+			length[k]++
+			if !gated && len(x.keys) == 1 && mq.deep > 0 && length[k] > mq.deep {
+				deep[k] = true
+			}
+		}
 	}
+	mq.gated = gated
 	m.mu.Lock()
 	mq.submitted += int64(b.Len())
 	m.mu.Unlock()
 	if err := mq.q.Submit(b); err != nil {
 		t.Fatal(err)
+	}
+	got := make(map[string]bool)
+	for _, k := range b.Deep() {
+		if got[k] {
+			t.Fatalf("lane %q is deep twice: %q", k, b.Deep())
+		}
+		got[k] = true
+	}
+	for k := range deep {
+		if !got[k] {
+			t.Fatalf("lane %q has %d items and is not deep: %q", k, length[k], b.Deep())
+		}
+	}
+	if !unknown && len(got) > len(deep) {
+		t.Fatalf("lanes %q are deep, want %v", b.Deep(), deep)
+	}
+}
+
+// lengthsLocked returns the number of waiting items by lane, and reports whether the next item joins its lane later, behind
+// a barrier.
+func (m *model) lengthsLocked(mq *modelQueue) (length map[string]int, gated bool) {
+	length = make(map[string]int)
+	for _, x := range mq.waiting {
+		for _, k := range x.keys {
+			length[k]++
+		}
+	}
+	return length, m.gatedLocked(mq, nil)
+}
+
+// put puts an item at the end of a lane.
+func (m *model) put(t *rapid.T) {
+	mq := m.pick(t)
+	x := &modelItem{number: m.next, queue: mq, named: true, keys: []string{rapid.SampledFrom([]string{"", "k1", "k2", "k3"}).Draw(t, "key")}}
+	m.next++
+	plain := rapid.Bool().Draw(t, "plain")
+	m.settle()
+	m.mu.Lock()
+	length, gated := m.lengthsLocked(mq)
+	refused := plain && (gated || slices.ContainsFunc(mq.waiting, func(y *modelItem) bool { return len(y.keys) > 1 && share(x.keys, y.keys) }))
+	if !refused {
+		mq.gated = mq.gated || gated
+		if k := x.keys[0]; !gated && mq.deep > 0 && length[k]+1 > mq.deep {
+			mq.deepened[k] = true
+		}
+		mq.waiting = append(mq.waiting, x)
+		mq.submitted++
+	}
+	m.mu.Unlock()
+	if mq.q.Put(x.keys[0], x, plain) == refused {
+		t.Fatalf("Put of %q, plain %v: refused %v, want %v", x.keys, plain, !refused, refused)
 	}
 }
 
@@ -545,7 +615,7 @@ func (m *model) hasLaneLocked(mq *modelQueue, key string) bool {
 	return false
 }
 
-// gatedLocked reports whether an item waits behind a barrier and so has no lane.
+// gatedLocked reports whether an item waits behind a barrier and so has no lane; with nil, whether the next one will.
 func (m *model) gatedLocked(mq *modelQueue, x *modelItem) bool {
 	for _, turn := range m.turnsLocked() {
 		if turn.queue.id == mq.id && turn.items[0].barrier {
@@ -578,6 +648,9 @@ func (m *model) fence(t *rapid.T) {
 	mq := m.pick(t)
 	m.settle()
 	m.fenceQueue(mq)
+	if mq.q.Put("k1", &modelItem{}, false) {
+		t.Fatal("Put to a fenced queue added its item")
+	}
 	b := mq.q.Batch()
 	*b.Add("k1") = &modelItem{}
 	if err := mq.q.Submit(b); err == nil || b.Len() != 0 {

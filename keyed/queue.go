@@ -28,10 +28,12 @@ type Queue[T any] struct {
 	running   int
 	parked    int
 	waiting   int
-	turns     int           // turns claimed, running or waiting for Complete
-	still     chan struct{} // closed when turns becomes 0; nil if no call waits for that
-	over      int           // lanes with more than Config.Share items
-	room      chan struct{} // closed when over becomes 0; nil if no call waits for that
+	turns     int             // turns claimed, running or waiting for Complete
+	still     chan struct{}   // closed when turns becomes 0; nil if no call waits for that
+	over      int             // lanes with more than Config.Share items
+	depth     uint32          // of SetDeep
+	deep      map[string]bool // lanes for Batch.Deep; nil if there are none
+	room      chan struct{}   // closed when over becomes 0; nil if no call waits for that
 
 	gate     []staged[T]
 	gateFrom int
@@ -79,6 +81,7 @@ func (q *Queue[T]) Submit(b *Batch[T]) error {
 		b.refillLocked()
 		e.wakeLocked()
 		if i == len(b.staged) {
+			b.deep = q.takeDeepLocked(b.deep)
 			e.unlock()
 			b.reset(i)
 			return nil
@@ -161,6 +164,9 @@ func (e *Executor[T]) joinLocked(q *Queue[T], s *staged[T], now int64) {
 	}
 	if e.cfg.Share > 0 {
 		e.shareLocked(q, l)
+	}
+	if l.waiting() > q.depth {
+		q.deepLocked(l)
 	}
 	switch l.state {
 	case Ready:

@@ -20,7 +20,8 @@ type LogConfig struct {
 //
 //   - level Error for a failure;
 //   - level Warn for a retry;
-//   - level Info for a skip, and for an error after the ctx was canceled, which is not a failure.
+//   - level Info for a skip, and for an error after the ctx was canceled, which is not a failure;
+//   - level Debug for a message that [keystrand.Later] postpones.
 //
 // The line has the stream, partition, offset, key (quoted, cut to 64 bytes), attempt, duration, outcome and error. The key is
 // that of the message, whatever the key function returns; the pipeline's own log names the lane, for Pipeline.Resume.
@@ -70,7 +71,7 @@ func logTurn(ctx context.Context, log *slog.Logger, c *keystrand.Call, took time
 		slog.Int("attempt", attempt),
 		slog.Duration("duration", took),
 		slog.String("outcome", outcome.String()))
-	if outcome == keystrand.OutcomeRetry {
+	if outcome == keystrand.OutcomeRetry || outcome == keystrand.OutcomePostponed {
 		attrs = append(attrs, slog.Duration("delay", delay))
 	}
 	if n := len(c.Messages); n > 1 {
@@ -92,6 +93,8 @@ func logTurn(ctx context.Context, log *slog.Logger, c *keystrand.Call, took time
 		log.LogAttrs(ctx, level, "turn canceled", attrs...)
 	case outcome == keystrand.OutcomeSkipped:
 		log.LogAttrs(ctx, level, "message skipped", attrs...)
+	case outcome == keystrand.OutcomePostponed:
+		log.LogAttrs(ctx, level, "message postponed", attrs...)
 	case outcome == keystrand.OutcomeRetry:
 		log.LogAttrs(ctx, level, "message failed; retrying", attrs...)
 	default:
@@ -105,6 +108,8 @@ func levelOf(ctx context.Context, o keystrand.Outcome) slog.Level {
 		return slog.LevelDebug
 	case o == keystrand.OutcomeSkipped || ctx.Err() != nil: // an error after the ctx was canceled is not a failure
 		return slog.LevelInfo
+	case o == keystrand.OutcomePostponed:
+		return slog.LevelDebug
 	case o == keystrand.OutcomeRetry:
 		return slog.LevelWarn
 	}

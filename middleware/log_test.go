@@ -41,6 +41,7 @@ func TestLogWritesOneLineForEachTurnWithAnError(t *testing.T) {
 		"permanent": {t.Context(), 1, keystrand.Permanent(cause), []string{"level=ERROR", "outcome=permanent"}},
 		"retry":     {t.Context(), 1, keystrand.RetryAfter(time.Second, cause), []string{"level=WARN", "outcome=retry", "delay=1s", "no route"}},
 		"skip":      {t.Context(), 1, keystrand.Skip("too old"), []string{"level=INFO", "outcome=skipped", "too old"}},
+		"later":     {t.Context(), 1, keystrand.Later(time.Second, "limit"), []string{"level=DEBUG", "outcome=postponed", "delay=1s", `msg="message postponed"`}},
 		"panic":     {t.Context(), 1, &keystrand.PanicError{Value: "boom", Stack: []byte("main.go:1")}, []string{"level=ERROR", "boom", "stack=main.go:1"}},
 		"leaving":   {ended, 1, context.Canceled, []string{"level=INFO", `msg="turn canceled"`}},
 		"batch":     {t.Context(), 5, &keystrand.BatchError{Settled: 3, Err: cause}, []string{" offset=45 ", "attempt=5", "messages=5", "settled=3", "outcome=failed"}},

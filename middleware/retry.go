@@ -60,7 +60,8 @@ func (e *GaveUpError) Unwrap() error { return e.Err }
 // Retry converts a failure to [keystrand.RetryAfter]. The lane is parked for the delay; no worker sleeps. When a bound of the
 // policy is reached, Retry returns a [*GaveUpError], which is a failure, and the failure policy of the pipeline applies.
 //
-// Retry returns other errors unchanged: [keystrand.Permanent], [keystrand.Skip], and every error after ctx was canceled.
+// Retry returns other errors unchanged: [keystrand.Permanent], [keystrand.Skip], [keystrand.Later], and every error after ctx
+// was canceled.
 //
 // A handler that returns RetryAfter chooses the next delay itself. Its attempts still count. MaxWaiting then bounds the
 // sum of the policy's delays for the earlier attempts and the chosen one.

@@ -97,6 +97,7 @@ func TestRetryStopsAtTheBoundsOfThePolicy(t *testing.T) {
 		"one attempt":                         {with(func(p *RetryPolicy) { p.MaxAttempts = 1 }), 1, errFlaky, keystrand.OutcomeFailed, 0},
 		"permanent ends at once":              {second, 1, keystrand.Permanent(errFlaky), keystrand.OutcomePermanent, 0},
 		"skip passes":                         {second, 99, keystrand.Skip("old"), keystrand.OutcomeSkipped, 0},
+		"later passes":                        {second, 99, keystrand.Later(time.Hour, "limit"), keystrand.OutcomePostponed, time.Hour},
 		"waited 4 s, and 1 s more is allowed": {waiting, 5, errFlaky, keystrand.OutcomeRetry, time.Second},
 		"waited 5 s, and 1 s more is not":     {waiting, 6, errFlaky, keystrand.OutcomeFailed, 0},
 		"own delay":                           {second, 1, own(time.Minute), keystrand.OutcomeRetry, time.Minute},

@@ -13,7 +13,7 @@ import (
 
 // counters are totals since the start of Run.
 type counters struct {
-	settled, skipped, failed, retried, deadLettered, written atomic.Int64
+	settled, skipped, failed, retried, postponed, deadLettered, written atomic.Int64
 }
 
 // Snapshot describes a pipeline at one moment. It is a value that does not change.
@@ -30,6 +30,7 @@ type Snapshot struct {
 	Skipped      int64 // of these: without effect
 	Failed       int64 // messages for which the failure policy was called; each counts once an ownership
 	Retried      int64 // handler calls that asked for a retry
+	Postponed    int64 // handler calls that asked for Later
 	DeadLettered int64 // of the settled: with a durable dead letter
 	Written      int64 // of the settled: with durable outputs
 
@@ -133,6 +134,7 @@ func (p *Pipeline) Snapshot() Snapshot {
 		Skipped:      p.counts.skipped.Load(),
 		Failed:       p.counts.failed.Load(),
 		Retried:      p.counts.retried.Load(),
+		Postponed:    p.counts.postponed.Load(),
 		DeadLettered: p.counts.deadLettered.Load(),
 		Written:      p.counts.written.Load(),
 		Sinks:        p.sinks.troubles(),

@@ -72,12 +72,8 @@ func (p *Pipeline) troubled(pt *partition, t *keyed.Turn[item], err error) keyed
 			p.counts.skipped.Add(int64(len(t.Items)))
 			pt.logAbout(slog.LevelInfo, t, t.Items, "messages skipped", err)
 			return keyed.Result{Done: len(t.Items)}
-		case outcome == keystrand.OutcomeRetry: // retry the same batch
-			p.counts.retried.Add(1)
-			for _, it := range t.Items {
-				it.unpin()
-				pt.noteError(it, err)
-			}
+		case outcome == keystrand.OutcomeRetry, outcome == keystrand.OutcomePostponed: // the same batch again
+			p.again(pt, t.Items, outcome, err)
 			return keyed.Result{Next: keyed.Together(len(t.Items)), Park: delay}
 		default: // run them one by one, to find the one that fails
 			for _, it := range t.Items {
@@ -93,14 +89,28 @@ func (p *Pipeline) troubled(pt *partition, t *keyed.Turn[item], err error) keyed
 		p.counts.skipped.Add(1)
 		pt.logAbout(slog.LevelInfo, t, t.Items[done:done+1], "message skipped", err)
 		return keyed.Result{Done: done + 1}
-	case keystrand.OutcomeRetry:
-		p.counts.retried.Add(1)
-		t.Items[done].unpin()
-		pt.noteError(t.Items[done], err)
+	case keystrand.OutcomeRetry, keystrand.OutcomePostponed:
+		p.again(pt, t.Items[done:done+1], outcome, err)
 		return keyed.Result{Done: done, Park: delay}
 	case keystrand.OutcomeFailed, keystrand.OutcomePermanent:
 	}
 	return p.failedTurn(pt, t, done, err)
+}
+
+// again prepares items that the handler gets again after a pause.
+func (p *Pipeline) again(pt *partition, items []*item, outcome keystrand.Outcome, err error) {
+	if outcome == keystrand.OutcomePostponed {
+		p.counts.postponed.Add(1)
+		uncount(items)
+	} else {
+		p.counts.retried.Add(1)
+	}
+	for _, it := range items {
+		it.unpin()
+		if outcome == keystrand.OutcomeRetry {
+			pt.noteError(it, err)
+		}
+	}
 }
 
 // failedTurn calls the policy for an item that has failed for good. The items before it leave the lane.
@@ -185,7 +195,7 @@ func (e *KeyError) Error() string { return fmt.Sprintf("pipeline: key: %v", e.Er
 // Unwrap returns the key function's error.
 func (e *KeyError) Unwrap() error { return e.Err }
 
-// uncount takes back an attempt of items that another item of the batch made fail.
+// uncount takes back an attempt of items that were postponed, or that another item of the batch made fail.
 func uncount(items []*item) {
 	for _, it := range items {
 		it.Attempt--
