@@ -31,6 +31,11 @@ type Config struct {
 	// RackID is the rack of this process, so that a broker can name a nearer replica. Default: none.
 	RackID string
 
+	// Alone says that this is the only member of the group, so that partitions never move to another process, as a store on
+	// local disk needs. A generation of the group with another member is an error, [ErrNotAlone], also later: this member drains
+	// and leaves. Stop the old process before the new one starts; one that crashed is waited for until its session has timed out.
+	// Default: false.
+	Alone bool
 	// SessionTimeout is how long the broker waits for a heartbeat before it assigns the partitions to others. A member that
 	// crashes without Close stops its partitions for this long. If it starts again within this time, it joins as a new member,
 	// and the whole group stops until the session of the old one has timed out. A broker restart that is shorter than about two

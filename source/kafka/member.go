@@ -78,6 +78,9 @@ func (s *Source) join(ctx context.Context) error {
 		case err == nil:
 			bo.Reset()
 			s.cluster.Health.Works(ctx, "join")
+			if s.cfg.Alone && !session.Alone {
+				return fmt.Errorf("%w: group %q: stop the others, or unset Config.Alone", ErrNotAlone, s.cluster.Group)
+			}
 			if err := s.checkDescriptors(ctx, len(session.Assigned)); err != nil {
 				return err
 			}

@@ -152,8 +152,8 @@ func (s *Source) Accept(ctx context.Context) (source.Partition, error) {
 	}
 }
 
-// Moves implements [source.Mover]: partitions move between members.
-func (s *Source) Moves() bool { return true }
+// Moves implements [source.Mover]. It reports whether partitions move between members.
+func (s *Source) Moves() bool { return !s.cfg.Alone }
 
 // LimitPrefetch implements [source.Prefetcher]. Each partition holds at most two responses and one decompressed batch, and
 // asks for a third of its equal share of the limit, at most Config.MaxBytes and at least 16 KiB. At the limit it fetches
@@ -197,6 +197,8 @@ func (s *Source) Close() error {
 var (
 	// ErrStartTimeout is the error of Accept when Config.StartTimeout passes before the group is joined.
 	ErrStartTimeout = errors.New("kafka: the group was not joined before StartTimeout")
+	// ErrNotAlone is the error of Accept with Config.Alone when the group has another member.
+	ErrNotAlone = errors.New("kafka: the group has other members")
 	// ErrTopicMissing is the error of Accept when a topic does not exist.
 	ErrTopicMissing = errors.New("kafka: the topic does not exist")
 	// ErrForeignProgress is the error of Accept with the policy ForeignFail.

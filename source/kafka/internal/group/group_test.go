@@ -22,8 +22,8 @@ func TestFirstMemberOwnsAllPartitions(t *testing.T) {
 		m := w.member("a")
 		s, stop := m.join()
 		defer stop()
-		if len(s.Assigned) != partitions || !s.Leader || s.ID != 1 {
-			t.Errorf("session = %+v, want the leader of generation 1 with all partitions", s)
+		if len(s.Assigned) != partitions || !s.Alone || s.ID != 1 {
+			t.Errorf("session = %+v, want the only member of generation 1 with all partitions", s)
 		}
 		members, err := w.cluster.Members(t.Context())
 		if err != nil || len(members) != 1 || members[0].ClientID != "a" || members[0].MemberID != s.Member {

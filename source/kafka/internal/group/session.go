@@ -22,7 +22,7 @@ type Session struct {
 	Cluster  *cluster.Client
 	ID       int32 // of the generation
 	Member   string
-	Leader   bool
+	Alone    bool               // the group has no other member
 	Assigned []assign.Partition // sorted
 
 	coordinator *coordinator
@@ -58,7 +58,7 @@ func newSession(cfg *Config, c *coordinator, j *joined, assigned []assign.Partit
 		Cluster:     cfg.Cluster,
 		ID:          j.generation,
 		Member:      j.member,
-		Leader:      j.leader,
+		Alone:       j.leader && len(j.members) == 1,
 		Assigned:    assigned,
 		coordinator: c,
 		interval:    interval,
