@@ -33,8 +33,6 @@ type cluster interface {
 	produce(ctx context.Context, ms []Message) error
 	// progress returns the decoded commits of a group.
 	progress(ctx context.Context, stream, group string) (map[Place]commit.Progress, error)
-	// endProducers closes the connections of produce.
-	endProducers()
 	// move gives the partitions of a stream to other nodes in order.
 	move(ctx context.Context, stream string) error
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -65,8 +66,6 @@ func (k *kafkaCluster) newClient(opts ...kgo.Opt) *kgo.Client {
 	return c
 }
 
-func (k *kafkaCluster) endProducers() {}
-
 func (k *kafkaCluster) create(ctx context.Context, stream string, partitions int) error {
 	for {
 		_, err := k.admin.CreateTopic(ctx, int32(partitions), -1, k.config, stream)
@@ -83,8 +82,20 @@ func (k *kafkaCluster) remove(ctx context.Context, stream string, _ int) error {
 	return err
 }
 
-func (k *kafkaCluster) produce(ctx context.Context, ms []Message) error {
-	return produceWith(ctx, k.client, ms)
+// produce writes with one of two producers whose transactions are open at the same time, if there are any. That of the other one,
+// with the same messages, is aborted.
+func (k *kafkaCluster) produce(ctx context.Context, ms []Message) (err error) {
+	if k.open == nil {
+		return produceWith(ctx, k.client, ms)
+	}
+	kept, aborted := k.open[0], k.open[1]
+	for _, c := range k.open {
+		err = errors.Join(err, c.BeginTransaction())
+	}
+	for part := range slices.Chunk(ms, len(ms)/3+1) {
+		err = errors.Join(err, produceWith(ctx, aborted, slices.Clone(part)), produceWith(ctx, kept, part))
+	}
+	return errors.Join(err, kept.EndTransaction(ctx, kgo.TryCommit), aborted.EndTransaction(ctx, kgo.TryAbort))
 }
 
 func produceWith(ctx context.Context, c *kgo.Client, ms []Message) error {

@@ -178,6 +178,8 @@ func (r *run) read() {
 			r.members[e.Member].begun = true
 		case e.Kind == Accepted:
 			r.owners[e.Place] = e.Member
+		case e.Kind == Lost && r.owners[e.Place] == e.Member:
+			delete(r.owners, e.Place)
 		case e.Kind == Finished && e.Text == Settled && !r.emits, e.Kind == Written, e.Kind == Lettered:
 			r.done[Message{Place: e.Place, Offset: e.Offset}] = true
 		}

@@ -140,11 +140,6 @@ func scenarios() []scenario {
 			messages: 30_000, orderly: true,
 			steps: at(0, join("a", "b", "c")).at(0.4, leave("b")).at(0.6, join("d")),
 		},
-		{ // A member that starts before its broker logs address, cause and topic, and waits.
-			name: "UnreachableAtStart", live: "kafka pulsar",
-			messages: 2_000, orderly: true,
-			steps: at(0, func(r *run) { r.joinEarly("a") }),
-		},
 		{ // The cleaner leaves holes, batches without a last record, and batches without records.
 			name: "CompactedTopic", live: "kafka+compact",
 			messages: 50_000, keys: 2_000, orderly: true, fill: fillCompacted,
