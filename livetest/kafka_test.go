@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
+	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/commit"
 )
 
@@ -133,50 +134,26 @@ func (k *kafkaCluster) progress(ctx context.Context, stream, group string) (map[
 	return all, err
 }
 
-// inSync waits until every replica of a stream has all of its log. A node that is back from a restart has not at first.
-func (k *kafkaCluster) inSync(ctx context.Context, stream string) (kadm.TopicDetails, error) {
+// move elects the preferred leader of each partition, which is another one than the current leader when its node has restarted.
+func (k *kafkaCluster) move(ctx context.Context, stream string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute) // real time: hang guard
 	defer cancel()
 	for {
 		topics, err := k.admin.ListTopics(ctx, stream)
 		if err != nil {
-			return nil, fmt.Errorf("replicas of %s are not in sync: %w", stream, err)
+			return err
 		}
-		behind := false
-		for _, p := range topics[stream].Partitions {
-			behind = behind || len(p.ISR) < len(p.Replicas)
+		elected, err := k.admin.ElectLeaders(ctx, kadm.ElectPreferredReplica, topics.TopicsSet())
+		for _, p := range elected[stream] {
+			if !errors.Is(p.Err, kerr.ElectionNotNeeded) { // it leads already
+				err = errors.Join(err, p.Err)
+			}
 		}
-		if !behind {
-			return topics, nil
+		if !errors.Is(err, kerr.PreferredLeaderNotAvailable) {
+			return err
 		}
-		time.Sleep(100 * time.Millisecond) // real time: a node catches up
+		time.Sleep(100 * time.Millisecond) // real time: a node that has restarted catches up
 	}
-}
-
-// move makes another replica the preferred leader of each partition and elects it.
-func (k *kafkaCluster) move(ctx context.Context, stream string) error {
-	topics, err := k.inSync(ctx, stream)
-	if err != nil {
-		return err
-	}
-	var req kadm.AlterPartitionAssignmentsReq
-	for _, p := range topics[stream].Partitions {
-		req.Assign(stream, p.Partition, append(p.Replicas[1:len(p.Replicas):len(p.Replicas)], p.Replicas[0]))
-	}
-	moved, err := k.admin.AlterPartitionAssignments(ctx, req)
-	if err = errors.Join(err, moved.Error()); err == nil {
-		_, err = k.inSync(ctx, stream)
-	}
-	if err != nil {
-		return fmt.Errorf("order of replicas: %w", err)
-	}
-	elected, err := k.admin.ElectLeaders(ctx, kadm.ElectPreferredReplica, topics.TopicsSet())
-	for _, p := range elected[stream] {
-		if !errors.Is(p.Err, kerr.ElectionNotNeeded) { // it leads already
-			err = errors.Join(err, p.Err)
-		}
-	}
-	return err
 }
 
 func TestLiveKafka(t *testing.T)        { gate(t, "kafka", "kafka+compact", "kafka+transactions") }
@@ -187,3 +164,78 @@ func TestSoakKafka(t *testing.T) { gate(t, "kafka") }
 
 // Soak: brokers are stopped and killed, leaders move between them, the topic is deleted under its owners.
 func TestSoakKafkaThreeNodes(t *testing.T) { gate(t, "kafka3") }
+
+// compacted has the settings of a topic that the cleaner visits at once.
+var compacted = map[string]*string{
+	"cleanup.policy": new("compact"), "segment.ms": new("100"), "delete.retention.ms": new("100"),
+	"min.cleanable.dirty.ratio": new("0.01"),
+	"min.compaction.lag.ms":     new("0"), "max.compaction.lag.ms": new("500"),
+}
+
+// kafkaOf returns the Kafka of a scenario that is played there alone.
+func kafkaOf(r *run) *kafkaCluster { return r.cluster.(*kafkaCluster) } //nolint:errcheck,forcetypeassert // see there
+
+// fillCompacted writes with many producers that end at once, since the broker keeps the last batch of each even if it is
+// empty. It waits for the cleaner, sends it away, and returns the messages that are left.
+func fillCompacted(r *run) []Message {
+	k := kafkaOf(r)
+	ctx, cancel := context.WithTimeout(r.t.Context(), guard) // real time: the cleaner comes once in half a second
+	defer cancel()
+	keys := newKeys(r, r.seed)
+	for range 20 {
+		c := k.newClient()
+		r.must(produceWith(ctx, c, keys.next(r.messages/20)))
+		c.Close()
+		time.Sleep(120 * time.Millisecond) // real time: the broker begins a new segment after 100 ms
+	}
+	left, empty := []Message{}, 0
+	for len(left) == 0 || len(left) > r.messages/4 || empty < 3 {
+		time.Sleep(500 * time.Millisecond) // real time: see above
+		left, empty = k.readAll(ctx, r)
+	}
+	_, err := k.admin.AlterTopicConfigs(ctx, []kadm.AlterConfig{
+		{Op: kadm.SetConfig, Name: "cleanup.policy", Value: new("delete")},
+		{Op: kadm.SetConfig, Name: "retention.ms", Value: new("-1")},
+	}, r.stream)
+	r.must(err)
+	for before := -1; before != len(left); {
+		before = len(left)
+		time.Sleep(1500 * time.Millisecond) // real time: the cleaner ends its round
+		left, _ = k.readAll(ctx, r)
+	}
+	return left
+}
+
+// emptyBatches counts the batches that have lost all records.
+type emptyBatches int
+
+func (n *emptyBatches) OnFetchBatchRead(_ kgo.BrokerMetadata, _ string, _ int32, m kgo.FetchBatchMetrics) {
+	if m.NumRecords == 0 {
+		*n++
+	}
+}
+
+// readAll reads a topic with another client. The cleaner leaves the last record of a partition.
+func (k *kafkaCluster) readAll(ctx context.Context, r *run) (ms []Message, empty int) {
+	r.t.Helper()
+	var batches emptyBatches
+	c := k.newClient(kgo.ConsumeTopics(r.stream), kgo.WithHooks(&batches))
+	defer c.Close()
+	offsets, err := k.admin.ListEndOffsets(ctx, r.stream)
+	r.must(errors.Join(err, offsets.Error()))
+	toRead := 0
+	offsets.Each(func(o kadm.ListedOffset) { toRead += int(min(o.Offset, 1)) })
+	for toRead > 0 {
+		fetches := c.PollFetches(ctx)
+		r.must(fetches.Err())
+		fetches.EachRecord(func(rec *kgo.Record) {
+			number := numberOf(&keystrand.Message{Value: rec.Value})
+			ms = append(ms, Message{Place{r.stream, rec.Partition}, rec.Offset, string(rec.Key), number})
+			if end, _ := offsets.Lookup(r.stream, rec.Partition); rec.Offset == end.Offset-1 {
+				toRead--
+			}
+		})
+	}
+	c.Close() // batches is its own until then
+	return ms, int(batches)
+}

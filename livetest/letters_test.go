@@ -15,17 +15,8 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-func TestLiveDeadLettersFromPulsarToKafka(t *testing.T) { sendLetters(t, "pulsar", "kafka") }
-func TestLiveDeadLettersFromKafkaToPulsar(t *testing.T) { sendLetters(t, "kafka", "pulsar") }
-
-// sendLetters lets every tenth message fail for good. Its letter goes to another service.
-func sendLetters(t *testing.T, from, to string) {
-	t.Helper()
-	play(t, from, scenario{
-		messages: 600, partitions: 4, keys: 17, orderly: true, letters: to,
-		behaviour: behaviour{DeadLetter: true, HopelessOne: 10}, steps: at(0, join("a")), ends: (*run).checkLetters,
-	})
-}
+func TestLiveDeadLettersFromPulsarToKafka(t *testing.T) { gate(t, "pulsar>kafka") }
+func TestLiveDeadLettersFromKafkaToPulsar(t *testing.T) { gate(t, "kafka>pulsar") }
 
 // checkLetters reads the letters back: one of each message that fails, those of a key in order.
 func (r *run) checkLetters() {
@@ -33,32 +24,32 @@ func (r *run) checkLetters() {
 	want, got := map[string][]string{}, map[string][]string{}
 	for _, m := range r.Produced {
 		if b := r.behaviour; b.hopeless(b.dice(r.seed, m.Partition, m.Offset)) {
-			text := fmt.Sprintf("number %d, %s/%d@%d, attempts 1, because of it", m.Number, m.Stream, m.Partition, m.Offset)
-			want[m.Key] = append(want[m.Key], text)
+			want[m.Key] = append(want[m.Key], fmt.Sprintf("%d %s %d %d 1 because of it", m.Number, m.Stream, m.Partition, m.Offset))
 		}
 	}
 	if len(want) == 0 {
 		r.t.Error("no message fails, so this shows nothing")
 	}
-	for _, m := range r.readBack() {
-		header := func(name string) string {
-			v, _ := m.Header(name)
-			return string(v)
+	for key, ms := range r.readBack() {
+		for _, m := range ms {
+			text := fmt.Sprint(numberOf(&m))
+			for _, name := range []string{pipeline.HeaderStream, pipeline.HeaderPartition, pipeline.HeaderOffset, pipeline.HeaderAttempts} {
+				v, _ := m.Header(name)
+				text += " " + string(v)
+			}
+			if cause, _ := m.Header(pipeline.HeaderError); strings.Contains(string(cause), errOnPurpose.Error()) {
+				text += " because of it"
+			}
+			got[key] = append(got[key], text)
 		}
-		cause := header(pipeline.HeaderError)
-		if strings.Contains(cause, errOnPurpose.Error()) {
-			cause = "it"
-		}
-		got[string(m.Key)] = append(got[string(m.Key)], fmt.Sprintf("number %d, %s/%s@%s, attempts %s, because of %s", numberOf(&m),
-			header(pipeline.HeaderStream), header(pipeline.HeaderPartition), header(pipeline.HeaderOffset), header(pipeline.HeaderAttempts), cause))
 	}
 	if !reflect.DeepEqual(got, want) {
 		r.t.Errorf("letters by key:\n%v\nwant\n%v", got, want)
 	}
 }
 
-// readBack appends an end to each partition of the outputs, and returns the messages before it.
-func (r *run) readBack() (ms []keystrand.Message) {
+// readBack appends an end to each partition of the outputs, and returns the messages before it by key.
+func (r *run) readBack() map[string][]keystrand.Message {
 	r.t.Helper()
 	const end = "end"
 	ctx, cancel := context.WithTimeout(r.t.Context(), guard) // real time: hang guard
@@ -71,37 +62,38 @@ func (r *run) readBack() (ms []keystrand.Message) {
 	src, err := r.target.about().access(r.outputs, "reader").source(slog.New(slog.DiscardHandler))
 	r.must(err)
 	defer func() { _ = src.Close() }()
-	for range ends {
+	all := map[string][]keystrand.Message{}
+	for n := range ends {
 		p, err := src.Accept(ctx)
 		r.must(err)
 		defer func() { _ = p.Release(ctx) }()
-		for ended := false; !ended; {
+		for len(all[end]) <= n {
 			b := source.Batch{MaxMessages: 1_000, MaxBytes: 1 << 20}
 			r.must(p.Fetch(ctx, &b))
 			for _, m := range b.Messages {
-				if ended = ended || string(m.Key) == end; !ended {
-					ms = append(ms, m)
-				}
+				all[string(m.Key)] = append(all[string(m.Key)], m)
 			}
 		}
 	}
-	return ms
+	delete(all, end)
+	return all
 }
 
 // checkOutputs reads the outputs of members that have left.
 func (r *run) checkOutputs() {
 	r.t.Helper()
-	outputs, produced := map[string][]int64{}, map[string]int64{}
-	for _, m := range r.readBack() {
-		outputs[string(m.Key)] = append(outputs[string(m.Key)], numberOf(&m))
-		produced[string(m.Key)] += 0
+	outputs := map[string][]int64{}
+	for key := range r.source.numbers {
+		outputs[key] = nil
 	}
-	for _, m := range r.Produced {
-		produced[m.Key]++
+	for key, ms := range r.readBack() {
+		for _, m := range ms {
+			outputs[key] = append(outputs[key], numberOf(&m))
+		}
 	}
-	for key, n := range produced {
-		if err := checkOutputs(outputs[key], n); err != nil {
-			r.t.Errorf("outputs of key %s: %v: %v", key, err, outputs[key])
+	for key, numbers := range outputs {
+		if err := checkOutputs(numbers, r.source.numbers[key]); err != nil {
+			r.t.Errorf("outputs of key %s: %v: %v", key, err, numbers)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"maps"
 	"math/rand/v2"
@@ -44,13 +45,14 @@ type run struct {
 
 func newRun(t *testing.T, name string, s scenario) *run {
 	t.Helper()
+	name, letters, _ := strings.Cut(name, ">")
 	c := connect(t, name)
 	service := c.about()
 	r := &run{
-		scenario: s, t: t, cluster: c, target: c, seed: rand.Uint64(), dir: t.TempDir(),
+		scenario: s, t: t, cluster: c, target: c, seed: rand.Uint64(), dir: t.ArtifactDir(),
 		members: map[string]*process{}, done: map[Message]bool{}, owners: map[Place]string{},
 		History: History{
-			Orderly: s.orderly, Outputs: s.emits, Letters: s.letters != "", Workers: workers, Writers: writers,
+			Orderly: s.orderly, Outputs: s.emits, Letters: letters != "", Workers: workers, Writers: writers,
 			Withholds: service.withholds, Forgets: service.forgets,
 		},
 	}
@@ -60,10 +62,6 @@ func newRun(t *testing.T, name string, s scenario) *run {
 	var err error
 	if text := os.Getenv("KEYSTRAND_LIVE_SEED"); text != "" {
 		r.seed, err = strconv.ParseUint(text, 10, 64)
-	}
-	if keep := os.Getenv("KEYSTRAND_LIVE_DIR"); keep != "" {
-		r.dir = filepath.Join(keep, strings.ReplaceAll(t.Name(), "/", "_"))
-		err = errors.Join(err, os.RemoveAll(r.dir), os.MkdirAll(r.dir, 0o700))
 	}
 	r.must(err)
 	t.Logf("seed %d (again with KEYSTRAND_LIVE_SEED=%d)", r.seed, r.seed)
@@ -75,10 +73,10 @@ func newRun(t *testing.T, name string, s scenario) *run {
 	r.keys, r.partitions = cmp.Or(r.keys, service.keys), cmp.Or(r.partitions, 8)
 	r.stream = newStream(t, r.cluster, r.partitions)
 	r.group = r.stream[strings.LastIndex(r.stream, "/")+1:] + "-group"
-	if s.letters != "" {
-		r.target = connect(t, s.letters)
+	if letters != "" {
+		r.target = connect(t, letters)
 	}
-	if s.emits || s.letters != "" {
+	if s.emits || letters != "" {
 		r.outputs = newStream(t, r.target, r.partitions)
 	}
 	path := filepath.Join(r.dir, "history")
@@ -270,4 +268,55 @@ func (r *run) check() Figures {
 	report := r.verdict(false)
 	r.t.Logf("%+v; when a node ends, the service may forget commits of %v", report.Figures, r.Forgets)
 	return report.Figures
+}
+
+// begin fills the stream, or produces half of the messages. The rest comes while members work, so that they meet a backlog
+// and the end of the log.
+func (r *run) begin() {
+	r.t.Helper()
+	r.source = newKeys(r, r.seed)
+	if r.fill != nil {
+		r.Produced = r.fill(r)
+		r.messages = len(r.Produced)
+		return
+	}
+	r.toCome = r.messages
+	r.produce(r.messages / 2)
+}
+
+// produce appends messages to the stream and to those that must be settled.
+func (r *run) produce(n int) {
+	r.t.Helper()
+	ms := r.source.next(n)
+	r.must(r.cluster.produce(r.t.Context(), ms))
+	r.Produced = append(r.Produced, ms...)
+	r.toCome -= n
+}
+
+// valueOf makes the value of a message, of about 100 bytes.
+func valueOf(m *Message) []byte { return fmt.Appendf(nil, "%-90d", m.Number) }
+
+// keys makes messages with skewed keys. Each key is always in the same partition.
+type keys struct {
+	prefix, stream string
+	zipf           *rand.Zipf // the hottest key has about 1 % of the messages, so that its chain is no longer than the rest
+	partitions     uint32
+	numbers        map[string]int64
+}
+
+func newKeys(r *run, seed uint64) *keys {
+	zipf := rand.NewZipf(rand.New(rand.NewPCG(seed, 1)), 1.1, 20, uint64(r.keys-1))
+	return &keys{"k", r.stream, zipf, uint32(r.partitions), map[string]int64{}}
+}
+
+func (k *keys) next(n int) []Message {
+	ms := make([]Message, n)
+	for i := range ms {
+		key := fmt.Sprint(k.prefix, k.zipf.Uint64())
+		h := fnv.New32a()
+		_, _ = h.Write([]byte(key))
+		ms[i] = Message{Place: Place{k.stream, int32(h.Sum32() % k.partitions)}, Key: key, Number: k.numbers[key]}
+		k.numbers[key]++
+	}
+	return ms
 }

@@ -15,14 +15,13 @@ import (
 // scenario is what happens to members and nodes while messages are handled.
 type scenario struct {
 	name       string
-	live, soak string // the services on which it is part of the gate, or of the soak; see connect
+	live, soak string // the services on which it is part of the gate, or of the soak; see connect. "a>b": letters go to b
 	messages   int    // default, like that of keys: as the service says
 	keys       int
 	partitions int // default: 8
 	behaviour  behaviour
 	orderly    bool                   // hand-overs are
 	emits      bool                   // handlers emit, and a sink of the same service writes to another stream
-	letters    string                 // the service of dead letters; empty: there are none
 	forgets    map[Kind]time.Duration // instead of those of the service
 	steps      steps
 	fill       func(r *run) []Message // fills the stream before a member reads; nil: messages come while members work
@@ -100,8 +99,8 @@ func scenarios() []scenario {
 		},
 		{
 			name: "LeadersMoveAndNodesRoll", soak: "kafka3",
-			steps: at(0, join("a", "b", "c")).at(0.10, (*run).move).at(0.20, restart(Stopping, 1)).at(0.35, restart(Stopping, 2)).
-				at(0.50, restart(Stopping, 3)).at(0.70, (*run).move).at(0.80, restart(Crashing, 2)),
+			steps: at(0, join("a", "b", "c")).at(0.10, restart(Stopping, 1)).at(0.20, (*run).move).at(0.35, restart(Stopping, 2)).
+				at(0.50, restart(Stopping, 3)).at(0.60, (*run).move).at(0.70, restart(Crashing, 2)).at(0.80, (*run).move),
 		},
 		{ // A tenth of the messages fails, some three times. Only their own keys wait.
 			name: "ManyRetries", live: "kafka pulsar",
@@ -134,6 +133,11 @@ func scenarios() []scenario {
 			},
 			steps: deploys(20),
 			shows: func(f Figures) int { return f.Cancelled },
+		},
+		{ // The letters of messages that fail for good go to another service.
+			name: "DeadLetters", live: "pulsar>kafka kafka>pulsar",
+			messages: 600, partitions: 4, keys: 17, orderly: true, behaviour: behaviour{DeadLetter: true, HopelessOne: 10},
+			steps: at(0, join("a")), ends: (*run).checkLetters,
 		},
 		{
 			name: "Secured", live: "kafka-sasl pulsar-tls",
