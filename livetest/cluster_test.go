@@ -43,13 +43,12 @@ type cluster interface {
 
 // service is what both clusters have.
 type service struct {
-	name            string                 // in tools/services
-	way             access                 // without stream and group
-	prefix          string                 // of the full names of streams
-	messages, keys  int                    // of a scenario, at most
-	messagesEmitted int                    // of one with outputs
-	withholds       bool                   // acknowledged messages from a new owner, instead of telling it the progress
-	forgets         map[Kind]time.Duration // see History.Forgets
+	name           string                 // in tools/services
+	way            access                 // without stream and group
+	prefix         string                 // of the full names of streams
+	messages, keys int                    // of a scenario, at most
+	withholds      bool                   // acknowledged messages from a new owner, instead of telling it the progress
+	forgets        map[Kind]time.Duration // see History.Forgets
 }
 
 func (s *service) about() *service { return s }

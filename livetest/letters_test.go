@@ -23,7 +23,7 @@ func (r *run) checkLetters() {
 	r.t.Helper()
 	want, got := map[string][]string{}, map[string][]string{}
 	for _, m := range r.Produced {
-		if b := r.behaviour; b.hopeless(b.dice(r.seed, m.Partition, m.Offset)) {
+		if b := r.behaviour; b.hopeless(b.dice(m.Partition, m.Offset)) {
 			want[m.Key] = append(want[m.Key], fmt.Sprintf("%d %s %d %d 1 because of it", m.Number, m.Stream, m.Partition, m.Offset))
 		}
 	}

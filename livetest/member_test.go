@@ -62,8 +62,8 @@ type behaviour struct {
 }
 
 // dice returns a random number that belongs to a message.
-func (b behaviour) dice(seed uint64, partition int32, offset int64) uint64 {
-	return rand.NewPCG(seed, uint64(partition)<<48^uint64(offset)).Uint64()
+func (b behaviour) dice(partition int32, offset int64) uint64 {
+	return rand.NewPCG(b.Seed, uint64(partition)<<48^uint64(offset)).Uint64()
 }
 
 func (b behaviour) hopeless(dice uint64) bool { return oneIn(b.HopelessOne, dice>>24) }
@@ -75,59 +75,52 @@ type spec struct {
 	Name, History string
 	Input         access
 	Output        *access // nil: handlers emit nothing
-	Behaviour     behaviour
+	behaviour
 }
 
-// runMember is a whole member process. It runs until SIGTERM.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// runMember is a whole member process. It runs until SIGTERM. It panics if it cannot begin.
 func runMember(text string) error {
 	var s spec
-	if err := json.Unmarshal([]byte(text), &s); err != nil {
-		return err
-	}
-	record, err := newRecorder(s.History, s.Name)
-	if err != nil {
-		return err
-	}
+	must(0, json.Unmarshal([]byte(text), &s))
+	record := must(newRecorder(s.History, s.Name))
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	src, err := s.Input.source(log)
-	if err != nil {
-		return err
-	}
-	h := &handler{behaviour: s.Behaviour, record: record}
-	b := pipeline.From(recorded(src, record)).
+	h := &handler{s, record}
+	b := pipeline.From(recorded(must(s.Input.source(log)), record)).
 		Limits(pipeline.Limits{Workers: workers, InFlight: 20_000, Writers: writers}).
-		Timing(pipeline.Timing{CommitInterval: 250 * time.Millisecond, DrainTimeout: h.Drain}).Logger(log)
+		Timing(pipeline.Timing{CommitInterval: 250 * time.Millisecond, DrainTimeout: s.Drain}).Logger(log)
 	var out sink.Sink = memory.New()
 	if s.Output != nil {
-		if out, err = s.Output.sink(); err != nil {
-			return err
-		}
-		defer func() { _ = out.Close() }()
+		out = must(s.Output.sink())
 	}
+	defer func() { _ = out.Close() }()
 	switch {
-	case s.Output != nil && !h.DeadLetter:
+	case s.Output != nil && !s.DeadLetter:
 		b.Transform(h).To(recordedSink{out, Written, record})
-	case h.Batches:
+	case s.Batches:
 		b.HandleBatch(h)
 	default:
 		b.Handle(h)
 	}
-	if h.DeadLetter {
+	if s.DeadLetter {
 		b.OnFailure(pipeline.DeadLetter(recordedSink{out, Lettered, record}))
 	} else {
 		b.Use(middleware.Retry(middleware.RetryPolicy{Initial: 5 * time.Millisecond, MaxDelay: 40 * time.Millisecond}))
 	}
-	p, err := b.Build()
-	if err != nil {
-		return err
-	}
+	p := must(b.Build())
 	record.write(Event{Kind: Begun})
 	watching, unwatch := context.WithCancel(context.Background())
 	var watch sync.WaitGroup
 	watch.Go(func() { watchConservation(watching, p, record) })
-	err = p.Run(ctx)
+	err := p.Run(ctx)
 	unwatch()
 	watch.Wait()
 	e := Event{Kind: Ended}
@@ -156,7 +149,7 @@ func watchConservation(ctx context.Context, p *pipeline.Pipeline, record *record
 
 // handler takes its time, fails or hangs, and tells the history.
 type handler struct {
-	behaviour
+	spec
 	record *recorder
 }
 
@@ -215,7 +208,7 @@ func numberOf(m *keystrand.Message) int64 {
 }
 
 func (h *handler) work(ctx context.Context, m *keystrand.Message) error {
-	dice := h.dice(h.Seed, m.Partition, m.Offset)
+	dice := h.dice(m.Partition, m.Offset)
 	d := h.Handling/2 + time.Duration(dice%uint64(h.Handling))
 	if oneIn(h.LongOne, dice>>8) {
 		d = h.Long
@@ -274,12 +267,6 @@ func (s recordedSource) Accept(ctx context.Context) (source.Partition, error) {
 	r := recordedPartition{p, s.record, make(chan source.Leave, 2), make(chan struct{}), make(chan struct{})}
 	r.write(Event{Kind: Accepted, Progress: *p.Restored()})
 	go r.tell()
-	if l, ok := p.(source.Lagger); ok {
-		return struct {
-			recordedPartition
-			source.Lagger
-		}{r, l}, nil
-	}
 	return r, nil
 }
 

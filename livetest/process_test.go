@@ -3,7 +3,6 @@
 package livetest
 
 import (
-	"cmp"
 	"encoding/json"
 	"maps"
 	"os"
@@ -24,16 +23,14 @@ type process struct {
 func (r *run) join(names ...string) {
 	r.t.Helper()
 	for _, name := range names {
-		r.start(name, r.cluster.about().access(r.stream, r.group))
+		r.start(name)
 	}
 }
 
 // start starts a member that behaves as the scenario says.
-func (r *run) start(name string, input access) {
+func (r *run) start(name string) {
 	r.t.Helper()
-	s := spec{Name: name, History: r.tail.Name(), Input: input, Behaviour: r.behaviour}
-	b := &s.Behaviour
-	b.Seed, b.Handling, b.Drain = r.seed, cmp.Or(b.Handling, 3*time.Millisecond), cmp.Or(b.Drain, 10*time.Second)
+	s := spec{name, r.tail.Name(), r.cluster.about().access(r.stream, r.group), nil, r.behaviour}
 	if r.outputs != "" {
 		output := r.target.about().access(r.outputs, "")
 		s.Output = &output

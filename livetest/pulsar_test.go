@@ -41,15 +41,14 @@ type logged struct{ offset, position int64 }
 func position(ledger, entry, inBatch int64) int64 { return ledger<<36 | entry<<12 | inBatch }
 
 // newPulsar connects to Pulsar. Flavours: batches, store (with batches, members keep progress there), strict (topics are not
-// made on demand), or none. The sizes are smaller than on Kafka: the broker writes each message as an entry of its own to disk,
-// and its output too.
+// made on demand), or none. There are fewer messages than on Kafka: the broker writes each as an entry of its own to disk.
 func newPulsar(t *testing.T, name, flavour string) *pulsarCluster {
 	t.Helper()
 	variable := strings.ToUpper("KEYSTRAND_" + strings.ReplaceAll(name, "-", "_"))
 	p := &pulsarCluster{
 		service: service{
 			name: name, way: access{Service: "pulsar", Address: env(t, variable, name)},
-			messages: 24_000, messagesEmitted: 10_000, keys: 2_000, withholds: flavour != "store",
+			messages: 24_000, keys: 2_000, withholds: flavour != "store",
 			forgets: map[Kind]time.Duration{
 				Crashing: 4 * time.Second, // the broker writes its cursors once a second; a kill took at most those of 1.7 s
 				Stopping: time.Second,     // a broker that stops or unloads a topic confirms acknowledgements that it does not write
@@ -262,17 +261,6 @@ func addPartitions(r *run) {
 	r.source.prefix = "late"
 	r.toCome = r.messages
 	r.produce(r.toCome)
-}
-
-// topicIsGone waits until all partitions are lost and both members have said so.
-func topicIsGone(r *run) {
-	r.until("all partitions are lost", func() bool { return len(r.owners) == 0 })
-	for name := range r.members {
-		r.until("the log of "+name+" says that the topic is gone", func() bool {
-			return r.logged(name, "level=WARN", r.stream, "topic deleted") ||
-				r.logged(name, "level=WARN", r.stream, "the topic does not exist")
-		})
-	}
 }
 
 func TestLivePulsar(t *testing.T)        { gate(t, "pulsar") }

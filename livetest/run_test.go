@@ -65,11 +65,9 @@ func newRun(t *testing.T, name string, s scenario) *run {
 	}
 	r.must(err)
 	t.Logf("seed %d (again with KEYSTRAND_LIVE_SEED=%d)", r.seed, r.seed)
-	messages := service.messages
-	if s.emits {
-		messages = service.messagesEmitted
-	}
-	r.messages = cmp.Or(min(r.messages, messages), messages)
+	b := &r.behaviour
+	b.Seed, b.Handling, b.Drain = r.seed, cmp.Or(b.Handling, 3*time.Millisecond), cmp.Or(b.Drain, 10*time.Second)
+	r.messages = cmp.Or(min(r.messages, service.messages), service.messages)
 	r.keys, r.partitions = cmp.Or(r.keys, service.keys), cmp.Or(r.partitions, 8)
 	r.stream = newStream(t, r.cluster, r.partitions)
 	r.group = r.stream[strings.LastIndex(r.stream, "/")+1:] + "-group"
@@ -104,27 +102,16 @@ func (r *run) close() {
 	logs, _ := filepath.Glob(r.log("*"))
 	for _, path := range logs {
 		if r.t.Failed() {
-			lines := slices.DeleteFunc(lines(path), func(l string) bool { return strings.Contains(l, "level=DEBUG") })
+			text, _ := os.ReadFile(path)
+			lines := slices.DeleteFunc(strings.SplitAfter(string(text), "\n"), func(l string) bool { return strings.Contains(l, "level=DEBUG") })
 			r.t.Logf("%s:\n%s", filepath.Base(path), strings.Join(lines[max(0, len(lines)-15):], ""))
 		}
 	}
 	_ = errors.Join(r.record.Close(), r.tail.Close())
 }
 
-func lines(path string) []string {
-	b, _ := os.ReadFile(path)
-	return slices.Collect(strings.Lines(string(b)))
-}
-
 // log returns the path of a member's log.
 func (r *run) log(name string) string { return filepath.Join(r.dir, name+".log") }
-
-// logged reports whether a line of a member's log has all these words.
-func (r *run) logged(name string, words ...string) bool {
-	return slices.ContainsFunc(lines(r.log(name)), func(line string) bool {
-		return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) })
-	})
-}
 
 // guard ends a wait that hangs.
 const guard = 90 * time.Second
@@ -176,7 +163,7 @@ func (r *run) read() {
 			r.members[e.Member].begun = true
 		case e.Kind == Accepted:
 			r.owners[e.Place] = e.Member
-		case e.Kind == Lost && r.owners[e.Place] == e.Member:
+		case (e.Kind == Lost || e.Kind == Released) && r.owners[e.Place] == e.Member:
 			delete(r.owners, e.Place)
 		case e.Kind == Finished && e.Text == Settled && !r.emits, e.Kind == Written, e.Kind == Lettered:
 			r.done[Message{Place: e.Place, Offset: e.Offset}] = true
