@@ -30,6 +30,7 @@ type checker struct {
 	now     int                // number of the event
 	endings int                // of nodes that may forget, so far
 	ending  bool               // the last one is not over
+	kills   bool               // a member was killed, or is about to be
 }
 
 // member is a process.
@@ -97,25 +98,15 @@ func (c *checker) happened(e *Event, m *member) {
 		if n := c.close(func(t turn) bool { return t.member == m }); n > 0 {
 			c.wrong(RuleConserve, "%s has ended, and %d turns have not", m.name, n)
 		}
-		if e.Text != "" {
-			c.wrong(RuleMember, "Run of %s returned: %s", m.name, e.Text)
-		}
+		c.wrongIf(e.Text != "", RuleMember, "Run of %s returned: %s", m.name, e.Text)
 	case Broken:
 		c.wrong(RuleConserve, "%s: %s", m.name, e.Text)
 	case Torn:
-		kills := 0
-		for _, m := range c.members {
-			if m.dying || m.killed {
-				kills++
-			}
-		}
-		if kills == 0 {
-			c.wrong(RuleConserve, "line %d is torn although no member was killed", c.now)
-		}
+		c.wrongIf(!c.kills, RuleConserve, "line %d is torn although no member was killed", c.now)
 	case Dying:
-		m.dying = true
+		m.dying, c.kills = true, true
 	case Killed:
-		m.killed = true
+		m.killed, c.kills = true, true
 	case Paused:
 		m.pausedBefore = true
 		for _, p := range c.places {
@@ -146,14 +137,11 @@ func (c *checker) owned(e *Event, o *owner) {
 			c.Figures.Losses++
 		}
 		o.lost = true
-		if c.Orderly {
-			c.wrong(RuleOwner, "%v: lost although all hand-overs are orderly", e)
-		}
+		c.wrongIf(c.Orderly, RuleOwner, "%v: lost although all hand-overs are orderly", e)
 	case Released:
 		o.released = true
-		if !o.lost && slices.ContainsFunc(c.running, func(t turn) bool { return t.owner == o }) {
-			c.wrong(RuleFence, "%v: released with turns under way", e)
-		}
+		c.wrongIf(!o.lost && slices.ContainsFunc(c.running, func(t turn) bool { return t.owner == o }), RuleFence,
+			"%v: released with turns under way", e)
 	case Trying:
 		c.trying(e, o)
 	case Stored:
@@ -161,9 +149,8 @@ func (c *checker) owned(e *Event, o *owner) {
 	case Started, Finished, Written, Lettered:
 		i := o.from(e.Offset)
 		found := i < len(o.messages) && o.messages[i].Offset == e.Offset
-		if !found || o.messages[i].Message != e.Message {
-			c.wrong(RuleForeign, "%v: number %d: nobody produced it for a reader", e, e.Number)
-		}
+		c.wrongIf(!found || o.messages[i].Message != e.Message, RuleForeign,
+			"%v: number %d: nobody produced it for a reader", e, e.Number)
 		switch {
 		case !found:
 		case e.Kind == Started:

@@ -12,7 +12,6 @@ import (
 	"net"
 	"net/rpc"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -77,18 +76,6 @@ func env(t *testing.T, name, service string) string {
 		t.Skipf("%s is not set: run tools/services/services up %s; eval \"$(tools/services/services env)\"", name, service)
 	}
 	return v
-}
-
-// control runs a command of tools/services on a node.
-func (s *service) control(t *testing.T, command string, node int) error {
-	t.Helper()
-	product := strings.ToUpper(strings.TrimRight(strings.Split(s.name, "-")[0], "3"))
-	program := env(t, "KEYSTRAND_"+product+"_CTL", s.name)
-	out, err := exec.CommandContext(t.Context(), program, command, s.name, fmt.Sprint(node)).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s %s %s %d: %w: %s", program, command, s.name, node, err, out)
-	}
-	return nil
 }
 
 // newStream makes a stream that is gone after the test.

@@ -11,12 +11,10 @@ func (c *checker) accepted(e *Event, m *member) {
 		c.newOwner(e, p, m).frozen = true
 		return
 	}
-	if !p.tried(e.Progress) {
-		c.wrong(RuleProgress, "%v: frontier %d with %d ranges ahead is no commit of anyone", e, e.Progress.Frontier, len(e.Progress.Ahead))
-	}
-	if !c.Withholds && e.Progress.Frontier < p.frontier {
-		c.wrong(RuleBack, "%v: begins at %d, and %d was stored", e, e.Progress.Frontier, p.frontier)
-	}
+	c.wrongIf(!p.tried(e.Progress), RuleProgress,
+		"%v: frontier %d with %d ranges ahead is no commit of anyone", e, e.Progress.Frontier, len(e.Progress.Ahead))
+	c.wrongIf(!c.Withholds && e.Progress.Frontier < p.frontier, RuleBack,
+		"%v: begins at %d, and %d was stored", e, e.Progress.Frontier, p.frontier)
 	if old != nil && e.Epoch <= old.epoch {
 		c.wrong(RuleEpoch, "%v: epoch %d came before", e, old.epoch)
 		if p.owners[e.Epoch] != nil {
@@ -28,9 +26,8 @@ func (c *checker) accepted(e *Event, m *member) {
 		return
 	}
 	c.Figures.HandOvers++
-	if !old.released && (old.member == m || !old.frozen && !old.evicted && !old.member.killed) {
-		c.wrong(RuleOwner, "%v: %s has not released epoch %d", e, old.member.name, old.epoch)
-	}
+	c.wrongIf(!old.released && (old.member == m || !old.frozen && !old.evicted && !old.member.killed), RuleOwner,
+		"%v: %s has not released epoch %d", e, old.member.name, old.epoch)
 	c.succeeds(e, old, o)
 }
 
@@ -68,9 +65,9 @@ func (c *checker) succeeds(e *Event, old, o *owner) {
 	if c.Outputs {
 		unnoted = c.Writers * old.largest
 	}
-	if late > unnoted && !c.Withholds { // such a service reconnects often, and then commits lag by a turn more
-		c.wrong(RuleReplay, "%v: the last commit of epoch %d left %d settled messages out, at most %d may be", e, old.epoch, late, unnoted)
-	}
+	// A service that withholds reconnects often, and then commits lag by a turn more.
+	c.wrongIf(late > unnoted && !c.Withholds, RuleReplay,
+		"%v: the last commit of epoch %d left %d settled messages out, at most %d may be", e, old.epoch, late, unnoted)
 }
 
 // again is a settled message that the newest owner gets again.
@@ -92,12 +89,9 @@ func (c *checker) again(e *Event, o *owner, i int) {
 
 // trying checks a commit that begins: it must contain only settled messages, and must not go back.
 func (c *checker) trying(e *Event, o *owner) {
-	if o.released {
-		c.wrong(RuleStale, "%v: a commit after release", e)
-	}
-	if e.Progress.Frontier < o.try.Frontier {
-		c.wrong(RuleBack, "%v: frontier %d, and %d was tried before", e, e.Progress.Frontier, o.try.Frontier)
-	}
+	c.wrongIf(o.released, RuleStale, "%v: a commit after release", e)
+	c.wrongIf(e.Progress.Frontier < o.try.Frontier, RuleBack,
+		"%v: frontier %d, and %d was tried before", e, e.Progress.Frontier, o.try.Frontier)
 	for i := o.from(o.try.Frontier); i < len(o.messages); i++ {
 		v, offset := o.views[i], o.messages[i].Offset
 		if e.Progress.Settled(offset) && !v.covered && (v.tried || !c.passed(o, i)) {
@@ -119,9 +113,8 @@ func (c *checker) stored(e *Event, o *owner) {
 	}
 	// A service that withholds has no epochs and cannot refuse. A late acknowledgement of an old owner settles all the same.
 	now, excused := o.current()
-	if !now && (!excused || !c.Withholds && t.number > o.newest.accepted.number) {
-		c.wrong(RuleStale, "%v: stored, and epoch %d owns it", e, o.newest.epoch)
-	}
+	c.wrongIf(!now && (!excused || !c.Withholds && t.number > o.newest.accepted.number), RuleStale,
+		"%v: stored, and epoch %d owns it", e, o.newest.epoch)
 	t.replays, o.stored = e.Count, t
 	// A process that the end of a node disconnects may write later that a commit was stored before.
 	forgot := c.ending || o.evicted && o.endings < c.endings
@@ -154,14 +147,11 @@ func (c *checker) ends(how Kind) {
 func (c *checker) final(p *place, stored commit.Progress) {
 	o := p.newest
 	if o == nil {
-		if len(p.messages) > 0 {
-			c.wrong(RuleFinal, "%v: nobody has owned it", p.Place)
-		}
+		c.wrongIf(len(p.messages) > 0, RuleFinal, "%v: nobody has owned it", p.Place)
 		return
 	}
-	if !c.Withholds && stored.Frontier < p.frontier {
-		c.wrong(RuleBack, "%v: the service keeps %d, and %d was stored", p.Place, stored.Frontier, p.frontier)
-	}
+	c.wrongIf(!c.Withholds && stored.Frontier < p.frontier, RuleBack,
+		"%v: the service keeps %d, and %d was stored", p.Place, stored.Frontier, p.frontier)
 	missing := 0
 	for _, m := range p.messages {
 		switch kept := stored.Settled(m.Offset); {

@@ -4,10 +4,10 @@ package livetest
 
 import (
 	"encoding/json"
-	"maps"
+	"fmt"
 	"os"
 	"os/exec"
-	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -30,7 +30,7 @@ func (r *run) join(names ...string) {
 // start starts a member that behaves as the scenario says.
 func (r *run) start(name string) {
 	r.t.Helper()
-	s := spec{name, r.tail.Name(), r.cluster.about().access(r.stream, r.group), nil, r.behaviour}
+	s := spec{name, r.record.Name(), r.cluster.about().access(r.stream, r.group), nil, r.behaviour}
 	if r.outputs != "" {
 		output := r.target.about().access(r.outputs, "")
 		s.Output = &output
@@ -91,10 +91,11 @@ func (r *run) leave(names ...string) {
 	}
 }
 
-// kill ends members at once, one after the other.
+// kill ends members that own something at once, one after the other.
 func (r *run) kill(names ...string) {
 	r.t.Helper()
 	for _, name := range names {
+		r.until(name+" owns something", func() bool { return !r.idle(name) })
 		r.signal(Dying, name, syscall.SIGKILL)
 		_ = r.gone(name)
 		r.record.write(Event{Kind: Killed, Member: name})
@@ -110,23 +111,6 @@ func (r *run) freeze(name string) {
 	r.signal(Continued, name, syscall.SIGCONT)
 }
 
-// awaitWork waits until each member owns something and this one has handled messages. One that is killed between two
-// ownerships leaves nothing behind.
-func (r *run) awaitWork(name string) {
-	r.t.Helper()
-	from := len(r.Events)
-	r.until(name+" is at work", func() bool {
-		handled := 0
-		for _, e := range r.Events[from:] {
-			if e.Kind == Finished && e.Member == name {
-				handled++
-			}
-		}
-		all := !slices.ContainsFunc(slices.Collect(maps.Keys(r.members)), r.idle)
-		return all && handled >= 100 || len(r.done) >= r.messages
-	})
-}
-
 // disturb ends a node, or gives partitions away.
 func (r *run) disturb(k Kind, f func() error) {
 	r.t.Helper()
@@ -139,9 +123,17 @@ func (r *run) disturb(k Kind, f func() error) {
 // restart stops or kills a node and starts it again.
 func (r *run) restart(k Kind, node int) {
 	r.t.Helper()
-	command := map[Kind]string{Stopping: "stop", Crashing: "kill"}[k]
-	r.disturb(k, func() error { return r.cluster.about().control(r.t, command, node) })
-	r.must(r.cluster.about().control(r.t, "start", node))
+	control := func(command string) error {
+		s := r.cluster.about()
+		program := env(r.t, "KEYSTRAND_"+strings.ToUpper(s.way.Service)+"_CTL", s.name)
+		out, err := exec.CommandContext(r.t.Context(), program, command, s.name, fmt.Sprint(node)).CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("%s %s %s %d: %w: %s", program, command, s.name, node, err, out)
+		}
+		return err
+	}
+	r.disturb(k, func() error { return control(map[Kind]string{Stopping: "stop", Crashing: "kill"}[k]) })
+	r.must(control("start"))
 }
 
 // move gives the partitions of the stream to other nodes.

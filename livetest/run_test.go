@@ -3,7 +3,7 @@
 package livetest
 
 import (
-	"bytes"
+	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -35,9 +35,9 @@ type run struct {
 	record        *recorder // of the test itself
 	members       map[string]*process
 
-	source *keys // of messages
-	toCome int   // messages that are not produced yet
-	tail   *os.File
+	source *keys         // of messages
+	toCome int           // messages that are not produced yet
+	tail   *bufio.Reader // of the history
 	rest   []byte
 	done   map[Message]bool // place and offset of those that are settled
 	owners map[Place]string
@@ -80,9 +80,10 @@ func newRun(t *testing.T, name string, s scenario) *run {
 	path := filepath.Join(r.dir, "history")
 	r.record, err = newRecorder(path, "test")
 	r.must(err)
-	r.tail, err = os.Open(path)
+	file, err := os.Open(path)
 	r.must(err)
-	t.Cleanup(r.close)
+	r.tail = bufio.NewReader(file)
+	t.Cleanup(func() { r.close(); _ = file.Close() })
 	return r
 }
 
@@ -107,7 +108,7 @@ func (r *run) close() {
 			r.t.Logf("%s:\n%s", filepath.Base(path), strings.Join(lines[max(0, len(lines)-15):], ""))
 		}
 	}
-	_ = errors.Join(r.record.Close(), r.tail.Close())
+	_ = r.record.Close()
 }
 
 // log returns the path of a member's log.
@@ -152,22 +153,30 @@ func (r *run) until(what string, holds func() bool) {
 // read takes in what was written to the history since the last call.
 func (r *run) read() {
 	r.t.Helper()
-	b, err := io.ReadAll(r.tail)
-	r.must(err)
-	events, rest := parse(append(r.rest, b...))
-	r.rest = bytes.Clone(rest)
-	r.Events = append(r.Events, events...)
-	for _, e := range events {
-		switch {
-		case e.Kind == Begun && r.members[e.Member] != nil: // not killed meanwhile
-			r.members[e.Member].begun = true
-		case e.Kind == Accepted:
-			r.owners[e.Place] = e.Member
-		case (e.Kind == Lost || e.Kind == Released) && r.owners[e.Place] == e.Member:
-			delete(r.owners, e.Place)
-		case e.Kind == Finished && e.Text == Settled && !r.emits, e.Kind == Written, e.Kind == Lettered:
-			r.done[Message{Place: e.Place, Offset: e.Offset}] = true
+	for {
+		part, err := r.tail.ReadBytes('\n')
+		if r.rest = append(r.rest, part...); errors.Is(err, io.EOF) {
+			return
 		}
+		r.must(err)
+		if len(r.rest) > 1 {
+			r.event(parse(r.rest))
+		}
+		r.rest = nil
+	}
+}
+
+func (r *run) event(e Event) {
+	r.Events = append(r.Events, e)
+	switch {
+	case e.Kind == Begun && r.members[e.Member] != nil: // not killed meanwhile
+		r.members[e.Member].begun = true
+	case e.Kind == Accepted:
+		r.owners[e.Place] = e.Member
+	case (e.Kind == Lost || e.Kind == Released) && r.owners[e.Place] == e.Member:
+		delete(r.owners, e.Place)
+	case e.Kind == Finished && e.Text == Settled && !r.emits, e.Kind == Written, e.Kind == Lettered:
+		r.done[Message{Place: e.Place, Offset: e.Offset}] = true
 	}
 }
 

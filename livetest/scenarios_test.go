@@ -78,9 +78,8 @@ func scenarios() []scenario {
 		{ // The whole path with a sink: the output of each settled message is durable, and outputs are in order.
 			name: "OutputsOfMembersThatComeAndGo", live: "kafka pulsar",
 			messages: 15_000, emits: true, behaviour: behaviour{Handling: time.Millisecond, FailOne: 50},
-			steps: at(0, join("a", "b")).at(0.20, func(r *run) { r.awaitWork("a"); r.kill("a") }).at(0.25, join("c")).
-				at(0.55, leave("b")).at(0.70, join("d")),
-			ends: (*run).checkOutputs,
+			steps: at(0, join("a", "b")).at(0.20, kill("a")).at(0.25, join("c")).at(0.55, leave("b")).at(0.70, join("d")),
+			ends:  (*run).checkOutputs,
 		},
 		{ // A crash costs repeats within the bound, and nothing else.
 			name: "MembersAreKilled", live: "kafka pulsar pulsar+batches pulsar+store pulsar-default+batches",

@@ -84,15 +84,11 @@ func (c *checker) written(e *Event, o *owner, i int) {
 		c.wrong(RuleConserve, "%v: its output is durable, and its handler has not returned", e)
 		return
 	}
-	if v.covered {
-		c.wrong(RuleOrder, "%v: its output is written again by an owner that knows it is durable", e)
-	}
+	c.wrongIf(v.covered, RuleOrder, "%v: its output is written again by an owner that knows it is durable", e)
 	if !c.passed(o, before) {
 		c.wrong(RuleOrder, "%v: its output is durable, and that of offset %d of the key is not", e, o.messages[before].Offset)
 	}
-	if o.released {
-		c.wrong(RuleFence, "%v: its output became durable after the release", e)
-	}
+	c.wrongIf(o.released, RuleFence, "%v: its output became durable after the release", e)
 	o.largest = max(o.largest, e.Count)
 	o.settle(i, c.now)
 }
