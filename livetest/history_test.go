@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -108,14 +107,12 @@ type Figures struct {
 	Losses    int // partitions that were lost
 }
 
-// String lists what is wrong, one a line, at most 10 of each rule.
+// String lists what is wrong by rule, at most 10 of each.
 func (r *Report) String() string {
 	var b strings.Builder
 	for _, rule := range slices.Sorted(maps.Keys(r.Broken)) {
 		texts := r.Broken[rule]
-		for _, text := range texts[:min(10, len(texts))] {
-			fmt.Fprintf(&b, "%s (%d): %s\n", rule, len(texts), text)
-		}
+		fmt.Fprintf(&b, "%s (%d):\n%s\n", rule, len(texts), strings.Join(texts[:min(10, len(texts))], "\n"))
 	}
 	return b.String()
 }
@@ -240,13 +237,13 @@ func TestHistoryComesBackAsWritten(t *testing.T) {
 	}
 	for _, e := range want {
 		if e.Kind == Torn {
-			_, err = a.WriteString("\n{\"Kind\":\"started\",\"Member\":\"b")
+			_, _ = a.WriteString("\n{\"Kind\":\"started\",\"Member\":\"b")
 		} else {
 			a.write(e)
 		}
 	}
-	b, err2 := os.ReadFile(path)
-	if err := errors.Join(err, err2); err != nil {
+	b, err := os.ReadFile(path)
+	if err != nil {
 		t.Fatal(err)
 	}
 	var got []Event

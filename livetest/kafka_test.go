@@ -16,7 +16,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
-	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/commit"
 )
 
@@ -27,17 +26,13 @@ type kafkaCluster struct {
 	opts   []kgo.Opt
 	client *kgo.Client
 	admin  *kadm.Client
-	config map[string]*string // of topics
-	open   []*kgo.Client      // two transactional producers; empty: none
+	open   []*kgo.Client // two transactional producers; empty: none
 }
 
-// newKafka connects to Kafka. Flavour: compact, transactions, or none.
+// newKafka connects to Kafka. Flavour: transactions, or none.
 func newKafka(t *testing.T, name, flavour string) *kafkaCluster {
 	t.Helper()
 	k := &kafkaCluster{t: t, service: service{name: name, messages: 100_000, keys: 5_000}}
-	if flavour == "compact" {
-		k.config = compacted
-	}
 	variable := "KEYSTRAND_" + strings.ToUpper(name)
 	if name == "kafka-sasl" {
 		variable = "KEYSTRAND_KAFKA_SASL_TLS"
@@ -69,7 +64,7 @@ func (k *kafkaCluster) newClient(opts ...kgo.Opt) *kgo.Client {
 
 func (k *kafkaCluster) create(ctx context.Context, stream string, partitions int) error {
 	for {
-		_, err := k.admin.CreateTopic(ctx, int32(partitions), -1, k.config, stream)
+		_, err := k.admin.CreateTopic(ctx, int32(partitions), -1, nil, stream)
 		if !errors.Is(err, kerr.TopicAlreadyExists) {
 			return err
 		}
@@ -156,7 +151,7 @@ func (k *kafkaCluster) move(ctx context.Context, stream string) error {
 	}
 }
 
-func TestLiveKafka(t *testing.T)        { gate(t, "kafka", "kafka+compact", "kafka+transactions") }
+func TestLiveKafka(t *testing.T)        { gate(t, "kafka", "kafka+transactions") }
 func TestLiveKafkaSecured(t *testing.T) { gate(t, "kafka-sasl") }
 
 // Soak: the broker is stopped and killed.
@@ -164,69 +159,3 @@ func TestSoakKafka(t *testing.T) { gate(t, "kafka") }
 
 // Soak: brokers are stopped and killed, leaders move between them, the topic is deleted under its owners.
 func TestSoakKafkaThreeNodes(t *testing.T) { gate(t, "kafka3") }
-
-// compacted has the settings of a topic that the cleaner visits at once.
-var compacted = map[string]*string{
-	"cleanup.policy": new("compact"), "segment.ms": new("100"), "delete.retention.ms": new("100"),
-	"min.cleanable.dirty.ratio": new("0.01"),
-	"min.compaction.lag.ms":     new("0"), "max.compaction.lag.ms": new("500"),
-}
-
-// kafkaOf returns the Kafka of a scenario that is played there alone.
-func kafkaOf(r *run) *kafkaCluster { return r.cluster.(*kafkaCluster) } //nolint:errcheck,forcetypeassert // see there
-
-// fillCompacted writes with many producers that end at once, since the broker keeps the last batch of each even if it is
-// empty. It waits for the cleaner and returns the messages that are left. Later rounds remove nothing more.
-func fillCompacted(r *run) []Message {
-	k := kafkaOf(r)
-	ctx, cancel := context.WithTimeout(r.t.Context(), guard) // real time: the cleaner comes once in half a second
-	defer cancel()
-	keys := newKeys(r, r.seed)
-	for range 20 {
-		c := k.newClient()
-		r.must(produceWith(ctx, c, keys.next(r.messages/20)))
-		c.Close()
-		time.Sleep(120 * time.Millisecond) // real time: the broker begins a new segment after 100 ms
-	}
-	left, empty := []Message{}, 0
-	for before := -1; before != len(left) || len(left) > r.messages/4 || empty < 3; {
-		before = len(left)
-		time.Sleep(2 * time.Second) // real time: the cleaner ends its rounds, of which the last one changes nothing
-		left, empty = k.readAll(ctx, r)
-	}
-	return left
-}
-
-// emptyBatches counts the batches that have lost all records.
-type emptyBatches int
-
-func (n *emptyBatches) OnFetchBatchRead(_ kgo.BrokerMetadata, _ string, _ int32, m kgo.FetchBatchMetrics) {
-	if m.NumRecords == 0 {
-		*n++
-	}
-}
-
-// readAll reads a topic with another client. The cleaner leaves the last record of a partition.
-func (k *kafkaCluster) readAll(ctx context.Context, r *run) (ms []Message, empty int) {
-	r.t.Helper()
-	var batches emptyBatches
-	c := k.newClient(kgo.ConsumeTopics(r.stream), kgo.WithHooks(&batches))
-	defer c.Close()
-	offsets, err := k.admin.ListEndOffsets(ctx, r.stream)
-	r.must(errors.Join(err, offsets.Error()))
-	toRead := 0
-	offsets.Each(func(o kadm.ListedOffset) { toRead += int(min(o.Offset, 1)) })
-	for toRead > 0 {
-		fetches := c.PollFetches(ctx)
-		r.must(fetches.Err())
-		fetches.EachRecord(func(rec *kgo.Record) {
-			number := numberOf(&keystrand.Message{Value: rec.Value})
-			ms = append(ms, Message{Place{r.stream, rec.Partition}, rec.Offset, string(rec.Key), number})
-			if end, _ := offsets.Lookup(r.stream, rec.Partition); rec.Offset == end.Offset-1 {
-				toRead--
-			}
-		})
-	}
-	c.Close() // batches is its own until then
-	return ms, int(batches)
-}

@@ -82,19 +82,19 @@ func (r *run) readBack() map[string][]keystrand.Message {
 // checkOutputs reads the outputs of members that have left.
 func (r *run) checkOutputs() {
 	r.t.Helper()
-	outputs := map[string][]int64{}
-	for key := range r.source.numbers {
-		outputs[key] = nil
-	}
-	for key, ms := range r.readBack() {
-		for _, m := range ms {
-			outputs[key] = append(outputs[key], numberOf(&m))
+	outputs := r.readBack()
+	for key, produced := range r.source.numbers {
+		var numbers []int64
+		for _, m := range outputs[key] {
+			numbers = append(numbers, numberOf(&m))
 		}
-	}
-	for key, numbers := range outputs {
-		if err := checkOutputs(numbers, r.source.numbers[key]); err != nil {
+		if err := checkOutputs(numbers, produced); err != nil {
 			r.t.Errorf("outputs of key %s: %v: %v", key, err, numbers)
 		}
+		delete(outputs, key)
+	}
+	if len(outputs) > 0 {
+		r.t.Errorf("outputs of keys that nobody produced: %v", outputs)
 	}
 }
 

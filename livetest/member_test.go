@@ -35,10 +35,7 @@ func TestMain(m *testing.M) {
 	if text == "" {
 		os.Exit(m.Run())
 	}
-	if err := runMember(text); err != nil {
-		fmt.Fprintln(os.Stderr, "member:", err)
-		os.Exit(1)
-	}
+	must(0, runMember(text))
 }
 
 // Of each member.
@@ -73,8 +70,7 @@ func oneIn(n int, dice uint64) bool { return n > 0 && dice%uint64(n) == 0 }
 // spec is all that a member must know.
 type spec struct {
 	Name, History string
-	Input         access
-	Output        *access // nil: handlers emit nothing
+	Input, Output access // without a stream for Output, handlers emit nothing
 	behaviour
 }
 
@@ -85,7 +81,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// runMember is a whole member process. It runs until SIGTERM. It panics if it cannot begin.
+// runMember is a whole member process. It runs until SIGTERM.
 func runMember(text string) error {
 	var s spec
 	must(0, json.Unmarshal([]byte(text), &s))
@@ -98,12 +94,12 @@ func runMember(text string) error {
 		Limits(pipeline.Limits{Workers: workers, InFlight: 20_000, Writers: writers}).
 		Timing(pipeline.Timing{CommitInterval: 250 * time.Millisecond, DrainTimeout: s.Drain}).Logger(log)
 	var out sink.Sink = memory.New()
-	if s.Output != nil {
+	if s.Output.Stream != "" {
 		out = must(s.Output.sink())
 	}
 	defer func() { _ = out.Close() }()
 	switch {
-	case s.Output != nil && !s.DeadLetter:
+	case s.Output.Stream != "" && !s.DeadLetter:
 		b.Transform(h).To(recordedSink{out, Written, record})
 	case s.Batches:
 		b.HandleBatch(h)
@@ -216,10 +212,8 @@ func (h *handler) work(ctx context.Context, m *keystrand.Message) error {
 	if h.Stuck != "" && string(m.Key) == h.Stuck {
 		d = time.Hour
 	}
-	wait := time.NewTimer(d)
-	defer wait.Stop()
 	select {
-	case <-wait.C:
+	case <-time.After(d): // real time: of a live service
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

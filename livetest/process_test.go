@@ -20,37 +20,30 @@ type process struct {
 	err    error         // valid then
 }
 
+// join starts members that behave as the scenario says.
 func (r *run) join(names ...string) {
 	r.t.Helper()
+	s := spec{
+		History: r.record.Name(), behaviour: r.behaviour,
+		Input: r.cluster.about().access(r.stream, r.group), Output: r.target.about().access(r.outputs, ""),
+	}
 	for _, name := range names {
-		r.start(name)
+		s.Name = name
+		text, err := json.Marshal(s)
+		r.must(err)
+		log, err := os.Create(r.log(name))
+		r.must(err)
+		m := &process{cmd: exec.Command(os.Args[0]), exited: make(chan struct{})}
+		m.cmd.Env = append(os.Environ(), memberVariable+"="+string(text))
+		m.cmd.Stdout, m.cmd.Stderr = log, log
+		r.must(m.cmd.Start())
+		_ = log.Close() // the member has its own
+		r.members[name] = m
+		go func() {
+			m.err = m.cmd.Wait()
+			close(m.exited)
+		}()
 	}
-}
-
-// start starts a member that behaves as the scenario says.
-func (r *run) start(name string) {
-	r.t.Helper()
-	s := spec{name, r.record.Name(), r.cluster.about().access(r.stream, r.group), nil, r.behaviour}
-	if r.outputs != "" {
-		output := r.target.about().access(r.outputs, "")
-		s.Output = &output
-	}
-	text, err := json.Marshal(s)
-	r.must(err)
-	self, err := os.Executable()
-	r.must(err)
-	log, err := os.Create(r.log(name))
-	r.must(err)
-	m := &process{cmd: exec.Command(self), exited: make(chan struct{})}
-	m.cmd.Env = append(os.Environ(), memberVariable+"="+string(text))
-	m.cmd.Stdout, m.cmd.Stderr = log, log
-	r.must(m.cmd.Start())
-	_ = log.Close() // the member has its own
-	r.members[name] = m
-	go func() {
-		m.err = m.cmd.Wait()
-		close(m.exited)
-	}()
 }
 
 // signal writes an event about a member and sends it a signal.

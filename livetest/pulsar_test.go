@@ -245,6 +245,7 @@ func pulsarOf(r *run) *pulsarCluster { return r.cluster.(*pulsarCluster) } //nol
 func deleteSubscription(r *run) {
 	stored := func(e Event) bool { return e.Kind == Stored }
 	r.until("a commit is stored", func() bool { return slices.ContainsFunc(r.Events, stored) })
+	r.Forgets = map[Kind]time.Duration{Crashing: time.Hour} // the cursor is deleted with the subscription
 	r.disturb(Crashing, func() error { return each(r, http.MethodDelete, "/subscription/"+r.group+"?force=true") })
 }
 

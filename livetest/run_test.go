@@ -49,20 +49,15 @@ func newRun(t *testing.T, name string, s scenario) *run {
 	c := connect(t, name)
 	service := c.about()
 	r := &run{
-		scenario: s, t: t, cluster: c, target: c, seed: rand.Uint64(), dir: t.ArtifactDir(),
+		scenario: s, t: t, cluster: c, target: c, dir: t.ArtifactDir(),
 		members: map[string]*process{}, done: map[Message]bool{}, owners: map[Place]string{},
 		History: History{
 			Orderly: s.orderly, Outputs: s.emits, Letters: letters != "", Workers: workers, Writers: writers,
 			Withholds: service.withholds, Forgets: service.forgets,
 		},
 	}
-	if s.forgets != nil {
-		r.Forgets = s.forgets
-	}
 	var err error
-	if text := os.Getenv("KEYSTRAND_LIVE_SEED"); text != "" {
-		r.seed, err = strconv.ParseUint(text, 10, 64)
-	}
+	r.seed, err = strconv.ParseUint(cmp.Or(os.Getenv("KEYSTRAND_LIVE_SEED"), fmt.Sprint(rand.Uint64())), 10, 64)
 	r.must(err)
 	t.Logf("seed %d (again with KEYSTRAND_LIVE_SEED=%d)", r.seed, r.seed)
 	b := &r.behaviour
@@ -200,15 +195,6 @@ func (r *run) idle(name string) bool {
 	return !slices.Contains(slices.Collect(maps.Values(r.owners)), name)
 }
 
-// finish waits for the last message, ends the members, and checks the history.
-func (r *run) finish() Figures {
-	r.t.Helper()
-	r.allSettled()
-	r.committed()
-	r.leave(slices.Collect(maps.Keys(r.members))...)
-	return r.check()
-}
-
 // committed waits until the service keeps progress to the end of the log, whatever is there. A member that leaves earlier drops
 // what a crash has it handle again, and the history would not show in which order.
 func (r *run) committed() {
@@ -266,16 +252,10 @@ func (r *run) check() Figures {
 	return report.Figures
 }
 
-// begin fills the stream, or produces half of the messages. The rest comes while members work, so that they meet a backlog
-// and the end of the log.
+// begin produces half of the messages. The rest comes while members work, so that they meet a backlog and the end of the log.
 func (r *run) begin() {
 	r.t.Helper()
 	r.source = newKeys(r, r.seed)
-	if r.fill != nil {
-		r.Produced = r.fill(r)
-		r.messages = len(r.Produced)
-		return
-	}
 	r.toCome = r.messages
 	r.produce(r.messages / 2)
 }

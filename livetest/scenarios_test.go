@@ -4,6 +4,7 @@ package livetest
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -20,14 +21,11 @@ type scenario struct {
 	keys       int
 	partitions int // default: 8
 	behaviour  behaviour
-	orderly    bool                   // hand-overs are
-	emits      bool                   // handlers emit, and a sink of the same service writes to another stream
-	forgets    map[Kind]time.Duration // instead of those of the service
+	orderly    bool // hand-overs are
+	emits      bool // handlers emit, and a sink of the same service writes to another stream
 	steps      steps
-	fill       func(r *run) []Message // fills the stream before a member reads; nil: messages come while members work
-	before     func(r *run)           // after the last message, with the members that are left
-	shows      func(Figures) int      // is not 0, or the scenario shows nothing
-	ends       func(r *run)           // checks more
+	shows      func(Figures) int // is not 0, or the scenario shows nothing
+	ends       func(r *run)      // checks more
 }
 
 // steps happen when a share of the messages is settled.
@@ -52,11 +50,8 @@ func restart(how Kind, node int) func(r *run) { return func(r *run) { r.restart(
 func deploys(n int) steps {
 	s := at(0, join("a0", "b0", "c0"))
 	for i := range n {
-		who, turn := string(rune('a'+i%3)), i/3
-		s = s.at(float64(i+1)/float64(n+2), func(r *run) {
-			r.leave(fmt.Sprint(who, turn))
-			r.join(fmt.Sprint(who, turn+1))
-		})
+		who, share := string(rune('a'+i%3)), float64(i+1)/float64(n+2)
+		s = s.at(share, leave(fmt.Sprint(who, i/3))).at(share, join(fmt.Sprint(who, i/3+1)))
 	}
 	return s
 }
@@ -112,17 +107,8 @@ func scenarios() []scenario {
 			// say so, ranges ahead included. Then it is mended.
 			name: "StuckKey", live: "kafka pulsar pulsar+batches",
 			behaviour: behaviour{Stuck: "k0", Drain: 300 * time.Millisecond},
-			steps:     at(0, join("a", "b", "c")).at(0.25, kill("a")).at(0.25, join("d")).at(0.50, leave("b")).at(0.60, join("e")),
-			before: func(r *run) {
-				r.allSettled()
-				r.leave("c", "d", "e")
-				r.check()
-				if left, stuck := len(r.Produced)-len(r.done), int(r.source.numbers["k0"]); left != stuck {
-					r.t.Errorf("%d messages are not settled, want the %d of the stuck key", left, stuck)
-				}
-				r.behaviour.Stuck = ""
-				r.join("f")
-			},
+			steps: at(0, join("a", "b", "c")).at(0.25, kill("a")).at(0.25, join("d")).at(0.50, leave("b")).at(0.60, join("e")).
+				at(0.60, mendStuckKey),
 		},
 		{ // A handler that is cancelled has not failed. Every deploy cancels some.
 			name: "TwentyDeploysWithoutADeadLetter", live: "kafka pulsar",
@@ -142,11 +128,6 @@ func scenarios() []scenario {
 			name: "Secured", live: "kafka-sasl pulsar-tls",
 			messages: 30_000, orderly: true,
 			steps: at(0, join("a", "b", "c")).at(0.4, leave("b")).at(0.6, join("d")),
-		},
-		{ // The cleaner leaves holes, batches without a last record, and batches without records.
-			name: "CompactedTopic", live: "kafka+compact",
-			messages: 50_000, keys: 2_000, orderly: true, fill: fillCompacted,
-			steps: at(0, join("a", "b")).at(0.5, leave("a")),
 		},
 		{ // Records of aborted transactions are not for readers. The position passes them and markers, at the end too.
 			name: "TransactionalTopic", live: "kafka+transactions",
@@ -174,9 +155,8 @@ func scenarios() []scenario {
 		{ // Acknowledgements go with the subscription: all is delivered again, each key in its order.
 			name: "SubscriptionDeleted", soak: "pulsar",
 			messages: 6_000, partitions: 4, keys: 500,
-			forgets: map[Kind]time.Duration{Crashing: time.Hour}, // the cursor is deleted with the subscription
-			steps:   at(0, join("a", "b")).at(0.5, deleteSubscription),
-			shows:   func(f Figures) int { return f.Forgotten },
+			steps: at(0, join("a", "b")).at(0.5, deleteSubscription),
+			shows: func(f Figures) int { return f.Forgotten },
 		},
 		{
 			// A terminated topic is handled to its end. The client library (0.19) does not know the command, and closes the
@@ -218,15 +198,27 @@ func play(t *testing.T, service string, s scenario) {
 		r.progress(step.share)
 		step.do(r)
 	}
-	if r.before != nil {
-		r.before(r)
-	}
-	if f := r.finish(); r.shows != nil && r.shows(f) == 0 {
+	r.allSettled()
+	r.committed()
+	r.leave(slices.Collect(maps.Keys(r.members))...)
+	if f := r.check(); r.shows != nil && r.shows(f) == 0 {
 		t.Errorf("nothing happened that this scenario is about: %+v", f)
 	}
 	if r.ends != nil {
 		r.ends(r)
 	}
+}
+
+// mendStuckKey checks, when the messages of all other keys are settled, what is kept, and starts a member that handles the key.
+func mendStuckKey(r *run) {
+	r.allSettled()
+	r.leave(slices.Collect(maps.Keys(r.members))...)
+	r.check()
+	if left, stuck := len(r.Produced)-len(r.done), int(r.source.numbers[r.behaviour.Stuck]); left != stuck {
+		r.t.Errorf("%d messages are not settled, want the %d of the stuck key", left, stuck)
+	}
+	r.behaviour.Stuck = ""
+	r.join("f")
 }
 
 // makeAgain deletes the stream and makes it again with new messages.
