@@ -95,9 +95,8 @@ func (c *checker) happened(e *Event, m *member) {
 	switch e.Kind {
 	case Begun, Continued:
 	case Ended:
-		if n := c.close(func(t turn) bool { return t.member == m }); n > 0 {
-			c.wrong(RuleConserve, "%s has ended, and %d turns have not", m.name, n)
-		}
+		n := c.close(func(t turn) bool { return t.member == m })
+		c.wrongIf(n > 0, RuleConserve, "%s has ended, and %d turns have not", m.name, n)
 		c.wrongIf(e.Text != "", RuleMember, "Run of %s returned: %s", m.name, e.Text)
 	case Broken:
 		c.wrong(RuleConserve, "%s: %s", m.name, e.Text)

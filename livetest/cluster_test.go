@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net"
+	"net/http/httptest"
 	"net/rpc"
 	"os"
 	"strings"
@@ -156,16 +156,12 @@ func newStore(t *testing.T) (*store, remoteStore) {
 	t.Helper()
 	s := &store{saved: map[Place]commit.Progress{}}
 	server := rpc.NewServer()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err == nil {
-		err = server.RegisterName("Store", s)
-	}
-	if err != nil {
+	if err := server.RegisterName("Store", s); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = l.Close() })
-	go server.Accept(l)
-	return s, remoteStore(l.Addr().String())
+	web := httptest.NewServer(server)
+	t.Cleanup(web.Close)
+	return s, remoteStore(web.Listener.Addr().String())
 }
 
 // Call is for members. The answer has the stored progress; after a fenced Save, its epoch is another one.
@@ -206,7 +202,7 @@ func (s remoteStore) Save(_ context.Context, stream string, partition int32, p *
 }
 
 func (s remoteStore) call(call StoreCall) (answer *commit.Progress, err error) {
-	client, err := rpc.Dial("tcp", string(s))
+	client, err := rpc.DialHTTP("tcp", string(s))
 	if err == nil {
 		defer func() { _ = client.Close() }()
 		err = client.Call("Store.Call", call, &answer)

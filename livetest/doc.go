@@ -10,9 +10,9 @@
 // acknowledged messages, and may forget some acknowledgements when a broker ends.
 //
 // The scenarios are a table in scenarios_test.go; testdata/tales.txt shows that the checker finds each broken rule. TestLive runs
-// the scenarios that this module alone decides. TestSoak runs those that a race inside a broker can decide. Both skip unless the
-// variables of a service are set (tools/services/README.md). They print their seed; KEYSTRAND_LIVE_SEED repeats it.
-// The flag -artifacts keeps histories and the logs of members.
+// the scenarios that this module alone decides, TestSoak those that a race inside a broker can decide. Both skip unless the
+// variables of a service are set (tools/services/README.md). They print their seed; KEYSTRAND_LIVE_SEED repeats it. The flag
+// -artifacts keeps histories and the logs of members.
 //
 // A history can show that a promise was broken, not that it never will be. No test asserts how long anything takes.
 package livetest

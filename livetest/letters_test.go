@@ -27,9 +27,6 @@ func (r *run) checkLetters() {
 			want[m.Key] = append(want[m.Key], fmt.Sprintf("%d %s %d %d 1 because of it", m.Number, m.Stream, m.Partition, m.Offset))
 		}
 	}
-	if len(want) == 0 {
-		r.t.Error("no message fails, so this shows nothing")
-	}
 	for key, ms := range r.readBack() {
 		for _, m := range ms {
 			text := fmt.Sprint(numberOf(&m))
@@ -43,8 +40,8 @@ func (r *run) checkLetters() {
 			got[key] = append(got[key], text)
 		}
 	}
-	if !reflect.DeepEqual(got, want) {
-		r.t.Errorf("letters by key:\n%v\nwant\n%v", got, want)
+	if len(want) == 0 || !reflect.DeepEqual(got, want) {
+		r.t.Errorf("letters by key:\n%v\nwant, with at least one,\n%v", got, want)
 	}
 }
 

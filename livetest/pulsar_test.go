@@ -264,20 +264,14 @@ func addPartitions(r *run) {
 	r.produce(r.toCome)
 }
 
-func TestLivePulsar(t *testing.T)        { gate(t, "pulsar") }
-func TestLivePulsarBatches(t *testing.T) { gate(t, "pulsar+batches") }
-func TestLivePulsarStore(t *testing.T)   { gate(t, "pulsar+store") }
+func TestLivePulsar(t *testing.T)        { gate(t, "pulsar", "pulsar+batches", "pulsar+store") }
 func TestLivePulsarDefault(t *testing.T) { gate(t, "pulsar-default", "pulsar-default+batches") }
 func TestLivePulsarSecured(t *testing.T) { gate(t, "pulsar-tls") }
 
 // Soak: the broker is stopped and killed, disconnects frozen members, unloads, deletes and terminates topics.
-func TestSoakPulsar(t *testing.T) { gate(t, "pulsar", "pulsar+strict") }
-
-// Soak: the broker is stopped and killed, and unloads the topic.
-func TestSoakPulsarBatches(t *testing.T) { gate(t, "pulsar+batches") }
-
-// Soak: the broker is stopped and killed, and disconnects frozen members.
-func TestSoakPulsarStore(t *testing.T) { gate(t, "pulsar+store") }
+func TestSoakPulsar(t *testing.T) {
+	gate(t, "pulsar", "pulsar+batches", "pulsar+store", "pulsar+strict")
+}
 
 // Soak: the broker is stopped and killed.
 func TestSoakPulsarDefault(t *testing.T) { gate(t, "pulsar-default") }

@@ -29,9 +29,8 @@ type run struct {
 	cluster       cluster
 	seed          uint64
 	stream, group string
-	outputs       string  // the stream that members write to; empty: none
-	target        cluster // of outputs
-	dir           string
+	outputs       string    // the stream that members write to; empty: none
+	target        cluster   // of outputs
 	record        *recorder // of the test itself
 	members       map[string]*process
 
@@ -49,7 +48,7 @@ func newRun(t *testing.T, name string, s scenario) *run {
 	c := connect(t, name)
 	service := c.about()
 	r := &run{
-		scenario: s, t: t, cluster: c, target: c, dir: t.ArtifactDir(),
+		scenario: s, t: t, cluster: c, target: c,
 		members: map[string]*process{}, done: map[Message]bool{}, owners: map[Place]string{},
 		History: History{
 			Orderly: s.orderly, Outputs: s.emits, Letters: letters != "", Workers: workers, Writers: writers,
@@ -72,10 +71,9 @@ func newRun(t *testing.T, name string, s scenario) *run {
 	if s.emits || letters != "" {
 		r.outputs = newStream(t, r.target, r.partitions)
 	}
-	path := filepath.Join(r.dir, "history")
-	r.record, err = newRecorder(path, "test")
+	r.record, err = newRecorder(filepath.Join(t.ArtifactDir(), "history"), "test")
 	r.must(err)
-	file, err := os.Open(path)
+	file, err := os.Open(r.record.Name())
 	r.must(err)
 	r.tail = bufio.NewReader(file)
 	t.Cleanup(func() { r.close(); _ = file.Close() })
@@ -107,7 +105,7 @@ func (r *run) close() {
 }
 
 // log returns the path of a member's log.
-func (r *run) log(name string) string { return filepath.Join(r.dir, name+".log") }
+func (r *run) log(name string) string { return filepath.Join(r.t.ArtifactDir(), name+".log") }
 
 // guard ends a wait that hangs.
 const guard = 90 * time.Second

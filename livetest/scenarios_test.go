@@ -180,7 +180,8 @@ func gate(t *testing.T, services ...string) {
 			}
 			if slices.Contains(strings.Fields(on), service) {
 				played = true
-				t.Run(s.name, func(t *testing.T) { play(t, service, s) })
+				_, flavour, _ := strings.Cut(service, "+")
+				t.Run(strings.TrimSuffix(s.name+"+"+flavour, "+"), func(t *testing.T) { play(t, service, s) })
 			}
 		}
 		if !played {
@@ -230,10 +231,9 @@ func (r *run) makeAgain(messages int) {
 	r.verdict(true)
 	old := len(r.Events)
 	r.must(r.cluster.create(r.t.Context(), r.stream, r.partitions))
-	r.Produced, r.messages, r.source = nil, messages, newKeys(r, r.seed+1)
+	r.Produced, r.messages, r.toCome, r.source = nil, messages, messages, newKeys(r, r.seed+1)
 	clear(r.done)
 	r.produce(messages)
-	r.toCome = 0
 	r.allSettled()
 
 	// The history of the new log is that of the owners that began after the old one.
