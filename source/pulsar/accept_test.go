@@ -14,7 +14,8 @@ import (
 func TestAddedAndDeletedPartitionsAreNoticed(t *testing.T) {
 	inBubble(t, func(w world) {
 		t, b := w.t, w.b
-		m := join(t, b, Config{Start: Latest()}, "orders")
+		var told journal
+		m := join(t, b, Config{Start: Latest(), Logger: slog.New(slog.NewTextHandler(&told, nil))}, "orders")
 		p0 := m.accept()
 		b.create("orders", 2)
 		b.produce("orders-partition-1", numbered(0, 1)...)
@@ -32,6 +33,9 @@ func TestAddedAndDeletedPartitionsAreNoticed(t *testing.T) {
 		}
 		if tr := m.s.Report().Trouble; len(tr) != 1 || !errors.Is(tr[0].Err, ErrTopicMissing) {
 			t.Errorf("trouble = %v", tr)
+		}
+		if !strings.Contains(told.String(), `what="read persistent://public/default/orders" error="pulsar: the topic does not exist`) {
+			t.Errorf("no line says that the topic is gone:\n%s", &told)
 		}
 		b.create("orders", 1)
 		_ = m.accept().Release(t.Context())
