@@ -135,20 +135,28 @@ func TestDecoderReadsStreamsAsTheJavaClientDoes(t *testing.T) {
 				t.Run(name, func(t *testing.T) {
 					set := compressedSet(format, codec, s.make)
 					dump(t, fmt.Sprintf("%v %s", s.java[format], name), set)
-					got, err := decodeSet(set)
-					switch {
-					case !s.ours[format]:
-						if err == nil {
-							t.Errorf("offsets %v and no error", offsetsOf(got))
-						}
-					case err != nil || !slices.Equal(offsetsOf(got), []int64{5, 6, 7}):
-						t.Errorf("offsets %v, %v", offsetsOf(got), err)
-					case string(got[0].Value) != "first" || string(got[2].Key) != "k" || len(got[1].Value) != 500:
-						t.Errorf("messages %+v", got)
+					for _, piece := range []int{large, 16} {
+						check(t, s.ours[format], set, piece)
 					}
 				})
 			}
 		}
+	}
+}
+
+// check decodes a set in pieces.
+func check(t *testing.T, readable bool, set []byte, piece int) {
+	t.Helper()
+	got, err := decodeSet(set, piece)
+	switch {
+	case !readable:
+		if err == nil {
+			t.Errorf("pieces of %d bytes: offsets %v and no error", piece, offsetsOf(got))
+		}
+	case err != nil || !slices.Equal(offsetsOf(got), []int64{5, 6, 7}):
+		t.Errorf("pieces of %d bytes: offsets %v, %v", piece, offsetsOf(got), err)
+	case string(got[0].Value) != "first" || string(got[2].Key) != "k" || len(got[1].Value) != 500:
+		t.Errorf("pieces of %d bytes: messages %+v", piece, got)
 	}
 }
 
@@ -172,12 +180,13 @@ func compressedSet(format int, codec int16, compress func([]byte) []byte) []byte
 	return kafkatest.Batch{Base: 5, Last: 2, Count: 3, Attrs: codec, Producer: -1, Body: compress(body)}.Bytes()
 }
 
-func decodeSet(set []byte) ([]keystrand.Message, error) {
+func decodeSet(set []byte, piece int) ([]keystrand.Message, error) {
 	whole, _, _, err := Scan(set, 0)
 	if err != nil || len(whole) != len(set) {
 		return nil, fmt.Errorf("%d of %d bytes: %w", len(whole), len(set), err)
 	}
 	d := NewDecoder("t", 0, 0, true, &Epochs{}, &buffer.Pool{})
+	d.piece = piece
 	d.Load(whole, nil)
 	b := source.Batch{MaxMessages: 1000, MaxBytes: 1 << 20}
 	for !d.Empty() {
@@ -296,14 +305,16 @@ func FuzzDamagedStreamIsWholeOrAnError(f *testing.F) {
 			out[int(at)%len(out)] ^= flip
 			return append(out, more...)
 		}
-		if got, err := decodeSet(compressedSet(2, codec, damage)); err == nil && !slices.Equal(offsetsOf(got), []int64{5, 6, 7}) {
-			t.Errorf("offsets %v and no error", offsetsOf(got))
-		}
-		for format := range 3 {
-			_, _ = decodeSet(compressedSet(format, codec, damage))
-			got, err := decodeSet(compressedSet(format, codec, func([]byte) []byte { return alone }))
-			if err == nil && len(got) == 0 {
-				t.Error("no message and no error")
+		for _, piece := range []int{large, 16} {
+			if got, err := decodeSet(compressedSet(2, codec, damage), piece); err == nil && !slices.Equal(offsetsOf(got), []int64{5, 6, 7}) {
+				t.Errorf("offsets %v and no error", offsetsOf(got))
+			}
+			for format := range 3 {
+				_, _ = decodeSet(compressedSet(format, codec, damage), piece)
+				got, err := decodeSet(compressedSet(format, codec, func([]byte) []byte { return alone }), piece)
+				if err == nil && len(got) == 0 {
+					t.Error("no message and no error")
+				}
 			}
 		}
 	})

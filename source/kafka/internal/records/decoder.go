@@ -45,6 +45,7 @@ type Decoder struct {
 
 	buffers *buffer.Pool
 	z       *decompressor // holds the batch if it was compressed, else nil
+	piece   int           // of a batch that is larger when decompressed
 
 	names map[string]string  // header keys seen
 	slab  []keystrand.Header // headers not given out yet
@@ -53,7 +54,7 @@ type Decoder struct {
 // NewDecoder returns a decoder at offset start. committed leaves out the records of aborted transactions.
 func NewDecoder(topic string, partition int32, start int64, committed bool, e *Epochs, b *buffer.Pool) *Decoder {
 	return &Decoder{
-		topic: topic, partition: partition, committed: committed, epochs: e, buffers: b, next: start,
+		topic: topic, partition: partition, committed: committed, epochs: e, buffers: b, piece: large, next: start,
 		live: map[int64]struct{}{}, names: map[string]string{},
 	}
 }
@@ -127,11 +128,13 @@ func (d *Decoder) begin() error {
 	}
 	body := h.body
 	if codec := h.attributes & attrCodec; codec != 0 {
+		piece := d.piece
 		if h.magic < 2 {
 			r := wire.Reader{B: body}
 			body = readLegacy(&r).value
+			piece = 0 // the last message numbers the others
 		}
-		if d.z, err = borrow(d.buffers, codec, body, h.magic == 2); err != nil {
+		if d.z, err = borrow(d.buffers, codec, body, h.magic == 2, piece); err != nil {
 			return err
 		}
 		body = d.z.out
@@ -182,7 +185,10 @@ func (d *Decoder) marker(h *head, body []byte) error {
 
 // end finishes a batch whose records have all been returned.
 func (d *Decoder) end() error {
-	if rest := len(d.src) + len(d.chunk); rest > 0 && (d.z == nil || rest != d.z.extra) {
+	if err := d.fill(1); err != nil {
+		return err
+	}
+	if rest := len(d.src) + len(d.chunk); rest > 0 && (d.z == nil || !d.z.ends(rest)) {
 		return errors.New("batch has bytes behind its last record")
 	}
 	d.next = max(d.next, d.batch.last+1)
@@ -293,6 +299,9 @@ const slabSize = 32
 
 // refill copies the next run of whole records out of the response, so that messages never share its memory.
 func (d *Decoder) refill() error {
+	if err := d.fill(chunkSize); err != nil {
+		return err
+	}
 	n := 0
 	for n < len(d.src) {
 		length, k := varint(d.src[n:])
@@ -300,7 +309,7 @@ func (d *Decoder) refill() error {
 			if n > 0 {
 				break // the records before it are complete
 			}
-			return errRecord
+			return d.long(k, length)
 		}
 		end := n + k + int(length)
 		if n > 0 && end > chunkSize {
@@ -314,6 +323,36 @@ func (d *Decoder) refill() error {
 	d.chunk = bytes.Clone(d.src[:n])
 	d.src = d.src[n:]
 	return nil
+}
+
+// fill decompresses the next piece of the batch if fewer than enough bytes are left of the one before.
+func (d *Decoder) fill(enough int) (err error) {
+	if d.z != nil && d.z.rest != nil && len(d.src) < enough {
+		d.src, err = d.z.fill(d.buffers, len(d.src), d.piece)
+	}
+	return err
+}
+
+// long copies a record that is longer than the decompressed piece of the batch. Its first k bytes are the length of the others.
+func (d *Decoder) long(k int, length int64) error {
+	if k == 0 || length < 0 || d.z == nil || length > int64(min(d.z.most, maxBatch)) { // a body of this size holds no more
+		return errRecord
+	}
+	chunk := make([]byte, 0, k+int(length))
+	for {
+		n := min(cap(chunk)-len(chunk), len(d.src))
+		chunk, d.src = append(chunk, d.src[:n]...), d.src[n:]
+		if len(chunk) == cap(chunk) {
+			d.chunk = chunk
+			return nil
+		}
+		if d.z.rest == nil {
+			return errRecord
+		}
+		if err := d.fill(1); err != nil {
+			return err
+		}
+	}
 }
 
 func (d *Decoder) legacyRecord(b *source.Batch, size *int) (full bool, err error) {

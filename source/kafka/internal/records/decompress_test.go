@@ -17,7 +17,7 @@ func TestSmallBatchOccupiesNoLargeBuffer(t *testing.T) {
 			small, large := []byte("small"), make([]byte, 1<<20)
 			for range 4 {
 				for _, content := range [][]byte{large, small, small} {
-					z, err := borrow(&p, int16(codec), compressed(t, codec, content), true)
+					z, err := borrow(&p, int16(codec), compressed(t, codec, content), true, 4<<20)
 					if err != nil || !bytes.Equal(z.out, content) {
 						t.Fatalf("%d bytes, want %d: %v", len(z.out), len(content), err)
 					}

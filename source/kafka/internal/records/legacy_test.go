@@ -96,7 +96,7 @@ func TestDecoderRefusesCompressedSetsThatAreIncomplete(t *testing.T) {
 		"compressed message":        gzipped(t, nested),
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got, err := decodeSet(oldMessage(1, 9, 1, 60, nil, set)); err == nil {
+			if got, err := decodeSet(oldMessage(1, 9, 1, 60, nil, set), large); err == nil {
 				t.Errorf("offsets %v and no error", offsetsOf(got))
 			}
 		})
@@ -114,13 +114,13 @@ func TestDecoderMissesNoMessageAtTheEndOfAnOldSet(t *testing.T) {
 		"damaged second member": slices.Concat(gzipped(t, first), broken),
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := decodeSet(oldMessage(0, 6, 1, 0, nil, set))
+			got, err := decodeSet(oldMessage(0, 6, 1, 0, nil, set), large)
 			if err == nil || len(got) > 0 {
 				t.Errorf("offsets %v, %v", offsetsOf(got), err)
 			}
 		})
 	}
-	got, err := decodeSet(oldMessage(0, 6, 1, 0, nil, slices.Concat(gzipped(t, first), gzipped(t, second))))
+	got, err := decodeSet(oldMessage(0, 6, 1, 0, nil, slices.Concat(gzipped(t, first), gzipped(t, second))), large)
 	if err != nil || !slices.Equal(offsetsOf(got), []int64{5, 6}) {
 		t.Errorf("offsets %v, %v", offsetsOf(got), err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"io"
 	"slices"
 
 	"github.com/klauspost/compress/snappy"
@@ -19,37 +20,51 @@ var (
 	errSnappyShort = errors.New("snappy: block is longer than the rest")
 )
 
-// unsnappy appends the content of body to out. Streams may follow each other: a header stands where a block may begin.
-// Fewer than four bytes at the end are ignored, as by Kafka's Java client.
-func unsnappy(body, out []byte) ([]byte, error) {
-	if !isXerial(body) {
-		return unsnappyBlock(body, out)
+// snappyStream returns the content of a body. Streams with a header may follow each other: a header stands where a block may
+// begin. Fewer than four bytes at the end are ignored, as by Kafka's Java client. A block is decompressed whole.
+type snappyStream struct {
+	body   []byte
+	framed bool
+}
+
+// more implements [unpacker].
+func (s *snappyStream) more(out []byte, enough int) ([]byte, error) {
+	if !s.framed {
+		out, err := unsnappy(s.body, out)
+		if err == nil {
+			err = io.EOF
+		}
+		return out, err
 	}
-	for len(body) >= 4 {
-		if bytes.HasPrefix(body, xerialMagic[:4]) { // the Java client does not compare the rest of a later header
-			if len(body) < xerialHeader {
+	for len(out) < enough {
+		if len(s.body) < 4 {
+			return out, io.EOF
+		}
+		if bytes.HasPrefix(s.body, xerialMagic[:4]) { // the Java client does not compare the rest of a later header
+			if len(s.body) < xerialHeader {
 				return out, errSnappyShort
 			}
-			body = body[xerialHeader:]
+			s.body = s.body[xerialHeader:]
 			continue
 		}
-		size := int64(binary.BigEndian.Uint32(body))
-		body = body[4:]
-		if size > int64(len(body)) {
+		size := int64(binary.BigEndian.Uint32(s.body))
+		block := s.body[4:]
+		if size > int64(len(block)) {
 			return out, errSnappyShort
 		}
 		var err error
-		if out, err = unsnappyBlock(body[:size], out); err != nil {
+		if out, err = unsnappy(block[:size], out); err != nil {
 			return out, err
 		}
-		body = body[size:]
+		s.body = block[size:]
 	}
 	return out, nil
 }
 
 func isXerial(b []byte) bool { return len(b) >= xerialHeader && bytes.HasPrefix(b, xerialMagic) }
 
-func unsnappyBlock(block, out []byte) ([]byte, error) {
+// unsnappy appends the content of a block to out.
+func unsnappy(block, out []byte) ([]byte, error) {
 	n, err := snappy.DecodedLen(block)
 	if err != nil {
 		return out, err
