@@ -105,6 +105,12 @@ func (p *Partition) Fetch(ctx context.Context, b *source.Batch) error {
 
 // next fills m with the next message to return. If it may not wait, it can report false.
 func (p *Partition) next(ctx context.Context, m *keystrand.Message, wait bool) (bool, error) {
+	var quiet <-chan time.Time
+	if wait && p.stood != nil {
+		timer := time.NewTimer(skippedAfter)
+		defer timer.Stop()
+		quiet = timer.C
+	}
 	for {
 		switch {
 		case wait && ctx.Err() != nil:
@@ -127,6 +133,9 @@ func (p *Partition) next(ctx context.Context, m *keystrand.Message, wait bool) (
 			}
 			select {
 			case got, open = <-p.messages:
+			case <-quiet:
+				p.skipped(ctx)
+				continue
 			case <-p.tenure.Left():
 				continue
 			case <-ctx.Done():

@@ -26,6 +26,9 @@ const (
 	unreadableRetry = time.Minute
 	// causeFollows is how long the cause in full may be behind the fact.
 	causeFollows = 50 * time.Millisecond
+	// skippedAfter is how long a new ownership waits for the message before which the last one stood. A broker delivers at once
+	// what it has, so the message was skipped.
+	skippedAfter = 5 * time.Second
 )
 
 // unreadable handles a message that the library cannot read.
@@ -81,9 +84,20 @@ func (p *Partition) stands(m pulsar.Message) bool {
 // healed records that a message was read. Another ownership may have stood before it.
 func (p *Partition) healed(ctx context.Context, at ack.Position) {
 	if p.stood != nil && at.Compare(p.stood.at) >= 0 {
-		p.stood = nil
-		p.owner.s.health.Works(ctx, reading+" "+p.owner.name())
+		p.heal(ctx)
 	}
+}
+
+// skipped records that the broker has had no message for skippedAfter.
+func (p *Partition) skipped(ctx context.Context) {
+	if p.stood != nil && p.unread.Load() == nil {
+		p.heal(ctx)
+	}
+}
+
+func (p *Partition) heal(ctx context.Context) {
+	p.stood = nil
+	p.owner.s.health.Works(ctx, reading+" "+p.owner.name())
 }
 
 // allStored reports whether the partition stands and everything that it has returned is committed.

@@ -3,6 +3,7 @@
 package pulsar
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"slices"
@@ -131,4 +132,56 @@ func TestDecryptionIsTriedAgainAfterEarlierMessagesAreSettled(t *testing.T) {
 		}
 		_ = p.Release(t.Context())
 	})
+}
+
+// Operators skip a message and unload the topic, which may be idle for long.
+func TestSkippedUnreadableMessageIsNoTroubleWithoutAnotherMessage(t *testing.T) {
+	for name, breaks := range map[string]func(e *fakeEntry){
+		"encrypted": func(e *fakeEntry) { e.sealed = true },
+		"damaged":   func(e *fakeEntry) { e.damaged = errors.New("checksum mismatch") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(w world) {
+				t, b := w.t, w.b
+				var told journal
+				m := join(t, b, Config{Logger: slog.New(slog.NewTextHandler(&told, nil))}, "orders")
+				p := m.accept()
+				e := b.produce(topic0, numbered(0, 1)...)
+				b.change(func() { breaks(e) })
+				nothing(t, p)
+				reload := func() {
+					b.cut(topic0, "")
+					left(t, p)
+					_ = p.Release(t.Context())
+					p = m.accept()
+					for range 3 { // together less than skippedAfter is no proof
+						nothing(t, p)
+					}
+				}
+				reload()
+				if m.troubled("read "+stream("orders/0")) == nil {
+					t.Error("no trouble before the message")
+				}
+				time.Sleep(time.Minute)
+				if err := p.Fetch(soon(t), &source.Batch{MaxMessages: 1, MaxBytes: 1 << 20}); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("fetch = %v", err)
+				}
+				if m.troubled("read "+stream("orders/0")) == nil {
+					t.Error("no trouble before the message after a minute")
+				}
+				b.change(func() { e.acked[0] = true })
+				reload()
+				if err := p.Fetch(soon(t), &source.Batch{MaxMessages: 1, MaxBytes: 1 << 20}); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("fetch = %v", err)
+				}
+				if err := m.troubled("read " + stream("orders/0")); err != nil {
+					t.Errorf("trouble = %v after the message was skipped", err)
+				}
+				if n := strings.Count(told.String(), `recovered" subscription=billing what="read `); n != 1 {
+					t.Errorf("logged %d recoveries, want 1:\n%s", n, &told)
+				}
+				_ = p.Release(t.Context())
+			})
+		})
+	}
 }
