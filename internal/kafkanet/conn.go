@@ -18,6 +18,7 @@ type conn struct {
 
 	peers   *peers
 	address string
+	first   bool // a bootstrap connection: another broker will do
 	maxWait time.Duration
 
 	mu      sync.Mutex
@@ -26,7 +27,8 @@ type conn struct {
 	pending int       // requests without a complete answer
 	step    step      // of the last request
 	since   time.Time // when the request was sent
-	active  time.Time // when the last byte was sent or received
+	active  time.Time // when a request was sent, an answer complete, or leastProgress bytes of it received
+	some    int       // bytes received since then
 	timer   *time.Timer
 	armed   bool
 	late    bool
@@ -112,11 +114,8 @@ func (c *conn) sends(b []byte) {
 // received follows the answers. It returns an error if the bytes are not in Kafka's protocol.
 func (c *conn) received(b []byte) error {
 	c.mu.Lock()
-	c.active = time.Now()
-	late, done := c.late, false
-	if c.late = false; late {
-		c.timer.Reset(patience) // the next silence is another one
-	}
+	done := false
+	c.some += len(b)
 	for len(b) > 0 {
 		begun := c.in.begun()
 		b = c.in.next(b, 4)
@@ -130,6 +129,13 @@ func (c *conn) received(b []byte) error {
 		if c.in.end() {
 			c.pending = max(c.pending-1, 0)
 			done = true
+		}
+	}
+	late := false
+	if done || c.some >= leastProgress {
+		c.active, c.some = time.Now(), 0
+		if late, c.late = c.late, false; late {
+			c.timer.Reset(patience) // the next silence is another one
 		}
 	}
 	step := c.step
@@ -174,8 +180,14 @@ func (c *conn) look() {
 		c.mu.Lock()
 		late = c.late
 		c.mu.Unlock()
-		if !late { // answered or closed meanwhile
+		switch {
+		case !late: // answered or closed meanwhile
 			c.peers.gaveUp(c.address, c)
+		case !over && c.first && step.rank() < ready && c.peers.others(c.address):
+			over = true
+			c.mu.Lock()
+			c.failed = fmt.Errorf("no answer within %v; trying another broker", patience)
+			c.mu.Unlock()
 		}
 	}
 	if over {
@@ -239,6 +251,10 @@ func (f *frame) next(b []byte, want int) []byte {
 	f.left -= n
 	return b[n:]
 }
+
+// leastProgress is how many bytes of an answer a broker sends within the time that it may be silent. One that sends fewer is as
+// good as silent.
+const leastProgress = 1000
 
 // maxAnswer is above the length of any first answer on a connection.
 const maxAnswer = 128 << 20

@@ -4,12 +4,15 @@ package kafkanet
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -248,3 +251,108 @@ func TestConnectionWithoutDeadlinesIsClosedAtOneThatIsOver(t *testing.T) {
 type timeless struct{ net.Conn }
 
 func (timeless) SetDeadline(time.Time) error { return errors.New("deadline not supported") }
+
+// A port may send bytes so slowly that no answer is complete in time.
+func TestBrokerThatDripsIsLoggedWithItsStep(t *testing.T) {
+	for _, key := range []step{stepVersions, stepSASL, stepAuthenticate, 3, stepFetch} {
+		for _, pause := range []time.Duration{10 * time.Millisecond, 300 * time.Millisecond, time.Second} {
+			t.Run(fmt.Sprintf("%v every %v", key, pause), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					r := newRig(t, "a:1")
+					near, far := r.dial(t, "tcp", "a:1")
+					request(t, near, key, 100)
+					var dripping sync.WaitGroup
+					defer dripping.Wait()
+					defer near.Close()
+					dripping.Go(func() {
+						for n := 0; ; n++ {
+							b := []byte{0}
+							if n == 2 {
+								b[0] = 100 // of 25,600 bytes
+							}
+							if _, err := far.Write(b); err != nil {
+								return
+							}
+							time.Sleep(pause)
+						}
+					})
+					go func() { _, _ = io.Copy(io.Discard, near) }()
+					time.Sleep(2 * time.Second)
+					if n := r.log.count("waiting for Kafka"); n != 1 || r.log.count(key.String()) != 1 || len(r.Waits()) != 1 {
+						t.Errorf("%d lines, %d with the step, waits %v; want 1 of each", n, r.log.count(key.String()), r.Waits())
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestAnswerThatTakesLongIsNoSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, "a:1")
+		near, far := r.dial(t, "tcp", "a:1")
+		request(t, near, stepFetch, 100)
+		go func() {
+			_, _ = far.Write([]byte{0, 1, 0, 0})
+			for range 64 {
+				time.Sleep(500 * time.Millisecond)
+				_, _ = far.Write(make([]byte, 1<<10))
+			}
+		}()
+		if _, err := io.ReadFull(near, make([]byte, 4+1<<16)); err != nil || r.log.count("") != 1 {
+			t.Errorf("%v, log: %s", err, r.log.out.String())
+		}
+	})
+}
+
+// A bootstrap connection waits for a silent broker only where no other one is left.
+func TestBootstrapGivesUpASilentBrokerForAnother(t *testing.T) {
+	for _, kind := range []string{"connect", "TLS handshake", "ApiVersions"} {
+		for brokers, want := range map[string]time.Duration{
+			"silent:1":                HandshakeTimeout,
+			"silent:1,untried:1":      firstTimeout,
+			"silent:1,refusing:1":     HandshakeTimeout,
+			"refusing:1,silent:1,c:1": firstTimeout,
+		} {
+			t.Run(kind+" "+brokers, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					log := &lines{}
+					cfg := Config{Brokers: strings.Split(brokers, ","), Log: slog.New(slog.NewTextHandler(log, nil))}
+					cfg.Dial = func(ctx context.Context, _, address string) (net.Conn, error) {
+						switch {
+						case address != "silent:1":
+							return nil, errors.New("refused")
+						case kind == "connect":
+							<-ctx.Done()
+							return nil, ctx.Err()
+						}
+						near, far := net.Pipe()
+						go func() { _, _ = io.Copy(io.Discard, far); _ = far.Close() }()
+						return near, nil
+					}
+					if kind == "TLS handshake" {
+						cfg.TLS = &tls.Config{}
+					}
+					d := New(cfg)
+					defer d.Close()
+					if strings.Contains(brokers, "refusing:1") {
+						_, _ = d.DialContext(t.Context(), "tcp", "refusing:1")
+					}
+					began := time.Now()
+					c, err := d.DialContext(t.Context(), Bootstrap, "silent:1")
+					if kind == "ApiVersions" {
+						request(t, c, stepVersions, 100)
+						_, err = c.Read(make([]byte, 1))
+						_ = c.Close()
+					}
+					if took := time.Since(began); err == nil || took > want || took < want/2 {
+						t.Errorf("%v after %v, want an error after %v", err, took, want)
+					}
+					if log.count("waiting for Kafka") != 1 || log.count(kind) != 1 {
+						t.Errorf("log: %s", log.out.String())
+					}
+				})
+			})
+		}
+	}
+}

@@ -23,6 +23,10 @@ import (
 // HandshakeTimeout bounds each step until a connection can be used: connect with TLS, and each request of the SASL handshake.
 const HandshakeTimeout = 5 * time.Second
 
+// firstTimeout bounds the connect of a bootstrap connection, with TLS, while there are other brokers to try. It leaves time for
+// the line in the log.
+const firstTimeout = patience + patience/4
+
 // Bootstrap is the network of a connection to any of the brokers in Config.Brokers. DialContext refuses an address as long
 // as another broker of the list is the better choice.
 const Bootstrap = "bootstrap"
@@ -72,19 +76,24 @@ func (b bootstrap) Network() string { return b.network }
 func (b bootstrap) String() string  { return b.address }
 
 // DialContext connects to a broker and makes the TLS handshake. It blocks for at most HandshakeTimeout, also if Config.Dial
-// ignores its ctx. Its errors are an [*Error].
+// ignores its ctx, and for firstTimeout on the network Bootstrap while another broker of the list has not failed. Its errors are an [*Error].
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	if d.open.Err() != nil {
 		return nil, &Error{Address: address, Step: stepConnect, Err: net.ErrClosed}
 	}
-	if network == Bootstrap {
+	first := network == Bootstrap
+	if first {
 		if err := d.peers.skip(address); err != nil {
 			return nil, err
 		}
 		network = "tcp"
 	}
+	timeout := HandshakeTimeout
+	if first && d.peers.others(address) {
+		timeout = firstTimeout
+	}
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, HandshakeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	defer context.AfterFunc(d.open, cancel)() //nolint:contextcheck // Close ends it, too
 	raw, err := d.Connect(ctx, network, address)
@@ -96,7 +105,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 			return nil, d.refused(ctx, address, stepTLS, began, err)
 		}
 	}
-	c := &conn{Conn: raw, peers: d.peers, address: address, maxWait: d.cfg.MaxWait}
+	c := &conn{Conn: raw, peers: d.peers, address: address, first: first, maxWait: d.cfg.MaxWait}
 	c.mu.Lock() // Close of the Dialer may call Close at once
 	defer c.mu.Unlock()
 	c.stop = context.AfterFunc(d.open, func() { _ = c.Close() }) //nolint:contextcheck // Close ends it

@@ -81,6 +81,13 @@ func (ps *peers) better(address string) string {
 	return best
 }
 
+// others reports whether another broker of the list has not failed, so that a bootstrap connection need not wait for this one.
+func (ps *peers) others(address string) bool {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	return slices.ContainsFunc(ps.brokers, func(b string) bool { return b != address && ps.ofLocked(b).class() < 2 })
+}
+
 // skip returns an error if another broker of the list should be tried before address: the last failure of any of them, because
 // the library returns the error of the address that it has tried last.
 func (ps *peers) skip(address string) error {
