@@ -4,6 +4,7 @@ package kafka_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -78,6 +79,8 @@ func (w *world) strange(ctx context.Context, network, address string) (net.Conn,
 				_, _ = io.WriteString(far, "SSH-2.0-OpenSSH_9.6\r\n")
 			}
 		}()
+	case "drips", "drips-junk":
+		go drip(far, host == "drips-junk")
 	case "hangs":
 		<-ctx.Done()
 		return nil, ctx.Err()
@@ -85,6 +88,62 @@ func (w *world) strange(ctx context.Context, network, address string) (net.Conn,
 		return w.dial(ctx, network, address)
 	}
 	return near, nil
+}
+
+// drip answers with a byte a second.
+func drip(far net.Conn, junk bool) {
+	defer far.Close()
+	go func() { _, _ = io.Copy(io.Discard, far) }()
+	for n := 0; ; n++ {
+		b := []byte{0}
+		if junk || n == 2 {
+			b[0] = 'x'
+		}
+		if _, err := far.Write(b); err != nil {
+			return
+		}
+		time.Sleep(time.Second)
+	}
+}
+
+// A port that sends a byte a second is as good as silent. One of another protocol is named when its first bytes are there.
+func TestPortThatDripsIsLoggedWithItsStep(t *testing.T) {
+	for _, c := range []struct {
+		address, step string
+		cfg           *tls.Config
+		ends          string
+	}{
+		{"drips:1", "Metadata", nil, ""},
+		{"drips:1", "TLS handshake", &tls.Config{}, ""},
+		{"drips-junk:1", "Metadata", nil, "no Kafka broker"},
+		{"drips-junk:1", "TLS handshake", &tls.Config{}, ""},
+	} {
+		t.Run(c.address+" "+c.step, func(t *testing.T) {
+			inWorld(t, 1, func(w *world) {
+				cfg := w.config()
+				cfg.Dial, cfg.TLS = w.strange, c.cfg
+				s, err := kafka.New([]string{c.address}, "g", []string{"t"}, cfg)
+				if err != nil {
+					w.t.Fatal(err)
+				}
+				if c.ends != "" {
+					w.wantsErr(s, c.ends, c.address, c.step)
+				} else {
+					stop, ended := w.started(s)
+					time.Sleep(30 * time.Second)
+					for _, trouble := range s.Report().Trouble {
+						if trouble.What == "connect" && !strings.Contains(trouble.Err.Error(), c.step) {
+							w.t.Errorf("trouble %v without the step", trouble)
+						}
+					}
+					w.stopped(stop, ended)
+				}
+				if n := w.told.times("waiting for Kafka", "address="+c.address, c.step); n != 1 {
+					w.t.Errorf("%d lines, want 1:\n%v", n, w.told.lines)
+				}
+			})
+		})
+	}
 }
 
 // The error of a port of another protocol comes from Accept with the address and what to do.
