@@ -16,10 +16,10 @@ import (
 type conn struct {
 	net.Conn
 
-	peers   *peers
-	address string
-	first   bool // a bootstrap connection: another broker will do
-	maxWait time.Duration
+	peers     *peers
+	address   string
+	bootstrap bool // a bootstrap connection: another broker will do
+	maxWait   time.Duration
 
 	mu      sync.Mutex
 	stop    func() bool // ends the wait for Close of the Dialer
@@ -183,7 +183,7 @@ func (c *conn) look() {
 		switch {
 		case !late: // answered or closed meanwhile
 			c.peers.gaveUp(c.address, c)
-		case !over && c.first && step.rank() < ready && c.peers.others(c.address):
+		case !over && c.bootstrap && step.rank() < ready && c.peers.others(c.address):
 			over = true
 			c.mu.Lock()
 			c.failed = fmt.Errorf("no answer within %v; trying another broker", patience)

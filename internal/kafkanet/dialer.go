@@ -105,7 +105,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 			return nil, d.refused(ctx, address, stepTLS, began, err)
 		}
 	}
-	c := &conn{Conn: raw, peers: d.peers, address: address, first: first, maxWait: d.cfg.MaxWait}
+	c := &conn{Conn: raw, peers: d.peers, address: address, bootstrap: first, maxWait: d.cfg.MaxWait}
 	c.mu.Lock() // Close of the Dialer may call Close at once
 	defer c.mu.Unlock()
 	c.stop = context.AfterFunc(d.open, func() { _ = c.Close() }) //nolint:contextcheck // Close ends it

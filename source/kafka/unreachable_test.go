@@ -90,23 +90,27 @@ func (w *world) strange(ctx context.Context, network, address string) (net.Conn,
 	return near, nil
 }
 
-// drip answers with a byte a second.
+// drip sends the answer to a request, or junk, with two bytes a second.
 func drip(far net.Conn, junk bool) {
 	defer far.Close()
+	head := make([]byte, 12)
+	if _, err := io.ReadFull(far, head); err != nil {
+		return
+	}
 	go func() { _, _ = io.Copy(io.Discard, far) }()
-	for n := 0; ; n++ {
-		b := []byte{0}
-		if junk || n == 2 {
-			b[0] = 'x'
-		}
-		if _, err := far.Write(b); err != nil {
+	answer := append([]byte{0, 0, 'x', 0}, head[8:]...) // a length, and the correlation id
+	if junk {
+		answer = []byte("xxxx")
+	}
+	for answer = append(answer, make([]byte, 1000)...); len(answer) > 0; answer = answer[1:] {
+		if _, err := far.Write(answer[:1]); err != nil {
 			return
 		}
-		time.Sleep(time.Second)
+		time.Sleep(500 * time.Millisecond)
 	}
 }
 
-// A port that sends a byte a second is as good as silent. One of another protocol is named when its first bytes are there.
+// A port that sends two bytes a second is as good as silent. One of another protocol is named when its first bytes are there.
 func TestPortThatDripsIsLoggedWithItsStep(t *testing.T) {
 	for _, c := range []struct {
 		address, step string
