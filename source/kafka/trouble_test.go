@@ -1,6 +1,7 @@
 package kafka_test
 
 import (
+	"fmt"
 	"net"
 	"slices"
 	"strconv"
@@ -57,6 +58,48 @@ func TestPassingErrorsAreRetriedAndLogged(t *testing.T) {
 				}
 				if r := s.Report(); len(r.Trouble) != 0 || !r.Ready || r.State != "member" || r.Member == "" || len(s.Held()) != 1 {
 					t.Errorf("after the recovery it holds %v and the report is %+v", s.Held(), r)
+				}
+				w.close(s, ps)
+			})
+		})
+	}
+}
+
+// A new cluster makes its topic of offsets when the first group asks for its coordinator.
+func TestCoordinatorOfANewClusterIsAwaitedWithoutAWarning(t *testing.T) {
+	for _, c := range []struct {
+		err   *kerr.Error
+		key   kmsg.Key
+		after time.Duration
+		warns int
+	}{
+		{kerr.CoordinatorNotAvailable, kmsg.FindCoordinator, 0, 0},
+		{kerr.CoordinatorNotAvailable, kmsg.FindCoordinator, 7 * time.Second, 0},
+		{kerr.CoordinatorNotAvailable, kmsg.FindCoordinator, 15 * time.Second, 1},
+		{kerr.CoordinatorLoadInProgress, kmsg.JoinGroup, 7 * time.Second, 0},
+		{kerr.NotCoordinator, kmsg.JoinGroup, 7 * time.Second, 0},
+		{kerr.UnknownServerError, kmsg.JoinGroup, 7 * time.Second, 1},
+	} {
+		t.Run(fmt.Sprintf("%s for %v", c.err.Message, c.after), func(t *testing.T) {
+			inWorld(t, 1, func(w *world) {
+				h := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{c.key}, Err: c.err, Count: -1})
+				s := w.source("g")
+				got := w.join(s, 1)
+				time.Sleep(2 * time.Second)
+				if n := w.told.times("what=join", "error="); n != 1 {
+					w.t.Errorf("%d lines after 2 s, want 1", n)
+				}
+				if r := s.Report(); len(r.Trouble) != 1 {
+					w.t.Errorf("the report is %+v", r)
+				}
+				time.Sleep(c.after)
+				h.Remove()
+				ps := <-got
+				if n := w.told.times("level=WARN"); n != c.warns {
+					w.t.Errorf("%d warnings, want %d", n, c.warns)
+				}
+				if n := w.told.times("level=WARN", "offsets.topic.replication.factor"); c.key == kmsg.FindCoordinator && n != c.warns {
+					w.t.Errorf("%d warnings with the cause, want %d", n, c.warns)
 				}
 				w.close(s, ps)
 			})

@@ -37,7 +37,11 @@ func New(log *slog.Logger, name string) *Health {
 
 // Fails records an error of the operation what. It logs the error unless it has logged the same text, ignoring the local port,
 // for the operation within the last minute: attempts may take turns between several brokers that fail.
-func (h *Health) Fails(ctx context.Context, what string, err error) {
+func (h *Health) Fails(ctx context.Context, what string, err error) { h.Waits(ctx, what, err, 0) }
+
+// Waits is Fails for an error that is normal for some time: until the operation has failed for that long, it is logged with
+// level Info.
+func (h *Health) Waits(ctx context.Context, what string, err error, normal time.Duration) {
 	now := time.Now()
 	h.mu.Lock()
 	t, was := h.trouble[what]
@@ -46,10 +50,14 @@ func (h *Health) Fails(ctx context.Context, what string, err error) {
 	}
 	t.Err = err
 	h.trouble[what] = t
-	news := h.newsLocked(what, said(err), now)
+	level, event := slog.LevelWarn, ": operation failed; retrying"
+	if now.Sub(t.Since) < normal {
+		level, event = slog.LevelInfo, ": operation waits"
+	}
+	news := h.newsLocked(what, event+said(err), now)
 	h.mu.Unlock()
 	if news {
-		h.log.LogAttrs(ctx, slog.LevelWarn, h.name+": operation failed; retrying", slog.String("what", what), slog.Any("error", err)) //nolint:sloglint // one of two names
+		h.log.LogAttrs(ctx, level, h.name+event, slog.String("what", what), slog.Any("error", err)) //nolint:sloglint // two names, two events
 	}
 }
 

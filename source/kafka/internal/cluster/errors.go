@@ -80,6 +80,10 @@ func Explain(err error) error {
 	if errors.Is(err, kafkago.GroupMaxSizeReached) {
 		return fmt.Errorf("%w: the group is full (group.max.size)", err)
 	}
+	if errors.Is(err, kafkago.GroupCoordinatorNotAvailable) {
+		return fmt.Errorf("%w: the group has no coordinator; a new cluster makes the topic __consumer_offsets first, with "+
+			"offsets.topic.replication.factor brokers (3 by default)", err)
+	}
 	if silent, ok := errors.AsType[*kafkanet.SilentError](err); ok {
 		return silent
 	}

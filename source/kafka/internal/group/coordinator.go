@@ -120,8 +120,8 @@ func moved(err error) bool {
 		code == kafkago.BrokerNotAvailable
 }
 
-// moving reports whether a broker answered that there will be a coordinator soon, or that another broker is.
-func moving(err error) bool {
+// Moving reports whether a broker answered that there will be a coordinator soon, or that another broker is.
+func Moving(err error) bool {
 	return errors.Is(err, kafkago.NotCoordinatorForGroup) || errors.Is(err, kafkago.GroupCoordinatorNotAvailable) ||
 		errors.Is(err, kafkago.GroupLoadInProgress)
 }
