@@ -12,10 +12,6 @@ import (
 	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 )
 
-// coordinatorPatience is how long a group may have no coordinator before that is a warning: a new cluster makes its topic of
-// offsets first, and a coordinator that has moved loads the group.
-const coordinatorPatience = 10 * time.Second
-
 // run is the life of the member, until Close or a fatal error.
 func (s *Source) run(ctx context.Context) {
 	if s.cfg.StartTimeout > 0 {
@@ -94,11 +90,7 @@ func (s *Source) join(ctx context.Context) error {
 			if fatal := s.cluster.Fatal(err); fatal != nil {
 				return fatal
 			}
-			normal := time.Duration(0)
-			if group.Moving(err) {
-				normal = coordinatorPatience
-			}
-			s.cluster.Health.Waits(ctx, "join", fmt.Errorf("group %q, brokers %v: %w", s.cluster.Group, s.cluster.Brokers, cluster.Explain(err)), normal)
+			s.cluster.Fails(ctx, "join", fmt.Errorf("group %q, brokers %v: %w", s.cluster.Group, s.cluster.Brokers, cluster.Explain(err)))
 			cluster.Sleep(ctx, min(bo.NextBackOff(), 2*time.Second))
 		}
 	}

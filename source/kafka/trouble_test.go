@@ -78,15 +78,22 @@ func TestCoordinatorOfANewClusterIsAwaitedWithoutAWarning(t *testing.T) {
 		{kerr.CoordinatorNotAvailable, kmsg.FindCoordinator, 15 * time.Second, 1},
 		{kerr.CoordinatorLoadInProgress, kmsg.JoinGroup, 7 * time.Second, 0},
 		{kerr.NotCoordinator, kmsg.JoinGroup, 7 * time.Second, 0},
+		{kerr.CoordinatorLoadInProgress, kmsg.DescribeGroups, 7 * time.Second, 0},
+		{kerr.NotCoordinator, kmsg.DescribeGroups, 7 * time.Second, 0},
+		{kerr.NotCoordinator, kmsg.DescribeGroups, 15 * time.Second, 1},
 		{kerr.UnknownServerError, kmsg.JoinGroup, 7 * time.Second, 1},
 	} {
 		t.Run(fmt.Sprintf("%s for %v", c.err.Message, c.after), func(t *testing.T) {
 			inWorld(t, 1, func(w *world) {
 				h := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{c.key}, Err: c.err, Count: -1})
-				s := w.source("g")
+				s := w.source("g", func(cfg *kafka.Config) {
+					if c.key == kmsg.DescribeGroups {
+						cfg.Start = kafka.Earliest() // looks whether the group has members
+					}
+				})
 				got := w.join(s, 1)
 				time.Sleep(2 * time.Second)
-				if n := w.told.times("what=join", "error="); n != 1 {
+				if n := w.told.times("what=", "error="); n != 1 {
 					w.t.Errorf("%d lines after 2 s, want 1", n)
 				}
 				if r := s.Report(); len(r.Trouble) != 1 {

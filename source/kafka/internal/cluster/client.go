@@ -158,12 +158,25 @@ func (c *Client) Retry(ctx context.Context, what string, f func(context.Context)
 		if again.Again(err) {
 			continue
 		}
-		c.Health.Fails(ctx, what, fmt.Errorf("group %q: %w", c.Group, err))
+		c.Fails(ctx, what, fmt.Errorf("group %q: %w", c.Group, Explain(err)))
 		if !Sleep(ctx, bo.NextBackOff()) {
 			c.Health.Forget(what)
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// coordinatorPatience is how long a group may have no coordinator before that is a warning: a new cluster makes its topic of
+// offsets first, and a coordinator that has moved loads the group.
+const coordinatorPatience = 10 * time.Second
+
+// Fails records that the operation what fails, and is retried.
+func (c *Client) Fails(ctx context.Context, what string, err error) {
+	normal := time.Duration(0)
+	if Moving(err) {
+		normal = coordinatorPatience
+	}
+	c.Health.Waits(ctx, what, err, normal)
 }
 
 // NewBackoff returns delays that grow from first to ten times first, without end.

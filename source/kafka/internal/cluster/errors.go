@@ -74,6 +74,12 @@ func (c *Client) FatalCode(code kafkago.Error) error {
 	return nil
 }
 
+// Moving reports whether a broker answered that there will be a coordinator soon, or that another broker is.
+func Moving(err error) bool {
+	return errors.Is(err, kafkago.NotCoordinatorForGroup) || errors.Is(err, kafkago.GroupCoordinatorNotAvailable) ||
+		errors.Is(err, kafkago.GroupLoadInProgress)
+}
+
 // Explain adds the text that kafka-go lacks for an error code that heals, and drops what it says before the broker and the
 // step of a connection that failed.
 func Explain(err error) error {

@@ -119,9 +119,3 @@ func moved(err error) bool {
 	return !answered || code == kafkago.NotCoordinatorForGroup || code == kafkago.GroupCoordinatorNotAvailable ||
 		code == kafkago.BrokerNotAvailable
 }
-
-// Moving reports whether a broker answered that there will be a coordinator soon, or that another broker is.
-func Moving(err error) bool {
-	return errors.Is(err, kafkago.NotCoordinatorForGroup) || errors.Is(err, kafkago.GroupCoordinatorNotAvailable) ||
-		errors.Is(err, kafkago.GroupLoadInProgress)
-}

@@ -128,7 +128,7 @@ func (g *Group) Leave(ctx context.Context) {
 	w.Text(g.cfg.Cluster.Group)
 	w.Text(g.member)
 	_, err := g.coordinator.do(ctx, keyLeaveGroup, version, w.B, 0)
-	for Moving(err) && cluster.Sleep(ctx, leavePause) {
+	for cluster.Moving(err) && cluster.Sleep(ctx, leavePause) {
 		_, err = g.coordinator.do(ctx, keyLeaveGroup, version, w.B, 0)
 	}
 	log := g.cfg.Cluster.Log
