@@ -1,6 +1,7 @@
 package kafkanet
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -24,6 +25,7 @@ type conn struct {
 	mu      sync.Mutex
 	stop    func() bool // ends the wait for Close of the Dialer
 	out, in frame
+	first   []byte    // correlation id of the first request; its answer begins with it
 	pending int       // requests without a complete answer
 	step    step      // of the last request
 	since   time.Time // when the request was sent
@@ -34,7 +36,7 @@ type conn struct {
 	late    bool
 	known   bool // the other side speaks Kafka's protocol: it has answered
 	closed  bool
-	failed  error // why the timer has closed the connection
+	failed  error // why the connection was closed from here
 }
 
 // Write implements [net.Conn].
@@ -52,6 +54,7 @@ func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if n > 0 {
 		if foreign := c.received(b[:n]); foreign != nil {
+			_ = c.Conn.Close() // the library would wait for the rest of an answer
 			return 0, c.explain(foreign)
 		}
 	}
@@ -93,9 +96,15 @@ func (c *conn) sends(b []byte) {
 	defer c.mu.Unlock()
 	c.active = now
 	for len(b) > 0 {
-		begun := c.out.begun()
-		b = c.out.next(b, 6)
+		begun, want := c.out.begun(), 6 // length and API key
+		if c.first == nil {
+			want = 12 // and version, correlation id
+		}
+		b = c.out.next(b, want)
 		if !begun && c.out.begun() {
+			if c.first == nil {
+				c.first = bytes.Clone(c.out.head[8:])
+			}
 			c.pending++
 			c.step, c.since = step(binary.BigEndian.Uint16(c.out.head[4:])), now
 		}
@@ -117,14 +126,17 @@ func (c *conn) received(b []byte) error {
 	done := false
 	c.some += len(b)
 	for len(b) > 0 {
-		begun := c.in.begun()
-		b = c.in.next(b, 4)
-		if !begun && c.in.begun() {
-			if err := foreign(c.in.head[:4]); err != nil && !c.known {
+		want := 4 // length
+		if !c.known {
+			want = 8 // and correlation id
+		}
+		b = c.in.next(b, want)
+		if !c.known {
+			if c.failed = foreign(c.in.head[:c.in.size], c.first); c.failed != nil {
 				c.mu.Unlock()
-				return err
+				return c.failed
 			}
-			c.known = true
+			c.known = c.in.begun()
 		}
 		if c.in.end() {
 			c.pending = max(c.pending-1, 0)
@@ -218,7 +230,7 @@ func (c *conn) explain(err error) error {
 
 // frame is the position in a length-prefixed message.
 type frame struct {
-	head [6]byte
+	head [12]byte
 	size int // bytes of head that are known
 	want int // bytes of head that begin a frame
 	left int64
@@ -236,14 +248,16 @@ func (f *frame) end() bool {
 	return over
 }
 
-// next consumes the bytes of one frame, and returns those behind it.
+// next consumes bytes of one frame, whose head has want bytes, and returns those behind them.
 func (f *frame) next(b []byte, want int) []byte {
-	f.want = want
-	if f.size < want {
-		n := copy(f.head[f.size:want], b)
+	if f.size == 0 {
+		f.want = want
+	}
+	if f.size < f.want {
+		n := copy(f.head[f.size:f.want], b)
 		f.size += n
-		if f.size == want {
-			f.left = max(int64(binary.BigEndian.Uint32(f.head[:4]))-int64(want-4), 0)
+		if f.size == f.want {
+			f.left = max(int64(binary.BigEndian.Uint32(f.head[:4]))-int64(f.want-4), 0)
 		}
 		return b[n:]
 	}
@@ -259,14 +273,17 @@ const leastProgress = 1000
 // maxAnswer is above the length of any first answer on a connection.
 const maxAnswer = 128 << 20
 
-// foreign returns an error if the first four bytes of the first answer are not its length.
-func foreign(head []byte) error {
+// foreign returns an error if the first bytes of the first answer are not its length and the correlation id of the request.
+func foreign(head, id []byte) error {
+	if len(head) < 4 {
+		return nil
+	}
 	switch size := binary.BigEndian.Uint32(head); {
-	case string(head) == "HTTP":
+	case string(head[:4]) == "HTTP":
 		return ErrHTTP
 	case head[0] >= 0x14 && head[0] <= 0x17 && head[1] == 3:
 		return ErrTLS
-	case size < 4 || size > maxAnswer:
+	case size < 4 || size > maxAnswer, len(head) >= 8 && !bytes.Equal(head[4:8], id):
 		return fmt.Errorf("%w: it begins with %q", ErrForeign, head)
 	}
 	return nil

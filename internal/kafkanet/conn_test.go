@@ -193,7 +193,7 @@ func TestFollowingRequestsAllocatesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	frame := append([]byte{0, 0, 0, 60, 0, 1}, make([]byte, 58)...)
+	frame := append([]byte{0, 0, 0, 60, 0, 1, 0, 0, 0, 1, 0, 0}, make([]byte, 52)...) // as an answer it has the same correlation id
 	if n := testing.AllocsPerRun(1000, func() {
 		_, _ = c.Write(frame)
 		_, _ = c.Read(frame[:64])
@@ -350,6 +350,52 @@ func TestBootstrapGivesUpASilentBrokerForAnother(t *testing.T) {
 					}
 					if log.count("waiting for Kafka") != 1 || log.count(kind) != 1 {
 						t.Errorf("log: %s", log.out.String())
+					}
+				})
+			})
+		}
+	}
+}
+
+// The first answer shows whether the other side speaks Kafka's protocol: its length, and the correlation id of the request. The
+// library waits for the rest of an answer that is none, so the connection ends.
+func TestAnswerInAnotherProtocolEndsTheConnection(t *testing.T) {
+	for name, c := range map[string]struct {
+		says string
+		want error
+	}{
+		"web server":           {"HTTP/1.1 400 Bad Request\r\n", ErrHTTP},
+		"TLS alert":            {"\x15\x03\x03\x00\x02\x02\x46", ErrTLS},
+		"banner":               {"SSH-2.0-OpenSSH_9.6\r\n", ErrForeign},
+		"four bytes":           {"+OK\n", ErrForeign},
+		"negative length":      {"\xff\xff\xff\xff", ErrForeign},
+		"empty answer":         {"\x00\x00\x00\x00", ErrForeign},
+		"echo of the request":  {"\x00\x00\x00\x14\x00\x03\x00\x00\x00\x00\x00\x00", ErrForeign},
+		"other correlation id": {"\x00\x00\x00\x0a\x11\x22\x33\x44abcdef", ErrForeign},
+		"text as a length":     {"\x06\x00\x00\x00aaaaaaaaaaaa", ErrForeign},
+		"an answer":            {"\x00\x00\x00\x08\x00\x00\x00\x00aaaa", nil},
+	} {
+		for _, piece := range []int{1, 3, 100} {
+			t.Run(fmt.Sprintf("%s/%d", name, piece), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					r := newRig(t, "a:1")
+					near, far := r.dial(t, "tcp", "a:1")
+					request(t, near, 3, piece)
+					_ = near.SetReadDeadline(time.Now().Add(time.Minute))
+					go func() {
+						for b := []byte(c.says); len(b) > 0; b = b[min(piece, len(b)):] {
+							_, _ = far.Write(b[:min(piece, len(b))])
+						}
+					}()
+					_, err := io.ReadFull(near, make([]byte, len(c.says)))
+					if !errors.Is(err, c.want) || c.want == nil && err != nil {
+						t.Fatalf("Read = %v, want %v", err, c.want)
+					}
+					if c.want == nil {
+						return
+					}
+					if _, err := near.Read(make([]byte, 100)); !errors.Is(err, c.want) {
+						t.Errorf("the next Read = %v, want %v at once", err, c.want)
 					}
 				})
 			})
