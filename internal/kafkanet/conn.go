@@ -281,10 +281,15 @@ func foreign(head, id []byte) error {
 	switch size := binary.BigEndian.Uint32(head); {
 	case string(head[:4]) == "HTTP":
 		return ErrHTTP
-	case head[0] >= 0x14 && head[0] <= 0x17 && head[1] == 3:
+	case isTLS(head):
 		return ErrTLS
 	case size < 4 || size > maxAnswer, len(head) >= 8 && !bytes.Equal(head[4:8], id):
 		return fmt.Errorf("%w: it begins with %q", ErrForeign, head)
 	}
 	return nil
+}
+
+// isTLS reports whether bytes begin a record of TLS.
+func isTLS(head []byte) bool {
+	return len(head) >= 2 && head[0] >= 0x14 && head[0] <= 0x17 && head[1] == 3
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/segmentio/kafka-go/protocol/metadata"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/internal/kafkanet"
 	"github.com/keystrand/keystrand/internal/nearest"
 	"github.com/keystrand/keystrand/sink"
 )
@@ -39,6 +40,11 @@ func (s *Sink) Check(ctx context.Context) error {
 	others := s.cluster.brokers
 	for first := time.Now(); ; {
 		err := s.check(ctx)
+		if err != nil && cureFor(err) == heal && !wrongPort(err) {
+			if port := s.diagnose(ctx, err); port != nil {
+				err = describe(&s.cfg, s.topic, -1, port)
+			}
+		}
 		if others--; others > 0 && wrongPort(err) {
 			continue // the next request goes to a broker that has not failed
 		}
@@ -58,6 +64,19 @@ func (s *Sink) Check(ctx context.Context) error {
 		}
 		return keystrand.Permanent(err)
 	}
+}
+
+// diagnose returns an error if the port that cause comes from needs another configuration.
+func (s *Sink) diagnose(ctx context.Context, cause error) error {
+	if failed, ok := errors.AsType[*kafkanet.Error](cause); ok {
+		return s.cluster.net.Diagnose(ctx, failed.Address, s.cfg.SASL != nil, failed)
+	}
+	for _, w := range s.cluster.net.Waits() {
+		if port := s.cluster.net.Diagnose(ctx, w.Address, s.cfg.SASL != nil, cause); port != nil {
+			return port
+		}
+	}
+	return nil
 }
 
 func sleep(ctx context.Context, timer *time.Timer) bool {

@@ -27,7 +27,7 @@ const (
 func cureFor(err error) cure {
 	code, ok := errors.AsType[kafka.Error](err)
 	if !ok {
-		if _, bad := errors.AsType[*tls.CertificateVerificationError](err); bad {
+		if kafkanet.RefusesCertificate(err) {
 			return report
 		}
 		if _, bad := errors.AsType[tls.RecordHeaderError](err); bad {
@@ -60,10 +60,21 @@ func loginFailed(err error) bool {
 	return ok && (code == kafka.SASLAuthenticationFailed || code == kafka.UnsupportedSASLMechanism || code == kafka.IllegalSASLState)
 }
 
-// wrongPort reports whether the port does not speak Kafka's protocol, or speaks it with TLS only. A write is retried, because
+var loginHints = map[kafka.Error]string{ //nolint:gochecknoglobals // immutable table
+	kafka.SASLAuthenticationFailed: "check Config.SASL: mechanism, user and password",
+	kafka.UnsupportedSASLMechanism: "choose one of the brokers' sasl.enabled.mechanisms",
+	kafka.IllegalSASLState:         "leave Config.SASL empty, or use another port",
+}
+
+// wrongPort reports whether the port does not speak Kafka's protocol, or only with another configuration. A write is retried, because
 // another broker may answer.
 func wrongPort(err error) bool {
-	return errors.Is(err, kafkanet.ErrTLS) || errors.Is(err, kafkanet.ErrHTTP) || errors.Is(err, kafkanet.ErrForeign)
+	return misconfigured(err) || errors.Is(err, kafkanet.ErrTLS) || errors.Is(err, kafkanet.ErrHTTP) || errors.Is(err, kafkanet.ErrForeign)
+}
+
+func misconfigured(err error) bool {
+	_, ok := errors.AsType[*kafkanet.PortError](err)
+	return ok
 }
 
 // describe adds the topic and partition to err, and what to do. A negative partition means the whole topic. It marks errors
@@ -74,15 +85,18 @@ func describe(cfg *Config, topic string, partition int32, err error) error {
 	case err == nil:
 		return nil
 	case cfg.SASL != nil && loginFailed(err):
-		err = destinationError{fmt.Errorf("authenticate with %s: %w", cfg.SASL.Name(), err)}
+		err = destinationError{fmt.Errorf("authenticate with %s: %w (%s)", cfg.SASL.Name(), err, loginHints[code])}
+	case misconfigured(err): // it says what to do
+	case kafkanet.RefusesCertificate(err):
+		err = fmt.Errorf("%w (check Config.TLS: root certificates, server name, client certificate)", err)
 	case errors.Is(err, kafkanet.ErrTLS):
 		err = fmt.Errorf("%w (set Config.TLS, or use another port)", err)
 	case wrongPort(err):
 		err = fmt.Errorf("%w (give the address of a Kafka listener, often port 9092)", err)
 	case cfg.SASL != nil && errors.Is(err, io.ErrUnexpectedEOF):
-		err = fmt.Errorf("%w (the broker disconnected: check that it supports %s and that the credentials are valid)", err, cfg.SASL.Name())
+		err = fmt.Errorf("%w (check that the port expects %s, and the credentials)", err, cfg.SASL.Name())
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		err = fmt.Errorf("%w (the broker disconnected: check whether it requires TLS or SASL)", err)
+		err = fmt.Errorf("%w (check whether the port expects TLS or SASL)", err)
 	case code == kafka.UnknownTopicOrPartition:
 		err = destinationError{fmt.Errorf("the topic does not exist: create it, the sink creates none: %w", err)}
 	case code == kafka.TopicAuthorizationFailed:

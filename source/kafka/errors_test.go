@@ -3,6 +3,7 @@
 package kafka_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -208,6 +209,13 @@ func TestCertificateThatIsNotTrustedIsNamedAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(strict.Close)
+	old := mutual.Clone()
+	old.MaxVersion = tls.VersionTLS12 // the handshake of a client without certificate fails
+	strict12, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "t"), kfake.TLS(old))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(strict12.Close)
 	for _, c := range []struct {
 		name    string
 		cluster *kfake.Cluster
@@ -217,13 +225,18 @@ func TestCertificateThatIsNotTrustedIsNamedAtOnce(t *testing.T) {
 		{"unknown authority", cluster, &tls.Config{RootCAs: x509.NewCertPool(), ServerName: "localhost"}, "unknown authority"},
 		{"another name", cluster, &tls.Config{RootCAs: roots, ServerName: "elsewhere"}, "elsewhere"},
 		{"none of ours", strict, &tls.Config{RootCAs: roots, ServerName: "localhost"}, "certificate required"},
+		{"none of ours, TLS 1.2", strict12, &tls.Config{RootCAs: roots, ServerName: "localhost"}, "handshake"},
+		{"no TLS", strict, nil, "expects TLS"},
+		{"no TLS, TLS 1.2", strict12, nil, "expects TLS"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s, err := kafka.New(c.cluster.ListenAddrs(), "g", []string{"t"}, kafka.Config{TLS: c.client})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := s.Accept(t.Context()); err == nil || !strings.Contains(err.Error(), "TLS") || !strings.Contains(err.Error(), c.want) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			if _, err := s.Accept(ctx); err == nil || !strings.Contains(err.Error(), "TLS") || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("Accept = %v, want an error that names TLS and %q", err, c.want)
 			}
 			if err := s.Close(); err != nil {

@@ -1,11 +1,8 @@
 package cluster
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 
 	kafkago "github.com/segmentio/kafka-go"
@@ -31,7 +28,7 @@ func (c *Client) Fatal(err error) error {
 	if _, ok := errors.AsType[*metadata.PermissionError](err); ok {
 		return fmt.Errorf("kafka: group %q: %w", c.Group, err)
 	}
-	if certificate(err) {
+	if kafkanet.RefusesCertificate(err) {
 		return fmt.Errorf("kafka: TLS to %v: %w (check Config.TLS: root certificates, server name, client certificate)", c.Brokers, err)
 	}
 	return nil
@@ -104,29 +101,4 @@ func (c *Client) mechanism() string {
 		return "(none)"
 	}
 	return c.SASL.Name()
-}
-
-// certificate reports whether err is a TLS handshake that fails however often it is retried.
-func certificate(err error) bool {
-	var (
-		verification *tls.CertificateVerificationError
-		authority    x509.UnknownAuthorityError
-		host         x509.HostnameError
-		invalid      x509.CertificateInvalidError
-	)
-	return errors.As(err, &verification) || errors.As(err, &authority) || errors.As(err, &host) ||
-		errors.As(err, &invalid) || refusesCertificate(err)
-}
-
-// refusesCertificate reports whether the broker ended a handshake with an alert about our certificate, or the lack of one.
-// crypto/tls has no type for a remote alert: tls.AlertError is for QUIC alone. The alerts of a stopping broker (internal
-// error, user canceled) heal.
-func refusesCertificate(err error) bool {
-	alert, ok := errors.AsType[*net.OpError](err)
-	if !ok || alert.Op != "remote error" || alert.Err == nil {
-		return false
-	}
-	text := alert.Err.Error()
-	return strings.Contains(text, "certificate") || strings.Contains(text, "handshake failure") ||
-		strings.Contains(text, "protocol version") || strings.Contains(text, "access denied")
 }

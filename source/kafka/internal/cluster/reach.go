@@ -113,8 +113,8 @@ func (c *Client) reach(ctx context.Context, addr string) error {
 	if fatal := c.Fatal(err); fatal != nil {
 		return &refusedError{fmt.Errorf("%w [broker %s]", fatal, addr)}
 	}
-	if cause := c.diagnose(ctx, addr, err); cause != nil {
-		return &refusedError{cause}
+	if cause := c.Net.Diagnose(ctx, addr, c.SASL != nil, err); cause != nil {
+		return &refusedError{fmt.Errorf("kafka: %w", cause)}
 	}
 	return err
 }
