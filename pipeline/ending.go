@@ -13,6 +13,7 @@ import (
 type ending struct {
 	busy atomic.Int64 // partitions whose handlers, or Writes of their outputs, have not ended
 	idle *gate        // waits for busy to become 0
+	late atomic.Int64 // how long the last of them waited for nothing but sinks in trouble
 
 	commits, releases       context.Context //nolint:containedctx // end the last commits and the releases of all partitions
 	endCommits, endReleases context.CancelFunc
@@ -32,9 +33,13 @@ func (e *ending) ends() {
 	e.idle.poke()
 }
 
+// gaveUp records that a partition has waited for nothing but sinks in trouble since then.
+func (e *ending) gaveUp(since time.Time) { e.late.Store(int64(time.Since(since))) }
+
 // awaitEnd waits until run has returned, which ends the ctx ended. Once stopping has ended and no handler and no Write is
-// left, it waits for at most CloseTimeout, and returns the calls that are to be abandoned. It never gives up a handler or
-// a Write: an output stored later would overtake those of the next owner.
+// left, it waits for at most CloseTimeout, and returns the calls that are to be abandoned. The time that partitions waited for
+// sinks in trouble counts, since brokers that hang are often those of the source. It never gives up a handler or a Write: an
+// output stored later would overtake those of the next owner.
 func (p *Pipeline) awaitEnd(ended, stopping context.Context) (abandoned []string) {
 	select {
 	case <-ended.Done():
@@ -42,10 +47,12 @@ func (p *Pipeline) awaitEnd(ended, stopping context.Context) (abandoned []string
 	case <-stopping.Done():
 	}
 	p.calls.stopped()
+	p.ending.late.Store(0) // of a rebalance
 	if p.ending.idle.await(ended, func() bool { return p.ending.busy.Load() == 0 }) != nil {
 		return nil
 	}
 	limit := p.cfg.timing.CloseTimeout
+	limit -= min(time.Duration(p.ending.late.Load()), limit/2)
 	for _, step := range []struct {
 		wait time.Duration
 		then func()

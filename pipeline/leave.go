@@ -155,6 +155,7 @@ func (p *Pipeline) drain(ctx context.Context, pt *partition, why leaving, o *own
 		}
 		why = next
 	}
+	p.ending.gaveUp(blocked)
 	return why
 }
 

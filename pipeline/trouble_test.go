@@ -175,6 +175,39 @@ func TestStopWaitsShortlyForASinkInTrouble(t *testing.T) {
 	}
 }
 
+// One cluster may hang for source and sink. The wait for the sink is part of CloseTimeout.
+func TestStopWithSourceAndSinkInTroubleTakesCloseTimeout(t *testing.T) {
+	for _, method := range []string{"Commit", "Release", "Close"} {
+		for _, honours := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s returns at the end of its ctx %v", method, honours), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					out := sinkmemory.New()
+					out.SetFault(func(_ context.Context, m *keystrand.Message) error {
+						if string(m.Key) == "bad" {
+							return errors.New("no answer")
+						}
+						return nil
+					})
+					log := memory.NewLog("posts", 1)
+					log.Append(0, keyed("bad"), keyed("good"))
+					h := &hanging{Source: memory.NewSource(memory.Config{}, log), method: method, honours: honours, let: make(chan struct{})}
+					ctx, cancel := context.WithCancel(t.Context())
+					run := startWith(t, ctx, pipeline.From(h).TransformFunc(echo).To(out).Timing(pipeline.Timing{CommitTimeout: time.Minute}))
+					time.Sleep(10 * time.Second)
+					began := time.Now()
+					cancel()
+					<-run.over
+					if d := time.Since(began); d > 5*time.Second {
+						t.Errorf("the stop took %v", d)
+					}
+					close(h.let)
+					synctest.Wait()
+				})
+			})
+		}
+	}
+}
+
 const sinkSlow = 10 * time.Second
 
 // Trouble of a sink takes no time from handlers, nor from outputs that can be written.
