@@ -46,7 +46,7 @@ type Config struct {
 	// Dial opens the connections. Network is tcp, address is host:port. It is called concurrently. Its ctx ends after at
 	// most 5 s; a call that ignores that is abandoned, and its connection is closed. Default: net.Dialer with a timeout of 3s.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// Logger logs when writes to a partition start to fail and when they recover. Default: none.
+	// Logger logs when writes to a partition fail, once a minute while some do, and when all have recovered. Default: none.
 	Logger *slog.Logger
 }
 

@@ -3,7 +3,6 @@ package kafka
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -68,9 +67,7 @@ func (w *writer) requestTo(leader int32) *request {
 // take handles the answer to the batch of a partition. It returns false if the batch must be sent again after a pause.
 func (w *writer) take(ctx context.Context, s *shard) (healthy bool) {
 	if s.answer == nil {
-		if s.err != nil {
-			w.sink.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "kafka: write to partition recovered", s.attrs()...)
-		}
+		w.sink.failing.ends(ctx, w.sink.cfg.Logger, s)
 		s.advance()
 		w.recovered()
 		return true
@@ -82,19 +79,20 @@ func (w *writer) take(ctx context.Context, s *shard) (healthy bool) {
 		w.trouble(ctx, s, err)
 		return false
 	case split:
+		w.sink.failing.ends(ctx, w.sink.cfg.Logger, s)
 		s.narrow(w, err)
 	case report, forbid:
+		w.sink.failing.ends(ctx, w.sink.cfg.Logger, s)
 		w.failAll(s.rest(), err, c)
 		s.drop()
 	}
 	return true
 }
 
-// trouble records a transient error, and logs the first one.
+// trouble records a transient error. The end of ctx is none, and ends the retries.
 func (w *writer) trouble(ctx context.Context, s *shard, err error) {
-	if s.err == nil {
-		w.sink.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "kafka: write to partition failed; retrying",
-			append(s.attrs(), slog.String("error", err.Error()))...)
+	if ctx.Err() == nil {
+		w.sink.failing.begins(ctx, w.sink.cfg.Logger, s, err)
 	}
 	s.err = err
 	w.waits.set(err)

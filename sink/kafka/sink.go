@@ -19,6 +19,7 @@ type Sink struct {
 	cluster *cluster
 	buffers sync.Pool    // of *batchBuffer
 	open    atomic.Int32 // number of open writers
+	failing failing
 
 	mu      sync.Mutex
 	writers []*writer // the open ones; guarded by mu

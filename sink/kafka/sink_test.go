@@ -332,6 +332,56 @@ func TestWriteReportsTransientErrorsAfterHealTimeout(t *testing.T) {
 	})
 }
 
+// A broker that is down is one line and not one for each partition, writer and Write. The end is another one.
+func TestFailingWritesOfManyPartitionsAndWritersAreOneLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, kfake.SeedTopics(20, "out"))
+		h := f.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicas, Count: -1})
+		var log bytes.Buffer
+		s := f.sink(t, "out", Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		var writers []sink.Writer
+		for range 4 {
+			w, err := s.Open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			writers = append(writers, w)
+		}
+		t.Cleanup(func() {
+			for _, w := range writers {
+				_ = w.Close()
+			}
+			_ = s.Close()
+		})
+		var ms []keystrand.Message
+		for k := range 50 {
+			ms = append(ms, keyed(fmt.Sprintf("key%d=1", k))...)
+		}
+		for range 3 { // as the pipeline retries
+			for _, w := range writers {
+				if err := w.Write(t.Context(), ms); err == nil {
+					t.Fatal("Write succeeded")
+				}
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_ = writers[0].Write(ctx, ms)
+		if n := strings.Count(log.String(), "write to partition failed"); n != 1 {
+			t.Errorf("%d lines about failures, want 1:\n%s", n, log.String())
+		}
+		h.Remove()
+		for _, w := range writers {
+			if err := w.Write(t.Context(), ms); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := strings.Count(log.String(), "writes recovered"); n != 1 {
+			t.Errorf("%d lines of recovery, want 1:\n%s", n, log.String())
+		}
+	})
+}
+
 // A leader that stops answering must not block a Write after its ctx ends. A canceled request must not be sent later.
 func TestWriteEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
