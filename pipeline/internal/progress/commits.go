@@ -5,6 +5,8 @@
 package progress
 
 import (
+	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -27,6 +29,7 @@ type Commits struct {
 	stored  commit.Stored // the result of that commit
 	ahead   int64         // State.Ahead at that commit
 	err     error         // why the last commit failed; nil if it was stored
+	told    bool          // End has reported a failure as news since the last success
 	at      time.Time     // when the last stored commit ended; zero before the first
 }
 
@@ -99,12 +102,19 @@ func (c *Commits) Idle() bool {
 
 // End records the result of the commit that was claimed. s is the state of the tracker, read before the progress that was
 // committed, so that a later change is due again. End reports whether the result is news: the first failure after a
-// success, or the first success after a failure.
+// success, or the first success after that. The end of a commit after Abort, or after Leave by its ctx, is no news: nothing is
+// retried, and the caller reports what was not stored.
 func (c *Commits) End(s commit.State, stored commit.Stored, err error) (news bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.under, c.cancel = false, nil
-	news = (err == nil) != (c.err == nil)
+	news = c.told
+	if err != nil {
+		news = !c.told && !c.aborted && !(c.leaving && errors.Is(err, context.Canceled))
+	}
+	if news {
+		c.told = err != nil
+	}
 	if c.err = err; err == nil {
 		c.changed, c.stored, c.ahead, c.at = s.Changed, stored, s.Ahead, time.Now()
 	}

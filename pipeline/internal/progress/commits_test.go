@@ -3,6 +3,7 @@ package progress
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -202,6 +203,29 @@ func TestEndReportsTheFirstFailureAndTheRecoveryAsNews(t *testing.T) {
 	}{{nil, false}, {errDown, true}, {errDown, false}, {nil, true}, {nil, false}} {
 		if news := c.End(changed(2), commit.Stored{}, step.err); news != step.news {
 			t.Errorf("commit %d with error %v: news = %v, want %v", i, step.err, news, step.news)
+		}
+	}
+}
+
+// The end of a commit that nothing follows is no news.
+func TestEndOfACommitThatIsGivenUpIsNoNews(t *testing.T) {
+	for name, tc := range map[string]struct {
+		leave func(*Commits)
+		err   error
+		news  bool
+	}{
+		"partition is lost":                     {(*Commits).Abort, errDown, false},
+		"partition leaves, ctx ends":            {(*Commits).Leave, fmt.Errorf("unknown outcome: %w", context.Canceled), false},
+		"partition leaves, another one follows": {(*Commits).Leave, errDown, true},
+		"partition stays, ctx ends":             {func(*Commits) {}, context.Canceled, true},
+	} {
+		c := fresh()
+		tc.leave(c)
+		if news := c.End(changed(2), commit.Stored{}, tc.err); news != tc.news {
+			t.Errorf("%s: news = %v, want %v", name, news, tc.news)
+		}
+		if news := c.End(changed(2), commit.Stored{}, nil); news != tc.news {
+			t.Errorf("%s: news of a success afterwards = %v, want %v", name, news, tc.news)
 		}
 	}
 }
