@@ -66,6 +66,22 @@ func TestFatalErrorsOfTheGroupAreNamed(t *testing.T) {
 	}
 }
 
+// Of several topics the error names those that are not permitted.
+func TestTopicThatIsNotPermittedIsNamed(t *testing.T) {
+	inWorldWith(t, []kfake.Opt{kfake.SeedTopics(1, "open", "closed")}, func(w *world) {
+		h := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: "closed", Err: kerr.TopicAuthorizationFailed, Count: -1})
+		s, err := kafka.New(w.brokers, "g", []string{"open", "closed"}, w.config())
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if err := w.acceptErr(s); !strings.Contains(err.Error(), "topic closed: not permitted") || strings.Contains(err.Error(), "open") {
+			w.t.Errorf("Accept = %v, want it to name the topic closed only", err)
+		}
+		h.Remove()
+		w.close(s, nil)
+	})
+}
+
 func TestBrokerThatIsTooOldIsNamedAtOnce(t *testing.T) {
 	for _, c := range []struct {
 		key  kmsg.Key

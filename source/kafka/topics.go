@@ -22,11 +22,18 @@ import (
 // missingAfter is how long a topic must be missing at the start. Some brokers do not know a new topic yet.
 const missingAfter = 2 * time.Second
 
+// waitedAfter is missingAfter for a topic that is waited for, so that a line says so within 2 s.
+const waitedAfter = time.Second
+
 // existing returns the topics that exist, and creates none. It runs before the first join: later, an absent topic is no error.
 func (s *Source) existing(ctx context.Context) ([]string, error) {
+	patience := missingAfter
+	if s.cfg.WatchTopics {
+		patience = waitedAfter
+	}
 	var found map[string]metadata.Topic
 	err := s.cluster.Retry(ctx, "topics", func(ctx context.Context) (err error) {
-		found, err = s.reading.Cluster.TopicsWithin(ctx, s.topics, missingAfter)
+		found, err = s.reading.Cluster.TopicsWithin(ctx, s.topics, patience)
 		s.saw(found)
 		switch {
 		case !errors.Is(err, metadata.ErrUnknownTopic), s.cluster.Fatal(err) != nil: // one may be missing, another refused

@@ -371,7 +371,11 @@ func TestTopicThatIsWaitedForIsNamedOnce(t *testing.T) {
 		if err != nil {
 			w.t.Fatal(err)
 		}
+		began := time.Now()
 		ps := w.accept(s, 1)
+		if d := time.Since(began); d > 2*time.Second {
+			w.t.Errorf("the line and the first partition came after %v", d)
+		}
 		time.Sleep(5 * time.Minute)
 		if n := w.told.times("waiting for topics that do not exist", "T1: did you mean t?"); n != 1 {
 			w.t.Errorf("%d lines, want 1", n)

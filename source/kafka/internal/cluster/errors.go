@@ -20,6 +20,9 @@ func (c *Client) Fatal(err error) error {
 	if errors.Is(err, kafkago.UnsupportedVersion) || strings.Contains(err.Error(), noVersion) {
 		return fmt.Errorf("kafka: group %q, brokers %v: a broker is too old or too new: %w", c.Group, c.Brokers, err)
 	}
+	if denied, ok := errors.AsType[*metadata.PermissionError](err); ok && denied.Topic != "" {
+		return fmt.Errorf("kafka: group %q: %w", c.Group, err) // it names the topics
+	}
 	if code, ok := errors.AsType[kafkago.Error](err); ok {
 		if f := c.FatalCode(code); f != nil {
 			return f
