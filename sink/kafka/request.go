@@ -38,10 +38,13 @@ func (q *request) add(s *shard) {
 // send sends the request and sets the answer of each shard.
 func (q *request) send(ctx context.Context, w *writer) {
 	s := w.sink
-	w.waits.sending(q.leader)
-	defer w.waits.answered(q.leader)
 	req, err := q.build(s)
 	defer q.release(s)
+	if err == nil {
+		err = s.throttle.wait(ctx, q.leader)
+	}
+	w.waits.sending(q.leader)
+	defer w.waits.answered(q.leader)
 	var res protocol.Message
 	if err == nil {
 		res, err = s.cluster.roundTrip(ctx, q.leader, req)
@@ -49,6 +52,7 @@ func (q *request) send(ctx context.Context, w *writer) {
 	if err == nil {
 		answer, ok := res.(*produce.Response)
 		if ok {
+			s.throttle.answered(ctx, &s.cfg, q.leader, time.Duration(answer.ThrottleTimeMs)*time.Millisecond)
 			q.read(answer)
 			return
 		}

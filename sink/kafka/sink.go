@@ -14,12 +14,13 @@ import (
 //
 // A Sink has its own connections: one for each writer and broker while they write.
 type Sink struct {
-	topic   string
-	cfg     Config
-	cluster *cluster
-	buffers sync.Pool    // of *batchBuffer
-	open    atomic.Int32 // number of open writers
-	failing failing
+	topic    string
+	cfg      Config
+	cluster  *cluster
+	buffers  sync.Pool    // of *batchBuffer
+	open     atomic.Int32 // number of open writers
+	failing  failing
+	throttle throttle
 
 	mu      sync.Mutex
 	writers []*writer // the open ones; guarded by mu
