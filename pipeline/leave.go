@@ -132,7 +132,7 @@ func (p *Pipeline) release(ctx context.Context, sp source.Partition) error {
 // shortly before the source's deadline. It ends early if only sinks in trouble are left to wait for.
 func (p *Pipeline) drain(ctx context.Context, pt *partition, why leaving, o *owner) leaving {
 	end := time.Now().Add(p.cfg.timing.DrainTimeout)
-	var blocked time.Time // since when only sinks in trouble are left
+	var blocked blockage
 	for !p.sinks.block(pt, &blocked) {
 		if !why.deadline.IsZero() {
 			// Leave some time for the handlers that end by their ctx and for the last commit.
@@ -155,7 +155,7 @@ func (p *Pipeline) drain(ctx context.Context, pt *partition, why leaving, o *own
 		}
 		why = next
 	}
-	p.ending.gaveUp(blocked)
+	p.ending.gaveUp(blocked.since)
 	return why
 }
 

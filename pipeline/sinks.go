@@ -223,18 +223,29 @@ func (s *sinks) ready() bool {
 	return true
 }
 
+// blockage is how long a partition that drains has waited for nothing but sinks in trouble.
+type blockage struct {
+	since    time.Time // zero if it does not
+	patience time.Duration
+	pending  int64 // outputs then
+}
+
 // block reports whether a partition that drains waits only for outputs that are not going to be written: they are refused for
-// good, or their sinks have been in trouble for some time. since is the caller's, and keeps the time from call to call.
-func (s *sinks) block(pt *partition, since *time.Time) bool {
+// good, or their sinks have been in trouble for some time. b is the caller's, and is kept from call to call. A sink whose Write
+// was cancelled, for another partition that has given up, shows no trouble until the next one lasts: it is over only when
+// outputs are written.
+func (s *sinks) block(pt *partition, b *blockage) bool {
 	patience, blocked := s.patience(pt)
-	if !blocked {
-		*since = time.Time{}
-		return false
+	switch pending := pt.outputs.Pending(); {
+	case blocked:
+		if b.since.IsZero() {
+			b.since = time.Now()
+		}
+		b.patience, b.pending = patience, pending
+	case pending == 0 || pending != b.pending || pt.queue.Counts().Running > 0:
+		*b = blockage{}
 	}
-	if since.IsZero() {
-		*since = time.Now()
-	}
-	return time.Since(*since) >= patience
+	return !b.since.IsZero() && time.Since(b.since) >= b.patience
 }
 
 // patience returns how long a partition that drains waits for its outputs if only sinks in trouble are left to wait for; 0 if

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -173,6 +174,55 @@ func TestStopWaitsShortlyForASinkInTrouble(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The first partition that gives up its outputs cancels a Write that has those of others too. They need not wait for the next
+// Write to be in trouble.
+func TestPartitionsGiveUpASinkInTroubleTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := newChecked()
+		var mu sync.Mutex
+		var writing time.Time // since when a Write hangs; zero if none does
+		out.SetFault(func(ctx context.Context, _ *keystrand.Message) error {
+			mu.Lock()
+			writing = time.Now()
+			mu.Unlock()
+			<-ctx.Done()
+			mu.Lock()
+			writing = time.Time{}
+			mu.Unlock()
+			return context.Cause(ctx)
+		})
+		out.trouble = func() error {
+			mu.Lock()
+			defer mu.Unlock()
+			if writing.IsZero() || time.Since(writing) < 2*time.Second {
+				return nil
+			}
+			return errors.New("no answer")
+		}
+		log := memory.NewLog("posts", 3)
+		for p := range int32(3) {
+			log.Append(p, keyed(fmt.Sprint("key", p)))
+		}
+		log.Append(1, keyed("slow"))
+		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
+			TransformFunc(func(_ context.Context, m *keystrand.Message, emit func(keystrand.Message)) error {
+				if string(m.Key) == "slow" { // its partition gives up later
+					time.Sleep(11 * time.Second)
+				}
+				emit(*m)
+				return nil
+			}).To(out).Limits(pipeline.Limits{Writers: 1}))
+		time.Sleep(10 * time.Second)
+		began := time.Now()
+		if err := run.stop(); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(began); d > 4*time.Second {
+			t.Errorf("the stop took %v", d)
+		}
+	})
 }
 
 // One cluster may hang for source and sink. The wait for the sink is part of CloseTimeout.
