@@ -86,9 +86,17 @@ func (d *Dialer) speaksTLS(ctx context.Context, address string) bool {
 	return d.try(ctx, address, func(ctx context.Context, conn net.Conn) bool {
 		c := &headed{Conn: conn}
 		err := tls.Client(c, &tls.Config{InsecureSkipVerify: true}).HandshakeContext(ctx)
-		return err == nil || isTLS(c.head)
+		return err == nil || fromServer(c.head)
 	})
 }
+
+// fromServer reports whether bytes begin a record of TLS with an alert or a ServerHello. An echo sends our ClientHello.
+func fromServer(head []byte) bool {
+	const alert, serverHello = 0x15, 2
+	return isTLS(head) && (head[0] == alert || len(head) == headSize && head[headSize-1] == serverHello)
+}
+
+const headSize = 6 // of a record of TLS, with the type of its handshake message
 
 // headed keeps the first bytes that are received.
 type headed struct {
@@ -100,7 +108,7 @@ type headed struct {
 // Read implements [net.Conn].
 func (h *headed) Read(b []byte) (int, error) {
 	n, err := h.Conn.Read(b)
-	h.head = append(h.head, b[:min(n, max(2-len(h.head), 0))]...)
+	h.head = append(h.head, b[:min(n, max(headSize-len(h.head), 0))]...)
 	return n, err
 }
 
