@@ -16,7 +16,7 @@ type Message struct {
 	Value []byte
 	// Headers are in the order of the log. Keys may repeat.
 	Headers []Header
-	// Time is the time of the event, as reported by the source, in UTC.
+	// Time is the time of the event, as reported by the source, in UTC. The zero Time means none.
 	Time time.Time
 	// Stream is the topic, or the table of a binlog.
 	Stream string

@@ -13,7 +13,8 @@ import (
 )
 
 // Headers that DeadLetter adds. They replace headers of these names that the message has, as a dead letter that is read and
-// fails again does. A header is left out if it does not apply, or if the sink refuses the dead letter with it.
+// fails again does. A dead letter of a dead letter keeps KeyNull and ValueNull. A header is left out if it does not apply, or
+// if the sink refuses the dead letter with it.
 const (
 	HeaderStream     = "keystrand-stream"
 	HeaderPartition  = "keystrand-partition"
@@ -25,6 +26,8 @@ const (
 	HeaderFirstError = "keystrand-first-error" // error of the first attempt, cut to about 1 KiB
 	HeaderError      = "keystrand-error"       // error of the last attempt, cut to about 1 KiB
 	HeaderDropped    = "keystrand-dropped"     // number of headers of the message that are left out
+	HeaderOrigin     = "keystrand-origin"      // of a dead letter of a dead letter: STREAM/PARTITION@OFFSET of the first message
+	HeaderOriginTime = "keystrand-origin-time" // HeaderTime of the first message
 )
 
 // Values of HeaderKey and HeaderValue. A store that does not distinguish nil from empty, or text from bytes, loses them.
@@ -105,17 +108,24 @@ func (l *letter) message(m *keystrand.Message) keystrand.Message {
 		add(HeaderPartition, strconv.Itoa(int(m.Partition)))
 		add(HeaderOffset, strconv.FormatInt(m.Offset, 10))
 	}
-	null := isTombstone(m)
+	null := isTombstone(m) || wasTombstone(m)
 	if null {
 		c.Value = []byte{}
 	}
 	if !l.form.details {
 		return c
 	}
-	if !m.Time.IsZero() {
-		add(HeaderTime, strconv.FormatInt(m.Time.UnixMilli(), 10))
+	if place, at := firstOrigin(m); place != "" {
+		add(HeaderOrigin, place)
+		if at != "" {
+			add(HeaderOriginTime, at)
+		}
 	}
-	add(HeaderKey, keyKind(m.Key))
+	ms := m.Time.UnixMilli()
+	if d := m.Time.Sub(time.UnixMilli(ms)); !m.Time.IsZero() && 0 <= d && d < time.Millisecond { // else ms has wrapped around
+		add(HeaderTime, strconv.FormatInt(ms, 10))
+	}
+	add(HeaderKey, keyKind(m))
 	if null {
 		add(HeaderValue, ValueNull)
 	}
@@ -137,19 +147,43 @@ func isTombstone(m *keystrand.Message) bool {
 	return ok && n.Tombstone()
 }
 
+// wasTombstone reports whether m is the dead letter of a tombstone.
+func wasTombstone(m *keystrand.Message) bool {
+	return len(m.Value) == 0 && m.Native == nil && letterHeader(m, HeaderValue) == ValueNull
+}
+
+// firstOrigin returns HeaderOrigin and HeaderOriginTime for the dead letter of a dead letter; "" for that of another message.
+func firstOrigin(m *keystrand.Message) (place, at string) {
+	if place = letterHeader(m, HeaderOrigin); place != "" {
+		return place, letterHeader(m, HeaderOriginTime)
+	}
+	stream, partition, offset := letterHeader(m, HeaderStream), letterHeader(m, HeaderPartition), letterHeader(m, HeaderOffset)
+	if stream == "" || partition == "" || offset == "" {
+		return "", ""
+	}
+	return stream + "/" + partition + "@" + offset, letterHeader(m, HeaderTime)
+}
+
+// letterHeader returns a header of a message that may be a dead letter, cut: any producer may have written it.
+func letterHeader(m *keystrand.Message, name string) string {
+	v, _ := m.Header(name)
+	return cut(string(v[:min(len(v), maxErrorText)]), maxErrorText/2)
+}
+
 func isLetterHeader(key string) bool {
 	switch key {
-	case HeaderStream, HeaderPartition, HeaderOffset, HeaderTime, HeaderKey, HeaderValue, HeaderAttempts, HeaderFirstError, HeaderError, HeaderDropped:
+	case HeaderStream, HeaderPartition, HeaderOffset, HeaderTime, HeaderKey, HeaderValue, HeaderAttempts, HeaderFirstError, HeaderError, HeaderDropped,
+		HeaderOrigin, HeaderOriginTime:
 		return true
 	}
 	return false
 }
 
-func keyKind(key []byte) string {
+func keyKind(m *keystrand.Message) string {
 	switch {
-	case key == nil:
+	case m.Key == nil, len(m.Key) == 0 && letterHeader(m, HeaderKey) == KeyNull:
 		return KeyNull
-	case utf8.Valid(key):
+	case utf8.Valid(m.Key):
 		return KeyString
 	}
 	return KeyBinary

@@ -69,6 +69,11 @@ func TestDeadLetterHasTheTimeOfWritingAndKeepsTheOriginalInAHeader(t *testing.T)
 		"the largest":           {time.UnixMilli(math.MaxInt64), "9223372036854775807"},
 		"the smallest":          {time.UnixMilli(math.MinInt64), "-9223372036854775808"},
 		"in another zone":       {time.UnixMilli(5).In(time.FixedZone("x", 3600)), "5"},
+		"nanoseconds of 1970":   {time.Unix(0, 999_999), "0"},
+		"just before 1970":      {time.Unix(0, -1), "-1"},
+		"the first of year 1":   {time.UnixMilli(-62135596800000).Add(1), "-62135596800000"}, // as the Kafka source has it
+		"too late for 64 bits":  {time.Unix(math.MaxInt64/1000+1, 0), "none"},
+		"too early for 64 bits": {time.Unix(math.MinInt64/1000-1, 0), "none"},
 		"no time":               {time.Time{}, "none"},
 		"later than the letter": {time.UnixMilli(946684800000 + 3600_000), "946688400000"},
 	} {
@@ -205,6 +210,55 @@ func TestLetterOfALetterHasEachHeaderOnce(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A letter that fails again and again tells what its message was and where it came from at first, and does not grow.
+func TestLetterOfLettersKeepsTheFirstOriginAndWhatTheMessageWas(t *testing.T) {
+	for name, tc := range map[string]struct {
+		m    keystrand.Message
+		want string
+	}{
+		"tombstone":   {keystrand.Message{Key: []byte("k"), Time: time.UnixMilli(5)}, "posts/0@0 5 string null"},
+		"null key":    {keystrand.Message{Value: []byte("v"), Time: time.UnixMilli(5)}, "posts/0@0 5 null none"},
+		"no time":     {keystrand.Message{Key: []byte{0xff}, Value: []byte{}}, "posts/0@0 none binary none"},
+		"empty key":   {keystrand.Message{Key: []byte{}, Value: []byte("v")}, "posts/0@0 none string none"},
+		"our headers": {forged(50), "posts/0@0 none string none"},
+		"too long":    {forged(50_000), "posts/0@0 none string none"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, size := tc.m, 0
+				for round := range 10 {
+					dlq := sinkmemory.New()
+					if _, err := failAll(t, policy(pipeline.DeadLetter(dlq)), m); err != nil {
+						t.Fatal(err)
+					}
+					m = dlq.Messages()[0]
+					if len(m.Key) == 0 {
+						m.Key = []byte{} // as in a store that does not distinguish them
+					}
+					if n := m.Size(); round > 1 && n > size || n > 2000 {
+						t.Errorf("the letter has grown from %d to %d bytes", size, n)
+					}
+					size = m.Size()
+				}
+				got := header(&m, pipeline.HeaderOrigin) + " " + header(&m, pipeline.HeaderOriginTime) + " " +
+					header(&m, pipeline.HeaderKey) + " " + header(&m, pipeline.HeaderValue)
+				if got != tc.want {
+					t.Errorf("origin, time, key and value: %s, want %s", got, tc.want)
+				}
+			})
+		})
+	}
+}
+
+// forged is a message of a producer that uses some of the headers' names.
+func forged(size int) keystrand.Message {
+	m := keyed("k")
+	for _, name := range []string{pipeline.HeaderStream, pipeline.HeaderTime, pipeline.HeaderKey, pipeline.HeaderValue, pipeline.HeaderError} {
+		m.Headers = append(m.Headers, keystrand.Header{Key: name, Value: make([]byte, size)})
+	}
+	return m
 }
 
 // The message was as large as its topic accepts, so that the letter with all headers is too large.

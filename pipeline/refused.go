@@ -90,5 +90,5 @@ func (v *sent) logRefused(became string, cause error) {
 		key = loggedKey(v.lane.String())
 	}
 	v.pt.log().LogAttrs(context.WithoutCancel(v.pt.ctx), slog.LevelWarn, "output refused by the sink",
-		slog.String("became", became), slog.Int64("offset", v.input.Offset), slog.String("key", key), slog.Any("error", cause))
+		slog.String("became", became), slog.Int64("offset", v.input.Offset), slog.String("key", key), loggedError(cause))
 }

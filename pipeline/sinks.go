@@ -186,7 +186,7 @@ func (s *sinks) log(ctx context.Context) {
 		attrs := []slog.Attr{slog.String("sink", w.name), slog.Bool("dead_letters", w.letters)}
 		switch {
 		case troubled:
-			s.p.log.LogAttrs(ctx, slog.LevelWarn, "sink write failed; retrying", append(attrs, slog.Any("error", t.Err), slog.Duration("for", now.Sub(t.Since).Round(time.Millisecond)))...)
+			s.p.log.LogAttrs(ctx, slog.LevelWarn, "sink write failed; retrying", append(attrs, loggedError(t.Err), slog.Duration("for", now.Sub(t.Since).Round(time.Millisecond)))...)
 		case open:
 			s.p.log.LogAttrs(ctx, slog.LevelInfo, "sink recovered", attrs...)
 		}

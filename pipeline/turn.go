@@ -242,6 +242,6 @@ func (pt *partition) logAbout(level slog.Level, t *keyed.Turn[item], items []*it
 	if lanes, _ := t.Lanes(); len(lanes) > 0 {
 		key = loggedKey(keystrand.Lane(lanes[0]).String())
 	}
-	attrs = append(attrs, slog.String("key", key), slog.Int("attempt", int(attempt)), slog.Any("error", err))
+	attrs = append(attrs, slog.String("key", key), slog.Int("attempt", int(attempt)), loggedError(err))
 	pt.log().LogAttrs(context.WithoutCancel(pt.ctx), level, "message not handled", attrs...)
 }

@@ -2,12 +2,14 @@ package pipeline_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/pipeline"
+	sinkmemory "github.com/keystrand/keystrand/sink/memory"
 	"github.com/keystrand/keystrand/source/memory"
 )
 
@@ -46,4 +48,39 @@ func TestLogNamesKeysAndCutsLongOnes(t *testing.T) {
 			})
 		})
 	}
+}
+
+// An error may quote a whole message, or more. The log has 4 KiB of it in each line.
+func TestLogCutsLongErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := &buffer{}
+		log := memory.NewLog("posts", 1)
+		log.Append(0, keyed("k"))
+		log.Close()
+		err := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).Logger(out.logger()).
+			HandleFunc(func(context.Context, *keystrand.Message) error { return errors.New(strings.Repeat("x", 1<<20)) }).
+			OnFailure(pipeline.DeadLetter(refusing(strings.Repeat("y", 1<<20)), pipeline.Fallback(pipeline.Skip)))).wait()
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := 0
+		for line := range strings.Lines(out.String()) {
+			if strings.Contains(line, "became=") {
+				lines++
+			}
+			if len(line) > 5000 {
+				t.Errorf("a line has %d bytes: %.200s", len(line), line)
+			}
+		}
+		if lines != 3 {
+			t.Errorf("%d lines about the message; want dead-lettered, fewer headers, skipped", lines)
+		}
+	})
+}
+
+// refusing is a sink that refuses all messages for good.
+func refusing(why string) *sinkmemory.Sink {
+	s := sinkmemory.New()
+	s.SetFault(func(context.Context, *keystrand.Message) error { return keystrand.Permanent(errors.New(why)) })
+	return s
 }
