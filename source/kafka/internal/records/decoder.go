@@ -270,7 +270,9 @@ func (d *Decoder) add(b *source.Batch, offset, ms int64) *keystrand.Message {
 	b.Messages = append(b.Messages, keystrand.Message{Stream: d.topic, Partition: d.partition, Offset: offset})
 	m := &b.Messages[len(b.Messages)-1]
 	if ms != -1 { // -1 is no time
-		m.Time = time.UnixMilli(ms).UTC()
+		if m.Time = time.UnixMilli(ms).UTC(); m.Time.IsZero() {
+			m.Time = m.Time.Add(1) // the zero Time is no time
+		}
 	}
 	return m
 }
