@@ -1,8 +1,9 @@
 // Command broker is a Kafka broker for trying things out: it listens on this machine, keeps everything in memory and prints
 // its address. It runs until its standard input ends.
 //
-//	go run ./examples/broker                               # a free port, no topics
-//	go run ./examples/broker -port 9092 -topic comments    # each line "key value" that is typed becomes a message
+//	go run ./examples/broker                                             # a free port, no topics
+//	go run ./examples/broker -port 9092 -topic comments                  # each line "key value" that is typed becomes a message
+//	go run ./examples/broker -port 9092 -topic comments,comments-dead    # the same, and another topic
 //
 // It is a program of its own because its library takes longer to compile than all the rest of the quickstart.
 package main
@@ -22,36 +23,39 @@ import (
 	"github.com/keystrand/keystrand/sink/kafka"
 )
 
-const partitions = 4 // of the topic
+const partitions = 4 // of each topic
 
 func main() {
 	port := flag.Int("port", 0, "port to listen on (default: a free one)")
-	topic := flag.String("topic", "", "topic to create, with 4 partitions, and to write lines of standard input to (default: none)")
+	topics := flag.String("topic", "", "topics to create, separated by commas, with 4 partitions each; lines of standard input are written to the first (default: none)")
 	flag.Parse()
-	if err := run(*port, *topic, os.Stdin); err != nil {
+	if err := run(*port, *topics, os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "broker:", err)
 		os.Exit(1)
 	}
 }
 
-func run(port int, topic string, input io.Reader) error {
+func run(port int, topics string, input io.Reader, output io.Writer) error {
 	options := []kfake.Opt{kfake.NumBrokers(1)}
 	if port != 0 {
 		options = append(options, kfake.Ports(port))
 	}
-	if topic != "" {
-		options = append(options, kfake.SeedTopics(partitions, topic))
+	if topics != "" {
+		options = append(options, kfake.SeedTopics(partitions, strings.Split(topics, ",")...))
 	}
 	cluster, err := kfake.NewCluster(options...)
 	if err != nil {
 		return err
 	}
 	defer cluster.Close()
-	fmt.Println(strings.Join(cluster.ListenAddrs(), ","))
-	if topic == "" {
+	if _, err = fmt.Fprintln(output, strings.Join(cluster.ListenAddrs(), ",")); err != nil {
+		return err
+	}
+	if topics == "" {
 		_, err = io.Copy(io.Discard, input)
 		return err
 	}
+	topic, _, _ := strings.Cut(topics, ",")
 	return write(cluster.ListenAddrs(), topic, bufio.NewScanner(input))
 }
 
