@@ -41,6 +41,27 @@ func TestCheckThatHangsIsTrouble(t *testing.T) {
 	})
 }
 
+// A pipeline is not ready before its sinks are checked, although nothing is wrong so far.
+func TestPipelineIsNotReadyBeforeItsSinkIsChecked(t *testing.T) {
+	eachWay(t, func(t *testing.T, letters bool) {
+		t.Helper()
+		out := newChecked()
+		out.check = func(context.Context) error { time.Sleep(time.Second); return nil }
+		run := start(t, into(t, memory.NewLog("posts", 1), letters, out))
+		time.Sleep(900 * time.Millisecond)
+		if s := run.Snapshot(); run.Ready() || len(s.Sinks) != 0 {
+			t.Errorf("during the Check: ready %v, troubles %+v", run.Ready(), s.Sinks)
+		}
+		time.Sleep(200 * time.Millisecond)
+		if !run.Ready() {
+			t.Error("after the Check: not ready")
+		}
+		if err := run.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 func TestCheckThatExitsIsTrouble(t *testing.T) {
 	eachWay(t, func(t *testing.T, letters bool) {
 		t.Helper()
