@@ -341,3 +341,21 @@ func TestShortFaultWithinAWriteIsNoTrouble(t *testing.T) {
 		}
 	})
 }
+
+// The error of Run counts what was not written in all partitions.
+func TestUnwrittenErrorCountsTheOutputsOfAllPartitions(t *testing.T) {
+	eachWay(t, func(t *testing.T, letters bool) {
+		t.Helper()
+		out := newChecked()
+		out.SetFault(func(context.Context, *keystrand.Message) error { return errNoTopic })
+		log := memory.NewLog("posts", 2)
+		log.Append(0, keyed("a"), keyed("b"), keyed("c"))
+		log.Append(1, keyed("d"), keyed("e"))
+		run := start(t, into(t, log, letters, out))
+		time.Sleep(10 * time.Second)
+		err := run.stop()
+		if e, ok := errors.AsType[*pipeline.UnwrittenError](err); !ok || e.Outputs != 5 {
+			t.Errorf("Run returned %v, want that 5 outputs are not written", err)
+		}
+	})
+}
