@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -202,4 +203,57 @@ func TestSinkReportsWhyAWriteWaits(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A request to write without an answer is the trouble while it lasts.
+func TestSinkReportsABrokerThatDoesNotAnswerAWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, kfake.SeedTopics(1, "out"))
+		var mute atomic.Bool
+		s := f.sink(t, "out", Config{RequestTimeout: 4 * time.Second, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := f.net.DialContext(ctx, network, address)
+			return &muteConn{conn, &mute}, err
+		}})
+		w, err := s.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Write(t.Context(), keyed("a=1")); err != nil {
+			t.Fatal(err)
+		}
+		mute.Store(true)
+		done := make(chan error)
+		go func() { done <- w.Write(t.Context(), keyed("a=2")) }()
+		time.Sleep(slowAnswer - 100*time.Millisecond)
+		if err := s.Trouble(); err != nil {
+			t.Errorf("Trouble of a request that is on time: %v", err)
+		}
+		time.Sleep(slowAnswer)
+		if err := s.Trouble(); err == nil || !strings.Contains(err.Error(), "has not answered a request to write for 2s") {
+			t.Errorf("Trouble: %v, want that the broker has not answered", err)
+		}
+		mute.Store(false)
+		if err := errors.Join(<-done, s.Trouble(), w.Close(), s.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// After a Write that has given up nothing waits: the pipeline knows its error, and writes again.
+func TestSinkReportsNothingAfterAWriteThatGaveUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, kfake.SeedTopics(1, "out"))
+		f.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicas, Count: 1000})
+		s := f.sink(t, "out", Config{HealTimeout: time.Second})
+		w, err := s.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Write(t.Context(), keyed("a=1")); err == nil {
+			t.Error("Write = nil, want an error after HealTimeout")
+		}
+		if err := errors.Join(s.Trouble(), w.Close(), s.Close()); err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -25,6 +25,15 @@ func TestFiniteSourceEndsAtTheEndSeenAtItsStart(t *testing.T) {
 		if got := w.fetch(ps[0], 5); !slices.Equal(got, []int64{0, 1, 2, 3, 4}) {
 			t.Errorf("messages %v, want 0 to 4", got)
 		}
+		lag, isLagger := ps[0].(source.Lagger)
+		log, isEnder := ps[0].(source.LogEnder)
+		if !isLagger || !isEnder {
+			t.Fatal("the partition does not tell its ends")
+		}
+		end, _ := lag.End()
+		if logEnd, _ := log.LogEnd(); end != 5 || logEnd != 5 {
+			t.Errorf("End = %d, LogEnd = %d; want 5: what comes later is not read", end, logEnd)
+		}
 		w.toEnd(ps[0], 0)
 		w.toEnd(ps[1], 2)
 		for n, p := range ps {
