@@ -312,3 +312,26 @@ func TestNoHandlerStartsInAPartitionThatOpensAfterTheEndOfCtx(t *testing.T) {
 		})
 	}
 }
+
+// I10: CloseTimeout is a setting.
+func TestRunReturnsAfterTheCloseTimeoutThatIsSet(t *testing.T) {
+	for _, timeout := range []time.Duration{time.Second, 40 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			h := &hanging{Source: memory.NewSource(memory.Config{}, memory.NewLog("posts", 1)), method: "Close", let: make(chan struct{})}
+			defer close(h.let)
+			ctx, cancel := context.WithCancel(t.Context())
+			run := startWith(t, ctx, pipeline.From(h).HandleFunc(func(context.Context, *keystrand.Message) error { return nil }).
+				Timing(pipeline.Timing{CloseTimeout: timeout}))
+			time.Sleep(time.Second)
+			began := time.Now()
+			cancel()
+			err := run.wait()
+			if _, ok := errors.AsType[*pipeline.StuckError](err); !ok {
+				t.Errorf("Run = %v, want that a call is abandoned", err)
+			}
+			if d := time.Since(began); d < timeout || d > timeout+time.Second {
+				t.Errorf("Run returned after %v, want %v", d, timeout)
+			}
+		})
+	}
+}
