@@ -60,7 +60,7 @@ func TestRefusedDeadLetterFollowsItsFallback(t *testing.T) {
 						t.Errorf("took %v: a refusal for good is not tried again", d)
 					}
 					if e, ok := errors.AsType[*pipeline.FailureError](err); tc.fails != ok || !tc.fails && err != nil ||
-						ok && !strings.Contains(e.Error(), "dead letter refused: ") {
+						ok && (!strings.Contains(e.Error(), "dead letter refused: ") || strings.Contains(e.Error(), "set a Fallback") != (name == "no fallback")) {
 						t.Errorf("Run returned %v", err)
 					}
 					s := run.Snapshot()
@@ -78,28 +78,38 @@ func TestRefusedDeadLetterFollowsItsFallback(t *testing.T) {
 
 // BlockFor writes a letter that was refused again, with all headers, until the sink accepts it.
 func TestRefusedDeadLetterIsWrittenAgainAfterThePausesOfItsFallback(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		dlq, granted := sinkmemory.New(), time.Now().Add(time.Minute)
-		calls := 0
-		dlq.SetFault(func(context.Context, *keystrand.Message) error {
-			calls++
-			if time.Now().Before(granted) {
-				return keystrand.Permanent(errors.Join(errors.New("no permission"), sink.ErrDestination))
-			}
-			return nil
+	for name, tc := range map[string]struct {
+		refusal error
+		writes  int // at most
+	}{
+		"no permission, which other headers do not help": {errors.Join(errors.New("no permission"), sink.ErrDestination), 30},
+		"too large, in all forms":                        {errors.New("too large"), 120},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dlq, granted := sinkmemory.New(), time.Now().Add(time.Minute)
+				calls := 0
+				dlq.SetFault(func(context.Context, *keystrand.Message) error {
+					calls++
+					if time.Now().Before(granted) {
+						return keystrand.Permanent(tc.refusal)
+					}
+					return nil
+				})
+				run, err := failAll(t, policy(pipeline.DeadLetter(dlq, pipeline.Fallback(pipeline.BlockFor(0, 0)))), keyed("k"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				l := dlq.Messages()[0]
+				if got := header(&l, pipeline.HeaderError); got != "boom" {
+					t.Errorf("the letter has %s=%s", pipeline.HeaderError, got)
+				}
+				if s := run.Snapshot(); s.Failed != 1 || calls > tc.writes {
+					t.Errorf("failed %d, %d Writes; want 1, and each form once for each pause", s.Failed, calls)
+				}
+			})
 		})
-		run, err := failAll(t, policy(pipeline.DeadLetter(dlq, pipeline.Fallback(pipeline.BlockFor(0, 0)))), keyed("k"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		l := dlq.Messages()[0]
-		if got := header(&l, pipeline.HeaderError); got != "boom" {
-			t.Errorf("the letter has %s=%s", pipeline.HeaderError, got)
-		}
-		if s := run.Snapshot(); s.Failed != 1 || calls > 30 {
-			t.Errorf("failed %d, %d Writes; want 1, and one Write a pause", s.Failed, calls)
-		}
-	})
+	}
 }
 
 // A letter that is refused in all forms, again and again, does not fill the log.
@@ -163,6 +173,57 @@ func TestRefusedOutputThatStopsThePipelineIsWrittenOnce(t *testing.T) {
 				}
 				if s := run.Snapshot(); s.Failed > 2 {
 					t.Errorf("failed %d, want each message once", s.Failed)
+				}
+			})
+		})
+	}
+}
+
+// Policies that name each other's sinks are asked until each sink has refused the letter. Without a Fallback there is one sink.
+func TestRefusedDeadLetterIsSentToEachSinkOnce(t *testing.T) {
+	calls := 0
+	refusing := func() *sinkmemory.Sink {
+		s := sinkmemory.New()
+		s.SetFault(func(context.Context, *keystrand.Message) error {
+			if calls++; calls > 100 {
+				return nil // so that an endless round ends
+			}
+			return keystrand.Permanent(errors.New("refused"))
+		})
+		return s
+	}
+	for name, build := range map[string]func() pipeline.Policy{
+		"two sinks that name each other": func() (first pipeline.Policy) {
+			second := pipeline.DeadLetter(refusing(), pipeline.Fallback(func(f pipeline.Failure) pipeline.Action { return first(f) }))
+			first = pipeline.DeadLetter(refusing(), pipeline.Fallback(second))
+			return first
+		},
+		"one sink, DeadLetter called for each failure": func() (again pipeline.Policy) {
+			s := refusing()
+			again = func(f pipeline.Failure) pipeline.Action {
+				return pipeline.DeadLetter(s, pipeline.Fallback(func(f pipeline.Failure) pipeline.Action { return again(f) }))(f)
+			}
+			return again
+		},
+		"another sink the second time, without Fallback": func() pipeline.Policy {
+			first, second := refusing(), sinkmemory.New()
+			return func(f pipeline.Failure) pipeline.Action {
+				if strings.Contains(f.Err.Error(), "dead letter refused") {
+					return pipeline.DeadLetter(second)(f)
+				}
+				return pipeline.DeadLetter(first)(f)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				calls = 0
+				run, err := failAll(t, policy(build()), keyed("k"))
+				if _, ok := errors.AsType[*pipeline.FailureError](err); !ok || calls > 12 {
+					t.Errorf("Run returned %v after %d Writes, want a FailureError after each form for each sink", err, calls)
+				}
+				if s := run.Snapshot(); s.Failed != 1 || s.Settled != 0 || s.DeadLettered != 0 {
+					t.Errorf("failed %d, settled %d, dead-lettered %d; want 1, 0, 0", s.Failed, s.Settled, s.DeadLettered)
 				}
 			})
 		})
