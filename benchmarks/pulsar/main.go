@@ -8,7 +8,8 @@
 // The parts are
 //   - throughput: an empty handler, compared with a Receive loop;
 //   - acks: the cost of acknowledgements of messages settled in random order;
-//   - restart: messages replayed after kill -9 with 5,000 gaps.
+//   - crash: messages replayed after kill -9 with 5,000 gaps;
+//   - restart: the first message of a member that starts, and the stop of an idle one.
 //
 // docs/benchmarks.md explains each figure. Each measurement runs in a process of its own, which is this program again.
 package main
@@ -55,7 +56,7 @@ func main() {
 }
 
 func all(url, admin, only string, r *run) error {
-	parts := []part{{"throughput", throughput}, {"acks", acks}, {"restart", restart}}
+	parts := []part{{"throughput", throughput}, {"acks", acks}, {"crash", crash}, {"restart", restart}}
 	parts, err := bench.Chosen(only, parts, func(p part) string { return p.name })
 	if err != nil {
 		return err
