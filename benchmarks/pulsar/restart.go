@@ -41,7 +41,7 @@ func restart(ctx context.Context, r *run) error {
 	if err != nil {
 		return err
 	}
-	row, err := bench.Closes(ctx, pick(r, 20, 5), r.sinks(topic))
+	row, err := bench.Closes(ctx, pick(r, 20, 5), r.sinks(topic)) //nolint:contextcheck // New of the sink takes no ctx
 	if err != nil {
 		return err
 	}
