@@ -17,6 +17,7 @@ type holdup struct {
 	handlers int   // running
 	outputs  int64 // outputs and dead letters that are not durable
 	end      time.Time
+	commits  []source.ID // the last commit has not ended
 
 	// The message that holds them up longest, if there is one.
 	found  bool
@@ -31,6 +32,9 @@ type holdup struct {
 func (h *holdup) add(p *Pipeline, pt *partition) {
 	h.ids = append(h.ids, pt.id)
 	h.outputs += pt.outputs.Pending()
+	if !pt.over.Load() {
+		h.commits = append(h.commits, pt.id)
+	}
 	pt.queue.Lanes(func(l keyed.Lane[item]) bool {
 		if l.Head.Epoch != pt.id.Epoch || l.State != keyed.Running && l.State != keyed.Waiting {
 			return true
@@ -74,9 +78,12 @@ func (h *holdup) attrs(now time.Time) []slog.Attr {
 	if !h.end.IsZero() {
 		attrs = append(attrs, slog.Duration("up_to", max(0, h.end.Sub(now)).Round(time.Millisecond)))
 	}
-	if !h.found {
+	switch {
+	case !h.found && len(h.commits) > 0: // after its handlers and outputs, a partition waits for nothing else
+		attrs = append(attrs, slog.String("waits_for", "the last commit"), slog.String("of", rangesOf(h.commits)))
+	case !h.found:
 		attrs = append(attrs, slog.String("waits_for", "the source"))
-	} else {
+	default:
 		attrs = append(attrs, slog.String("waits_for", h.why.String()), slog.String("stream", h.id.Stream), slog.Int("partition", int(h.id.Partition)),
 			slog.String("key", h.key), slog.Int64("offset", h.offset), slog.Duration("for", now.Sub(h.since).Round(time.Millisecond)))
 	}

@@ -166,6 +166,54 @@ func TestHeldUpReleaseNamesItsKey(t *testing.T) {
 	}
 }
 
+// A partition whose handlers have ended waits for its last commit, and then for its release.
+func TestHeldUpReleaseNamesTheStepOfTheSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 4)
+		for p := range int32(4) {
+			log.Append(p, keysOf(5, 5)...)
+		}
+		var out buffer
+		src := memory.NewSource(memory.Config{BeforeCommit: func(_ context.Context, id source.ID, _ *commit.Progress) error {
+			if id.Partition == 2 {
+				time.Sleep(8 * time.Second)
+			}
+			return nil
+		}}, log)
+		run := start(t, pipeline.From(watch(t, releasedLate{src}, nil)).Handle(keystrand.HandlerFunc(nothing)).
+			Timing(pipeline.Timing{CommitInterval: time.Hour, CommitTimeout: time.Minute, CloseTimeout: time.Hour}).Logger(out.logger()))
+		time.Sleep(3100 * time.Millisecond) // between two ticks of the reporter
+		run.cancel(nil)
+		time.Sleep(5 * time.Second)
+		out.wantLine(t, 1, "release of partitions is held up", "n=2 partitions=posts/2-3 ", `waits_for="the last commit" of=posts/2$`)
+		time.Sleep(15 * time.Second)
+		if lines := out.lines("release of partitions is held up"); len(lines) != 2 || !strings.HasSuffix(lines[1], `n=1 partitions=posts/3 handlers=0 outputs=0 up_to=8.85s waits_for="the source"`) {
+			t.Errorf("lines %q, want a second one that waits for the source", lines)
+		}
+		if err := run.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// releasedLate is a source that releases partition 3 after half a minute.
+type releasedLate struct{ source.Source }
+
+type partitionReleasedLate struct{ source.Partition }
+
+func (s releasedLate) Accept(ctx context.Context) (source.Partition, error) {
+	p, err := s.Source.Accept(ctx)
+	if err != nil || p.ID().Partition != 3 {
+		return p, err
+	}
+	return partitionReleasedLate{p}, nil
+}
+
+func (p partitionReleasedLate) Release(ctx context.Context) error {
+	time.Sleep(30 * time.Second)
+	return p.Partition.Release(ctx)
+}
+
 // Blocked keys are logged every minute, with the oldest by name, until they are resumed.
 func TestBlockedKeysAreLoggedEveryMinute(t *testing.T) {
 	for _, c := range []struct {
