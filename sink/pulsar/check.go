@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/internal/pulsarname"
 	"github.com/keystrand/keystrand/sink"
 )
 
@@ -88,7 +89,7 @@ func (s *Sink) describe(name string, began time.Time, err error) error {
 		}
 		err = destinationError{err}
 	}
-	return describeOne(name, err)
+	return describeOne(name, pulsarname.Advise(err))
 }
 
 // destinationError marks err with [sink.ErrDestination], without a change of its text.
@@ -112,12 +113,25 @@ func (s *Sink) Trouble() error {
 // waits is why the messages of a running Write wait. Write changes it, and [Sink.Trouble] reads it.
 type waits struct {
 	mu    sync.Mutex
-	began time.Time            // of the running Write; zero if none runs; guarded by mu
-	err   error                // the last error; guarded by mu
-	sent  map[string]time.Time // when the wave in flight to each partition was sent; guarded by mu
+	began time.Time           // of the running Write; zero if none runs; guarded by mu
+	err   error               // the last error; guarded by mu
+	asked map[string]question // what waits for an answer of the broker, by topic or partition; guarded by mu
 }
 
-// slowAnswer is the time without a confirmation after which a wave is trouble.
+// question is a request without an answer yet.
+type question struct {
+	lacks string
+	at    time.Time
+}
+
+// What a Write waits for.
+const (
+	lacksPartitions   = "look up the partitions: no answer"
+	lacksProducer     = "open a producer: no answer"
+	lacksConfirmation = "no confirmation"
+)
+
+// slowAnswer is the time without an answer after which a request is trouble.
 const slowAnswer = time.Second
 
 func (w *waits) begin() {
@@ -138,19 +152,19 @@ func (w *waits) set(err error) {
 	w.err = err
 }
 
-func (w *waits) sending(partition string) {
+func (w *waits) asks(name, lacks string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.sent == nil {
-		w.sent = make(map[string]time.Time)
+	if w.asked == nil {
+		w.asked = make(map[string]question)
 	}
-	w.sent[partition] = time.Now()
+	w.asked[name] = question{lacks, time.Now()}
 }
 
-func (w *waits) answered(partition string) {
+func (w *waits) answered(name string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.sent, partition)
+	delete(w.asked, name)
 }
 
 func (w *waits) now(t *troubles) error {
@@ -162,9 +176,9 @@ func (w *waits) now(t *troubles) error {
 	if why := t.since(w.began); why != nil {
 		return fmt.Errorf("pulsar: connect: %w", why)
 	}
-	for partition, at := range w.sent {
-		if d := time.Since(at); d >= slowAnswer {
-			return fmt.Errorf("pulsar: write to %s: no confirmation from the broker for %v", partition, d.Round(time.Second))
+	for name, q := range w.asked {
+		if d := time.Since(q.at); d >= slowAnswer {
+			return fmt.Errorf("pulsar: write to %s: %s from the broker for %v", name, q.lacks, d.Round(time.Second))
 		}
 	}
 	return nil

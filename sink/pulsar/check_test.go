@@ -24,6 +24,8 @@ func TestCheckTellsWhetherTheTopicCanBeWritten(t *testing.T) {
 		"server error: TopicNotFound: no":                                       forGood,
 		"server error: InvalidTopicName: no":                                    forGood,
 		"server error: AuthenticationError: no":                                 forGood,
+		"server error: MetadataError: Encryption is required in out":            forGood,
+		"server error: MetadataError: no":                                       again,
 		"server error: NotAllowedError: maximum of producers":                   again,
 		"server error: ProducerBlockedQuotaExceededException: no":               again,
 		"server error: ProducerBusy: another has the name":                      again,
@@ -67,6 +69,35 @@ func TestCheckTellsWhetherTheTopicCanBeWritten(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// A broker does not name its settings.
+func TestRefusalNamesTheSettingOfTheBroker(t *testing.T) {
+	for text, want := range map[string]string{
+		"server error: ProducerBusy: Topic 'out' reached max producers limit":                                                "(raise maxProducersPerTopic",
+		"server error: NotAllowedError: Exceed maximum number of topics in namespace.":                                       "(raise maxTopicsPerNamespace",
+		"server error: MetadataError: Encryption is required in out":                                                         "(encryptionRequired is set",
+		"server error: IncompatibleSchema: Producers cannot send without a schema to topics with a schemawhen it is enabled": "(schemaValidationEnforced is set",
+		"server error: ProducerBlockedQuotaExceededError: Cannot create producer on topic with backlog quota exceeded":       "raise the quota)",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFake(map[string]int{"out": 0})
+			f.openFault = func(string) error { return errors.New(text) }
+			s := f.sink(t, "out", Config{HealTimeout: time.Second})
+			w, err := s.Open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for where, err := range map[string]error{"Check": s.Check(t.Context()), "Write": w.Write(t.Context(), []keystrand.Message{{Value: []byte("v")}})} {
+				if err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("%s: %v, want %q", where, err, want)
+				}
+			}
+			if err := errors.Join(w.Close(), s.Close()); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 
@@ -145,34 +176,41 @@ func TestSinkReportsWhyAWriteWaits(t *testing.T) {
 }
 
 // A frozen broker confirms nothing, and nothing fails before HealTimeout.
-func TestSinkReportsMissingConfirmations(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFake(map[string]int{"out": 0})
-		f.fault = func(string, []keystrand.Message) fault { return swallow }
-		s := f.sink(t, "out", Config{})
-		w, err := s.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error)
-		go func() { done <- w.Write(ctx, keyed("a=1")) }()
-		time.Sleep(500 * time.Millisecond)
-		if err := s.Trouble(); err != nil {
-			t.Errorf("Trouble after 0.5 s: %v", err)
-		}
-		time.Sleep(time.Second)
-		if err := s.Trouble(); err == nil || !strings.Contains(err.Error(), "write to out: no confirmation") {
-			t.Errorf("Trouble: %v", err)
-		}
-		cancel()
-		if err := <-done; err == nil {
-			t.Error("Write reports an unconfirmed message as durable")
-		}
-		if err := errors.Join(s.Trouble(), w.Close(), s.Close()); err != nil {
-			t.Error(err)
-		}
-	})
+func TestSinkReportsMissingAnswers(t *testing.T) {
+	hang := func(string) error { time.Sleep(5 * time.Second); return nil }
+	for want, hangs := range map[string]func(f *fake){
+		"write to out: no confirmation":                            func(f *fake) { f.fault = func(string, []keystrand.Message) fault { return swallow } },
+		"write to out: open a producer: no answer":                 func(f *fake) { f.openFault = hang },
+		"write to out: look up the partitions: no answer from the": func(f *fake) { f.askFault = hang },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFake(map[string]int{"out": 0})
+			hangs(f)
+			s := f.sink(t, "out", Config{})
+			w, err := s.Open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error)
+			go func() { done <- w.Write(ctx, keyed("a=1")) }()
+			time.Sleep(500 * time.Millisecond)
+			if err := s.Trouble(); err != nil {
+				t.Errorf("Trouble after 0.5 s: %v", err)
+			}
+			time.Sleep(time.Second)
+			if err := s.Trouble(); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("Trouble: %v, want %q", err, want)
+			}
+			cancel()
+			if err := <-done; err == nil {
+				t.Error("Write reports an unconfirmed message as durable")
+			}
+			if err := errors.Join(s.Trouble(), w.Close(), s.Close()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }
 
 // Event times go out as they came in. One that the client library cannot write is a permanent error that names the message.

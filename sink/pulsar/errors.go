@@ -56,6 +56,7 @@ func cureFor(err error) cure {
 		{"NotAllowedError", report}, // for example: the namespace has its maximum of producers or topics
 		{"AuthenticationError", report},
 		{"IncompatibleSchema", report},
+		{"Encryption is required", report}, // a MetadataError; others heal
 		{"UnsupportedVersionError", report},
 		{"ProducerBlockedQuotaExceeded", heal}, // followed by Error or Exception, depending on the policy of the quota
 		{"TopicNotFound", report},              // the topic may be created later

@@ -115,6 +115,8 @@ func (o *outlet) fill(w *writer) bool {
 // send sends the wave and handles the answers. If it returns an error, the messages to write again start at head, and the
 // producer that could still send them is closed or closing.
 func (o *outlet) send(ctx context.Context, w *writer) error {
+	defer w.waits.answered(o.name)
+	w.waits.asks(o.name, lacksProducer)
 	p, err := o.link.get(ctx, o.sink, o.name)
 	if err != nil {
 		return err
@@ -122,8 +124,7 @@ func (o *outlet) send(ctx context.Context, w *writer) error {
 	if o.wave == nil {
 		o.wave = newWave()
 	}
-	w.waits.sending(o.name)
-	defer w.waits.answered(o.name)
+	w.waits.asks(o.name, lacksConfirmation)
 	o.wave.begin()
 	err = o.offer(ctx, w, p)
 	if err == nil {

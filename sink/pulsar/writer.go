@@ -169,7 +169,9 @@ func (w *writer) writeTopic(ctx context.Context, name string, batch []int) {
 func (w *writer) lookUp(ctx context.Context, name string) (*topic, error) {
 	p := newPatience(ctx, w.sink.cfg.HealTimeout)
 	defer p.end()
+	defer w.waits.answered(name)
 	for {
+		w.waits.asks(name, lacksPartitions)
 		t, err := w.sink.catalog.get(p.ctx, name) //nolint:contextcheck // derived from ctx, by newPatience
 		if err == nil {
 			return t, nil

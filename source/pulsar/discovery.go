@@ -10,6 +10,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 
+	"github.com/keystrand/keystrand/internal/pulsarname"
 	"github.com/keystrand/keystrand/source/pulsar/internal/client"
 )
 
@@ -168,7 +169,9 @@ func (s *Source) partitions(ctx context.Context, stream string, late bool) ([]st
 		bounded, cancel = s.starting(ctx, known.begin)
 		defer cancel()
 	}
+	over := s.asks(ctx, refused)
 	topics, err := client.Call(bounded, &s.calls, func() ([]string, error) { return s.client.Partitions(stream) }, func([]string) {})
+	over(err)
 	if err == nil || client.Missing(err) {
 		s.health.Works(ctx, refused)
 		return topics, err
@@ -183,12 +186,12 @@ func (s *Source) partitions(ctx context.Context, stream string, late bool) ([]st
 		return nil, f
 	}
 	answered := client.Answered(err)
-	err = client.Advise(fmt.Errorf("%w: topic %q", s.log.Because(err), stream))
+	err = pulsarname.Advise(fmt.Errorf("%w: topic %q", s.log.Because(err), stream))
 	if last := known.last[stream]; last != nil && bounded.Err() != nil {
 		err = last // says more than a timeout
 	}
 	known.last[stream] = err
-	if !known.failed && (answered || !s.isUnreachable()) { // else the trouble with the connection says it
+	if !known.failed && (answered || !s.isUnreachable() && !s.isSilent()) { // else the trouble with the connection says it
 		s.health.Fails(ctx, lookUps, err)
 	}
 	known.failed = true

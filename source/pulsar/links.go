@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/keystrand/keystrand/internal/pulsarname"
 	"github.com/keystrand/keystrand/internal/pulsarprobe"
 	"github.com/keystrand/keystrand/source/pulsar/internal/client"
 )
@@ -34,7 +35,7 @@ func (s *Source) unreachable(addr string, err error) {
 		s.fail(final)
 		return
 	}
-	err = client.Advise(err)
+	err = pulsarname.Advise(err)
 	probes := client.MayBeWrongPort(err) && !s.log.WasConnected()
 	if !probes || !errors.Is(err, client.ErrSilent) {
 		s.health.Fails(context.Background(), connecting(addr), err)

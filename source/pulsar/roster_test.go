@@ -333,3 +333,38 @@ func TestStopIsShortWhileTheBrokerHangs(t *testing.T) {
 		})
 	})
 }
+
+// A connected broker that does not answer is one trouble for all partitions, two seconds later.
+func TestMissingAnswersAreOneTrouble(t *testing.T) {
+	for _, call := range []fakeCall{callPartitions, callCandidate, callAttach} {
+		t.Run(string(call), func(t *testing.T) {
+			inBubble(t, func(w world) {
+				t, b := w.t, w.b
+				b.create("orders", 8)
+				hang := make(chan struct{})
+				b.hang, b.only = hang, call
+				var told journal
+				m := join(t, b, Config{Logger: slog.New(slog.NewTextHandler(&told, nil))}, "orders")
+				link := m.s.log.Logger().SubLogger(map[string]any{"remote_addr": "fake:6650"})
+				link.Info("Connection is ready")
+				got := m.accepting()
+				time.Sleep(slowAnswer + 1500*time.Millisecond) // and the time of an election
+				if err := m.troubled(waitsFor); err == nil || !strings.Contains(err.Error(), "no answer for 2s") {
+					t.Errorf("trouble = %v", m.s.Report().Trouble)
+				}
+				time.Sleep(time.Minute)
+				if n := strings.Count(told.String(), "failed; retrying"); n != 1 {
+					t.Errorf("logged %d times in a minute, want 1:\n%s", n, &told)
+				}
+				b.change(func() { b.hang = nil })
+				close(hang)
+				p := <-got
+				time.Sleep(10 * second)
+				if n := strings.Count(told.String(), `recovered" subscription=billing what="wait for the brokers"`); n != 1 || len(m.s.Report().Trouble) > 0 {
+					t.Errorf("logged %d recoveries, want 1; trouble %v:\n%s", n, m.s.Report().Trouble, &told)
+				}
+				_ = p.Release(t.Context())
+			})
+		})
+	}
+}

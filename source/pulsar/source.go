@@ -29,14 +29,15 @@ type Source struct {
 	connect      func() (client.Client, error)
 	web          *web.Service // for Pattern
 
-	begin  sync.Once
-	cancel context.CancelFunc
-	calls  client.Group // all goroutines
-	client client.Client
-	known  *catalogue // of discover
-	health *health.Health
-	log    *client.Log
-	unseen sync.Once // a message whose form is not known has been logged
+	begin      sync.Once
+	cancel     context.CancelFunc
+	calls      client.Group // all goroutines
+	client     client.Client
+	known      *catalogue // of discover
+	health     *health.Health
+	log        *client.Log
+	unanswered unanswered
+	unseen     sync.Once // a message whose form is not known has been logged
 
 	failed  chan struct{} // closed when err is set
 	arrived chan struct{} // the queue has grown

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 
+	"github.com/keystrand/keystrand/internal/pulsarname"
 	"github.com/keystrand/keystrand/source/pulsar/internal/client"
 )
 
@@ -36,10 +37,13 @@ func try[T any](ctx context.Context, c *contender, a attempt[T]) (T, bool) {
 	s := c.s
 	what := a.what + " " + c.name()
 	defer s.health.Forget(what)
+	defer s.answered(ctx, what)
 	down, taken := newBackoff(firstRetry, mostRetry), newBackoff(firstBusyRetry, mostBusyRetry)
 	var since time.Time // it is busy
 	for {
+		over := s.asks(ctx, what)
 		v, err := client.Call(ctx, &s.calls, a.get, a.discard)
+		over(err)
 		if err == nil {
 			return v, true
 		}
@@ -61,8 +65,8 @@ func try[T any](ctx context.Context, c *contender, a attempt[T]) (T, bool) {
 				s.health.Fails(ctx, what, err)
 			}
 			delay = taken.NextBackOff()
-		case client.Limit(err) != "":
-			s.health.Fails(ctx, what, client.Advise(fmt.Errorf("%w: subscription %q", err, a.subscription)))
+		case pulsarname.Limit(err) != "":
+			s.health.Fails(ctx, what, pulsarname.Advise(fmt.Errorf("%w: subscription %q", err, a.subscription)))
 		case client.Missing(err):
 			c.vanished(true)
 			poke(s.look)
@@ -70,8 +74,8 @@ func try[T any](ctx context.Context, c *contender, a attempt[T]) (T, bool) {
 		default:
 			final := s.log.Fatal(c.topic, a.subscription, err)
 			switch {
-			case final == nil && s.isUnreachable() && !client.Answered(err):
-				// The trouble with the connection says it, once for all partitions.
+			case final == nil && !client.Answered(err) && (s.isUnreachable() || s.isSilent()):
+				// The trouble with the connection, or with the answers, says it, once for all partitions.
 			case final == nil:
 				s.health.Fails(ctx, what, fmt.Errorf("%w: subscription %q", s.log.Because(err), a.subscription))
 			case s.matched(c):

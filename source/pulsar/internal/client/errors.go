@@ -11,6 +11,7 @@ import (
 
 	"github.com/apache/pulsar-client-go/pulsar"
 
+	"github.com/keystrand/keystrand/internal/pulsarname"
 	"github.com/keystrand/keystrand/internal/pulsarprobe"
 )
 
@@ -35,7 +36,7 @@ func says(err error, texts ...string) bool {
 func Answered(err error) bool { return says(err, "server error: ") }
 
 // Busy reports whether another consumer holds the subscription.
-func Busy(err error) bool { return says(err, "ConsumerBusy") && !otherType(err) && Limit(err) == "" }
+func Busy(err error) bool { return says(err, "ConsumerBusy") && !otherType(err) && pulsarname.Limit(err) == "" }
 
 // otherType reports whether the subscription has another type, and consumers.
 func otherType(err error) bool { return says(err, "different type", "SubscriptionType") }
@@ -122,7 +123,7 @@ func (l *Log) FatalConnection(of string) error {
 	last, connected, hopeless := l.last, l.connected, len(l.hopeless)
 	l.mu.Unlock()
 	switch {
-	case connected, Limit(last.reason()) != "", last.hopeless() && hopeless < pulsarprobe.Hosts(l.url):
+	case connected, pulsarname.Limit(last.reason()) != "", last.hopeless() && hopeless < pulsarprobe.Hosts(l.url):
 		return nil
 	case last.refused != "":
 		return fmt.Errorf("%w: %s: %s: the broker says %q (check Config.Authentication)", ErrRefused, of, l.url, last.refused)
@@ -135,3 +136,6 @@ func (l *Log) FatalConnection(of string) error {
 	}
 	return nil
 }
+
+// typeForbidden reports whether the broker does not allow subscriptions of a type.
+func typeForbidden(err error) bool { return says(err, "doesn't support") && says(err, "sub type") }
