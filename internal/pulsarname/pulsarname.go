@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // PartitionSuffix separates the name of a topic from the number of a partition.
@@ -77,6 +78,8 @@ func CheckTopic(name string) error {
 	switch {
 	case name == "":
 		return errors.New("the name of a topic is empty")
+	case Stray(name):
+		return fmt.Errorf("topic %q begins or ends with white space, or contains a control character", name)
 	case domain == "non-persistent":
 		return fmt.Errorf("topic %q keeps no messages: nothing in it outlives a restart", name)
 	case domain != "persistent":
@@ -89,6 +92,12 @@ func CheckTopic(name string) error {
 		return fmt.Errorf("topic %q: the client library expects a partition number after %q", name, PartitionSuffix)
 	}
 	return nil
+}
+
+// Stray reports whether a name begins or ends with white space, or contains a control character. Brokers accept such a name: for
+// them it is another one.
+func Stray(name string) bool {
+	return strings.TrimSpace(name) != name || strings.ContainsFunc(name, unicode.IsControl)
 }
 
 // IsNumber reports whether text is the number of a partition.

@@ -36,6 +36,11 @@ func TestCheckTopic(t *testing.T) {
 	for name, want := range map[string]string{
 		"orders":                            "",
 		"orders-partition-3":                "",
+		"my orders, ü#%?":                   "",
+		"orders\n":                          "white space",
+		" orders":                           "white space",
+		"public/default/orders\t":           "white space",
+		"or\x00ders":                        "control character",
 		"tenant/namespace/orders":           "",
 		"tenant/cluster/namespace/orders":   "",
 		"persistent://tenant/space/orders":  "",

@@ -230,7 +230,10 @@ func (p *fakeProducer) SendAsync(ctx context.Context, pm *pulsar.ProducerMessage
 
 // asRead returns the message that consumers read: the former has replaced the property.
 func asRead(pm *pulsar.ProducerMessage) keystrand.Message {
-	m := keystrand.Message{Value: pm.Payload, Time: pm.EventTime}
+	m := keystrand.Message{Value: pm.Payload}
+	if !pm.EventTime.IsZero() {
+		m.Time = time.UnixMilli(int64(uint64(pm.EventTime.UnixNano()) / 1e6)) //nolint:gosec // as the library (v0.19.0) does
+	}
 	n := &pulsarwire.Native{Ordering: pm.OrderingKey}
 	if pm.Key != "" {
 		n.Kind, m.Key = pulsarwire.KeyText, []byte(pm.Key)

@@ -75,8 +75,11 @@ func New(url, subscription string, topics []string, cfg Config) (*Source, error)
 	} else if cfg.TLS != nil && !pulsarname.Encrypts(url) && !strings.HasPrefix(cfg.AdminURL, "https://") {
 		errs = append(errs, errors.New("pulsar: Config.TLS is set but no URL uses TLS: want pulsar+ssl://host:6651"))
 	}
-	if subscription == "" {
+	switch {
+	case subscription == "":
 		errs = append(errs, errors.New("pulsar: no subscription is given"))
+	case pulsarname.Stray(subscription):
+		errs = append(errs, fmt.Errorf("pulsar: subscription %q begins or ends with white space, or contains a control character", subscription))
 	}
 	if len(topics) == 0 && cfg.Pattern == nil {
 		errs = append(errs, errors.New("pulsar: no topics are given, and no Pattern"))

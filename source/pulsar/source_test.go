@@ -158,3 +158,12 @@ func TestNewRefusesConfigurationsThatCannotWork(t *testing.T) {
 		})
 	}
 }
+
+// Brokers take a subscription with a line break for another one, without the progress of the first.
+func TestSubscriptionWithWhiteSpaceIsRefused(t *testing.T) {
+	for name, want := range map[string]bool{"billing": true, "my billing ü": true, "billing\n": false, " billing": false, "bil\x00ling": false} {
+		if _, err := New("pulsar://host:6650", name, []string{"orders"}, Config{}); (err == nil) != want || err != nil && !strings.Contains(err.Error(), "white space") {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}

@@ -36,7 +36,9 @@ func says(err error, texts ...string) bool {
 func Answered(err error) bool { return says(err, "server error: ") }
 
 // Busy reports whether another consumer holds the subscription.
-func Busy(err error) bool { return says(err, "ConsumerBusy") && !otherType(err) && pulsarname.Limit(err) == "" }
+func Busy(err error) bool {
+	return says(err, "ConsumerBusy") && !otherType(err) && pulsarname.Limit(err) == ""
+}
 
 // otherType reports whether the subscription has another type, and consumers.
 func otherType(err error) bool { return says(err, "different type", "SubscriptionType") }
