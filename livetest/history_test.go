@@ -54,7 +54,7 @@ type History struct {
 	// Letters: some messages fail for good.
 	Letters bool
 	// Workers is how many turns of a member run at once. So many may have finished without being settled at a kill, and
-	// so many may start while a lost partition cancels its handlers.
+	// so many may start while a partition that leaves cancels its handlers.
 	Workers int
 	// Writers is how many Writes of a member run at once. Their messages may be durable without being settled at a kill.
 	Writers int

@@ -48,11 +48,12 @@ func (c *checker) passed(o *owner, i int) bool {
 	return i < 0 || o.views[i].covered || c.Withholds && o.views[i].known
 }
 
-// underWay reports whether a turn that starts although another one was cancelled can have been with its worker before. The
-// loss of a partition cancels at most as many of these as there are workers. An orderly leave waits for them first.
+// underWay reports whether a turn whose handler starts after another one was cancelled can have been with its worker before
+// the fence. A leave cancels handlers after a loss and at the end of the drain. On a busy machine a worker can need longer
+// than the drain from taking its turn to the first line of the handler. Each worker has at most one such turn.
 func (c *checker) underWay(o *owner) bool {
 	o.startedLate++
-	return o.evicted && o.startedLate <= c.Workers
+	return o.startedLate <= c.Workers
 }
 
 func (c *checker) finished(e *Event, o *owner, i int) {
