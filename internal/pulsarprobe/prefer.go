@@ -14,10 +14,13 @@ import (
 const preferred = 16
 
 // Prefer returns the URL of a cluster with the hosts that answer now listed first and several times. It waits at most
-// [Timeout]. The client library takes the
-// hosts in turns, and waits for each: with one of two hosts down it asks the other one only for look-ups, and never gets a
+// [Timeout]. The client library takes the hosts in turns, and waits for each: with one of two hosts down it asks the other one only for look-ups, and never gets a
 // consumer where brokers redirect clients through the URL, as standalone ones do. A URL with one host stays as it is.
 func Prefer(ctx context.Context, url string) string {
+	return prefer(ctx, new(net.Dialer).DialContext, url)
+}
+
+func prefer(ctx context.Context, dial dialer, url string) string {
 	scheme, rest, _ := strings.Cut(url, "://")
 	list, path, _ := strings.Cut(rest, "/")
 	hosts := strings.Split(list, ",")
@@ -31,9 +34,9 @@ func Prefer(ctx context.Context, url string) string {
 	for i, host := range hosts {
 		wg.Go(func() {
 			if pulsarname.Encrypts(url) {
-				alive[i] = speaksTLS(ctx, withPort(host, "6651"))
+				alive[i] = speaksTLS(ctx, dial, withPort(host, "6651"))
 			} else {
-				alive[i] = SpeaksPulsar(ctx, withPort(host, "6650"))
+				alive[i] = speaksPulsar(ctx, dial, withPort(host, "6650"))
 			}
 		})
 	}

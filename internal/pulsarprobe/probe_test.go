@@ -1,49 +1,50 @@
 package pulsarprobe
 
 import (
+	"context"
 	"io"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
 )
 
-// server listens on a port of this machine and handles each connection with f.
-func server(t *testing.T, f func(c net.Conn)) (addr string) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+// network has servers by address. Each handles a connection with its func. Other addresses refuse connections.
+type network map[string]func(c net.Conn)
+
+func (n network) dial(_ context.Context, _, addr string) (net.Conn, error) {
+	f, ok := n[addr]
+	if !ok {
+		return nil, syscall.ECONNREFUSED
 	}
-	t.Cleanup(func() { _ = l.Close() })
+	ours, theirs := net.Pipe()
 	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer func() { _ = c.Close() }()
-				f(c)
-			}()
-		}
+		defer func() { _ = theirs.Close() }()
+		f(theirs)
 	}()
-	return l.Addr().String()
+	return ours, nil
+}
+
+// answers handles a connection by the first byte that arrives.
+func answers(by map[byte]string) func(c net.Conn) {
+	return func(c net.Conn) {
+		b := make([]byte, 1<<14) // takes a whole request
+		if n, _ := c.Read(b); n > 0 {
+			_, _ = io.WriteString(c, by[b[0]])
+		}
+	}
+}
+
+func silent(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
+
+func broker(c net.Conn) {
+	answers(map[byte]string{0: "\x00\x00\x00\x09\x00\x00\x00\x05\x08\x03\x1a\x01\x01"})(c)
 }
 
 func TestProbeNamesTheProtocolOfAWrongPort(t *testing.T) {
-	// firstByte handles a connection by the first byte that arrives.
-	firstByte := func(answers map[byte]string) func(c net.Conn) {
-		return func(c net.Conn) {
-			b := make([]byte, 17)
-			if n, _ := c.Read(b); n > 0 {
-				_, _ = io.WriteString(c, answers[b[0]])
-			}
-		}
-	}
-	web := firstByte(map[byte]string{'G': "HTTP/1.1 400 Bad Request\r\n\r\n"})
-	broker := firstByte(map[byte]string{0: "\x00\x00\x00\x09\x00\x00\x00\x05\x08\x03\x1a\x01\x01"})
-	secure := firstByte(map[byte]string{'G': "\x15\x03\x03\x00\x02\x02\x46", 0x16: "\x15\x03\x03\x00\x02\x02\x28"})
-	silent := func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
+	web := answers(map[byte]string{'G': "HTTP/1.1 400 Bad Request\r\n\r\n"})
+	secure := answers(map[byte]string{'G': "\x15\x03\x03\x00\x02\x02\x46", 0x16: "\x15\x03\x03\x00\x02\x02\x28"})
 	for name, c := range map[string]struct {
 		f      func(c net.Conn)
 		scheme string
@@ -59,37 +60,37 @@ func TestProbeNamesTheProtocolOfAWrongPort(t *testing.T) {
 		"closes":              {func(net.Conn) {}, "pulsar", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			addr := server(t, c.f)
-			err := Probe(t.Context(), addr, c.scheme+"://"+addr)
-			switch {
-			case c.says == "" && err != nil, c.says != "" && err == nil:
-				t.Errorf("Probe = %v, want an error with %q", err, c.says)
-			case err != nil && (!strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), addr)):
-				t.Errorf("Probe = %v, want %q and %s", err, c.says, addr)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				const addr = "a:6650"
+				n := network{addr: c.f}
+				err := probe(t.Context(), n.dial, addr, c.scheme+"://"+addr)
+				switch {
+				case c.says == "" && err != nil, c.says != "" && err == nil:
+					t.Errorf("probe = %v, want an error with %q", err, c.says)
+				case err != nil && (!strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), addr)):
+					t.Errorf("probe = %v, want %q and %s", err, c.says, addr)
+				}
+			})
 		})
 	}
 }
 
 func TestPreferListsHostsThatAnswerFirst(t *testing.T) {
-	broker := server(t, func(c net.Conn) {
-		_, _ = c.Read(make([]byte, 17))
-		_, _ = io.WriteString(c, "\x00\x00\x00\x09\x00\x00\x00\x05\x08\x03\x1a\x01\x01")
-	})
-	silent := server(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
-	closed := server(t, func(net.Conn) {})
-	times := func(n int, host string) string { return strings.TrimSuffix(strings.Repeat(host+",", n), ",") }
+	n := network{"broker:1": broker, "silent:1": silent, "closed:1": func(net.Conn) {}}
+	times := strings.Repeat("broker:1,", preferred)
 	for _, c := range []struct{ url, want string }{
-		{"pulsar://" + silent, "pulsar://" + silent},
-		{"pulsar://" + silent + "," + closed, "pulsar://" + silent + "," + closed},
-		{"pulsar://" + broker + "," + broker, "pulsar://" + broker + "," + broker},
-		{"pulsar://" + silent + "," + broker + "," + closed, "pulsar://" + times(preferred, broker) + "," + silent + "," + closed},
-		{"pulsar+ssl://" + broker + "," + silent, "pulsar+ssl://" + broker + "," + silent},
+		{"pulsar://silent:1", "pulsar://silent:1"},
+		{"pulsar://silent:1,closed:1", "pulsar://silent:1,closed:1"},
+		{"pulsar://silent:1,refuses:1", "pulsar://silent:1,refuses:1"},
+		{"pulsar://broker:1,broker:1", "pulsar://broker:1,broker:1"},
+		{"pulsar://silent:1,broker:1,closed:1", "pulsar://" + times + "silent:1,closed:1"},
+		{"pulsar+ssl://broker:1,silent:1", "pulsar+ssl://broker:1,silent:1"},
 	} {
-		if got := Prefer(t.Context(), c.url); got != c.want {
-			t.Errorf("Prefer(%s) = %s, want %s", c.url, got, c.want)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			if got := prefer(t.Context(), n.dial, c.url); got != c.want {
+				t.Errorf("prefer(%s) = %s, want %s", c.url, got, c.want)
+			}
+		})
 	}
 }
 
