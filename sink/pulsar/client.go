@@ -8,7 +8,6 @@ import (
 
 	"github.com/apache/pulsar-client-go/pulsar"
 
-	"github.com/keystrand/keystrand/internal/pulsarprobe"
 	"github.com/keystrand/keystrand/internal/pulsarwire"
 )
 
@@ -44,15 +43,18 @@ type library struct {
 // maxWave is the maximum number of messages in a wave. The library's queue has room for them, so that it never blocks.
 const maxWave = 1000
 
+// preference is that of [pulsarprobe.Prefer], or of a test.
+type preference func(ctx context.Context, url string) string
+
 // connect returns a new client. The client does not connect yet, but requests its first token, which may block.
-func connect(url string, cfg *Config, troubles *troubles) (client, error) {
+func connect(url string, prefer preference, cfg *Config, troubles *troubles) (client, error) {
 	type result struct {
 		c   client
 		err error
 	}
 	made := make(chan result, 1)
 	go func() {
-		c, err := newLibrary(url, cfg, troubles)
+		c, err := newLibrary(prefer(context.Background(), url), cfg, troubles)
 		made <- result{c, err}
 	}()
 	timer := time.NewTimer(cfg.RequestTimeout)
@@ -72,7 +74,7 @@ func connect(url string, cfg *Config, troubles *troubles) (client, error) {
 
 func newLibrary(url string, cfg *Config, troubles *troubles) (client, error) {
 	options := pulsar.ClientOptions{
-		URL:               pulsarprobe.Prefer(context.Background(), url),
+		URL:               url,
 		ConnectionTimeout: cfg.RequestTimeout,
 		OperationTimeout:  cfg.RequestTimeout,
 		KeepAliveInterval: max(cfg.RequestTimeout, time.Second), // the library disconnects a silent broker after two intervals

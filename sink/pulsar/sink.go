@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand/internal/pulsarname"
+	"github.com/keystrand/keystrand/internal/pulsarprobe"
 	"github.com/keystrand/keystrand/sink"
 )
 
@@ -47,7 +48,7 @@ func New(url, topic string, cfg Config) (*Sink, error) {
 		return nil, fmt.Errorf("pulsar: sink for topic %q: %w", topic, err)
 	}
 	t := &troubles{log: cfg.Logger}
-	c, err := connect(url, &cfg, t)
+	c, err := connect(url, pulsarprobe.Prefer, &cfg, t)
 	if err != nil {
 		return nil, fmt.Errorf("pulsar: sink for topic %q: %w", topic, err)
 	}
