@@ -4,6 +4,7 @@ package pulsar
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -224,5 +225,6 @@ func (b *fakeBroker) source(cfg Config, topics ...string) (*Source, *fakeClient,
 	}
 	c := &fakeClient{b: b, s: s}
 	s.connect = func() (client.Client, error) { return c, nil }
+	s.probe = func(context.Context, string, string) error { return nil }
 	return s, c, nil
 }

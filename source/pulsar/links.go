@@ -41,7 +41,7 @@ func (s *Source) unreachable(addr string, err error) {
 		s.health.Fails(context.Background(), connecting(addr), err)
 	}
 	if probes {
-		s.aside(func(ctx context.Context) { s.probed(ctx, addr, pulsarprobe.Probe(ctx, addr, s.url), err) })
+		s.aside(func(ctx context.Context) { s.probed(ctx, addr, s.probe(ctx, addr, s.url), err) })
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand/internal/pulsarname"
+	"github.com/keystrand/keystrand/internal/pulsarprobe"
 	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/internal/health"
 	"github.com/keystrand/keystrand/source/pulsar/internal/client"
@@ -27,7 +28,8 @@ type Source struct {
 	topics       []string // full names, sorted
 	name         string   // of this process, the same for all partitions: so the broker spreads them
 	connect      func() (client.Client, error)
-	web          *web.Service // for Pattern
+	probe        func(ctx context.Context, addr, url string) error // is pulsarprobe.Probe; tests replace it
+	web          *web.Service                                      // for Pattern
 
 	begin      sync.Once
 	cancel     context.CancelFunc
@@ -108,6 +110,7 @@ func New(url, subscription string, topics []string, cfg Config) (*Source, error)
 		state:        stateConnecting,
 		moved:        make(map[string][]string),
 		links:        make(map[string]time.Time),
+		probe:        pulsarprobe.Probe,
 	}
 	for _, stream := range s.topics {
 		s.moved[stream] = nil
