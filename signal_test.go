@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/pipeline"
@@ -23,9 +24,11 @@ const signalLines = `ctx, stop := signal.NotifyContext(context.Background(), os.
 context.AfterFunc(ctx, stop) // a second signal ends the process at once
 `
 
-// drains is a process with these lines. Its handler ends only by its ctx.
+// drains is a process with these lines. It prints when stop has returned. Its handler ends only by its ctx, and the drain
+// outlasts the test.
 func drains() error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	stop := func() { restore(); fmt.Println("signals restored") }
 	context.AfterFunc(ctx, stop)
 	log := memory.NewLog("comments", 1)
 	log.Append(0, keystrand.Message{Key: []byte("post-1")})
@@ -35,6 +38,7 @@ func drains() error {
 			<-ctx.Done()
 			return ctx.Err()
 		}).
+		Timing(pipeline.Timing{DrainTimeout: time.Hour}).
 		Logger(slog.New(slog.NewTextHandler(os.Stdout, nil))).
 		Build()
 	if err != nil {
@@ -43,8 +47,7 @@ func drains() error {
 	return p.Run(ctx)
 }
 
-// The first signal drains, the second ends the process. Without the second the process would drain for DrainTimeout and
-// exit with 0.
+// The first signal drains, the second ends the process. A process that drains on is killed.
 func TestSecondSignalEndsTheProcessAtOnce(t *testing.T) {
 	const child = "KEYSTRAND_TEST_DRAINS"
 	if os.Getenv(child) != "" {
@@ -78,18 +81,24 @@ func TestSecondSignalEndsTheProcessAtOnce(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
+			send := func(sig syscall.Signal) {
+				if err := cmd.Process.Signal(sig); err != nil {
+					t.Error(err)
+				}
+			}
+			ready, warnings := 0, 0
 			for lines := bufio.NewScanner(out); lines.Scan(); {
-				var send syscall.Signal
 				switch line := lines.Text(); {
 				case strings.Contains(line, "handling"):
-					send = syscall.SIGTERM
-				case strings.Contains(line, "draining partitions"):
-					send = second
-				default:
-					continue
-				}
-				if err := cmd.Process.Signal(send); err != nil {
-					t.Error(err)
+					send(syscall.SIGTERM)
+				case strings.Contains(line, "draining partitions"), strings.Contains(line, "signals restored"):
+					if ready++; ready == 2 {
+						send(second)
+					}
+				case strings.Contains(line, "held up"): // every 10 s
+					if warnings++; warnings == 3 {
+						send(syscall.SIGKILL)
+					}
 				}
 			}
 			_ = cmd.Wait() // the state has the result
