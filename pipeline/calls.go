@@ -72,12 +72,20 @@ func listOf(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// names returns the calls.
-func (c *calls) names() (names []string) {
+// hanging returns the calls that have lasted for least, or all if none has: of several calls, the one that has just begun
+// holds nothing up.
+func (c *calls) hanging(least time.Duration) (names []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	var all []string
 	for _, x := range c.under {
-		names = append(names, x.name)
+		all = append(all, x.name)
+		if time.Since(x.since) >= least {
+			names = append(names, x.name)
+		}
+	}
+	if len(names) == 0 {
+		return all
 	}
 	return names
 }

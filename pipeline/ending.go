@@ -67,7 +67,7 @@ func (p *Pipeline) awaitEnd(ended, stopping context.Context) (abandoned []string
 		step.then()
 	}
 	for {
-		if abandoned = p.calls.names(); len(abandoned) > 0 {
+		if abandoned = p.calls.hanging(limit / 10); len(abandoned) > 0 {
 			return abandoned
 		}
 		if pause(ended, reportTick); ended.Err() != nil {

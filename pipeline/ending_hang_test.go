@@ -37,6 +37,7 @@ type hanging struct {
 	method  string
 	honours bool // the method returns when its ctx ends
 	let     chan struct{}
+	end     time.Duration // how long End takes
 
 	mu       sync.Mutex
 	accepted int
@@ -133,6 +134,7 @@ func (p hangingPartition) Release(ctx context.Context) error {
 
 func (p hangingPartition) End() (int64, bool) {
 	_ = p.h.hang(context.Background(), "End")
+	time.Sleep(p.h.end)
 	return 100, true
 }
 
@@ -249,6 +251,23 @@ func TestRunReturnsInTimeWhicheverCallHangs(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The pipeline asks for the end of each partition every 10 s. A call that is under way when Run gives up another is no cause.
+func TestCallThatHasJustBegunIsNotNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 1)
+		h := &hanging{Source: memory.NewSource(memory.Config{}, log), method: "Release", let: make(chan struct{}), end: 10 * time.Millisecond}
+		letGo := sync.OnceFunc(func() { close(h.let) })
+		defer letGo()
+		run := start(t, pipeline.From(h).HandleFunc(func(context.Context, *keystrand.Message) error { return nil }))
+		time.Sleep(15*time.Second + 5*time.Millisecond) // Run gives up 5 ms after it has asked
+		run.cancel(nil)
+		<-run.over
+		wantStuck(t, run, "Release of posts/0#1")
+		letGo()
+		time.Sleep(time.Minute) // the rest of the stop
+	})
 }
 
 // lateID is a source whose partitions tell their ID only after let, and whose first Fetch returns messages also after the end
