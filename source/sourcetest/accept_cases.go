@@ -3,7 +3,6 @@ package sourcetest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"runtime"
@@ -25,188 +24,115 @@ func acceptCases() []Case {
 	}
 }
 
-func acceptReturnsEveryPartition(ctx context.Context, h *harness) error {
-	m, all, err := h.joinAlone(ctx)
-	if err != nil {
-		return err
-	}
-	if err := h.patience(ctx); err != nil {
-		return err
-	}
+func acceptReturnsEveryPartition(ctx context.Context, h *harness) {
+	m, all := h.joinAlone(ctx)
+	h.patience(ctx)
 	if got := len(m.held()); got != h.env.Partitions {
-		return fmt.Errorf("%d partitions were accepted, want %d", got, h.env.Partitions)
+		fail("%d partitions were accepted, want %d", got, h.env.Partitions)
 	}
 	for p, n := range all {
 		id, r := n.part.ID(), n.part.Restored()
 		switch {
 		case id.Stream != h.env.Stream || id.Partition != int32(p):
-			return fmt.Errorf("accepted %v, want partition %d of %s", id, p, h.env.Stream)
+			fail("accepted %v, want partition %d of %s", id, p, h.env.Stream)
 		case id.Epoch < 1:
-			return fmt.Errorf("accepted %v: want an epoch of at least 1", id)
+			fail("accepted %v: want an epoch of at least 1", id)
 		case r == nil:
-			return fmt.Errorf("%v: Restored is nil", id)
+			fail("%v: Restored is nil", id)
 		case r.Epoch != id.Epoch:
-			return fmt.Errorf("%v: the epoch of Restored is %d", id, r.Epoch)
+			fail("%v: the epoch of Restored is %d", id, r.Epoch)
 		case len(r.Ahead) != 0:
-			return fmt.Errorf("%v: Restored has ranges %v, but nothing was committed", id, r.Ahead)
+			fail("%v: Restored has ranges %v, but nothing was committed", id, r.Ahead)
 		}
 	}
-	return nil
 }
 
-func acceptReturnsWhenCtxEnds(ctx context.Context, h *harness) error {
+func acceptReturnsWhenCtxEnds(ctx context.Context, h *harness) {
 	// First with partitions to come, then when the member owns all of them.
-	src, err := h.open()
-	if err != nil {
-		return err
-	}
+	src := must(h.open())
 	ended, cancel := context.WithCancelCause(ctx)
 	cancel(errEnough)
 	if p, err := src.Accept(ended); !errors.Is(err, errEnough) {
-		return fmt.Errorf("accept with an ended ctx: got %v, %w; want the cause of the ctx", p, given(err))
+		fail("accept with an ended ctx: got %v, %w; want the cause of the ctx", p, given(err))
 	}
-	m, err := h.joinBy(ctx, func() (source.Source, error) { return src, nil })
-	if err != nil {
-		return err
-	}
-	if _, err := m.holdAll(ctx); err != nil {
-		return err
-	}
-	if err := m.stopAccepting(ctx); err != nil {
-		return err
-	}
+	m := h.joinBy(ctx, func() (source.Source, error) { return src, nil })
+	m.holdAll(ctx)
+	check(m.stopAccepting(ctx))
 	if err := m.acceptError(); !errors.Is(err, errEnough) && (h.env.endless() == nil || err != io.EOF) { //nolint:errorlint // see end
-		return fmt.Errorf("member %d: Accept returned %w, want the cause of its ctx", m.number, given(err))
+		fail("member %d: Accept returned %w, want the cause of its ctx", m.number, given(err))
 	}
-	return nil
 }
 
-func releaseWithoutFetch(ctx context.Context, h *harness) error {
-	if err := h.produce(0, 3); err != nil {
-		return err
-	}
+func releaseWithoutFetch(ctx context.Context, h *harness) {
+	h.produce(0, 3)
 	for range 3 {
-		m, err := h.join(ctx)
-		if err != nil {
-			return err
-		}
-		if _, err := m.hold(ctx, 0); err != nil {
-			return err
-		}
-		if err := m.leave(ctx); err != nil {
-			return err
-		}
+		m := h.join(ctx)
+		m.hold(ctx, 0)
+		check(m.leave(ctx))
 	}
-	m, err := h.join(ctx)
-	if err != nil {
-		return err
-	}
-	n, err := m.hold(ctx, 0)
-	if err != nil {
-		return err
-	}
-	msgs, err := n.read(ctx, 3)
-	if err != nil {
-		return err
-	}
-	return sees(msgs, 0, 0)
+	m := h.join(ctx)
+	n := m.hold(ctx, 0)
+	check(sees(must(n.read(ctx, 3)), 0, 0))
 }
 
-func finiteEndsWithEOF(ctx context.Context, h *harness) error {
-	if err := need(h.env.JoinFinite != nil, "finite log (Env.JoinFinite)"); err != nil {
-		return err
-	}
+func finiteEndsWithEOF(ctx context.Context, h *harness) {
+	check(need(h.env.JoinFinite != nil, "finite log (Env.JoinFinite)"))
 	for p := range h.env.Partitions {
-		if err := h.produce(int32(p), 10+p); err != nil {
-			return err
-		}
+		h.produce(int32(p), 10+p)
 	}
-	m, err := h.joinBy(ctx, h.env.JoinFinite)
-	if err != nil {
-		return err
-	}
-	all, err := m.holdAll(ctx)
-	if err != nil {
-		return err
-	}
+	m := h.joinBy(ctx, h.env.JoinFinite)
+	all := m.holdAll(ctx)
 	for p, n := range all {
-		msgs, err := n.read(ctx, 10+p)
-		if err != nil {
-			return err
-		}
-		if err := sees(msgs, int32(p), 0); err != nil {
-			return err
-		}
+		msgs := must(n.read(ctx, 10+p))
+		check(sees(msgs, int32(p), 0))
 		for range 2 {
-			if err := n.end(ctx); err != nil {
-				return err
-			}
+			n.end(ctx)
 		}
-		if err := n.commit(ctx, n.position); err != nil {
-			return err
-		}
-		if err := n.letGo(ctx); err != nil {
-			return err
-		}
+		check(n.commit(ctx, n.position))
+		check(n.letGo(ctx))
 	}
 	select {
 	case <-m.ended:
 	case <-ctx.Done():
-		return fmt.Errorf("member %d: Accept has not returned since the last partition was read, committed and released: %w", m.number, context.Cause(ctx))
+		fail("member %d: Accept has not returned since the last partition was read, committed and released: %w", m.number, context.Cause(ctx))
 	}
 	if err := m.acceptError(); err != io.EOF { //nolint:errorlint // see end
-		return fmt.Errorf("member %d: Accept returned %w, want the bare io.EOF", m.number, given(err))
+		fail("member %d: Accept returned %w, want the bare io.EOF", m.number, given(err))
 	}
-	return nil
 }
 
 // end fetches until io.EOF. The position may move meanwhile, but no message may come. An error that wraps io.EOF is a
 // failure, such as a lost connection.
-func (n *holding) end(ctx context.Context) error {
+func (n *holding) end(ctx context.Context) {
 	for {
 		b := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
 		err := n.fetch(ctx, &b)
 		switch {
 		case err == io.EOF: //nolint:errorlint // see above
-			return nil
+			return
 		case err != nil:
-			return fmt.Errorf("%v: Fetch at the end returned %w, want the bare io.EOF", n.part.ID(), err)
+			fail("%v: Fetch at the end returned %w, want the bare io.EOF", n.part.ID(), err)
 		case len(b.Messages) > 0:
-			return fmt.Errorf("%v: Fetch at the end returned %d messages, want io.EOF", n.part.ID(), len(b.Messages))
+			fail("%v: Fetch at the end returned %d messages, want io.EOF", n.part.ID(), len(b.Messages))
 		}
 	}
 }
 
-func closeEndsGoroutines(ctx context.Context, h *harness) error {
-	round := func() error {
-		if err := h.produce(0, 5); err != nil {
-			return err
-		}
-		m, all, err := h.joinAlone(ctx)
-		if err != nil {
-			return err
-		}
-		if _, err := all[0].read(ctx, 5); err != nil {
-			return err
-		}
-		if err := all[0].commit(ctx, all[0].position); err != nil {
-			return err
-		}
-		return m.leave(ctx)
+func closeEndsGoroutines(ctx context.Context, h *harness) {
+	round := func() {
+		h.produce(0, 5)
+		m, all := h.joinAlone(ctx)
+		must(all[0].read(ctx, 5))
+		check(all[0].commit(ctx, all[0].position))
+		check(m.leave(ctx))
 	}
 	// The log may start some goroutines only once: the first round is not counted. Its own goroutines may take a moment to end.
-	if err := round(); err != nil {
-		return err
-	}
-	if err := h.patience(ctx); err != nil {
-		return err
-	}
+	round()
+	h.patience(ctx)
 	const rounds = 5
 	before := goroutines()
 	for range rounds {
-		if err := round(); err != nil {
-			return err
-		}
+		round()
 	}
 	for wait := time.Millisecond; ; wait = min(2*wait, time.Second) {
 		now := goroutines()
@@ -214,10 +140,10 @@ func closeEndsGoroutines(ctx context.Context, h *harness) error {
 			delete(now, id)
 		}
 		if len(now) < rounds {
-			return nil
+			return
 		}
 		if err := pause(ctx, wait); err != nil {
-			return fmt.Errorf("%d closed sources have left %d goroutines behind: %w\n%s", rounds, len(now), err,
+			fail("%d closed sources have left %d goroutines behind: %w\n%s", rounds, len(now), err,
 				strings.Join(slices.Collect(maps.Values(now)), "\n\n"))
 		}
 	}

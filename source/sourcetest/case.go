@@ -3,6 +3,7 @@ package sourcetest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 )
 
@@ -13,7 +14,7 @@ type Case struct {
 	// Why describes how a pipeline fails on a source that fails the case.
 	Why string
 
-	run func(ctx context.Context, h *harness) error
+	run func(ctx context.Context, h *harness) // fails by check, must or fail
 }
 
 // Run runs every case as a subtest, each with a new Env.
@@ -61,9 +62,44 @@ func (c Case) Run(ctx context.Context, env Env) error {
 	h := newHarness(env)
 	running, cancel := context.WithTimeoutCause(ctx, env.Wait, errHangs)
 	defer cancel()
-	err := c.run(running, h)
+	err := attempt(func() { c.run(running, h) })
 	// The members get as much time again to leave, even if the case has used up its own.
 	leaving, cancel := context.WithTimeoutCause(ctx, env.Wait, errHangs)
 	defer cancel()
 	return errors.Join(err, h.stop(leaving), h.violations())
 }
+
+// failure ends a case: check, must and fail panic with it, so that a case reads as a list of steps. Only the goroutine of the
+// case may call them.
+type failure struct{ err error }
+
+// attempt runs a case, and returns the error that has ended it.
+func attempt(run func()) (err error) {
+	defer func() {
+		switch v := recover().(type) {
+		case nil:
+		case failure:
+			err = v.err
+		default:
+			panic(v)
+		}
+	}()
+	run()
+	return nil
+}
+
+// check ends the case if err is not nil.
+func check(err error) {
+	if err != nil {
+		panic(failure{err})
+	}
+}
+
+// must returns v, or ends the case if err is not nil.
+func must[T any](v T, err error) T {
+	check(err)
+	return v
+}
+
+// fail ends the case with an error.
+func fail(format string, args ...any) { panic(failure{fmt.Errorf(format, args...)}) }

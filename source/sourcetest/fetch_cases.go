@@ -31,120 +31,75 @@ func fetchCases() []Case {
 
 var errLag = errors.New("lag does not reach 0")
 
-func messagesInOrder(ctx context.Context, h *harness) error {
+func messagesInOrder(ctx context.Context, h *harness) {
 	first, later := 150, 50
 	if h.env.endless() != nil {
 		first, later = 200, 0
 	}
 	for p := range int32(2) {
-		if err := h.produce(p, first); err != nil {
-			return err
-		}
+		h.produce(p, first)
 	}
-	m, err := h.join(ctx)
-	if err != nil {
-		return err
-	}
+	m := h.join(ctx)
 	for p := range int32(2) {
-		n, err := m.hold(ctx, p)
-		if err != nil {
-			return err
-		}
-		msgs, err := n.read(ctx, first)
-		if err != nil {
-			return err
-		}
+		n := m.hold(ctx, p)
+		msgs := must(n.read(ctx, first))
 		// Produce more while the member owns the partition.
-		if err := h.produce(p, later); err != nil {
-			return err
-		}
-		more, err := n.read(ctx, later)
-		if err != nil {
-			return err
-		}
-		msgs = append(msgs, more...)
-		if err := sees(msgs, p, 0); err != nil {
-			return err
-		}
+		h.produce(p, later)
+		msgs = append(msgs, must(n.read(ctx, later))...)
+		check(sees(msgs, p, 0))
 		for i := range msgs {
 			want := message(p, i)
 			if !bytes.Equal(msgs[i].Key, want.Key) {
-				return fmt.Errorf("message %d has key %q, want %q", i, msgs[i].Key, want.Key)
+				fail("message %d has key %q, want %q", i, msgs[i].Key, want.Key)
 			}
 			if v, ok := msgs[i].Header("n"); !ok || !bytes.Equal(v, want.Headers[0].Value) {
-				return fmt.Errorf("message %d has headers %v, want %v", i, msgs[i].Headers, want.Headers)
+				fail("message %d has headers %v, want %v", i, msgs[i].Headers, want.Headers)
 			}
 		}
 	}
-	return nil
 }
 
-func emptyIsNotNil(ctx context.Context, h *harness) error {
+func emptyIsNotNil(ctx context.Context, h *harness) {
 	want := []keystrand.Message{{Value: []byte("no key")}, {Key: []byte{}, Value: []byte{}}, {Key: []byte("tombstone")}}
-	if err := h.send(0, want...); err != nil {
-		return err
-	}
-	n, err := h.only(ctx, 0)
-	if err != nil {
-		return err
-	}
-	got, err := n.read(ctx, len(want))
-	if err != nil {
-		return err
-	}
+	h.send(0, want...)
+	n := h.only(ctx, 0)
+	got := must(n.read(ctx, len(want)))
 	if h.env.NoNil {
 		want[1].Key, want[1].Value, want[2].Value = nil, got[1].Value, got[1].Value // both values nil, or both empty
 	}
 	for i := range want {
 		if (got[i].Key == nil) != (want[i].Key == nil) || (got[i].Value == nil) != (want[i].Value == nil) {
-			return fmt.Errorf("message %d: key %#v and value %#v, want %#v and %#v",
+			fail("message %d: key %#v and value %#v, want %#v and %#v",
 				i, got[i].Key, got[i].Value, want[i].Key, want[i].Value)
 		}
 	}
-	return nil
 }
 
-func fetchReturnsWhenCtxEnds(ctx context.Context, h *harness) error {
-	if err := h.env.endless(); err != nil {
-		return err
-	}
-	n, err := h.only(ctx, 0)
-	if err != nil {
-		return err
-	}
+func fetchReturnsWhenCtxEnds(ctx context.Context, h *harness) {
+	check(h.env.endless())
+	n := h.only(ctx, 0)
 	waiting, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	result := make(chan error, 1)
 	b := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
 	go func() { result <- n.fetch(waiting, &b) }()
-	if err := h.patience(ctx); err != nil {
-		return err
-	}
+	h.patience(ctx)
 	cancel(errEnough)
 	select {
 	case err := <-result:
 		if !errors.Is(err, errEnough) {
-			return fmt.Errorf("%v: Fetch returned %w, want the cause of its ctx", n.part.ID(), given(err))
+			fail("%v: Fetch returned %w, want the cause of its ctx", n.part.ID(), given(err))
 		}
 	case <-ctx.Done():
-		return fmt.Errorf("%v: Fetch has not returned since its ctx ended: %w", n.part.ID(), context.Cause(ctx))
+		fail("%v: Fetch has not returned since its ctx ended: %w", n.part.ID(), context.Cause(ctx))
 	}
-	if err := h.produce(0, 5); err != nil {
-		return err
-	}
-	msgs, err := n.read(ctx, 5)
-	if err != nil {
-		return err
-	}
-	return sees(msgs, 0, 0)
+	h.produce(0, 5)
+	check(sees(must(n.read(ctx, 5)), 0, 0))
 }
 
-func fetchAfterCtxGoesOn(ctx context.Context, h *harness) error {
+func fetchAfterCtxGoesOn(ctx context.Context, h *harness) {
 	const total = 300
-	n, err := h.owner(ctx, total)
-	if err != nil {
-		return err
-	}
+	n := h.owner(ctx, total)
 	read := 0
 	for round := 0; read < total; round++ {
 		// The ctx ends before Fetch, ends at some moment during Fetch, or does not end.
@@ -159,31 +114,21 @@ func fetchAfterCtxGoesOn(ctx context.Context, h *harness) error {
 		err := n.fetch(fetching, &b)
 		cancel(nil)
 		if err != nil && !errors.Is(err, errEnough) {
-			return fmt.Errorf("fetch after %d of %d messages: %w", read, total, err)
+			fail("fetch after %d of %d messages: %w", read, total, err)
 		}
 		if err != nil {
 			continue
 		}
-		if err := sees(b.Messages, 0, read); err != nil {
-			return err
-		}
+		check(sees(b.Messages, 0, read))
 		read += len(b.Messages)
 	}
-	return nil
 }
 
-func batchLimitsRespected(ctx context.Context, h *harness) error {
+func batchLimitsRespected(ctx context.Context, h *harness) {
 	const big = 20_000
-	if err := h.produce(0, 10); err != nil {
-		return err
-	}
-	if err := h.send(0, keystrand.Message{Key: []byte("big"), Value: bytes.Repeat([]byte("x"), big)}); err != nil {
-		return err
-	}
-	n, err := h.owner(ctx, 10)
-	if err != nil {
-		return err
-	}
+	h.produce(0, 10)
+	h.send(0, keystrand.Message{Key: []byte("big"), Value: bytes.Repeat([]byte("x"), big)})
+	n := h.owner(ctx, 10)
 	one := message(0, 0)
 	var all []keystrand.Message
 	for round := 0; len(all) < 21; round++ {
@@ -195,23 +140,18 @@ func batchLimitsRespected(ctx context.Context, h *harness) error {
 		case 1:
 			b.MaxBytes = 1
 		}
-		if err := n.fetch(ctx, &b); err != nil {
-			return err
-		}
+		check(n.fetch(ctx, &b))
 		all = append(all, b.Messages...)
 	}
 	if got := len(all[10].Value); got != big {
-		return fmt.Errorf("the value of the large message has %d bytes, want %d", got, big)
+		fail("the value of the large message has %d bytes, want %d", got, big)
 	}
-	return sees(slices.Concat(all[:10], all[11:]), 0, 0)
+	check(sees(slices.Concat(all[:10], all[11:]), 0, 0))
 }
 
-func bytesAreNeverReused(ctx context.Context, h *harness) error {
+func bytesAreNeverReused(ctx context.Context, h *harness) {
 	const total = 200
-	n, err := h.owner(ctx, total)
-	if err != nil {
-		return err
-	}
+	n := h.owner(ctx, total)
 	// Use one Batch for all calls, as a pipeline does, and keep the structs, as a lane does.
 	b := source.Batch{MaxMessages: 7, MaxBytes: 1 << 20}
 	var kept []keystrand.Message
@@ -221,121 +161,68 @@ func bytesAreNeverReused(ctx context.Context, h *harness) error {
 	}
 	for len(kept) < total {
 		b.Messages = b.Messages[:0]
-		if err := n.fetch(ctx, &b); err != nil {
-			return err
-		}
+		check(n.fetch(ctx, &b))
 		for i := range b.Messages {
 			kept, text = append(kept, b.Messages[i]), append(text, whole(&b.Messages[i]))
 		}
 	}
 	for i := range kept {
 		if now := whole(&kept[i]); now != text[i] {
-			return fmt.Errorf("message %d was %q and became %q", i, text[i], now)
+			fail("message %d was %q and became %q", i, text[i], now)
 		}
 	}
-	return sees(kept, 0, 0)
+	check(sees(kept, 0, 0))
 }
 
-func offsetsAscendAndMaySkip(ctx context.Context, h *harness) error {
-	if err := need(h.env.Skip != nil, "way to move a position without messages (Env.Skip)"); err != nil {
-		return err
-	}
-	n, err := h.only(ctx, 0)
-	if err != nil {
-		return err
-	}
+func offsetsAscendAndMaySkip(ctx context.Context, h *harness) {
+	check(need(h.env.Skip != nil, "way to move a position without messages (Env.Skip)"))
+	n := h.only(ctx, 0)
 	for range 4 {
-		if err := h.produce(0, 4); err != nil {
-			return err
-		}
-		if _, err := h.env.Skip(0); err != nil {
-			return err
-		}
+		h.produce(0, 4)
+		must(h.env.Skip(0))
 	}
-	msgs, err := n.read(ctx, 16) // fetch checks the offsets
-	if err != nil {
-		return err
-	}
-	return sees(msgs, 0, 0)
+	check(sees(must(n.read(ctx, 16)), 0, 0)) // fetch checks the offsets
 }
 
-func positionMovesWithoutMessages(ctx context.Context, h *harness) error {
-	if err := need(h.env.Skip != nil, "way to move a position without messages (Env.Skip)"); err != nil {
-		return err
-	}
-	n, err := h.owner(ctx, 3)
-	if err != nil {
-		return err
-	}
-	if _, err := n.read(ctx, 3); err != nil {
-		return err
-	}
+func positionMovesWithoutMessages(ctx context.Context, h *harness) {
+	check(need(h.env.Skip != nil, "way to move a position without messages (Env.Skip)"))
+	n := h.owner(ctx, 3)
+	must(n.read(ctx, 3))
 	for range 2 {
-		end, err := h.env.Skip(0)
-		if err != nil {
-			return err
-		}
-		if err := n.moveTo(ctx, end); err != nil {
-			return err
-		}
+		n.moveTo(ctx, must(h.env.Skip(0)))
 	}
-	if err := n.commit(ctx, n.position); err != nil {
-		return err
-	}
+	check(n.commit(ctx, n.position))
 	end := n.position
-	if err := n.m.leave(ctx); err != nil {
-		return err
-	}
-	if n, err = h.only(ctx, 0); err != nil {
-		return err
-	}
+	check(n.m.leave(ctx))
+	n = h.only(ctx, 0)
 	if got := n.part.Restored().Frontier; got != end {
-		return fmt.Errorf("%v: restored frontier %d, want %d", n.part.ID(), got, end)
+		fail("%v: restored frontier %d, want %d", n.part.ID(), got, end)
 	}
-	return nil
 }
 
 // moveTo fetches until the position has reached end. No message may come.
-func (n *holding) moveTo(ctx context.Context, end int64) error {
+func (n *holding) moveTo(ctx context.Context, end int64) {
 	for n.position < end {
 		b := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
 		if err := n.fetch(ctx, &b); err != nil {
-			return fmt.Errorf("%v: fetch at position %d, want it to move to %d: %w", n.part.ID(), n.position, end, err)
+			fail("%v: fetch at position %d, want it to move to %d: %w", n.part.ID(), n.position, end, err)
 		}
 		if len(b.Messages) > 0 {
-			return fmt.Errorf("%v: fetched %d messages, want none", n.part.ID(), len(b.Messages))
+			fail("%v: fetched %d messages, want none", n.part.ID(), len(b.Messages))
 		}
 	}
-	return nil
 }
 
-func lagReachesZero(ctx context.Context, h *harness) error {
-	if err := h.env.endless(); err != nil {
-		return err
-	}
-	n, err := h.only(ctx, 0)
-	if err != nil {
-		return err
-	}
+func lagReachesZero(ctx context.Context, h *harness) {
+	check(h.env.endless())
+	n := h.only(ctx, 0)
 	lagger, ok := n.part.(source.Lagger)
-	if err := need(ok, "partition that implements source.Lagger"); err != nil {
-		return err
-	}
+	check(need(ok, "partition that implements source.Lagger"))
 	for round := range 3 {
-		if err := h.produce(0, 20); err != nil {
-			return err
-		}
-		if _, err := n.read(ctx, 20); err != nil {
-			return err
-		}
+		h.produce(0, 20)
+		must(n.read(ctx, 20))
 		if h.env.Skip != nil && round > 0 {
-			end, err := h.env.Skip(0)
-			if err != nil {
-				return err
-			}
-			if err := n.moveTo(ctx, end); err != nil {
-				return err
-			}
+			n.moveTo(ctx, must(h.env.Skip(0)))
 		}
 		// End may be outdated: a Fetch lets the source update it.
 		for {
@@ -348,10 +235,9 @@ func lagReachesZero(ctx context.Context, h *harness) error {
 			err := n.fetch(looking, &b)
 			cancel()
 			if (err != nil && !errors.Is(err, errEnough)) || len(b.Messages) > 0 || ctx.Err() != nil {
-				return fmt.Errorf("%v: End returned %d, %t, want the position %d; fetched %d more messages: %w",
+				fail("%v: End returned %d, %t, want the position %d; fetched %d more messages: %w",
 					n.part.ID(), end, known, n.position, len(b.Messages), errors.Join(err, context.Cause(ctx), errLag))
 			}
 		}
 	}
-	return nil
 }

@@ -3,7 +3,6 @@ package sourcetest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/keystrand/keystrand/commit"
@@ -25,30 +24,16 @@ func handoverCases() []Case {
 }
 
 // two joins a member and takes all partitions, then joins a second member and waits until a partition is revoked.
-func (h *harness) two(ctx context.Context) (all []*holding, asked *holding, leave source.Leave, err error) {
-	if err := h.env.needTwo(); err != nil {
-		return nil, nil, source.Leave{}, err
-	}
-	a, err := h.join(ctx)
-	if err != nil {
-		return nil, nil, source.Leave{}, err
-	}
-	if all, err = a.holdAll(ctx); err != nil {
-		return nil, nil, source.Leave{}, err
-	}
+func (h *harness) two(ctx context.Context) (all []*holding, asked *holding, leave source.Leave) {
+	check(h.env.needTwo())
+	_, all = h.joinAlone(ctx)
 	for p, n := range all {
-		if err := h.produce(int32(p), 10); err != nil {
-			return nil, nil, source.Leave{}, err
-		}
-		if _, err := n.read(ctx, 4); err != nil {
-			return nil, nil, source.Leave{}, err
-		}
+		h.produce(int32(p), 10)
+		must(n.read(ctx, 4))
 	}
-	if _, err := h.join(ctx); err != nil {
-		return nil, nil, source.Leave{}, err
-	}
-	asked, leave, err = h.asked(ctx, all)
-	return all, asked, leave, err
+	h.join(ctx)
+	asked, leave = h.asked(ctx, all)
+	return all, asked, leave
 }
 
 // giveBack gives all holdings back: each is released as soon as it is revoked.
@@ -60,38 +45,22 @@ func giveBack(ctx context.Context, all []*holding) error {
 	return errors.Join(errs...)
 }
 
-func revokedBeforeLost(ctx context.Context, h *harness) error {
-	all, n, leave, err := h.two(ctx)
-	if err != nil {
-		return err
-	}
+func revokedBeforeLost(ctx context.Context, h *harness) {
+	all, n, leave := h.two(ctx)
 	if leave.Lost {
-		return fmt.Errorf("%v: Leaving has sent lost, want revoked first", n.part.ID())
+		fail("%v: Leaving has sent lost, want revoked first", n.part.ID())
 	}
 	if !leave.Deadline.IsZero() && time.Until(leave.Deadline) < 0 {
-		return fmt.Errorf("%v: revoked with a deadline in the past: %v", n.part.ID(), leave.Deadline)
+		fail("%v: revoked with a deadline in the past: %v", n.part.ID(), leave.Deadline)
 	}
-	if err := n.commit(ctx, n.position); err != nil {
-		return err
-	}
-	if err := giveBack(ctx, all); err != nil {
-		return err
-	}
-	next, err := h.next(ctx, n)
-	if err != nil {
-		return err
-	}
-	return next.restores(ctx, n.position)
+	check(n.commit(ctx, n.position))
+	check(giveBack(ctx, all))
+	h.next(ctx, n).restores(ctx, n.position)
 }
 
-func leavingFetchReturnsErrLeaving(ctx context.Context, h *harness) error {
-	if err := h.env.needTwo(); err != nil {
-		return err
-	}
-	_, all, err := h.joinAlone(ctx)
-	if err != nil {
-		return err
-	}
+func leavingFetchReturnsErrLeaving(ctx context.Context, h *harness) {
+	check(h.env.needTwo())
+	_, all := h.joinAlone(ctx)
 	// A Fetch of every partition is running when the second member joins.
 	waiting, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -117,98 +86,60 @@ func leavingFetchReturnsErrLeaving(ctx context.Context, h *harness) error {
 			}
 		}
 	}()
-	if err := h.patience(ctx); err != nil {
-		return err
-	}
-	if _, err := h.join(ctx); err != nil {
-		return err
-	}
-	n, _, err := h.asked(ctx, all)
-	if err != nil {
-		return err
-	}
+	h.patience(ctx)
+	h.join(ctx)
+	n, _ := h.asked(ctx, all)
 	p := n.part.ID().Partition
 	select {
 	case err := <-results[p]:
 		ended[p] = true
 		if !errors.Is(err, source.ErrLeaving) {
-			return fmt.Errorf("%v: Fetch returned %w, want source.ErrLeaving", n.part.ID(), given(err))
+			fail("%v: Fetch returned %w, want source.ErrLeaving", n.part.ID(), given(err))
 		}
 	case <-ctx.Done():
-		return fmt.Errorf("%v: Fetch has not returned since the partition was revoked: %w", n.part.ID(), context.Cause(ctx))
+		fail("%v: Fetch has not returned since the partition was revoked: %w", n.part.ID(), context.Cause(ctx))
 	}
 	b := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
 	if err := n.fetch(ctx, &b); !errors.Is(err, source.ErrLeaving) {
-		return fmt.Errorf("%v: the next Fetch returned %w, want source.ErrLeaving", n.part.ID(), given(err))
+		fail("%v: the next Fetch returned %w, want source.ErrLeaving", n.part.ID(), given(err))
 	}
-	return nil
 }
 
-func noAcceptBeforeRelease(ctx context.Context, h *harness) error {
-	all, n, _, err := h.two(ctx)
-	if err != nil {
-		return err
-	}
+func noAcceptBeforeRelease(ctx context.Context, h *harness) {
+	all, n, _ := h.two(ctx)
 	// Give the second member time to accept a partition that is not free. The harness records it.
-	if err := h.patience(ctx); err != nil {
-		return err
+	h.patience(ctx)
+	if h.violations() != nil {
+		return // the harness reports it when the case is over
 	}
-	if err := h.violations(); err != nil {
-		return nil //nolint:nilerr // the harness reports it when the case is over
-	}
-	if err := giveBack(ctx, all); err != nil {
-		return err
-	}
-	_, err = h.next(ctx, n)
-	return err
+	check(giveBack(ctx, all))
+	h.next(ctx, n)
 }
 
-func noAcceptBeforeReleaseBySameMember(ctx context.Context, h *harness) error {
-	all, n, _, err := h.two(ctx)
-	if err != nil {
-		return err
-	}
+func noAcceptBeforeReleaseBySameMember(ctx context.Context, h *harness) {
+	all, n, _ := h.two(ctx)
 	// The second member leaves, so the first one gets the partition again, in another epoch.
-	if err := h.members[1].leave(ctx); err != nil {
-		return err
+	check(h.members[1].leave(ctx))
+	h.patience(ctx)
+	if h.violations() != nil {
+		return // the harness reports it when the case is over
 	}
-	if err := h.patience(ctx); err != nil {
-		return err
-	}
-	if err := h.violations(); err != nil {
-		return nil //nolint:nilerr // the harness reports it when the case is over
-	}
-	if err := giveBack(ctx, all); err != nil {
-		return err
-	}
-	next, err := h.next(ctx, n)
-	if err != nil {
-		return err
-	}
+	check(giveBack(ctx, all))
+	next := h.next(ctx, n)
 	if next.m != n.m {
-		return fmt.Errorf("member %d accepted %v, want member %d, the only member left", next.m.number, next.part.ID(), n.m.number)
+		fail("member %d accepted %v, want member %d, the only member left", next.m.number, next.part.ID(), n.m.number)
 	}
-	msgs, err := next.read(ctx, 10)
-	if err != nil {
-		return err
-	}
-	return sees(msgs, n.part.ID().Partition, 0)
+	check(sees(must(next.read(ctx, 10)), n.part.ID().Partition, 0))
 }
 
-func everythingComesOverHandOvers(ctx context.Context, h *harness) error {
-	if err := h.env.needTwo(); err != nil {
-		return err
-	}
+func everythingComesOverHandOvers(ctx context.Context, h *harness) {
+	check(h.env.needTwo())
 	const total, batch = 60, 5
 	read := make([]int, min(3, h.env.Partitions)) // number of messages read, by partition
 	for p := range read {
-		if err := h.produce(int32(p), total); err != nil {
-			return err
-		}
+		h.produce(int32(p), total)
 	}
-	if _, err := h.join(ctx); err != nil {
-		return err
-	}
+	h.join(ctx)
 	// In each step: take an ownership of any member, read and commit a few messages, and give it back. Every few steps a member
 	// joins or leaves. The first message that a new owner reads shows whether one was lost.
 	for step := 0; ; {
@@ -219,168 +150,102 @@ func everythingComesOverHandOvers(ctx context.Context, h *harness) error {
 			}
 		}
 		if p < 0 {
-			return nil
+			return
 		}
 		n, err := h.find(ctx, nil, func(n *holding) bool { return int(n.part.ID().Partition) == p && !n.finished() })
 		if err != nil {
-			return fmt.Errorf("no member owns partition %d: %w", p, err)
+			fail("no member owns partition %d: %w", p, err)
 		}
 		msgs, err := n.read(ctx, min(batch, total-read[p]))
 		if sees := sees(msgs, int32(p), read[p]); sees != nil {
-			return fmt.Errorf("%v: %w", n.part.ID(), sees)
+			fail("%v: %w", n.part.ID(), sees)
 		}
 		switch {
 		case err != nil && !errors.Is(err, source.ErrLeaving):
-			return err
+			check(err)
 		case len(msgs) > 0:
-			if err := n.commit(ctx, n.position); err != nil {
-				return err
-			}
+			check(n.commit(ctx, n.position))
 			read[p] += len(msgs)
 		}
-		if err := n.giveBack(ctx); err != nil {
-			return err
-		}
+		check(n.giveBack(ctx))
 		if len(msgs) == 0 {
 			continue // the partition was leaving
 		}
 		switch step % 8 {
 		case 3:
-			if _, err := h.join(ctx); err != nil {
-				return err
-			}
+			h.join(ctx)
 		case 7:
-			if err := h.members[step/8].leave(ctx); err != nil {
-				return err
-			}
+			check(h.members[step/8].leave(ctx))
 		}
 		step++
 	}
 }
 
-func crashReplaysFromCommitted(ctx context.Context, h *harness) error {
-	if err := need(h.env.Crash != nil, "way to crash a member (Env.Crash)"); err != nil {
-		return err
-	}
-	n, msgs, err := h.reader(ctx, 30)
-	if err != nil {
-		return err
-	}
+func crashReplaysFromCommitted(ctx context.Context, h *harness) {
+	check(need(h.env.Crash != nil, "way to crash a member (Env.Crash)"))
+	n, msgs := h.reader(ctx, 30)
 	ahead := commit.Range{From: msgs[12].Offset, To: msgs[14].Offset}
-	if err := n.commit(ctx, msgs[7].Offset, ahead); err != nil {
-		return err
-	}
-	if err := n.m.crash(); err != nil {
-		return err
-	}
-	if n, err = h.only(ctx, 0); err != nil {
-		return err
-	}
-	if err := n.restores(ctx, msgs[7].Offset, ahead); err != nil {
-		return err
-	}
-	return n.replays(ctx, 7, 30)
+	check(n.commit(ctx, msgs[7].Offset, ahead))
+	check(n.m.crash())
+	n = h.only(ctx, 0)
+	n.restores(ctx, msgs[7].Offset, ahead)
+	n.replays(ctx, 7, 30)
 }
 
 // losing takes a partition, commits 4 of its 10 messages, and loses it.
-func (h *harness) losing(ctx context.Context) (*holding, error) {
-	if err := need(h.env.Lose != nil, "way to lose a partition (Env.Lose)"); err != nil {
-		return nil, err
-	}
-	if err := h.produce(0, 10); err != nil {
-		return nil, err
-	}
-	m, err := h.join(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (h *harness) losing(ctx context.Context) *holding {
+	check(need(h.env.Lose != nil, "way to lose a partition (Env.Lose)"))
+	h.produce(0, 10)
 	// Take all partitions, because the log may revoke all of them. The others are released as soon as they are lost.
-	all, err := m.holdAll(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := giveBack(ctx, all[1:]); err != nil {
-		return nil, err
-	}
+	_, all := h.joinAlone(ctx)
+	check(giveBack(ctx, all[1:]))
 	n := all[0]
-	if _, err := n.read(ctx, 4); err != nil {
-		return nil, err
-	}
-	if err := n.commit(ctx, n.position); err != nil {
-		return nil, err
-	}
-	if err := n.m.lose(n.part.ID()); err != nil {
-		return nil, err
-	}
-	leave, err := n.left(ctx)
-	if err == nil && !leave.Lost {
-		// The source may revoke the partition first, if the loss follows before a Release.
-		leave, err = n.left(ctx)
-	}
-	if err != nil {
-		return nil, err
+	must(n.read(ctx, 4))
+	check(n.commit(ctx, n.position))
+	check(n.m.lose(n.part.ID()))
+	leave := must(n.left(ctx))
+	if !leave.Lost { // the source may revoke the partition first, if the loss follows before a Release
+		leave = must(n.left(ctx))
 	}
 	if !leave.Lost {
-		return nil, fmt.Errorf("%v: Leaving has sent %+v, want lost", n.part.ID(), leave)
+		fail("%v: Leaving has sent %+v, want lost", n.part.ID(), leave)
 	}
-	return n, nil
+	return n
 }
 
-func lostCancelsAtOnce(ctx context.Context, h *harness) error {
-	n, err := h.losing(ctx)
-	if err != nil {
-		return err
-	}
+func lostCancelsAtOnce(ctx context.Context, h *harness) {
+	n := h.losing(ctx)
 	b := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
 	if err := n.fetch(ctx, &b); !errors.Is(err, source.ErrLeaving) {
-		return fmt.Errorf("%v: Fetch of a lost partition returned %w, want source.ErrLeaving", n.part.ID(), given(err))
+		fail("%v: Fetch of a lost partition returned %w, want source.ErrLeaving", n.part.ID(), given(err))
 	}
 	if _, err := n.part.Commit(ctx, n.progress(n.position)); !errors.Is(err, commit.ErrFenced) {
-		return fmt.Errorf("%v: Commit of a lost partition returned %w, want commit.ErrFenced", n.part.ID(), given(err))
+		fail("%v: Commit of a lost partition returned %w, want commit.ErrFenced", n.part.ID(), given(err))
 	}
 	if err := n.letGo(ctx); err != nil {
-		return fmt.Errorf("%v: Release of a lost partition: %w", n.part.ID(), err)
+		fail("%v: Release of a lost partition: %w", n.part.ID(), err)
 	}
 	// The next owner, this member or another, begins at the committed progress.
-	next, err := h.next(ctx, n)
-	if err != nil {
-		return err
-	}
-	return next.restores(ctx, n.position)
+	h.next(ctx, n).restores(ctx, n.position)
 }
 
-func oldEpochIsFenced(ctx context.Context, h *harness) error {
-	if err := h.env.needTwo(); err != nil {
-		return err
-	}
-	n, err := h.losing(ctx)
-	if err != nil {
-		return err
-	}
+func oldEpochIsFenced(ctx context.Context, h *harness) {
+	check(h.env.needTwo())
+	n := h.losing(ctx)
 	// Another member takes over before the old owner releases.
-	if _, err := h.join(ctx); err != nil {
-		return err
-	}
+	h.join(ctx)
 	next, err := h.find(ctx, nil, func(o *holding) bool { return o.m != n.m && o.part.ID().Partition == 0 })
 	if err != nil {
-		return fmt.Errorf("the second member does not get the partition that the first has lost: %w", err)
+		fail("the second member does not get the partition that the first has lost: %w", err)
 	}
-	if _, err := next.read(ctx, 4); err != nil {
-		return err
-	}
-	if err := next.commit(ctx, next.position); err != nil {
-		return err
-	}
+	must(next.read(ctx, 4))
+	check(next.commit(ctx, next.position))
 	if _, err := n.part.Commit(ctx, n.progress(n.position)); !errors.Is(err, commit.ErrFenced) {
-		return fmt.Errorf("%v: commit while %v owns the partition returned %w, want commit.ErrFenced",
+		fail("%v: commit while %v owns the partition returned %w, want commit.ErrFenced",
 			n.part.ID(), next.part.ID(), given(err))
 	}
 	position := next.position
-	if err := errors.Join(n.letGo(ctx), n.m.leave(ctx), next.m.leave(ctx)); err != nil {
-		return err
-	}
-	if n, err = h.only(ctx, 0); err != nil {
-		return err
-	}
-	return n.restores(ctx, position)
+	check(errors.Join(n.letGo(ctx), n.m.leave(ctx), next.m.leave(ctx)))
+	n = h.only(ctx, 0)
+	n.restores(ctx, position)
 }

@@ -35,7 +35,7 @@ func newHarness(env Env) *harness {
 }
 
 // join makes a new member and starts to accept.
-func (h *harness) join(ctx context.Context) (*member, error) { return h.joinBy(ctx, h.open) }
+func (h *harness) join(ctx context.Context) *member { return h.joinBy(ctx, h.open) }
 
 // open makes a source.
 func (h *harness) open() (source.Source, error) {
@@ -45,77 +45,60 @@ func (h *harness) open() (source.Source, error) {
 	return h.env.Join()
 }
 
-func (h *harness) joinBy(ctx context.Context, join func() (source.Source, error)) (*member, error) {
+func (h *harness) joinBy(ctx context.Context, join func() (source.Source, error)) *member {
 	src, err := join()
 	if err != nil {
-		return nil, fmt.Errorf("join: %w", err)
+		fail("join: %w", err)
 	}
 	m := newMember(h, len(h.members)+1, src)
 	h.members = append(h.members, m)
 	m.start(ctx)
-	return m, nil
+	return m
 }
 
 // only joins a member and takes one of its partitions.
-func (h *harness) only(ctx context.Context, partition int32) (*holding, error) {
-	m, err := h.join(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return m.hold(ctx, partition)
+func (h *harness) only(ctx context.Context, partition int32) *holding {
+	return h.join(ctx).hold(ctx, partition)
 }
 
 // joinAlone joins a member and takes every partition, in the order of their numbers.
-func (h *harness) joinAlone(ctx context.Context) (*member, []*holding, error) {
-	m, err := h.join(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	all, err := m.holdAll(ctx)
-	return m, all, err
+func (h *harness) joinAlone(ctx context.Context) (*member, []*holding) {
+	m := h.join(ctx)
+	return m, m.holdAll(ctx)
 }
 
 // owner writes n messages to partition 0 and joins a member that owns it.
-func (h *harness) owner(ctx context.Context, n int) (*holding, error) {
-	if err := h.produce(0, n); err != nil {
-		return nil, err
-	}
+func (h *harness) owner(ctx context.Context, n int) *holding {
+	h.produce(0, n)
 	return h.only(ctx, 0)
 }
 
 // reader calls owner and then reads the n messages.
-func (h *harness) reader(ctx context.Context, n int) (*holding, []keystrand.Message, error) {
-	owner, err := h.owner(ctx, n)
-	if err != nil {
-		return nil, nil, err
-	}
-	msgs, err := owner.read(ctx, n)
-	return owner, msgs, err
+func (h *harness) reader(ctx context.Context, n int) (*holding, []keystrand.Message) {
+	owner := h.owner(ctx, n)
+	return owner, must(owner.read(ctx, n))
 }
 
 // restart lets the member of an ownership leave, joins a new member, and takes the same partition.
-func (h *harness) restart(ctx context.Context, n *holding) (*holding, error) {
-	if err := n.m.leave(ctx); err != nil {
-		return nil, err
-	}
+func (h *harness) restart(ctx context.Context, n *holding) *holding {
+	check(n.m.leave(ctx))
 	return h.only(ctx, n.part.ID().Partition)
 }
 
 // produce appends n numbered messages to a partition.
-func (h *harness) produce(partition int32, n int) error {
+func (h *harness) produce(partition int32, n int) {
 	msgs := make([]keystrand.Message, n)
 	for i := range msgs {
 		msgs[i] = message(partition, h.sent[partition]+i)
 	}
 	h.sent[partition] += n
-	return h.send(partition, msgs...)
+	h.send(partition, msgs...)
 }
 
-func (h *harness) send(partition int32, msgs ...keystrand.Message) error {
+func (h *harness) send(partition int32, msgs ...keystrand.Message) {
 	if err := h.env.Produce(partition, msgs...); err != nil {
-		return fmt.Errorf("produce to %s/%d: %w", h.env.Stream, partition, err)
+		fail("produce to %s/%d: %w", h.env.Stream, partition, err)
 	}
-	return nil
 }
 
 // message makes the n-th message of a partition.
@@ -152,11 +135,11 @@ func given(err error) error {
 }
 
 // recreate makes the log again and forgets the offsets of the old one.
-func (h *harness) recreate() error {
+func (h *harness) recreate() {
 	h.mu.Lock()
 	clear(h.offsets)
 	h.mu.Unlock()
-	return h.env.Recreate()
+	check(h.env.Recreate())
 }
 
 // saw records a fetched offset.
@@ -181,7 +164,7 @@ func (h *harness) firstUnsettled(partition int32, from int64, p *commit.Progress
 }
 
 // patience waits for Env.Patience, in which something wrong can show itself.
-func (h *harness) patience(ctx context.Context) error { return pause(ctx, h.env.Patience) }
+func (h *harness) patience(ctx context.Context) { check(pause(ctx, h.env.Patience)) }
 
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
@@ -261,17 +244,17 @@ func (h *harness) find(ctx context.Context, ended <-chan struct{}, fits func(*ho
 }
 
 // next waits for the next ownership of the same partition, by any member, and takes it.
-func (h *harness) next(ctx context.Context, old *holding) (*holding, error) {
+func (h *harness) next(ctx context.Context, old *holding) *holding {
 	id := old.part.ID()
 	n, err := h.find(ctx, nil, func(n *holding) bool { return n.order > old.order && n.part.ID().Partition == id.Partition })
 	if err != nil {
-		return nil, fmt.Errorf("no member accepts %s/%d after %v: %w", id.Stream, id.Partition, id, err)
+		fail("no member accepts %s/%d after %v: %w", id.Stream, id.Partition, id, err)
 	}
-	return n, nil
+	return n
 }
 
 // asked waits until the source asks for one of the holdings back.
-func (h *harness) asked(ctx context.Context, holdings []*holding) (*holding, source.Leave, error) {
+func (h *harness) asked(ctx context.Context, holdings []*holding) (*holding, source.Leave) {
 	type answer struct {
 		n     *holding
 		leave source.Leave
@@ -290,9 +273,10 @@ func (h *harness) asked(ctx context.Context, holdings []*holding) (*holding, sou
 	}
 	select {
 	case a := <-answers:
-		return a.n, a.leave, nil
+		return a.n, a.leave
 	case <-ctx.Done():
-		return nil, source.Leave{}, fmt.Errorf("no partition is revoked: %w", context.Cause(ctx))
+		fail("no partition is revoked: %w", context.Cause(ctx))
+		return nil, source.Leave{}
 	}
 }
 

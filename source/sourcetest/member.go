@@ -76,26 +76,22 @@ func (m *member) held() []*holding {
 }
 
 // hold waits until the member owns the partition and takes it: from then on the case releases it.
-func (m *member) hold(ctx context.Context, partition int32) (*holding, error) {
+func (m *member) hold(ctx context.Context, partition int32) *holding {
 	n, err := m.h.find(ctx, m.ended, func(n *holding) bool { return n.m == m && n.part.ID().Partition == partition })
 	if err != nil {
-		return nil, fmt.Errorf("member %d waits for %s/%d: %w", m.number, m.h.env.Stream, partition,
+		fail("member %d waits for %s/%d: %w", m.number, m.h.env.Stream, partition,
 			errors.Join(err, m.acceptError()))
 	}
-	return n, nil
+	return n
 }
 
 // holdAll is hold for every partition, in the order of their numbers.
-func (m *member) holdAll(ctx context.Context) ([]*holding, error) {
+func (m *member) holdAll(ctx context.Context) []*holding {
 	all := make([]*holding, m.h.env.Partitions)
 	for p := range all {
-		n, err := m.hold(ctx, int32(p))
-		if err != nil {
-			return nil, err
-		}
-		all[p] = n
+		all[p] = m.hold(ctx, int32(p))
 	}
-	return all, nil
+	return all
 }
 
 func (m *member) acceptError() error {
