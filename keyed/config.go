@@ -1,6 +1,7 @@
 package keyed
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -47,9 +48,7 @@ type Config[T any] struct {
 }
 
 func (c Config[T]) withDefaults() Config[T] {
-	if c.MaxTurn == 0 {
-		c.MaxTurn = 1
-	}
+	c.MaxTurn = cmp.Or(c.MaxTurn, 1)
 	if c.Exited == nil {
 		c.Exited = func(*Turn[T]) Result { return Result{Hold: true} }
 	}

@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,15 +95,9 @@ func Retry(policy RetryPolicy) keystrand.Middleware {
 }
 
 func (p RetryPolicy) withDefaults() RetryPolicy {
-	if p.Initial == 0 {
-		p.Initial = 100 * time.Millisecond
-	}
-	if p.Multiplier == 0 {
-		p.Multiplier = 2
-	}
-	if p.MaxDelay == 0 {
-		p.MaxDelay = max(30*time.Second, p.Initial)
-	}
+	p.Initial = cmp.Or(p.Initial, 100*time.Millisecond)
+	p.Multiplier = cmp.Or(p.Multiplier, 2)
+	p.MaxDelay = cmp.Or(p.MaxDelay, max(30*time.Second, p.Initial))
 	if p.Jitter == 0 && !p.DisableJitter {
 		p.Jitter = 0.5
 	}

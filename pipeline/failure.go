@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"time"
@@ -96,8 +97,8 @@ func BlockFor(first, most time.Duration) Policy {
 	if first < 0 || most < 0 {
 		return nil
 	}
-	first = or(first, time.Second)
-	most = max(or(most, time.Minute), first)
+	first = cmp.Or(first, time.Second)
+	most = max(cmp.Or(most, time.Minute), first)
 	return func(Failure) Action { return Action{kind: block, first: first, most: most} }
 }
 

@@ -1,10 +1,13 @@
 package pipeline
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
 	"time"
+
+	"github.com/keystrand/keystrand/internal/settings"
 )
 
 // Limits bounds the resources of a pipeline. The zero value of a field is its default; a negative value is an error.
@@ -42,24 +45,8 @@ type Limits struct {
 
 func (l Limits) validate() error {
 	var errs []error
-	for _, f := range []struct {
-		name  string
-		value int
-	}{
-		{"Workers", l.Workers},
-		{"InFlight", l.InFlight},
-		{"InFlightBytes", l.InFlightBytes},
-		{"PrefetchBytes", l.PrefetchBytes},
-		{"KeyShare", l.KeyShare},
-		{"MaxReplay", l.MaxReplay},
-		{"MaxBatch", l.MaxBatch},
-		{"FetchMessages", l.FetchMessages},
-		{"FetchBytes", l.FetchBytes},
-		{"Writers", l.Writers},
-	} {
-		if f.value < 0 {
-			errs = append(errs, fmt.Errorf("pipeline: Limits.%s is %d: it must not be negative (0 means the default)", f.name, f.value))
-		}
+	for name, n := range settings.Negative[int](l) {
+		errs = append(errs, fmt.Errorf("pipeline: Limits.%s is %d: it must not be negative (0 means the default)", name, n))
 	}
 	for _, f := range []struct {
 		name  string
@@ -75,16 +62,16 @@ func (l Limits) validate() error {
 }
 
 func (l Limits) withDefaults() Limits {
-	l.Workers = or(l.Workers, 256)
-	l.InFlight = or(l.InFlight, max(1_000, 20*l.Workers))
-	l.InFlightBytes = or(l.InFlightBytes, 256<<20)
-	l.PrefetchBytes = or(l.PrefetchBytes, max(1, l.InFlightBytes/4))
-	l.KeyShare = or(l.KeyShare, max(1, l.InFlight/4))
-	l.MaxReplay = or(l.MaxReplay, 100_000)
-	l.MaxBatch = or(l.MaxBatch, 64)
-	l.FetchMessages = or(l.FetchMessages, 256)
-	l.FetchBytes = min(or(l.FetchBytes, 1<<20), l.InFlightBytes) // so that a message larger than the budget is fetched alone
-	l.Writers = or(l.Writers, 8)
+	l.Workers = cmp.Or(l.Workers, 256)
+	l.InFlight = cmp.Or(l.InFlight, max(1_000, 20*l.Workers))
+	l.InFlightBytes = cmp.Or(l.InFlightBytes, 256<<20)
+	l.PrefetchBytes = cmp.Or(l.PrefetchBytes, max(1, l.InFlightBytes/4))
+	l.KeyShare = cmp.Or(l.KeyShare, max(1, l.InFlight/4))
+	l.MaxReplay = cmp.Or(l.MaxReplay, 100_000)
+	l.MaxBatch = cmp.Or(l.MaxBatch, 64)
+	l.FetchMessages = cmp.Or(l.FetchMessages, 256)
+	l.FetchBytes = min(cmp.Or(l.FetchBytes, 1<<20), l.InFlightBytes) // so that a message larger than the budget is fetched alone
+	l.Writers = cmp.Or(l.Writers, 8)
 	return l
 }
 
@@ -110,35 +97,17 @@ type Timing struct {
 
 func (t Timing) validate() error {
 	var errs []error
-	for _, f := range []struct {
-		name  string
-		value time.Duration
-	}{
-		{"CommitInterval", t.CommitInterval},
-		{"CommitTimeout", t.CommitTimeout},
-		{"DrainTimeout", t.DrainTimeout},
-		{"StuckAfter", t.StuckAfter},
-		{"CloseTimeout", t.CloseTimeout},
-	} {
-		if f.value < 0 {
-			errs = append(errs, fmt.Errorf("pipeline: Timing.%s is %v: it must not be negative (0 means the default)", f.name, f.value))
-		}
+	for name, d := range settings.Negative[time.Duration](t) {
+		errs = append(errs, fmt.Errorf("pipeline: Timing.%s is %v: it must not be negative (0 means the default)", name, d))
 	}
 	return errors.Join(errs...)
 }
 
 func (t Timing) withDefaults() Timing {
-	t.CommitInterval = or(t.CommitInterval, time.Second)
-	t.CommitTimeout = or(t.CommitTimeout, 10*time.Second)
-	t.DrainTimeout = or(t.DrainTimeout, 20*time.Second)
-	t.StuckAfter = or(t.StuckAfter, 5*time.Second)
-	t.CloseTimeout = or(t.CloseTimeout, 5*time.Second)
+	t.CommitInterval = cmp.Or(t.CommitInterval, time.Second)
+	t.CommitTimeout = cmp.Or(t.CommitTimeout, 10*time.Second)
+	t.DrainTimeout = cmp.Or(t.DrainTimeout, 20*time.Second)
+	t.StuckAfter = cmp.Or(t.StuckAfter, 5*time.Second)
+	t.CloseTimeout = cmp.Or(t.CloseTimeout, 5*time.Second)
 	return t
-}
-
-func or[T int | time.Duration](v, def T) T {
-	if v == 0 {
-		return def
-	}
-	return v
 }

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/sasl"
+
+	"github.com/keystrand/keystrand/internal/settings"
 )
 
 // Config configures a [Sink]. The zero value is the default.
@@ -54,21 +57,11 @@ func (c Config) withDefaults() Config {
 	if c.Partitioner == nil {
 		c.Partitioner = Murmur2
 	}
-	if c.MaxBatchBytes == 0 {
-		c.MaxBatchBytes = 1<<20 + 12
-	}
-	if c.RequestTimeout == 0 {
-		c.RequestTimeout = 10 * time.Second
-	}
-	if c.HealTimeout == 0 {
-		c.HealTimeout = 2 * time.Second
-	}
-	if c.MetadataMaxAge == 0 {
-		c.MetadataMaxAge = time.Minute
-	}
-	if c.ClientID == "" {
-		c.ClientID = "keystrand"
-	}
+	c.MaxBatchBytes = cmp.Or(c.MaxBatchBytes, 1<<20+12)
+	c.RequestTimeout = cmp.Or(c.RequestTimeout, 10*time.Second)
+	c.HealTimeout = cmp.Or(c.HealTimeout, 2*time.Second)
+	c.MetadataMaxAge = cmp.Or(c.MetadataMaxAge, time.Minute)
+	c.ClientID = cmp.Or(c.ClientID, "keystrand")
 	if c.Dial == nil {
 		c.Dial = (&net.Dialer{Timeout: 3 * time.Second}).DialContext
 	}
@@ -104,13 +97,8 @@ func (c Config) validate(brokers []string, topic string) error {
 	if c.MaxBatchBytes < 0 {
 		errs = append(errs, fmt.Errorf("MaxBatchBytes is negative: %d", c.MaxBatchBytes))
 	}
-	for _, d := range []struct {
-		name  string
-		value time.Duration
-	}{{"RequestTimeout", c.RequestTimeout}, {"HealTimeout", c.HealTimeout}, {"MetadataMaxAge", c.MetadataMaxAge}} {
-		if d.value < 0 {
-			errs = append(errs, fmt.Errorf("%s is negative: %v", d.name, d.value))
-		}
+	for name, d := range settings.Negative[time.Duration](c) {
+		errs = append(errs, fmt.Errorf("%s is negative: %v", name, d))
 	}
 	return errors.Join(errs...)
 }

@@ -1,6 +1,7 @@
 package pulsar
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"github.com/apache/pulsar-client-go/pulsar"
 
 	"github.com/keystrand/keystrand/internal/pulsarname"
+	"github.com/keystrand/keystrand/internal/settings"
 )
 
 // Config configures a [Sink]. The zero value is the default.
@@ -62,21 +64,11 @@ func (c Config) withDefaults() Config {
 	if c.Partitioner == nil {
 		c.Partitioner = JavaStringHash
 	}
-	if c.MaxBatchBytes == 0 {
-		c.MaxBatchBytes = 1 << 20
-	}
-	if c.MaxMessageBytes == 0 {
-		c.MaxMessageBytes = 5 << 20
-	}
-	if c.RequestTimeout == 0 {
-		c.RequestTimeout = 5 * time.Second
-	}
-	if c.HealTimeout == 0 {
-		c.HealTimeout = 10 * time.Second
-	}
-	if c.MetadataMaxAge == 0 {
-		c.MetadataMaxAge = time.Minute
-	}
+	c.MaxBatchBytes = cmp.Or(c.MaxBatchBytes, 1<<20)
+	c.MaxMessageBytes = cmp.Or(c.MaxMessageBytes, 5<<20)
+	c.RequestTimeout = cmp.Or(c.RequestTimeout, 5*time.Second)
+	c.HealTimeout = cmp.Or(c.HealTimeout, 10*time.Second)
+	c.MetadataMaxAge = cmp.Or(c.MetadataMaxAge, time.Minute)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -103,24 +95,14 @@ func (c Config) validate(serviceURL, topic string) error {
 	if c.Compression < 0 || c.Compression > pulsar.SNAPPY {
 		errs = append(errs, fmt.Errorf("unknown Compression: %d", c.Compression))
 	}
-	for _, n := range []struct {
-		name  string
-		value int
-	}{{"MaxBatchBytes", c.MaxBatchBytes}, {"MaxMessageBytes", c.MaxMessageBytes}} {
-		if n.value < 0 {
-			errs = append(errs, fmt.Errorf("%s is negative: %d", n.name, n.value))
-		}
+	for name, n := range settings.Negative[int](c) {
+		errs = append(errs, fmt.Errorf("%s is negative: %d", name, n))
 	}
 	if c.MaxBatchBytes > c.MaxMessageBytes && c.MaxMessageBytes > 0 {
 		errs = append(errs, fmt.Errorf("MaxBatchBytes (%d) exceeds MaxMessageBytes (%d)", c.MaxBatchBytes, c.MaxMessageBytes))
 	}
-	for _, d := range []struct {
-		name  string
-		value time.Duration
-	}{{"RequestTimeout", c.RequestTimeout}, {"HealTimeout", c.HealTimeout}, {"MetadataMaxAge", c.MetadataMaxAge}} {
-		if d.value < 0 {
-			errs = append(errs, fmt.Errorf("%s is negative: %v", d.name, d.value))
-		}
+	for name, d := range settings.Negative[time.Duration](c) {
+		errs = append(errs, fmt.Errorf("%s is negative: %v", name, d))
 	}
 	return errors.Join(errs...)
 }

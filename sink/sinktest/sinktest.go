@@ -14,6 +14,7 @@
 package sinktest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -80,9 +81,7 @@ func (c Case) Test(t *testing.T, env *Env) {
 
 // Run runs the case. It returns an error that describes a broken promise, or [ErrNotTested]. It closes the sink, unless the sink fails.
 func (c Case) Run(ctx context.Context, env *Env) error {
-	if env.Stream == "" {
-		env.Stream = "out"
-	}
+	env.Stream = cmp.Or(env.Stream, "out")
 	if c.needs != nil && !c.needs(env) {
 		return errors.Join(ErrNotTested, env.Sink.Close())
 	}

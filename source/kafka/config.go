@@ -13,6 +13,7 @@ import (
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/scram"
 
+	"github.com/keystrand/keystrand/internal/settings"
 	"github.com/keystrand/keystrand/source/kafka/assign"
 	"github.com/keystrand/keystrand/source/kafka/internal/cluster"
 	"github.com/keystrand/keystrand/source/kafka/internal/fetch"
@@ -161,22 +162,8 @@ func (c Config) withDefaults() Config {
 func (c Config) validate() error {
 	var errs []error
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf("kafka: "+format, args...)) }
-	for _, d := range []struct {
-		name string
-		d    time.Duration
-	}{
-		{"SessionTimeout", c.SessionTimeout},
-		{"HeartbeatInterval", c.HeartbeatInterval},
-		{"RebalanceTimeout", c.RebalanceTimeout},
-		{"JoinBackoff", c.JoinBackoff},
-		{"StartTimeout", c.StartTimeout},
-		{"WatchInterval", c.WatchInterval},
-		{"MaxWait", c.MaxWait},
-		{"StallTimeout", c.StallTimeout},
-	} {
-		if d.d < 0 {
-			wrong("%s is negative: %v", d.name, d.d)
-		}
+	for name, d := range settings.Negative[time.Duration](c) {
+		wrong("%s is negative: %v", name, d)
 	}
 	if c.HeartbeatInterval > c.SessionTimeout/3 {
 		wrong("HeartbeatInterval %v is more than a third of SessionTimeout %v: one lost heartbeat must not cost the membership",

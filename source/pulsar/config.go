@@ -16,6 +16,7 @@ import (
 
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/internal/pulsarname"
+	"github.com/keystrand/keystrand/internal/settings"
 	"github.com/keystrand/keystrand/source/pulsar/internal/web"
 )
 
@@ -125,20 +126,8 @@ func (c Config) withDefaults() Config {
 func (c Config) validate() error {
 	var errs []error
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf("pulsar: "+format, args...)) }
-	for _, d := range []struct {
-		name string
-		d    time.Duration
-	}{
-		{"BusyTimeout", c.BusyTimeout},
-		{"StartTimeout", c.StartTimeout},
-		{"OperationTimeout", c.OperationTimeout},
-		{"ReleaseTimeout", c.ReleaseTimeout},
-		{"WatchInterval", c.WatchInterval},
-		{"ChunkTimeout", c.ChunkTimeout},
-	} {
-		if d.d < 0 {
-			wrong("%s is negative: %v", d.name, d.d)
-		}
+	for name, d := range settings.Negative[time.Duration](c) {
+		wrong("%s is negative: %v", name, d)
 	}
 	if c.ReceiverQueueSize < 0 {
 		wrong("ReceiverQueueSize is negative: %d", c.ReceiverQueueSize)

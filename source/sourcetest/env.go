@@ -1,6 +1,7 @@
 package sourcetest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -57,12 +58,8 @@ type Env struct {
 }
 
 func (e Env) withDefaults() Env {
-	if e.Wait == 0 {
-		e.Wait = time.Minute
-	}
-	if e.Patience == 0 {
-		e.Patience = 100 * time.Millisecond
-	}
+	e.Wait = cmp.Or(e.Wait, time.Minute)
+	e.Patience = cmp.Or(e.Patience, 100*time.Millisecond)
 	return e
 }
 

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -64,9 +65,7 @@ func (c Config) withDefaults() Config {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	if c.MaxBytes == 0 {
-		c.MaxBytes = 1 << 20
-	}
+	c.MaxBytes = cmp.Or(c.MaxBytes, 1<<20)
 	if c.Buffers == nil {
 		c.Buffers = &buffer.Pool{}
 	}
@@ -76,12 +75,8 @@ func (c Config) withDefaults() Config {
 	if c.Faults == nil {
 		c.Faults = &Faults{}
 	}
-	if c.MaxWait == 0 {
-		c.MaxWait = 500 * time.Millisecond
-	}
-	if c.StallTimeout == 0 {
-		c.StallTimeout = 30 * time.Second
-	}
+	c.MaxWait = cmp.Or(c.MaxWait, 500*time.Millisecond)
+	c.StallTimeout = cmp.Or(c.StallTimeout, 30*time.Second)
 	return c
 }
 

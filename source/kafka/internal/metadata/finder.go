@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -99,9 +100,7 @@ func (f *Finder) identify(id TopicID) error {
 		return ErrRecreated
 	}
 	f.known = true
-	if f.id == "" {
-		f.id = found
-	}
+	f.id = cmp.Or(f.id, found)
 	return nil
 }
 
