@@ -67,28 +67,18 @@ func costOf(ctx context.Context, r *run, service string, batch int32, t *bench.T
 	if err != nil {
 		return err
 	}
-	engines := []string{"keystrand", "kafka-go by hand"}
-	rows := make([][]bench.Served, len(engines))
-	for round := range pick(r, 3, 1) {
-		for i, engine := range engines {
-			res, err := bench.RunProgram[bench.Served](ctx, service, "serve", bench.Service{
-				Brokers: k.Brokers, Topic: topic, Group: fmt.Sprintf("%s-%d-%d", topic, round, i), Engine: engine,
-				Workers: workers, Messages: keys.Len(), Handler: handler,
-			})
-			if err != nil {
-				return err
-			}
-			rows[i] = append(rows[i], res)
-		}
+	engines := []string{"kafka-go by hand", "keystrand"}
+	all, err := bench.InTurns(pick(r, 3, 1), len(engines), nil, func(round, i int) (bench.Served, error) {
+		return bench.RunProgram[bench.Served](ctx, service, "serve", bench.Service{
+			Brokers: k.Brokers, Topic: topic, Group: fmt.Sprintf("%s-%d-%d", topic, round, i), Engine: engines[i],
+			Workers: workers, Messages: keys.Len(), Handler: handler,
+		})
+	})
+	if err != nil {
+		return err
 	}
 	for i, engine := range engines {
-		median := func(f func(res, hand bench.Served) float64) float64 {
-			figures := make([]float64, len(rows[i]))
-			for round := range figures {
-				figures[round] = f(rows[i][round], rows[1][round])
-			}
-			return bench.Median(figures)
-		}
+		median := func(figure func(res, hand bench.Served) float64) float64 { return all.Median(i, figure) }
 		row := costRow{
 			Part: "cost", Engine: engine, Keys: keys.Name, Workers: workers, Handler: float64(handler) / 1e6,
 			Messages: keys.Len(), BatchBytes: batch,
@@ -99,7 +89,7 @@ func costOf(ctx context.Context, r *run, service string, batch int32, t *bench.T
 			RSS:      median(func(res, _ bench.Served) float64 { return res.RSS }),
 		}
 		row.Efficiency = float64(keys.Len()) / row.Seconds / (workers / handler.Seconds())
-		if i == 0 {
+		if engine == "keystrand" {
 			row.Goal = "busy >= 0.99, cpu_s_20k <= 0.2, rss_mb <= 20"
 		}
 		t.Row(row)

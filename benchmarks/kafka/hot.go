@@ -56,7 +56,7 @@ func hot(ctx context.Context, r *run) error {
 		inFlight    int
 	}{{"the cold keys alone", alone, 2 * n}, {"the budget holds all", both, 2 * n}, {"a smaller budget", both, smaller}}
 	once := func(i int) bool { return i == 2 } // this run lasts until the hot key is settled
-	results, err := inTurns(pick(r, 5, 1), len(runs), once, func(round, i int) (burnResult, error) {
+	results, err := bench.InTurns(pick(r, 5, 1), len(runs), once, func(round, i int) (burnResult, error) {
 		return bench.Run[burnResult](ctx, "burn", burning{
 			Brokers: r.kafka.Brokers, Topic: runs[i].topic, Group: fmt.Sprintf("%s-%d-%d", runs[i].topic, round, i),
 			Workers: workers, InFlight: runs[i].inFlight, Hold: i == 1, Cold: cold, Handler: handler,
@@ -69,10 +69,10 @@ func hot(ctx context.Context, r *run) error {
 	for i, one := range runs {
 		row := hotRow{
 			Part: "hot", Run: one.name, Keys: keys.Name, Messages: n, Workers: workers, Handler: float64(handler) / 1e6, InFlight: one.inFlight,
-			P50:        results.median(i, func(res, _ burnResult) float64 { return res.P50 }),
-			P99:        results.median(i, func(res, _ burnResult) float64 { return res.P99 }),
-			Ratio:      results.median(i, func(res, alone burnResult) float64 { return res.P99 / alone.P99 }),
-			Others:     results.median(i, func(res, _ burnResult) float64 { return res.Others }),
+			P50:        results.Median(i, func(res, _ burnResult) float64 { return res.P50 }),
+			P99:        results.Median(i, func(res, _ burnResult) float64 { return res.P99 }),
+			Ratio:      results.Median(i, func(res, alone burnResult) float64 { return res.P99 / alone.P99 }),
+			Others:     results.Median(i, func(res, _ burnResult) float64 { return res.Others }),
 			Bottleneck: results[i][0].Bottleneck,
 		}
 		switch i {

@@ -61,7 +61,7 @@ func stuck(ctx context.Context, r *run) error {
 		{"with one, commits hold the frontier alone", true, 2_000, 3_000, 1}, // no gap fits into the metadata, and the partition has more messages than MaxReplay
 	}
 	once := func(i int) bool { return i == 2 } // this run only shows the snapshot's answer
-	results, err := inTurns(pick(r, 5, 1), len(runs), once, func(round, i int) (blockResult, error) {
+	results, err := bench.InTurns(pick(r, 5, 1), len(runs), once, func(round, i int) (blockResult, error) {
 		one := runs[i]
 		return bench.Run[blockResult](ctx, "block", blocking{
 			Brokers: r.kafka.Brokers, Topic: topic, Group: fmt.Sprintf("%s-%d-%d", topic, round, i), Workers: workers, Handler: handler,
@@ -74,9 +74,9 @@ func stuck(ctx context.Context, r *run) error {
 	for i, one := range runs {
 		row := stuckRow{
 			Part: "stuck", Run: one.name, Keys: keys.Name, Messages: others, Workers: workers, Handler: float64(handler) / 1e6, InFlight: one.inFlight, MaxReplay: one.maxReplay, Metadata: one.metadata,
-			Rate:      results.median(i, func(res, _ blockResult) float64 { return float64(others) / res.Seconds }),
-			Ratio:     results.median(i, func(res, without blockResult) float64 { return without.Seconds / res.Seconds }),
-			Elsewhere: results.median(i, func(res, without blockResult) float64 { return without.Elsewhere / res.Elsewhere }),
+			Rate:      results.Median(i, func(res, _ blockResult) float64 { return float64(others) / res.Seconds }),
+			Ratio:     results.Median(i, func(res, without blockResult) float64 { return without.Seconds / res.Seconds }),
+			Elsewhere: results.Median(i, func(res, without blockResult) float64 { return without.Elsewhere / res.Elsewhere }),
 			Waited:    results[i][0].Waited, Bottleneck: results[i][0].Bottleneck,
 		}
 		switch i {

@@ -61,28 +61,17 @@ func acks(ctx context.Context, r *run) error {
 		if topic != "" {
 			orders = append(orders, order{"in random order", true, hold})
 		}
-		rounds := pick(r, 3, 1)
-		results := make([][]settleResult, len(orders))
-		for round := range rounds {
-			for i, order := range orders {
-				res, err := r.settled(ctx, settling{
-					Topic: topic, Subscription: fmt.Sprintf("s-%d-%d", round, i),
-					Messages: n, Window: window, Random: order.random,
-				}, order.hold)
-				if err != nil {
-					return err
-				}
-				results[i] = append(results[i], res)
-			}
+		all, err := bench.InTurns(pick(r, 3, 1), len(orders), nil, func(round, i int) (settleResult, error) {
+			return r.settled(ctx, settling{
+				Topic: topic, Subscription: fmt.Sprintf("s-%d-%d", round, i),
+				Messages: n, Window: window, Random: orders[i].random,
+			}, orders[i].hold)
+		})
+		if err != nil {
+			return err
 		}
 		for i, order := range orders {
-			median := func(f func(res, ordered settleResult) float64) float64 {
-				figures := make([]float64, rounds)
-				for round := range figures {
-					figures[round] = f(results[i][round], results[0][round])
-				}
-				return bench.Median(figures)
-			}
+			median := func(figure func(res, ordered settleResult) float64) float64 { return all.Median(i, figure) }
 			row := acksRow{
 				Part: "acks", Settled: order.name, Entries: entries.name, Held: ms(order.hold), Messages: n, Window: window,
 				Rate:     median(func(res, _ settleResult) float64 { return float64(n) / res.Seconds }),

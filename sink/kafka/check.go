@@ -153,7 +153,10 @@ func (s *Sink) Trouble() error {
 	writers := slices.Clone(s.writers)
 	s.mu.Unlock()
 	for _, w := range writers {
-		if err := w.waits.now(); err != nil {
+		if leader, d, late := w.waits.Late(); late {
+			return fmt.Errorf("kafka: broker %d has not answered a request to write for %v", leader, d)
+		}
+		if _, err := w.waits.Err(); err != nil {
 			return err
 		}
 	}

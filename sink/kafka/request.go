@@ -43,8 +43,8 @@ func (q *request) send(ctx context.Context, w *writer) {
 	if err == nil {
 		err = s.throttle.wait(ctx, q.leader)
 	}
-	w.waits.sending(q.leader)
-	defer w.waits.answered(q.leader)
+	w.waits.Sending(q.leader)
+	defer w.waits.Answered(q.leader)
 	var res protocol.Message
 	if err == nil {
 		res, err = s.cluster.roundTrip(ctx, q.leader, req)

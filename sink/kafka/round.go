@@ -95,7 +95,7 @@ func (w *writer) trouble(ctx context.Context, s *shard, err error) {
 		w.sink.failing.begins(ctx, w.sink.cfg.Logger, s, err)
 	}
 	s.err = err
-	w.waits.set(err)
+	w.waits.Set(err)
 	w.sink.cluster.doubt(s.topic) // this Write may end before it asks again; then the next one asks
 }
 
@@ -107,7 +107,7 @@ func (w *writer) recovered() {
 		}
 	}
 	if len(w.unrouted) == 0 {
-		w.waits.set(nil)
+		w.waits.Set(nil)
 	}
 }
 

@@ -108,7 +108,7 @@ func (w *writer) blame(names []string, cause func(string) error) (healthy bool) 
 		err := cause(name)
 		c := cureFor(err)
 		if b := w.unrouted[name]; b != nil {
-			w.waits.set(describe(&w.sink.cfg, name, -1, err))
+			w.waits.Set(describe(&w.sink.cfg, name, -1, err))
 			b.err = describe(&w.sink.cfg, name, -1, err)
 			if c != heal {
 				delete(w.unrouted, name)
@@ -117,7 +117,7 @@ func (w *writer) blame(names []string, cause func(string) error) (healthy bool) 
 		}
 		for _, s := range w.active {
 			if s.topic == name && s.pending() {
-				w.waits.set(describe(&w.sink.cfg, name, s.partition, err))
+				w.waits.Set(describe(&w.sink.cfg, name, s.partition, err))
 				s.err = describe(&w.sink.cfg, name, s.partition, err)
 				if c != heal {
 					w.failAll(s.rest(), s.err, c)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/sink"
+	"github.com/keystrand/keystrand/sink/internal/waits"
 )
 
 // writer writes in rounds. In each round, every partition with pending messages sends one batch. The batches for one leader
@@ -19,8 +20,8 @@ import (
 type writer struct {
 	sink   *Sink
 	closed bool
-	waits  trouble
-	turn   int // chooses the partition of the next message without a key
+	waits  waits.Waits[int32] // by the leader
+	turn   int                // chooses the partition of the next message without a key
 
 	// State of the current Write.
 	ms       []keystrand.Message
@@ -154,7 +155,7 @@ func (w *writer) forget() {
 	for _, s := range w.active {
 		s.reset()
 	}
-	w.waits.set(nil)
+	w.waits.Set(nil)
 	clear(w.values)
 	clear(w.unrouted)
 	w.ms, w.res, w.active, w.wait = nil, sink.Result{}, w.active[:0], nil

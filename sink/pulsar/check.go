@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/keystrand/keystrand"
@@ -103,26 +102,15 @@ func (s *Sink) Trouble() error {
 	writers := slices.Clone(s.writers)
 	s.mu.Unlock()
 	for _, w := range writers {
-		if err := w.waits.now(s.troubles); err != nil {
+		if err := w.trouble(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// waits is why the messages of a running Write wait. Write changes it, and [Sink.Trouble] reads it.
-type waits struct {
-	mu    sync.Mutex
-	began time.Time           // of the running Write; zero if none runs; guarded by mu
-	err   error               // the last error; guarded by mu
-	asked map[string]question // what waits for an answer of the broker, by topic or partition; guarded by mu
-}
-
 // question is a request without an answer yet.
-type question struct {
-	lacks string
-	at    time.Time
-}
+type question struct{ name, lacks string } // name of a topic or partition
 
 // What a Write waits for.
 const (
@@ -131,55 +119,17 @@ const (
 	lacksConfirmation = "no confirmation"
 )
 
-// slowAnswer is the time without an answer after which a request is trouble.
-const slowAnswer = time.Second
-
-func (w *waits) begin() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.began = time.Now()
-}
-
-func (w *waits) end() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.began, w.err = time.Time{}, nil
-}
-
-func (w *waits) set(err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.err = err
-}
-
-func (w *waits) asks(name, lacks string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.asked == nil {
-		w.asked = make(map[string]question)
+// trouble returns why the messages of the running Write wait.
+func (w *writer) trouble() error {
+	began, err := w.waits.Err()
+	if began.IsZero() || err != nil {
+		return err
 	}
-	w.asked[name] = question{lacks, time.Now()}
-}
-
-func (w *waits) answered(name string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.asked, name)
-}
-
-func (w *waits) now(t *troubles) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.began.IsZero() || w.err != nil {
-		return w.err
-	}
-	if why := t.since(w.began); why != nil {
+	if why := w.sink.troubles.since(began); why != nil {
 		return fmt.Errorf("pulsar: connect: %w", why)
 	}
-	for name, q := range w.asked {
-		if d := time.Since(q.at); d >= slowAnswer {
-			return fmt.Errorf("pulsar: write to %s: %s from the broker for %v", name, q.lacks, d.Round(time.Second))
-		}
+	if q, d, late := w.waits.Late(); late {
+		return fmt.Errorf("pulsar: write to %s: %s from the broker for %v", q.name, q.lacks, d)
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ func (o *outlet) advance(ctx context.Context, w *writer) bool {
 				o.sink.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "pulsar: write to partition recovered", slog.String("topic", o.name))
 			}
 			o.trouble, o.limit = nil, 0
-			w.waits.set(nil)
+			w.waits.Set(nil)
 			return true
 		}
 		if over := context.Cause(p.ctx); over != nil { //nolint:contextcheck // derived from ctx, by newPatience
@@ -115,16 +115,19 @@ func (o *outlet) fill(w *writer) bool {
 // send sends the wave and handles the answers. If it returns an error, the messages to write again start at head, and the
 // producer that could still send them is closed or closing.
 func (o *outlet) send(ctx context.Context, w *writer) error {
-	defer w.waits.answered(o.name)
-	w.waits.asks(o.name, lacksProducer)
+	opening := question{o.name, lacksProducer}
+	w.waits.Sending(opening)
 	p, err := o.link.get(ctx, o.sink, o.name)
+	w.waits.Answered(opening)
 	if err != nil {
 		return err
 	}
 	if o.wave == nil {
 		o.wave = newWave()
 	}
-	w.waits.asks(o.name, lacksConfirmation)
+	confirmation := question{o.name, lacksConfirmation}
+	w.waits.Sending(confirmation)
+	defer w.waits.Answered(confirmation)
 	o.wave.begin()
 	err = o.offer(ctx, w, p)
 	if err == nil {
@@ -229,7 +232,7 @@ func (o *outlet) take(w *writer, err error) error {
 
 // tell records an error, and logs the first one.
 func (o *outlet) tell(ctx context.Context, w *writer, err error) {
-	w.waits.set(err)
+	w.waits.Set(err)
 	if o.trouble == nil {
 		o.sink.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "pulsar: write to partition failed",
 			slog.String("topic", o.name), slog.String("error", err.Error()))

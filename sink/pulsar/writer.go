@@ -12,6 +12,7 @@ import (
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/internal/pulsarname"
 	"github.com/keystrand/keystrand/sink"
+	"github.com/keystrand/keystrand/sink/internal/waits"
 )
 
 // writer writes to all partitions concurrently, each through its own outlet.
@@ -20,8 +21,8 @@ import (
 type writer struct {
 	sink   *Sink
 	closed bool
-	names  map[string]string // full names of topics, by Message.Stream
-	waits  waits
+	names  map[string]string   // full names of topics, by Message.Stream
+	waits  waits.Waits[question]
 
 	// State of the current Write.
 	ms    []keystrand.Message
@@ -54,8 +55,8 @@ func (w *writer) Write(ctx context.Context, ms []keystrand.Message) error {
 	}
 	w.begin(ms)
 	defer w.forget()
-	w.waits.begin()
-	defer w.waits.end()
+	w.waits.Begin()
+	defer w.waits.End()
 	var wg sync.WaitGroup
 	n := len(w.parts)
 	for name, batch := range w.parts {
@@ -169,15 +170,16 @@ func (w *writer) writeTopic(ctx context.Context, name string, batch []int) {
 func (w *writer) lookUp(ctx context.Context, name string) (*topic, error) {
 	p := newPatience(ctx, w.sink.cfg.HealTimeout)
 	defer p.end()
-	defer w.waits.answered(name)
+	looking := question{name, lacksPartitions}
+	defer w.waits.Answered(looking)
 	for {
-		w.waits.asks(name, lacksPartitions)
+		w.waits.Sending(looking)
 		t, err := w.sink.catalog.get(p.ctx, name) //nolint:contextcheck // derived from ctx, by newPatience
 		if err == nil {
 			return t, nil
 		}
 		err = w.sink.describe(name, p.began, err)
-		w.waits.set(err)
+		w.waits.Set(err)
 		if cureFor(err) != heal {
 			return nil, err
 		}

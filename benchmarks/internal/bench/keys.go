@@ -73,13 +73,3 @@ func (k *Keys) Number(i int) int { return int(k.order[i]) }
 
 // Count returns the number of different keys.
 func (k *Keys) Count() int { return len(k.names) }
-
-// Longest returns the number of messages of the most frequent key.
-func (k *Keys) Longest() int {
-	counts, most := make([]int, len(k.names)), 0
-	for _, o := range k.order {
-		counts[o]++
-		most = max(most, counts[o])
-	}
-	return most
-}

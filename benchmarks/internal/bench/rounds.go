@@ -22,6 +22,25 @@ func Alternate[T any](rounds, engines int, measure func(round, engine int) (T, e
 	return all, nil
 }
 
+// InTurns does each of n runs once a round, so that the machine's changes affect all alike. It does the runs for which once
+// reports true in the first round only; a nil once does all runs in all rounds.
+func InTurns[T any](rounds, n int, once func(i int) bool, do func(round, i int) (T, error)) (Rounds[T], error) {
+	all := make(Rounds[T], n)
+	for round := range rounds {
+		for i := range n {
+			if round > 0 && once != nil && once(i) {
+				continue
+			}
+			res, err := do(round, i)
+			if err != nil {
+				return nil, err
+			}
+			all[i] = append(all[i], res)
+		}
+	}
+	return all, nil
+}
+
 // Median returns the median of an engine's figure over the rounds. figure gets the results of this engine and of the first
 // one in the same round.
 func (r Rounds[T]) Median(engine int, figure func(res, first T) float64) float64 {
