@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/keystrand/keystrand/internal/pause"
 	"github.com/keystrand/keystrand/source"
 )
 
@@ -61,7 +62,7 @@ func (p *Pipeline) awaitEnd(ended, stopping context.Context) (abandoned []string
 		{limit / 5, p.ending.endReleases},    // and to close
 		{limit / 5, func() {}},
 	} {
-		if pause(ended, step.wait); ended.Err() != nil {
+		if pause.For(ended, step.wait) != nil {
 			return nil
 		}
 		step.then()
@@ -70,7 +71,7 @@ func (p *Pipeline) awaitEnd(ended, stopping context.Context) (abandoned []string
 		if abandoned = p.calls.hanging(limit / 10); len(abandoned) > 0 {
 			return abandoned
 		}
-		if pause(ended, reportTick); ended.Err() != nil {
+		if pause.For(ended, reportTick) != nil {
 			return nil // nothing but the pipeline itself was waited for, such as its logger
 		}
 	}

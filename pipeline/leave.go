@@ -12,6 +12,7 @@ import (
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/internal/pause"
 	"github.com/keystrand/keystrand/source"
 )
 
@@ -289,7 +290,7 @@ func (p *Pipeline) commitLast(ctx context.Context, pt *partition, why leaving, o
 		if err == nil || ctx.Err() == nil {
 			err = failed // the cause, not that time is up
 		}
-		if pause(ctx, 50*time.Millisecond); ctx.Err() != nil {
+		if pause.For(ctx, 50*time.Millisecond) != nil {
 			break
 		}
 	}
@@ -321,15 +322,5 @@ func cancelWhenLost(ctx context.Context, o *owner, cancel func()) {
 				deadline = t.C
 			}
 		}
-	}
-}
-
-// pause sleeps for d or until ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
 	}
 }

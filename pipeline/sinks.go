@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/internal/pause"
 	"github.com/keystrand/keystrand/sink"
 )
 
@@ -104,7 +105,7 @@ func (s *sinks) checkUntilGood(ctx context.Context, w *watchedSink, c sink.Check
 			return
 		}
 		s.log(ctx)
-		pause(ctx, time.Second)
+		_ = pause.For(ctx, time.Second) // the next check fails at once if ctx has ended
 	}
 }
 

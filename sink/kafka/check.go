@@ -14,6 +14,7 @@ import (
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/internal/kafkanet"
 	"github.com/keystrand/keystrand/internal/nearest"
+	"github.com/keystrand/keystrand/internal/pause"
 	"github.com/keystrand/keystrand/sink"
 )
 
@@ -52,7 +53,7 @@ func (s *Sink) Check(ctx context.Context) error {
 			return nil
 		}
 		if errors.Is(err, kafka.UnknownTopicOrPartition) && time.Since(first) < missingFor {
-			if timer := time.NewTimer(missingFor / 8); !sleep(ctx, timer) {
+			if pause.For(ctx, missingFor/8) != nil {
 				return err // the pipeline checks again
 			}
 			continue
@@ -77,16 +78,6 @@ func (s *Sink) diagnose(ctx context.Context, cause error) error {
 		}
 	}
 	return nil
-}
-
-func sleep(ctx context.Context, timer *time.Timer) bool {
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 func (s *Sink) check(ctx context.Context) error {

@@ -10,6 +10,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/internal/pause"
 )
 
 // round sends one batch of each partition and handles the answers. It reports whether there was no transient error.
@@ -151,13 +152,7 @@ func (w *writer) pause(ctx context.Context) error {
 	if left <= 0 {
 		return fmt.Errorf("still failing after %v", limit)
 	}
-	timer := time.NewTimer(min(w.wait.NextBackOff(), left))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		w.since = time.Now()
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	err := pause.For(ctx, min(w.wait.NextBackOff(), left))
+	w.since = time.Now()
+	return err
 }

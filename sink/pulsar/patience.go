@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+
+	"github.com/keystrand/keystrand/internal/pause"
 )
 
 // patience bounds the retries of a Write. Its ctx ends with the ctx of the Write, or when the limit is over.
@@ -31,12 +33,5 @@ func (p *patience) pause() error {
 			backoff.WithMaxInterval(time.Second),
 			backoff.WithMaxElapsedTime(0))
 	}
-	timer := time.NewTimer(p.wait.NextBackOff())
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-p.ctx.Done():
-		return context.Cause(p.ctx)
-	}
+	return pause.For(p.ctx, p.wait.NextBackOff())
 }

@@ -21,7 +21,7 @@ import (
 type writer struct {
 	sink   *Sink
 	closed bool
-	names  map[string]string   // full names of topics, by Message.Stream
+	names  map[string]string // full names of topics, by Message.Stream
 	waits  waits.Waits[question]
 
 	// State of the current Write.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 
+	"github.com/keystrand/keystrand/internal/pause"
 	"github.com/keystrand/keystrand/internal/pulsarname"
 	"github.com/keystrand/keystrand/source/pulsar/internal/client"
 )
@@ -104,7 +105,7 @@ func newBackoff(first, most time.Duration) *backoff.ExponentialBackOff {
 }
 
 // sleep reports whether it slept for d, false if ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool { return !within(ctx.Done(), d) }
+func sleep(ctx context.Context, d time.Duration) bool { return pause.For(ctx, d) == nil }
 
 // within reports whether done is closed within d.
 func within(done <-chan struct{}, d time.Duration) bool {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keystrand/keystrand/internal/pause"
 	"github.com/keystrand/keystrand/source"
 )
 
@@ -142,7 +143,7 @@ func closeEndsGoroutines(ctx context.Context, h *harness) {
 		if len(now) < rounds {
 			return
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := pause.For(ctx, wait); err != nil {
 			fail("%d closed sources have left %d goroutines behind: %w\n%s", rounds, len(now), err,
 				strings.Join(slices.Collect(maps.Values(now)), "\n\n"))
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/internal/pause"
 	"github.com/keystrand/keystrand/source"
 )
 
@@ -164,18 +165,7 @@ func (h *harness) firstUnsettled(partition int32, from int64, p *commit.Progress
 }
 
 // patience waits for Env.Patience, in which something wrong can show itself.
-func (h *harness) patience(ctx context.Context) { check(pause(ctx, h.env.Patience)) }
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
+func (h *harness) patience(ctx context.Context) { check(pause.For(ctx, h.env.Patience)) }
 
 // stop makes all remaining members leave.
 func (h *harness) stop(ctx context.Context) error {

@@ -17,6 +17,7 @@ import (
 	"github.com/segmentio/kafka-go/sasl"
 
 	"github.com/keystrand/keystrand/internal/kafkanet"
+	"github.com/keystrand/keystrand/internal/pause"
 	"github.com/keystrand/keystrand/source/internal/health"
 	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
@@ -189,13 +190,4 @@ func NewBackoff(first time.Duration) *backoff.ExponentialBackOff {
 }
 
 // Sleep reports whether it slept for d; false if ctx ended first.
-func Sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
+func Sleep(ctx context.Context, d time.Duration) bool { return pause.For(ctx, d) == nil }

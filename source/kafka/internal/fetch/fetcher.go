@@ -10,6 +10,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/segmentio/kafka-go"
 
+	"github.com/keystrand/keystrand/internal/pause"
 	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 	"github.com/keystrand/keystrand/source/kafka/internal/records"
@@ -114,7 +115,7 @@ func (f *fetcher) run(ctx context.Context) {
 				return
 			}
 		}
-		if wait > 0 && metadata.Pause(ctx, wait) != nil {
+		if wait > 0 && pause.For(ctx, wait) != nil {
 			return
 		}
 	}

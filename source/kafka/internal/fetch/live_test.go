@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/keystrand/keystrand/internal/pause"
 	"github.com/keystrand/keystrand/source/kafka/internal/kafkatest"
 	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 	"github.com/keystrand/keystrand/source/kafka/internal/wire"
@@ -73,7 +74,7 @@ func (l *live) create(t *testing.T, replicas int16, settings map[string]string) 
 		if time.Since(begun) > 20*time.Second { // an earlier topic of that name may still be on its way out
 			t.Fatal(err, res.Err)
 		}
-		_ = metadata.Pause(t.Context(), 100*time.Millisecond)
+		_ = pause.For(t.Context(), 100*time.Millisecond)
 	}
 }
 
@@ -160,7 +161,7 @@ func TestLiveCompactedTopicIsReadExactly(t *testing.T) {
 	var want []int64
 	var end int64
 	for begun := time.Now(); time.Since(begun) < 60*time.Second; {
-		_ = metadata.Pause(t.Context(), 500*time.Millisecond)
+		_ = pause.For(t.Context(), 500*time.Millisecond)
 		write(plain, "roll")
 		_, end = l.bounds(t)
 		if want = l.franz(t, end); len(want) < 150 {
@@ -299,7 +300,7 @@ func TestLiveLeaderMovesAreFollowed(t *testing.T) {
 		if _, err := l.adm.AlterPartitionAssignments(t.Context(), req); err != nil {
 			t.Fatal(err)
 		}
-		_ = metadata.Pause(t.Context(), 300*time.Millisecond)
+		_ = pause.For(t.Context(), 300*time.Millisecond)
 		if _, err := l.adm.ElectLeaders(t.Context(), kadm.ElectPreferredReplica, kadm.TopicsSet{l.topic: {0: {}}}); err != nil {
 			t.Fatal(err)
 		}

@@ -8,8 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/keystrand/keystrand/internal/pause"
 	"github.com/keystrand/keystrand/source"
-	"github.com/keystrand/keystrand/source/kafka/internal/metadata"
 )
 
 // Quota reports that brokers throttle this client, once for all readers that share it, and has all of them wait. A broker that
@@ -70,7 +70,7 @@ func (q *Quota) pause(ctx context.Context, broker int32) error {
 		if d <= 0 {
 			break
 		}
-		if err := metadata.Pause(ctx, d); err != nil {
+		if err := pause.For(ctx, d); err != nil {
 			return err
 		}
 	}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/segmentio/kafka-go"
+
+	"github.com/keystrand/keystrand/internal/pause"
 )
 
 // NewBackoff returns the delays between attempts. The first are short, since most failures are a leader that moves.
@@ -47,20 +49,8 @@ func (c *Client) retry(ctx context.Context, what string, f func() error) error {
 		if Fatal(err) {
 			return err
 		}
-		if Pause(ctx, bo.NextBackOff()) != nil {
+		if pause.For(ctx, bo.NextBackOff()) != nil {
 			return fmt.Errorf("%w; last error: %w", context.Cause(ctx), err)
 		}
-	}
-}
-
-// Pause waits for d, or until ctx ends; then it returns the cause.
-func Pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }
