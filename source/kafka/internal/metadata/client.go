@@ -2,7 +2,6 @@ package metadata
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
@@ -17,11 +16,4 @@ type Client struct {
 	// Report is called while an operation is retried, with the last error, and with nil when it has succeeded after all. It
 	// must not block. Default: none.
 	Report func(ctx context.Context, what string, err error)
-}
-
-func (c *Client) check() error {
-	if err := c.Validate(); err != nil {
-		return fmt.Errorf("kafka: configuration of the client: %w", err)
-	}
-	return nil
 }

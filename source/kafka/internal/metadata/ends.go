@@ -13,9 +13,6 @@ import (
 // Below that offset the log is the one in which the epoch wrote, above it another one. A partition is left out if
 // retention has deleted the epoch, or if the broker is too old. Transient errors are retried until ctx ends.
 func (c Client) EpochEnds(ctx context.Context, topic string, epochs map[int32]int32) (map[int32]int64, error) {
-	if err := c.check(); err != nil {
-		return nil, err
-	}
 	var ends map[int32]int64
 	err := c.retry(ctx, "find ends of leader epochs", func() (err error) {
 		ends, err = c.epochEnds(ctx, topic, epochs)

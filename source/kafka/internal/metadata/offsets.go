@@ -37,9 +37,6 @@ func (q Query) stamp() int64 {
 // retried until ctx ends; then the error wraps the last one and context.Cause(ctx). A partition that does not exist is an
 // error that wraps ErrUnknownTopic.
 func (c Client) Offsets(ctx context.Context, topic string, queries map[int32]Query) (map[int32]int64, error) {
-	if err := c.check(); err != nil {
-		return nil, err
-	}
 	stamps := make(map[int32]int64, len(queries))
 	for p, q := range queries {
 		stamps[p] = q.stamp()

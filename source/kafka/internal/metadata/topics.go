@@ -32,9 +32,6 @@ func (c Client) Topics(ctx context.Context, topics []string) (map[string]Topic, 
 
 // TopicsWithin is Topics that returns the error for a topic that does not exist after patience.
 func (c Client) TopicsWithin(ctx context.Context, topics []string, patience time.Duration) (map[string]Topic, error) {
-	if err := c.check(); err != nil {
-		return nil, err
-	}
 	var found map[string]Topic
 	var refused error
 	begun := time.Now()
@@ -56,9 +53,6 @@ func (c Client) TopicsWithin(ctx context.Context, topics []string, patience time
 
 // Present is Topics that asks once and leaves out the topics that do not exist.
 func (c Client) Present(ctx context.Context, topics []string) (map[string]Topic, error) {
-	if err := c.check(); err != nil {
-		return nil, err
-	}
 	found, refused, err := c.topics(ctx, topics)
 	if err != nil {
 		return nil, fmt.Errorf("kafka: find topics at %v: %w", c.Brokers, err)
