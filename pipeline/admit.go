@@ -20,23 +20,7 @@ const (
 
 // String returns the reason, such as "the budget".
 func (w Wait) String() string {
-	switch w {
-	case WaitNone:
-		return "nothing"
-	case WaitSource:
-		return "the source"
-	case WaitPause:
-		return "an operator's pause"
-	case WaitReplay:
-		return "MaxReplay"
-	case WaitBudget:
-		return "the budget"
-	case WaitKey:
-		return "KeyShare"
-	case WaitWorkers:
-		return "workers"
-	}
-	return "unknown"
+	return nameOf(w, "nothing", "the source", "an operator's pause", "MaxReplay", "the budget", "KeyShare", "workers")
 }
 
 // admit blocks until the partition may fetch another batch. It checks the reasons one after the other. An earlier

@@ -15,21 +15,7 @@ const (
 
 // String returns the bottleneck's name.
 func (b Bottleneck) String() string {
-	switch b {
-	case BottleneckSource:
-		return "source"
-	case BottleneckWorkers:
-		return "workers"
-	case BottleneckOrder:
-		return "order"
-	case BottleneckBudget:
-		return "budget"
-	case BottleneckCommit:
-		return "commit"
-	case BottleneckTrouble:
-		return "trouble"
-	}
-	return "unknown"
+	return nameOf(b, "source", "workers", "order", "budget", "commit", "trouble")
 }
 
 // bottleneck returns the bottleneck of the snapshot. It checks for busy workers first, because they are also a cause of

@@ -39,3 +39,11 @@ func rangesOf(ids []source.ID) string {
 	}
 	return b.String()
 }
+
+// nameOf returns the name of a constant, of which there are as many as names.
+func nameOf[T ~int32 | ~uint8](constant T, names ...string) string {
+	if constant < 0 || int(constant) >= len(names) {
+		return "unknown"
+	}
+	return names[constant]
+}

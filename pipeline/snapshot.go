@@ -106,23 +106,7 @@ const (
 
 // String returns the reason, such as "a worker".
 func (w Why) String() string {
-	switch w {
-	case WhyWorker:
-		return "a worker"
-	case WhyHandler:
-		return "its handler"
-	case WhyRetry:
-		return "its next attempt"
-	case WhyBlocked:
-		return "Resume"
-	case WhyEarlier:
-		return "the handler of an earlier epoch"
-	case WhySink:
-		return "its sink"
-	case WhyLetter:
-		return "its dead letter"
-	}
-	return "unknown"
+	return nameOf(w, "a worker", "its handler", "its next attempt", "Resume", "the handler of an earlier epoch", "its sink", "its dead letter")
 }
 
 // Snapshot returns the current state of the pipeline. It visits every key that has messages, a piece at a time, so that

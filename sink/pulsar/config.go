@@ -69,9 +69,7 @@ func (c Config) withDefaults() Config {
 	c.RequestTimeout = cmp.Or(c.RequestTimeout, 5*time.Second)
 	c.HealTimeout = cmp.Or(c.HealTimeout, 10*time.Second)
 	c.MetadataMaxAge = cmp.Or(c.MetadataMaxAge, time.Minute)
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	return c
 }
 

@@ -56,7 +56,8 @@ type Case struct {
 	Why string
 
 	needs func(*Env) bool // reports whether the Env has the fields that the case needs; nil: it needs none
-	run   func(ctx context.Context, env *Env) error
+	run   func(ctx context.Context, env *Env, w sink.Writer) error
+	over  func(*Env) error // runs after the sink is closed; may be nil
 }
 
 // Run runs every case as a subtest, each with a new Env.
@@ -85,7 +86,11 @@ func (c Case) Run(ctx context.Context, env *Env) error {
 	if c.needs != nil && !c.needs(env) {
 		return errors.Join(ErrNotTested, env.Sink.Close())
 	}
-	return c.run(ctx, env)
+	err := env.with(func(w sink.Writer) error { return c.run(ctx, env, w) })
+	if err == nil && c.over != nil {
+		err = c.over(env)
+	}
+	return err
 }
 
 // ErrNotTested is the error of a case that did not run because its Env lacks Trouble or MaxBytes, or has NoTime.
@@ -162,6 +167,7 @@ func Cases() []Case {
 			Name: "CloseEndsEverything",
 			Why:  "Run must leave no goroutine behind. In a bubble, a goroutine that outlives the sink fails the test.",
 			run:  closeEndsEverything,
+			over: closedOpensNothing,
 		},
 	}
 }

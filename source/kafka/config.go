@@ -149,9 +149,7 @@ func (c Config) withDefaults() Config {
 	c.StallTimeout = cmp.Or(c.StallTimeout, 30*time.Second)
 	c.MaxBytes = cmp.Or(c.MaxBytes, 1<<20)
 	c.MaxWait = cmp.Or(c.MaxWait, 500*time.Millisecond)
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	if c.Dial == nil {
 		c.Dial = (&net.Dialer{Timeout: cluster.DialTimeout}).DialContext
 	}

@@ -113,9 +113,7 @@ func (c Config) withDefaults() Config {
 	c.WatchInterval = cmp.Or(c.WatchInterval, 30*time.Second)
 	c.Namespace = cmp.Or(c.Namespace, "public/default")
 	c.ReceiverQueueSize = cmp.Or(c.ReceiverQueueSize, 1000)
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	if c.Store != nil && c.Offsets == OffsetsAuto {
 		c.Offsets = OffsetsPacked // never reused, so progress never skips messages of a topic that is created again
 	}

@@ -62,19 +62,11 @@ const (
 const MostBytes = 64 << 20
 
 func (c Config) withDefaults() Config {
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	c.MaxBytes = cmp.Or(c.MaxBytes, 1<<20)
-	if c.Buffers == nil {
-		c.Buffers = &buffer.Pool{}
-	}
-	if c.Quota == nil {
-		c.Quota = &Quota{}
-	}
-	if c.Faults == nil {
-		c.Faults = &Faults{}
-	}
+	c.Buffers = cmp.Or(c.Buffers, &buffer.Pool{})
+	c.Quota = cmp.Or(c.Quota, &Quota{})
+	c.Faults = cmp.Or(c.Faults, &Faults{})
 	c.MaxWait = cmp.Or(c.MaxWait, 500*time.Millisecond)
 	c.StallTimeout = cmp.Or(c.StallTimeout, 30*time.Second)
 	return c
