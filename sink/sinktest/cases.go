@@ -38,7 +38,7 @@ func orderPerKey(ctx context.Context, env *Env, w sink.Writer) error {
 	return env.holdsInOrder(ctx, all, false)
 }
 
-func nothingToWrite(ctx context.Context, env *Env, w sink.Writer) error {
+func nothingToWrite(ctx context.Context, _ *Env, w sink.Writer) error {
 	if err := w.Write(ctx, nil); err != nil {
 		return fmt.Errorf("write without messages: %w", err)
 	}
