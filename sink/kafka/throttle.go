@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/keystrand/keystrand/internal/pause"
 )
 
 // throttle delays the requests to brokers that throttle this client because of its quota. Such a broker does not read the next
@@ -45,8 +47,8 @@ func (t *throttle) wait(ctx context.Context, broker int32) error {
 	t.mu.Lock()
 	left := time.Until(t.until[broker])
 	t.mu.Unlock()
-	if left > 0 && !sleep(ctx, time.NewTimer(left)) {
-		return context.Cause(ctx)
+	if left <= 0 {
+		return nil
 	}
-	return nil
+	return pause.For(ctx, left)
 }
