@@ -96,6 +96,7 @@ type Stats struct {
 	Turns       int64 // turns returned since New
 	Overtaken   int64 // lanes taken from a worker stuck in an earlier turn of the same claim
 	AverageTurn time.Duration
+	Longest     time.Duration // age of the oldest claim; 0 if no worker has one
 }
 
 // New returns an executor. On a bad Config it returns all configuration errors at once. It starts no goroutine; the
@@ -158,10 +159,17 @@ func (e *Executor[T]) SetWorkers(n int) error {
 	return nil
 }
 
-// Stats returns the executor's state at one moment. It is safe to call from any goroutine.
+// Stats returns the executor's state at one moment. It looks at each worker once. It is safe to call from any goroutine.
 func (e *Executor[T]) Stats() Stats {
+	now := e.now()
 	e.mu.Lock()
 	defer e.unlock()
+	longest := int64(0)
+	for _, w := range e.workers {
+		if w != nil && w.n > 0 {
+			longest = max(longest, now-w.since)
+		}
+	}
 	return Stats{
 		Workers:     e.limit,
 		Started:     e.started,
@@ -173,6 +181,7 @@ func (e *Executor[T]) Stats() Stats {
 		Turns:       e.turns,
 		Overtaken:   e.overtook,
 		AverageTurn: time.Duration(e.avg),
+		Longest:     time.Duration(longest),
 	}
 }
 

@@ -10,34 +10,58 @@ import (
 	"github.com/keystrand/keystrand/source"
 )
 
-// blockedKeys logs the keys that a policy has blocked. It visits the lanes only if some are parked.
-func (r *reporter) blockedKeys(ctx context.Context, now time.Time) {
-	if r.p.exec.Stats().ParkedLanes == 0 {
+// worst is the oldest of some keys.
+type worst struct {
+	n   int // how many there are
+	key KeySnapshot
+	id  source.ID
+	at  time.Time // when the state of the oldest began
+}
+
+// add counts a lane whose state, for what is logged, began at a time.
+func (w *worst) add(pt *partition, l keyed.Lane[item], now, at time.Time) {
+	if w.n++; w.n > 1 && !at.Before(w.at) {
 		return
 	}
-	n, oldest, id, until := 0, KeySnapshot{}, source.ID{}, "Resume"
+	w.key, w.id, w.at = keySnapshot(l, now), pt.id, at
+	w.key.Key = strings.Clone(loggedKey(laneText(l)))
+}
+
+func (w *worst) attrs(now time.Time, since string, more ...slog.Attr) []slog.Attr {
+	return append([]slog.Attr{
+		slog.Int("n", w.n), slog.String("stream", w.id.Stream), slog.Int("partition", int(w.id.Partition)), slog.String("key", w.key.Key),
+		slog.Int64("offset", w.key.Offset), slog.Duration(since, now.Sub(w.at).Round(time.Second)),
+	}, more...)
+}
+
+// lastingKeys logs the keys that a policy has blocked, and those whose handlers have run for long. It visits the lanes only if
+// there may be some.
+func (r *reporter) lastingKeys(ctx context.Context, now time.Time) {
+	if stats := r.p.exec.Stats(); stats.ParkedLanes == 0 && stats.Longest < statusRepeat {
+		return
+	}
+	var blocked, busy worst
 	for _, pt := range r.p.partitions() {
 		pt.queue.Lanes(func(l keyed.Lane[item]) bool {
-			if l.State != keyed.Parked || !l.Held {
-				return true
-			}
-			n++
-			if k := keySnapshot(l, now); n == 1 || k.Age > oldest.Age {
-				oldest, id, until = k, pt.id, "Resume"
-				oldest.Key = strings.Clone(loggedKey(laneText(l)))
-				if !k.Until.IsZero() {
-					until = k.Until.Format(time.RFC3339)
-				}
+			switch {
+			case l.State == keyed.Parked && l.Held:
+				blocked.add(pt, l, now, l.Head.Fetched)
+			case l.State == keyed.Running && now.Sub(l.Since) >= statusRepeat:
+				busy.add(pt, l, now, l.Since)
 			}
 			return true
 		})
 	}
-	if n == 0 {
-		return
+	if blocked.n > 0 {
+		until := "Resume"
+		if !blocked.key.Until.IsZero() {
+			until = blocked.key.Until.Format(time.RFC3339)
+		}
+		r.p.log.LogAttrs(ctx, slog.LevelWarn, "keys are blocked", blocked.attrs(now, "age", slog.String("until", until))...)
 	}
-	r.p.log.LogAttrs(ctx, slog.LevelWarn, "keys are blocked", slog.Int("n", n),
-		slog.String("stream", id.Stream), slog.Int("partition", int(id.Partition)), slog.String("key", oldest.Key),
-		slog.Int64("offset", oldest.Offset), slog.Duration("age", oldest.Age.Round(time.Second)), slog.String("until", until))
+	if busy.n > 0 {
+		r.p.log.LogAttrs(ctx, slog.LevelWarn, "handlers have run for more than a minute", busy.attrs(now, "for")...)
+	}
 }
 
 // backlog is the unsettled part of the logs of the owned partitions.

@@ -16,7 +16,7 @@ const (
 	heldAfter    = time.Second      // a release counts as held up
 	heldRepeat   = 10 * time.Second // and is logged again
 	sampleEvery  = 10 * time.Second // of the lag
-	statusRepeat = time.Minute      // of what lasts: blocked keys, growing lag, failing commits
+	statusRepeat = time.Minute      // of what lasts: blocked keys, long handlers, growing lag, failing commits
 )
 
 // reporter logs the life of partitions, and what lasts. Events of many partitions at about the same time become one line.
@@ -72,7 +72,7 @@ func (r *reporter) run(ctx context.Context, stop <-chan struct{}) {
 		}
 		if !now.Before(r.status) {
 			r.status = now.Add(statusRepeat)
-			r.blockedKeys(ctx, now)
+			r.lastingKeys(ctx, now)
 			r.growingLag(ctx)
 			r.failingCommits(ctx, now)
 		}

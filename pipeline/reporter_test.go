@@ -251,6 +251,33 @@ func TestBlockedKeysAreLoggedEveryMinute(t *testing.T) {
 	}
 }
 
+// A handler that does not return is logged every minute, with its key, as long as it runs.
+func TestLongHandlersAreLoggedEveryMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("posts", 2)
+		log.Append(1, keyed("a"), keyed("slow-1"), keyed("slow-2"), keyed("slow-2"))
+		var out buffer
+		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
+			HandleFunc(func(_ context.Context, m *keystrand.Message) error {
+				switch m.Offset {
+				case 1:
+					time.Sleep(4*time.Minute - time.Second)
+				case 2:
+					time.Sleep(2*time.Minute + 30*time.Second)
+				}
+				return nil
+			}).Logger(out.logger()))
+		time.Sleep(10 * time.Minute)
+		out.wantLine(t, 3, "handlers have run for more than a minute", "level=WARN", "n=2 stream=posts partition=1 key=slow-[12] offset=[12] for=1m0s")
+		if lines := out.lines("handlers have run for more than a minute"); !strings.Contains(lines[len(lines)-1], "n=1 stream=posts partition=1 key=slow-1 offset=1 for=3m0s") {
+			t.Errorf("the last line is %s", lines[len(lines)-1])
+		}
+		if err := run.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 // A lag that grows is logged every minute. One that goes up and down, stays, shrinks, is unknown, or grows because of a
 // blocked key alone, is not.
 func TestGrowingLagIsLoggedEveryMinute(t *testing.T) {
