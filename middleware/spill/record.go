@@ -1,7 +1,6 @@
 package spill
 
 import (
-	"slices"
 	"time"
 
 	"github.com/keystrand/keystrand"
@@ -29,7 +28,7 @@ type Strand struct {
 	High int64
 	// Mark is the offset through which all records are handled. It never goes back. -1: none.
 	Mark int64
-	// Held reports whether the strand waits for an operator. Reason says why.
+	// Held reports whether the strand waits for an operator. Reason says why, in at most 1 KiB: the rest is cut.
 	Held   bool
 	Reason string
 	// Records counts the records above Mark, Bytes the sum of their Message.Size, as Read returns them.
@@ -102,7 +101,7 @@ func (limit Size) Full(got Size, bytes int) bool {
 // The error is the one of the Native. The copy shares the bytes of m, but not the slice of its headers.
 func AsStored(m *keystrand.Message) (keystrand.Message, error) {
 	s := keystrand.Message{
-		Key: m.Key, Value: m.Value, Headers: slices.Clone(m.Headers), Stream: m.Stream, Partition: m.Partition, Offset: m.Offset,
+		Key: m.Key, Value: m.Value, Headers: append([]keystrand.Header(nil), m.Headers...), Stream: m.Stream, Partition: m.Partition, Offset: m.Offset,
 		Time: m.Time.Round(0).UTC(), Fetched: m.Fetched.Round(0).UTC(),
 	}
 	if m.Value != nil || m.Native == nil {
