@@ -64,7 +64,7 @@ func (l *ownership) append(rs []spill.Record, kept []stored) error {
 	for i := range kept { // all or none: a foreign strand refuses the call before anything is stored
 		if st := l.partition.strands[rs[i].Key]; st != nil {
 			if _, err := st.Admits(l.owner, rs[i].Message.Offset); err != nil {
-				return &spill.RecordError{Record: i, Err: err}
+				return err
 			}
 		}
 	}

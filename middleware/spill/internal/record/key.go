@@ -43,3 +43,6 @@ func OffsetOf(strand, key []byte) (int64, bool) {
 	}
 	return int64(binary.BigEndian.Uint64(key[len(strand):]) ^ 1<<63), true // as in WithOffset
 }
+
+// PartitionKey returns the beginning of the keys of all strands of a partition.
+func PartitionKey(partition uint32) []byte { return binary.BigEndian.AppendUint32(nil, partition) }
