@@ -6,11 +6,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -40,8 +42,8 @@ var (
 // file is an open file of bbolt. Reads run at any time, update from the holder of Store.slot.
 type file struct {
 	db     *bbolt.DB
+	handle *os.File              // the file of db; it has the lock
 	broken atomic.Pointer[error] // why the file cannot be used any more
-	stuck  bool                  // bbolt failed within a transaction that writes, and may never end it; guarded by Store.slot
 	unsure bool                  // the last commit failed: what a read sees may not be on the disk; guarded by Store.slot
 }
 
@@ -70,7 +72,6 @@ func openFile(ctx context.Context, path string, lockTimeout time.Duration) (*fil
 // openOnce returns ErrTimeout of bbolt if the file is in use.
 func openOnce(path string) (*file, error) {
 	f := &file{}
-	var handle *os.File
 	var size int64
 	opts := &bbolt.Options{
 		Timeout: 1, // one try
@@ -80,13 +81,13 @@ func openOnce(path string) (*file, error) {
 		NoStatistics:   true,
 		OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
 			var err error
-			if handle, err = os.OpenFile(name, flag, mode); err == nil {
+			if f.handle, err = os.OpenFile(name, flag, mode); err == nil {
 				var info fs.FileInfo
-				if info, err = handle.Stat(); err == nil {
+				if info, err = f.handle.Stat(); err == nil {
 					size = info.Size()
 				}
 			}
-			return handle, err
+			return f.handle, err
 		},
 	}
 	err := f.guard(func() (err error) {
@@ -99,17 +100,17 @@ func openOnce(path string) (*file, error) {
 	if err == nil {
 		return f, nil
 	}
-	if f.db != nil && !f.stuck {
-		return nil, errors.Join(err, f.db.Close())
-	}
-	if handle != nil {
-		_ = handle.Close() // bbolt may have done it; it gives back the lock
+	if f.handle != nil {
+		_ = f.close() // err says more
 	}
 	return nil, err
 }
 
 // check looks at the size and the layout of the file, and makes the buckets of a new one.
 func (f *file) check(path string, size int64) error {
+	if err := f.checkMetas(); err != nil {
+		return unreadable("a page", err)
+	}
 	isNew := false
 	err := f.view(func(tx *bbolt.Tx) error {
 		if size > 0 && tx.Size() > size {
@@ -154,6 +155,25 @@ func (f *file) check(path string, size int64) error {
 	return syncFolder(path)
 }
 
+// checkMetas returns an error if one of the two pages that tell where the last transactions are is damaged. bbolt would take the
+// other one, and the last transaction be gone without a word. A kill does not leave one half written: it is within a sector.
+func (f *file) checkMetas() error {
+	const header, sum, size = 16, 56, 64
+	for n := range int64(2) {
+		page := make([]byte, header+size)
+		if _, err := f.handle.ReadAt(page, n*int64(f.db.Info().PageSize)); err != nil {
+			return err
+		}
+		meta := page[header:]
+		h := fnv.New64a()
+		_, _ = h.Write(meta[:sum]) // never fails
+		if h.Sum64() != binary.NativeEndian.Uint64(meta[sum:]) {
+			return fmt.Errorf("page %d: %w", n, bolterrors.ErrChecksum)
+		}
+	}
+	return nil
+}
+
 // syncFolder makes the name of a new file durable.
 func syncFolder(path string) error {
 	dir, err := os.Open(filepath.Dir(path))
@@ -177,10 +197,6 @@ var errNothing = errors.New("bolt: nothing changed")
 
 // update runs a transaction that writes, and returns when it is on the disk. run may return errNothing.
 func (f *file) update(run func(tx *bbolt.Tx) error) error {
-	if broken := f.broken.Load(); broken != nil {
-		return *broken
-	}
-	f.stuck = true
 	err := f.guard(func() error {
 		tx, err := f.db.Begin(true)
 		if err != nil {
@@ -192,12 +208,11 @@ func (f *file) update(run func(tx *bbolt.Tx) error) error {
 		}
 		f.unsure = true
 		if err := tx.Commit(); err != nil {
-			return explain(err)
+			return err
 		}
 		f.unsure = false
 		return nil
 	})
-	f.stuck = f.broken.Load() != nil
 	if errors.Is(err, errNothing) {
 		return nil
 	}
@@ -220,24 +235,30 @@ func (f *file) guard(run func() error) (err error) {
 	return run()
 }
 
+// close gives back the lock. Where bbolt has failed, its Close may not return.
 func (f *file) close() error {
-	if f.stuck {
-		return fmt.Errorf("it stays open until the process ends: %w", *f.broken.Load())
+	if f.db == nil || f.broken.Load() != nil {
+		return errors.Join(unlock(f.handle), f.handle.Close())
 	}
 	return f.guard(f.db.Close)
 }
 
-// explain says what to do about errors of bbolt that do not heal.
+// explain says what to do about errors of bbolt that do not heal. Those of the system, such as a full disk, can.
 func explain(err error) error {
 	switch {
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
-		return unreadable("its first pages", err)
+	case err == nil, errors.Is(err, bolterrors.ErrTimeout):
+		return err
+	case errors.Is(err, syscall.EISDIR):
+		return fmt.Errorf("%w: name a file in it: %w", err, spill.ErrUnusable)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: create its folder: %w", err, spill.ErrUnusable)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w: the process needs to read and write it: %w", err, spill.ErrUnusable)
 	}
-	return err
+	if _, ok := errors.AsType[syscall.Errno](err); ok {
+		return err
+	}
+	return unreadable("the beginning of the file", err)
 }
 
 // unreadable returns the error of a part of the file that cannot be read.
@@ -245,7 +266,7 @@ func unreadable(part string, err error) error {
 	if errors.Is(err, record.ErrNewer) {
 		return fmt.Errorf("%s: %w: run that version: %w", part, err, spill.ErrUnusable)
 	}
-	return fmt.Errorf("%s is unreadable: %w: restore the file from a backup, or move it away, which gives up its messages: %w", part, err, spill.ErrUnusable)
+	return fmt.Errorf("%s cannot be read: %w: restore the file from a backup, or move it away, which gives up its messages: %w", part, err, spill.ErrUnusable)
 }
 
 func hasPrefix(key, prefix []byte) bool { return key != nil && bytes.HasPrefix(key, prefix) }
