@@ -21,7 +21,7 @@ import (
 	"github.com/keystrand/keystrand/middleware/spill/bolt"
 )
 
-var owner = spill.Owner{Stream: "orders", Partition: 3, Epoch: 1} //nolint:gochecknoglobals // immutable
+var owner = spill.Owner{Stream: "orders", Partition: 3, Epoch: 1}
 
 // newFile makes a file with 20 records of each of 10 keys and returns its path.
 func newFile(t *testing.T) string {
@@ -103,17 +103,20 @@ func TestFileThatCannotBeUsedIsAnErrorThatSaysWhatToDo(t *testing.T) {
 		want   string
 	}{
 		"another store of this process": {func(t *testing.T, path string) string {
+			t.Helper()
 			s, l := open(t, path)
 			t.Cleanup(func() { _ = errors.Join(l.Close(), s.Close()) })
 			return path
 		}, "another process"},
 		"a newer layout": {func(t *testing.T, path string) string {
+			t.Helper()
 			edit(t, path, func(tx *bbolt.Tx) error {
 				return tx.Bucket([]byte("keystrand.spill")).Put([]byte("layout"), binary.BigEndian.AppendUint32(nil, 2))
 			})
 			return path
 		}, "newer version"},
 		"a newer strand": {func(t *testing.T, path string) string {
+			t.Helper()
 			edit(t, path, func(tx *bbolt.Tx) error {
 				k, v := first(tx.Bucket([]byte("strands")))
 				v[0]++
@@ -122,6 +125,7 @@ func TestFileThatCannotBeUsedIsAnErrorThatSaysWhatToDo(t *testing.T) {
 			return path
 		}, "newer version"},
 		"a damaged strand": {func(t *testing.T, path string) string {
+			t.Helper()
 			edit(t, path, func(tx *bbolt.Tx) error {
 				k, v := first(tx.Bucket([]byte("strands")))
 				v[len(v)-1]++
@@ -130,6 +134,7 @@ func TestFileThatCannotBeUsedIsAnErrorThatSaysWhatToDo(t *testing.T) {
 			return path
 		}, "backup"},
 		"a damaged owner": {func(t *testing.T, path string) string {
+			t.Helper()
 			edit(t, path, func(tx *bbolt.Tx) error {
 				k, _ := first(tx.Bucket([]byte("owners")))
 				return tx.Bucket([]byte("owners")).Put(k, nil)
@@ -137,15 +142,18 @@ func TestFileThatCannotBeUsedIsAnErrorThatSaysWhatToDo(t *testing.T) {
 			return path
 		}, "backup"},
 		"a bucket missing": {func(t *testing.T, path string) string {
+			t.Helper()
 			edit(t, path, func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte("records")) })
 			return path
 		}, "backup"},
 		"another program": {func(t *testing.T, _ string) string {
+			t.Helper()
 			path := filepath.Join(t.TempDir(), "other.db")
 			edit(t, path, func(tx *bbolt.Tx) error { _, err := tx.CreateBucket([]byte("other")); return err })
 			return path
 		}, "another program"},
 		"no bbolt file": {func(t *testing.T, _ string) string {
+			t.Helper()
 			path := filepath.Join(t.TempDir(), "text")
 			if err := os.WriteFile(path, bytes.Repeat([]byte("text\n"), 10_000), 0o600); err != nil {
 				t.Fatal(err)
@@ -153,6 +161,7 @@ func TestFileThatCannotBeUsedIsAnErrorThatSaysWhatToDo(t *testing.T) {
 			return path
 		}, "backup"},
 		"a short file": {func(t *testing.T, _ string) string {
+			t.Helper()
 			path := filepath.Join(t.TempDir(), "text")
 			if err := os.WriteFile(path, []byte("text"), 0o600); err != nil {
 				t.Fatal(err)

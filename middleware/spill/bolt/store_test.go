@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/keystrand/keystrand/middleware/spill"
@@ -28,6 +29,7 @@ func TestMain(m *testing.M) {
 
 func TestStoreKeepsItsContract(t *testing.T) {
 	spilltest.Run(t, func(t *testing.T) *spilltest.Env {
+		t.Helper()
 		path := filepath.Join(t.TempDir(), "spill.db")
 		return &spilltest.Env{
 			Open: func() (spill.Store, error) { return bolt.New(path, bolt.Config{}) },
@@ -67,10 +69,7 @@ func kill(ctx context.Context, path string, epoch int64, n int) (int, error) {
 }
 
 func appendUntilKilled(args string) error {
-	var epoch, path string
-	if _, err := fmt.Sscanf(args, "%s %s", &epoch, &path); err != nil {
-		return err
-	}
+	epoch, path, _ := strings.Cut(args, " ")
 	n, err := strconv.ParseInt(epoch, 10, 64)
 	if err != nil {
 		return err

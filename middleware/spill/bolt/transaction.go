@@ -3,6 +3,7 @@ package bolt
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -67,7 +68,7 @@ func (t *transaction) add(r *spill.Record, e entry, now time.Time) error {
 	if err != nil || !admitted {
 		return err
 	}
-	k := record.WithOffset(st.name[:len(st.name):len(st.name)], r.Message.Offset)
+	k := record.WithOffset(slices.Clip(st.name), r.Message.Offset)
 	if t.records.Get(k) != nil {
 		return nil
 	}
