@@ -184,6 +184,17 @@ func TestFileThatCannotBeUsedIsAnErrorThatSaysWhatToDo(t *testing.T) {
 // A file that was cut, as by a copy that was interrupted, must not open: records would be missing, or reads end the process.
 func TestFileThatWasCutIsAnError(t *testing.T) {
 	path := newFile(t)
+	s, l := open(t, path)
+	large := message(1000)
+	large.Value = make([]byte, 100_000) // at the end of the file, where Open does not read
+	for _, m := range []keystrand.Message{large, message(1001), message(1002)} {
+		if err := l.Append(t.Context(), []spill.Record{{Key: "key-1", Message: m}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(l.Close(), s.Close()); err != nil {
+		t.Fatal(err)
+	}
 	whole, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
