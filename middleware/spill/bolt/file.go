@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -108,7 +107,7 @@ func openOnce(path string) (*file, error) {
 
 // check looks at the size and the layout of the file, and makes the buckets of a new one.
 func (f *file) check(path string, size int64) error {
-	if err := f.checkMetas(); err != nil {
+	if err := checkPages(f.handle, int64(f.db.Info().PageSize)); err != nil {
 		return unreadable("a page", err)
 	}
 	isNew := false
@@ -153,25 +152,6 @@ func (f *file) check(path string, size int64) error {
 		return err
 	}
 	return syncFolder(path)
-}
-
-// checkMetas returns an error if one of the two pages that tell where the last transactions are is damaged. bbolt would take the
-// other one, and the last transaction be gone without a word. A kill does not leave one half written: it is within a sector.
-func (f *file) checkMetas() error {
-	const header, sum, size = 16, 56, 64
-	for n := range int64(2) {
-		page := make([]byte, header+size)
-		if _, err := f.handle.ReadAt(page, n*int64(f.db.Info().PageSize)); err != nil {
-			return err
-		}
-		meta := page[header:]
-		h := fnv.New64a()
-		_, _ = h.Write(meta[:sum]) // never fails
-		if h.Sum64() != binary.NativeEndian.Uint64(meta[sum:]) {
-			return fmt.Errorf("page %d: %w", n, bolterrors.ErrChecksum)
-		}
-	}
-	return nil
 }
 
 // syncFolder makes the name of a new file durable.

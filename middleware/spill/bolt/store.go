@@ -13,6 +13,7 @@
 package bolt
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -163,6 +164,9 @@ func (l *ownership) claim(tx *bbolt.Tx, strands *[]spill.Strand) error {
 	c := tx.Bucket(strandsBucket).Cursor()
 	for k, v := c.Seek(prefix); hasPrefix(k, prefix); k, v = c.Next() {
 		st, err := record.DecodeStrand(v)
+		if err == nil && !bytes.Equal(k, record.KeyOf(nil, last.Partition, st.Key)) {
+			err = record.ErrCorrupt
+		}
 		if err != nil {
 			return unreadable(fmt.Sprintf("a strand, %.100q", k), err)
 		}
