@@ -14,7 +14,7 @@ import (
 type ending struct {
 	busy atomic.Int64 // partitions whose handlers, or Writes of their outputs, have not ended
 	idle *gate        // waits for busy to become 0
-	late atomic.Int64 // how long the last of them waited for nothing but sinks in trouble
+	late atomic.Int64 // how long the last of them to end waited for nothing but sinks in trouble
 
 	commits, releases       context.Context //nolint:containedctx // end the last commits and the releases of all partitions
 	endCommits, endReleases context.CancelFunc
@@ -29,18 +29,17 @@ func newEnding() *ending {
 
 func (e *ending) begins() { e.busy.Add(1) }
 
-func (e *ending) ends() {
+// ends records the end of a partition that has waited for nothing but sinks in trouble for so long, 0 if it has not.
+func (e *ending) ends(late time.Duration) {
+	e.late.Store(int64(late))
 	e.busy.Add(-1)
 	e.idle.poke()
 }
 
-// gaveUp records that a partition has waited for nothing but sinks in trouble since then.
-func (e *ending) gaveUp(since time.Time) { e.late.Store(int64(time.Since(since))) }
-
 // awaitEnd waits until run has returned, which ends the ctx ended. Once stopping has ended and no handler and no Write is
-// left, it waits for at most CloseTimeout, and returns the calls that are to be abandoned. The time that partitions waited for
-// sinks in trouble counts, since brokers that hang are often those of the source. It never gives up a handler or a Write: an
-// output stored later would overtake those of the next owner.
+// left, it waits for at most CloseTimeout, and returns the calls that are to be abandoned. If the last partition waited for sinks
+// in trouble, that time counts, up to half of CloseTimeout: brokers that hang are often those of the source. It never gives up a
+// handler or a Write: an output stored later would overtake those of the next owner.
 func (p *Pipeline) awaitEnd(ended, stopping context.Context) (abandoned []string) {
 	select {
 	case <-ended.Done():

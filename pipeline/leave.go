@@ -18,9 +18,10 @@ import (
 
 // leaving is why and by when a partition is released.
 type leaving struct {
-	cause    error     // context.Cause of the handlers' ctx
-	deadline time.Time // when the source revokes the partition in any case; zero if never
-	lost     bool      // another process may already own it
+	cause    error         // context.Cause of the handlers' ctx
+	deadline time.Time     // when the source revokes the partition in any case; zero if never
+	lost     bool          // another process may already own it
+	late     time.Duration // how long its drain waited for nothing but sinks in trouble, which it gave up
 }
 
 // own is the goroutine of an owner.
@@ -95,7 +96,7 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, o *own
 	quiet := make(chan struct{}) // closed when the handlers and the Writes of its outputs have ended
 	go func() {
 		defer close(quiet)
-		defer p.ending.ends()
+		defer p.ending.ends(why.late)
 		if why.lost {
 			p.awaitLate(ctx, pt)
 		}
@@ -156,7 +157,7 @@ func (p *Pipeline) drain(ctx context.Context, pt *partition, why leaving, o *own
 		}
 		why = next
 	}
-	p.ending.gaveUp(blocked.since)
+	why.late = time.Since(blocked.since)
 	return why
 }
 

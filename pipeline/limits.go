@@ -90,8 +90,8 @@ type Timing struct {
 	// AbandonStuck. Default: 5 s.
 	StuckAfter time.Duration
 	// CloseTimeout limits the rest of a stop, once all handlers and Writes have ended: the last commits, the releases, and
-	// closing the sink and the source. The wait for a sink in trouble, 2 s, is part of it. A call that has not returned then,
-	// although its ctx has ended, is abandoned, and the error of Run names it. Default: 5 s.
+	// closing the sink and the source. The wait for a sink in trouble, at most 2 s, is part of it, up to half of it. A call that
+	// has not returned then, although its ctx has ended, is abandoned, and the error of Run names it. Default: 5 s.
 	CloseTimeout time.Duration
 }
 

@@ -258,6 +258,33 @@ func TestStopWithSourceAndSinkInTroubleTakesCloseTimeout(t *testing.T) {
 	}
 }
 
+// A wait for a sink takes no time from the end of a stop that a handler has held up for longer.
+func TestCloseTimeoutCountsFromTheLastHandlerAlthoughASinkWasGivenUpBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := sinkmemory.New()
+		out.SetFault(func(context.Context, *keystrand.Message) error { return errors.New("no answer") })
+		log := memory.NewLog("posts", 2)
+		log.Append(0, keyed("bad"))
+		log.Append(1, keyed("slow"))
+		h := &hanging{Source: memory.NewSource(memory.Config{}, log), method: "Close", let: make(chan struct{})}
+		run := start(t, pipeline.From(h).TransformFunc(func(_ context.Context, m *keystrand.Message, emit func(keystrand.Message)) error {
+			if string(m.Key) == "slow" {
+				time.Sleep(20 * time.Second)
+				return nil
+			}
+			emit(*m)
+			return nil
+		}).To(out))
+		time.Sleep(10 * time.Second)
+		run.cancel(nil)
+		time.Sleep(14 * time.Second) // the handler has ended 4 s ago
+		close(h.let)
+		if err := run.wait(); err != nil {
+			t.Errorf("Run returned %v before CloseTimeout", err)
+		}
+	})
+}
+
 const sinkSlow = 10 * time.Second
 
 // Trouble of a sink takes no time from handlers, nor from outputs that can be written.
