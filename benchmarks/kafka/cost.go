@@ -68,7 +68,7 @@ func costOf(ctx context.Context, r *run, service string, batch int32, t *bench.T
 		return err
 	}
 	engines := []string{"kafka-go by hand", "keystrand"}
-	all, err := bench.InTurns(pick(r, 3, 1), len(engines), nil, func(round, i int) (bench.Served, error) {
+	all, err := bench.Alternate(pick(r, 3, 1), len(engines), nil, func(round, i int) (bench.Served, error) {
 		return bench.RunProgram[bench.Served](ctx, service, "serve", bench.Service{
 			Brokers: k.Brokers, Topic: topic, Group: fmt.Sprintf("%s-%d-%d", topic, round, i), Engine: engines[i],
 			Workers: workers, Messages: keys.Len(), Handler: handler,

@@ -56,7 +56,7 @@ func hot(ctx context.Context, r *run) error {
 		inFlight    int
 	}{{"the cold keys alone", alone, 2 * n}, {"the budget holds all", both, 2 * n}, {"a smaller budget", both, smaller}}
 	once := func(i int) bool { return i == 2 } // this run lasts until the hot key is settled
-	results, err := bench.InTurns(pick(r, 5, 1), len(runs), once, func(round, i int) (burnResult, error) {
+	results, err := bench.Alternate(pick(r, 5, 1), len(runs), once, func(round, i int) (burnResult, error) {
 		return bench.Run[burnResult](ctx, "burn", burning{
 			Brokers: r.kafka.Brokers, Topic: runs[i].topic, Group: fmt.Sprintf("%s-%d-%d", runs[i].topic, round, i),
 			Workers: workers, InFlight: runs[i].inFlight, Hold: i == 1, Cold: cold, Handler: handler,

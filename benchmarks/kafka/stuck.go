@@ -61,7 +61,7 @@ func stuck(ctx context.Context, r *run) error {
 		{"with one, commits hold the frontier alone", true, 2_000, 3_000, 1}, // no gap fits into the metadata, and the partition has more messages than MaxReplay
 	}
 	once := func(i int) bool { return i == 2 } // this run only shows the snapshot's answer
-	results, err := bench.InTurns(pick(r, 5, 1), len(runs), once, func(round, i int) (blockResult, error) {
+	results, err := bench.Alternate(pick(r, 5, 1), len(runs), once, func(round, i int) (blockResult, error) {
 		one := runs[i]
 		return bench.Run[blockResult](ctx, "block", blocking{
 			Brokers: r.kafka.Brokers, Topic: topic, Group: fmt.Sprintf("%s-%d-%d", topic, round, i), Workers: workers, Handler: handler,

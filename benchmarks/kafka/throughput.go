@@ -41,7 +41,7 @@ func throughput(ctx context.Context, r *run) error {
 			ends[keys.Number(i)%partitions]++
 		}
 		engines := []string{"raw loop", "keystrand", "kafka-go Conn.ReadBatch", "franz-go PollFetches"}
-		all, err := bench.Alternate(rounds, len(engines), func(round, i int) (readResult, error) {
+		all, err := bench.Alternate(rounds, len(engines), nil, func(round, i int) (readResult, error) {
 			return bench.Run[readResult](ctx, "read", reading{
 				Brokers: r.kafka.Brokers, Topic: topic, Group: fmt.Sprintf("%s-%d-%d", topic, round, i), Engine: engines[i], Ends: ends,
 			})

@@ -61,7 +61,7 @@ func acks(ctx context.Context, r *run) error {
 		if topic != "" {
 			orders = append(orders, order{"in random order", true, hold})
 		}
-		all, err := bench.InTurns(pick(r, 3, 1), len(orders), nil, func(round, i int) (settleResult, error) {
+		all, err := bench.Alternate(pick(r, 3, 1), len(orders), nil, func(round, i int) (settleResult, error) {
 			return r.settled(ctx, settling{
 				Topic: topic, Subscription: fmt.Sprintf("s-%d-%d", round, i),
 				Messages: n, Window: window, Random: orders[i].random,

@@ -50,7 +50,7 @@ func throughput(ctx context.Context, r *run) error {
 			return err
 		}
 		engines := []string{"Receive loop", "keystrand", "keystrand's source alone"}
-		all, err := bench.Alternate(rounds, len(engines), func(round, i int) (readResult, error) {
+		all, err := bench.Alternate(rounds, len(engines), nil, func(round, i int) (readResult, error) {
 			return bench.Run[readResult](ctx, "read", reading{
 				URL: r.pulsar.URL, Topic: topic, Subscription: fmt.Sprintf("s-%d-%d", round, i), Engine: engines[i], Ends: ends,
 			})

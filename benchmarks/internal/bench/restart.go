@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync/atomic"
@@ -74,7 +75,7 @@ func restarted(ctx context.Context, messages int, open func() (source.Source, er
 	select {
 	case <-idle:
 	case err := <-ended:
-		return 0, 0, fmt.Errorf("the member ended after %d messages: %w", handled.Load(), err)
+		return 0, 0, fmt.Errorf("the member ended after %d messages: %w", handled.Load(), cmp.Or(err, context.Cause(running)))
 	}
 	time.Sleep(1500 * time.Millisecond) // more than a commit interval
 	asked := time.Now()

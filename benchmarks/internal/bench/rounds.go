@@ -4,34 +4,19 @@ package bench
 // shared machine changes from minute to minute.
 type Rounds[T any] [][]T
 
-// Alternate calls measure for each engine in each round. The first two engines swap places each round.
-func Alternate[T any](rounds, engines int, measure func(round, engine int) (T, error)) (Rounds[T], error) {
+// Alternate calls measure for each engine in each round. The first two engines swap places each round. An engine for which once
+// reports true is measured in the first round only; a nil once measures all in all rounds.
+func Alternate[T any](rounds, engines int, once func(engine int) bool, measure func(round, engine int) (T, error)) (Rounds[T], error) {
 	all := make(Rounds[T], engines)
 	for round := range rounds {
 		for i := range engines {
-			if round%2 == 1 && i < 2 {
+			if round%2 == 1 && i < 2 && engines > 1 {
 				i = 1 - i // A B, B A
 			}
-			res, err := measure(round, i)
-			if err != nil {
-				return nil, err
-			}
-			all[i] = append(all[i], res)
-		}
-	}
-	return all, nil
-}
-
-// InTurns does each of n runs once a round, so that the machine's changes affect all alike. It does the runs for which once
-// reports true in the first round only; a nil once does all runs in all rounds.
-func InTurns[T any](rounds, n int, once func(i int) bool, do func(round, i int) (T, error)) (Rounds[T], error) {
-	all := make(Rounds[T], n)
-	for round := range rounds {
-		for i := range n {
 			if round > 0 && once != nil && once(i) {
 				continue
 			}
-			res, err := do(round, i)
+			res, err := measure(round, i)
 			if err != nil {
 				return nil, err
 			}
