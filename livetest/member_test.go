@@ -253,6 +253,12 @@ func (s recordedSource) Accept(ctx context.Context) (source.Partition, error) {
 	r := recordedPartition{p, s.record, make(chan source.Leave, 2), make(chan struct{}), make(chan struct{})}
 	r.write(Event{Kind: Accepted, Progress: *p.Restored()})
 	go r.tell()
+	if l, ok := p.(source.Lagger); ok {
+		return struct {
+			recordedPartition
+			source.Lagger
+		}{r, l}, nil
+	}
 	return r, nil
 }
 

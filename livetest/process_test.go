@@ -39,10 +39,7 @@ func (r *run) join(names ...string) {
 		r.must(m.cmd.Start())
 		_ = log.Close() // the member has its own
 		r.members[name] = m
-		go func() {
-			m.err = m.cmd.Wait()
-			close(m.exited)
-		}()
+		go func() { m.err = m.cmd.Wait(); close(m.exited) }()
 	}
 }
 
@@ -119,11 +116,10 @@ func (r *run) restart(k Kind, node int) {
 	control := func(command string) error {
 		s := r.cluster.about()
 		program := env(r.t, "KEYSTRAND_"+strings.ToUpper(s.way.Service)+"_CTL", s.name)
-		out, err := exec.CommandContext(r.t.Context(), program, command, s.name, fmt.Sprint(node)).CombinedOutput()
-		if err != nil {
-			err = fmt.Errorf("%s %s %s %d: %w: %s", program, command, s.name, node, err, out)
+		if out, err := exec.CommandContext(r.t.Context(), program, command, s.name, fmt.Sprint(node)).CombinedOutput(); err != nil {
+			return fmt.Errorf("%s %s %s %d: %w: %s", program, command, s.name, node, err, out)
 		}
-		return err
+		return nil
 	}
 	r.disturb(k, func() error { return control(map[Kind]string{Stopping: "stop", Crashing: "kill"}[k]) })
 	r.must(control("start"))

@@ -56,9 +56,7 @@ func newPulsar(t *testing.T, name, flavour string) *pulsarCluster {
 		},
 		admin: &pulsartest.Admin{URL: env(t, variable+"_ADMIN", name)}, logs: map[Place][]logged{},
 		numbers: name != "pulsar-default" && flavour != "store", // with a store, offsets are packed
-	}
-	if flavour == "batches" || flavour == "store" {
-		p.batch = 20
+		batch:   map[string]int{"batches": 20, "store": 20}[flavour],
 	}
 	opts := pulsar.ClientOptions{URL: p.way.Address, Logger: plog.NewLoggerWithSlog(slog.New(slog.DiscardHandler))}
 	namespace, err := "public/default", error(nil)
@@ -229,13 +227,12 @@ func (p *pulsarCluster) move(ctx context.Context, stream string) error {
 }
 
 // each asks the web service for something with each partition of a run.
-func each(r *run, method, path string) error {
+func each(r *run, method, path string) (err error) {
 	for n := range int32(r.partitions) {
-		if err := pulsarOf(r).admin.Do(r.t.Context(), method, pulsartest.Path(Place{r.stream, n}.topic())+path, nil, nil); err != nil {
-			return err
-		}
+		topic := pulsartest.Path(Place{r.stream, n}.topic())
+		err = errors.Join(err, pulsarOf(r).admin.Do(r.t.Context(), method, topic+path, nil, nil))
 	}
-	return nil
+	return err
 }
 
 // pulsarOf returns the Pulsar of a scenario that is played there alone.
