@@ -2,9 +2,10 @@ package keystrand
 
 import "context"
 
-// Latest returns a BatchHandler that handles only the newest of the waiting messages of a key, with h. When h succeeds, the
-// older ones are settled as well, and h never sees them. When h fails, they are settled too: the error is a [BatchError] that
-// names the newest message, and retries concern that message alone.
+// Latest returns a BatchHandler that handles only the newest message of each batch, with h. A batch has the waiting messages of
+// a key, at most Limits.MaxBatch of the pipeline. When h succeeds, the older ones are settled as well, and h never sees them.
+// When h fails, they are settled too: the error is a [BatchError] that names the newest message, and retries concern that
+// message alone.
 //
 // It is right for handlers whose effect depends on the newest message only, such as those that store the latest state of an
 // entity, refresh a cache or render a page. It is wrong for handlers that need every message, such as those that add amounts,

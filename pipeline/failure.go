@@ -110,8 +110,8 @@ func Skip(Failure) Action { return Action{kind: skip} }
 // The dead letter has the key, value and headers of the message, and the headers HeaderStream to HeaderError with its origin
 // and its errors. Its Stream is empty, so s chooses the destination. Its Time is the time of writing, because brokers delete
 // messages by their time; HeaderTime has the time of the message. The letter of a tombstone has an empty value, and
-// HeaderValue. The letter of a letter has the origin and the errors of the later failure, and HeaderOrigin. In a compacted topic a letter still replaces earlier letters of its key, so do not compact a topic for dead
-// letters.
+// HeaderValue. The letter of a letter has the origin and the errors of the later failure, and HeaderOrigin. In a compacted
+// topic a letter still replaces earlier letters of its key, so do not compact a topic for dead letters.
 //
 // The key waits until the dead letter is durable. A failed write is retried, so after a lost reply the dead letter may
 // exist twice.
