@@ -155,10 +155,10 @@ func (s *Source) Accept(ctx context.Context) (source.Partition, error) {
 // Moves implements [source.Mover]. It reports whether partitions move between members.
 func (s *Source) Moves() bool { return !s.cfg.Alone }
 
-// LimitPrefetch implements [source.Prefetcher]. Each partition holds at most two responses and one decompressed batch, and
-// asks for a third of its equal share of the limit, at most Config.MaxBytes and at least 16 KiB. At the limit it fetches
+// LimitPrefetch implements [source.Prefetcher]. Each partition holds at most two responses and a piece of a decompressed batch,
+// and asks for a third of its equal share of the limit, at most Config.MaxBytes and at least 16 KiB. At the limit it fetches
 // nothing ahead, and holds one response while Fetch hands it out. Only these may exceed the limit, because a broker sends a
-// batch whole, and it may be larger when decompressed.
+// batch whole, and a piece may be larger.
 func (s *Source) LimitPrefetch(bytes int) { s.reading.Buffers.Limit(bytes) }
 
 // Prefetched implements [source.Prefetcher].

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"testing"
+	"testing/synctest"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
@@ -103,6 +104,76 @@ func TestDamagedLengthAllocatesLittle(t *testing.T) {
 	}
 }
 
+// A partition may be released within a batch. Its decompressor is used again, by any partition.
+func TestBatchThatIsDroppedLeavesItsDecompressorToOthers(t *testing.T) {
+	records := func(value []byte) (body []byte) {
+		for i := range 100 {
+			body = append(body, kafkatest.Record(i, nil, value)...)
+		}
+		return body
+	}
+	for codec, writers := range map[int16][]func([]byte) []byte{
+		codecGzip: {gz}, codecSnappy: {xerial}, codecLZ4: {lz4Frames()},
+		codecZstd: {zs, zstdWindow, inTwo(zstdWindow, zstdWindow), zstdFlushed, zstdStreamed(64 << 10)},
+	} {
+		for i, write := range writers {
+			synctest.Test(t, func(t *testing.T) { // a decompressor that waits fails the test
+				set := func(body []byte) []byte {
+					return kafkatest.Batch{Last: 99, Count: 100, Attrs: codec, Producer: -1, Body: write(body)}.Bytes()
+				}
+				large, small := set(records(make([]byte, 4000))), set(records([]byte("v")))
+				var pool buffer.Pool
+				for round := range 20 {
+					d := NewDecoder("t", 0, 0, true, &Epochs{}, &pool)
+					d.piece = 1000
+					d.Load(large, nil)
+					if b := (source.Batch{MaxMessages: 1}); d.Fill(&b) != nil || len(b.Messages) != 1 {
+						t.Fatalf("codec %d, writer %d: %d messages", codec, i, len(b.Messages))
+					}
+					d.Drop()
+					d = NewDecoder("t", 0, 0, true, &Epochs{}, &pool)
+					d.Load(small, nil)
+					b := source.Batch{MaxMessages: 1000, MaxBytes: 1 << 20}
+					if err := d.Fill(&b); err != nil || len(b.Messages) != 100 || pool.Lent() != 0 {
+						t.Fatalf("codec %d, writer %d, round %d: %d messages, %d bytes are lent: %v", codec, i, round, len(b.Messages), pool.Lent(), err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// Levels 20 to 22 of zstd name windows of 32 to 128 MiB, whatever the batch needs.
+func TestWindowLargerThanTheBatchIsNotAllocated(t *testing.T) {
+	const size = 3 << 20
+	body := kafkatest.Record(0, nil, make([]byte, size))
+	set := kafkatest.Batch{Count: 1, Attrs: codecZstd, Producer: -1, Body: zstdStreamed(32 << 20)(body)}.Bytes()
+	before := allocated()
+	if got, err := decodeSet(set, large); err != nil || len(got) != 1 {
+		t.Fatalf("%d messages: %v", len(got), err)
+	}
+	if all := allocated() - before; all > 8*size {
+		t.Errorf("a batch of %d bytes allocates %d", size, all)
+	}
+}
+
+// A frame of a few bytes may name any size.
+func TestSizeThatAFrameCannotHaveIsNotAllocated(t *testing.T) {
+	for name, frame := range map[string][]byte{
+		"single segment": {0x28, 0xb5, 0x2f, 0xfd, 0xa0, 0, 0, 0, 0x20, 0x53, 0, 0, 'a'}, // 512 MiB, of 10 times 'a'
+		"with a window":  {0x28, 0xb5, 0x2f, 0xfd, 0x80, 0, 0, 0, 0, 0x20, 0x53, 0, 0, 'a'},
+	} {
+		set := kafkatest.Batch{Count: 1, Attrs: codecZstd, Producer: -1, Body: frame}.Bytes()
+		before := allocated()
+		if got, err := decodeSet(set, large); err == nil {
+			t.Errorf("%s: %d messages and no error", name, len(got))
+		}
+		if all := allocated() - before; all > 4<<20 {
+			t.Errorf("%s: %d bytes are allocated", name, all)
+		}
+	}
+}
+
 func allocated() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
@@ -120,7 +191,7 @@ func TestDecoderReturnsTheSameRecordsInPieces(t *testing.T) {
 			lz4Frames(), lz4Frames(lz4.BlockSizeOption(lz4.Block4Mb)), lz4Frames(lz4.ConcurrencyOption(1), lz4.BlockSizeOption(lz4.Block256Kb)),
 			inTwo(lz4Frames(), lz4Frames()), behind(lz4Frames(), lz4Frames()([]byte("more"))), lz4InChain,
 		},
-		codecZstd: {zs, inTwo(zs, zs), zstdFlushed, zstdWindow},
+		codecZstd: {zs, inTwo(zs, zs), zstdFlushed, zstdWindow, inTwo(zstdWindow, zstdWindow), zstdStreamed(1 << 10), zstdStreamed(64 << 10)},
 	}
 	for _, codec := range slices.Sorted(maps.Keys(writers)) {
 		for i, write := range writers[codec] {
@@ -178,7 +249,7 @@ func text(rng *rand.Rand, n int) []byte {
 // zstdFlushed writes many blocks.
 func zstdFlushed(b []byte) []byte {
 	var out bytes.Buffer
-	w := must(zstd.NewWriter(&out, zstd.WithEncoderConcurrency(1)))
+	w := must(zstd.NewWriter(&out, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(32<<10)))
 	for len(b) > 0 {
 		n := min(len(b), 5000)
 		must(w.Write(b[:n]))
@@ -194,6 +265,17 @@ func zstdWindow(b []byte) []byte {
 	w := must(zstd.NewWriter(nil, zstd.WithSingleSegment(true), zstd.WithEncoderCRC(false)))
 	defer w.Close() //nolint:errcheck // it writes nothing
 	return w.EncodeAll(b, nil)
+}
+
+// zstdStreamed returns a writer of frames that do not name their size.
+func zstdStreamed(window int) func([]byte) []byte {
+	return func(b []byte) []byte {
+		var out bytes.Buffer
+		w := must(zstd.NewWriter(&out, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(window)))
+		must(w.Write(b))
+		must(0, w.Close())
+		return out.Bytes()
+	}
 }
 
 const lz4Block = 60_000
