@@ -44,11 +44,15 @@ func (t *throttle) answered(ctx context.Context, cfg *Config, broker int32, d ti
 
 // wait blocks until the broker reads requests again. It returns an error when ctx ends.
 func (t *throttle) wait(ctx context.Context, broker int32) error {
-	t.mu.Lock()
-	left := time.Until(t.until[broker])
-	t.mu.Unlock()
-	if left <= 0 {
-		return nil
+	for { // the answer to another writer may extend the time
+		t.mu.Lock()
+		left := time.Until(t.until[broker])
+		t.mu.Unlock()
+		if left <= 0 {
+			return nil
+		}
+		if err := pause.For(ctx, left); err != nil {
+			return err
+		}
 	}
-	return pause.For(ctx, left)
 }

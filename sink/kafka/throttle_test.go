@@ -66,3 +66,17 @@ func TestThrottledWriteWaitsForTheBroker(t *testing.T) {
 		}
 	})
 }
+
+// A writer takes any connection that is idle, also the one whose answer has extended the time.
+func TestThrottleWaitsForTheLatestAnswerOfABroker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var quota throttle
+		cfg := Config{}.withDefaults()
+		quota.answered(t.Context(), &cfg, 1, 10*time.Second)
+		time.AfterFunc(5*time.Second, func() { quota.answered(t.Context(), &cfg, 1, 10*time.Second) })
+		began := time.Now()
+		if err := quota.wait(t.Context(), 1); err != nil || time.Since(began) != 15*time.Second {
+			t.Errorf("wait = %v after %v, want 15s", err, time.Since(began))
+		}
+	})
+}
