@@ -45,6 +45,9 @@ func (w *writer) gather(ctx context.Context) (healthy bool) {
 		}
 		if s.leader < 0 {
 			w.divertKeyless(s)
+			if !s.pending() {
+				continue
+			}
 			w.trouble(ctx, s, describe(&w.sink.cfg, s.topic, s.partition, kafka.LeaderNotAvailable))
 			healthy = false
 			continue

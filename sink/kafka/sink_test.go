@@ -620,6 +620,25 @@ func TestMessagesWithoutAKeyLeaveAPartitionThatLosesItsLeader(t *testing.T) {
 	}
 }
 
+// The partition may get no message for long, so nothing would end the trouble.
+func TestPartitionThatAllMessagesLeaveIsNoTrouble(t *testing.T) {
+	w := &writer{sink: &Sink{topic: "out", cfg: Config{}.withDefaults(), cluster: &cluster{topics: map[string]*topic{}}}, shards: make(map[shardID]*shard)}
+	w.ms = []keystrand.Message{{}, {}}
+	w.res = sink.NewResult(w.ms)
+	tp := &topic{name: "out", leaders: []int32{1, -1}, available: []int32{0}}
+	w.sink.cluster.topics["out"] = tp
+	for i := range w.ms {
+		w.shardFor(tp, 1).add(i)
+	}
+	healthy := w.gather(t.Context())
+	if _, err := w.waits.Err(); !healthy || err != nil || w.sink.failing.some.Load() {
+		t.Errorf("gather = %v, trouble %v, failing %v", healthy, err, w.sink.failing.partitions)
+	}
+	if n := len(w.shardFor(tp, 0).queue); n != 2 {
+		t.Errorf("%d messages were diverted, want 2", n)
+	}
+}
+
 // Not in a bubble: a finalizer, which runs outside of it, ends the goroutines of a zstd decoder.
 func TestCompressedBatchesCanBeRead(t *testing.T) {
 	for _, c := range []kafka.Compression{kafka.Gzip, kafka.Snappy, kafka.Lz4, kafka.Zstd} {
