@@ -368,3 +368,24 @@ func TestMissingAnswersAreOneTrouble(t *testing.T) {
 		})
 	}
 }
+
+// An answer may come at the moment in which its lack is recorded.
+func TestAnswerThatIsJustInTimeLeavesNoTrouble(t *testing.T) {
+	inBubble(t, func(w world) {
+		t := w.t
+		s, _, err := w.b.source(Config{}, "orders")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.log.Logger().SubLogger(map[string]any{"remote_addr": "fake:6650"}).Info("Connection is ready")
+		for range 200 {
+			over := s.asks(t.Context(), "attach")
+			time.Sleep(slowAnswer)
+			over(nil)
+			synctest.Wait()
+			if s.isSilent() || len(s.Report().Trouble) > 0 {
+				t.Fatalf("silent %v, trouble %v", s.isSilent(), s.Report().Trouble)
+			}
+		}
+	})
+}

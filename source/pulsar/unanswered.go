@@ -21,11 +21,17 @@ type unanswered struct {
 	what map[string]struct{}
 }
 
-// asks records that a request begins. The caller calls over with its result. It does not block.
+// asks records that a request begins. The caller calls over with its result.
 func (s *Source) asks(ctx context.Context, what string) (over func(error)) {
-	timer := time.AfterFunc(slowAnswer, func() { s.lacks(ctx, what) })
+	recorded := make(chan struct{})
+	timer := time.AfterFunc(slowAnswer, func() {
+		defer close(recorded)
+		s.lacks(ctx, what)
+	})
 	return func(err error) {
-		timer.Stop()
+		if !timer.Stop() {
+			<-recorded // else the answer might be recorded first
+		}
 		if err == nil || client.Answered(err) || client.Missing(err) {
 			s.answered(ctx, what)
 		}
