@@ -132,9 +132,10 @@ func (c *conn) received(b []byte) error {
 		}
 		b = c.in.next(b, want)
 		if !c.known {
-			if c.failed = foreign(c.in.head[:c.in.size], c.first); c.failed != nil {
+			if err := foreign(c.in.head[:c.in.size], c.first); err != nil {
+				c.failed = err
 				c.mu.Unlock()
-				return c.failed
+				return err
 			}
 			c.known = c.in.begun()
 		}

@@ -110,3 +110,20 @@ func TestDialThatIgnoresItsContextIsAbandoned(t *testing.T) {
 		}
 	})
 }
+
+// Bytes of an answer may come while the connection is closed for its silence.
+func TestLateBytesDoNotHideWhyAConnectionWasClosed(t *testing.T) {
+	r := newRig(t, "a:1")
+	near, _ := r.dial(t, "tcp", "a:1")
+	request(t, near, stepVersions, 100)
+	c, _ := near.(*conn)
+	c.mu.Lock()
+	c.failed = errNoAnswer
+	c.mu.Unlock()
+	if err := c.received([]byte{0, 0}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.explain(net.ErrClosed); !errors.Is(err, errNoAnswer) {
+		t.Errorf("the error is %v, want that there was no answer", err)
+	}
+}
