@@ -14,8 +14,9 @@ import (
 const preferred = 16
 
 // Prefer returns the URL of a cluster with the hosts that answer now listed first and several times. It waits at most
-// [Timeout]. The client library takes the hosts in turns, and waits for each: with one of two hosts down it asks the other one only for look-ups, and never gets a
-// consumer where brokers redirect clients through the URL, as standalone ones do. A URL with one host stays as it is.
+// [Timeout]. The client library takes the hosts in turns, and waits for each: with one of two hosts down it asks the other one
+// only for look-ups, and never gets a consumer where brokers redirect clients through the URL, as standalone ones do. A URL with
+// one host stays as it is.
 func Prefer(ctx context.Context, url string) string {
 	return prefer(ctx, new(net.Dialer).DialContext, url)
 }
