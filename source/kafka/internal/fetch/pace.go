@@ -7,7 +7,8 @@ import (
 )
 
 // pace adapts the size of requests to the speed of the caller: a response should last some tens of milliseconds. Larger
-// responses only occupy memory, smaller ones cost more requests.
+// responses only occupy memory, smaller ones cost more requests. It begins small, since most services are slow, and grows
+// quickly.
 type pace struct {
 	bytes int // of the next request
 	most  int
@@ -25,7 +26,7 @@ func newPace(most int) pace { return pace{bytes: min(firstRequest, most), most: 
 func (p *pace) waited(d time.Duration, n int) {
 	switch {
 	case d < shortWait && n >= p.bytes/2: // the broker had more records
-		p.bytes = min(2*p.bytes, p.most)
+		p.bytes = min(4*p.bytes, p.most)
 	case d >= longWait:
 		p.bytes = min(max(p.bytes/2, buffer.LeastShare), p.most)
 	}
