@@ -9,8 +9,8 @@
 //   - The file does not shrink. Space of records that were handled is used again. To get it back, delete the file while no
 //     process uses it and no key is diverted.
 //
-// Damaged records and strands, and most damaged pages, are errors. bbolt has no sums of its pages: a damaged key can hide a strand
-// until its file is restored.
+// Damaged records and strands, and most damaged pages, are errors. bbolt has no sums of its pages, and trusts them: damage there
+// can hide a strand until the file is restored, or end the process.
 //
 // The store cannot be used where partitions move between machines: their records would stay behind.
 package bolt
