@@ -147,7 +147,7 @@ func (p *pulsarCluster) produce(ctx context.Context, ms []Message) error {
 	return nil
 }
 
-// progress is that of the store, or else of the broker's cursors.
+// progress reads the store, or without one the broker's cursors.
 func (p *pulsarCluster) progress(ctx context.Context, stream, group string) (map[Place]commit.Progress, error) {
 	if p.store != nil {
 		return p.store.progress(), nil

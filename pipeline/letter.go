@@ -152,7 +152,7 @@ func wasTombstone(m *keystrand.Message) bool {
 	return len(m.Value) == 0 && m.Native == nil && letterHeader(m, HeaderValue) == ValueNull
 }
 
-// firstOrigin returns HeaderOrigin and HeaderOriginTime for the dead letter of a dead letter; "" for that of another message.
+// firstOrigin returns HeaderOrigin and HeaderOriginTime for the dead letter of a dead letter; else "".
 func firstOrigin(m *keystrand.Message) (place, at string) {
 	if place = letterHeader(m, HeaderOrigin); place != "" {
 		return place, letterHeader(m, HeaderOriginTime)

@@ -26,7 +26,7 @@ func Probe(ctx context.Context, addr, url string) error {
 	return probe(ctx, new(net.Dialer).DialContext, addr, url)
 }
 
-// dialer is that of a [net.Dialer], or a network in memory.
+// dialer dials as a [net.Dialer] does. Tests dial on a network in memory.
 type dialer func(ctx context.Context, network, address string) (net.Conn, error)
 
 func probe(ctx context.Context, dial dialer, addr, url string) error {

@@ -64,7 +64,7 @@ type Log interface {
 	// allows, and the first one whatever its size. It returns none if there are none, or no strand. It returns what every Append
 	// and Save has stored that returned before Read was called. It fails rather than leave out a record that it cannot read.
 	//
-	// The messages are equal to what [AsStored] makes of those appended. Their Epoch is that of the Owner, and Attempt is 0.
+	// The messages are equal to what [AsStored] makes of those appended. Epoch is the Owner's, and Attempt is 0.
 	// Their bytes are immutable and belong to no buffer that is much larger than the messages.
 	Read(ctx context.Context, key string, after int64, limit Size) ([]keystrand.Message, error)
 

@@ -32,7 +32,7 @@ func Cases() []Case {
 		{
 			Name: "SmallerOffsetComesFirst",
 			Why: "Messages that leave the lane are appended after later ones that never were in it, and a crash makes others come again. " +
-				"The order of a key is that of its offsets.",
+				"The records of a key run in the order of their offsets.",
 			run: smallerOffsetComesFirst,
 		},
 		{
@@ -52,7 +52,7 @@ func Cases() []Case {
 		},
 		{
 			Name: "RefusedRecordIsNamed",
-			Why:  "A message that can never be stored must not make the others of its Append fail for ever, so the pipeline has to know which it is.",
+			Why:  "A message that can never be stored must not make each Append with other messages fail for ever: the pipeline has to know which one to leave out.",
 			run:  refusedRecordIsNamed,
 		},
 		{

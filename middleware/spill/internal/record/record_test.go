@@ -81,7 +81,7 @@ func TestStrandKeepsItsFields(t *testing.T) {
 	}
 }
 
-// The order of the bytes of keys is that of partition, key and offset; no key begins with that of another strand.
+// Encoded keys sort by partition, key and offset. No encoded key of a strand begins with the one of another strand.
 func TestKeysKeepTheOrder(t *testing.T) {
 	seed := rand.Uint64()
 	rnd := rand.New(rand.NewPCG(seed, 0))

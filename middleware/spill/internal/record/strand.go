@@ -24,7 +24,7 @@ func Begin(key, log string, now time.Time) Strand {
 	return Strand{Strand: spill.Strand{Key: key, From: -1, High: -1, Mark: -1, Since: now.Round(0).UTC()}, Log: log}
 }
 
-// Admits returns an error if the strand belongs to another log than that of the owner, and reports whether a record with this
+// Admits returns an error if the strand does not belong to the owner's log, and reports whether a record with this
 // offset is to be stored, if it is not there already.
 func (s *Strand) Admits(o spill.Owner, offset int64) (bool, error) {
 	if s.Log != o.Log {
