@@ -176,10 +176,17 @@ func (b *fakeBroker) unsubscribe(topic string) {
 }
 
 // produce appends one entry: a message, or a batch.
-func (b *fakeBroker) produce(topic string, msgs ...keystrand.Message) *fakeEntry {
-	t := b.topics[topic]
-	e := &fakeEntry{ledger: t.ledger, entry: int64(len(t.entries)), index: t.next, at: time.Now(), msgs: msgs, acked: make([]bool, len(msgs))}
+func (b *fakeBroker) produce(topic string, msgs ...keystrand.Message) {
+	b.produceAs(topic, func(*fakeEntry) {}, msgs...)
+}
+
+// produceAs appends one entry that set has changed. A consumer can deliver an entry as soon as it is appended, so a later change
+// may have no effect.
+func (b *fakeBroker) produceAs(topic string, set func(e *fakeEntry), msgs ...keystrand.Message) (e *fakeEntry) {
 	b.change(func() {
+		t := b.topics[topic]
+		e = &fakeEntry{ledger: t.ledger, entry: int64(len(t.entries)), index: t.next, at: time.Now(), msgs: msgs, acked: make([]bool, len(msgs))}
+		set(e)
 		t.next += int64(len(msgs))
 		t.entries = append(t.entries, e)
 	})

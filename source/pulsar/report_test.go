@@ -120,7 +120,7 @@ func TestHiddenFormOfMessagesIsLoggedOnce(t *testing.T) {
 			t.Errorf("logged without a reason: %s", told.String())
 		}
 		for range 3 {
-			b.produce(topic0, keystrand.Message{Key: []byte("k"), Value: []byte("v")}).hidden = true
+			b.produceAs(topic0, func(e *fakeEntry) { e.hidden = true }, keystrand.Message{Key: []byte("k"), Value: []byte("v")})
 		}
 		got := read(t, p, 3)
 		if info, _ := InfoOf(&got[0]); string(got[0].Key) != "k" || info.KeyKind != KeyText || info.SequenceID != -1 || info.Producer != "producer" {

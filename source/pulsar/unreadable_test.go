@@ -39,13 +39,12 @@ func TestUnreadableMessageStopsItsPartitionAlone(t *testing.T) {
 				if p.ID().Partition != 0 {
 					p, q = q, p
 				}
-				var broken *fakeEntry
-				for n := range 5 {
-					e := b.produce(topic0, numbered(n, n+1)...)
-					if n == 2 {
-						b.change(func() { c.set(e) })
-						broken = e
-					}
+				for _, msg := range numbered(0, 2) {
+					b.produce(topic0, msg)
+				}
+				broken := b.produceAs(topic0, c.set, numbered(2, 3)...)
+				for _, msg := range numbered(3, 5) {
+					b.produce(topic0, msg)
 				}
 				if got := values(read(t, p, 2)); got != "0 1" {
 					t.Errorf("read %q before the message", got)
@@ -106,8 +105,7 @@ func TestDecryptionIsTriedAgainAfterEarlierMessagesAreSettled(t *testing.T) {
 		m := join(t, b, Config{KeyReader: keyService{}}, "orders")
 		p := m.accept()
 		b.produce(topic0, numbered(0, 1)...)
-		sealed := b.produce(topic0, numbered(1, 2)...)
-		b.change(func() { sealed.sealed = true })
+		sealed := b.produceAs(topic0, func(e *fakeEntry) { e.sealed = true }, numbered(1, 2)...)
 		read(t, p, 1)
 		nothing(t, p)
 		b.change(func() { sealed.sealed = false })
@@ -146,8 +144,7 @@ func TestSkippedUnreadableMessageIsNoTroubleWithoutAnotherMessage(t *testing.T) 
 				var told journal
 				m := join(t, b, Config{Logger: slog.New(slog.NewTextHandler(&told, nil))}, "orders")
 				p := m.accept()
-				e := b.produce(topic0, numbered(0, 1)...)
-				b.change(func() { breaks(e) })
+				e := b.produceAs(topic0, breaks, numbered(0, 1)...)
 				nothing(t, p)
 				reload := func() {
 					b.cut(topic0, "")
