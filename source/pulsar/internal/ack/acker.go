@@ -57,9 +57,9 @@ const (
 )
 
 var (
-	// ErrReleased is the error of Commit after Close.
+	// ErrReleased is the error of Commit after Close, unless the partition is lost.
 	ErrReleased = errors.New("the partition is released")
-	// ErrLost is the error of Commit after Abandon.
+	// ErrLost is the error of Commit after Abandon, also after Close and when ctx has ended.
 	ErrLost = errors.New("the partition is lost")
 )
 
@@ -86,14 +86,18 @@ func (a *Acker) Last() (Position, bool) { return a.pending.last() }
 // time. Later progress supersedes a call whose ctx has ended.
 func (a *Acker) Commit(ctx context.Context, p *commit.Progress) (commit.Stored, error) {
 	w := a.demand(p)
+	// For a lost partition several cases can be ready, and select picks one at random. So the others look for the loss.
 	select {
 	case <-w.done:
 		return w.stored, nil
 	case <-a.dead:
 		return commit.Stored{}, ErrLost
 	case <-a.done:
-		return commit.Stored{}, ErrReleased
+		return commit.Stored{}, a.ended()
 	case <-ctx.Done():
+		if a.lost() {
+			return commit.Stored{}, ErrLost
+		}
 		a.mu.Lock()
 		last := a.lastErr
 		a.mu.Unlock()
@@ -199,13 +203,24 @@ func (a *Acker) flush() (time.Duration, error) {
 
 // ended returns an error once nothing more may be sent.
 func (a *Acker) ended() error {
+	if a.lost() {
+		return ErrLost // also after Close: the source closes a lost partition too
+	}
 	select {
-	case <-a.dead:
-		return ErrLost
 	case <-a.stop:
 		return ErrReleased
 	default:
 		return nil
+	}
+}
+
+// lost reports whether Abandon was called.
+func (a *Acker) lost() bool {
+	select {
+	case <-a.dead:
+		return true
+	default:
+		return false
 	}
 }
 

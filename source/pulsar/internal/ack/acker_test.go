@@ -1,4 +1,4 @@
-// Virtual time: every test here makes a bubble.
+// Virtual time: every test that waits makes a bubble.
 
 package ack
 
@@ -107,5 +107,39 @@ func TestAckerSendsNothingAfterAbandon(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Several channels are ready, and a select picks one at random. So each case repeats.
+func TestCommitReturnsErrLostAfterAbandonWhateverElseHasEnded(t *testing.T) {
+	live := t.Context()
+	over, cancel := context.WithCancel(live)
+	cancel()
+	for name, c := range map[string]struct {
+		end func(a *Acker)
+		ctx context.Context
+	}{
+		"Run has returned":            {func(a *Acker) { a.Abandon(); a.Run(live) }, live},
+		"Run has returned, Close too": {func(a *Acker) { a.Abandon(); a.Close(); a.Run(live) }, live},
+		"ctx has ended":               {func(a *Acker) { a.Abandon() }, over},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for n := range 1000 {
+				a := New(0, func([]pulsar.MessageID) error { return nil }, health.New(slog.New(slog.DiscardHandler), "pulsar"), "acknowledge orders/0")
+				c.end(a)
+				if _, err := a.Commit(c.ctx, &commit.Progress{}); !errors.Is(err, ErrLost) {
+					t.Fatalf("Commit %d = %v, want ErrLost", n, err)
+				}
+			}
+		})
+	}
+}
+
+func TestCommitReturnsErrReleasedAfterClose(t *testing.T) {
+	a := New(0, func([]pulsar.MessageID) error { return nil }, health.New(slog.New(slog.DiscardHandler), "pulsar"), "acknowledge orders/0")
+	a.Close()
+	a.Run(t.Context())
+	if _, err := a.Commit(t.Context(), &commit.Progress{}); !errors.Is(err, ErrReleased) {
+		t.Errorf("Commit = %v, want ErrReleased", err)
 	}
 }
