@@ -68,7 +68,7 @@ func TestOwnershipEndsWithItsConnection(t *testing.T) {
 		}
 		read(t, p, 10)
 		settle(t, p, 6)
-		b.fault = func() ackFault { return hangs }
+		b.change(func() { b.fault = func() ackFault { return hangs } })
 		committed := make(chan error)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
@@ -187,9 +187,9 @@ func TestConsumerCloseWaitsForAnAcknowledgementEnteringTheLibrary(t *testing.T) 
 		p := m.accept()
 		b.produce(topic0, numbered(0, 1)...)
 		read(t, p, 1)
-		b.lost = make(chan struct{})
-		defer close(b.lost)
-		b.fault = func() ackFault { return crossed }
+		lost := make(chan struct{})
+		defer close(lost)
+		b.change(func() { b.lost, b.fault = lost, func() ackFault { return crossed } })
 		go func() { _, _ = p.Commit(t.Context(), &commit.Progress{Frontier: 1}) }()
 		synctest.Wait()
 		b.cut(topic0, "")

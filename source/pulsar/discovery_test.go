@@ -124,7 +124,7 @@ func TestDeletedMatchingTopicIsNotCreatedByALookUp(t *testing.T) {
 				}
 			})
 			b.remove(matched)
-			b.creates = true
+			b.change(func() { b.creates = true })
 			m.s.deleted(matched)
 			<-p.Leaving()
 			_ = p.Release(t.Context())

@@ -358,6 +358,8 @@ func (m *fakeMessage) Properties() map[string]string {
 }
 
 func (m *fakeMessage) Index() *uint64 {
+	m.b.mu.Lock()
+	defer m.b.mu.Unlock()
 	if !m.b.index {
 		return nil
 	}

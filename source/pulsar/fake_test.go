@@ -17,10 +17,10 @@ import (
 // fakeBroker is a broker behind the client library, as the source sees them. It has faults of both that are rare with a real
 // broker.
 type fakeBroker struct {
-	index bool          // it numbers messages
 	delay time.Duration // from a change of candidates to the election message
 
 	mu         sync.Mutex
+	index      bool          // it numbers messages
 	changed    chan struct{} // closed on each change
 	partitions map[string]int
 	topics     map[string]*fakeTopic

@@ -44,7 +44,7 @@ func TestCommitOutlivesAHangingAcknowledgement(t *testing.T) {
 			b.produce(topic0, msg)
 		}
 		read(t, p, 10)
-		b.fault = func() ackFault { return late }
+		b.change(func() { b.fault = func() ackFault { return late } })
 		ctx, cancel := context.WithTimeout(t.Context(), 5*second)
 		defer cancel()
 		_, err := p.Commit(ctx, &commit.Progress{Frontier: 4})
@@ -73,7 +73,7 @@ func TestReleaseIsBoundedWhileAnAcknowledgementHangs(t *testing.T) {
 		p := m.accept()
 		b.produce(topic0, numbered(0, 1)...)
 		read(t, p, 1)
-		b.fault = func() ackFault { return hangs }
+		b.change(func() { b.fault = func() ackFault { return hangs } })
 		ctx, cancel := context.WithTimeout(t.Context(), second)
 		defer cancel()
 		if _, err := p.Commit(ctx, &commit.Progress{Frontier: 1}); err == nil {
@@ -99,14 +99,16 @@ func TestFailedAcknowledgementsAreLoggedAndRetried(t *testing.T) {
 		}
 		read(t, p, 3)
 		faults := []ackFault{notStored, storedUnanswered, notStored}
-		b.fault = func() ackFault {
-			if len(faults) == 0 {
-				return noFault
+		b.change(func() {
+			b.fault = func() ackFault {
+				if len(faults) == 0 {
+					return noFault
+				}
+				f := faults[0]
+				faults = faults[1:]
+				return f
 			}
-			f := faults[0]
-			faults = faults[1:]
-			return f
-		}
+		})
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancel()
 		if _, err := p.Commit(ctx, &commit.Progress{Frontier: 2}); !errors.Is(err, errFakeDown) {
@@ -285,7 +287,7 @@ func TestOwnershipEndsInOrderWhenTheBrokerStopsNumbering(t *testing.T) {
 		if msgs := read(t, p, 1); msgs[0].Offset != 0 {
 			t.Fatalf("offset %d, want the index", msgs[0].Offset)
 		}
-		b.index = false
+		b.change(func() { b.index = false })
 		b.produce(topic0, numbered(1, 2)...)
 		if err := p.Fetch(soon(t), &source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}); !errors.Is(err, source.ErrLeaving) {
 			t.Fatal(err)
