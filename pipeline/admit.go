@@ -16,11 +16,12 @@ const (
 	WaitBudget              // for the budget: Limits.InFlight or InFlightBytes
 	WaitKey                 // for a key that has more than Limits.KeyShare messages waiting
 	WaitWorkers             // for workers, which have enough ready messages
+	WaitDivert              // for the store of diverted keys: it is slow or fails, or Limits.DivertBytes is used up
 )
 
 // String returns the reason, such as "the budget".
 func (w Wait) String() string {
-	return nameOf(w, "nothing", "the source", "an operator's pause", "MaxReplay", "the budget", "KeyShare", "workers")
+	return nameOf(w, "nothing", "the source", "an operator's pause", "MaxReplay", "the budget", "KeyShare", "workers", "the store of diverted keys")
 }
 
 // admit blocks until the partition may fetch another batch. It checks the reasons one after the other. An earlier
@@ -35,6 +36,12 @@ func (p *Pipeline) admit(ctx context.Context, pt *partition) error {
 		{WaitKey, func() error { return pt.queue.AwaitShare(ctx) }},
 		{WaitBudget, func() error { return p.budget.Await(ctx, pt.share) }},
 		{WaitWorkers, func() error { return p.exec.AwaitDemand(ctx) }},
+		{WaitDivert, func() error {
+			if pt.divert == nil {
+				return nil
+			}
+			return pt.gate.await(ctx, pt.divert.hasRoom)
+		}},
 	} {
 		pt.waits.Store(int32(reason.wait))
 		if err := reason.await(); err != nil {
@@ -54,8 +61,11 @@ func (p *Pipeline) replayable(pt *partition) int64 {
 }
 
 // needsCommit reports whether the partition should commit before the next tick: half of MaxReplay is used, and a commit
-// would free some of it.
+// would free some of it, or a diverted key waits for a commit.
 func (p *Pipeline) needsCommit(pt *partition) bool {
+	if pt.divert != nil && pt.divert.wanted.Load() {
+		return true
+	}
 	half := int64(p.cfg.limits.MaxReplay) / 2
 	return p.replayable(pt) <= half && pt.commits.Gainable(pt.tracker.State()) >= half/2
 }

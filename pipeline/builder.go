@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"runtime/debug"
 	"slices"
 	"strings"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/middleware/spill"
 	"github.com/keystrand/keystrand/sink"
 	"github.com/keystrand/keystrand/source"
 )
@@ -34,6 +36,7 @@ type config struct {
 	sink       sink.Sink
 	key        keystrand.KeyFunc
 	policy     Policy
+	store      spill.Store // keeps the messages of diverted keys; nil if no key is diverted
 	limits     Limits
 	timing     Timing
 	log        *slog.Logger
@@ -124,6 +127,23 @@ func (b *Builder) OnFailure(p Policy) *Builder {
 	return b
 }
 
+// Divert sets the store that keeps the messages of hot and failing keys until their handler can take them.
+//
+//   - A hot key gets more messages than its handler can take. Its messages go to the store and come back by themselves, in
+//     order. Without Divert the key's partition waits once Limits.KeyShare messages of the key wait.
+//   - A failing key is one that the policy [Hold] holds. It waits for an operator: see [Pipeline.Held].
+//
+// A message in the store counts as settled, since the store is durable. Other keys, and the order of this one, are not
+// affected. A crash may repeat messages handled from the store since the last commit.
+//
+// Build refuses a store that is not spill.Store.Shared for a source whose partitions move between machines. Several
+// pipelines may use one store if no two of them read the same stream. The caller closes the store after Run has returned.
+func (b *Builder) Divert(store spill.Store) *Builder {
+	b.called("store")
+	b.cfg.store = store
+	return b
+}
+
 // Limits sets bounds on memory, workers and replays.
 func (b *Builder) Limits(l Limits) *Builder {
 	b.called("limits")
@@ -196,7 +216,7 @@ func (b *Builder) Build() (*Pipeline, error) {
 	if cfg.transforms && cfg.sink == nil {
 		wrong("no sink: pass one to Transform.To")
 	}
-	for _, stage := range []string{"handler", "sink", "key", "failure policy", "limits", "timing", "logger"} {
+	for _, stage := range []string{"handler", "sink", "key", "failure policy", "store", "limits", "timing", "logger"} {
 		if n := b.calls[stage]; n > 1 {
 			wrong("the %s is set %d times: set it once", stage, n)
 		}
@@ -207,6 +227,7 @@ func (b *Builder) Build() (*Pipeline, error) {
 	}{
 		{"key", cfg.key == nil},
 		{"failure policy", cfg.policy == nil},
+		{"store", cfg.store == nil},
 		{"logger", cfg.log == nil},
 	} {
 		if b.calls[stage.name] > 0 && stage.null {
@@ -218,11 +239,22 @@ func (b *Builder) Build() (*Pipeline, error) {
 			wrong("middleware %d is nil: remove it", i)
 		}
 	}
+	cfg.checkDivert(wrong)
 	next, err := cfg.chain()
 	if err := errors.Join(append(errs, err, cfg.limits.validate(), cfg.timing.validate())...); err != nil {
 		return nil, err
 	}
 	return newPipeline(cfg.withDefaults(), next)
+}
+
+// checkDivert checks that the store suits the source and the policy.
+func (c config) checkDivert(wrong func(format string, args ...any)) {
+	if m, ok := c.source.(source.Mover); ok && c.store != nil && m.Moves() && !c.store.Shared() {
+		wrong("the partitions of the source move between machines, but the store of Divert is on this machine only: use a shared store, or a source that is alone")
+	}
+	if c.store == nil && c.policy != nil && reflect.ValueOf(c.policy).Pointer() == reflect.ValueOf(Hold).Pointer() {
+		wrong("the failure policy is Hold, but there is no store: set one with Divert, or use Block")
+	}
 }
 
 // chain wraps the handler in all middleware. A misconfigured middleware panics when it is applied, since it cannot

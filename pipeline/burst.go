@@ -34,6 +34,8 @@ const (
 	burstCommitFailed
 	burstCommitRecovered
 	burstLastFailed
+	burstStoreFailed
+	burstStoreRecovered
 )
 
 func (b *burst) add(id source.ID) {
@@ -43,8 +45,10 @@ func (b *burst) add(id source.ID) {
 
 // over reports whether no event is added any more.
 func (b *burst) over(now time.Time) bool {
-	if b.kind == burstCommitFailed || b.kind == burstCommitRecovered {
+	switch b.kind {
+	case burstCommitFailed, burstCommitRecovered, burstStoreFailed, burstStoreRecovered:
 		return now.Sub(b.first) >= burstCommits
+	case burstAccepted, burstReleased, burstLastFailed:
 	}
 	return now.Sub(b.last) >= reportTick || now.Sub(b.first) >= burstMost
 }
@@ -63,5 +67,9 @@ func (b *burst) log(ctx context.Context, log *slog.Logger) {
 		log.LogAttrs(ctx, slog.LevelInfo, "commit recovered", attrs...)
 	case burstLastFailed:
 		log.LogAttrs(ctx, slog.LevelError, "last commit failed; messages settled since the previous commit will be redelivered", append(attrs, slog.Any("error", b.err))...)
+	case burstStoreFailed:
+		log.LogAttrs(ctx, slog.LevelWarn, "store of diverted keys failed; retrying, and the diverted keys wait", append(attrs, slog.Any("error", b.err))...)
+	case burstStoreRecovered:
+		log.LogAttrs(ctx, slog.LevelInfo, "store of diverted keys recovered", attrs...)
 	}
 }

@@ -90,6 +90,18 @@ func (c *calls) hanging(least time.Duration) (names []string) {
 	return names
 }
 
+// hangs returns the oldest call of the store of one partition that has not returned after callPatience, and its start.
+func (c *calls) hangs(of string, now time.Time) (name string, since time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, x := range c.under { // oldest first
+		if now.Sub(x.since) >= callPatience && strings.HasSuffix(x.name, of) {
+			return x.name, x.since
+		}
+	}
+	return "", time.Time{}
+}
+
 // late returns the calls that must be logged now, and the start of the oldest.
 func (c *calls) late(now time.Time) (names []string, since time.Time) {
 	c.mu.Lock()

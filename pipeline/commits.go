@@ -13,6 +13,7 @@ func (p *Pipeline) commitNow(ctx context.Context, pt *partition) error {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.timing.CommitTimeout)
 	defer cancel()
 	pt.commits.Begun(cancel)
+	noted := pt.divert.note()
 	settled := pt.settled.Load()
 	s := pt.tracker.State() // read before the progress, so that later changes are due again
 	stored, err := p.commit(ctx, pt, pt.tracker.Progress())
@@ -28,6 +29,9 @@ func (p *Pipeline) commitNow(ctx context.Context, pt *partition) error {
 		p.report.committed(burstCommitFailed, pt.id, err)
 	case news:
 		p.report.committed(burstCommitRecovered, pt.id, nil)
+	}
+	if err == nil && noted != nil {
+		pt.divert.committed(ctx, stored, noted)
 	}
 	return err
 }

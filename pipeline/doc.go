@@ -2,7 +2,8 @@
 // is settled, so that a restart continues from there.
 //
 //   - A slow, failing or hot key delays only itself. Once it has used its share of the budget, it pauses its own
-//     partition and no other.
+//     partition and no other. With [Builder.Divert] its further messages go to a store instead, in order, and its partition goes
+//     on.
 //   - Every message below a committed frontier is settled.
 //   - When a partition is revoked, none of its handlers starts any more before another process can own it.
 //

@@ -73,6 +73,7 @@ const (
 	block
 	skip
 	deadLetter
+	hold
 )
 
 // Stop ends the pipeline: it drains, commits what is settled, and Run returns a [*FailureError]. No commit passes the
@@ -82,6 +83,20 @@ func Stop(Failure) Action { return Action{kind: stop} }
 // Block parks the key until an operator calls [Pipeline.Resume]; then the message is handled again. Other keys
 // continue. A hand-over or a restart ends the block, and the message is retried.
 func Block(Failure) Action { return Action{kind: block} }
+
+// Hold diverts the key to the store of [Builder.Divert], from the failed message on, and keeps it there until an operator
+// calls [Pipeline.ResumeHeld], SkipHeld or DropHeld. Other keys continue, and so do commits: unlike Block, a held key pins
+// nothing and survives restarts and hand-overs. Later messages of the key join it in the store, in order. A message without
+// order is held alone.
+//
+// Hold acts as [Block], and the log says so, if the key cannot be diverted:
+//
+//   - the message has several lanes or is a barrier, or such a message waits behind it in its lane;
+//   - Limits.DivertBytes is used up;
+//   - the key's messages of an earlier log, before the topic was made again, are not handled yet.
+//
+// An output that a sink refuses for good stops the pipeline, as with Block.
+func Hold(Failure) Action { return Action{kind: hold} }
 
 // BlockFor returns a policy that parks the key for a pause and then handles the message again. The first pause is
 // first; each further one is twice as long, up to most, without limit on their number. Other keys continue, and
@@ -140,7 +155,8 @@ type DeadLetterOption func(*letterBox)
 
 // Fallback sets the policy for a message whose dead letter is refused for good. Failure.Err names the refusal and has the
 // error of the message. [Skip] settles the message, [BlockFor] writes the letter again after pauses, and DeadLetter of another
-// sink writes it there. [Stop], [Block] and DeadLetter of a sink that has refused the letter stop the pipeline.
+// sink writes it there. [Stop], [Block], [Hold] and DeadLetter of a sink that has refused
+// the letter stop the pipeline.
 func Fallback(p Policy) DeadLetterOption {
 	return func(b *letterBox) { b.fallback = p }
 }

@@ -45,6 +45,8 @@ func (h *holdup) add(p *Pipeline, pt *partition) {
 			h.handlers++
 		case l.Note == noteLetter:
 			why = WhyLetter
+		case l.Note == noteLog:
+			why = WhyLog
 		default:
 			why = WhySink
 		}

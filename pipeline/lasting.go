@@ -44,7 +44,7 @@ func (r *reporter) lastingKeys(ctx context.Context, now time.Time) {
 	for _, pt := range r.p.partitions() {
 		pt.queue.Lanes(func(l keyed.Lane[item]) bool {
 			switch {
-			case l.State == keyed.Parked && l.Held:
+			case l.State == keyed.Parked && l.Held && !(l.Head.isPump() && pt.divert.isHeld(l.Key)):
 				blocked.add(pt, l, now, l.Head.Fetched)
 			case l.State == keyed.Running && now.Sub(l.Since) >= statusRepeat:
 				busy.add(pt, l, now, l.Since)
@@ -61,6 +61,53 @@ func (r *reporter) lastingKeys(ctx context.Context, now time.Time) {
 	}
 	if busy.n > 0 {
 		r.p.log.LogAttrs(ctx, slog.LevelWarn, "handlers have run for more than a minute", busy.attrs(now, "for")...)
+	}
+}
+
+// divertedKeys logs that keys are diverted, and that keys wait for an operator.
+func (r *reporter) divertedKeys(ctx context.Context, now time.Time) {
+	var hot, held lastingStrands
+	for _, pt := range r.p.partitions() {
+		if pt.divert != nil && pt.divert.strung.Load() > 0 {
+			pt.divert.lasting(&hot, &held, now)
+		}
+	}
+	if hot.n > 0 {
+		r.p.log.LogAttrs(ctx, slog.LevelWarn, "keys are diverted; their messages arrive faster than they are handled", hot.attrs()...)
+	}
+	if held.n > 0 {
+		r.p.log.LogAttrs(ctx, slog.LevelWarn, "keys are held for an operator", held.attrs()...)
+	}
+}
+
+// lastingStrands are the diverted keys of one line of the log.
+type lastingStrands struct {
+	n       int
+	records int64
+	most    StrandSnapshot // the one with the most records
+	of      source.ID
+}
+
+// lasting adds the strands of a partition.
+func (d *divert) lasting(hot, held *lastingStrands, now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, st := range d.strands {
+		to := hot
+		if st.held {
+			to = held
+		}
+		if to.n++; to.n == 1 || st.records > to.most.Records {
+			to.most, to.of = st.snapshot(now), d.pt.id
+		}
+		to.records += st.records
+	}
+}
+
+func (l *lastingStrands) attrs() []slog.Attr {
+	return []slog.Attr{
+		slog.Int("n", l.n), slog.Int64("records", l.records), slog.String("stream", l.of.Stream), slog.Int("partition", int(l.of.Partition)),
+		slog.String("key", loggedKey(l.most.Key)), slog.Int64("key_records", l.most.Records), slog.Duration("age", l.most.Age.Round(time.Second)),
 	}
 }
 

@@ -21,6 +21,7 @@ type leaving struct {
 	cause    error         // context.Cause of the handlers' ctx
 	deadline time.Time     // when the source revokes the partition in any case; zero if never
 	lost     bool          // another process may already own it
+	ended    bool          // it is at the end of its log, and all but held keys is handled
 	late     time.Duration // how long its drain waited for nothing but sinks in trouble, which it gave up
 }
 
@@ -47,7 +48,7 @@ func (p *Pipeline) await(run context.Context, pt *partition, o *owner) leaving {
 			return leaving{cause: keystrand.ErrLost, lost: true}
 		case err := <-settled:
 			if err == nil {
-				return leaving{cause: keystrand.ErrStopping}
+				return leaving{cause: keystrand.ErrStopping, ended: true}
 			}
 		case err := <-o.fetched:
 			switch {
@@ -57,12 +58,21 @@ func (p *Pipeline) await(run context.Context, pt *partition, o *owner) leaving {
 				defer p.calls.begin("ErrLeaving of Fetch without a value from Leaving of " + pt.id.String())()
 			case err == io.EOF: //nolint:errorlint // as in Run: only the bare error is an end
 				settled = make(chan error, 1)
-				settling.Go(func() { settled <- pt.gate.await(ctx, pt.allSettled) })
+				settling.Go(func() { settled <- p.awaitSettled(ctx, pt) })
 			default:
 				p.failed(fmt.Errorf("pipeline: fetch %v: %w", pt.id, err))
 			}
 		}
 	}
+}
+
+// awaitSettled waits until all messages are settled and, with a store, the log of every key that is not held is empty.
+func (p *Pipeline) awaitSettled(ctx context.Context, pt *partition) error {
+	if pt.divert == nil {
+		return pt.gate.await(ctx, pt.allSettled)
+	}
+	pt.divert.ends()
+	return pt.gate.await(ctx, func() bool { return pt.allSettled() && pt.divert.rested() })
 }
 
 func leavingFor(l source.Leave) leaving {
@@ -78,6 +88,9 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, o *own
 	p.report.leaves(pt, why.cause)
 	pt.log().LogAttrs(ctx, slog.LevelDebug, "releasing partition", slog.Any("cause", why.cause))
 	pt.queue.Fence(nil)
+	if pt.divert != nil {
+		pt.divert.fence()
+	}
 	pt.rest.stop(why.cause) // flow ends soon, since the fence refuses what it submits
 	if why.lost {           // at once: another process may handle the same messages
 		pt.cancel(why.cause)
@@ -104,12 +117,18 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, o *own
 	defer func() { <-quiet }()
 	if !why.lost {
 		p.commitLast(ctx, pt, why, o)
+		if why.ended && pt.divert != nil {
+			p.heldBack.add(pt.divert)
+		}
 	}
 	pt.over.Store(true)
 	pt.commits.Abort()
 	_ = pt.gate.await(base(ctx), pt.commits.Idle) // Release must wait for the last Commit, whose ctx has ended
 	// Release must also wait for the last Fetch. Everything settled is committed by now.
 	p.awaitReturn(pt, o.stopped, "the key function, or Fetch or Leaving of the source")
+	if pt.divert != nil {
+		pt.divert.close() //nolint:contextcheck // it waits for calls whose ctx has ended
+	}
 	if err := p.release(ctx, pt.source); err != nil {
 		p.failed(fmt.Errorf("pipeline: release %v: %w", pt.id, err))
 	}
@@ -193,7 +212,7 @@ func (p *Pipeline) awaitLate(ctx context.Context, pt *partition) {
 		wait, cancel := context.WithTimeout(base(ctx), p.cfg.timing.StuckAfter)
 		err := pt.queue.Wait(wait)
 		if err == nil {
-			err = pt.gate.await(wait, pt.written)
+			err = pt.gate.await(wait, pt.quiet)
 		}
 		cancel()
 		if err == nil || p.alarm(ctx, pt) {
@@ -202,10 +221,14 @@ func (p *Pipeline) awaitLate(ctx context.Context, pt *partition) {
 	}
 }
 
-// alarm logs handlers and Writes that ignore the end of their ctx, and reports whether the handlers were abandoned. It
+// alarm logs handlers and Writes that ignore the end of their ctx, and reports whether nothing is to be waited for any more:
+// the handlers were abandoned, or only a call of the store of diverted keys is left, which the release waits for. It
 // never abandons a Write: an output stored after the partition has another owner would overtake that owner's outputs.
 func (p *Pipeline) alarm(ctx context.Context, pt *partition) (abandoned bool) {
 	running, writing := p.running(pt), pt.outputs.Pending()
+	if len(running) == 0 && writing == 0 && pt.divert != nil && !pt.divert.quiet() {
+		return true // only the store is left: what it stores late is refused, or there already, and the release waits for it
+	}
 	abandoned = p.cfg.abandon && writing == 0
 	if len(running) > 0 {
 		pt.log().LogAttrs(ctx, slog.LevelError, "handlers have not returned after cancel", slog.Any("keys", running), slog.Bool("abandoned", abandoned))
@@ -228,7 +251,7 @@ func (p *Pipeline) awaitIdle(ctx context.Context, pt *partition, why leaving, o 
 	go func() {
 		defer close(idle)
 		if err = pt.queue.Wait(ctx); err == nil {
-			err = pt.gate.await(ctx, pt.written)
+			err = pt.gate.await(ctx, pt.quiet)
 		}
 	}()
 	defer func() {
@@ -269,6 +292,13 @@ func (p *Pipeline) commitLast(ctx context.Context, pt *partition, why leaving, o
 	}()
 	defer func() { cancel(); <-over }()
 
+	if pt.divert != nil {
+		defer func() {
+			if pt.gate.await(ctx, pt.divert.quiet) == nil { // marks of an earlier commit
+				p.saveMarks(ctx, pt)
+			}
+		}()
+	}
 	var err error
 	left := int64(math.MaxInt64) // settled messages that the last commit did not store
 	pt.commits.Leave()

@@ -204,10 +204,17 @@ func cut(text string, n int) string {
 	return strings.Clone(text[:n]) + "..."
 }
 
-// noteError keeps the error of a message's first attempt for its dead letter.
-func (pt *partition) noteError(it *item, err error) {
+// errorTexts are the errors of a message that is handled again.
+type errorTexts struct{ first, last string }
+
+// noteError keeps the error of a message's first attempt for its dead letter, and that of the last one for the snapshot. An
+// attempt that does not count is no first one.
+func (pt *partition) noteError(it *item, err error, counts bool) {
+	var texts errorTexts
 	if it.marks.has(erred) {
-		return
+		if known, ok := pt.errors.Load(it.number); ok {
+			texts, _ = known.(errorTexts)
+		}
 	}
 	it.marks |= erred
 	for cause := err; cause != nil; cause = errors.Unwrap(cause) {
@@ -216,15 +223,31 @@ func (pt *partition) noteError(it *item, err error) {
 			break
 		}
 	}
-	pt.firstErrors.Store(it.number, textOf(err))
+	texts.last = textOf(err)
+	if counts && texts.first == "" {
+		texts.first = texts.last
+	}
+	pt.errors.Store(it.number, texts)
 }
 
 // firstError returns the text of noteError, or that of err if there is none.
 func (pt *partition) firstError(it *item, err error) string {
-	if text, ok := pt.firstErrors.Load(it.number); ok {
-		return fmt.Sprint(text)
+	if known, ok := pt.errors.Load(it.number); ok {
+		if texts, _ := known.(errorTexts); texts.first != "" {
+			return texts.first
+		}
 	}
 	return textOf(err)
+}
+
+// lastError returns what the last attempt of a message returned.
+func (pt *partition) lastError(it *item) string {
+	if it.isPump() || !it.marks.has(erred) {
+		return ""
+	}
+	known, _ := pt.errors.Load(it.number)
+	texts, _ := known.(errorTexts)
+	return texts.last
 }
 
 // forget drops what the partition keeps about an item beside its lane.
@@ -233,6 +256,6 @@ func (pt *partition) forget(it *item) {
 		pt.keyErrors.Delete(it.number)
 	}
 	if it.marks.has(erred) {
-		pt.firstErrors.Delete(it.number)
+		pt.errors.Delete(it.number)
 	}
 }

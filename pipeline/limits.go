@@ -35,10 +35,17 @@ type Limits struct {
 	MaxReplay int
 	// MaxBatch is the maximum number of messages in one call of a BatchHandler; at most 65,535. Default: 64.
 	MaxBatch int
+	// MaxBatchBytes is the maximum number of bytes of keys, values and headers in one call of a BatchHandler. A single larger
+	// message is handled alone. Default: FetchBytes.
+	MaxBatchBytes int
 	// FetchMessages and FetchBytes limit one batch from the source; FetchBytes is at most InFlightBytes. Defaults: 256
 	// and 1 MiB.
 	FetchMessages int
 	FetchBytes    int
+	// DivertBytes is the maximum number of bytes in the store of Divert that this pipeline has, over all partitions it owns.
+	// At the limit no further key is diverted, and partitions with diverted keys pause their fetching until an eighth is free.
+	// Each may exceed it by the messages in flight. Default: 4 GiB.
+	DivertBytes int64
 	// Writers is the number of concurrent writers of the sink; at most 65,535. Default: 8.
 	Writers int
 }
@@ -46,6 +53,9 @@ type Limits struct {
 func (l Limits) validate() error {
 	var errs []error
 	for name, n := range settings.Negative[int](l) {
+		errs = append(errs, fmt.Errorf("pipeline: Limits.%s is %d: it must not be negative (0 means the default)", name, n))
+	}
+	for name, n := range settings.Negative[int64](l) {
 		errs = append(errs, fmt.Errorf("pipeline: Limits.%s is %d: it must not be negative (0 means the default)", name, n))
 	}
 	for _, f := range []struct {
@@ -71,6 +81,8 @@ func (l Limits) withDefaults() Limits {
 	l.MaxBatch = cmp.Or(l.MaxBatch, 64)
 	l.FetchMessages = cmp.Or(l.FetchMessages, 256)
 	l.FetchBytes = min(cmp.Or(l.FetchBytes, 1<<20), l.InFlightBytes) // so that a message larger than the budget is fetched alone
+	l.MaxBatchBytes = cmp.Or(l.MaxBatchBytes, l.FetchBytes)
+	l.DivertBytes = cmp.Or(l.DivertBytes, 4<<30)
 	l.Writers = cmp.Or(l.Writers, 8)
 	return l
 }

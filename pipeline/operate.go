@@ -59,7 +59,10 @@ func (p *Pipeline) Resume(stream string, partition int32, lane string) bool {
 	p.mu.Lock()
 	pt := p.owned[name{stream, partition}]
 	p.mu.Unlock()
-	return pt != nil && pt.queue.Resume(string(l))
+	if pt == nil || pt.divert != nil && pt.divert.isHeld(string(l)) {
+		return false // ResumeHeld resumes held keys
+	}
+	return pt.queue.Resume(string(l))
 }
 
 // ResumeAll retries all keys of a partition that the policy [Block] holds, and returns their number. It includes
@@ -71,7 +74,11 @@ func (p *Pipeline) ResumeAll(stream string, partition int32) int {
 	if pt == nil {
 		return 0
 	}
-	return pt.queue.ResumeHeld()
+	n := pt.queue.ResumeHeld()
+	if pt.divert != nil {
+		n = max(0, n-pt.divert.parked()) // their pumps go back to wait for an operator
+	}
+	return n
 }
 
 // SetWorkers sets the maximum number of concurrent turns, before or during Run. A higher number takes effect at once, a

@@ -24,7 +24,7 @@ type (
 // sent is the pipeline's data of an output or a dead letter on its way to a sink.
 type sent struct {
 	pt     *partition
-	number int64
+	number int64 // negative: a record of the log of a diverted key, with the complement of its offset
 	size   budget.Usage
 	lane   keystrand.Lane    // first of the message's lanes
 	named  bool              // the message has a lane with a name
@@ -41,6 +41,7 @@ type sent struct {
 const (
 	noteSink uint8 = iota
 	noteLetter
+	noteLog // the store of diverted keys
 )
 
 // openSink opens the writers of the sink set by To.
@@ -156,13 +157,17 @@ func (p *Pipeline) ended(outputs []*output, r keyed.Result) {
 	var size budget.Usage
 	for i, o := range outputs {
 		v := &o.Value
-		if v.wait != nil {
+		switch {
+		case v.wait != nil:
 			v.wait.Result = r
+			if v.isRecord() {
+				v.wait.Result.Done = 0 // the pump stays in the lane
+			}
 			if waits == nil {
 				waits = make([]*token, 0, len(outputs)-i)
 			}
 			waits = append(waits, v.wait)
-		} else {
+		case !v.isRecord():
 			numbers = append(numbers, v.number)
 			size = size.Plus(v.size)
 		}
@@ -170,6 +175,9 @@ func (p *Pipeline) ended(outputs []*output, r keyed.Result) {
 			p.left(v.pt, numbers, size, r.Done > 0)
 			numbers, size = numbers[:0], budget.Usage{}
 		}
+	}
+	if r.Done > 0 {
+		landed(outputs) // after the messages of their lanes are settled
 	}
 	if len(waits) > 0 {
 		if err := p.exec.Complete(waits...); err != nil {
@@ -179,6 +187,18 @@ func (p *Pipeline) ended(outputs []*output, r keyed.Result) {
 	for _, o := range outputs {
 		if of := o.Value.of; of != nil {
 			p.outputs.End(of) // the messages behind it go on
+		}
+	}
+}
+
+// isRecord reports whether the output is of a record of the log of a diverted key.
+func (v *sent) isRecord() bool { return v.number < 0 }
+
+// landed records the durable outputs of records.
+func landed(outputs []*output) {
+	for _, o := range outputs {
+		if v := &o.Value; v.isRecord() {
+			v.pt.divert.landed(string(v.lane), ^v.number)
 		}
 	}
 }
@@ -196,6 +216,9 @@ func (p *Pipeline) left(pt *partition, numbers []int64, size budget.Usage, settl
 // cutOutputs drops the partition's outputs that are not written yet and cancels a running Write of its outputs. From
 // then on it accepts none, since a handler that ignores the end of its ctx may return long after the release.
 func (p *Pipeline) cutOutputs(pt *partition) {
+	if pt.divert != nil {
+		pt.divert.noMore()
+	}
 	pt.outputs.Cut()
 	if p.outputs != nil {
 		p.outputs.Cut(pt.outputs)

@@ -47,10 +47,13 @@ type partition struct {
 	paused  atomic.Bool  // an operator has paused the partition
 	waits   atomic.Int32 // a Wait: why flow waits
 
-	keyErrors   *sync.Map // number → error of messages whose key function failed; flow makes it for the first one
-	firstErrors sync.Map  // number → text of the error of the first attempt of messages that are retried
+	keyErrors sync.Map // number → error of messages whose key function failed
+	errors    sync.Map // number → errorTexts of messages that are handled again
 
 	commits progress.Commits
+
+	divert   *divert      // nil without a store
+	diverted atomic.Int64 // messages that went to the log of their key without a lane
 }
 
 // end returns the end of the log, and reports whether the source knows it.
@@ -78,6 +81,7 @@ func (p *Pipeline) open(ctx context.Context, sp source.Partition) (*partition, e
 	pt.outputs = outlet.NewOwner[sent](pt.gate.poke)
 	pt.commits.Begin(claimed(sp), pt.tracker.State())
 	pt.ctx, pt.cancel = context.WithCancelCause(base(ctx))
+	pt.divert = newDivert(p, pt)
 	if err := p.openQueue(pt); err != nil {
 		pt.cancel(err)
 		p.budget.Close(pt.share)
@@ -137,31 +141,23 @@ func (pt *partition) track(b *source.Batch) (first int64, settled []bool, err er
 
 // place adds a message to the lanes of its key, and returns the item to fill.
 func (p *Pipeline) place(pt *partition, lanes *keyed.Batch[item], m *keystrand.Message, number int64) *item {
-	var it *item
 	if p.cfg.key == nil && m.Key != nil { // same as ByKey, without a call that may fail or panic
 		lane, _, _ := keystrand.KeyOf(m.Key).Lanes()
-		it = lanes.Add(lane)
-		it.marks = 0
-	} else {
-		it = p.placeByFunc(pt, lanes, m, number)
+		it := lanes.Add(lane)
+		it.number, it.marks = number, 0
+		return it
 	}
-	it.number = number
-	return it
+	key, err := p.keyOf(m)
+	return p.lay(pt, lanes, key, err, number)
 }
 
-// placeByFunc is place with a key function.
-func (p *Pipeline) placeByFunc(pt *partition, lanes *keyed.Batch[item], m *keystrand.Message, number int64) (it *item) {
-	key, err := p.keyOf(m)
+// lay adds a message to the lanes of its key, or to a lane of its own if the key function failed.
+func (p *Pipeline) lay(pt *partition, lanes *keyed.Batch[item], key keystrand.Key, err error, number int64) (it *item) {
 	lane, more, ordered := key.Lanes()
 	switch {
 	case err != nil:
-		if pt.keyErrors == nil {
-			pt.keyErrors = new(sync.Map)
-		}
 		pt.keyErrors.Store(number, readable(err))
 		it = lanes.AddUnordered()
-		it.marks = unkeyed
-		return it
 	case ordered:
 		it = lanes.Add(lane, more...)
 	case key.IsBarrier():
@@ -169,7 +165,10 @@ func (p *Pipeline) placeByFunc(pt *partition, lanes *keyed.Batch[item], m *keyst
 	default:
 		it = lanes.AddUnordered()
 	}
-	it.marks = 0
+	it.number, it.marks = number, 0
+	if err != nil {
+		it.marks = unkeyed
+	}
 	return it
 }
 
@@ -196,6 +195,9 @@ func (pt *partition) log() *slog.Logger {
 func (pt *partition) trim() {
 	pt.offsets = nil
 	pt.queue.Trim()
+	if pt.divert != nil {
+		pt.divert.placed = nil
+	}
 	pt.tracker.Trim()
 }
 
@@ -209,6 +211,9 @@ func (pt *partition) redelivered() int64 {
 
 // written reports whether none of the partition's outputs and dead letters is waiting or being written.
 func (pt *partition) written() bool { return pt.outputs.Pending() == 0 }
+
+// quiet reports whether no output, and no call of the store of diverted keys, is under way.
+func (pt *partition) quiet() bool { return pt.written() && (pt.divert == nil || pt.divert.quiet()) }
 
 // allSettled reports whether all fetched messages are settled.
 func (pt *partition) allSettled() bool { return pt.tracker.State().Pending == 0 }

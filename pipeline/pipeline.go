@@ -22,6 +22,8 @@ type Pipeline struct {
 	next     keystrand.Next // the handler inside all middleware
 	exec     *keyed.Executor[item]
 	budget   *budget.Budget
+	heldBack heldBack
+	diverts  diverts  // what the diverted keys of all partitions share
 	outputs  *outlets // writers of the sink; nil without a sink
 	letters  *letters // writers of the dead-letter sinks
 	sinks    sinks
@@ -71,7 +73,8 @@ const (
 	cloned                    // it has a copy of its bytes, not a part of a larger chunk
 	blocked                   // it failed and is handled again after a pause or by Resume
 	sinking                   // it leaves its lane before its output is durable, which settles it
-	erred                     // it has failed; partition.firstErrors has the text of its first error
+	erred                     // it has failed; partition.errors has the texts
+	pumping                   // it is a pump: it stands for the log of a diverted key
 )
 
 func (m marks) has(x marks) bool { return m&x != 0 }
@@ -92,6 +95,8 @@ func newPipeline(cfg config, next keystrand.Next) (*Pipeline, error) {
 		paused: map[name]bool{},
 		fail:   func(error) {},
 	}
+	p.diverts.limit = cfg.limits.DivertBytes
+	p.diverts.room = budget.Usage{Messages: max(1, cfg.limits.InFlight/8), Bytes: max(1, cfg.limits.InFlightBytes/8)}
 	p.letters, p.report = newLetters(p), newReporter(p)
 	p.ending = newEnding()
 	p.sinks.p, p.sinks.news = p, make(chan struct{}, 1)
@@ -115,7 +120,7 @@ func newPipeline(cfg config, next keystrand.Next) (*Pipeline, error) {
 
 // peek copies the fields that a snapshot shows of a running message. A turn does not write these.
 func peek(dst, it *item) {
-	dst.Epoch, dst.Offset, dst.Fetched = it.Epoch, it.Offset, it.Fetched
+	dst.Epoch, dst.Offset, dst.Fetched, dst.number = it.Epoch, it.Offset, it.Fetched, it.number
 }
 
 // failed ends Run with err, after a drain and a last commit. Run returns the first such error.

@@ -73,6 +73,7 @@ func (r *reporter) run(ctx context.Context, stop <-chan struct{}) {
 		if !now.Before(r.status) {
 			r.status = now.Add(statusRepeat)
 			r.lastingKeys(ctx, now)
+			r.divertedKeys(ctx, now)
 			r.growingLag(ctx)
 			r.failingCommits(ctx, now)
 		}

@@ -27,9 +27,10 @@ import (
 // At the end of a finite source the partitions are released already; closing is limited in the same way.
 //
 // The error may hold several errors; use errors.Is and errors.As. A [*FailureError] is a message for which the policy
-// [Stop] stopped the pipeline. A [*StuckError] names abandoned handlers and calls. An error of the source names the partition and
-// the offset. An [*UnwrittenError] says that outputs wait for a missing topic or permission. A failed commit is not an error of
-// Run: it is logged, and the messages it would have covered are handled again.
+// [Stop] stopped the pipeline. A [*StuckError] names abandoned handlers and calls. An error of the source names the partition
+// and the offset. An [*UnwrittenError] says that outputs wait for a missing topic or permission. A [*HeldError] says that a
+// finite source has ended while keys are held. A failed commit is not an error of Run: it is logged, and the messages it would
+// have covered are handled again.
 func (p *Pipeline) Run(ctx context.Context) error {
 	if p.started.Swap(true) {
 		return ErrRunTwice
@@ -104,7 +105,7 @@ func (p *Pipeline) run(ctx, run context.Context, end context.CancelCauseFunc) er
 	stopCommits()
 	committer.Wait()
 	closed := p.close(ctx)
-	return errors.Join(p.fault.get(), p.sinks.err(), closed) // read after close, which may meet a failure
+	return errors.Join(p.fault.get(), p.sinks.err(), p.heldBack.err(), closed) // read after close, which may meet a failure
 }
 
 // read opens a partition that was accepted and reads it until Fetch returns an error. A message passes these steps:
@@ -159,6 +160,11 @@ func (p *Pipeline) releaseTurnedAway(ctx context.Context) {
 //
 // Thousands of partitions may wait in Fetch. So flow has few variables, and leaves the rest to functions.
 func (p *Pipeline) flow(run context.Context, pt *partition) error {
+	if pt.divert != nil {
+		if err := pt.divert.open(pt.rest.begin(run)); err != nil {
+			return err
+		}
+	}
 	b := &source.Batch{MaxBytes: p.cfg.limits.FetchBytes}
 	for {
 		ctx := pt.rest.begin(run)
@@ -201,6 +207,9 @@ func (p *Pipeline) take(pt *partition, b *source.Batch) error {
 
 // submit submits a batch to the lanes of its keys.
 func (p *Pipeline) submit(pt *partition, b *source.Batch, first int64, settled []bool) error {
+	if pt.divert != nil {
+		return pt.divert.submit(b, first, settled)
+	}
 	lanes, size := pt.queue.Batch(), budget.Usage{}
 	for i := range b.Messages {
 		if settled != nil && settled[i] {
@@ -224,8 +233,13 @@ func (p *Pipeline) finish(q *queue, items []*item) {
 	pt, _ := q.Data().(*partition)
 	var room [64]int64
 	numbers, size := room[:0], budget.Usage{}
+	pumps := int64(0)
 	for _, it := range items {
-		if it.marks&(sinking|unkeyed|erred) != 0 {
+		if it.marks&(sinking|unkeyed|erred|pumping) != 0 {
+			if it.marks.has(pumping) {
+				pumps++ // its records are settled since they are in the store
+				continue
+			}
 			pt.forget(it)
 			if it.marks.has(sinking) {
 				continue // its output settles it
@@ -235,7 +249,7 @@ func (p *Pipeline) finish(q *queue, items []*item) {
 		size = size.Plus(it.usage())
 	}
 	p.settle(pt, numbers, size)
-	pt.settled.Add(int64(len(numbers)))
+	pt.settled.Add(int64(len(numbers)) + pumps)
 }
 
 // settle marks messages as settled and returns their budget.
@@ -272,13 +286,19 @@ func (p *Pipeline) commitOnTicks(ctx context.Context, stopping <-chan struct{}) 
 			continue
 		case <-tick.C:
 		}
-		now := time.Now()
-		for _, pt := range p.partitions() {
+		now, all := time.Now(), p.partitions()
+		for _, pt := range all {
 			pt.rest.due(now)
-			if (part%parts == 0 || p.needsCommit(pt)) && pt.commits.Due(pt.tracker.State()) {
+			if part%parts != 0 && !p.needsCommit(pt) {
+				continue
+			}
+			if pt.commits.Due(pt.tracker.State()) {
 				under.Go(func() { _ = p.commitNow(ctx, pt) }) // commitNow logs the error
+			} else if pt.divert.hasMarks() {
+				under.Go(func() { p.saveMarks(ctx, pt) })
 			}
 		}
+		p.diverts.wake(all)
 		part++
 	}
 }

@@ -34,6 +34,8 @@ type Snapshot struct {
 	DeadLettered int64 // of the settled: with a durable dead letter
 	Written      int64 // of the settled: with durable outputs
 
+	Diverting DivertSnapshot // the diverted keys of all partitions; zero without Builder.Divert
+
 	Workers int // maximum number of concurrent turns
 	Running int // running turns
 	Ready   int // lanes waiting for a worker
@@ -77,6 +79,9 @@ type PartitionSnapshot struct {
 	Oldest     *KeySnapshot  // key of the oldest unsettled message; nil if none is in a lane or on the way to a sink
 	HotKeys    []KeySnapshot // at most 10 keys with the most waiting messages, most first
 	ParkedKeys []KeySnapshot // at most 10 keys that are parked or wait for a sink, longest waiting first
+
+	Diverting DivertSnapshot   // its diverted keys; zero without Builder.Divert
+	Strands   []StrandSnapshot // at most 10 diverted keys, those with the most records first
 }
 
 // KeySnapshot describes a key of a partition at one moment.
@@ -87,6 +92,7 @@ type KeySnapshot struct {
 	Age     time.Duration // time since the first message was fetched
 	Attempt int           // attempt of the first message; 0 while its handler runs
 	Why     Why           // why the first message waits
+	Err     string        // what its last attempt returned; empty if none has failed
 	Until   time.Time     // when it is retried, for WhyRetry, and WhyBlocked after BlockFor; else zero
 }
 
@@ -102,11 +108,13 @@ const (
 	WhyEarlier            // for a handler of an earlier epoch, which still runs
 	WhySink               // for its outputs, which are not durable yet
 	WhyLetter             // for its dead letter, which is not durable yet
+	WhyLog                // diverted: for the store, to append or to read
+	WhyHeld               // diverted: for an operator, see Pipeline.Held
 )
 
 // String returns the reason, such as "a worker".
 func (w Why) String() string {
-	return nameOf(w, "a worker", "its handler", "its next attempt", "Resume", "the handler of an earlier epoch", "its sink", "its dead letter")
+	return nameOf(w, "a worker", "its handler", "its next attempt", "Resume", "the handler of an earlier epoch", "its sink", "its dead letter", "the store", "an operator")
 }
 
 // Snapshot returns the current state of the pipeline. It visits every key that has messages, a piece at a time, so that
@@ -136,7 +144,9 @@ func (p *Pipeline) Snapshot() Snapshot {
 	s.InFlight, s.InFlightBytes = b.Used.Messages, b.Used.Bytes
 	s.MostInFlight, s.MostBytes, s.Oversized = b.Most.Messages, b.Most.Bytes, b.Oversized
 	for _, pt := range p.partitions() {
-		s.Partitions = append(s.Partitions, pt.snapshot(p.outputs, s.At))
+		ps := pt.snapshot(p.outputs, s.At)
+		s.Diverting = s.Diverting.plus(ps.Diverting)
+		s.Partitions = append(s.Partitions, ps)
 	}
 	slices.SortFunc(s.Partitions, func(a, b PartitionSnapshot) int {
 		return cmp.Or(cmp.Compare(a.ID.Stream, b.ID.Stream), cmp.Compare(a.ID.Partition, b.ID.Partition))
@@ -148,19 +158,20 @@ func (p *Pipeline) Snapshot() Snapshot {
 }
 
 func (pt *partition) snapshot(outputs *outlets, now time.Time) PartitionSnapshot {
+	diverted := pt.diverted.Load()
 	counts := pt.queue.Counts()
 	st := pt.tracker.State()
 	s := PartitionSnapshot{
 		ID: pt.id, Frontier: st.Frontier, Position: st.Position, End: -1, Lag: -1, LogEnd: -1, LogLag: -1,
 		Ahead: st.Ahead, Replays: pt.commits.Beyond(st),
-		Accepted: counts.Submitted, Running: counts.Running, Ready: counts.Ready, Parked: counts.Parked,
+		Accepted: counts.Submitted + diverted, Running: counts.Running, Ready: counts.Ready, Parked: counts.Parked,
 		Waits: Wait(pt.waits.Load()), Paused: pt.paused.Load(),
 	}
 	// The executor counts waiting and finished messages at one moment. It calls finish before a message leaves its
 	// lane, so without a sink every finished message is settled. With a sink, the finished messages that are not
 	// settled are on the way to it. Outputs may be cut, and so counted as dropped, before their messages have left.
-	dropped := min(pt.dropped.Load(), counts.Finished)
-	left := counts.Finished - dropped
+	dropped := min(pt.dropped.Load(), counts.Finished+diverted)
+	left := counts.Finished + diverted - dropped
 	s.Settled = min(pt.settled.Load(), left)
 	s.Sinking, s.Dropped = left-s.Settled+counts.Waiting, counts.Dropped+dropped
 	stored, at, err := pt.commits.Last()
@@ -175,6 +186,9 @@ func (pt *partition) snapshot(outputs *outlets, now time.Time) PartitionSnapshot
 		}
 	}
 	pt.keys(&s, now)
+	if pt.divert != nil {
+		s.Diverting, s.Strands = pt.divert.snapshot(now)
+	}
 	if offset, ok := pt.tracker.Offset(st.Oldest); ok && (s.Oldest == nil || s.Oldest.Offset > offset) {
 		if k, ok := pt.onTheWay(outputs, st.Oldest, now); ok {
 			s.Oldest = &k
@@ -211,7 +225,12 @@ func (pt *partition) keys(s *PartitionSnapshot, now time.Time) {
 	oldest := int64(-1) // by offset: numbers of an earlier epoch are not comparable
 	pt.queue.Lanes(func(l keyed.Lane[item]) bool {
 		k := keySnapshot(l, now)
-		if l.Len > 0 && (oldest < 0 || k.Offset < oldest) {
+		if l.Head.isPump() && pt.divert != nil {
+			pt.divert.describe(&k, l.Key, now)
+		} else {
+			k.Err = pt.lastError(&l.Head)
+		}
+		if l.Len > 0 && !l.Head.isPump() && (oldest < 0 || k.Offset < oldest) {
 			k.Key = laneText(l)
 			oldest, s.Oldest = k.Offset, &k
 		}
@@ -234,6 +253,8 @@ func keySnapshot(l keyed.Lane[item], now time.Time) KeySnapshot {
 		k.Why = WhyHandler
 	case l.State == keyed.Waiting && l.Note == noteLetter:
 		k.Why = WhyLetter
+	case l.State == keyed.Waiting && l.Note == noteLog:
+		k.Why = WhyLog
 	case l.State == keyed.Waiting:
 		k.Why = WhySink
 	case l.State == keyed.Parked && l.Held:

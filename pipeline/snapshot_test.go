@@ -118,11 +118,11 @@ func TestSnapshotGivesTheReasonWhyAKeyWaits(t *testing.T) {
 		{"its handler", two, handle(hold), false, hot, 0, pipeline.KeySnapshot{Why: pipeline.WhyHandler, Waiting: 2}},
 		{
 			"its next attempt", two, handle(fails(keystrand.RetryAfter(time.Hour, nil))), false, parked, time.Hour,
-			pipeline.KeySnapshot{Why: pipeline.WhyRetry, Waiting: 2, Attempt: 1},
+			pipeline.KeySnapshot{Why: pipeline.WhyRetry, Waiting: 2, Attempt: 1, Err: "retry after 1h0m0s"},
 		},
 		{
 			"Resume", two, handle(fails(errBoom), pipeline.Block), false, parked, 0,
-			pipeline.KeySnapshot{Why: pipeline.WhyBlocked, Waiting: 2, Attempt: 1},
+			pipeline.KeySnapshot{Why: pipeline.WhyBlocked, Waiting: 2, Attempt: 1, Err: errBoom.Error()},
 		},
 		{"the handler of an earlier epoch", two, handle(func(context.Context, *keystrand.Message) error {
 			time.Sleep(time.Hour)

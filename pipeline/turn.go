@@ -18,6 +18,34 @@ import (
 // turn's Result.
 func (p *Pipeline) turn(t *keyed.Turn[item]) keyed.Result {
 	pt, _ := t.Queue.Data().(*partition)
+	if len(t.Items) > 1 {
+		t.Items = t.Items[:fitting(t.Items, p.cfg.limits.MaxBatchBytes)]
+	}
+	if pt.divert != nil {
+		if t.Items[0].isPump() {
+			return p.pump(pt, t)
+		}
+		if pt.divert.converting.Load() > 0 {
+			if r, over := pt.divert.convert(t); over {
+				return r
+			}
+		}
+	}
+	return p.handle(pt, t)
+}
+
+// fitting returns how many of the items, at least one, a turn may have: at most so many bytes, and none behind a pump.
+func fitting(items []*item, bytes int) int {
+	for i, it := range items {
+		if bytes -= int(it.size); i > 0 && (bytes < 0 || it.isPump()) || it.isPump() {
+			return max(1, i)
+		}
+	}
+	return len(items)
+}
+
+// handle runs the handler chain for the turn's items, which are of a lane or of the log of a diverted key.
+func (p *Pipeline) handle(pt *partition, t *keyed.Turn[item]) keyed.Result {
 	if first := t.Items[0]; first.marks&(unkeyed|blocked) != 0 {
 		if r, over := p.marked(pt, t, first); over {
 			return r
@@ -107,9 +135,7 @@ func (p *Pipeline) again(pt *partition, items []*item, outcome keystrand.Outcome
 	}
 	for _, it := range items {
 		it.unpin()
-		if outcome == keystrand.OutcomeRetry {
-			pt.noteError(it, err)
-		}
+		pt.noteError(it, err, outcome == keystrand.OutcomeRetry)
 	}
 }
 
@@ -128,11 +154,13 @@ func (p *Pipeline) failedTurn(pt *partition, t *keyed.Turn[item], done int, err 
 		pt.logAbout(slog.LevelWarn, t, one, "failed message skipped", err)
 		return keyed.Result{Done: done + 1}
 	case block:
-		return keyed.Result{Done: done, Hold: true, Park: pt.block(t, one, action, err)}
+		return keyed.Result{Done: done, Hold: true, Park: pt.block(t, one, action, err, "")}
 	case deadLetter:
 		it.unpin()
 		pt.logAbout(slog.LevelWarn, t, one, "failed message dead-lettered", err)
 		return p.letters.send(action.letters, pt, t, done, err)
+	case hold:
+		return p.hold(pt, t, done, err)
 	case stop:
 	}
 	p.failed(newFailureError(&it.Message, err))
@@ -140,17 +168,39 @@ func (p *Pipeline) failedTurn(pt *partition, t *keyed.Turn[item], done int, err 
 }
 
 // block marks the item that blocks its key. It returns the pause, or 0 until Resume.
-func (pt *partition) block(t *keyed.Turn[item], one []*item, action Action, err error) (pause time.Duration) {
-	it, became := one[0], "key blocked until Resume"
+func (pt *partition) block(t *keyed.Turn[item], one []*item, action Action, err error, instead string) (pause time.Duration) {
+	it, became := one[0], "key blocked until Resume"+instead
 	if pause = action.pause(it.blocks); pause > 0 {
 		became = fmt.Sprintf("key blocked for %v", pause)
 	}
 	it.marks |= blocked
 	it.blocks += min(1, math.MaxUint8-it.blocks)
 	it.unpin()
-	pt.noteError(it, err)
+	pt.noteError(it, err, true)
 	pt.logAbout(slog.LevelWarn, t, one, became, err)
 	return pause
+}
+
+// hold diverts a key, from its failed message on, and holds it; else it blocks the key.
+func (p *Pipeline) hold(pt *partition, t *keyed.Turn[item], done int, err error) keyed.Result {
+	refused := "there is no store"
+	if pt.divert != nil {
+		refused = pt.divert.hold(t, done, err)
+	}
+	one := t.Items[done : done+1]
+	switch refused {
+	case "":
+	case holdLater:
+		pause := time.Second
+		return keyed.Result{Done: done, Hold: true, Park: pt.block(t, one, Action{kind: block, first: pause, most: pause}, err, "")}
+	default:
+		return keyed.Result{Done: done, Hold: true, Park: pt.block(t, one, Action{kind: block}, err, ", not held: "+refused)}
+	}
+	one[0].unpin()
+	pt.forget(one[0])                            // the strand has the reason
+	one[0].marks = one[0].marks&^erred | blocked // if it stays: the store may refuse it
+	pt.logAbout(slog.LevelWarn, t, one, "key held for an operator", err)
+	return keyed.Result{Done: done}
 }
 
 // decide calls a policy. If the policy panics or calls runtime.Goexit, the pipeline stops. It runs on a goroutine of
@@ -180,7 +230,11 @@ var errPolicyExited = errors.New("pipeline: the failure policy called runtime.Go
 // exited is Config.Exited of the executor: a handler that called runtime.Goexit has failed.
 func (p *Pipeline) exited(t *keyed.Turn[item]) keyed.Result {
 	pt, _ := t.Queue.Data().(*partition)
-	return p.troubled(pt, t, ErrGoexit)
+	r := p.troubled(pt, t, ErrGoexit)
+	if t.Items[0].isRecord() {
+		return pt.divert.turned(pt.divert.strandOf(t), t, r)
+	}
+	return r
 }
 
 // ErrGoexit is the failure of a handler that called runtime.Goexit, as testing.T.FailNow does.

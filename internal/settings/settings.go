@@ -8,7 +8,7 @@ import (
 )
 
 // Negative returns the names and values of the exported fields of a struct that have the type T and are negative.
-func Negative[T int | time.Duration](config any) iter.Seq2[string, T] {
+func Negative[T int | int64 | time.Duration](config any) iter.Seq2[string, T] {
 	return func(yield func(string, T) bool) {
 		for field, value := range reflect.ValueOf(config).Fields() {
 			if field.Type != reflect.TypeFor[T]() || !field.IsExported() {

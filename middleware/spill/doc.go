@@ -7,7 +7,9 @@
 //
 //   - memory keeps records in memory, for tests.
 //   - bolt keeps them in one file, for one machine.
+//   - sql keeps them in PostgreSQL or MariaDB, for several machines.
 //   - spilltest is this contract as a test suite, for stores of your own.
 //
-// A store only keeps records. The pipeline decides which messages go there, and when they come back.
+// A pipeline uses the store that is passed to its Divert: it decides which messages go there, and when they come back. A store
+// only keeps records.
 package spill

@@ -137,6 +137,14 @@ func (c *Commits) Gainable(s commit.State) int64 {
 	return max(0, s.Ahead-c.ahead)
 }
 
+// Covers returns the last stored commit, and reports whether it has everything that is settled in s. It is false while a commit
+// is under way.
+func (c *Commits) Covers(s commit.State) (commit.Stored, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stored, !c.under && c.changed == s.Changed && c.err == nil
+}
+
 // Last returns the last stored commit, when it ended (zero before the first), and why a later one failed (nil if none
 // did).
 func (c *Commits) Last() (commit.Stored, time.Time, error) {

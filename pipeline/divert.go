@@ -1,0 +1,383 @@
+package pipeline
+
+import (
+	"context"
+	"log/slog"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/keyed"
+	"github.com/keystrand/keystrand/middleware/spill"
+	"github.com/keystrand/keystrand/pipeline/internal/budget"
+	"github.com/keystrand/keystrand/source"
+)
+
+// divert has the diverted keys of one ownership of a partition. The lane keeps the order of a key; the store only keeps what
+// does not fit. A diverted key's lane has the messages from before it was diverted, then its pump. A turn of the pump handles
+// the next records of the log, and the pump stays in the lane until the log is empty.
+//
+// Lock order: mu, then the lock of the executor. No call of the store, of a handler or of Finish, and no poke of the gate,
+// has mu held.
+type divert struct {
+	p       *Pipeline
+	pt      *partition
+	of      string          // " of the store for" the partition
+	log     spill.Log       // nil until the store is opened, before the first fetch
+	reads   context.Context //nolint:containedctx // of all calls but Append; ends with the fence
+	appends context.Context //nolint:containedctx // of Append; ends with the drain
+	noReads func()
+	saves   context.Context //nolint:containedctx // of marks; ends with the release of a partition that is lost
+	noMore  func()          // ends appends
+	noSaves func()
+
+	converting atomic.Int32 // strands with converts set
+	waiting    atomic.Int32 // messages that wait for an Append
+	strung     atomic.Int32 // strands
+	unplaced   atomic.Int32 // of these: without a pump
+	busy       atomic.Int32 // goroutines of the appender and the servers, and the one that saves marks
+	wanted     atomic.Bool  // a pump waits for a commit
+	atEnd      atomic.Bool  // flow has reached the end of a finite partition
+
+	mu        sync.Mutex
+	strands   map[string]*strand
+	due       []*strand // restored strands by the position at which their pumps are put
+	held      int
+	unordered int // strands of messages without order
+	position  int64
+	cut       bool
+	queue     []ticket // to be appended, in order
+	appender  bool     // its goroutine runs
+	flying    []ticket // in the Append under way
+	records   []spill.Record
+	serves    []*strand // to be served
+	servers   int
+	marking   bool // marks are being saved
+	closed    bool // no marks are saved any more
+	trouble   trouble
+	totals    DivertSnapshot // only the totals
+
+	placed []placement // scratch of submit; used by flow alone
+}
+
+// placement is the key of a message of the batch that is submitted.
+type placement struct {
+	key  keystrand.Key
+	err  error
+	size uint32
+}
+
+// newDivert returns the divert of a partition, or nil if the pipeline has no store.
+func newDivert(p *Pipeline, pt *partition) *divert {
+	if p.cfg.store == nil {
+		return nil
+	}
+	d := &divert{p: p, pt: pt, strands: map[string]*strand{}, of: " of the store for " + pt.id.String(), position: pt.tracker.State().Position}
+	d.reads, d.noReads = context.WithCancel(context.WithoutCancel(pt.ctx))
+	d.appends, d.noMore = context.WithCancel(context.WithoutCancel(pt.ctx))
+	d.saves, d.noSaves = context.WithCancel(context.WithoutCancel(pt.ctx))
+	return d
+}
+
+// submit is Pipeline.submit of a pipeline with a store. Each message goes to its lane or to the log of its key.
+func (d *divert) submit(b *source.Batch, first int64, settled []bool) error {
+	size := d.measure(b, settled) // calls the key function, which must not run with mu held
+	d.p.budget.Take(d.pt.share, size)
+	var r routed
+	err := d.route(b, first, settled, &r)
+	d.p.left(d.pt, r.handled, r.size, true)
+	for _, lane := range r.began {
+		d.pt.log().LogAttrs(d.reads, slog.LevelDebug, "key diverted", slog.String("key", loggedKey(keystrand.Lane(lane).String())), slog.Int64("from", b.Next))
+	}
+	return err
+}
+
+// routed is what submit does after route has unlocked.
+type routed struct {
+	handled []int64 // numbers of messages that an earlier owner handled from the log
+	size    budget.Usage
+	began   []string // lanes of keys that were diverted
+}
+
+// measure computes the placements of a batch, and returns the size of the messages that are not settled.
+func (d *divert) measure(b *source.Batch, settled []bool) (size budget.Usage) {
+	d.placed = d.placed[:0]
+	for i := range b.Messages {
+		var x placement
+		if settled == nil || !settled[i] {
+			m := &b.Messages[i]
+			if d.p.cfg.key == nil && m.Key != nil {
+				x.key = keystrand.KeyOf(m.Key)
+			} else {
+				x.key, x.err = d.p.keyOf(m)
+			}
+			x.size = uint32(min(int64(m.Size()), math.MaxUint32)) //nolint:gosec // it fits
+			size = size.Plus(budget.Usage{Messages: 1, Bytes: int(x.size)})
+		}
+		d.placed = append(d.placed, x)
+	}
+	return size
+}
+
+// route submits a batch. Between its first message and its end no key is diverted or turns direct, but by route itself.
+func (d *divert) route(b *source.Batch, first int64, settled []bool, r *routed) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.cut {
+		return source.ErrLeaving
+	}
+	d.pt.queue.SetDeep(d.p.depth())
+	var deep []string
+	lanes := d.pt.queue.Batch()
+	for i := range b.Messages {
+		if settled != nil && settled[i] {
+			continue
+		}
+		m, x, number := &b.Messages[i], &d.placed[i], first+int64(i)
+		if len(d.strands) > 0 {
+			over, closes := d.divertLocked(m, x, number, r)
+			if over {
+				continue
+			}
+			if closes { // pumps go behind what was before this message
+				if err := d.pt.queue.Submit(lanes); err != nil {
+					return err
+				}
+				deep = append(deep, lanes.Deep()...)
+				d.closeLocked(x.key, m.Offset)
+				lanes = d.pt.queue.Batch()
+			}
+		}
+		it := d.p.lay(d.pt, lanes, x.key, x.err, number)
+		it.Message, it.size = *m, x.size
+		if lanes.Slow() {
+			it.unpin()
+		}
+	}
+	if err := d.pt.queue.Submit(lanes); err != nil {
+		return err
+	}
+	d.position = b.Next
+	d.placeLocked()
+	for _, lane := range append(deep, lanes.Deep()...) {
+		d.beginLocked(lane, r)
+	}
+	clear(d.placed)
+	return nil
+}
+
+// divertLocked diverts a message if it belongs to the log of its key. closes reports that the message has several lanes, or
+// is a barrier, and that strands must close before it.
+func (d *divert) divertLocked(m *keystrand.Message, x *placement, number int64, r *routed) (over, closes bool) {
+	lane, more, ordered := x.key.Lanes()
+	switch {
+	case x.err == nil && x.key.IsBarrier():
+		return false, true
+	case x.err == nil && ordered && len(more) > 0:
+		closes = d.strands[lane] != nil
+		for _, l := range more {
+			closes = closes || d.strands[l] != nil
+		}
+		return false, closes
+	case x.err != nil || !ordered:
+		if d.unordered == 0 {
+			return false, false
+		}
+		lane = unorderedLane(m.Offset)
+	}
+	st := d.strands[lane]
+	switch {
+	case st == nil, st.closing, m.Offset < st.from: // below from it was in the lane when the key was diverted
+		return false, false
+	case m.Offset <= st.marked:
+		r.handled = append(r.handled, number)
+		r.size = r.size.Plus(budget.Usage{Messages: 1, Bytes: int(x.size)})
+		d.pt.diverted.Add(1)
+		return true, false
+	}
+	d.pt.diverted.Add(1)
+	d.appendLocked(st, m, number, budget.Usage{Messages: 1, Bytes: int(x.size)}, nil)
+	return true, false
+}
+
+// closeLocked closes the strands of a message of several lanes, or all for a barrier: it joins its lanes behind the pumps.
+func (d *divert) closeLocked(key keystrand.Key, offset int64) {
+	closing := func(st *strand) {
+		if offset < st.from && !st.foreign {
+			return
+		}
+		if !st.placed {
+			d.putLocked(st)
+		}
+		st.closing = true
+		d.wakeLocked(st)
+	}
+	if key.IsBarrier() {
+		for _, st := range d.strands {
+			closing(st)
+		}
+		return
+	}
+	lane, more, _ := key.Lanes()
+	for _, l := range append([]string{lane}, more...) {
+		if st := d.strands[l]; st != nil {
+			closing(st)
+		}
+	}
+}
+
+// beginLocked diverts a key that has too many messages in its lane. What it gets from now on goes to the log.
+func (d *divert) beginLocked(lane string, r *routed) {
+	if d.strands[lane] != nil || d.p.diverts.full.Load() {
+		return
+	}
+	st := &strand{lane: lane, from: d.position, restored: -1, high: -1, done: -1, marked: -1}
+	if !d.putLocked(st) {
+		return
+	}
+	d.addLocked(st)
+	r.began = append(r.began, lane)
+}
+
+func (d *divert) addLocked(st *strand) {
+	d.strands[st.lane] = st
+	d.strung.Store(int32(len(d.strands))) //nolint:gosec // there are fewer
+	if st.isUnordered() {
+		d.unordered++
+	}
+	if st.held {
+		d.held++
+	}
+	if !st.placed {
+		d.unplaced.Add(1)
+	}
+}
+
+func (d *divert) removeLocked(st *strand) {
+	delete(d.strands, st.lane)
+	d.strung.Store(int32(len(d.strands))) //nolint:gosec // there are fewer
+	if st.isUnordered() {
+		d.unordered--
+	}
+	if st.held {
+		d.held--
+	}
+	if !st.placed {
+		d.unplaced.Add(-1)
+	}
+	d.convertedLocked(st)
+	d.p.diverts.add(-st.bytes)
+	st.bytes = 0
+}
+
+// putLocked puts the pump of a strand at the end of its lane. It returns false if the partition is fenced.
+func (d *divert) putLocked(st *strand) bool {
+	pump := d.pumpOf(st)
+	st.mixed = false
+	if !d.pt.queue.Put(st.lane, pump, true) {
+		st.mixed = true
+		if !d.pt.queue.Put(st.lane, pump, false) {
+			return false
+		}
+	}
+	if !st.placed && d.strands[st.lane] == st {
+		d.unplaced.Add(-1)
+	}
+	st.placed, st.headed = true, false
+	return true
+}
+
+func (d *divert) pumpOf(st *strand) item {
+	pump := item{number: pumpNumber, marks: pumping | cloned}
+	pump.Stream, pump.Partition, pump.Epoch = d.pt.id.Stream, d.pt.id.Partition, d.pt.id.Epoch
+	pump.Offset, pump.Fetched = st.from, time.Now()
+	return pump
+}
+
+// placeLocked puts the pumps of restored strands whose part of the partition has been fetched again. Before that, neither the
+// messages below from nor those that a crash kept out of the log are all there.
+func (d *divert) placeLocked() {
+	n := 0
+	for n < len(d.due) && (d.atEnd.Load() || d.due[n].dueAt() <= d.position) {
+		if st := d.due[n]; !st.placed && d.strands[st.lane] == st {
+			d.putLocked(st)
+		}
+		n++
+	}
+	if d.due = d.due[n:]; len(d.due) == 0 {
+		d.due = nil
+	}
+}
+
+// ends places all pumps: flow has reached the end of a finite partition.
+func (d *divert) ends() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.atEnd.Store(true)
+	d.placeLocked()
+}
+
+// rested reports whether nothing is left to handle but what is held.
+func (d *divert) rested() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.strands) != d.held {
+		return false
+	}
+	for _, st := range d.strands {
+		if !st.saved {
+			return false
+		}
+	}
+	return true
+}
+
+// hasRoom reports whether the partition may fetch as far as its store is concerned.
+func (d *divert) hasRoom() bool {
+	if int(d.waiting.Load()) >= d.p.cfg.limits.KeyShare {
+		return false
+	}
+	// A restored strand gets its pump once its part of the partition has been fetched again: nothing drains before that.
+	return d.strung.Load() == 0 || d.unplaced.Load() > 0 || !d.p.diverts.full.Load()
+}
+
+// quiet reports whether no call of the store is under way.
+func (d *divert) quiet() bool { return d.busy.Load() == 0 }
+
+func (st *strand) isUnordered() bool {
+	return len(st.lane) > len(unorderedPrefix) && st.lane[:len(unorderedPrefix)] == unorderedPrefix
+}
+
+// fence stops everything but the Append under way and the turns that run. It drops the messages that wait for an Append: they
+// come again.
+func (d *divert) fence() {
+	d.noReads()
+	d.mu.Lock()
+	d.cut = true
+	queue := d.queue
+	d.queue = nil
+	var waits []*token
+	for _, st := range d.strands {
+		if st.wait != nil { // a call that is made for it may never return
+			waits = append(waits, st.wait)
+			st.wait = nil
+		}
+	}
+	d.mu.Unlock()
+	d.drop(queue)
+	d.complete(keyed.Result{Hold: true}, waits...)
+}
+
+func (d *divert) complete(r keyed.Result, waits ...*token) {
+	if len(waits) == 0 {
+		return
+	}
+	for _, w := range waits {
+		w.Result = r
+	}
+	if err := d.p.exec.Complete(waits...); err != nil {
+		d.p.log.Error("a lane was completed twice; please report this bug", slog.Any("error", err))
+	}
+}

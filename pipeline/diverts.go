@@ -1,0 +1,70 @@
+package pipeline
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/keystrand/keystrand/pipeline/internal/budget"
+)
+
+// diverts has what the partitions share: the bytes in the store, and the room for records that are loaded.
+type diverts struct {
+	limit int64
+	bytes atomic.Int64
+	full  atomic.Bool // Limits.DivertBytes is reached, and an eighth of it is not free yet
+
+	freed atomic.Bool // full has become false; wake has not been called since
+
+	mu   sync.Mutex
+	room budget.Usage // of the pool of windows: an eighth of the budget
+}
+
+// add adds to the bytes in the store.
+func (x *diverts) add(n int64) {
+	switch now := x.bytes.Add(n); {
+	case now >= x.limit:
+		x.full.Store(true)
+	case now <= x.limit-x.limit/8 && x.full.CompareAndSwap(true, false):
+		x.freed.Store(true)
+	}
+}
+
+// wake makes all partitions look again whether they may fetch, after an eighth has become free.
+func (x *diverts) wake(all []*partition) {
+	if !x.freed.CompareAndSwap(true, false) {
+		return
+	}
+	for _, pt := range all {
+		pt.gate.poke()
+	}
+}
+
+// take takes room for a window, at most u. It returns none if the pool has no room for a message.
+func (x *diverts) take(u budget.Usage) budget.Usage {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	u.Messages, u.Bytes = min(u.Messages, x.room.Messages), min(u.Bytes, x.room.Bytes)
+	if u.Messages <= 0 || u.Bytes <= 0 {
+		return budget.Usage{}
+	}
+	x.room.Messages, x.room.Bytes = x.room.Messages-u.Messages, x.room.Bytes-u.Bytes
+	return u
+}
+
+// give gives room back. Less than nothing takes more, for a window with a message that is larger than what it took.
+func (x *diverts) give(u budget.Usage) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.room.Messages, x.room.Bytes = x.room.Messages+u.Messages, x.room.Bytes+u.Bytes
+}
+
+// depth returns how many messages of a key may wait in its lane before the key is diverted: an eighth of the free part of the
+// budget, at least 32 and at most half of KeyShare. A fixed depth would not do: a hundred keys just below it fill the budget.
+func (p *Pipeline) depth() int {
+	used, l := p.budget.Stats().Used, p.cfg.limits
+	free := l.InFlight - used.Messages
+	if bytes := float64(l.InFlightBytes-used.Bytes) / float64(l.InFlightBytes) * float64(l.InFlight); bytes < float64(free) {
+		free = int(bytes)
+	}
+	return max(1, min(max(free/8, 32), l.KeyShare/2))
+}
