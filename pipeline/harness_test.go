@@ -23,11 +23,17 @@ import (
 type spy struct {
 	source.Source
 	t      *testing.T
-	ledger *ledger // may be nil
+	oracle oracle // may be nil
 
 	mu       sync.Mutex
 	accepted []*spied
 	closed   bool
+}
+
+// oracle knows what must not happen. A spy tells it about ownerships and commits.
+type oracle interface {
+	accepted(id source.ID, restored *commit.Progress)
+	committed(id source.ID, p *commit.Progress)
 }
 
 // spied is a partition that a spy wraps.
@@ -38,6 +44,7 @@ type spied struct {
 	mu         sync.Mutex
 	committing bool
 	released   bool
+	releasedAt time.Time
 	commits    []commit.Progress // stored commits
 	tried      int
 	frontier   int64
@@ -45,7 +52,10 @@ type spied struct {
 
 func watch(t *testing.T, src source.Source, l *ledger) *spy {
 	t.Helper()
-	return &spy{Source: src, t: t, ledger: l}
+	if l == nil {
+		return &spy{Source: src, t: t}
+	}
+	return &spy{Source: src, t: t, oracle: l}
 }
 
 func (s *spy) Accept(ctx context.Context) (source.Partition, error) {
@@ -54,8 +64,8 @@ func (s *spy) Accept(ctx context.Context) (source.Partition, error) {
 		return nil, err
 	}
 	sp := &spied{Partition: p, spy: s, frontier: p.Restored().Frontier}
-	if s.ledger != nil {
-		s.ledger.accepted(p.ID(), p.Restored())
+	if s.oracle != nil {
+		s.oracle.accepted(p.ID(), p.Restored())
 	}
 	s.mu.Lock()
 	s.accepted = append(s.accepted, sp)
@@ -105,8 +115,8 @@ func (p *spied) Commit(ctx context.Context, g *commit.Progress) (commit.Stored, 
 	p.committing = true
 	p.frontier = g.Frontier
 	p.mu.Unlock()
-	if p.spy.ledger != nil {
-		p.spy.ledger.committed(p.ID(), g)
+	if p.spy.oracle != nil {
+		p.spy.oracle.committed(p.ID(), g)
 	}
 	err := errors.New("it ended its goroutine")
 	defer func() { // also after a Goexit
@@ -130,7 +140,7 @@ func (p *spied) Release(ctx context.Context) error {
 	if p.committing {
 		p.spy.t.Errorf("I8: release of %v during a commit", p.ID())
 	}
-	p.released = true
+	p.released, p.releasedAt = true, time.Now()
 	p.mu.Unlock()
 	return p.Partition.Release(ctx)
 }

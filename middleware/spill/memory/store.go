@@ -101,6 +101,18 @@ func (s *Store) Strands(stream string, number int32) []spill.Strand {
 	return all
 }
 
+// Offsets returns the offsets of the records of a strand, in ascending order.
+func (s *Store) Offsets(stream string, number int32, key string) (offsets []int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.partitions[partitionID{stream, number}]; p != nil && p.strands[key] != nil {
+		for _, r := range p.strands[key].records {
+			offsets = append(offsets, r.message.Offset)
+		}
+	}
+	return offsets
+}
+
 // Close implements spill.Store. It forgets nothing, and the store can be opened again.
 func (s *Store) Close() error { return nil }
 
