@@ -132,14 +132,6 @@ func exec1(tb testing.TB, pool *sql.DB, statement string, args ...any) {
 	}
 }
 
-func count(tb testing.TB, pool *sql.DB, table string) (n int) {
-	tb.Helper()
-	if err := pool.QueryRowContext(tb.Context(), "SELECT COUNT(*) FROM "+table).Scan(&n); err != nil {
-		tb.Fatal(err)
-	}
-	return n
-}
-
 // record returns a record of 1 kB.
 func record(key string, offset int64) spill.Record {
 	return spill.Record{Key: key, Message: keystrand.Message{Stream: "orders", Partition: 3, Offset: offset, Value: make([]byte, 1000)}}
