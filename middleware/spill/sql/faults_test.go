@@ -158,9 +158,9 @@ func TestLiveTransactionsOfAPartitionWaitForEachOther(t *testing.T) {
 		}
 
 		tx := lockedBy(t, pool, "UPDATE keystrand_spill_partitions SET claim = claim + 1")
-		appended := make(chan error)
+		appended := make(chan error, 1)
 		go func() { appended <- l.Append(t.Context(), []spill.Record{record("a", 2)}) }()
-		awaitLock(t, pool, db.dialect)
+		awaitLock(t, pool, db.dialect, func() bool { return len(appended) > 0 })
 		if err := tx.Commit(); err != nil {
 			t.Fatal(err)
 		}
@@ -173,14 +173,14 @@ func TestLiveTransactionsOfAPartitionWaitForEachOther(t *testing.T) {
 			strands []spill.Strand
 			err     error
 		}
-		done := make(chan opened)
+		done := make(chan opened, 1)
 		go func() {
 			o := owner
 			o.Epoch++
 			_, strands, err := s.Open(t.Context(), o)
 			done <- opened{strands, err}
 		}()
-		awaitLock(t, pool, db.dialect)
+		awaitLock(t, pool, db.dialect, func() bool { return len(done) > 0 })
 		if err := tx.Commit(); err != nil {
 			t.Fatal(err)
 		}
@@ -188,6 +188,27 @@ func TestLiveTransactionsOfAPartitionWaitForEachOther(t *testing.T) {
 			t.Errorf("Open during a transaction = %+v, %v; want the strand with what the transaction stored", got.strands, got.err)
 		}
 	})
+}
+
+// A machine that loses its power within a transaction must not hold the lock until TCP gives up. The pool's other users keep
+// their own setting.
+func TestLiveSilentTransactionsOfPostgreSQLEnd(t *testing.T) {
+	db := services()[0].newDatabase(t, true)
+	pool := db.pool(t)
+	pool.SetMaxOpenConns(1)
+	l := open(t, newStore(t, pool, db.dialect, "silent"), owner)
+	const show = "SHOW idle_in_transaction_session_timeout"
+	var within, after string
+	err := spillsql.Locked(t.Context(), l, func(c *sql.Conn) error { return c.QueryRowContext(t.Context(), show).Scan(&within) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pool.QueryRowContext(t.Context(), show).Scan(&after); err != nil {
+		t.Fatal(err)
+	}
+	if within != "10s" || after != "0" {
+		t.Errorf("the timeout is %s in a transaction and %s after it, want 10s and 0", within, after)
+	}
 }
 
 // lockedBy runs statements in a transaction that stays open.
@@ -205,8 +226,8 @@ func lockedBy(t *testing.T, pool *sql.DB, statements ...string) *sql.Tx {
 	return tx
 }
 
-// awaitLock returns when a session waits for a lock.
-func awaitLock(t *testing.T, pool *sql.DB, d spillsql.Dialect) {
+// awaitLock returns when a session waits for a lock. It fails t if the call has returned instead.
+func awaitLock(t *testing.T, pool *sql.DB, d spillsql.Dialect, returned func() bool) {
 	t.Helper()
 	q := "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%keystrand_spill_partitions%'"
 	if d == spillsql.MariaDB {
@@ -216,6 +237,9 @@ func awaitLock(t *testing.T, pool *sql.DB, d spillsql.Dialect) {
 		time.Sleep(50 * time.Millisecond) // real time: the database says when it waits; MariaDB caches it for 100 ms
 		if err := pool.QueryRowContext(t.Context(), q).Scan(&n); err != nil {
 			t.Fatal(err)
+		}
+		if returned() {
+			t.Fatal("the call returned instead of waiting for the lock")
 		}
 	}
 }
@@ -232,8 +256,8 @@ func TestLiveOneConnectionIsEnough(t *testing.T) {
 			o := spill.Owner{Stream: "orders", Partition: p, Epoch: 1}
 			l := open(t, s, o)
 			go func() {
-				for i := range int64(20) {
-					r := record("a", i)
+				for i := range int64(40) {
+					r := record("a", i/2) // each twice
 					r.Message.Partition = p
 					if err := l.Append(t.Context(), []spill.Record{r}); err != nil {
 						failed <- err
@@ -357,6 +381,15 @@ func TestLiveLargestRecordIsStoredAndALargerOneIsNamed(t *testing.T) {
 		ms, err := l.Read(t.Context(), "b", -1, spill.Size{Messages: 9, Bytes: 1000})
 		if err != nil || len(ms) != 1 || len(ms[0].Value) != len(rs[1].Message.Value) {
 			t.Errorf("Read = %d messages, %v; want the large one", len(ms), err)
+		}
+		var many []spill.Record // more than a packet of MariaDB
+		for i := range int64(20) {
+			r := record("many", i)
+			r.Message.Value = make([]byte, 1<<20)
+			many = append(many, r)
+		}
+		if err := l.Append(t.Context(), many); err != nil {
+			t.Fatal(err)
 		}
 		if db.dialect == spillsql.PostgreSQL {
 			return // its limit is half a GiB
