@@ -21,7 +21,7 @@
 //     ends such a transaction after 10 s. For MariaDB, set idle_transaction_timeout, for example in the DSN of the driver:
 //     "…?idle_transaction_timeout=10". Otherwise it takes until TCP gives up the connection.
 //   - A record is at most 512 MiB, and in MariaDB about max_allowed_packet, which is 16 MiB by default. A larger one is refused
-//     with a *spill.RecordError. Leave maxAllowedPacket of its driver as it is, or set it to 0.
+//     with a *spill.RecordError. Leave maxAllowedPacket and interpolateParams of its driver as they are.
 //
 // It is tested with PostgreSQL 15, MariaDB 10.11, the drivers github.com/jackc/pgx/v5/stdlib and github.com/go-sql-driver/mysql.
 package sql
