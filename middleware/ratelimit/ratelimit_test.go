@@ -240,7 +240,7 @@ func TestByDropsIdleLimitersOnlyWhenTheyAreFull(t *testing.T) {
 		for i := range 10 {
 			use(fmt.Sprint("slow", i))
 		}
-		for i := range 100_000 {
+		for i := range 20_000 {
 			use(fmt.Sprint("fast", i))
 			time.Sleep(100 * time.Millisecond) // 600 a minute
 		}
