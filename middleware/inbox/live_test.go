@@ -222,10 +222,8 @@ func TestLiveSeenWaitsForATransactionWithTheSameMessage(t *testing.T) {
 						err = errors.New("the second did not wait")
 					case seen != commits:
 						err = fmt.Errorf("the second has seen the message: %v, want %v", seen, commits)
-					default:
-						err = second.Commit()
 					}
-					result <- err
+					result <- errors.Join(err, second.Commit())
 				}()
 				time.Sleep(200 * time.Millisecond) // real time: only the server knows that a transaction waits
 				ended.Store(true)
