@@ -7,6 +7,7 @@
 //
 //   - memory keeps records in memory, for tests.
 //   - bolt keeps them in one file, for one machine.
+//   - sql keeps them in PostgreSQL or MariaDB, for pipelines whose partitions move between machines.
 //   - spilltest is this contract as a test suite, for stores of your own.
 //
 // A store only keeps records. The pipeline decides which messages go there, and when they come back.

@@ -12,17 +12,20 @@ import (
 // maxRecord bounds a record, below what a message of the protocol of PostgreSQL can have.
 const maxRecord = 1 << 29
 
+// idle is how many seconds a transaction may be silent. More bytes take longer to send, and PostgreSQL counts that as silence.
+func idle(bytes int) int { return 10 + bytes>>20 }
+
 // transact runs a transaction. Its statements are plain ones on a connection, and not those of sql.Tx: Commit and Rollback of a
 // sql.Tx take no ctx, and a driver may wait in them for a frozen server without end.
 //
 // After any error the transaction is undone, or its end is unknown, because the connection was lost in COMMIT.
-func (s *Store) transact(ctx context.Context, run func(c *sql.Conn) error) error {
+func (s *Store) transact(ctx context.Context, idle int, run func(c *sql.Conn) error) error {
 	c, err := s.db.Conn(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = c.Close() }() // gives the connection back; err says more
-	for _, q := range s.dialect.begin() {
+	for _, q := range s.dialect.begin(idle) {
 		if err == nil {
 			_, err = c.ExecContext(ctx, q)
 		}
@@ -30,14 +33,20 @@ func (s *Store) transact(ctx context.Context, run func(c *sql.Conn) error) error
 	if err == nil {
 		err = run(c)
 	}
+	var left error // why the connection may still be in the transaction, or have its settings
 	if err == nil {
-		if _, err = c.ExecContext(ctx, "COMMIT"); err == nil {
-			return nil
+		if _, err = c.ExecContext(ctx, "COMMIT"); err != nil {
+			err = fmt.Errorf("commit: %w", err)
 		}
-		err = fmt.Errorf("commit: %w", err)
 	}
-	if _, undone := c.ExecContext(ctx, "ROLLBACK"); undone != nil {
-		// The end of the connection undoes it. The pool must not lend it to others in between.
+	if err != nil {
+		_, left = c.ExecContext(ctx, "ROLLBACK")
+	}
+	if q := s.dialect.restore(); left == nil && q != "" {
+		_, left = c.ExecContext(ctx, q)
+	}
+	if left != nil {
+		// The end of the connection undoes all. The pool must not lend it to others in between.
 		_ = c.Raw(func(any) error { return driver.ErrBadConn })
 	}
 	return err

@@ -48,11 +48,26 @@ func (d Dialect) bind(query string) string {
 // begin returns the statements that begin a transaction. READ COMMITTED lets each statement see what was committed before it,
 // so what a transaction reads behind the lock of its partition is what the holder before it has left. A snapshot that is older
 // than the lock would not do.
-func (d Dialect) begin() []string {
+//
+// The server ends the session if it is silent for idle seconds within the transaction: a machine that is frozen or has lost its
+// power does not hold the lock any longer. PostgreSQL gets this with lock.
+func (d Dialect) begin(idle int) []string {
 	if d == PostgreSQL {
 		return []string{"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"}
 	}
-	return []string{d.isolate(), "START TRANSACTION READ WRITE"}
+	// Without a scope, tx_isolation is that of the next transaction alone.
+	return []string{
+		"SET @@tx_isolation = 'READ-COMMITTED', @keystrand_idle = @@SESSION.idle_transaction_timeout, @@SESSION.idle_transaction_timeout = " + strconv.Itoa(idle),
+		"START TRANSACTION READ WRITE",
+	}
+}
+
+// restore returns the statement that gives a connection back its settings when the transaction has ended. Empty: there is none.
+func (d Dialect) restore() string {
+	if d == PostgreSQL {
+		return "" // those of a transaction end with it
+	}
+	return "SET @@SESSION.idle_transaction_timeout = @keystrand_idle"
 }
 
 // isolate returns the statement that lets the next statement see nothing but what is committed. Empty: none is needed, since
@@ -64,14 +79,13 @@ func (d Dialect) isolate() string {
 	return "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
 }
 
-// lock returns the query that locks a partition until the end of the transaction. PostgreSQL also gets the time after which it
-// ends a session that is silent within this transaction: a machine that lost its power does not hold the lock any longer.
-func (d Dialect) lock() string {
-	idle := "''"
+// lock returns the query that locks a partition until the end of the transaction.
+func (d Dialect) lock(idle int) string {
+	set := "''"
 	if d == PostgreSQL {
-		idle = "set_config('idle_in_transaction_session_timeout', '10s', true)"
+		set = "set_config('idle_in_transaction_session_timeout', '" + strconv.Itoa(idle) + "s', true)"
 	}
-	return "SELECT id, claim, epoch, log, " + idle + " FROM keystrand_spill_partitions WHERE hash = ? FOR UPDATE"
+	return "SELECT id, claim, epoch, log, " + set + " FROM keystrand_spill_partitions WHERE hash = ? FOR UPDATE"
 }
 
 // orElse returns the end of an INSERT: what happens to a row that is there already. Without columns it stays as it is.

@@ -17,14 +17,14 @@ func Parts(n, rows, size, bytes int) []int {
 func (d Dialect) Bind(query string) string { return d.bind(query) }
 
 func (s *Store) Transact(ctx context.Context, run func(c *sql.Conn) error) error {
-	return s.transact(ctx, run)
+	return s.transact(ctx, idle(0), run)
 }
 
 // Locked runs run behind the lock of a log's partition.
 func Locked(ctx context.Context, l any, run func(c *sql.Conn) error) error {
 	o := l.(*ownership) //nolint:errcheck // a test panics
-	return o.store.transact(ctx, func(c *sql.Conn) error {
-		if _, err := o.lock(ctx, c); err != nil {
+	return o.store.transact(ctx, idle(0), func(c *sql.Conn) error {
+		if _, err := o.lock(ctx, c, idle(0)); err != nil {
 			return err
 		}
 		return run(c)

@@ -192,23 +192,59 @@ func TestLiveTransactionsOfAPartitionWaitForEachOther(t *testing.T) {
 
 // A machine that loses its power within a transaction must not hold the lock until TCP gives up. The pool's other users keep
 // their own setting.
-func TestLiveSilentTransactionsOfPostgreSQLEnd(t *testing.T) {
-	db := services()[0].newDatabase(t, true)
-	pool := db.pool(t)
-	pool.SetMaxOpenConns(1)
-	l := open(t, newStore(t, pool, db.dialect, "silent"), owner)
-	const show = "SHOW idle_in_transaction_session_timeout"
-	var within, after string
-	err := spillsql.Locked(t.Context(), l, func(c *sql.Conn) error { return c.QueryRowContext(t.Context(), show).Scan(&within) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := pool.QueryRowContext(t.Context(), show).Scan(&after); err != nil {
-		t.Fatal(err)
-	}
-	if within != "10s" || after != "0" {
-		t.Errorf("the timeout is %s in a transaction and %s after it, want 10s and 0", within, after)
-	}
+func TestLiveSilentTransactionsEnd(t *testing.T) {
+	onEach(t, func(t *testing.T, db database) {
+		t.Helper()
+		pool := db.pool(t)
+		pool.SetMaxOpenConns(1)
+		l := open(t, newStore(t, pool, db.dialect, "silent"), owner)
+		show, want := "SHOW idle_in_transaction_session_timeout", "10s"
+		if db.dialect == spillsql.MariaDB {
+			show, want = "SELECT CONCAT(@@SESSION.idle_transaction_timeout, ' ', @@SESSION.tx_isolation)", "10 REPEATABLE-READ" // the session's, not the transaction's
+		}
+		var before, within, after string
+		if err := pool.QueryRowContext(t.Context(), show).Scan(&before); err != nil {
+			t.Fatal(err)
+		}
+		err := spillsql.Locked(t.Context(), l, func(c *sql.Conn) error { return c.QueryRowContext(t.Context(), show).Scan(&within) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := pool.QueryRowContext(t.Context(), show).Scan(&after); err != nil {
+			t.Fatal(err)
+		}
+		if within != want || after != before || before == want {
+			t.Errorf("the timeout is %q before a transaction, %q in it, %q after it; want %q in it alone", before, within, after, want)
+		}
+	})
+}
+
+// The isolation is the store's, whatever the connections of the program have, and theirs again after it.
+func TestLiveTransactionsReadWhatIsCommitted(t *testing.T) {
+	onEach(t, func(t *testing.T, db database) {
+		t.Helper()
+		show, parameter := "SELECT lower(current_setting('transaction_isolation'))", "&default_transaction_isolation=serializable"
+		if db.dialect == spillsql.MariaDB {
+			show, parameter = "SELECT LOWER(trx_isolation_level) FROM information_schema.innodb_trx WHERE trx_mysql_thread_id = CONNECTION_ID()", "?tx_isolation=%27SERIALIZABLE%27"
+		}
+		db.url += parameter
+		pool := db.pool(t)
+		pool.SetMaxOpenConns(1)
+		l := open(t, newStore(t, pool, db.dialect, "isolated"), owner)
+		var within, after string
+		err := spillsql.Locked(t.Context(), l, func(c *sql.Conn) error { return c.QueryRowContext(t.Context(), show).Scan(&within) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(200 * time.Millisecond) // real time: MariaDB caches what it says of transactions for 100 ms
+		tx := lockedBy(t, pool, "SELECT claim FROM keystrand_spill_partitions")
+		if err := errors.Join(tx.QueryRowContext(t.Context(), show).Scan(&after), tx.Commit()); err != nil {
+			t.Fatal(err)
+		}
+		if within != "read committed" || after != "serializable" {
+			t.Errorf("the isolation is %q in a transaction of the store and %q after it, want read committed and serializable", within, after)
+		}
+	})
 }
 
 // lockedBy runs statements in a transaction that stays open.
@@ -367,6 +403,30 @@ func TestLiveTablesThatChangeWhileTheyAreUsedAreAnError(t *testing.T) {
 	}
 }
 
+// Records that do not fit into a statement together are stored by several. A driver that writes the values into the text of the
+// statement needs the most room.
+func TestLiveRecordsLargerThanAPacketTogetherAreStored(t *testing.T) {
+	onEach(t, func(t *testing.T, db database) {
+		t.Helper()
+		if db.dialect == spillsql.MariaDB {
+			db.url += "?interpolateParams=true"
+		}
+		l := open(t, db.store(t, "many"), owner)
+		var rs []spill.Record
+		for i := range int64(20) {
+			r := record("a", i)
+			r.Message.Value = make([]byte, 1<<20)
+			rs = append(rs, r)
+		}
+		if err := l.Append(t.Context(), rs); err != nil {
+			t.Fatal(err)
+		}
+		if ms, err := l.Read(t.Context(), "a", -1, spill.Size{}); err != nil || len(ms) != len(rs) {
+			t.Errorf("Read = %d messages, %v; want %d", len(ms), err, len(rs))
+		}
+	})
+}
+
 // A record that the database refuses for its size would make each Append fail for ever. It is named, and those below the limit
 // are stored, alone and beside others.
 func TestLiveLargestRecordIsStoredAndALargerOneIsNamed(t *testing.T) {
@@ -381,15 +441,6 @@ func TestLiveLargestRecordIsStoredAndALargerOneIsNamed(t *testing.T) {
 		ms, err := l.Read(t.Context(), "b", -1, spill.Size{Messages: 9, Bytes: 1000})
 		if err != nil || len(ms) != 1 || len(ms[0].Value) != len(rs[1].Message.Value) {
 			t.Errorf("Read = %d messages, %v; want the large one", len(ms), err)
-		}
-		var many []spill.Record // more than a packet of MariaDB
-		for i := range int64(20) {
-			r := record("many", i)
-			r.Message.Value = make([]byte, 1<<20)
-			many = append(many, r)
-		}
-		if err := l.Append(t.Context(), many); err != nil {
-			t.Fatal(err)
 		}
 		if db.dialect == spillsql.PostgreSQL {
 			return // its limit is half a GiB

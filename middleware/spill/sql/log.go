@@ -31,15 +31,16 @@ func (l *ownership) Append(ctx context.Context, rs []spill.Record) error {
 	if len(rs) == 0 {
 		return l.error("append", l.usable(ctx))
 	}
-	entries := make([]entry, len(rs))
+	entries, bytes := make([]entry, len(rs)), 0
 	for i := range rs {
 		e, err := l.encode(&rs[i])
 		if err != nil {
 			return l.error("append", &spill.RecordError{Record: i, Err: err})
 		}
 		entries[i] = e
+		bytes += len(e.form)
 	}
-	return l.error("append", l.write(ctx, func(t *transaction) error { return t.append(ctx, rs, entries) }))
+	return l.error("append", l.write(ctx, bytes, func(t *transaction) error { return t.append(ctx, rs, entries) }))
 }
 
 // encode returns the form of a record, or why it can never be stored.
@@ -63,7 +64,7 @@ func (l *ownership) Save(ctx context.Context, ms []spill.Mark) error {
 	if len(ms) == 0 {
 		return l.error("save", l.usable(ctx))
 	}
-	return l.error("save", l.write(ctx, func(t *transaction) error { return t.save(ctx, ms) }))
+	return l.error("save", l.write(ctx, 0, func(t *transaction) error { return t.save(ctx, ms) }))
 }
 
 // Read implements spill.Log.
@@ -86,8 +87,8 @@ func (l *ownership) Close() error {
 	return nil
 }
 
-// write runs a transaction of the owner.
-func (l *ownership) write(ctx context.Context, run func(t *transaction) error) error {
+// write runs a transaction of the owner that sends this many bytes.
+func (l *ownership) write(ctx context.Context, bytes int, run func(t *transaction) error) error {
 	if err := l.usable(ctx); err != nil {
 		return err
 	}
@@ -97,8 +98,8 @@ func (l *ownership) write(ctx context.Context, run func(t *transaction) error) e
 		return context.Cause(ctx)
 	}
 	defer func() { <-l.slot }()
-	return l.diagnose(ctx, l.store.transact(ctx, func(c *sql.Conn) error {
-		w, err := l.lock(ctx, c)
+	return l.diagnose(ctx, l.store.transact(ctx, idle(bytes), func(c *sql.Conn) error {
+		w, err := l.lock(ctx, c, idle(bytes))
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}

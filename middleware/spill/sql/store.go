@@ -17,11 +17,10 @@
 //     sql.DB.SetMaxOpenConns is smaller than the number of partitions that have records, they wait for each other, too.
 //   - A call ends with its ctx, also while the server does not answer. Whether it was stored is unknown then.
 //   - A deadlock, a connection that is lost in COMMIT, a server that restarts: the call fails, and the caller calls again.
-//   - A machine that loses its power in a transaction leaves a lock, and the next Open of the partition waits for it. PostgreSQL
-//     ends such a transaction after 10 s. For MariaDB, set idle_transaction_timeout, for example in the DSN of the driver:
-//     "…?idle_transaction_timeout=10". Otherwise it takes until TCP gives up the connection.
+//   - A machine that is frozen or loses its power in a transaction leaves a lock, and the next Open of the partition waits for
+//     it. The database ends a transaction that is silent for 10 s, and one more for each MiB of its Append.
 //   - A record is at most 512 MiB, and in MariaDB about max_allowed_packet, which is 16 MiB by default. A larger one is refused
-//     with a *spill.RecordError. Leave maxAllowedPacket of its driver as it is, or set it to 0.
+//     with a *spill.RecordError. Leave maxAllowedPacket and interpolateParams of its driver as they are.
 //
 // It is tested with PostgreSQL 15, MariaDB 10.11, the drivers github.com/jackc/pgx/v5/stdlib and github.com/go-sql-driver/mysql.
 package sql
@@ -93,7 +92,7 @@ func (s *Store) open(ctx context.Context, o spill.Owner) (spill.Log, []spill.Str
 	}
 	l := &ownership{store: s, owner: o, hash: s.partition(o), limits: lim, slot: make(chan struct{}, 1)}
 	var strands []spill.Strand
-	err = s.transact(ctx, func(c *sql.Conn) error {
+	err = s.transact(ctx, idle(0), func(c *sql.Conn) error {
 		if err := l.claim(ctx, c); err != nil {
 			return err
 		}
@@ -137,11 +136,11 @@ type last struct {
 
 // lock locks the row of the partition until the end of the transaction and returns it. The error is sql.ErrNoRows if there is
 // none. Whatever a transaction decides by, it reads after this.
-func (l *ownership) lock(ctx context.Context, c *sql.Conn) (last, error) {
+func (l *ownership) lock(ctx context.Context, c *sql.Conn, idle int) (last, error) {
 	var w last
 	var log []byte
-	var idle any
-	err := c.QueryRowContext(ctx, l.store.dialect.bind(l.store.dialect.lock()), l.hash).Scan(&w.id, &w.Claim, &w.Epoch, &log, &idle)
+	var set any
+	err := c.QueryRowContext(ctx, l.store.dialect.bind(l.store.dialect.lock(idle)), l.hash).Scan(&w.id, &w.Claim, &w.Epoch, &log, &set)
 	w.Log = string(log)
 	return w, err
 }
@@ -149,13 +148,13 @@ func (l *ownership) lock(ctx context.Context, c *sql.Conn) (last, error) {
 // claim makes l the last owner of its partition.
 func (l *ownership) claim(ctx context.Context, c *sql.Conn) error {
 	d := l.store.dialect
-	w, err := l.lock(ctx, c)
+	w, err := l.lock(ctx, c, idle(0))
 	if errors.Is(err, sql.ErrNoRows) {
 		q := "INSERT INTO keystrand_spill_partitions (hash, name, stream, number, claim, epoch, log) VALUES (?, ?, ?, ?, 0, 0, ?)" + d.orElse("hash")
 		if _, err := c.ExecContext(ctx, d.bind(q), l.hash, []byte(l.store.name), []byte(l.owner.Stream), l.owner.Partition, []byte{}); err != nil {
 			return err
 		}
-		w, err = l.lock(ctx, c)
+		w, err = l.lock(ctx, c, idle(0))
 	}
 	if err != nil {
 		return err

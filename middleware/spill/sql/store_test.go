@@ -83,8 +83,8 @@ func TestSchemaIsCutIntoStatements(t *testing.T) {
 	}
 }
 
-// A connection whose transaction may still be open must not go back to the pool: the next statement of its borrower would
-// belong to that transaction.
+// A connection whose transaction may still be open, or that has settings of the store, must not go back to the pool: the next statement of its borrower would
+// belong to that transaction, or end with its time.
 func TestConnectionIsClosedUnlessItsTransactionHasEnded(t *testing.T) {
 	errRun := errors.New("run")
 	for name, c := range map[string]struct {
@@ -98,6 +98,7 @@ func TestConnectionIsClosedUnlessItsTransactionHasEnded(t *testing.T) {
 		"undo failed":             {run: errRun, fail: map[string]error{"ROLLBACK": errLost}, want: errRun, closed: 1},
 		"lost in COMMIT":          {fail: map[string]error{"COMMIT": errLost, "ROLLBACK": errLost}, want: errLost, closed: 1},
 		"refused in COMMIT":       {fail: map[string]error{"COMMIT": errLost}, want: errLost},
+		"settings not restored":   {fail: map[string]error{"SET @@SESSION.idle_transaction_timeout = @keystrand_idle": errLost}, closed: 1},
 		"second statement failed": {fail: map[string]error{"START TRANSACTION READ WRITE": errLost, "ROLLBACK": errLost}, want: errLost, closed: 1},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -77,15 +77,15 @@ func (t *transaction) find(ctx context.Context, places []place) (map[place]bool,
 	return there, nil
 }
 
-// insert writes the rows of records.
+// insert writes rows of records.
 func (t *transaction) insert(ctx context.Context, entries []entry) error {
 	slices.SortFunc(entries, func(a, b entry) int { return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.offset, b.offset)) }) // as the index
+	insert := insertRows
+	if t.l.store.dialect == PostgreSQL {
+		insert = insertPacked
+	}
 	for part := range partsBySize(entries, maxRows, t.l.limits.statement, func(e entry) int { return len(e.form) }) {
-		args := make([]any, 0, 5*len(part))
-		for _, e := range part {
-			args = append(args, t.l.last.id, []byte(e.hash), e.offset, e.size, e.form)
-		}
-		q := "INSERT INTO keystrand_spill_records (partition_id, hash, record_offset, size, message) VALUES " + lists(len(part), 5)
+		q, args := insert(t.l.last.id, part)
 		if _, err := t.c.ExecContext(ctx, t.l.store.dialect.bind(q), args...); err != nil {
 			return err
 		}
