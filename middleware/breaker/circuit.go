@@ -54,7 +54,7 @@ func newCircuit(cfg *Config, label string) *circuit {
 	}
 	c.gb = gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
 		Name:          cfg.Name,
-		MaxRequests:   uint32(cfg.Probes), //nolint:gosec // validated
+		MaxRequests:   uint32(cfg.Probes), // validated
 		Interval:      cfg.Window,
 		BucketPeriod:  cfg.Window / 10,
 		Timeout:       cfg.OpenFor,
