@@ -80,7 +80,7 @@ func (p *Pipeline) open(ctx context.Context, sp source.Partition) (*partition, e
 	}
 	pt.outputs = outlet.NewOwner[sent](pt.gate.poke)
 	pt.commits.Begin(claimed(sp), pt.tracker.State())
-	pt.ctx, pt.cancel = context.WithCancelCause(base(ctx))
+	pt.ctx, pt.cancel = context.WithCancelCause(keystrand.WithLog(base(ctx), restored.Log))
 	pt.divert = newDivert(p, pt)
 	if err := p.openQueue(pt); err != nil {
 		pt.cancel(err)
