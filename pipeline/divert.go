@@ -47,7 +47,8 @@ type divert struct {
 	held      int
 	unordered int // strands of messages without order
 	position  int64
-	cut       bool
+	cut       bool     // the partition is fenced
+	gone      bool     // outputs may have been dropped: no further strand has begun
 	queue     []ticket // to be appended, in order
 	appender  bool     // its goroutine runs
 	flying    []ticket // in the Append under way
@@ -368,6 +369,15 @@ func (d *divert) fence() {
 	d.mu.Unlock()
 	d.drop(queue)
 	d.complete(keyed.Result{Hold: true}, waits...)
+}
+
+// cutOff ends the Append under way. It is called before outputs are dropped: from then on a lane without outputs on the way may
+// have messages that are not settled.
+func (d *divert) cutOff() {
+	d.mu.Lock()
+	d.gone = true
+	d.mu.Unlock()
+	d.noMore()
 }
 
 func (d *divert) complete(r keyed.Result, waits ...*token) {

@@ -43,6 +43,8 @@ func (d *divert) hold(t *keyed.Turn[item], done int, cause error) (refused strin
 		return "the messages of the key from an earlier log are not handled yet"
 	case !st.placed:
 		return holdLater
+	case it.Offset <= st.marked:
+		return "a later message of the key was handled already"
 	case st.closing, st.mixed:
 		return "a message of several lanes, or a barrier, waits behind it"
 	}

@@ -25,7 +25,7 @@ func (d *divert) note() []noted {
 	d.wanted.Store(false)
 	var all []noted
 	for _, st := range d.strands {
-		if st.headed && !st.converts && !st.begun && !onTheWay[st.lane] {
+		if st.headed && !st.converts && !st.begun && !d.gone && !onTheWay[st.lane] {
 			st.begun = true
 		}
 		if st.begun && (st.done > st.marked || !st.committed) {

@@ -217,7 +217,7 @@ func (p *Pipeline) left(pt *partition, numbers []int64, size budget.Usage, settl
 // then on it accepts none, since a handler that ignores the end of its ctx may return long after the release.
 func (p *Pipeline) cutOutputs(pt *partition) {
 	if pt.divert != nil {
-		pt.divert.noMore()
+		pt.divert.cutOff()
 	}
 	pt.outputs.Cut()
 	if p.outputs != nil {

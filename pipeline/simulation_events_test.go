@@ -110,6 +110,7 @@ func (w *world) fail(service int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.outage[service] = outage{time.Now().Add(time.Duration(w.r.IntN(400)) * time.Millisecond), w.r.IntN(2) == 0}
+	w.troubleLocked(w.outage[service].until)
 	w.note("OUTAGE of %d: %+v", service, w.outage[service])
 }
 

@@ -55,7 +55,14 @@ func (w *world) faulty() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.count(tFaults)
-	w.troubled = time.Now()
+	w.troubleLocked(time.Now())
+}
+
+// troubleLocked notes that something does not work until a moment.
+func (w *world) troubleLocked(until time.Time) {
+	if until.After(w.troubled) {
+		w.troubled = until
+	}
 }
 
 // beforeCommit and afterCommit are hooks of the source.

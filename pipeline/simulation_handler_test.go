@@ -217,7 +217,7 @@ func (w *world) write(ctx context.Context, m *keystrand.Message) error {
 	}
 	if !w.healed && w.roll(100, append(about, 2)...) < w.set.sinkFaults {
 		w.count(tFaults)
-		w.troubled = time.Now()
+		w.troubleLocked(time.Now())
 		return sinkmemory.ErrReplyLost
 	}
 	return nil
@@ -247,7 +247,7 @@ func (w *world) writeLetter(ctx context.Context, m *keystrand.Message) error {
 	w.settleLocked(f, m.Epoch, "dead-lettered")
 	if !w.healed && w.roll(100, append(about, 2)...) < w.set.sinkFaults {
 		w.count(tFaults)
-		w.troubled = time.Now()
+		w.troubleLocked(time.Now())
 		return sinkmemory.ErrReplyLost
 	}
 	return nil

@@ -120,7 +120,12 @@ func (l *latePartition) Release(ctx context.Context) error {
 	return l.Partition.Release(ctx)
 }
 
-func (l *latePartition) End() (int64, bool) { return l.Partition.(source.Lagger).End() }
+func (l *latePartition) End() (int64, bool) {
+	if x, ok := l.Partition.(source.Lagger); ok {
+		return x.End()
+	}
+	return 0, false
+}
 
 // play plays the seed.
 func (w *world) play() {

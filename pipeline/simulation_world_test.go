@@ -36,7 +36,7 @@ type world struct {
 	parts     []*part
 	healed    bool // nothing fails any more
 	outage    [nOutages]outage
-	troubled  time.Time // of the last fault
+	troubled  time.Time // end of the last fault
 	effects   int       // number of effects so far
 	complaint int
 	lines     []string // of the trace
@@ -170,8 +170,15 @@ func (w *world) draw() {
 		commitLimit: one(r, 0, 0, 0, 40, 120), leaveTimeout: ms(one(r, 0, 0, 50, 1000)), late: one(r, 0, 0, 20, 80),
 	}
 	policies := [][]choice{
-		{chooseHold}, {chooseHold}, {chooseBlock}, {chooseHold, chooseBlockFor}, {chooseBlockFor}, {chooseSkip, chooseLetter}, {chooseLetter},
-		{chooseHold, chooseHold, chooseBlock, chooseSkip, chooseLetter, chooseBlockFor}, {chooseHold, chooseStop},
+		{chooseHold},
+		{chooseHold},
+		{chooseBlock},
+		{chooseHold, chooseBlockFor},
+		{chooseBlockFor},
+		{chooseSkip, chooseLetter},
+		{chooseLetter},
+		{chooseHold, chooseHold, chooseBlock, chooseSkip, chooseLetter, chooseBlockFor},
+		{chooseHold, chooseStop},
 	}
 	if s.pinned = r.IntN(8) == 0; s.pinned {
 		s.commitLimit, s.limits.MaxReplay, s.limits.InFlight = one(r, 25, 40, 60), 100_000, 1000
