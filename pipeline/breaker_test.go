@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	outage  = 10 * time.Minute
-	waiting = 2_000 // messages, of which the first are handled before the outage
+	downtime = 10 * time.Minute
+	waiting  = 2_000 // messages, of which the first are handled before the outage
 )
 
 // The orders in which the middleware is documented to work.
@@ -79,12 +79,12 @@ func throughOutage(t *testing.T, keys int, fail func(context.Context) error, ms 
 			time.Sleep(10 * time.Millisecond)
 			return nil
 		})).OnFailure(pipeline.DeadLetter(dlq)).Limits(pipeline.Limits{InFlight: 500, Workers: 10}))
-	time.Sleep(outage / 2)
+	time.Sleep(downtime / 2)
 	before := run.Snapshot()
 	if before.InFlight > 500+256 {
 		t.Errorf("%d messages are in flight during the outage, want at most the budget and a batch", before.InFlight)
 	}
-	time.Sleep(outage / 4)
+	time.Sleep(downtime / 4)
 	during := run.Snapshot()
 	if during.Settled != before.Settled {
 		t.Errorf("%d messages were settled during the outage", during.Settled-before.Settled)
