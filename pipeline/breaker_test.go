@@ -73,7 +73,7 @@ func throughOutage(t *testing.T, keys int, fail func(context.Context) error, ms 
 	began, dlq := time.Now(), sinkmemory.New()
 	run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), l)).Use(ms...).
 		Handle(l.handler(func(ctx context.Context, _ *keystrand.Message) error {
-			if at := time.Since(began); at >= time.Second && at < time.Second+outage {
+			if at := time.Since(began); at >= time.Second && at < time.Second+downtime {
 				return fail(ctx)
 			}
 			time.Sleep(10 * time.Millisecond)

@@ -46,7 +46,7 @@ func atALimit(t *testing.T, messages, keys int, limits pipeline.Limits, handle f
 	return at, s
 }
 
-func one(b *pipeline.Builder, f func([]*keystrand.Message)) *pipeline.Builder {
+func oneByOne(b *pipeline.Builder, f func([]*keystrand.Message)) *pipeline.Builder {
 	return b.HandleFunc(func(_ context.Context, m *keystrand.Message) error {
 		f([]*keystrand.Message{m})
 		return nil
@@ -74,7 +74,7 @@ func TestRateLimitPostponesEachMessageAFewTimes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				at, s := atALimit(t, x.messages, x.keys, pipeline.Limits{InFlight: x.inFlight}, one)
+				at, s := atALimit(t, x.messages, x.keys, pipeline.Limits{InFlight: x.inFlight}, oneByOne)
 				if len(at) != x.messages || s.Settled != int64(x.messages) || s.Failed != 0 || s.Retried != 0 {
 					t.Fatalf("handled %d, settled %d, failed %d, retried %d: want all settled and none failed", len(at), s.Settled, s.Failed, s.Retried)
 				}
