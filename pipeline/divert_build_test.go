@@ -22,12 +22,16 @@ func TestBuildRefusesAStoreThatDoesNotSuit(t *testing.T) {
 		{"Hold without a store", false, func(b *pipeline.Builder) { b.OnFailure(pipeline.Hold) }, []string{"Hold", "no store", "Divert"}},
 		{"no store", false, func(b *pipeline.Builder) { b.Divert(nil) }, []string{"store is set to nil"}},
 		{"two stores", false, func(b *pipeline.Builder) { b.Divert(memory.New()).Divert(memory.New()) }, []string{"store is set 2 times"}},
-		{"negative limits", false, func(b *pipeline.Builder) { b.Limits(pipeline.Limits{DivertBytes: -1, MaxBatchBytes: -2}) },
-			[]string{"Limits.DivertBytes is -1", "Limits.MaxBatchBytes is -2"}},
-		{"all at once", true, func(b *pipeline.Builder) {
-			b.Divert(memory.NewLocal()).Limits(pipeline.Limits{DivertBytes: -1}).Key(nil)
+		{
+			"negative limits", false, func(b *pipeline.Builder) { b.Limits(pipeline.Limits{DivertBytes: -1, MaxBatchBytes: -2}) },
+			[]string{"Limits.DivertBytes is -1", "Limits.MaxBatchBytes is -2"},
 		},
-			[]string{"move between machines", "Limits.DivertBytes", "key is set to nil"}},
+		{
+			"all at once", true, func(b *pipeline.Builder) {
+				b.Divert(memory.NewLocal()).Limits(pipeline.Limits{DivertBytes: -1}).Key(nil)
+			},
+			[]string{"move between machines", "Limits.DivertBytes", "key is set to nil"},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := pipeline.From(source.NewSource(source.Config{Moves: c.moves}, source.NewLog("posts", 1))).HandleFunc(nothing)

@@ -75,7 +75,7 @@ func down(t *testing.T, op memory.Op, hangs bool, end string) {
 	pl.trouble = fault
 	start0 := time.Now()
 	go func() {
-		for i := range 350 {
+		for i := range 330 {
 			m := keyed("other")
 			m.Time = time.Now()
 			others.Append(0, m)

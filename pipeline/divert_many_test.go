@@ -57,7 +57,6 @@ func TestKeyThatTurnsHotAndColdAThousandTimesLeavesNothingBehind(t *testing.T) {
 				return nil
 			}))
 		var before int64
-		diverted := int64(0)
 		for i := range rounds {
 			if i == rounds/10 {
 				before = heap()
@@ -82,7 +81,7 @@ func TestKeyThatTurnsHotAndColdAThousandTimesLeavesNothingBehind(t *testing.T) {
 		}
 		wantFlat(t, "900 times hot and cold", before, heap(), 64<<10)
 		s := run.part(t, 0)
-		if diverted = s.Diverting.Appended; diverted < rounds || s.Frontier != 12*rounds || s.Diverting.Strands != 0 {
+		if diverted := s.Diverting.Appended; diverted < rounds || s.Frontier != 12*rounds || s.Diverting.Strands != 0 {
 			t.Errorf("%d messages were diverted, frontier %d: %+v; want at least one each time, and all handled", diverted, s.Frontier, s.Diverting)
 		}
 		conserveDiverted(t, run.Snapshot())

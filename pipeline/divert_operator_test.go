@@ -19,7 +19,7 @@ import (
 // operation is a method for held keys.
 type operation func(ctx context.Context, p *pipeline.Pipeline, partition int32, lane string) (int64, error)
 
-var operations = map[string]operation{ //nolint:gochecknoglobals // a table
+var operations = map[string]operation{
 	"resume": func(ctx context.Context, p *pipeline.Pipeline, partition int32, lane string) (int64, error) {
 		return p.ResumeHeld(ctx, "posts", partition, lane, "ann")
 	},

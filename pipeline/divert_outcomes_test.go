@@ -47,7 +47,7 @@ func atMost(n int, err error) func(context.Context, int) error {
 	}
 }
 
-var behaviours = []behaviour{ //nolint:gochecknoglobals // a table
+var behaviours = []behaviour{
 	{name: "success", handle: atMost(0, nil)},
 	{name: "skip", handle: atMost(9, keystrand.Skip("old"))},
 	{name: "retry after", handle: atMost(3, keystrand.RetryAfter(100*time.Millisecond, errBoom))},
@@ -106,7 +106,7 @@ var behaviours = []behaviour{ //nolint:gochecknoglobals // a table
 		}
 		return nil
 	}},
-	{name: "batch with a blocked message", policy: blocks, during: resumes, batch: func(call int, ms []*keystrand.Message) error {
+	{name: "batch with a blocked message", policy: blocks, during: resumes, batch: func(call int, _ []*keystrand.Message) error {
 		if call < 2 {
 			return &keystrand.BatchError{Settled: 1, Err: errBoom}
 		}

@@ -186,7 +186,11 @@ func TestRunReturnsTheErrorOfAFileThatCannotBeUsed(t *testing.T) { // seed 33
 				}
 				mend()
 				s := openBolt(t, path)
-				defer s.Close()
+				defer func() {
+					if err := s.Close(); err != nil {
+						t.Error(err)
+					}
+				}()
 				pl.kept = s
 				pl.finish()
 			})

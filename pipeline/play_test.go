@@ -47,6 +47,7 @@ type play struct {
 	dead      int64               // owners with a smaller epoch are dead
 	epoch     int64               // the largest one
 	ends      []time.Time         // of processes and ownerships
+	current   *process            // the last one
 	calls     int                 // of the store, each counted before and after it
 	strike    func(n int, c store.Call) error
 	trouble   store.Fault // as strike
@@ -145,6 +146,15 @@ func (p *process) partOf(stream string) pipeline.PartitionSnapshot {
 	return pipeline.PartitionSnapshot{}
 }
 
+// latest returns the process that was started last.
+func (pl *play) latest() *process {
+	pl.mu.Lock()
+	p := pl.current
+	pl.mu.Unlock()
+	<-p.started
+	return p
+}
+
 // repair lets the messages of a key succeed.
 func (pl *play) repair(key string) {
 	pl.mu.Lock()
@@ -155,15 +165,19 @@ func (pl *play) repair(key string) {
 // process is a pipeline that plays.
 type process struct {
 	*running
-	pl   *play
-	mem  *memory.Source
-	dead atomic.Bool
+	started chan struct{} // closed when running is set
+	pl      *play
+	mem     *memory.Source
+	dead    atomic.Bool
 }
 
 // process starts a process.
 func (pl *play) process() *process {
 	pl.t.Helper()
-	p := &process{pl: pl, mem: memory.NewSource(memory.Config{}, append([]*memory.Log{pl.log}, pl.more...)...)}
+	p := &process{started: make(chan struct{}), pl: pl, mem: memory.NewSource(memory.Config{}, append([]*memory.Log{pl.log}, pl.more...)...)}
+	pl.mu.Lock()
+	pl.current = p
+	pl.mu.Unlock()
 	var src source.Source = p.mem
 	if pl.wrap != nil {
 		src = pl.wrap(src)
@@ -177,6 +191,7 @@ func (pl *play) process() *process {
 		pl.build(b)
 	}
 	p.running = start(pl.t, b)
+	close(p.started)
 	return p
 }
 
