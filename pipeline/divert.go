@@ -175,32 +175,46 @@ func (d *divert) divertLocked(m *keystrand.Message, x *placement, number int64, 
 	lane, more, ordered := x.key.Lanes()
 	switch {
 	case x.err == nil && x.key.IsBarrier():
-		return false, true
+		for _, st := range d.strands {
+			over = over || st.settledBefore(m.Offset)
+		}
+		closes = !over
 	case x.err == nil && ordered && len(more) > 0:
-		closes = d.strands[lane] != nil
-		for _, l := range more {
-			closes = closes || d.strands[l] != nil
+		for _, l := range append([]string{lane}, more...) {
+			if st := d.strands[l]; st != nil {
+				over, closes = over || st.settledBefore(m.Offset), true
+			}
 		}
-		return false, closes
-	case x.err != nil || !ordered:
-		if d.unordered == 0 {
+		closes = closes && !over
+	default:
+		if x.err != nil || !ordered {
+			if d.unordered == 0 {
+				return false, false
+			}
+			lane = unorderedLane(m.Offset)
+		}
+		st := d.strands[lane]
+		switch {
+		case st == nil:
 			return false, false
+		case st.settledBefore(m.Offset):
+			over = true
+		case st.closing, m.Offset < st.from: // below from it was in the lane when the key was diverted
+			return false, false
+		case m.Offset <= st.marked:
+			over = true
+		default:
+			d.pt.diverted.Add(1)
+			d.appendLocked(st, m, number, budget.Usage{Messages: 1, Bytes: int(x.size)}, nil)
+			return true, false
 		}
-		lane = unorderedLane(m.Offset)
 	}
-	st := d.strands[lane]
-	switch {
-	case st == nil, st.closing, m.Offset < st.from: // below from it was in the lane when the key was diverted
-		return false, false
-	case m.Offset <= st.marked:
+	if over { // an earlier owner settled it
+		d.pt.diverted.Add(1)
 		r.handled = append(r.handled, number)
 		r.size = r.size.Plus(budget.Usage{Messages: 1, Bytes: int(x.size)})
-		d.pt.diverted.Add(1)
-		return true, false
 	}
-	d.pt.diverted.Add(1)
-	d.appendLocked(st, m, number, budget.Usage{Messages: 1, Bytes: int(x.size)}, nil)
-	return true, false
+	return over, closes
 }
 
 // closeLocked closes the strands of a message of several lanes, or all for a barrier: it joins its lanes behind the pumps.
