@@ -389,7 +389,7 @@ func (d *divert) fence() {
 // have messages that are not settled.
 func (d *divert) cutOff() {
 	d.mu.Lock()
-	d.gone = true
+	d.gone = d.p.outputs != nil
 	d.mu.Unlock()
 	d.noMore()
 }
