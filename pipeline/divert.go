@@ -398,6 +398,7 @@ func (d *divert) fence() {
 // cutOff ends the Append under way. It is called before outputs are dropped: from then on a lane without outputs on the way may
 // have messages that are not settled.
 func (d *divert) cutOff() {
+	d.begin()
 	d.mu.Lock()
 	d.gone = d.p.outputs != nil
 	d.mu.Unlock()

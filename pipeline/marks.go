@@ -19,15 +19,12 @@ func (d *divert) note() []noted {
 	if d == nil || d.strung.Load() == 0 {
 		return nil
 	}
-	onTheWay := d.lanesOnTheWay()
+	d.begin()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.wanted.Store(false)
 	var all []noted
 	for _, st := range d.strands {
-		if st.headed && !st.converts && !st.begun && !d.gone && !onTheWay[st.lane] {
-			st.begun = true
-		}
 		if st.begun && (st.done > st.marked || !st.committed) {
 			all = append(all, noted{st, st.done})
 		}
@@ -35,19 +32,37 @@ func (d *divert) note() []noted {
 	return all
 }
 
+// begin finds the strands whose messages from before the divert are all settled: none is in the lane, nor on the way to a sink.
+func (d *divert) begin() {
+	headed := d.headed() // before the outputs: a pump that gets there later may follow one that is not among them
+	if len(headed) == 0 {
+		return
+	}
+	onTheWay := d.lanesOnTheWay()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, st := range headed {
+		if !d.gone && !st.converts && !onTheWay[st.lane] {
+			st.begun = true
+		}
+	}
+}
+
+// headed returns the strands whose pump has reached the head of its lane, and that have not begun.
+func (d *divert) headed() (all []*strand) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, st := range d.strands {
+		if st.headed && !st.begun && !st.converts && !d.gone {
+			all = append(all, st)
+		}
+	}
+	return all
+}
+
 // lanesOnTheWay returns the lanes whose messages have left them and are not settled: their outputs are on the way to the sink.
-// Only strands that have not begun need it.
 func (d *divert) lanesOnTheWay() map[string]bool {
 	if d.p.outputs == nil || d.pt.written() {
-		return nil
-	}
-	d.mu.Lock()
-	need := false
-	for _, st := range d.strands {
-		need = need || st.headed && !st.begun
-	}
-	d.mu.Unlock()
-	if !need {
 		return nil
 	}
 	lanes := map[string]bool{}
