@@ -400,7 +400,7 @@ func (d *divert) fence() {
 func (d *divert) cutOff() {
 	d.begin()
 	d.mu.Lock()
-	d.gone = d.p.outputs != nil
+	d.gone = true
 	d.mu.Unlock()
 	d.noMore()
 }

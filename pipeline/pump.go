@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/keyed"
 	"github.com/keystrand/keystrand/pipeline/internal/budget"
 )
@@ -17,7 +18,11 @@ func (p *Pipeline) pump(pt *partition, t *keyed.Turn[item]) keyed.Result {
 	if st == nil {
 		return r
 	}
-	return d.turned(st, t, p.handle(pt, t))
+	ctx := pt.ctx
+	if st.foreign { // the handler learns the log that the offsets belong to
+		ctx = keystrand.WithLog(ctx, st.otherLog)
+	}
+	return d.turned(st, t, p.handle(ctx, pt, t))
 }
 
 // head puts the next records of the pump's log into the turn. Without records it returns nil and the result of the turn.

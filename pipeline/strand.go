@@ -37,13 +37,14 @@ type strand struct {
 	parked    bool     // the pump waits for an operator
 	operated  bool     // an operator works on it
 	asked     *discard // what the store may have discarded: an operator's call that failed; nil if there is none
-	foreign   bool     // the log belongs to another log of the source
+	foreign   bool     // its records belong to another log of the source
 	inherited bool     // an earlier owner saved a mark, and so had settled every message of the key below from
 	serving   bool     // a server looks after it
 	woken     bool     // something has changed since the server has looked
 
-	drain *draining // nil unless records are being handled
-	wait  *token    // the pump waits for a server; nil if it does not
+	otherLog string    // the log of the source that a foreign one belongs to
+	drain    *draining // nil unless records are being handled
+	wait     *token    // the pump waits for a server; nil if it does not
 }
 
 // draining is what a strand has while its records are handled. Guarded by divert.mu, but for the items of a running turn.
