@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/benchmarks/internal/bench"
 	"github.com/keystrand/keystrand/commit"
+	spillmemory "github.com/keystrand/keystrand/middleware/spill/memory"
 	"github.com/keystrand/keystrand/pipeline"
 	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/memory"
@@ -20,9 +22,9 @@ import (
 const keys = 10_000
 
 // BenchmarkOverhead measures the cost of a message with an empty handler: memory source, tracker, lanes, worker, handler,
-// settle, progress. One op is one message; the keys are 10,000, uniform. It compares two hand-written programs that track
-// and commit nothing: workers that each own a part of the keys (hash), and a goroutine for each key. Channels of the same
-// Message feed both.
+// settle, progress. One op is one message; the keys are 10,000, uniform. With store there is a store for diverted keys, but
+// no key is diverted. It compares two hand-written programs that track and commit nothing: workers that each own a part of
+// the keys (hash), and a goroutine for each key. Channels of the same Message feed both.
 //
 // All workers are busy once before the clock starts, so no engine starts its goroutines while it is measured.
 func BenchmarkOverhead(b *testing.B) {
@@ -30,17 +32,46 @@ func BenchmarkOverhead(b *testing.B) {
 		for _, v := range []struct {
 			name string
 			run  func(b *testing.B, f *feed, workers int)
-		}{{"keystrand", runPipeline}, {"hash", runHash}, {"goroutine-per-key", runPerKey}} {
+		}{{"keystrand", runPipeline}, {"store", runStore}, {"hash", runHash}, {"goroutine-per-key", runPerKey}} {
 			if v.name == "goroutine-per-key" && workers != 256 {
 				continue // it has a goroutine for each key, so workers changes nothing
 			}
 			b.Run(fmt.Sprintf("%s/workers=%d", v.name, workers), func(b *testing.B) {
 				b.ReportAllocs()
-				f := newFeed(b, workers)
+				f := newFeed(workers, int64(b.N), b.ResetTimer)
 				v.run(b, f, workers)
 				b.ReportMetric(float64(cpuTime()-f.cpu)/float64(b.N), "cpu-ns/op")
 			})
 		}
+	}
+}
+
+// BenchmarkStore measures what a store costs each message while no key is diverted: CPU time with the store less that without
+// it, as the median of pairs of runs that alternate. Use -benchtime 20x or more.
+func BenchmarkStore(b *testing.B) {
+	const messages = 500_000
+	for _, workers := range []int{1, 256} {
+		b.Run(fmt.Sprintf("workers=%d", workers), func(b *testing.B) {
+			var more, without []float64
+			run := func(of func(*testing.B, *feed, int)) float64 {
+				f := newFeed(workers, messages, func() {})
+				of(b, f, workers)
+				b.StartTimer() // which of has stopped
+				return float64(cpuTime()-f.cpu) / messages
+			}
+			for i := 0; b.Loop(); i++ {
+				var with, bare float64
+				if i%2 == 0 {
+					bare, with = run(runPipeline), run(runStore)
+				} else {
+					with, bare = run(runStore), run(runPipeline)
+				}
+				more, without = append(more, with-bare), append(without, bare)
+			}
+			b.ReportMetric(bench.Median(more), "cpu-ns-more/message")
+			b.ReportMetric(bench.Median(without), "cpu-ns/message")
+			b.ReportMetric(0, "ns/op") // of a pair
+		})
 	}
 }
 
@@ -55,9 +86,8 @@ type feed struct {
 	begin     chan struct{}
 }
 
-func newFeed(b *testing.B, workers int) *feed {
-	b.Helper()
-	f := &feed{n: int64(b.N), clock: b.ResetTimer, begin: make(chan struct{})}
+func newFeed(workers int, n int64, clock func()) *feed {
+	f := &feed{n: n, clock: clock, begin: make(chan struct{})}
 	f.all.Add(workers)
 	names, value := make([][]byte, max(keys, workers)), make([]byte, 100)
 	for i := range names {
@@ -93,10 +123,30 @@ func (f *feed) handle(_ context.Context, m *keystrand.Message) error {
 
 func runPipeline(b *testing.B, f *feed, workers int) {
 	b.Helper()
-	p, err := pipeline.From(memory.NewSource(memory.Config{}, f.warm, f.log)).
+	runBuilt(b, f, newBuilder(f, workers))
+}
+
+func runStore(b *testing.B, f *feed, workers int) {
+	b.Helper()
+	store := spillmemory.New()
+	store.SetFault(func(_ context.Context, c spillmemory.Call) error {
+		if c.Op == spillmemory.Append {
+			b.Errorf("%d messages diverted, want none", len(c.Records))
+		}
+		return nil
+	})
+	runBuilt(b, f, newBuilder(f, workers).Divert(store))
+}
+
+func newBuilder(f *feed, workers int) *pipeline.Builder {
+	return pipeline.From(memory.NewSource(memory.Config{}, f.warm, f.log)).
 		HandleFunc(f.handle).
-		Limits(pipeline.Limits{Workers: workers, InFlight: max(20_000, 2*workers)}).
-		Build()
+		Limits(pipeline.Limits{Workers: workers, InFlight: max(20_000, 2*workers)})
+}
+
+func runBuilt(b *testing.B, f *feed, builder *pipeline.Builder) {
+	b.Helper()
+	p, err := builder.Build()
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -10,6 +10,7 @@
 //   - throughput: an empty handler, compared with a loop on the same fetch path;
 //   - cost: CPU and memory of a service;
 //   - hot, stuck: the effect of one hot or stuck key on the others;
+//   - hotkeys: latencies beside hot keys in an open loop, without and with a store of diverted keys; about 25 minutes;
 //   - crash: messages replayed after kill -9;
 //   - handover: the pause of a partition when a member joins;
 //   - restart: the first message of a member that starts, and the stop of an idle one.
@@ -40,6 +41,9 @@ type run struct {
 	json    bool
 	short   bool
 	session time.Duration
+	load    time.Duration // of hotkeys
+	rate    int
+	rounds  int
 }
 
 type part struct {
@@ -54,26 +58,31 @@ func main() {
 		"burn":                bench.WorkOf(burn),
 		"block":               bench.WorkOf(block),
 		"member":              bench.WorkOf(member),
+		"hotmember":           bench.WorkOf(hotMember),
 	})
 	brokers := flag.String("brokers", "", "comma-separated addresses of a Kafka (default: an embedded broker)")
 	asJSON := flag.Bool("json", false, "print each row as a JSON object")
 	short := flag.Bool("short", false, "run for a minute or two only: rough figures")
 	only := flag.String("only", "", "comma-separated parts to run (default: all)")
 	session := flag.Duration("session", 0, "session timeout of members that will be killed (default 6s, or 1s on the embedded broker)")
+	load := flag.Duration("load", time.Minute, "hotkeys: how long keys are hot in a full run")
+	rate := flag.Int("rate", 1_500, "hotkeys: messages a second of the cold keys")
+	rounds := flag.Int("rounds", 1, "hotkeys: rounds of a full run")
 	flag.Parse()
-	if err := all(*brokers, *only, &run{json: *asJSON, short: *short, session: *session}); err != nil {
+	r := &run{json: *asJSON, short: *short, session: *session, load: *load, rate: *rate, rounds: *rounds}
+	if err := all(*brokers, *only, r); err != nil {
 		fmt.Fprintln(os.Stderr, "kafka:", err)
 		os.Exit(1)
 	}
 }
 
 func all(brokers, only string, r *run) error {
-	parts := []part{{"throughput", throughput}, {"cost", cost}, {"hot", hot}, {"stuck", stuck}, {"crash", crash}, {"handover", handover}, {"restart", restart}}
+	parts := []part{{"throughput", throughput}, {"cost", cost}, {"hot", hot}, {"hotkeys", hotKeys}, {"stuck", stuck}, {"crash", crash}, {"handover", handover}, {"restart", restart}}
 	parts, err := bench.Chosen(only, parts, func(p part) string { return p.name })
 	if err != nil {
 		return err
 	}
-	limit := 40 * time.Minute
+	limit := 40*time.Minute + 25*r.load*time.Duration(r.rounds)
 	if r.short {
 		limit = 230 * time.Second
 	}

@@ -1,10 +1,10 @@
-// Command memory measures keystrand's memory for waiting keys, busy workers, parked messages of large fetches, and idle
-// partitions.
+// Command memory measures keystrand's memory for waiting keys, busy workers, parked messages of large fetches, diverted
+// keys, and idle partitions.
 //
 //	go run ./benchmarks/memory           # three minutes
 //	go run ./benchmarks/memory -json     # one object a row
 //	go run ./benchmarks/memory -short    # a few seconds
-//	go run ./benchmarks/memory -idle     # partitions that are idle, only
+//	go run ./benchmarks/memory -only idle
 //
 // Bytes are the growth of the heap, measured after a garbage collection. Payloads (keys and values) are left out where the
 // table says so. Each row runs in a process of its own, and so does the broker.
@@ -49,30 +49,48 @@ func main() {
 		"busy":                bench.WorkOf(busy),
 		"parked":              bench.WorkOf(parked),
 		"idle":                bench.WorkOf(idle),
+		"strands":             bench.WorkOf(strands),
 	})
 	asJSON := flag.Bool("json", false, "print each row as a JSON object")
 	short := flag.Bool("short", false, "run for a few seconds only: rough figures")
-	only := flag.Bool("idle", false, "measure only partitions that are idle")
+	only := flag.String("only", "", "comma-separated parts to run (default: all): waiting, busy, parked, diverted, idle")
 	flag.Parse()
-	if err := all(*asJSON, *short, *only); err != nil {
+	if err := all(*only, *asJSON, *short); err != nil {
 		fmt.Fprintln(os.Stderr, "memory:", err)
 		os.Exit(1)
 	}
 }
 
-func all(asJSON, short, onlyIdle bool) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
-	defer cancel()
-	keys, workers, messages := 1_000_000, 10_000, 500_000
-	if short {
-		keys, messages = 100_000, 50_000
+type part struct {
+	name string
+	does func(ctx context.Context, t *bench.Table, short bool) error
+}
+
+func all(only string, asJSON, short bool) error {
+	parts := []part{{"waiting", wait}, {"busy", work}, {"parked", park}, {"diverted", diverted}, {"idle", rest}}
+	parts, err := bench.Chosen(only, parts, func(p part) string { return p.name })
+	if err != nil {
+		return err
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
 	if !asJSON {
 		fmt.Println(bench.Machine())
 	}
 	t := bench.NewTable("memory", asJSON)
-	if onlyIdle {
-		return rest(ctx, t, short)
+	for _, p := range parts {
+		if err := p.does(ctx, t, short); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+	}
+	return nil
+}
+
+// wait measures keys that wait for a worker.
+func wait(ctx context.Context, t *bench.Table, short bool) error {
+	keys := 1_000_000
+	if short {
+		keys = 100_000
 	}
 	f, err := bench.Run[found](ctx, "waiting", order{Count: keys})
 	if err != nil {
@@ -82,17 +100,21 @@ func all(asJSON, short, onlyIdle bool) error {
 		Part: "memory", What: "waiting keys, one message each, payload left out", Count: keys, Partitions: partitions,
 		Bytes: f.Bytes / float64(keys), Goroutines: f.Goroutines, Goal: "bytes_each <= 300",
 	})
-	if f, err = bench.Run[found](ctx, "busy", order{Count: workers}); err != nil {
+	return nil
+}
+
+// work measures workers that are all in their handlers.
+func work(ctx context.Context, t *bench.Table, _ bool) error {
+	const workers = 10_000
+	f, err := bench.Run[found](ctx, "busy", order{Count: workers})
+	if err != nil {
 		return err
 	}
 	t.Row(row{
 		Part: "memory", What: "busy workers, a key each, stacks included", Count: workers, Partitions: partitions,
 		Bytes: f.Bytes / float64(workers), Goroutines: f.Goroutines, Goal: "goroutines <= workers + a few a partition",
 	})
-	if err := park(ctx, t, messages); err != nil {
-		return err
-	}
-	return rest(ctx, t, short)
+	return nil
 }
 
 // rest measures partitions that never had a message, and partitions whose only batch was a minute ago.
@@ -119,8 +141,12 @@ func rest(ctx context.Context, t *bench.Table, short bool) error {
 }
 
 // park compares a pipeline that has handled all messages of a topic with one that has parked 1,000 of them.
-func park(ctx context.Context, t *bench.Table, messages int) error {
+func park(ctx context.Context, t *bench.Table, short bool) error {
 	const count = 1_000
+	messages := 500_000
+	if short {
+		messages = 50_000
+	}
 	addresses, broker, err := kafkabench.StartBroker(ctx)
 	if err != nil {
 		return err
@@ -165,7 +191,8 @@ type order struct {
 	Brokers []string
 	Topic   string
 	Group   string
-	Batch   int // messages of each partition
+	Batch   int    // messages of each partition
+	Strands string // held, or restored as held; empty: none
 	Idle    time.Duration
 }
 
@@ -177,8 +204,13 @@ type found struct {
 
 // measure runs a pipeline until stands reports true, and returns the growth of its memory and goroutines.
 func measure(ctx context.Context, src source.Source, limits pipeline.Limits, h keystrand.HandlerFunc, stands func(*pipeline.Pipeline) bool) error {
+	return measureOf(ctx, func() *pipeline.Builder { return pipeline.From(src).Handle(h).Limits(limits) }, stands)
+}
+
+// measureOf is measure for a pipeline that build describes.
+func measureOf(ctx context.Context, build func() *pipeline.Builder, stands func(*pipeline.Pipeline) bool) error {
 	before, goroutines, resident := held(), runtime.NumGoroutine(), bench.RSS()
-	p, err := pipeline.From(src).Handle(h).Limits(limits).Timing(pipeline.Timing{DrainTimeout: time.Second}).Build()
+	p, err := build().Timing(pipeline.Timing{DrainTimeout: time.Second}).Build()
 	if err != nil {
 		return err
 	}

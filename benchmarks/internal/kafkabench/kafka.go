@@ -44,17 +44,17 @@ type Kafka struct {
 	made    []string
 }
 
-// New connects to a cluster. It writes batches of at most so many bytes.
-func New(brokers []string, batchBytes int32) (*Kafka, error) {
-	client, err := kgo.NewClient(
+// New connects to a cluster. It writes batches of at most so many bytes. Each option replaces one of New.
+func New(brokers []string, batchBytes int32, options ...kgo.Opt) (*Kafka, error) {
+	client, err := kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(brokers...),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
-		kgo.ProducerLinger(5*time.Millisecond),
+		kgo.ProducerLinger(5 * time.Millisecond),
 		kgo.ProducerBatchMaxBytes(batchBytes),
 		kgo.MaxBufferedRecords(100_000),
-		kgo.MetadataMinAge(50*time.Millisecond), // how soon to look again for the leader of a new topic
-	)
+		kgo.MetadataMinAge(50 * time.Millisecond), // how soon to look again for the leader of a new topic
+	}, options...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -70,53 +70,78 @@ func (k *Kafka) Fill(ctx context.Context, partitions, n int, record func(i int) 
 	k.mu.Lock()
 	k.made = append(k.made, topic)
 	k.mu.Unlock()
-	var failed atomic.Pointer[error]
+	w := writing{client: k.client, topic: topic, record: record}
 	for i := range n {
-		r := &kgo.Record{Topic: topic}
-		r.Partition, r.Key, r.Value = record(i)
-		k.client.Produce(ctx, r, func(_ *kgo.Record, err error) {
-			if err != nil {
-				failed.Store(&err)
-			}
-		})
+		w.write(ctx, i)
 	}
-	if err := k.client.Flush(ctx); err != nil {
+	if err := w.flush(ctx); err != nil {
 		return "", fmt.Errorf("fill topic %s: %w", topic, err)
-	}
-	if err := failed.Load(); err != nil {
-		return "", fmt.Errorf("fill topic %s: %w", topic, *err)
 	}
 	return topic, nil
 }
 
 // Feed writes rate messages a second to a topic until ctx ends. It returns how many it has written.
 func (k *Kafka) Feed(ctx context.Context, topic string, rate int, record func(i int) (partition int32, key, value []byte)) (int, error) {
-	var failed atomic.Pointer[error]
+	w := writing{client: k.client, topic: topic, record: record}
 	start, n := time.Now(), 0
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		for due := int(time.Since(start).Seconds() * float64(rate)); n < due; n++ {
-			r := &kgo.Record{Topic: topic}
-			r.Partition, r.Key, r.Value = record(n)
-			k.client.Produce(context.WithoutCancel(ctx), r, func(_ *kgo.Record, err error) {
-				if err != nil {
-					failed.Store(&err)
-				}
-			})
+			w.write(context.WithoutCancel(ctx), n)
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 		}
 	}
-	if err := k.client.Flush(context.WithoutCancel(ctx)); err != nil {
-		return n, err
+	return n, w.flush(context.WithoutCancel(ctx))
+}
+
+// Play writes n messages to a topic. due returns when to write the i-th one, in ascending order. Play returns how late the
+// latest of them was written: that much of a latency since its due time is the writer's own.
+func (k *Kafka) Play(ctx context.Context, topic string, n int, due func(i int) time.Time, record func(i int) (partition int32, key, value []byte)) (late time.Duration, err error) {
+	w := writing{client: k.client, topic: topic, record: record}
+	for i := range n {
+		if d := time.Until(due(i)); d > 0 {
+			time.Sleep(d)
+		}
+		late = max(late, time.Since(due(i)))
+		w.write(ctx, i)
+		if ctx.Err() != nil {
+			return late, context.Cause(ctx)
+		}
 	}
-	if err := failed.Load(); err != nil {
-		return n, *err
+	return late, w.flush(ctx)
+}
+
+// writing writes messages to one topic and remembers an error.
+type writing struct {
+	client *kgo.Client
+	topic  string
+	record func(i int) (partition int32, key, value []byte)
+	failed atomic.Pointer[error]
+}
+
+func (w *writing) write(ctx context.Context, i int) {
+	r := &kgo.Record{Topic: w.topic}
+	r.Partition, r.Key, r.Value = w.record(i)
+	w.client.Produce(ctx, r, func(_ *kgo.Record, err error) {
+		if err != nil {
+			w.failed.Store(&err)
+		}
+	})
+}
+
+// flush waits until all messages are written, and returns an error if one is not.
+func (w *writing) flush(ctx context.Context) error {
+	if err := w.client.Flush(ctx); err != nil {
+		return err
 	}
-	return n, nil
+	if err := w.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // Forget deletes the topics that Fill created.
