@@ -80,6 +80,15 @@ func (w *world) ends(mb *member, number int32) {
 	}
 }
 
+// endAllLocked notes that all ownerships of a member end now.
+func (w *world) endAllLocked(mb *member) {
+	for _, p := range w.parts {
+		if t := p.epochs[p.latest]; t != nil && t.mb == mb && t.lost.IsZero() {
+			t.lost = time.Now()
+		}
+	}
+}
+
 func (w *world) told(mb *member, what string) {
 	for p := range w.set.partitions {
 		w.ends(mb, p)

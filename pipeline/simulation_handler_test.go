@@ -139,6 +139,9 @@ func (w *world) decide(f pipeline.Failure) pipeline.Action {
 	w.mu.Lock()
 	choice := w.choiceLocked(x, f)
 	x.decided++
+	if choice == chooseStop || errors.Is(f.Err, errRefused) { // it may act as Stop
+		w.endAllLocked(p.epochs[m.Epoch].mb)
+	}
 	w.note("e%d policy %d for %v: %v", m.Epoch, choice, x, f.Err)
 	w.mu.Unlock()
 	switch choice {
