@@ -185,22 +185,28 @@ func (d *divert) drop(tickets []ticket) {
 	d.complete(keyed.Result{Hold: true}, waits...)
 }
 
-// unstorable goes on without a record that the store can never keep. Append has stored nothing.
+// unstorable goes on without a record that the store can never keep. Append has stored nothing. If the order of the key would
+// be lost, it stops the pipeline.
 func (d *divert) unstorable(refused *spill.RecordError) {
 	d.mu.Lock()
 	x := d.flying[refused.Record]
 	d.queue, d.flying = append(d.flying, d.queue...), nil
-	st := x.st
-	became := "kept in memory"
+	st, became := x.st, "kept in memory"
+	var wait *token // of the pump of a strand that is given up
+	stops := x.wait == nil && x.m.Offset <= st.restored || x.wait == nil && st.closing && !st.sealed || x.wait != nil && st.begun && st.records > 0
 	switch {
+	case stops:
+		became = "pipeline stopped, since other messages of its key are in the store"
 	case x.wait != nil:
 		became = "key blocked until Resume, not held"
 		d.queue = slices.DeleteFunc(d.queue, func(t ticket) bool { return t.wait == x.wait })
 		st.appending--
+		if x.m.Offset <= st.restored {
+			st.again--
+		}
 		st.from = x.m.Offset + 1
-		d.unholdLocked(st)
-	case x.m.Offset <= st.restored:
-		became = "pipeline stopped, since the store has later messages of its key"
+		wait = d.unholdLocked(st)
+		d.wakeLocked(st)
 	default:
 		d.returnLocked(st, x.m.Offset)
 	}
@@ -208,11 +214,14 @@ func (d *divert) unstorable(refused *spill.RecordError) {
 	d.pt.log().LogAttrs(d.reads, slog.LevelWarn, "message refused by the store", slog.String("became", became),
 		slog.String("key", loggedKey(keystrand.Lane(st.lane).String())), slog.Int64("offset", x.m.Offset), loggedError(refused))
 	switch {
-	case x.wait != nil:
-		d.complete(keyed.Result{Hold: true}, x.wait)
-	case x.m.Offset <= st.restored:
+	case stops:
 		d.p.failed(newFailureError(&x.m, refused))
 		<-d.reads.Done() // until the partition is fenced, which drops the queue
+	case x.wait != nil:
+		d.complete(keyed.Result{Hold: true}, x.wait)
+		if wait != nil {
+			d.complete(keyed.Result{Done: 1}, wait)
+		}
 	}
 }
 

@@ -42,24 +42,25 @@ type divert struct {
 	wanted     atomic.Bool  // a pump waits for a commit
 	atEnd      atomic.Bool  // flow has reached the end of a finite partition
 
-	mu        sync.Mutex
-	strands   map[string]*strand
-	due       []*strand // restored strands by the position at which their pumps are put
-	held      int
-	unordered int // strands of messages without order
-	position  int64
-	cut       bool     // the partition is fenced
-	gone      bool     // outputs may have been dropped: no further strand has begun
-	queue     []ticket // to be appended, in order
-	appender  bool     // its goroutine runs
-	flying    []ticket // in the Append under way
-	records   []spill.Record
-	serves    []*strand // to be served
-	servers   int
-	marking   bool // marks are being saved
-	closed    bool // no marks are saved any more
-	trouble   trouble
-	totals    DivertSnapshot // only the totals
+	mu         sync.Mutex
+	strands    map[string]*strand
+	due        []*strand // restored strands by the position at which their pumps are put
+	held       int
+	unordered  int // strands of messages without order
+	position   int64
+	cut        bool     // the partition is fenced
+	gone       bool     // outputs may have been dropped: no further strand has begun
+	queue      []ticket // to be appended, in order
+	appender   bool     // its goroutine runs
+	flying     []ticket // in the Append under way
+	records    []spill.Record
+	serves     []*strand // to be served
+	servers    int
+	marking    bool      // marks are being saved
+	afterMarks []*strand // to be removed after that
+	closed     bool      // no marks are saved any more
+	trouble    trouble
+	totals     DivertSnapshot // only the totals
 
 	placed []placement // scratch of submit; used by flow alone
 }

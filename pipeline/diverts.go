@@ -16,7 +16,8 @@ type diverts struct {
 	freed atomic.Bool // full has become false; wake has not been called since
 
 	mu   sync.Mutex
-	room budget.Usage // of the pool of windows: an eighth of the budget
+	all  budget.Usage // the pool of windows: an eighth of the budget
+	room budget.Usage // what is free of it
 }
 
 // add adds to the bytes in the store.
@@ -49,6 +50,13 @@ func (x *diverts) take(u budget.Usage) budget.Usage {
 	}
 	x.room.Messages, x.room.Bytes = x.room.Messages-u.Messages, x.room.Bytes-u.Bytes
 	return u
+}
+
+// ample reports whether half of the pool is free.
+func (x *diverts) ample() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.room.Messages >= x.all.Messages/2 && x.room.Bytes >= x.all.Bytes/2
 }
 
 // give gives room back. Less than nothing takes more, for a window with a message that is larger than what it took.

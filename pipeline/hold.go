@@ -25,6 +25,7 @@ func (d *divert) hold(t *keyed.Turn[item], done int, cause error) (refused strin
 	default:
 		lane = strings.Clone(lanes[0])
 	}
+	why := cut(textOf(cause), maxErrorText-3)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	st := d.strands[lane]
@@ -32,13 +33,13 @@ func (d *divert) hold(t *keyed.Turn[item], done int, cause error) (refused strin
 	case d.cut:
 		return "the partition is being released"
 	case it.isRecord():
-		d.holdLocked(st, cause)
+		d.holdLocked(st, why)
 		st.saved = false
 		return ""
 	case d.p.diverts.full.Load():
 		return "Limits.DivertBytes is used up"
 	case st == nil:
-		return d.holdNewLocked(lane, it, cause)
+		return d.holdNewLocked(lane, it, why)
 	case st.foreign:
 		return "the messages of the key from an earlier log are not handled yet"
 	case !st.placed:
@@ -51,11 +52,11 @@ func (d *divert) hold(t *keyed.Turn[item], done int, cause error) (refused strin
 	st.from = min(st.from, it.Offset)
 	st.saved = false
 	d.convertLocked(st)
-	d.holdLocked(st, cause)
+	d.holdLocked(st, why)
 	return ""
 }
 
-func (d *divert) holdNewLocked(lane string, it *item, cause error) (refused string) {
+func (d *divert) holdNewLocked(lane string, it *item, why string) (refused string) {
 	st := &strand{lane: lane, from: it.Offset, restored: -1, high: -1, done: -1, marked: -1}
 	if !d.pt.queue.Put(lane, d.pumpOf(st), true) {
 		return "a message of several lanes, or a barrier, waits behind it"
@@ -63,7 +64,7 @@ func (d *divert) holdNewLocked(lane string, it *item, cause error) (refused stri
 	st.placed = true
 	d.addLocked(st)
 	d.convertLocked(st)
-	d.holdLocked(st, cause)
+	d.holdLocked(st, why)
 	return ""
 }
 
@@ -82,16 +83,17 @@ func (d *divert) convertedLocked(st *strand) {
 	}
 }
 
-func (d *divert) holdLocked(st *strand, cause error) {
+func (d *divert) holdLocked(st *strand, why string) {
 	if !st.held {
 		st.held = true
 		d.held++
 	}
-	st.setWhy(cause)
+	st.why = why
 }
 
-// unholdLocked gives up a hold: the store cannot keep its first message.
-func (d *divert) unholdLocked(st *strand) {
+// unholdLocked gives up a hold: the store cannot keep its first message. If it gives up the strand, it returns the token of
+// its pump, if that waits for no server.
+func (d *divert) unholdLocked(st *strand) (wait *token) {
 	d.convertedLocked(st)
 	if st.held {
 		st.held = false
@@ -99,7 +101,11 @@ func (d *divert) unholdLocked(st *strand) {
 	}
 	if st.records == 0 && st.appending == 0 && st.restored < 0 {
 		d.removeLocked(st) // its pump leaves the lane as it gets there
+		if !st.serving {
+			wait, st.wait = st.wait, nil
+		}
 	}
+	return wait
 }
 
 // convert is the turn of a lane that may have messages that belong to the log of a key, because an earlier one has failed. The

@@ -91,7 +91,7 @@ func (d *divert) committed(ctx context.Context, stored commit.Stored, all []note
 			x.st.committed = true
 			d.wakeLocked(x.st)
 		}
-		if x.st.committed && x.done > x.st.marked {
+		if x.st.committed && x.done > x.st.marked && !x.st.removing {
 			marks = append(marks, spill.Mark{Key: x.st.lane, Through: x.done})
 		}
 	}
@@ -115,6 +115,10 @@ func (d *divert) committed(ctx context.Context, stored commit.Stored, all []note
 		}
 	}
 	d.marking = false
+	for _, st := range d.afterMarks {
+		d.wakeLocked(st)
+	}
+	d.afterMarks = nil
 	d.mu.Unlock()
 	d.busy.Add(-1)
 	if err != nil {

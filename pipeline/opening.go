@@ -11,6 +11,7 @@ import (
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/internal/pause"
 	"github.com/keystrand/keystrand/middleware/spill"
+	"github.com/keystrand/keystrand/pipeline/internal/budget"
 )
 
 // open opens the store, before the first fetch, and takes over the strands that it has. It tries until ctx ends, unless the
@@ -79,6 +80,19 @@ func (d *divert) close() {
 	log := d.log
 	for _, st := range d.strands {
 		d.p.diverts.add(-st.bytes)
+		st.bytes = 0
+		if w := st.drain; w != nil { // a late turn gives nothing
+			u := budget.Usage{}
+			for i := w.at; w.pooled && i < len(w.items); i++ {
+				u = u.Plus(w.items[i].usage())
+			}
+			for _, f := range w.flights[:len(w.flights)-w.running] {
+				if f.pooled {
+					u = u.Plus(budget.Usage{Messages: 1, Bytes: f.size})
+				}
+			}
+			d.p.diverts.give(u)
+		}
 	}
 	d.mu.Unlock()
 	if log == nil {

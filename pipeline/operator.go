@@ -22,6 +22,8 @@ var (
 	ErrNotHeld = errors.New("the key is not held")
 )
 
+var errNoStore = fmt.Errorf("%w, and there is no store of diverted keys: set one with Builder.Divert", ErrNotOwned)
+
 // Held lists at most n held keys of a partition, ordered by the names of their lanes, behind the lane with the text after;
 // empty: from the first one. It does not block. It fails with [ErrNotOwned] if this process does not own the partition.
 func (p *Pipeline) Held(ctx context.Context, stream string, partition int32, after string, n int) ([]StrandSnapshot, error) {
@@ -69,7 +71,7 @@ func (p *Pipeline) Records(ctx context.Context, stream string, partition int32, 
 	if n <= 0 {
 		return nil, why, nil
 	}
-	if ms, err = h.d.log.Read(ctx, h.st.lane, after, spill.Size{Messages: n}); err != nil {
+	if ms, err = h.read(ctx, after, n); err != nil {
 		return nil, "", fmt.Errorf("pipeline: records of %s/%d key %s: %w", stream, partition, lane, err)
 	}
 	return ms, why, nil
@@ -175,7 +177,10 @@ func (p *Pipeline) divertOf(stream string, partition int32) (*divert, error) {
 	p.mu.Lock()
 	pt := p.owned[name{stream, partition}]
 	p.mu.Unlock()
-	if pt == nil || pt.divert == nil {
+	switch {
+	case p.cfg.store == nil:
+		return nil, errNoStore
+	case pt == nil:
 		return nil, ErrNotOwned
 	}
 	return pt.divert, nil
@@ -244,7 +249,33 @@ func (h *heldKey) first(ctx context.Context) ([]keystrand.Message, error) {
 	h.d.mu.Lock()
 	after := h.st.done
 	h.d.mu.Unlock()
-	return h.d.log.Read(ctx, h.st.lane, after, spill.Size{Messages: 1})
+	return h.read(ctx, after, 1)
+}
+
+func (h *heldKey) read(ctx context.Context, after int64, n int) (ms []keystrand.Message, err error) {
+	err = h.d.call(ctx, "Read", func(ctx context.Context) error {
+		ms, err = h.d.log.Read(ctx, h.st.lane, after, spill.Size{Messages: n})
+		return err
+	})
+	return ms, err
+}
+
+// call makes a call of the store for an operator. Its ctx ends with the fence too, and the log is closed after it has returned.
+func (d *divert) call(ctx context.Context, name string, f func(context.Context) error) error {
+	d.mu.Lock()
+	if d.cut {
+		d.mu.Unlock()
+		return ErrNotOwned
+	}
+	d.busy.Add(1)
+	d.mu.Unlock()
+	defer d.pt.gate.poke()
+	defer d.busy.Add(-1)
+	defer d.p.calls.begin(name + d.of)()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(d.reads, cancel)() //nolint:contextcheck // the ctx of the ownership
+	return f(ctx)
 }
 
 // discard is what an operation discards: the messages through an offset.
@@ -283,7 +314,10 @@ func (h *heldKey) answered(ctx context.Context, what string) (x discard, done bo
 // resume stores that a key is held no longer, and what is discarded of it, and lets it go on.
 func (h *heldKey) resume(ctx context.Context, x discard) error {
 	d, st := h.d, h.st
-	if err := d.log.Save(ctx, []spill.Mark{{Key: st.lane, Through: x.through, Change: spill.Resume}}); err != nil {
+	err := d.call(ctx, "Save", func(ctx context.Context) error {
+		return d.log.Save(ctx, []spill.Mark{{Key: st.lane, Through: x.through, Change: spill.Resume}})
+	})
+	if err != nil {
 		if x.records > 0 {
 			d.mu.Lock()
 			st.asked = &x

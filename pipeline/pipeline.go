@@ -96,7 +96,8 @@ func newPipeline(cfg config, next keystrand.Next) (*Pipeline, error) {
 		fail:   func(error) {},
 	}
 	p.diverts.limit = cfg.limits.DivertBytes
-	p.diverts.room = budget.Usage{Messages: max(1, cfg.limits.InFlight/8), Bytes: max(1, cfg.limits.InFlightBytes/8)}
+	p.diverts.all = budget.Usage{Messages: max(1, cfg.limits.InFlight/8), Bytes: max(1, cfg.limits.InFlightBytes/8)}
+	p.diverts.room = p.diverts.all
 	p.letters, p.report = newLetters(p), newReporter(p)
 	p.ending = newEnding()
 	p.sinks.p, p.sinks.news = p, make(chan struct{}, 1)

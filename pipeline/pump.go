@@ -103,6 +103,9 @@ func (d *divert) reopenLocked(st *strand) bool {
 func (d *divert) turned(st *strand, t *keyed.Turn[item], r keyed.Result) keyed.Result {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.closed {
+		return keyed.Result{Hold: true}
+	}
 	w, flights := st.drain, st.drain.flights[len(st.drain.flights)-st.drain.running:]
 	passed := r.Done
 	if t.Await != nil { // the dead letter of the next one is on the way
@@ -125,10 +128,11 @@ func (d *divert) turned(st *strand, t *keyed.Turn[item], r keyed.Result) keyed.R
 	w.single = max(w.single-r.Done, int(r.Next), 0)
 	w.together = max(int(-r.Next), 0)
 	d.advanceLocked(st)
-	if r.Park > 0 || r.Hold || t.Await != nil || st.held { // no worker is on its way to the rest
-		if st.left() > 0 && !st.held {
-			st.why = d.pt.lastError(w.turn[w.at])
-		}
+	waits := r.Park > 0 || r.Hold || t.Await != nil || st.held // no worker is on its way to the rest
+	if waits && st.left() > 0 && !st.held {
+		st.why = d.pt.lastError(w.turn[w.at])
+	}
+	if waits && (r.Park == 0 || !w.pooled || !d.p.diverts.ample()) {
 		d.p.diverts.give(w.unload(max(1, w.together)))
 	} else if w.at == len(w.items) {
 		w.items, w.turn, w.at, w.again = nil, nil, 0, 0
@@ -191,7 +195,7 @@ func (d *divert) landed(lane string, offset int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	st := d.strands[lane]
-	if st == nil || st.drain == nil {
+	if st == nil || st.drain == nil || d.closed {
 		return
 	}
 	for i := range st.drain.flights {

@@ -75,6 +75,8 @@ func (d *divert) lookAfter(st *strand) (wait *token, r keyed.Result) {
 		switch {
 		case d.cut:
 			return st.wait, keyed.Result{Hold: true}
+		case d.strands[st.lane] != st: // it was given up
+			return st.wait, keyed.Result{Done: 1}
 		case st.converts: // its message is on the way to the log
 		case st.held && !st.saved:
 			d.saveHoldLocked(st)
@@ -109,12 +111,15 @@ func (d *divert) saveHoldLocked(st *strand) {
 func (d *divert) fillLocked(st *strand) (r keyed.Result, over bool) {
 	w := st.draining()
 	want := max(1, w.again, w.together)
-	if d.p.cfg.batches {
-		want = max(want, d.p.cfg.limits.MaxBatch)
-	}
 	room := d.p.diverts.take(budget.Usage{Messages: max(want, d.p.cfg.limits.FetchMessages), Bytes: d.p.cfg.limits.FetchBytes})
 	pooled := room.Messages > 0
-	limit := spill.Size{Messages: max(want, room.Messages), Bytes: max(d.p.cfg.limits.MaxBatchBytes, room.Bytes)}
+	if !pooled && len(w.flights) > 0 {
+		return r, false // until they have landed
+	}
+	limit := spill.Size{Messages: max(want, room.Messages), Bytes: max(1, room.Bytes)}
+	if want > 1 { // the same batch again
+		limit.Bytes = max(limit.Bytes, d.p.cfg.limits.MaxBatchBytes)
+	}
 	closing, appending, after := st.closing, st.appending, w.passed
 	ms, keyErr, err := d.readLocked(st, after, limit)
 	used := budget.Usage{}
@@ -130,7 +135,7 @@ func (d *divert) fillLocked(st *strand) (r keyed.Result, over bool) {
 		st.rest()
 		return r, false
 	}
-	if len(ms) < closeBelow && (len(ms) == 0 || st.records < closeBelow) && st.committed && !st.closing {
+	if len(ms) < closeBelow && (len(ms) == 0 || st.records < closeBelow) && st.appending == 0 && st.committed && !st.closing {
 		st.closing, st.woken = true, true
 	}
 	switch {
@@ -168,10 +173,16 @@ func (d *divert) readLocked(st *strand, after int64, limit spill.Size) (ms []key
 
 // removeWhenEmptyLocked removes a strand, whose log is empty and stays so, from the store. The lane goes on after that is durable.
 func (d *divert) removeWhenEmptyLocked(st *strand) (keyed.Result, bool) {
+	if d.marking { // a mark that lands after the removal could be taken for one of the key's next strand
+		d.afterMarks = append(d.afterMarks, st)
+		return keyed.Result{}, false
+	}
+	st.removing = true
 	m := spill.Mark{Key: st.lane, Through: st.done, Change: spill.Remove}
 	d.mu.Unlock()
 	err := d.save(d.reads, m)
 	d.mu.Lock()
+	st.removing = false
 	switch {
 	case errors.Is(err, spill.ErrRecordsLeft): // read again
 		st.woken = true

@@ -30,6 +30,7 @@ type strand struct {
 	headed    bool // the pump has reached the head of the lane
 	begun     bool // every message of the key below from is settled
 	committed bool // a commit of that is stored: marks may be saved, and the strand removed
+	removing  bool // the store is being told that it is removed
 	closing   bool // what comes now waits in the lane, behind the pump
 	sealed    bool // what waits there cannot join the log
 	held      bool
@@ -137,6 +138,7 @@ func (w *draining) load(ms []keystrand.Message, pooled bool) {
 		it.size = uint32(min(int64(ms[i].Size()), math.MaxUint32)) //nolint:gosec // it fits
 		if i < w.again {
 			it.Attempt = w.attempt
+			it.marks |= w.marks & erred
 		}
 		w.turn[i] = it
 	}
@@ -162,9 +164,6 @@ func (w *draining) unload(n int) (u budget.Usage) {
 	}
 	return u
 }
-
-// setWhy sets the reason, cut to what a store keeps.
-func (st *strand) setWhy(err error) { st.why = cut(textOf(err), maxErrorText-3) }
 
 // state returns the state for a snapshot.
 func (st *strand) state() StrandState {
