@@ -145,7 +145,17 @@ func (c *checker) owned(e *Event, o *owner) {
 		c.trying(e, o)
 	case Stored:
 		c.stored(e, o)
-	case Started, Finished, Written, Lettered:
+	case Restored:
+		c.restores(e, o)
+	case Opened:
+		c.opened(e, o)
+	case Storing:
+		o.storing[e.Count] = c.now
+	case Marking:
+		c.marking(e, o)
+	case Marked:
+		c.marked(e, o)
+	case Started, Finished, Written, Lettered, Kept:
 		i := o.from(e.Offset)
 		found := i < len(o.messages) && o.messages[i].Offset == e.Offset
 		c.wrongIf(!found || o.messages[i].Message != e.Message, RuleForeign,
@@ -158,6 +168,8 @@ func (c *checker) owned(e *Event, o *owner) {
 			c.finished(e, o, i)
 		case e.Kind == Written:
 			c.written(e, o, i)
+		case e.Kind == Kept:
+			c.kept(e, o, i)
 		case !c.Letters:
 			c.wrong(RuleLetter, "%v: a dead letter: %s", e, e.Text)
 			fallthrough

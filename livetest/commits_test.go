@@ -1,6 +1,10 @@
 package livetest
 
-import "github.com/keystrand/keystrand/commit"
+import (
+	"cmp"
+
+	"github.com/keystrand/keystrand/commit"
+)
 
 // accepted is a new ownership. The earlier one must be over, and the restored progress must be one that was committed.
 func (c *checker) accepted(e *Event, m *member) {
@@ -22,40 +26,57 @@ func (c *checker) accepted(e *Event, m *member) {
 		}
 	}
 	o := c.newOwner(e, p, m)
-	if p.newest = o; old == nil {
-		return
+	p.newest = o
+	if old != nil {
+		c.Figures.HandOvers++
+		c.wrongIf(!old.released && (old.member == m || !old.frozen && !old.evicted && !old.member.killed), RuleOwner,
+			"%v: %s has not released epoch %d", e, old.member.name, old.epoch)
 	}
-	c.Figures.HandOvers++
-	c.wrongIf(!old.released && (old.member == m || !old.frozen && !old.evicted && !old.member.killed), RuleOwner,
-		"%v: %s has not released epoch %d", e, old.member.name, old.epoch)
-	c.succeeds(e, old, o)
+	if !c.Diverts {
+		c.acts(e, o)
+	}
 }
 
 func (c *checker) newOwner(e *Event, p *place, m *member) *owner {
 	o := &owner{
 		place: p, epoch: e.Epoch, member: m, views: make([]view, len(p.messages)),
 		accepted: try{Progress: e.Progress, number: c.now}, evicted: c.evicted[e.id()], endings: c.endings,
+		restored: map[string]restored{}, storing: map[int]int{},
 	}
 	if c.ending {
 		o.endings--
 	}
 	for i, m := range p.messages {
-		o.views[i] = view{covered: e.Progress.Settled(m.Offset), known: m.settled}
+		settled := e.Progress.Settled(m.Offset)
+		o.views[i] = view{covered: settled, claimed: settled, known: m.settled}
 	}
 	o.try, o.stored = &o.accepted, &o.accepted
 	p.owners[e.Epoch] = o
 	return o
 }
 
-// succeeds marks the messages that the service may deliver again to a new owner: no stored commit claims them, or
-// [History].Forgets permits the service to forget it. An owner that released the place in order has committed all that it settled.
+// acts records that the owner takes over from the one before.
+func (c *checker) acts(e *Event, o *owner) {
+	old := o.acting
+	if o.acting = o; old != nil {
+		c.succeeds(e, old, o)
+	}
+}
+
+// succeeds marks the messages that the service, or the store, may deliver again to a new owner: no stored commit, or mark, claims
+// them, or [History].Forgets permits the service to forget it. An owner that released the place in order has committed all that
+// it settled.
 func (c *checker) succeeds(e *Event, old, o *owner) {
 	late := 0 // settled before the last commit that was stored, and not in it
 	for i := range o.views {
 		m, v, was := o.messages[i], &o.views[i], old.views[i]
-		unacked := m.acked == 0 && !(old.inOrder() && was.covered)
+		unacked := m.acked == 0 && !(old.inOrder() && was.covered && !(m.kept && old.unsaved > 0))
 		v.may = v.known && (unacked || m.forgot)
-		if m.acked == 0 && was.covered && old.accepted.number < m.last && m.last < old.stored.number {
+		noted := old.stored.number
+		if m.kept {
+			noted = old.unmarked(m.Key)
+		}
+		if m.acked == 0 && was.covered && old.accepted.number < m.last && m.last < noted {
 			late++
 		}
 	}
@@ -78,6 +99,9 @@ func (c *checker) again(e *Event, o *owner, i int) {
 		c.Figures.Forgotten++
 	}
 	m.acked, m.forgot = 0, false // it is not acknowledged, or would not have come
+	if !m.kept {
+		m.committed = 0
+	}
 	switch {
 	case !v.known || v.may:
 	case o.spare == 0:
@@ -94,7 +118,7 @@ func (c *checker) trying(e *Event, o *owner) {
 		"%v: frontier %d, and %d was tried before", e, e.Progress.Frontier, o.try.Frontier)
 	for i := o.from(o.try.Frontier); i < len(o.messages); i++ {
 		v, offset := o.views[i], o.messages[i].Offset
-		if e.Progress.Settled(offset) && !v.covered && (v.tried || !c.passed(o, i)) {
+		if e.Progress.Settled(offset) && !v.claimed && (v.tried || !c.passed(o, i)) {
 			c.wrong(RuleProgress, "%v: claims offset %d (frontier %d), which is not settled", e, offset, e.Progress.Frontier)
 		}
 	}
@@ -119,7 +143,12 @@ func (c *checker) stored(e *Event, o *owner) {
 	// A process that the end of a node disconnects may write later that a commit was stored before.
 	forgot := c.ending || o.evicted && o.endings < c.endings
 	for i := range o.messages {
-		if m := &o.messages[i]; m.acked == 0 && t.Settled(m.Offset) {
+		m := &o.messages[i]
+		if !t.Settled(m.Offset) {
+			continue
+		}
+		m.committed = cmp.Or(m.committed, e.At)
+		if m.acked == 0 && !m.kept {
 			m.acked, m.forgot = e.At, forgot
 		}
 	}
@@ -155,7 +184,7 @@ func (c *checker) final(p *place, stored commit.Progress) {
 	missing := 0
 	for _, m := range p.messages {
 		switch kept := stored.Settled(m.Offset); {
-		case kept && !m.settled:
+		case kept && !m.settled && !m.kept:
 			c.wrong(RuleFinal, "%v: the service keeps offset %d as settled, and nobody has settled it", p.Place, m.Offset)
 		case kept || !m.settled:
 		case c.Withholds && o.lost && (m.acked == 0 || m.forgot): // disconnected before it could acknowledge

@@ -51,6 +51,8 @@ type History struct {
 	Forgets map[Kind]time.Duration // by Crashing or Stopping
 	// Outputs: handlers emit one output a message; the message is settled when its output is durable.
 	Outputs bool
+	// Diverts: members have a store for diverted keys.
+	Diverts bool
 	// Letters: some messages fail for good.
 	Letters bool
 	// Workers is how many turns of a member run at once. So many may have finished without being settled at a kill, and
@@ -105,6 +107,9 @@ type Figures struct {
 	Commits   int // stored
 	HandOvers int // partitions that got another owner
 	Losses    int // partitions that were lost
+	Kept      int // messages that were durable in the store
+	Inherited int // of them: not handled yet when the partition got another owner
+	Removed   int // strands that left the store
 }
 
 // String lists what is wrong by rule, at most 10 of each.
@@ -146,6 +151,16 @@ const (
 	Broken   Kind = "broken"   // the member found a fault itself; Text
 )
 
+// Events that a member writes about the store of diverted keys.
+const (
+	Restored Kind = "restored" // the store gives a strand to the owner; Key; Progress: its mark, and the range of its offsets; Count: messages
+	Opened   Kind = "opened"   // the store is open
+	Storing  Kind = "storing"  // a call that changes the store begins; Count: its number
+	Kept     Kind = "kept"     // a message is durable in the store; Count: the number of the call
+	Marking  Kind = "marking"  // a mark begins; Key, Offset; Text: empty or Removed; Count: as Kept
+	Marked   Kind = "marked"   // that mark is durable
+)
+
 // Events that the test writes.
 const (
 	Dying     Kind = "dying"     // the test is about to send SIGKILL to the member
@@ -160,12 +175,13 @@ const (
 // Torn stands for a line that is no event. SIGKILL can tear one.
 const Torn Kind = "torn"
 
-// Texts of Finished, and of Started.
+// Texts of Finished, of Started, and of Marking.
 const (
 	Settled   = "settled"   // nil
 	Failed    = "failed"    // an error: the message is retried, or the failure policy acts
 	Cancelled = "cancelled" // an error after the end of ctx
 	Behind    = "behind"    // the message is not the first of its call
+	Removed   = "removed"   // the strand, too
 )
 
 // Event is one line of a history.

@@ -14,19 +14,23 @@ type place struct {
 	messages  []message // by offset
 	owners    map[int64]*owner
 	newest    *owner
-	frontier  int64             // the highest one known to be stored
-	tries     []commit.Progress // of all owners; the first is that of nobody
-	confirmed int64             // when the last commit was stored
+	acting    *owner             // the newest one for whom the store is open, if there is a store
+	strands   map[string]*strand // of the store, by key
+	frontier  int64              // the highest one known to be stored
+	tries     []commit.Progress  // of all owners; the first is that of nobody
+	confirmed int64              // when the last commit was stored
 }
 
 // message is a [Message] and what happened to it.
 type message struct {
 	Message
-	before  int   // index of the key's earlier message; -1: none
-	settled bool  // by any owner
-	last    int   // number of the event that settled it last, by the newest owner
-	acked   int64 // when a commit that claims it was stored; 0: not since it was last delivered
-	forgot  bool  // the service may forget that
+	before    int   // index of the key's earlier message; -1: none
+	settled   bool  // by any owner
+	last      int   // number of the event that settled it last, by the newest owner
+	acked     int64 // when a commit that claims it was stored, or a mark if it is kept; 0: not since it was last delivered
+	forgot    bool  // the service may forget that
+	kept      bool  // the store of diverted keys has it
+	committed int64 // as acked, but for a commit
 }
 
 // owner is one ownership of a place.
@@ -47,11 +51,18 @@ type owner struct {
 	lost        bool
 	released    bool
 	cancelled   int64 // when the first cancelled handler returned; 0: none
+
+	opened   int                 // number of the event at which the store was open for it; 0: not yet
+	restored map[string]restored // what the store had then
+	storing  map[int]int         // of each call of the store: the number of its event
+	saves    []int               // of the calls with marks that are durable: these numbers
+	unsaved  int                 // marks that were tried and are not durable
 }
 
 // view is what an owner knows of a message.
 type view struct {
 	covered bool // restored as settled, or settled by this owner
+	claimed bool // covered, or in the store: a commit may claim it
 	tried   bool // its handler has begun
 	handled bool // its handler has returned nil
 	known   bool // settled by any owner when this one began
@@ -72,7 +83,7 @@ type try struct {
 }
 
 func newPlace(name Place, messages []Message) *place {
-	p := &place{Place: name, owners: map[int64]*owner{}, tries: make([]commit.Progress, 1)}
+	p := &place{Place: name, owners: map[int64]*owner{}, strands: map[string]*strand{}, tries: make([]commit.Progress, 1)}
 	slices.SortFunc(messages, func(a, b Message) int { return cmp.Compare(a.Offset, b.Offset) })
 	last := map[string]int{} // of each key: the index of its last message so far, plus 1
 	for i, m := range messages {
@@ -108,8 +119,8 @@ func (o *owner) inOrder() bool { return o.released && !o.lost && !o.frozen && o.
 // settle records that the owner has settled a message.
 func (o *owner) settle(i, event int) {
 	m := &o.messages[i]
-	m.settled, o.views[i].covered = true, true
-	if o.newest == o {
+	m.settled, o.views[i].covered, o.views[i].claimed = true, true, true
+	if o.acting == o {
 		m.last = event
 	}
 }

@@ -18,7 +18,9 @@ import (
 // historyOf makes a history of one partition with four messages: 0 and 2 of key x, 1 and 3 of key y. The tale has sentences:
 // "a1 accepted 0, does 0; a killed" is about the first ownership of member a, and then about a. "run …" sets fields of the history,
 // or the progress that the service keeps. The verbs are kinds of events, and some more. Progress is a frontier and ranges: "commits
-// 1 2-3"; "0:y1" is offset 0 as another message. A tale that begins with a1 begins with "a1 accepted 0".
+// 1 2-3"; "0:y1" is offset 0 as another message. "marks x 2" is a mark of key x through offset 2, "restored x 1 2 0-3" a strand with 1
+// message, the mark 1 and the offsets 0 to 2. A tale that begins with a1 begins with "a1 accepted 0", and "opened" if it runs with
+// diverts.
 func historyOf(t *testing.T, tale string, withholds bool) *History {
 	t.Helper()
 	h := &History{Withholds: withholds, Committed: map[Place]commit.Progress{{Stream: "t"}: {Frontier: 4}}}
@@ -30,11 +32,16 @@ func historyOf(t *testing.T, tale string, withholds bool) *History {
 		completes = "does $1, written $1, commits 4, released"
 	}
 	tale = regexp.MustCompile("completes ([^,;]*)").ReplaceAllString(tale, completes)
+	tale = regexp.MustCompile("spills ([^,;]*)").ReplaceAllString(tale, "storing, kept $1")
+	tale = regexp.MustCompile("removes ([^,;]*)").ReplaceAllString(tale, "marks $1 removed")
+	tale = regexp.MustCompile("marks ([^,;]*)").ReplaceAllString(tale, "storing, marking $1, marked $1")
 	tale = regexp.MustCompile("commits ([^,;]*)").ReplaceAllString(tale, "trying $1, stored")
 	for sentence := range strings.SplitSeq("a begun; b begun; "+tale, "; ") {
 		who, what, _ := strings.Cut(sentence, " ")
 		if len(h.Events) == 2 && who == "a1" && !strings.HasPrefix(what, "told") {
-			what = "accepted 0, " + what
+			if what = "accepted 0, " + what; h.Diverts {
+				what = strings.Replace(what, "accepted 0", "accepted 0, opened", 1)
+			}
 		}
 		for part := range strings.SplitSeq(what, ", ") {
 			verb, args, _ := strings.Cut(part, " ")
@@ -64,6 +71,7 @@ func messageOf(i int64) Message {
 var acts = map[string][]Event{
 	"started":  {{Kind: Started}},
 	"written":  {{Kind: Written, Count: 1}},
+	"kept":     {{Kind: Kept}},
 	"lettered": {{Kind: Lettered}},
 	"settles":  {{Kind: Finished, Text: Settled}},
 	"fails":    {{Kind: Finished, Text: Failed}},
@@ -95,6 +103,18 @@ func tell(t *testing.T, h *History, e Event, verb, args string) {
 		e.Kind, e.Progress = Accepted, progressOf(t, args)
 	case e.Kind == Trying, e.Kind == Accepted && !h.Withholds:
 		e.Progress = progressOf(t, args)
+	case e.Kind == Marking, e.Kind == Marked, e.Kind == Restored:
+		key, rest, _ := strings.Cut(args, " ")
+		number, rest, _ := strings.Cut(rest, " ")
+		n, err := strconv.Atoi(number)
+		if err != nil {
+			t.Fatalf("%s %q: %v", verb, args, err)
+		}
+		if e.Key = key; e.Kind == Restored {
+			e.Count, e.Progress = n, progressOf(t, rest)
+		} else {
+			e.Offset, e.Text = int64(n), rest
+		}
 	case e.Kind == Stored:
 		e.Count = int(progressOf(t, args).Frontier)
 	default:
