@@ -95,6 +95,7 @@ type access struct {
 	Stream, Group    string
 	CA, User, Secret string      // files and names for TLS with SCRAM-SHA-512 or a token; empty: neither
 	Store            remoteStore // of progress, for Pulsar; empty: none
+	Alone            bool        // there is one member
 }
 
 // source opens the stream. Its session is short: a silent owner is missed after some seconds.
@@ -102,7 +103,7 @@ func (a access) source(log *slog.Logger) (source.Source, error) {
 	if a.Service == "kafka" {
 		cfg := kafka.Config{
 			SessionTimeout: 5 * time.Second, HeartbeatInterval: 500 * time.Millisecond, RebalanceTimeout: 20 * time.Second,
-			Logger: log, TLS: trusting(a.CA),
+			Logger: log, TLS: trusting(a.CA), Alone: a.Alone,
 		}
 		if a.User != "" {
 			cfg.SASL = kafka.SCRAMSHA512(a.User, a.Secret)

@@ -47,7 +47,7 @@ type behaviour struct {
 	Long        time.Duration // one message in LongOne takes so long
 	LongOne     int
 	FailOne     int           // one message in FailOne fails, one to three times in a row
-	Stuck       string        // the handler of this key hangs until its ctx ends
+	Stuck       string        // the handler of this key hangs until its ctx ends; with a store, it fails for good
 	Drain       time.Duration // default: 10 s
 	DeadLetter  bool          // instead of retries
 	HopelessOne int           // one message in HopelessOne fails for good
@@ -67,6 +67,7 @@ func oneIn(n int, dice uint64) bool { return n > 0 && dice%uint64(n) == 0 }
 type spec struct {
 	Name, History string
 	Input, Output access // without a stream for Output, handlers emit nothing
+	Depot         depot  // of diverted keys; members for whom no key is stuck resume held ones
 	behaviour
 }
 
@@ -86,8 +87,11 @@ func runMember(text string) error {
 	defer stop()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	h := &handler{s, record}
-	b := pipeline.From(recorded(must(s.Input.source(log)), record)).
-		Limits(pipeline.Limits{Workers: workers, InFlight: 20_000, Writers: writers}).
+	limits := pipeline.Limits{Workers: workers, InFlight: 20_000, Writers: writers}
+	if s.Depot.Service != "" { // keys are soon too deep
+		limits.InFlight, limits.FetchMessages = 1_000, 64
+	}
+	b := pipeline.From(recorded(must(s.Input.source(log)), record)).Limits(limits).
 		Timing(pipeline.Timing{CommitInterval: 250 * time.Millisecond, DrainTimeout: s.Drain}).Logger(log)
 	var out sink.Sink = memory.New()
 	if s.Output.Stream != "" {
@@ -102,6 +106,11 @@ func runMember(text string) error {
 	default:
 		b.Handle(h)
 	}
+	if s.Depot.Service != "" {
+		store := must(s.Depot.open())
+		defer func() { _ = store.Close() }()
+		b.Divert(recordedStore{store, record}).OnFailure(pipeline.Hold)
+	}
 	if s.DeadLetter {
 		b.OnFailure(pipeline.DeadLetter(recordedSink{out, Lettered, record}))
 	} else {
@@ -112,6 +121,9 @@ func runMember(text string) error {
 	watching, unwatch := context.WithCancel(context.Background())
 	var watch sync.WaitGroup
 	watch.Go(func() { watchConservation(watching, p, record) })
+	if s.Depot.Service != "" && s.Stuck == "" {
+		watch.Go(func() { operate(watching, p, log) })
+	}
 	err := p.Run(ctx)
 	unwatch()
 	watch.Wait()
@@ -127,7 +139,8 @@ func runMember(text string) error {
 func watchConservation(ctx context.Context, p *pipeline.Pipeline, record *recorder) {
 	for ctx.Err() == nil {
 		for _, s := range p.Snapshot().Partitions {
-			if s.Settled+s.Running+s.Ready+s.Parked+s.Sinking+s.Dropped != s.Accepted {
+			d := s.Diverting
+			if s.Settled+s.Running+s.Ready+s.Parked+s.Sinking+s.Dropped != s.Accepted || d.Restored+d.Appended != d.Drained+d.Discarded+d.Records {
 				record.write(Event{Kind: Broken, Text: fmt.Sprintf("counters do not add up: %+v", s)})
 			}
 		}
@@ -201,7 +214,8 @@ func (h *handler) work(ctx context.Context, m *keystrand.Message) error {
 	if oneIn(h.LongOne, dice>>8) {
 		d = h.Long
 	}
-	if h.Stuck != "" && string(m.Key) == h.Stuck {
+	stuck := h.Stuck != "" && string(m.Key) == h.Stuck
+	if stuck && h.Depot.Service == "" {
 		d = time.Hour
 	}
 	select {
@@ -209,7 +223,7 @@ func (h *handler) work(ctx context.Context, m *keystrand.Message) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if h.hopeless(dice) {
+	if stuck || h.hopeless(dice) {
 		return keystrand.Permanent(errOnPurpose)
 	}
 	if oneIn(h.FailOne, dice>>16) && m.Attempt <= 1+int32(dice>>32%3) {
@@ -221,12 +235,13 @@ func (h *handler) work(ctx context.Context, m *keystrand.Message) error {
 // recordedSource writes to the history what passes between a source and its pipeline.
 type recordedSource struct {
 	source.Source
+	source.Mover
 	record *recorder
 }
 
 // recorded returns a source with the optional methods of Kafka's or of Pulsar's.
 func recorded(s source.Source, record *recorder) source.Source {
-	r := recordedSource{s, record}
+	r := recordedSource{s, s.(source.Mover), record} //nolint:errcheck,forcetypeassert // both are
 	switch s := s.(type) {
 	case source.Prefetcher:
 		return struct {
@@ -241,9 +256,6 @@ func recorded(s source.Source, record *recorder) source.Source {
 	}
 	return r
 }
-
-// Moves says that members share the partitions.
-func (recordedSource) Moves() bool { return true }
 
 func (s recordedSource) Accept(ctx context.Context) (source.Partition, error) {
 	p, err := s.Source.Accept(ctx)

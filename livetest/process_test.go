@@ -26,7 +26,9 @@ func (r *run) join(names ...string) {
 	s := spec{
 		History: r.record.Name(), behaviour: r.behaviour,
 		Input: r.cluster.about().access(r.stream, r.group), Output: r.target.about().access(r.outputs, ""),
+		Depot: r.depot,
 	}
+	s.Input.Alone = r.store == "bolt"
 	for _, name := range names {
 		s.Name = name
 		text, err := json.Marshal(s)
@@ -110,19 +112,30 @@ func (r *run) disturb(k Kind, f func() error) {
 	r.must(err)
 }
 
+// control has tools/services do something with a node. Several nodes may be of one kind: kafka3 is of kafka.
+func (r *run) control(kind, command, name string, node int) error {
+	r.t.Helper()
+	program := env(r.t, "KEYSTRAND_"+strings.ToUpper(kind)+"_CTL", name)
+	if out, err := exec.CommandContext(r.t.Context(), program, command, name, fmt.Sprint(node)).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %s %s %d: %w: %s", program, command, name, node, err, out)
+	}
+	return nil
+}
+
 // restart stops or kills a node and starts it again.
 func (r *run) restart(k Kind, node int) {
 	r.t.Helper()
-	control := func(command string) error {
-		s := r.cluster.about()
-		program := env(r.t, "KEYSTRAND_"+strings.ToUpper(s.way.Service)+"_CTL", s.name)
-		if out, err := exec.CommandContext(r.t.Context(), program, command, s.name, fmt.Sprint(node)).CombinedOutput(); err != nil {
-			return fmt.Errorf("%s %s %s %d: %w: %s", program, command, s.name, node, err, out)
-		}
-		return nil
-	}
-	r.disturb(k, func() error { return control(map[Kind]string{Stopping: "stop", Crashing: "kill"}[k]) })
-	r.must(control("start"))
+	s := r.cluster.about()
+	r.disturb(k, func() error {
+		return r.control(s.way.Service, map[Kind]string{Stopping: "stop", Crashing: "kill"}[k], s.name, node)
+	})
+	r.must(r.control(s.way.Service, "start", s.name, node))
+}
+
+// database stops or kills the database of the store, or starts it.
+func (r *run) database(command string) {
+	r.t.Helper()
+	r.must(r.control(r.depot.Service, command, r.depot.Service, 1))
 }
 
 // move gives the partitions of the stream to other nodes.

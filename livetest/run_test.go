@@ -19,6 +19,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/keystrand/keystrand/commit"
 )
 
 // run is a scenario under way.
@@ -31,6 +33,7 @@ type run struct {
 	stream, group string
 	outputs       string    // the stream that members write to; empty: none
 	target        cluster   // of outputs
+	depot         depot     // of diverted keys
 	record        *recorder // of the test itself
 	members       map[string]*process
 
@@ -52,7 +55,7 @@ func newRun(t *testing.T, name string, s scenario) *run {
 		members: map[string]*process{}, done: map[Message]bool{}, owners: map[Place]string{},
 		History: History{
 			Orderly: s.orderly, Outputs: s.emits, Letters: letters != "", Workers: workers, Writers: writers,
-			Withholds: service.withholds, Forgets: service.forgets,
+			Withholds: service.withholds, Forgets: service.forgets, Diverts: s.store != "",
 		},
 	}
 	var err error
@@ -65,6 +68,9 @@ func newRun(t *testing.T, name string, s scenario) *run {
 	r.keys, r.partitions = cmp.Or(r.keys, service.keys), cmp.Or(r.partitions, 8)
 	r.stream = newStream(t, r.cluster, r.partitions)
 	r.group = r.stream[strings.LastIndex(r.stream, "/")+1:] + "-group"
+	if s.store != "" {
+		r.depot = newDepot(t, s.store, r.group)
+	}
 	if letters != "" {
 		r.target = connect(t, letters)
 	}
@@ -246,8 +252,33 @@ func (r *run) check() Figures {
 	r.Committed, err = r.cluster.progress(context.WithoutCancel(r.t.Context()), r.stream, r.group)
 	r.must(err)
 	report := r.verdict(false)
+	if r.Diverts {
+		r.checkDepot()
+	}
 	r.t.Logf("%+v; when a node ends, the service may forget commits of %v", report.Figures, r.Forgets)
 	return report.Figures
+}
+
+// checkDepot checks that the store has the messages that are not settled, and no others.
+func (r *run) checkDepot() {
+	r.t.Helper()
+	last := map[Place]commit.Progress{}
+	for _, e := range r.Events {
+		if e.Kind == Accepted && e.Epoch >= last[e.Place].Epoch {
+			last[e.Place] = commit.Progress{Epoch: e.Epoch, Log: e.Progress.Log}
+		}
+	}
+	got, err := r.depot.unhandled(context.WithoutCancel(r.t.Context()), last)
+	r.must(err)
+	want := map[Message]bool{}
+	for _, m := range r.Produced {
+		if of := (Message{Place: m.Place, Offset: m.Offset}); !r.done[of] {
+			want[of] = true
+		}
+	}
+	if !maps.Equal(got, want) {
+		r.t.Errorf("the store has %d messages, want the %d that are not settled:\n%v\nwant\n%v", len(got), len(want), got, want)
+	}
 }
 
 // begin produces half of the messages. The rest comes while members work, so that they meet a backlog and the end of the log.

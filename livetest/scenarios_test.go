@@ -21,8 +21,9 @@ type scenario struct {
 	keys       int
 	partitions int // default: 8
 	behaviour  behaviour
-	orderly    bool // hand-overs are
-	emits      bool // handlers emit, and a sink of the same service writes to another stream
+	orderly    bool   // hand-overs are
+	emits      bool   // handlers emit, and a sink of the same service writes to another stream
+	store      string // of diverted keys: postgres, mariadb, or bolt with one member; empty: none
 	steps      steps
 	shows      func(Figures) int // is not 0, or the scenario shows nothing
 	ends       func(r *run)      // checks more
@@ -44,6 +45,7 @@ func join(names ...string) func(*run)         { return func(r *run) { r.join(nam
 func leave(names ...string) func(*run)        { return func(r *run) { r.leave(names...) } }
 func kill(names ...string) func(*run)         { return func(r *run) { r.kill(names...) } }
 func freeze(name string) func(*run)           { return func(r *run) { r.freeze(name) } }
+func database(command string) func(*run)      { return func(r *run) { r.database(command) } }
 func restart(how Kind, node int) func(r *run) { return func(r *run) { r.restart(how, node) } }
 
 // deploys replaces one member after the other.
@@ -162,6 +164,48 @@ func scenarios() []scenario {
 			name: "TopicTerminated", soak: "pulsar",
 			messages: 6_000, partitions: 4, keys: 500,
 			steps: at(0, join("a", "b")).at(0.3, terminate).at(0.6, leave("b")),
+		},
+		{ // Keys with more messages than fit come back from the store, in order, whoever owns them then. The store ends empty.
+			name: "HotKeySpills", live: "kafka", store: "mariadb",
+			messages: 8_000, partitions: 4, keys: 40, orderly: true, behaviour: behaviour{Handling: 8 * time.Millisecond},
+			steps: at(0, join("a", "b")).at(0.20, join("c")).at(0.40, leave("a")).at(0.50, join("d")).at(0.60, leave("b")),
+			shows: func(f Figures) int { return min(f.Inherited, f.Removed) },
+		},
+		{
+			// A key that fails is held through hand-overs and a crash, and pins nothing: commits pass it. The store has its messages
+			// and no others. A member whose handler is mended handles them, when its operator resumes the key.
+			name: "StuckKeyHeld", live: "kafka", store: "postgres",
+			messages: 8_000, partitions: 4, keys: 40, behaviour: behaviour{Stuck: "k0"},
+			steps: at(0, join("a", "b")).at(0.15, kill("a")).at(0.20, join("c")).at(0.50, leave("b")).at(0.60, join("d")).
+				at(0.60, mendStuckKey),
+			shows: func(f Figures) int { return min(f.Inherited, f.Removed) },
+		},
+		{ // Members are killed while their keys are in the store, one of them held.
+			name: "MembersAreKilledWhileDraining", live: "kafka", store: "postgres",
+			messages: 8_000, partitions: 4, keys: 40, behaviour: behaviour{Handling: 8 * time.Millisecond, Stuck: "k1"},
+			steps: at(0, join("a", "b")).at(0.20, kill("a")).at(0.30, func(r *run) { r.behaviour.Stuck = "" }).
+				at(0.30, join("c", "d")).at(0.50, kill("b", "c")).at(0.50, join("e")).at(0.80, kill("d")),
+			shows: func(f Figures) int { return min(f.Inherited, f.Again) },
+		},
+		{ // A process that is frozen longer than its session finds the store open for another owner.
+			name: "MemberIsFrozenWhileDraining", live: "kafka", store: "postgres",
+			messages: 8_000, partitions: 4, keys: 40, behaviour: behaviour{Handling: 8 * time.Millisecond},
+			steps: at(0, join("a", "b")).at(0.25, freeze("a")).at(0.60, leave("b")),
+			shows: func(f Figures) int { return min(f.Inherited, f.Stale) },
+		},
+		{ // The database is stopped and killed. A member that is killed, and one that joins meanwhile, make no difference.
+			name: "DatabaseRestarts", live: "kafka", store: "postgres",
+			messages: 8_000, partitions: 4, keys: 40, behaviour: behaviour{Handling: 4 * time.Millisecond},
+			steps: at(0, join("a", "b")).at(0.20, database("stop")).at(0.20, kill("a")).at(0.20, join("c")).at(0.20, database("start")).
+				at(0.60, database("kill")).at(0.60, database("start")),
+			shows: func(f Figures) int { return min(f.Inherited, f.Removed) },
+		},
+		{ // One member on one machine, with its store in a file, is killed and starts again.
+			name: "MemberAloneIsKilled", live: "kafka", store: "bolt",
+			messages: 8_000, partitions: 4, keys: 40, behaviour: behaviour{Handling: 8 * time.Millisecond, Stuck: "k1"},
+			steps: at(0, join("a")).at(0.25, kill("a")).at(0.25, func(r *run) { r.behaviour.Stuck = "" }).
+				at(0.25, join("b")).at(0.50, kill("b")).at(0.50, join("c")),
+			shows: func(f Figures) int { return min(f.Inherited, f.Again) },
 		},
 	}
 }
