@@ -166,7 +166,7 @@ func scenarios() []scenario {
 			steps: at(0, join("a", "b")).at(0.3, terminate).at(0.6, leave("b")),
 		},
 		{ // Keys with more messages than fit come back from the store, in order, whoever owns them then. The store ends empty.
-			name: "HotKeySpills", live: "kafka", store: "mariadb",
+			name: "HotKeySpills", live: "kafka pulsar+store", store: "mariadb",
 			messages: 8_000, partitions: 4, keys: 40, orderly: true, behaviour: behaviour{Handling: 8 * time.Millisecond},
 			steps: at(0, join("a", "b")).at(0.20, join("c")).at(0.40, leave("a")).at(0.50, join("d")).at(0.60, leave("b")),
 			shows: func(f Figures) int { return min(f.Inherited, f.Removed) },
@@ -174,14 +174,14 @@ func scenarios() []scenario {
 		{
 			// A key that fails is held through hand-overs and a crash, and pins nothing: commits pass it. The store has its messages
 			// and no others. A member whose handler is mended handles them, when its operator resumes the key.
-			name: "StuckKeyHeld", live: "kafka", store: "postgres",
+			name: "StuckKeyHeld", live: "kafka pulsar+store", store: "postgres",
 			messages: 8_000, partitions: 4, keys: 40, behaviour: behaviour{Stuck: "k0"},
 			steps: at(0, join("a", "b")).at(0.15, kill("a")).at(0.20, join("c")).at(0.50, leave("b")).at(0.60, join("d")).
 				at(0.60, mendStuckKey),
 			shows: func(f Figures) int { return min(f.Inherited, f.Removed) },
 		},
 		{ // Members are killed while their keys are in the store, one of them held.
-			name: "MembersAreKilledWhileDraining", live: "kafka", store: "postgres",
+			name: "MembersAreKilledWhileDraining", live: "kafka pulsar+store", store: "postgres",
 			messages: 8_000, partitions: 4, keys: 40, behaviour: behaviour{Handling: 8 * time.Millisecond, Stuck: "k1"},
 			steps: at(0, join("a", "b")).at(0.20, kill("a")).at(0.30, func(r *run) { r.behaviour.Stuck = "" }).
 				at(0.30, join("c", "d")).at(0.50, kill("b", "c")).at(0.50, join("e")).at(0.80, kill("d")),
