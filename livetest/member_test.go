@@ -49,6 +49,7 @@ type behaviour struct {
 	FailOne     int           // one message in FailOne fails, one to three times in a row
 	Stuck       string        // the handler of this key hangs until its ctx ends; with a store, it fails for good
 	Drain       time.Duration // default: 10 s
+	Deaf        time.Duration // so late pipelines hear that a partition is lost
 	DeadLetter  bool          // instead of retries
 	HopelessOne int           // one message in HopelessOne fails for good
 	Batches     bool          // handlers take all waiting messages of a key
@@ -89,9 +90,9 @@ func runMember(text string) error {
 	h := &handler{s, record}
 	limits := pipeline.Limits{Workers: workers, InFlight: 20_000, Writers: writers}
 	if s.Depot.Service != "" { // keys are soon too deep
-		limits.InFlight, limits.FetchMessages = 1_000, 64
+		limits.InFlight, limits.FetchMessages = 400, 32
 	}
-	b := pipeline.From(recorded(must(s.Input.source(log)), record)).Limits(limits).
+	b := pipeline.From(recorded(must(s.Input.source(log)), record, s.Deaf)).Limits(limits).
 		Timing(pipeline.Timing{CommitInterval: 250 * time.Millisecond, DrainTimeout: s.Drain}).Logger(log)
 	var out sink.Sink = memory.New()
 	if s.Output.Stream != "" {
@@ -237,11 +238,12 @@ type recordedSource struct {
 	source.Source
 	source.Mover
 	record *recorder
+	deaf   time.Duration
 }
 
 // recorded returns a source with the optional methods of Kafka's or of Pulsar's.
-func recorded(s source.Source, record *recorder) source.Source {
-	r := recordedSource{s, s.(source.Mover), record} //nolint:errcheck,forcetypeassert // both are
+func recorded(s source.Source, record *recorder, deaf time.Duration) source.Source {
+	r := recordedSource{s, s.(source.Mover), record, deaf} //nolint:errcheck,forcetypeassert // both are
 	switch s := s.(type) {
 	case source.Prefetcher:
 		return struct {
@@ -262,7 +264,7 @@ func (s recordedSource) Accept(ctx context.Context) (source.Partition, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := recordedPartition{p, s.record, make(chan source.Leave, 2), make(chan struct{}), make(chan struct{})}
+	r := recordedPartition{p, s.record, s.deaf, make(chan source.Leave, 2), make(chan struct{}), make(chan struct{})}
 	r.write(Event{Kind: Accepted, Progress: *p.Restored()})
 	go r.tell()
 	if l, ok := p.(source.Lagger); ok {
@@ -277,6 +279,7 @@ func (s recordedSource) Accept(ctx context.Context) (source.Partition, error) {
 type recordedPartition struct {
 	source.Partition
 	record  *recorder
+	deaf    time.Duration
 	leaving chan source.Leave
 	over    chan struct{} // closed by Release
 	told    chan struct{} // closed when tell has returned
@@ -295,6 +298,7 @@ func (p recordedPartition) tell() {
 		case l := <-p.Partition.Leaving():
 			if l.Lost {
 				p.write(Event{Kind: Lost})
+				time.Sleep(p.deaf) // real time: the pipeline works
 			}
 			p.leaving <- l
 		case <-p.over:
@@ -313,6 +317,7 @@ func (p recordedPartition) Commit(ctx context.Context, progress *commit.Progress
 		p.write(Event{Kind: Stored, Count: int(stored.Replays)})
 	case errors.Is(err, commit.ErrFenced):
 		p.write(Event{Kind: Lost, Text: err.Error()})
+		time.Sleep(p.deaf) // real time: the pipeline works
 	}
 	return stored, err
 }

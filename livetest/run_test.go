@@ -43,6 +43,7 @@ type run struct {
 	rest   []byte
 	done   map[Message]bool // place and offset of those that are settled
 	owners map[Place]string
+	stored map[Message]bool // place and offset of those that are in the store and not settled
 }
 
 func newRun(t *testing.T, name string, s scenario) *run {
@@ -52,7 +53,7 @@ func newRun(t *testing.T, name string, s scenario) *run {
 	service := c.about()
 	r := &run{
 		scenario: s, t: t, cluster: c, target: c,
-		members: map[string]*process{}, done: map[Message]bool{}, owners: map[Place]string{},
+		members: map[string]*process{}, done: map[Message]bool{}, owners: map[Place]string{}, stored: map[Message]bool{},
 		History: History{
 			Orderly: s.orderly, Outputs: s.emits, Letters: letters != "", Workers: workers, Writers: writers,
 			Withholds: service.withholds, Forgets: service.forgets, Diverts: s.store != "",
@@ -167,6 +168,7 @@ func (r *run) read() {
 
 func (r *run) event(e Event) {
 	r.Events = append(r.Events, e)
+	of := Message{Place: e.Place, Offset: e.Offset}
 	switch {
 	case e.Kind == Begun && r.members[e.Member] != nil: // not killed meanwhile
 		r.members[e.Member].begun = true
@@ -175,7 +177,10 @@ func (r *run) event(e Event) {
 	case (e.Kind == Lost || e.Kind == Released) && r.owners[e.Place] == e.Member:
 		delete(r.owners, e.Place)
 	case e.Kind == Finished && e.Text == Settled && !r.emits, e.Kind == Written, e.Kind == Lettered:
-		r.done[Message{Place: e.Place, Offset: e.Offset}] = true
+		r.done[of] = true
+		delete(r.stored, of)
+	case e.Kind == Kept && !r.done[of]:
+		r.stored[of] = true
 	}
 }
 
@@ -192,6 +197,21 @@ func (r *run) progress(share float64) {
 	r.t.Helper()
 	want := int(share * float64(r.messages))
 	r.until(fmt.Sprintf("%d messages are settled", want), func() bool { return len(r.done) >= want })
+}
+
+// drains makes a backlog, and waits until the store has some messages that a member is to handle.
+func (r *run) drains(name string) {
+	r.t.Helper()
+	r.produce(min(r.toCome, r.messages/4))
+	r.until(name+" has diverted keys", func() bool {
+		n := 0
+		for m := range r.stored {
+			if r.owners[m.Place] == name {
+				n++
+			}
+		}
+		return n >= 50
+	})
 }
 
 // idle reports whether a member owns nothing.

@@ -45,6 +45,7 @@ func join(names ...string) func(*run)         { return func(r *run) { r.join(nam
 func leave(names ...string) func(*run)        { return func(r *run) { r.leave(names...) } }
 func kill(names ...string) func(*run)         { return func(r *run) { r.kill(names...) } }
 func freeze(name string) func(*run)           { return func(r *run) { r.freeze(name) } }
+func drains(name string) func(*run)           { return func(r *run) { r.drains(name) } }
 func database(command string) func(*run)      { return func(r *run) { r.database(command) } }
 func restart(how Kind, node int) func(r *run) { return func(r *run) { r.restart(how, node) } }
 
@@ -182,26 +183,27 @@ func scenarios() []scenario {
 		{ // Members are killed while their keys are in the store, one of them held until its handler is mended.
 			name: "MembersAreKilledWhileDraining", live: "kafka pulsar+store", store: "postgres",
 			messages: 6_000, partitions: 4, keys: 40, behaviour: behaviour{Handling: 8 * time.Millisecond, Stuck: "k1"},
-			steps: at(0, join("a", "b")).at(0.25, kill("a")).at(0.25, mend).at(0.25, join("c")).at(0.60, kill("b")),
+			steps: at(0, join("a", "b")).at(0.05, drains("a")).at(0, kill("a")).at(0, mend).at(0, join("c")).at(0.40, drains("b")).at(0, kill("b")),
 			shows: func(f Figures) int { return min(f.Inherited, f.Again) },
 		},
-		{ // A process that is frozen longer than its session finds the store open for another owner.
+		{ // A process that is frozen longer than its session, and goes on, finds the store open for another owner.
 			name: "MemberIsFrozenWhileDraining", live: "kafka", store: "postgres",
-			messages: 6_000, partitions: 4, keys: 40, behaviour: behaviour{Handling: 8 * time.Millisecond},
-			steps: at(0, join("a", "b")).at(0.25, freeze("a")).at(0.60, leave("b")),
+			messages: 6_000, partitions: 4, keys: 40, behaviour: behaviour{Handling: 8 * time.Millisecond, Deaf: 300 * time.Millisecond},
+			steps: at(0, join("a", "b")).at(0.05, drains("a")).at(0, freeze("a")).at(0.70, leave("b")),
 			shows: func(f Figures) int { return f.Inherited },
 		},
 		{ // The database is stopped, and later killed. Meanwhile a member is killed and another one joins.
 			name: "DatabaseRestarts", live: "kafka", store: "postgres",
 			messages: 6_000, partitions: 4, keys: 40, behaviour: behaviour{Handling: 4 * time.Millisecond},
-			steps: at(0, join("a", "b")).at(0.20, database("stop")).at(0.20, kill("a")).at(0.20, join("c")).at(0.20, database("start")).
-				at(0.60, database("kill")).at(0.60, database("start")),
-			shows: func(f Figures) int { return min(f.Kept, f.Removed) },
+			steps: at(0, join("a", "b")).at(0.05, drains("a")).at(0, database("stop")).at(0, kill("a")).at(0, join("c")).at(0, database("start")).
+				at(0.60, database("kill")).at(0, database("start")),
+			shows: func(f Figures) int { return min(f.Inherited, f.Removed) },
 		},
 		{ // One member on one machine, with its store in a file, is killed and starts again.
 			name: "MemberAloneIsKilled", live: "kafka", store: "bolt",
 			messages: 5_000, partitions: 4, keys: 40, behaviour: behaviour{Handling: 8 * time.Millisecond, Stuck: "k1"},
-			steps: at(0, join("a")).at(0.25, kill("a")).at(0.25, mend).at(0.25, join("b")).at(0.60, kill("b")).at(0.60, join("c")),
+			steps: at(0, join("a")).at(0.05, drains("a")).at(0, kill("a")).at(0, mend).at(0, join("b")).at(0.40, drains("b")).at(0, kill("b")).
+				at(0, join("c")),
 			shows: func(f Figures) int { return min(f.Inherited, f.Again) },
 		},
 	}
