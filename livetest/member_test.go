@@ -90,7 +90,7 @@ func runMember(text string) error {
 	h := &handler{s, record}
 	limits := pipeline.Limits{Workers: workers, InFlight: 20_000, Writers: writers}
 	if s.Depot.Service != "" { // keys are soon too deep
-		limits.InFlight, limits.FetchMessages = 400, 32
+		limits.InFlight, limits.FetchMessages = 1_000, 32
 	}
 	b := pipeline.From(recorded(must(s.Input.source(log)), record, s.Deaf)).Limits(limits).
 		Timing(pipeline.Timing{CommitInterval: 250 * time.Millisecond, DrainTimeout: s.Drain}).Logger(log)

@@ -172,7 +172,7 @@ func (r *run) event(e Event) {
 	switch {
 	case e.Kind == Begun && r.members[e.Member] != nil: // not killed meanwhile
 		r.members[e.Member].begun = true
-	case e.Kind == Accepted:
+	case e.Kind == Accepted && !r.Diverts, e.Kind == Opened: // with a store, an owner begins when it is open
 		r.owners[e.Place] = e.Member
 	case (e.Kind == Lost || e.Kind == Released) && r.owners[e.Place] == e.Member:
 		delete(r.owners, e.Place)

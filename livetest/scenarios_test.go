@@ -168,7 +168,7 @@ func scenarios() []scenario {
 		},
 		{ // Keys with more messages than fit come back from the store, in order, whoever owns them then. The store ends empty.
 			name: "HotKeySpills", live: "kafka pulsar+store", store: "mariadb",
-			messages: 6_000, partitions: 4, keys: 40, orderly: true, behaviour: behaviour{Handling: 8 * time.Millisecond},
+			messages: 6_000, partitions: 4, keys: 16, orderly: true, behaviour: behaviour{Handling: 8 * time.Millisecond},
 			steps: deploys(4),
 			shows: func(f Figures) int { return min(f.Inherited, f.Removed) },
 		},
@@ -176,32 +176,32 @@ func scenarios() []scenario {
 			// A key that fails is held through hand-overs and a crash, and pins nothing: commits pass it. The store has its messages
 			// and no others. A member whose handler is mended handles them, when its operator resumes the key.
 			name: "StuckKeyHeld", live: "kafka pulsar+store", store: "postgres",
-			messages: 6_000, partitions: 4, keys: 40, behaviour: behaviour{Stuck: "k0"},
+			messages: 6_000, partitions: 4, keys: 16, behaviour: behaviour{Stuck: "k0"},
 			steps: at(0, join("a", "b")).at(0.20, kill("a")).at(0.20, join("c")).at(0.60, leave("b")).at(0.60, mendStuckKey),
 			shows: func(f Figures) int { return min(f.Inherited, f.Removed) },
 		},
 		{ // Members are killed while their keys are in the store, one of them held until its handler is mended.
 			name: "MembersAreKilledWhileDraining", live: "kafka pulsar+store", store: "postgres",
-			messages: 6_000, partitions: 4, keys: 40, behaviour: behaviour{Handling: 8 * time.Millisecond, Stuck: "k1"},
+			messages: 4_000, partitions: 4, keys: 16, behaviour: behaviour{Handling: 8 * time.Millisecond, Stuck: "k1"},
 			steps: at(0, join("a", "b")).at(0.05, drains("a")).at(0, kill("a")).at(0, mend).at(0, join("c")).at(0.40, drains("b")).at(0, kill("b")),
 			shows: func(f Figures) int { return min(f.Inherited, f.Again) },
 		},
 		{ // A process that is frozen longer than its session, and goes on, finds the store open for another owner.
 			name: "MemberIsFrozenWhileDraining", live: "kafka", store: "postgres",
-			messages: 6_000, partitions: 4, keys: 40, behaviour: behaviour{Handling: 8 * time.Millisecond, Deaf: 300 * time.Millisecond},
+			messages: 6_000, partitions: 4, keys: 16, behaviour: behaviour{Handling: 8 * time.Millisecond, Deaf: 300 * time.Millisecond},
 			steps: at(0, join("a", "b")).at(0.05, drains("a")).at(0, freeze("a")).at(0.70, leave("b")),
 			shows: func(f Figures) int { return f.Inherited },
 		},
 		{ // The database is stopped, and later killed. Meanwhile a member is killed and another one joins.
 			name: "DatabaseRestarts", live: "kafka", store: "postgres",
-			messages: 6_000, partitions: 4, keys: 40, behaviour: behaviour{Handling: 4 * time.Millisecond},
+			messages: 6_000, partitions: 4, keys: 16, behaviour: behaviour{Handling: 8 * time.Millisecond},
 			steps: at(0, join("a", "b")).at(0.05, drains("a")).at(0, database("stop")).at(0, kill("a")).at(0, join("c")).at(0, database("start")).
 				at(0.60, database("kill")).at(0, database("start")),
 			shows: func(f Figures) int { return min(f.Inherited, f.Removed) },
 		},
 		{ // One member on one machine, with its store in a file, is killed and starts again.
 			name: "MemberAloneIsKilled", live: "kafka", store: "bolt",
-			messages: 5_000, partitions: 4, keys: 40, behaviour: behaviour{Handling: 8 * time.Millisecond, Stuck: "k1"},
+			messages: 4_000, partitions: 4, keys: 16, behaviour: behaviour{Handling: 8 * time.Millisecond, Stuck: "k1"},
 			steps: at(0, join("a")).at(0.05, drains("a")).at(0, kill("a")).at(0, mend).at(0, join("b")).at(0.40, drains("b")).at(0, kill("b")).
 				at(0, join("c")),
 			shows: func(f Figures) int { return min(f.Inherited, f.Again) },
