@@ -9,6 +9,10 @@
 // A service keeps progress in one of two ways. Kafka tells a new owner what is settled. Pulsar does not: it withholds
 // acknowledged messages, and may forget some acknowledgements when a broker ends.
 //
+// Members can keep diverted keys in a store: a database, or a file with one member. A message that is durable there counts as
+// settled for commits. Whoever owns its partition later handles it, in order, and again only until its mark is durable. When the
+// members have left, the store has the messages that nobody has settled, and no others.
+//
 // The scenarios are a table in scenarios_test.go; testdata/tales.txt shows that the checker finds each broken rule. TestLive runs
 // the scenarios that this module alone decides, TestSoak those that a race inside a broker can decide. Both skip unless the
 // variables of a service are set (tools/services/README.md). They print their seed; KEYSTRAND_LIVE_SEED repeats it. The flag
