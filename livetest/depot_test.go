@@ -229,7 +229,7 @@ func operate(ctx context.Context, p *pipeline.Pipeline, log *slog.Logger) {
 				_, err = p.ResumeHeld(ctx, s.ID.Stream, s.ID.Partition, held[i].Key, "livetest")
 			}
 			if err != nil { // the partition has another owner, or the database does not answer
-				log.Info("cannot resume held keys", slog.Any("error", err))
+				log.InfoContext(ctx, "cannot resume held keys", slog.Any("error", err))
 			}
 		}
 		time.Sleep(50 * time.Millisecond) // real time: the pipeline works
