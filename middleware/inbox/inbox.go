@@ -82,8 +82,8 @@ func New(d Dialect, consumer string) (*Inbox, error) {
 // commits. So two owners of a partition, of which one has lost it and goes on, have the effect once.
 //
 // ctx must be the ctx of the handler, or derived from it: it has the identity of the log. After an error roll tx back and
-// return the error. Among them are deadlocks and, if tx is isolated as REPEATABLE READ or SERIALIZABLE on PostgreSQL, failures to
-// serialize: another attempt resolves them.
+// return the error. Among them are deadlocks and, if tx is isolated as REPEATABLE READ or SERIALIZABLE, failures to serialize:
+// another attempt resolves them.
 func (b *Inbox) Seen(ctx context.Context, tx *sql.Tx, m *keystrand.Message) (bool, error) {
 	log, ok := keystrand.LogOf(ctx)
 	if !ok {
