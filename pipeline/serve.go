@@ -166,7 +166,8 @@ func (d *divert) readLocked(st *strand, after int64, limit spill.Size) (ms []key
 	return ms, keyErr, err
 }
 
-// removeWhenEmptyLocked removes a strand, whose log is empty and stays so, from the store. The lane goes on after that is durable.
+// removeWhenEmptyLocked removes a strand, whose log is empty and stays so, from the store. The lane goes on after that is
+// durable.
 func (d *divert) removeWhenEmptyLocked(st *strand) (keyed.Result, bool) {
 	m := spill.Mark{Key: st.lane, Through: st.done, Change: spill.Remove}
 	d.mu.Unlock()
