@@ -48,8 +48,7 @@ func (c *checker) newOwner(e *Event, p *place, m *member) *owner {
 }
 
 // succeeds marks the messages that the service may deliver again to a new owner: no stored commit claims them, or
-// [History].Forgets permits the service to forget it. An owner that released the place in order has committed all that it
-// settled.
+// [History].Forgets permits the service to forget it. An owner that released the place in order has committed all that it settled.
 func (c *checker) succeeds(e *Event, old, o *owner) {
 	late := 0 // settled before the last commit that was stored, and not in it
 	for i := range o.views {
@@ -137,8 +136,7 @@ func (c *checker) ends(how Kind) {
 	c.endings++
 	for _, p := range c.places {
 		for i := range p.messages {
-			// The service stores confirmed progress only from time to time, so the newest confirmation that it forgets may be
-			// old.
+			// The service stores confirmed progress only from time to time, so the newest confirmation that it forgets may be old.
 			m := &p.messages[i]
 			m.forgot = m.forgot || m.acked != 0 && m.acked > p.confirmed-int64(newest)
 		}

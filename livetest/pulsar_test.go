@@ -174,8 +174,8 @@ func (p *pulsarCluster) progress(ctx context.Context, stream, group string) (map
 var twoNumbers = regexp.MustCompile(`(\d+):(-?\d+)`)
 
 // acknowledged returns what a broker keeps of a subscription, in offsets: all up to an entry "1:2", and the entries of ranges
-// "[(1:3..1:5],(2:-1..2:0]]", which are behind the first and up to the second. Entries of a ledger begin at 0; the broker names
-// -1, before them, too. A batch that is acknowledged in part counts as not acknowledged.
+// "[(1:3..1:5],(2:-1..2:0]]", which are behind the first and up to the second. Entries of a ledger begin at 0; the broker names -1,
+// before them, too. A batch that is acknowledged in part counts as not acknowledged.
 func acknowledged(upTo, ranges string, log []logged) (p commit.Progress, err error) {
 	bounds := []int64{math.MinInt64} // the last positions of entries: each begins or ends a range
 	for _, words := range twoNumbers.FindAllStringSubmatch(upTo+" "+ranges, -1) {

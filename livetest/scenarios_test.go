@@ -135,8 +135,8 @@ func scenarios() []scenario {
 			steps: at(0, join("a", "b")).at(0.3, leave("a")).at(0.6, join("c")),
 		},
 		{
-			// Members whose topic is deleted lose its partitions, on Pulsar in the midst of their work. The new log begins at its
-			// first message, although it is soon longer than the position in the old one.
+			// Members whose topic is deleted lose its partitions, on Pulsar in the midst of their work. The new log begins at its first
+			// message, although it is soon longer than the position in the old one.
 			name: "TopicDeletedAndMadeAgain", soak: "kafka3 pulsar+strict",
 			messages: 4_000, partitions: 4,
 			steps: at(0, join("a", "b")).at(0.4, func(r *run) { r.makeAgain(12_000) }),

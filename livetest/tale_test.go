@@ -16,9 +16,9 @@ import (
 )
 
 // historyOf makes a history of one partition with four messages: 0 and 2 of key x, 1 and 3 of key y. The tale has sentences:
-// "a1 accepted 0, does 0; a killed" is about the first ownership of member a, and then about a. "run …" sets fields of the
-// history, or the progress that the service keeps. The verbs are kinds of events, and some more. Progress is a frontier and
-// ranges: "commits 1 2-3"; "0:y1" is offset 0 as another message. A tale that begins with a1 begins with "a1 accepted 0".
+// "a1 accepted 0, does 0; a killed" is about the first ownership of member a, and then about a. "run …" sets fields of the history,
+// or the progress that the service keeps. The verbs are kinds of events, and some more. Progress is a frontier and ranges: "commits
+// 1 2-3"; "0:y1" is offset 0 as another message. A tale that begins with a1 begins with "a1 accepted 0".
 func historyOf(t *testing.T, tale string, withholds bool) *History {
 	t.Helper()
 	h := &History{Withholds: withholds, Committed: map[Place]commit.Progress{{Stream: "t"}: {Frontier: 4}}}
