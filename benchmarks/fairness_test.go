@@ -145,7 +145,8 @@ func runFair(ctx context.Context, b *testing.B, f *fair) {
 	b.Helper()
 	p, err := pipeline.From(memory.NewSource(memory.Config{}, f.log)).
 		Handle(f).
-		// A smaller MaxReplay would pause the partition. FetchMessages makes a batch of each burst, so no fetch waits for the next burst.
+		// A smaller MaxReplay would pause the partition. FetchMessages makes a batch of each burst, so no fetch waits for the
+		// next burst.
 		Limits(pipeline.Limits{Workers: 16, InFlight: 20_000, MaxReplay: 1 << 30, FetchMessages: fairBurst}).
 		Build()
 	if err != nil {

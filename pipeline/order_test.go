@@ -281,7 +281,8 @@ func checkEffects(t *testing.T, l *ledger, stored []keystrand.Message) {
 			seen[at] = map[byte]bool{}
 		}
 		if !seen[at][m.Value[0]] {
-			// First occurrence: all outputs of earlier messages of the lane, and earlier outputs of this message, must be durable.
+			// First occurrence: all outputs of earlier messages of the lane, and earlier outputs of this message, must be
+			// durable.
 			if h, ok := high[n]; ok && h.at > m.Offset {
 				t.Errorf("I1: output of %d of key %s is durable for the first time after that of %d", m.Offset, m.Key, h.at)
 			}

@@ -171,7 +171,8 @@ func (d *divert) readLocked(st *strand, after int64, limit spill.Size) (ms []key
 	return ms, keyErr, err
 }
 
-// removeWhenEmptyLocked removes a strand, whose log is empty and stays so, from the store. The lane goes on after that is durable.
+// removeWhenEmptyLocked removes a strand, whose log is empty and stays so, from the store. The lane goes on after that is
+// durable.
 func (d *divert) removeWhenEmptyLocked(st *strand) (keyed.Result, bool) {
 	if d.marking { // a mark that lands after the removal could be taken for one of the key's next strand
 		d.afterMarks = append(d.afterMarks, st)

@@ -29,8 +29,8 @@ type Writer interface {
 	//     that is not. A message that was not written because of an earlier one has [ErrBehind].
 	//   - Any other error: no message is known to be durable.
 	//
-	// A message with the zero Time has no time; the store may use the time of writing. A store that cannot hold another time as it
-	// is returns a permanent error for its message.
+	// A message with the zero Time has no time; the store may use the time of writing. A store that cannot hold another time as
+	// it is returns a permanent error for its message.
 	//
 	// Messages without a key have no order. The caller writes the messages that are not durable again, in the same order. So a
 	// message may be stored twice after a lost reply, but never before an earlier message of its key.

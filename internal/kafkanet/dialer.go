@@ -76,7 +76,8 @@ func (b bootstrap) Network() string { return b.network }
 func (b bootstrap) String() string  { return b.address }
 
 // DialContext connects to a broker and makes the TLS handshake. It blocks for at most HandshakeTimeout, also if Config.Dial
-// ignores its ctx, and for firstTimeout on the network Bootstrap while another broker of the list has not failed. Its errors are an [*Error].
+// ignores its ctx, and for firstTimeout on the network Bootstrap while another broker of the list has not failed. Its errors are
+// an [*Error].
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	if d.open.Err() != nil {
 		return nil, &Error{Address: address, Step: stepConnect, Err: net.ErrClosed}

@@ -1,5 +1,6 @@
 // Package pulsarname checks URLs and topic names of Apache Pulsar. It finds errors that the client library (v0.19.0) reports
-// only when it connects, or never: it retries the look-up of some names forever. It names the setting behind a refusal of brokers.
+// only when it connects, or never: it retries the look-up of some names forever. It names the setting behind a refusal of
+// brokers.
 package pulsarname
 
 import (

@@ -1,7 +1,9 @@
 // Package breaker stops calls of a handler while what it calls is down. After some failures in a row the breaker opens: until it
 // closes again, messages are postponed with [keystrand.Later], their lanes are parked without a worker, and no attempt is
-// counted. Fetching pauses when the budget of the pipeline is full. An outage of any length uses up no retries and sends nothing
-// to the dead letters, if it lasts without a break.
+// counted. An outage of any length uses up no retries and sends nothing to the dead letters, if it lasts without a break.
+//
+// Fetching pauses when the budget of the pipeline is full. With Divert, postponed keys that are deep go to the store, as hot ones
+// do, and fetching goes on until Limits.DivertBytes is used up.
 //
 // The breaker is the one of github.com/sony/gobreaker/v2. [New] has one for all messages, [By] has one for each label that a
 // function derives from a message, such as a host.

@@ -22,13 +22,13 @@ type Config struct {
 	// Failures is the number of failures in a row that open the breaker. It must not be more than the MaxAttempts of
 	// middleware.Retry. Default: 5.
 	Failures int
-	// Trip replaces Failures. It is called after each failure while the breaker is closed and reports whether the breaker opens. It
-	// must neither block nor call the handler. Default: none.
+	// Trip replaces Failures. It is called after each failure while the breaker is closed and reports whether the breaker opens.
+	// It must neither block nor call the handler. Default: none.
 	Trip func(gobreaker.Counts) bool
 	// Window is the time over which Trip gets counts, in ten steps. Default: all the time since the breaker closed.
 	Window time.Duration
-	// OpenFor is how long the breaker is open before it lets probes through. The messages that wait come again within a quarter of
-	// it after its end. Default: 30s.
+	// OpenFor is how long the breaker is open before it lets probes through. The messages that wait come again within a quarter
+	// of it after its end. Default: 30s.
 	OpenFor time.Duration
 	// Probes is the number of turns that run while the breaker is half-open. It closes when all have succeeded. Default: 3.
 	Probes int

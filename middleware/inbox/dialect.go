@@ -55,11 +55,11 @@ type statements struct {
 	remove string // consumer, place, offset, time
 }
 
-// The number of repeats tells whether a row is new, since it is part of the row. The number of rows affected would depend on settings
-// of the driver, and INSERT IGNORE also ignores rows that the database could not store.
+// The number of repeats tells whether a row is new, since it is part of the row. The number of rows affected would depend on
+// settings of the driver, and INSERT IGNORE also ignores rows that the database could not store.
 //
-// Old rows are read without locks and removed by their primary key. A DELETE of MariaDB with a condition on the time locks the rows
-// that it looks at, and waits for every transaction that has recorded a message.
+// Old rows are read without locks and removed by their primary key. A DELETE of MariaDB with a condition on the time locks the
+// rows that it looks at, and waits for every transaction that has recorded a message.
 func statementsOf(d Dialect) (s statements, known bool) {
 	switch d {
 	case PostgreSQL:

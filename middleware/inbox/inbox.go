@@ -17,7 +17,8 @@
 //
 // If the answer to the commit is lost, the handler returns the error, and the next attempt learns from Seen which way it ended.
 //
-// Databases are PostgreSQL and MariaDB 10.5 or later, by database/sql and any driver. The table is made by the user, from [Schema].
+// Databases are PostgreSQL and MariaDB 10.5 or later, by database/sql and any driver. The table is made by the user, from
+// [Schema].
 //
 // # Identity
 //
@@ -25,9 +26,9 @@
 // ([keystrand.LogOf]), and [keystrand.Message].Time.
 //
 // A topic that is deleted and made again uses its offsets again, for other messages. The identity of the log tells them apart: on
-// Kafka it is the id of the topic, on Pulsar the cluster, where no offset is ever used again. Where a source has no such identity,
-// the time of the message tells them apart, unless producers give messages of both topics the same time, or none. Delete the rows
-// of the consumer then before the topic is made again.
+// Kafka it is the id of the topic, on Pulsar the cluster, where no offset is ever used again. Where a source has no such
+// identity, the time of the message tells them apart, unless producers give messages of both topics the same time, or none.
+// Delete the rows of the consumer then before the topic is made again.
 //
 // Another identity makes a message a new one. So do not change the name of a consumer, or Cluster of the Pulsar source (which by
 // default is the host of its URL), while messages may be redelivered, nor the time of a message before Seen.
@@ -75,15 +76,15 @@ func New(d Dialect, consumer string) (*Inbox, error) {
 	return &Inbox{consumer, s}, nil
 }
 
-// Seen records m in tx. It reports whether a transaction that was committed, or tx itself, has recorded m before: the handler then
-// returns without an effect.
+// Seen records m in tx. It reports whether a transaction that was committed, or tx itself, has recorded m before: the handler
+// then returns without an effect.
 //
-// The effect must be in tx, too. If another transaction has recorded m and has not ended, Seen waits for it, and reports true if it
-// commits. So two owners of a partition, of which one has lost it and goes on, have the effect once.
+// The effect must be in tx, too. If another transaction has recorded m and has not ended, Seen waits for it, and reports true if
+// it commits. So two owners of a partition, of which one has lost it and goes on, have the effect once.
 //
 // ctx must be the ctx of the handler, or derived from it: it has the identity of the log. After an error roll tx back and
-// return the error. Among them are deadlocks and, if tx is isolated as REPEATABLE READ or SERIALIZABLE on PostgreSQL, failures to
-// serialize: another attempt resolves them.
+// return the error. Among them are deadlocks and, if tx is isolated as REPEATABLE READ or SERIALIZABLE, failures to serialize:
+// another attempt resolves them.
 func (b *Inbox) Seen(ctx context.Context, tx *sql.Tx, m *keystrand.Message) (bool, error) {
 	log, ok := keystrand.LogOf(ctx)
 	if !ok {
@@ -108,8 +109,8 @@ func place(m *keystrand.Message, log string) []byte {
 	return sum[:]
 }
 
-// nanoseconds returns a number that differs for times of any two messages within 292 years of 1970. Others are still equal for equal
-// times, which is enough.
+// nanoseconds returns a number that differs for times of any two messages within 292 years of 1970. Others are still equal for
+// equal times, which is enough.
 func nanoseconds(t time.Time) int64 {
 	if t.IsZero() {
 		return 0

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Prune deletes up to limit records of the consumer that are older than the given age, by the clock of the database, and returns how
-// many. Call it again until it returns 0: each call is a transaction of its own.
+// Prune deletes up to limit records of the consumer that are older than the given age, by the clock of the database, and returns
+// how many. Call it again until it returns 0: each call is a transaction of its own.
 //
 // A message that is redelivered after its record was deleted is handled again. So the age must be longer than a message can wait
 // between its first handling and a commit of the pipeline behind it: longer than any outage, stop or block of a key, and than an

@@ -15,8 +15,8 @@
 // Message.Time becomes the timestamp of the record, in milliseconds, and a message without a time has the time of writing. The
 // broker acts on timestamps: it deletes records by them, and refuses those outside message.timestamp.before.max.ms and
 // message.timestamp.after.max.ms (1 hour ahead by default, since Kafka 4.0), which is a permanent failure. With
-// message.timestamp.type=LogAppendTime it replaces them. A time that does not fit into 64 bits of milliseconds, or that is -1 ms, which
-// Kafka takes for none, is a permanent failure that names the message.
+// message.timestamp.type=LogAppendTime it replaces them. A time that does not fit into 64 bits of milliseconds, or that is -1 ms,
+// which Kafka takes for none, is a permanent failure that names the message.
 //
 // # Retries
 //

@@ -66,8 +66,8 @@ var loginHints = map[kafka.Error]string{ //nolint:gochecknoglobals // immutable 
 	kafka.IllegalSASLState:         "leave Config.SASL empty, or use another port",
 }
 
-// wrongPort reports whether the port does not speak Kafka's protocol, or only with another configuration. A write is retried, because
-// another broker may answer.
+// wrongPort reports whether the port does not speak Kafka's protocol, or only with another configuration. A write is retried,
+// because another broker may answer.
 func wrongPort(err error) bool {
 	return misconfigured(err) || errors.Is(err, kafkanet.ErrTLS) || errors.Is(err, kafkanet.ErrHTTP) || errors.Is(err, kafkanet.ErrForeign)
 }

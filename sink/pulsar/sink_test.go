@@ -317,8 +317,8 @@ func TestErrorDoesNotGrowWithTheNumberOfWrites(t *testing.T) {
 	}
 }
 
-// A topic is recreated with fewer partitions. With allowAutoTopicCreation, a producer of a deleted partition that reconnects would
-// create it again.
+// A topic is recreated with fewer partitions. With allowAutoTopicCreation, a producer of a deleted partition that reconnects
+// would create it again.
 func TestProducersOfDeletedPartitionsAreClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(map[string]int{"out": 3})

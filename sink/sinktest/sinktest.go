@@ -80,7 +80,8 @@ func (c Case) Test(t *testing.T, env *Env) {
 	}
 }
 
-// Run runs the case. It returns an error that describes a broken promise, or [ErrNotTested]. It closes the sink, unless the sink fails.
+// Run runs the case. It returns an error that describes a broken promise, or [ErrNotTested]. It closes the sink, unless the sink
+// fails.
 func (c Case) Run(ctx context.Context, env *Env) error {
 	env.Stream = cmp.Or(env.Stream, "out")
 	if c.needs != nil && !c.needs(env) {

@@ -40,7 +40,8 @@ type Config struct {
 	// SessionTimeout is how long the broker waits for a heartbeat before it assigns the partitions to others. A member that
 	// crashes without Close stops its partitions for this long. If it starts again within this time, it joins as a new member,
 	// and the whole group stops until the session of the old one has timed out. A broker restart that is shorter than about two
-	// thirds of it, and of RebalanceTimeout, costs no rebalance. Brokers allow 6 s to 30 min unless configured otherwise. Default: 30 s.
+	// thirds of it, and of RebalanceTimeout, costs no rebalance. Brokers allow 6 s to 30 min unless configured otherwise.
+	// Default: 30 s.
 	SessionTimeout time.Duration
 	// HeartbeatInterval is the time between heartbeats, and how soon a rebalance is noticed; at most a third of
 	// SessionTimeout. Default: 3 s, or a fifth of SessionTimeout if that is less.

@@ -22,7 +22,8 @@ import (
 // missingAfter is how long a topic must be missing at the start. Some brokers do not know a new topic yet.
 const missingAfter = 2 * time.Second
 
-// waitedAfter is missingAfter for a topic that is waited for, so that a line says so within 2 s, pauses between requests included.
+// waitedAfter is missingAfter for a topic that is waited for, so that a line says so within 2 s, pauses between requests
+// included.
 const waitedAfter = 500 * time.Millisecond
 
 // existing returns the topics that exist, and creates none. It runs before the first join: later, an absent topic is no error.

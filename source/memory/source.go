@@ -124,7 +124,8 @@ func (s *Source) Close() error {
 }
 
 // Crash simulates the crash of the process. Commits fail with [commit.ErrFenced], and other calls with [ErrCrashed]. The
-// partitions are free for other members at once. The pipeline of the source gets a Leave with Lost for each, so that its Run ends.
+// partitions are free for other members at once. The pipeline of the source gets a Leave with Lost for each, so that its Run
+// ends.
 func (s *Source) Crash() {
 	s.mu.Lock()
 	s.crashed = true

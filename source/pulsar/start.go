@@ -58,7 +58,8 @@ func Latest() Start { return Start{kind: startLatest} }
 func At(t time.Time) Start { return Start{kind: startAt, at: t} }
 
 // After moves the subscription, each time the process starts, behind these messages. The keys are a topic that is given to New,
-// by its full or short name, and a partition. Partitions without an id do not move. After needs Config.Alone and drops stored progress, and is not about later topics, like [At].
+// by its full or short name, and a partition. Partitions without an id do not move. After needs Config.Alone and drops stored
+// progress, and is not about later topics, like [At].
 //
 // A broker takes an unknown id for the nearest one in its log. Accept fails for an id behind the last message: it is from
 // another cluster or topic, and every future message could be below it. An unknown id within the log is not detected.

@@ -52,8 +52,8 @@ func (c Case) Test(t *testing.T, env Env) {
 	}
 }
 
-// Run runs the case. It returns an error that describes a broken promise, or a [MissingError]. Before it returns, all members leave, except
-// those that hang.
+// Run runs the case. It returns an error that describes a broken promise, or a [MissingError]. Before it returns, all members
+// leave, except those that hang.
 func (c Case) Run(ctx context.Context, env Env) error {
 	if err := env.validate(); err != nil {
 		return err

@@ -48,8 +48,8 @@ func ranges(n int, operator string) string {
 	return "(" + one + strings.Repeat(" OR "+one, n-1) + ")"
 }
 
-// parts cuts all into parts for one statement each. The length of a part is a power of two: drivers and servers keep the few
-// statements that this makes prepared.
+// parts cuts all into parts for one statement each. The length of a part is a power of two, so there are few statements: pgx
+// keeps them prepared on PostgreSQL. The driver of MariaDB keeps none.
 func parts[T any](all []T, rows int) iter.Seq[[]T] {
 	return partsBySize(all, rows, 0, func(T) int { return 0 })
 }

@@ -22,7 +22,8 @@
 //   - A record is at most 512 MiB, and in MariaDB about max_allowed_packet, which is 16 MiB by default. A larger one is refused
 //     with a *spill.RecordError. Leave maxAllowedPacket and interpolateParams of its driver as they are.
 //
-// It needs MariaDB 10.3 or newer. It is tested with PostgreSQL 15, MariaDB 10.11, and the drivers github.com/jackc/pgx/v5/stdlib and github.com/go-sql-driver/mysql.
+// It needs MariaDB 10.3 or newer. It is tested with PostgreSQL 15, MariaDB 10.11, and the drivers github.com/jackc/pgx/v5/stdlib
+// and github.com/go-sql-driver/mysql.
 package sql
 
 import (

@@ -83,8 +83,8 @@ func TestSchemaIsCutIntoStatements(t *testing.T) {
 	}
 }
 
-// A connection whose transaction may still be open, or that has settings of the store, must not go back to the pool: the next statement of its borrower would
-// belong to that transaction, or end with its time.
+// A connection whose transaction may still be open, or that has settings of the store, must not go back to the pool: the next
+// statement of its borrower would belong to that transaction, or end with its time.
 func TestConnectionIsClosedUnlessItsTransactionHasEnded(t *testing.T) {
 	errRun := errors.New("run")
 	for name, c := range map[string]struct {

@@ -74,11 +74,18 @@ func TestLiveTablesThatChangeWhileTheyAreUsedAreAnError(t *testing.T) {
 			}, "counts 1 records and has 0",
 		},
 		"record damaged": {
-			"UPDATE keystrand_spill_records SET message = 'damaged'",
+			"UPDATE keystrand_spill_records SET message = SUBSTRING(message, 1, 9)",
 			func(ctx context.Context, l spill.Log) error {
 				_, err := l.Read(ctx, "a", -1, spill.Size{})
 				return err
 			}, `key "a" offset 1 cannot be read`,
+		},
+		"record of a newer version": {
+			"UPDATE keystrand_spill_records SET message = 'x'", // the first byte is the version of the form
+			func(ctx context.Context, l spill.Log) error {
+				_, err := l.Read(ctx, "a", -1, spill.Size{})
+				return err
+			}, `key "a" offset 1: version 120: written by a newer version of keystrand: run that version`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -33,10 +33,11 @@ func (e *PermissionError) Error() string {
 
 func (e *PermissionError) Unwrap() error { return e.Err }
 
-// Fatal reports whether retrying cannot help. All other errors are transient: brokers restart (connections break, BrokerNotAvailable, NetworkException, RequestTimedOut, Unknown), leaders
-// move (NotLeaderForPartition, LeaderNotAvailable, ReplicaNotAvailable, FencedLeaderEpoch, UnknownLeaderEpoch,
-// KafkaStorageError, OffsetNotAvailable), brokers hear late of topics (UnknownTopicOrPartition, UnknownTopicID,
-// InconsistentTopicID: final after some seconds, by the metadata), or are busy (ThrottlingQuotaExceeded).
+// Fatal reports whether retrying cannot help. All other errors are transient: brokers restart (connections break,
+// BrokerNotAvailable, NetworkException, RequestTimedOut, Unknown), leaders move (NotLeaderForPartition, LeaderNotAvailable,
+// ReplicaNotAvailable, FencedLeaderEpoch, UnknownLeaderEpoch, KafkaStorageError, OffsetNotAvailable), brokers hear late of topics
+// (UnknownTopicOrPartition, UnknownTopicID, InconsistentTopicID: final after some seconds, by the metadata), or are busy
+// (ThrottlingQuotaExceeded).
 func Fatal(err error) bool {
 	for _, final := range []error{ErrUnknownTopic, ErrTopicGone, ErrRecreated} {
 		if errors.Is(err, final) {

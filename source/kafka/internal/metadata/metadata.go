@@ -38,8 +38,8 @@ type partitionInfo struct {
 	epoch  int32 // of the leader, -1 if not known
 }
 
-// askMetadata asks any broker about topics, all if nil, and never lets it create one. It bypasses the Transport's cache, which may be
-// as old as its MetadataTTL: after an error only current metadata helps.
+// askMetadata asks any broker about topics, all if nil, and never lets it create one. It bypasses the Transport's cache, which
+// may be as old as its MetadataTTL: after an error only current metadata helps.
 func (c *Client) askMetadata(ctx context.Context, topics []string) (*metadata, error) {
 	known, err := c.Versions(ctx, -1)
 	if err != nil {
