@@ -34,6 +34,7 @@ type play struct {
 	kept  spill.Store                           // if it is not store
 	wrap  func(src source.Source) source.Source // may be nil
 	build func(b *pipeline.Builder)
+	cfg   memory.Config              // of the source
 	more  []*memory.Log              // further logs, whose messages are handled at once
 	seen  func(m *keystrand.Message) // called at the start of a handler; may be nil
 
@@ -174,7 +175,7 @@ type process struct {
 // process starts a process.
 func (pl *play) process() *process {
 	pl.t.Helper()
-	p := &process{started: make(chan struct{}), pl: pl, mem: memory.NewSource(memory.Config{}, append([]*memory.Log{pl.log}, pl.more...)...)}
+	p := &process{started: make(chan struct{}), pl: pl, mem: memory.NewSource(pl.cfg, append([]*memory.Log{pl.log}, pl.more...)...)}
 	pl.mu.Lock()
 	pl.current = p
 	pl.mu.Unlock()
