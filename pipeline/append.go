@@ -135,6 +135,7 @@ func (d *divert) appended() {
 		} else {
 			d.countLocked(st, &x.m)
 		}
+		d.evenLocked(st)
 		if x.wait != nil {
 			st.saved = st.saved || st.held
 			if st.isUnordered() { // its lane had nothing else

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -63,11 +64,10 @@ type divert struct {
 	placed []placement // scratch of submit; used by flow alone
 }
 
-// placement is the key of a message of the batch that is submitted.
+// placement is the result of the key function for a message of the batch that is submitted.
 type placement struct {
-	key  keystrand.Key
-	err  error
-	size uint32
+	key keystrand.Key
+	err error
 }
 
 // newDivert returns the divert of a partition, or nil if the pipeline has no store.
@@ -84,8 +84,7 @@ func newDivert(p *Pipeline, pt *partition) *divert {
 
 // submit is Pipeline.submit of a pipeline with a store. Each message goes to its lane or to the log of its key.
 func (d *divert) submit(b *source.Batch, first int64, settled []bool) error {
-	size := d.measure(b, settled) // calls the key function, which must not run with mu held
-	d.p.budget.Take(d.pt.share, size)
+	d.callKeys(b, settled)
 	var r routed
 	err := d.route(b, first, settled, &r)
 	d.p.left(d.pt, r.handled, r.size, true)
@@ -102,24 +101,25 @@ type routed struct {
 	began   []string // lanes of keys that were diverted
 }
 
-// measure computes the placements of a batch, and returns the size of the messages that are not settled.
-func (d *divert) measure(b *source.Batch, settled []bool) (size budget.Usage) {
-	d.placed = d.placed[:0]
-	for i := range b.Messages {
-		var x placement
-		if settled == nil || !settled[i] {
-			m := &b.Messages[i]
-			if d.p.cfg.key == nil && m.Key != nil {
-				x.key = keystrand.KeyOf(m.Key)
-			} else {
-				x.key, x.err = d.p.keyOf(m)
-			}
-			x.size = uint32(min(int64(m.Size()), math.MaxUint32)) //nolint:gosec // it fits
-			size = size.Plus(budget.Usage{Messages: 1, Bytes: int(x.size)})
-		}
-		d.placed = append(d.placed, x)
+// callKeys calls the key function of the user, if there is one, for the messages of a batch. It must not run with mu held.
+func (d *divert) callKeys(b *source.Batch, settled []bool) {
+	if d.p.cfg.key == nil {
+		return
 	}
-	return size
+	d.placed = slices.Grow(d.placed[:0], len(b.Messages))[:len(b.Messages)]
+	for i := range b.Messages {
+		if settled == nil || !settled[i] {
+			d.placed[i].key, d.placed[i].err = d.p.keyOf(&b.Messages[i])
+		}
+	}
+}
+
+// keyOf returns the key of message i of the batch.
+func (d *divert) keyOf(i int, m *keystrand.Message) (keystrand.Key, error) {
+	if d.p.cfg.key == nil {
+		return keystrand.ByKey(m)
+	}
+	return d.placed[i].key, d.placed[i].err
 }
 
 // route submits a batch. Between its first message and its end no key is diverted or turns direct, but by route itself.
@@ -131,33 +131,40 @@ func (d *divert) route(b *source.Batch, first int64, settled []bool, r *routed) 
 	}
 	d.pt.queue.SetDeep(d.p.depth())
 	var deep []string
+	var size budget.Usage
 	lanes := d.pt.queue.Batch()
+	submit := func() error {
+		d.p.budget.Take(d.pt.share, size)
+		size = budget.Usage{}
+		return d.pt.queue.Submit(lanes)
+	}
 	for i := range b.Messages {
 		if settled != nil && settled[i] {
 			continue
 		}
-		m, x, number := &b.Messages[i], &d.placed[i], first+int64(i)
-		if len(d.strands) > 0 {
-			over, closes := d.divertLocked(m, x, number, r)
-			if over {
-				continue
-			}
-			if closes { // pumps go behind what was before this message
-				if err := d.pt.queue.Submit(lanes); err != nil {
-					return err
-				}
-				deep = append(deep, lanes.Deep()...)
-				d.closeLocked(x.key, m.Offset)
-				lanes = d.pt.queue.Batch()
-			}
+		m, number := &b.Messages[i], first+int64(i)
+		u := budget.Usage{Messages: 1, Bytes: int(min(int64(m.Size()), math.MaxUint32))}
+		size = size.Plus(u)
+		if len(d.strands) == 0 && d.p.cfg.key == nil { // as without a store
+			fill(d.p.place(d.pt, lanes, m, number), m, u, lanes)
+			continue
 		}
-		it := d.p.lay(d.pt, lanes, x.key, x.err, number)
-		it.Message, it.size = *m, x.size
-		if lanes.Slow() {
-			it.unpin()
+		key, err := d.keyOf(i, m)
+		over, closes := d.divertLocked(m, key, err, number, u, r)
+		if over {
+			continue
 		}
+		if closes { // pumps go behind what was before this message
+			if err := submit(); err != nil {
+				return err
+			}
+			deep = append(deep, lanes.Deep()...)
+			d.closeLocked(key, m.Offset)
+			lanes = d.pt.queue.Batch()
+		}
+		fill(d.p.lay(d.pt, lanes, key, err, number), m, u, lanes)
 	}
-	if err := d.pt.queue.Submit(lanes); err != nil {
+	if err := submit(); err != nil {
 		return err
 	}
 	d.position = b.Next
@@ -171,36 +178,53 @@ func (d *divert) route(b *source.Batch, first int64, settled []bool, r *routed) 
 
 // divertLocked diverts a message if it belongs to the log of its key. closes reports that the message has several lanes, or
 // is a barrier, and that strands must close before it.
-func (d *divert) divertLocked(m *keystrand.Message, x *placement, number int64, r *routed) (over, closes bool) {
-	lane, more, ordered := x.key.Lanes()
-	switch {
-	case x.err == nil && x.key.IsBarrier():
-		return false, true
-	case x.err == nil && ordered && len(more) > 0:
-		closes = d.strands[lane] != nil
-		for _, l := range more {
-			closes = closes || d.strands[l] != nil
-		}
-		return false, closes
-	case x.err != nil || !ordered:
-		if d.unordered == 0 {
-			return false, false
-		}
-		lane = unorderedLane(m.Offset)
-	}
-	st := d.strands[lane]
-	switch {
-	case st == nil, st.closing, m.Offset < st.from: // below from it was in the lane when the key was diverted
+func (d *divert) divertLocked(m *keystrand.Message, key keystrand.Key, err error, number int64, size budget.Usage, r *routed) (over, closes bool) {
+	if len(d.strands) == 0 {
 		return false, false
-	case m.Offset <= st.marked:
-		r.handled = append(r.handled, number)
-		r.size = r.size.Plus(budget.Usage{Messages: 1, Bytes: int(x.size)})
-		d.pt.diverted.Add(1)
-		return true, false
 	}
-	d.pt.diverted.Add(1)
-	d.appendLocked(st, m, number, budget.Usage{Messages: 1, Bytes: int(x.size)}, nil)
-	return true, false
+	lane, more, ordered := key.Lanes()
+	switch {
+	case err == nil && key.IsBarrier():
+		for _, st := range d.strands {
+			over = over || st.settledBefore(m.Offset)
+		}
+		closes = !over
+	case err == nil && ordered && len(more) > 0:
+		for _, l := range append([]string{lane}, more...) {
+			if st := d.strands[l]; st != nil {
+				over, closes = over || st.settledBefore(m.Offset), true
+			}
+		}
+		closes = closes && !over
+	default:
+		if err != nil || !ordered {
+			if d.unordered == 0 {
+				return false, false
+			}
+			lane = unorderedLane(m.Offset)
+		}
+		st := d.strands[lane]
+		switch {
+		case st == nil:
+			return false, false
+		case st.settledBefore(m.Offset):
+			over = true
+		case st.closing, m.Offset < st.from: // below from it was in the lane when the key was diverted
+			return false, false
+		case m.Offset <= st.marked:
+			over = true
+		default:
+			d.pt.diverted.Add(1)
+			d.appendLocked(st, m, number, size, nil)
+			return true, false
+		}
+	}
+	if over { // an earlier owner settled it
+		d.pt.diverted.Add(1)
+		r.handled = append(r.handled, number)
+		r.size = r.size.Plus(size)
+	}
+	return over, closes
 }
 
 // closeLocked closes the strands of a message of several lanes, or all for a barrier: it joins its lanes behind the pumps.

@@ -108,7 +108,7 @@ func TestRecordsOfADeletedTopicComeBeforeThoseOfItsSuccessor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		posts, store := log.NewLog("posts", 1), memory.New()
 		var mu sync.Mutex
-		broken, got := true, map[string][]string{}
+		broken, got, logs := true, map[string][]string{}, map[string]bool{} // logs: which the handler is told for old and new messages
 		build := func() *running {
 			return start(t, pipeline.From(watch(t, log.NewSource(log.Config{}, posts), nil)).Divert(store).OnFailure(pipeline.Hold).
 				Limits(pipeline.Limits{KeyShare: 8, FetchMessages: 16}).
@@ -124,6 +124,8 @@ func TestRecordsOfADeletedTopicComeBeforeThoseOfItsSuccessor(t *testing.T) {
 						return errBoom
 					}
 					got[string(m.Key)] = append(got[string(m.Key)], string(m.Value))
+					identity, _ := keystrand.LogOf(ctx)
+					logs[string(m.Value[:3])+" "+identity] = true
 					return nil
 				}))
 		}
@@ -180,6 +182,9 @@ func TestRecordsOfADeletedTopicComeBeforeThoseOfItsSuccessor(t *testing.T) {
 		}
 		if err := run.stop(); err != nil {
 			t.Fatal(err)
+		}
+		if len(logs) != 2 { // one for the old messages, another for the new ones
+			t.Errorf("handlers were told the logs %q, want one for each topic", logs)
 		}
 		for key := range want {
 			if !slices.Equal(got[key], want[key]) {

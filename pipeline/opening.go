@@ -48,7 +48,7 @@ func (d *divert) restore(log spill.Log, strands []spill.Strand) {
 		s := &strands[i]
 		st := &strand{
 			lane: s.Key, from: s.From, restored: s.High, high: s.High, done: s.Mark, marked: s.Mark,
-			records: s.Records, bytes: s.Bytes, held: s.Held, saved: s.Held, why: s.Reason, foreign: s.Foreign,
+			records: s.Records, bytes: s.Bytes, held: s.Held, saved: s.Held, why: s.Reason, foreign: s.Foreign, otherLog: s.Log, inherited: s.Mark >= 0 && !s.Foreign,
 		}
 		if s.Records > 0 && !s.Since.IsZero() {
 			st.oldest = s.Since.UnixNano()

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/keyed"
 	"github.com/keystrand/keystrand/pipeline/internal/budget"
 )
@@ -17,7 +18,11 @@ func (p *Pipeline) pump(pt *partition, t *keyed.Turn[item]) keyed.Result {
 	if st == nil {
 		return r
 	}
-	return d.turned(st, t, p.handle(pt, t))
+	ctx := pt.ctx
+	if st.foreign { // the handler learns the log that the offsets belong to
+		ctx = keystrand.WithLog(ctx, st.otherLog)
+	}
+	return d.turned(st, t, p.handle(ctx, pt, t))
 }
 
 // head puts the next records of the pump's log into the turn. Without records it returns nil and the result of the turn.
@@ -154,23 +159,31 @@ func (d *divert) advanceLocked(st *strand) {
 	switch { // else it is the time of one handled since, until more are loaded
 	case st.left() > 0:
 		st.oldest = w.turn[w.at].Fetched.UnixNano()
-	case st.records == 0:
+	case st.records <= 0:
 		st.oldest = 0
 	}
 }
 
-// takenLocked takes records off the counts of a strand. A record that an interrupted append of the owner before has stored
-// again is not counted before.
+// takenLocked takes records off the counts of a strand. They may go below zero while an Append is under way: its records can
+// be read before it has returned, and are counted after.
 func (d *divert) takenLocked(st *strand, n, bytes int64) {
-	if more := n - st.records; more > 0 {
-		d.totals.Restored += more
-		st.records += more
-		d.totals.Records += more
-	}
-	bytes = min(bytes, st.bytes)
 	st.records, st.bytes = st.records-n, st.bytes-bytes
 	d.totals.Records, d.totals.Bytes = d.totals.Records-n, d.totals.Bytes-bytes
 	d.p.diverts.add(-bytes)
+	d.evenLocked(st)
+}
+
+// evenLocked lifts counts below zero once no Append is under way: records that an interrupted Append of the owner before has
+// stored were counted by nobody.
+func (d *divert) evenLocked(st *strand) {
+	if st.appending > 0 {
+		return
+	}
+	records, bytes := max(-st.records, 0), max(-st.bytes, 0)
+	st.records, st.bytes = st.records+records, st.bytes+bytes
+	d.totals.Restored += records
+	d.totals.Records, d.totals.Bytes = d.totals.Records+records, d.totals.Bytes+bytes
+	d.p.diverts.add(bytes)
 }
 
 // landed records that the output or the dead letter of a record is durable.

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/keyed"
 	"github.com/keystrand/keystrand/pipeline/internal/budget"
 	"github.com/keystrand/keystrand/source"
 )
@@ -216,16 +218,20 @@ func (p *Pipeline) submit(pt *partition, b *source.Batch, first int64, settled [
 			continue // an earlier owner settled it ahead of the frontier
 		}
 		m := &b.Messages[i]
-		it := p.place(pt, lanes, m, first+int64(i))
-		it.Message = *m
-		it.size = uint32(min(int64(m.Size()), math.MaxUint32)) //nolint:gosec // it fits
-		size = size.Plus(it.usage())
-		if lanes.Slow() {
-			it.unpin()
-		}
+		u := budget.Usage{Messages: 1, Bytes: int(min(int64(m.Size()), math.MaxUint32))}
+		size = size.Plus(u)
+		fill(p.place(pt, lanes, m, first+int64(i)), m, u, lanes)
 	}
 	p.budget.Take(pt.share, size)
 	return pt.queue.Submit(lanes)
+}
+
+// fill puts a message into its item.
+func fill(it *item, m *keystrand.Message, size budget.Usage, lanes *keyed.Batch[item]) {
+	it.Message, it.size = *m, uint32(size.Bytes) //nolint:gosec // it is at most that
+	if lanes.Slow() {
+		it.unpin()
+	}
 }
 
 // finish settles the items that have left their lanes.

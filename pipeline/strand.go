@@ -37,12 +37,14 @@ type strand struct {
 	parked    bool     // the pump waits for an operator
 	operated  bool     // an operator works on it
 	asked     *discard // what the store may have discarded: an operator's call that failed; nil if there is none
-	foreign   bool     // the log belongs to another log of the source
+	foreign   bool     // its records belong to another log of the source
+	inherited bool     // an earlier owner saved a mark, and so had settled every message of the key below from
 	serving   bool     // a server looks after it
 	woken     bool     // something has changed since the server has looked
 
-	drain *draining // nil unless records are being handled
-	wait  *token    // the pump waits for a server; nil if it does not
+	otherLog string    // the log of the source that a foreign one belongs to
+	drain    *draining // nil unless records are being handled
+	wait     *token    // the pump waits for a server; nil if it does not
 }
 
 // draining is what a strand has while its records are handled. Guarded by divert.mu, but for the items of a running turn.
@@ -82,6 +84,10 @@ func (it *item) isRecord() bool { return it.number < 0 && it.number != pumpNumbe
 const unorderedPrefix = "\x00keystrand offset "
 
 func unorderedLane(offset int64) string { return unorderedPrefix + strconv.FormatInt(offset, 10) }
+
+// settledBefore reports whether an earlier owner settled a message of the key that does not belong to the log. A commit that
+// says so may have been followed by one that could express less.
+func (st *strand) settledBefore(offset int64) bool { return st.inherited && offset < st.from }
 
 // dueAt returns the position at which the pump of a restored strand is put.
 func (st *strand) dueAt() int64 {

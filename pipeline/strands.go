@@ -57,7 +57,7 @@ type StrandSnapshot struct {
 }
 
 func (st *strand) snapshot(now time.Time) StrandSnapshot {
-	s := StrandSnapshot{Key: keystrand.Lane(st.lane).String(), State: st.state(), Records: st.records, Bytes: st.bytes, Err: st.why}
+	s := StrandSnapshot{Key: keystrand.Lane(st.lane).String(), State: st.state(), Records: max(st.records, 0), Bytes: max(st.bytes, 0), Err: st.why}
 	if st.oldest != 0 && st.records > 0 {
 		s.Age = now.Sub(time.Unix(0, st.oldest))
 	}
@@ -74,6 +74,10 @@ func (d *divert) snapshot(now time.Time) (s DivertSnapshot, most []StrandSnapsho
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s = d.totals
+	if s.Records < 0 { // handled before their Append has returned
+		s.Appended, s.Records = s.Appended-s.Records, 0
+	}
+	s.Bytes = max(s.Bytes, 0)
 	s.Strands, s.Held = len(d.strands), d.held
 	switch {
 	case d.trouble.err != nil:

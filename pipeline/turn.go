@@ -31,7 +31,7 @@ func (p *Pipeline) turn(t *keyed.Turn[item]) keyed.Result {
 			}
 		}
 	}
-	return p.handle(pt, t)
+	return p.handle(pt.ctx, pt, t)
 }
 
 // fitting returns how many of the items, at least one, a turn may have: at most so many bytes, and none behind a pump.
@@ -45,14 +45,14 @@ func fitting(items []*item, bytes int) int {
 }
 
 // handle runs the handler chain for the turn's items, which are of a lane or of the log of a diverted key.
-func (p *Pipeline) handle(pt *partition, t *keyed.Turn[item]) keyed.Result {
+func (p *Pipeline) handle(ctx context.Context, pt *partition, t *keyed.Turn[item]) keyed.Result {
 	if first := t.Items[0]; first.marks&(unkeyed|blocked) != 0 {
 		if r, over := p.marked(pt, t, first); over {
 			return r
 		}
 	}
 	c := scratchOf(t).callOf(t.Items)
-	err := p.next(pt.ctx, c)
+	err := p.next(ctx, c)
 	if err == nil {
 		if p.outputs != nil {
 			return p.write(pt, t, c)

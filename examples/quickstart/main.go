@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/examples/internal/kafkabroker"
 	"github.com/keystrand/keystrand/examples/internal/show"
 	"github.com/keystrand/keystrand/middleware"
 	"github.com/keystrand/keystrand/pipeline"
@@ -32,7 +33,7 @@ func main() {
 	brokers := flag.String("brokers", "", "addresses host:port of a real Kafka, separated by commas (default: start an embedded broker)")
 	// The demo fills a topic of the Broker. It starts this program again to Read it, so that it can kill that process.
 	show.Main(flag.CommandLine, show.Demo{
-		Broker: func() (show.Broker, error) { return newBroker(*brokers) },
+		Broker: func() (show.Broker, error) { return kafkabroker.New(*brokers, sessionTimeout) },
 		Read: func(ctx context.Context, m show.Member) error {
 			src, err := open(*brokers, m.Group, m.Topic)
 			if err != nil {

@@ -39,6 +39,8 @@ type Strand struct {
 	// the messages that the source fetches now. Such a strand can be read, marked and removed as others. Append to it fails,
 	// until it is removed.
 	Foreign bool
+	// Log is the log that the records belong to: Owner.Log when the strand began.
+	Log string
 }
 
 // Record is one message for the log of its key.

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// check compares what the processes report with what keystrand promises.
-type check struct {
+// A Check compares what the processes report with what keystrand promises. It is safe for concurrent use.
+type Check struct {
 	messages int
 
 	mu     sync.Mutex
 	posts  map[string]*post
 	begun  map[Comment]bool // begun by the running process
 	done   map[Comment]bool // handled by any process
-	counts table            // from Violations to Outage
+	counts Counts
 	// handled counts successful handlings, repeats included.
 	handled int
 	// first and last are the times of the running process's first and last reports.
@@ -39,12 +39,13 @@ type state struct {
 	reported time.Time     // of the process's last report; zero: none
 }
 
-func newCheck(messages int) *check {
-	return &check{messages: messages, posts: map[string]*post{}, begun: map[Comment]bool{}, done: map[Comment]bool{}}
+// NewCheck returns a Check of a topic with that many messages.
+func NewCheck(messages int) *Check {
+	return &Check{messages: messages, posts: map[string]*post{}, begun: map[Comment]bool{}, done: map[Comment]bool{}}
 }
 
-// starts records that another process is about to start. The earlier one has ended.
-func (c *check) starts() {
+// Starts records that another process is about to start. The earlier one has ended.
+func (c *Check) Starts() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ran += c.last.Sub(c.first)
@@ -54,12 +55,11 @@ func (c *check) starts() {
 	}
 }
 
-// heard records one report of the running process.
-func (c *check) heard(line string) {
+// Heard records one report of the running process. It returns the comment if the line reports that it was handled.
+func (c *Check) Heard(line string) (m Comment, handled bool) {
 	var kind byte
-	var m Comment
 	if _, err := fmt.Sscanf(line, "%c %s %d %d %d", &kind, &m.Post, &m.N, &m.Partition, &m.Offset); err != nil {
-		return // not a report, but other text on standard output
+		return Comment{}, false // not a report, but other text on standard output
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -77,12 +77,13 @@ func (c *check) heard(line string) {
 	}
 	if kind == 'b' {
 		c.beginsLocked(p, m)
-	} else {
-		c.endsLocked(p, m)
+		return Comment{}, false
 	}
+	c.endsLocked(p, m)
+	return m, true
 }
 
-func (c *check) beginsLocked(p *post, m Comment) {
+func (c *Check) beginsLocked(p *post, m Comment) {
 	if p.running {
 		c.counts.Overlaps++
 	}
@@ -96,16 +97,16 @@ func (c *check) beginsLocked(p *post, m Comment) {
 	c.begun[m] = true
 }
 
-func (c *check) endsLocked(p *post, m Comment) {
+func (c *Check) endsLocked(p *post, m Comment) {
 	p.running = false
 	p.handled = max(p.handled, m.N)
 	c.handled++
 	c.done[m] = true
 }
 
-// crashed records that the process was killed, and the comments that it had committed. All others that it began may be
+// Crashed records that the process was killed, and the comments that it had committed. All others that it began may be
 // handled again. Call it after the last report of the process.
-func (c *check) crashed(at time.Time, committed func(Comment) bool) {
+func (c *Check) Crashed(at time.Time, committed func(Comment) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.killed = at
@@ -118,7 +119,7 @@ func (c *check) crashed(at time.Time, committed func(Comment) bool) {
 	}
 }
 
-func (c *check) state() state {
+func (c *Check) state() state {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := state{handled: len(c.done), reported: c.last}
@@ -128,14 +129,29 @@ func (c *check) state() state {
 	return s
 }
 
-// result returns the results so far, without the baseline.
-func (c *check) result() table {
+// Handled reports whether any process has handled the comment.
+func (c *Check) Handled(m Comment) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.done[m]
+}
+
+// Result returns the counts so far.
+func (c *Check) Result() Counts {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := c.counts
 	t.Lost = c.messages - len(c.done)
-	if ran := c.ran + c.last.Sub(c.first); ran > 0 {
-		t.Keystrand = float64(c.handled) / ran.Seconds()
-	}
 	return t
+}
+
+// rate returns messages a second, repeats included, while a process ran.
+func (c *Check) rate() float64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ran := c.ran + c.last.Sub(c.first)
+	if ran <= 0 {
+		return 0
+	}
+	return float64(c.handled) / ran.Seconds()
 }

@@ -1,4 +1,5 @@
-// Package show has the common parts of the quickstarts: everything except the broker and the code that a user copies.
+// Package show has the common parts of the quickstarts: everything except the broker and the code that a user copies. Other
+// examples use its [Process], [Check] and [Output].
 //
 // A demo fills a topic with comments on posts and reads it twice: with one ordered consumer for each partition, then with
 // keystrand. Halfway through the second reading it kills the reading process and starts another. Every handler reports
@@ -36,7 +37,7 @@ type Demo struct {
 	// Read reads a topic as the member says, until ctx ends.
 	Read func(ctx context.Context, m Member) error
 
-	start starter // of tests; nil: startProcess
+	start Starter // of tests; nil: StartProcess
 }
 
 // A Broker stores the comments.
@@ -90,36 +91,25 @@ func (d Demo) main(flags *flag.FlagSet, args []string, stdin io.Reader, stdout, 
 		if err != nil {
 			return err
 		}
-		return d.member(m, stdin)
+		return d.Read(UntilInputEnds(stdin), m)
 	}
 	b, err := d.Broker()
 	if err != nil {
 		return err
 	}
-	r := run{messages: *messages, broker: b, out: newOutput(stdout), start: d.start}
+	r := run{messages: *messages, broker: b, out: NewOutput(stdout), start: d.start}
 	if d.start == nil {
-		r.start = startProcess
+		r.start = StartProcess
 	}
 	write := table.writeText
 	if *asJSON {
-		r.out, write = newOutput(stderr), table.writeJSON
+		r.out, write = NewOutput(stderr), table.writeJSON
 	}
 	t, err := r.all()
 	if err != nil {
 		return err
 	}
-	return cmp.Or(write(t, stdout), t.broken())
-}
-
-// member reads until standard input ends: then the demo has seen enough, or has died.
-func (d Demo) member(m Member, stdin io.Reader) error {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() {
-		_, _ = io.Copy(io.Discard, stdin)
-		cancel()
-	}()
-	return d.Read(ctx, m)
+	return cmp.Or(write(t, stdout), t.Broken())
 }
 
 // The two readers that the demo compares.

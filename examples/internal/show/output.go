@@ -17,7 +17,8 @@ type Output struct {
 	written  time.Time // when the last line of progress was written to a file or pipe
 }
 
-func newOutput(w io.Writer) *Output {
+// NewOutput returns an Output that writes to w.
+func NewOutput(w io.Writer) *Output {
 	o := &Output{w: w}
 	if f, ok := w.(*os.File); ok {
 		info, err := f.Stat()

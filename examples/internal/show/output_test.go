@@ -11,7 +11,7 @@ import (
 func TestOutputWritesProgressAsALineASecondOutsideATerminal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b strings.Builder
-		o := newOutput(&b)
+		o := NewOutput(&b)
 		o.Line("begin")
 		for i := range 25 {
 			time.Sleep(100 * time.Millisecond)
@@ -26,7 +26,7 @@ func TestOutputWritesProgressAsALineASecondOutsideATerminal(t *testing.T) {
 
 func TestOutputRewritesOneLineOfProgressOnATerminal(t *testing.T) {
 	var b strings.Builder
-	o := newOutput(&b)
+	o := NewOutput(&b)
 	o.terminal = true
 	o.Line("begin")
 	o.Progress("1 of 2")
@@ -43,7 +43,7 @@ func TestOutputTakesAFileForNoTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = f.Close() }()
-	if newOutput(f).terminal {
+	if NewOutput(f).terminal {
 		t.Error("a file counts as a terminal")
 	}
 }

@@ -22,7 +22,7 @@ type run struct {
 	messages int
 	broker   Broker
 	out      *Output
-	start    starter
+	start    Starter
 	topic    string
 }
 
@@ -70,39 +70,39 @@ func (r *run) fill(ctx context.Context) error {
 // baseline reads for a while with one ordered consumer for each partition. It returns messages a second.
 func (r *run) baseline() (float64, error) {
 	r.out.Line("\nOne consumer for each partition, for %v:", baselineTime)
-	c := newCheck(r.messages)
+	c := NewCheck(r.messages)
 	p, err := r.member(perPartition, c)
 	if err != nil {
 		return 0, err
 	}
 	err = r.await(p, c, func(s state) bool { return s.age >= baselineTime })
-	if err := cmp.Or(err, p.stop()); err != nil {
+	if err := cmp.Or(err, p.Stop()); err != nil {
 		return 0, err
 	}
-	return c.result().Keystrand, nil
+	return c.rate(), nil
 }
 
 // keystrand reads the whole topic, and kills the reading process halfway.
 func (r *run) keystrand(ctx context.Context) (table, error) {
 	r.out.Line("\nkeystrand, %d workers, in order for each post:", workers)
-	c := newCheck(r.messages)
+	c := NewCheck(r.messages)
 	p, err := r.member(perKey, c)
 	if err != nil {
 		return table{}, err
 	}
 	if err := r.await(p, c, func(s state) bool { return s.handled >= r.messages/2 }); err != nil {
-		return table{}, cmp.Or(err, p.stop())
+		return table{}, cmp.Or(err, p.Stop())
 	}
 	at := time.Now()
-	p.kill()
+	p.Kill()
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	committed, err := r.broker.Committed(ctx, r.topic, r.group(perKey))
 	if err != nil {
 		return table{}, err
 	}
-	c.crashed(at, committed)
-	t := c.result()
+	c.Crashed(at, committed)
+	t := c.Result()
 	r.out.Line("The reading process is killed (kill -9). Of the messages that it began, %d are committed and %d may be handled again.", t.Committed, t.Bound)
 	r.out.Line("Another process starts. It gets the partitions %s.", r.broker.Freed())
 	if p, err = r.member(perKey, c); err != nil {
@@ -113,21 +113,21 @@ func (r *run) keystrand(ctx context.Context) (table, error) {
 		r.out.Line("%v; counting the rest as lost.", err)
 		err = nil
 	}
-	if err := cmp.Or(err, p.stop()); err != nil {
+	if err := cmp.Or(err, p.Stop()); err != nil {
 		return table{}, err
 	}
-	return c.result(), nil
+	return table{Keystrand: c.rate(), Counts: c.Result()}, nil
 }
 
 func (r *run) group(reader string) string { return r.topic + "-" + reader }
 
-func (r *run) member(reader string, c *check) (process, error) {
-	c.starts()
-	return r.start(append(r.broker.Flags(), "-member", r.topic+"/"+r.group(reader)+"/"+reader), c.heard)
+func (r *run) member(reader string, c *Check) (Process, error) {
+	c.Starts()
+	return r.start(append(r.broker.Flags(), "-member", r.topic+"/"+r.group(reader)+"/"+reader), func(line string) { c.Heard(line) })
 }
 
 // await shows progress until enough is true. It returns an error if p ends before that, or reports nothing for too long.
-func (r *run) await(p process, c *check, enough func(state) bool) error {
+func (r *run) await(p Process, c *Check, enough func(state) bool) error {
 	began := time.Now()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -146,8 +146,8 @@ func (r *run) await(p process, c *check, enough func(state) bool) error {
 		}
 		select {
 		case <-tick.C:
-		case <-p.ended():
-			return fmt.Errorf("the reading process ended too early: %w", cmp.Or(p.stop(), errors.New("exit status 0")))
+		case <-p.Ended():
+			return fmt.Errorf("the reading process ended too early: %w", cmp.Or(p.Stop(), errors.New("exit status 0")))
 		}
 	}
 }

@@ -49,9 +49,9 @@ type fakeProcess struct {
 	err    error
 }
 
-func (p *fakeProcess) ended() <-chan struct{} { return p.gone }
-func (p *fakeProcess) kill()                  { p.cancel(); <-p.gone }
-func (p *fakeProcess) stop() error            { p.kill(); return p.err }
+func (p *fakeProcess) Ended() <-chan struct{} { return p.gone }
+func (p *fakeProcess) Kill()                  { p.cancel(); <-p.gone }
+func (p *fakeProcess) Stop() error            { p.Kill(); return p.err }
 
 // fakeProcesses starts processes that handle one comment after the other. A new one with the same flags goes on where the
 // one before was killed.
@@ -62,7 +62,7 @@ type fakeProcesses struct {
 	flags   []string // of the process that was started last
 }
 
-func (f *fakeProcesses) start(flags []string, heard func(line string)) (process, error) {
+func (f *fakeProcesses) start(flags []string, heard func(line string)) (Process, error) {
 	if f.next == nil {
 		f.next = map[string]int{}
 	}
@@ -104,7 +104,7 @@ func runWith(t *testing.T, f *fakeProcesses) (table, string, *fakeBroker, error)
 	t.Helper()
 	var out strings.Builder
 	b := &fakeBroker{}
-	r := run{messages: comments, broker: b, out: newOutput(&out), start: f.start}
+	r := run{messages: comments, broker: b, out: NewOutput(&out), start: f.start}
 	result, err := r.all()
 	return result, out.String(), b, err
 }
@@ -116,7 +116,7 @@ func TestRunComparesBothReadersAndKillsTheSecondHalfway(t *testing.T) {
 		if err != nil {
 			t.Fatalf("run: %v\n%s", err, out)
 		}
-		if got.broken() != nil {
+		if got.Broken() != nil {
 			t.Errorf("result = %+v, want nothing broken", got)
 		}
 		if got.Committed < 525 || got.Committed == comments || got.Outage != 0.01 || got.Baseline < 99 || got.Keystrand < 99 {
@@ -170,8 +170,8 @@ func TestRunReportsABrokenPromise(t *testing.T) {
 				if err != nil {
 					t.Fatalf("run: %v\n%s", err, out)
 				}
-				if !tt.want(got) || got.broken() == nil {
-					t.Errorf("result = %+v, broken = %v", got, got.broken())
+				if !tt.want(got) || got.Broken() == nil {
+					t.Errorf("result = %+v, broken = %v", got, got.Broken())
 				}
 			})
 		})
@@ -244,7 +244,7 @@ func mainWith(b *fakeBroker, args []string, stdout io.Writer) error {
 }
 
 // mainOn is mainWith with processes of the test.
-func mainOn(b *fakeBroker, start starter, args []string, stdout io.Writer) error {
+func mainOn(b *fakeBroker, start Starter, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("test", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	at := flags.String("at", "", "")
@@ -305,24 +305,24 @@ func TestMainSucceedsWhenNoPromiseWasBroken(t *testing.T) {
 	})
 }
 
-func TestTableIsBrokenByEachPromiseAlone(t *testing.T) {
+func TestCountsAreBrokenByEachPromiseAlone(t *testing.T) {
 	for _, tt := range []struct {
-		result table
+		result Counts
 		broken bool
 	}{
-		{table{Violations: 1}, true},
-		{table{Overlaps: 1}, true},
-		{table{Lost: 1}, true},
-		{table{Replayed: 7, Bound: 9, Outage: 6}, false},
+		{Counts{Violations: 1}, true},
+		{Counts{Overlaps: 1}, true},
+		{Counts{Lost: 1}, true},
+		{Counts{Replayed: 7, Bound: 9, Outage: 6}, false},
 	} {
-		if err := tt.result.broken(); (err != nil) != tt.broken {
+		if err := tt.result.Broken(); (err != nil) != tt.broken {
 			t.Errorf("%+v: broken = %v, want an error: %t", tt.result, err, tt.broken)
 		}
 	}
 }
 
 func TestTableShowsTheOutageAsTextAndAsANumberOfSeconds(t *testing.T) {
-	result := table{Baseline: 150, Keystrand: 1_800, Speedup: 12, Outage: 6.25}
+	result := table{Baseline: 150, Keystrand: 1_800, Speedup: 12, Counts: Counts{Outage: 6.25}}
 	var text, object bytes.Buffer
 	if err := errors.Join(result.writeText(&text), result.writeJSON(&object)); err != nil {
 		t.Fatal(err)

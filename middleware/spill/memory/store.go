@@ -134,7 +134,7 @@ func (s *Store) claim(o spill.Owner) (spill.Log, []spill.Strand, error) {
 	var all []spill.Strand
 	for _, st := range p.strands {
 		v := st.Strand.Strand
-		v.Foreign = st.Log != o.Log
+		v.Foreign = v.Log != o.Log
 		all = append(all, v)
 	}
 	return &ownership{store: s, owner: o, partition: p, claim: p.claim}, all, nil

@@ -82,13 +82,16 @@ func sameTime(a, b time.Time) bool { return a.Equal(b) && a.Location() == time.U
 
 func sameBytes(a, b []byte) bool { return (a == nil) == (b == nil) && bytes.Equal(a, b) }
 
-// strand returns an error unless got has the fields of want, but for Since.
+// strand returns an error unless got has the fields of want, but for Since, and for Log if want has none.
 func strand(got map[string]spill.Strand, want spill.Strand) error {
 	s, ok := got[want.Key]
 	if !ok {
 		return fmt.Errorf("open did not return the strand %.50q; it returned %d", want.Key, len(got))
 	}
 	want.Since = s.Since
+	if want.Log == "" {
+		want.Log = s.Log
+	}
 	if s != want {
 		return fmt.Errorf("strand is\n%+v, want\n%+v", s, want)
 	}

@@ -82,13 +82,14 @@ func foreignLog(ctx context.Context, env *Env) error {
 	if err := l.Append(ctx, rs); err != nil {
 		return err
 	}
+	first := o.Log
 	o = spill.Owner{Stream: o.Stream, Epoch: 0, Log: "log-2"} // epochs of another log are not comparable; restart makes it 1
 	l, strands, err := env.restart(ctx, l, &o)
 	if err != nil {
 		return fmt.Errorf("open with another log and a smaller epoch: %w", err)
 	}
-	a := spill.Strand{Key: "a", From: 5, High: 6, Mark: -1, Held: true, Reason: "poison", Records: 2, Bytes: sizeOf(rs[:2]), Foreign: true}
-	b := spill.Strand{Key: "b", From: 9, High: 9, Mark: -1, Records: 1, Bytes: sizeOf(rs[2:]), Foreign: true}
+	a := spill.Strand{Key: "a", From: 5, High: 6, Mark: -1, Held: true, Reason: "poison", Records: 2, Bytes: sizeOf(rs[:2]), Foreign: true, Log: first}
+	b := spill.Strand{Key: "b", From: 9, High: 9, Mark: -1, Records: 1, Bytes: sizeOf(rs[2:]), Foreign: true, Log: first}
 	if err := errors.Join(strand(strands, a), strand(strands, b), env.holds(ctx, l, "a", -1, 5, 6)); err != nil {
 		return err
 	}

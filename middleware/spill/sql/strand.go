@@ -52,7 +52,8 @@ func (l *ownership) strands(ctx context.Context, c *sql.Conn) ([]spill.Strand, e
 		if err := rows.Scan(&hash, &key, &log, &s.From, &s.High, &s.Mark, &s.Records, &s.Bytes, &s.Held, &reason, &since); err != nil {
 			return err
 		}
-		s.Key, s.Reason, s.Since, s.Foreign = string(key), string(reason), time.Unix(0, since).UTC(), string(log) != l.owner.Log
+		s.Key, s.Reason, s.Since, s.Log = string(key), string(reason), time.Unix(0, since).UTC(), string(log)
+		s.Foreign = s.Log != l.owner.Log
 		if hashOf(s.Key) != string(hash) {
 			return unreadable(fmt.Sprintf("the strand of key %.100q", key), record.ErrCorrupt)
 		}
@@ -86,8 +87,8 @@ func (t *transaction) load(ctx context.Context, keys []string) error {
 				return err
 			}
 			st := t.strands[string(hash)]
-			s.Key, s.Reason = st.Key, string(reason)
-			st.Strand = record.Strand{Strand: s, Log: string(log)}
+			s.Key, s.Reason, s.Log = st.Key, string(reason), string(log)
+			st.Strand = record.Strand{Strand: s}
 			st.exists, st.stored = true, true
 			return nil
 		})

@@ -73,7 +73,8 @@ func TestDamagedBytesAreAnError(t *testing.T) {
 }
 
 func TestStrandKeepsItsFields(t *testing.T) {
-	want := record.Strand{Log: "log\x00", Strand: spill.Strand{
+	want := record.Strand{Strand: spill.Strand{
+		Log: "log\x00",
 		Key: "\x00\xff", From: 3, High: math.MaxInt64, Mark: -1, Held: true, Reason: "why", Records: 7, Bytes: 1 << 40, Since: time.Unix(5, 6).UTC(),
 	}}
 	if got, err := record.DecodeStrand(want.Append(nil)); err != nil || got != want {

@@ -13,15 +13,11 @@ import (
 const maxReason = 1 << 10
 
 // Strand is what stores keep of a strand beside its records. Foreign is not kept: it depends on who opens.
-type Strand struct {
-	spill.Strand
-
-	Log string // the log that the offsets belong to
-}
+type Strand struct{ spill.Strand }
 
 // Begin returns a strand without records.
 func Begin(key, log string, now time.Time) Strand {
-	return Strand{Strand: spill.Strand{Key: key, From: -1, High: -1, Mark: -1, Since: now.Round(0).UTC()}, Log: log}
+	return Strand{Strand: spill.Strand{Key: key, From: -1, High: -1, Mark: -1, Since: now.Round(0).UTC(), Log: log}}
 }
 
 // Admits returns an error if the strand does not belong to the owner's log, and reports whether a record with this

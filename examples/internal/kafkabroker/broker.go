@@ -1,4 +1,5 @@
-package main
+// Package kafkabroker is the broker of the examples that read Kafka: a real one, or an embedded one that it starts.
+package kafkabroker
 
 import (
 	"context"
@@ -12,27 +13,31 @@ import (
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/examples/internal/show"
-	sink "github.com/keystrand/keystrand/sink/kafka"
+	"github.com/keystrand/keystrand/sink"
+	kafkasink "github.com/keystrand/keystrand/sink/kafka"
+	source "github.com/keystrand/keystrand/source/kafka"
 )
 
-// kafkaBroker is a real Kafka, or the embedded broker.
-type kafkaBroker struct {
-	addresses string // separated by commas; empty until the embedded broker runs
-	embedded  *embedded
+// A Broker is a real Kafka, or the embedded broker.
+type Broker struct {
+	addresses      string // separated by commas; empty until the embedded broker runs
+	sessionTimeout time.Duration
+	embedded       *embedded
 }
 
-// newBroker returns the Kafka at addresses, or an embedded broker if there are none. It does not connect.
-func newBroker(addresses string) (*kafkaBroker, error) {
+// New returns the Kafka at addresses, separated by commas, or an embedded broker if there are none. sessionTimeout is the
+// one of the members. New does not connect.
+func New(addresses string, sessionTimeout time.Duration) (*Broker, error) {
 	if addresses != "" {
-		if _, err := open(addresses, "check", "check"); err != nil {
+		if _, err := source.New(strings.Split(addresses, ","), "check", []string{"check"}, source.Config{}); err != nil {
 			return nil, fmt.Errorf("-brokers %q: %w; use host:port, and commas between several", addresses, err)
 		}
 	}
-	return &kafkaBroker{addresses: addresses}, nil
+	return &Broker{addresses: addresses, sessionTimeout: sessionTimeout}, nil
 }
 
 // Start implements [show.Broker].
-func (b *kafkaBroker) Start(ctx context.Context, out *show.Output) (err error) {
+func (b *Broker) Start(ctx context.Context, out *show.Output) (err error) {
 	if b.addresses != "" {
 		out.Line("Using the Kafka at %s.", b.addresses)
 		return nil
@@ -45,15 +50,15 @@ func (b *kafkaBroker) Start(ctx context.Context, out *show.Output) (err error) {
 }
 
 // Flags implements [show.Broker].
-func (b *kafkaBroker) Flags() []string { return []string{"-brokers", b.addresses} }
+func (b *Broker) Flags() []string { return []string{"-brokers", b.addresses} }
 
 // Freed implements [show.Broker].
-func (b *kafkaBroker) Freed() string {
-	return fmt.Sprintf("when the session of the killed one times out, after %v", sessionTimeout)
+func (b *Broker) Freed() string {
+	return fmt.Sprintf("when the session of the killed one times out, after %v", b.sessionTimeout)
 }
 
 // Close implements [show.Broker].
-func (b *kafkaBroker) Close() error {
+func (b *Broker) Close() error {
 	if b.embedded == nil {
 		return nil
 	}
@@ -61,15 +66,11 @@ func (b *kafkaBroker) Close() error {
 }
 
 // Fill implements [show.Broker].
-func (b *kafkaBroker) Fill(ctx context.Context, topic string, messages int) (busiest int, err error) {
-	if err := b.create(ctx, topic); err != nil {
-		return 0, fmt.Errorf("create topic %s: %w; is there a Kafka at %s?", topic, err, b.addresses)
-	}
-	s, err := sink.New(strings.Split(b.addresses, ","), topic, sink.Config{})
-	if err != nil {
+func (b *Broker) Fill(ctx context.Context, topic string, messages int) (busiest int, err error) {
+	if err := b.Create(ctx, topic); err != nil {
 		return 0, err
 	}
-	w, err := s.Open()
+	w, err := b.Writer(topic)
 	if err != nil {
 		return 0, err
 	}
@@ -86,22 +87,44 @@ func (b *kafkaBroker) Fill(ctx context.Context, topic string, messages int) (bus
 	if err == nil && len(batch) > 0 {
 		err = w.Write(ctx, batch)
 	}
-	return busiest, errors.Join(err, w.Close(), s.Close())
+	return busiest, errors.Join(err, w.Close())
 }
 
-func (b *kafkaBroker) create(ctx context.Context, topic string) error {
+// Create creates a topic of show.Partitions partitions.
+func (b *Broker) Create(ctx context.Context, topic string) error {
 	created, err := b.client().CreateTopics(ctx, &kafkago.CreateTopicsRequest{
 		Topics: []kafkago.TopicConfig{{Topic: topic, NumPartitions: show.Partitions, ReplicationFactor: 1}},
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		err = created.Errors[topic]
 	}
-	return created.Errors[topic]
+	if err != nil {
+		return fmt.Errorf("create topic %s: %w; is there a Kafka at %s?", topic, err, b.addresses)
+	}
+	return nil
 }
+
+// Writer returns a writer to a topic.
+func (b *Broker) Writer(topic string) (sink.Writer, error) {
+	s, err := kafkasink.New(strings.Split(b.addresses, ","), topic, kafkasink.Config{})
+	if err != nil {
+		return nil, err
+	}
+	w, err := s.Open()
+	return writer{w, s}, err
+}
+
+// writer closes its sink, too.
+type writer struct {
+	sink.Writer
+	sink *kafkasink.Sink
+}
+
+func (w writer) Close() error { return errors.Join(w.Writer.Close(), w.sink.Close()) }
 
 // Committed implements [show.Broker]. It reads the group's offsets, and from their metadata which messages above them
 // are settled.
-func (b *kafkaBroker) Committed(ctx context.Context, topic, group string) (func(show.Comment) bool, error) {
+func (b *Broker) Committed(ctx context.Context, topic, group string) (func(show.Comment) bool, error) {
 	all := make([]int, show.Partitions)
 	for i := range all {
 		all[i] = i
@@ -131,6 +154,6 @@ func (b *kafkaBroker) Committed(ctx context.Context, topic, group string) (func(
 	}, nil
 }
 
-func (b *kafkaBroker) client() *kafkago.Client {
+func (b *Broker) client() *kafkago.Client {
 	return &kafkago.Client{Addr: kafkago.TCP(strings.Split(b.addresses, ",")...), Timeout: 10 * time.Second}
 }

@@ -1,4 +1,4 @@
-package main
+package kafkabroker
 
 import (
 	"bufio"
@@ -68,5 +68,5 @@ func (e *embedded) close() error {
 
 func noBroker(err error) error {
 	return fmt.Errorf("start the embedded broker (go run %s): %w; "+
-		"run the quickstart in a checkout of keystrand, with go in PATH, or use a real Kafka with -brokers host:port", brokerProgram, err)
+		"run this program in a checkout of keystrand, with go in PATH", brokerProgram, err)
 }
