@@ -184,7 +184,7 @@ func TestRecordsOfADeletedTopicComeBeforeThoseOfItsSuccessor(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(logs) != 2 { // one for the old messages, another for the new ones
-			t.Errorf("handlers were told the logs %q, want one for each topic", logs)
+			t.Errorf("handlers were told the logs %v, want one for each topic", logs)
 		}
 		for key := range want {
 			if !slices.Equal(got[key], want[key]) {

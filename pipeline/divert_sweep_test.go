@@ -31,15 +31,15 @@ var strikes = []struct {
 		return errors.New("killed")
 	}},
 	{"the call fails", 1, 0, 0, func(*process, memory.Call) error { return errors.New("not now") }},
-	{"the call stores a part", 3, 0, 0, func(_ *process, c memory.Call) error {
+	{"the call stores a part", 5, 0, 0, func(_ *process, c memory.Call) error {
 		return &memory.PartError{N: len(c.Records) / 2, Err: errors.New("not now")}
 	}},
-	{"stopped", 3, 0, 0, func(p *process, _ memory.Call) error {
+	{"stopped", 5, 0, 0, func(p *process, _ memory.Call) error {
 		p.pl.ended()
 		p.cancel(nil)
 		return nil
 	}},
-	{"revoked", 3, 0, 0, func(p *process, _ memory.Call) error {
+	{"revoked", 5, 0, 0, func(p *process, _ memory.Call) error {
 		p.pl.ended()
 		p.mem.Revoke("posts", 0)
 		return nil

@@ -269,13 +269,21 @@ func lanesOf(key []byte) []string {
 }
 
 // operate lists the held keys and does what their names say: it drops a key that begins with "drop", skips one message of a
-// key that begins with "skip", and repairs and resumes others.
+// key that begins with "skip", and repairs and resumes others. It repairs and resumes blocked keys.
 func (p *process) operate() {
 	ctx, cancel := context.WithTimeout(p.pl.t.Context(), 5*time.Second)
 	defer cancel()
 	list, err := p.Held(ctx, "posts", 0, "", 100)
 	if err != nil {
 		return // it is not owned now
+	}
+	for _, s := range p.Snapshot().Partitions {
+		for _, k := range s.ParkedKeys {
+			if k.Why == pipeline.WhyBlocked {
+				p.pl.repair(k.Key)
+				p.Resume("posts", 0, k.Key)
+			}
+		}
 	}
 	for i := range list {
 		switch key := list[i].Key; {
