@@ -103,7 +103,7 @@ func TestThousandsOfKeysThatAreHeldForAnHourNeedNothing(t *testing.T) { // seed 
 		var others lateness
 		var broken atomic.Bool
 		broken.Store(true)
-		var handled atomic.Int64
+		var handled, failed atomic.Int64
 		build := func() *running {
 			return start(t, pipeline.From(source.NewSource(source.Config{}, log)).Divert(store).OnFailure(pipeline.Hold).
 				Limits(pipeline.Limits{InFlight: 1000, Workers: 16}).
@@ -113,6 +113,7 @@ func TestThousandsOfKeysThatAreHeldForAnHourNeedNothing(t *testing.T) { // seed 
 						others.saw(m)
 						return nil
 					case broken.Load():
+						failed.Add(1)
 						return errBoom
 					}
 					handled.Add(1)
@@ -131,6 +132,9 @@ func TestThousandsOfKeysThatAreHeldForAnHourNeedNothing(t *testing.T) { // seed 
 			s := run.Snapshot()
 			if d := s.Diverting; d.Held != keys || d.Records != keys*each || s.Partitions[0].Committed < keys*each || s.Running != 0 {
 				t.Errorf("%+v, committed %d, running %d; want all keys held and committed", d, s.Partitions[0].Committed, s.Running)
+			}
+			if n := failed.Load(); n != keys {
+				t.Errorf("handlers have failed %d times, want once a key", n)
 			}
 			conserveDiverted(t, s)
 		}

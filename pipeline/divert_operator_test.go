@@ -93,8 +93,11 @@ func TestOperationOnAKeyThatIsNotHeldChangesNothing(t *testing.T) { // seed 34
 				}
 				ctx, cancel := context.WithCancelCause(t.Context())
 				cancel(errBoom)
+				pl.build = func(b *pipeline.Builder) { b.Limits(pipeline.Limits{KeyShare: 8}) }
 				p := pl.process()
 				time.Sleep(2 * time.Second)
+				pl.put(slices.Repeat([]string{"hot"}, 60)...)
+				time.Sleep(200 * time.Millisecond)
 				for _, c := range []struct {
 					name      string
 					ctx       context.Context
@@ -104,6 +107,7 @@ func TestOperationOnAKeyThatIsNotHeldChangesNothing(t *testing.T) { // seed 34
 					want      error
 				}{
 					{"key that is not held", t.Context(), p.Pipeline, 0, "cold", pipeline.ErrNotHeld},
+					{"key that is diverted", t.Context(), p.Pipeline, 0, "hot", pipeline.ErrNotHeld},
 					{"key that never came", t.Context(), p.Pipeline, 0, "none", pipeline.ErrNotHeld},
 					{"other partition", t.Context(), p.Pipeline, 1, "bad", pipeline.ErrNotOwned},
 					{"pipeline without a store that does not run", t.Context(), built, 0, "bad", pipeline.ErrNotOwned},

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -87,8 +88,11 @@ func TestStoreThatFencesThePartitionLosesIt(t *testing.T) { // seed 33
 					build(b)
 					b.Logger(out.logger())
 				}
+				var mu sync.Mutex
 				var at time.Time
 				pl.strike = func(_ int, c memory.Call) error {
+					mu.Lock()
+					defer mu.Unlock()
 					switch {
 					case at.IsZero() && c.Op == op && !c.Stored:
 						at = time.Now()
@@ -101,8 +105,11 @@ func TestStoreThatFencesThePartitionLosesIt(t *testing.T) { // seed 33
 				}
 				p := pl.process()
 				time.Sleep(5 * time.Second)
-				if id := p.part(t, 0).ID; at.IsZero() || id.Epoch != 2 {
-					t.Errorf("fenced at %v, then %v; want epoch 2", at, id)
+				mu.Lock()
+				fenced := at
+				mu.Unlock()
+				if id := p.part(t, 0).ID; fenced.IsZero() || id.Epoch != 2 {
+					t.Errorf("fenced at %v, then %v; want epoch 2", fenced, id)
 				}
 				out.wantLine(t, 1, "partition lost: a newer owner has it", "level=WARN .*posts.*epoch 1")
 				if err := p.stop(); err != nil {

@@ -34,6 +34,7 @@ type play struct {
 	kept  spill.Store                           // if it is not store
 	wrap  func(src source.Source) source.Source // may be nil
 	build func(b *pipeline.Builder)
+	cfg   memory.Config              // of the source
 	more  []*memory.Log              // further logs, whose messages are handled at once
 	seen  func(m *keystrand.Message) // called at the start of a handler; may be nil
 
@@ -174,7 +175,7 @@ type process struct {
 // process starts a process.
 func (pl *play) process() *process {
 	pl.t.Helper()
-	p := &process{started: make(chan struct{}), pl: pl, mem: memory.NewSource(memory.Config{}, append([]*memory.Log{pl.log}, pl.more...)...)}
+	p := &process{started: make(chan struct{}), pl: pl, mem: memory.NewSource(pl.cfg, append([]*memory.Log{pl.log}, pl.more...)...)}
 	pl.mu.Lock()
 	pl.current = p
 	pl.mu.Unlock()
@@ -268,13 +269,21 @@ func lanesOf(key []byte) []string {
 }
 
 // operate lists the held keys and does what their names say: it drops a key that begins with "drop", skips one message of a
-// key that begins with "skip", and repairs and resumes others.
+// key that begins with "skip", and repairs and resumes others. It repairs and resumes blocked keys.
 func (p *process) operate() {
 	ctx, cancel := context.WithTimeout(p.pl.t.Context(), 5*time.Second)
 	defer cancel()
 	list, err := p.Held(ctx, "posts", 0, "", 100)
 	if err != nil {
 		return // it is not owned now
+	}
+	for _, s := range p.Snapshot().Partitions {
+		for _, k := range s.ParkedKeys {
+			if k.Why == pipeline.WhyBlocked {
+				p.pl.repair(k.Key)
+				p.Resume("posts", 0, k.Key)
+			}
+		}
 	}
 	for i := range list {
 		switch key := list[i].Key; {
