@@ -334,7 +334,7 @@ func (h *heldKey) resume(ctx context.Context, x discard) error {
 	}
 	d.held--
 	d.mu.Unlock()
-	h.unpark() //nolint:contextcheck // it must not be given up
+	h.unpark() // it must not be given up, so it has no ctx
 	return nil
 }
 

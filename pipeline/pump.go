@@ -145,7 +145,7 @@ func (d *divert) turned(st *strand, t *keyed.Turn[item], r keyed.Result) keyed.R
 func (d *divert) advanceLocked(st *strand) {
 	w := st.drain
 	n := 0
-	for n < len(w.flights) && w.flights[n].over {
+	for n < len(w.flights)-w.running && w.flights[n].over { // turned moves it over those of a running turn
 		f := w.flights[n]
 		st.done = f.offset
 		d.takenLocked(st, 1, int64(f.size))
@@ -204,9 +204,7 @@ func (d *divert) landed(lane string, offset int64) {
 			break
 		}
 	}
-	if st.drain.running == 0 { // else turned goes on
-		d.advanceLocked(st)
-		st.rest()
-		d.wakeLocked(st)
-	}
+	d.advanceLocked(st)
+	st.rest()
+	d.wakeLocked(st)
 }

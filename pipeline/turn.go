@@ -47,7 +47,7 @@ func fitting(items []*item, bytes int) int {
 // handle runs the handler chain for the turn's items, which are of a lane or of the log of a diverted key.
 func (p *Pipeline) handle(ctx context.Context, pt *partition, t *keyed.Turn[item]) keyed.Result {
 	if first := t.Items[0]; first.marks&(unkeyed|blocked) != 0 {
-		if r, over := p.marked(pt, t, first); over {
+		if r, over := p.marked(pt, t, first); over { //nolint:contextcheck // the log has no use for the ctx of a call
 			return r
 		}
 	}
@@ -59,7 +59,7 @@ func (p *Pipeline) handle(ctx context.Context, pt *partition, t *keyed.Turn[item
 		}
 		return keyed.Result{Done: len(t.Items)}
 	}
-	return p.troubled(pt, t, err)
+	return p.troubled(pt, t, err) //nolint:contextcheck // as above
 }
 
 // marked handles an item with a mark of submit or an earlier turn. It returns over if the turn must not call the
