@@ -35,6 +35,7 @@ type ticket struct {
 // appendLocked queues a message for the log of its key.
 func (d *divert) appendLocked(st *strand, m *keystrand.Message, number int64, size budget.Usage, wait *token) {
 	st.appending++
+	st.settles++
 	if m.Offset <= st.restored {
 		st.again++
 	}
@@ -128,32 +129,39 @@ func (d *divert) appended() {
 	for i := range d.flying {
 		x := &d.flying[i]
 		st := x.st
-		st.appending--
 		st.high = max(st.high, x.m.Offset)
-		if x.m.Offset <= st.restored {
-			st.again--
-		} else {
+		if x.m.Offset > st.restored {
 			d.countLocked(st, &x.m)
 		}
 		d.evenLocked(st)
 		if x.wait != nil {
 			st.saved = st.saved || st.held
-			if st.isUnordered() { // its lane had nothing else
-				d.convertedLocked(st)
-			}
 			waits = append(waits, x.wait)
 		} else {
 			d.waiting.Add(-1)
 			numbers = append(numbers, x.number)
 			size = size.Plus(x.size)
 		}
+	}
+	d.mu.Unlock()
+	d.p.left(d.pt, numbers, size, true)
+	d.complete(keyed.Result{Done: 1}, waits...)
+	d.mu.Lock()
+	for i := range d.flying {
+		x := &d.flying[i]
+		st := x.st
+		st.appending--
+		if x.m.Offset <= st.restored {
+			st.again--
+		}
+		if x.wait != nil && st.isUnordered() { // its lane had nothing else
+			d.convertedLocked(st)
+		}
 		d.wakeLocked(st)
 	}
 	clear(d.flying)
 	d.flying = d.flying[:0]
 	d.mu.Unlock()
-	d.p.left(d.pt, numbers, size, true)
-	d.complete(keyed.Result{Done: 1}, waits...)
 	d.pt.gate.poke()
 }
 

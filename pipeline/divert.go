@@ -56,6 +56,7 @@ type divert struct {
 	records    []spill.Record
 	serves     []*strand // to be served
 	servers    int
+	settling   bool      // submit is about to settle messages that an earlier owner handled
 	marking    bool      // marks are being saved
 	afterMarks []*strand // to be removed after that
 	closed     bool      // no marks are saved any more
@@ -88,7 +89,12 @@ func (d *divert) submit(b *source.Batch, first int64, settled []bool) error {
 	d.callKeys(b, settled)
 	var r routed
 	err := d.route(b, first, settled, &r)
-	d.p.left(d.pt, r.handled, r.size, true)
+	if len(r.handled) > 0 {
+		d.p.left(d.pt, r.handled, r.size, true)
+		d.mu.Lock()
+		d.settling = false
+		d.mu.Unlock()
+	}
 	for _, lane := range r.began {
 		d.pt.log().LogAttrs(d.reads, slog.LevelDebug, "key diverted", slog.String("key", loggedKey(keystrand.Lane(lane).String())), slog.Int64("from", b.Next))
 	}
@@ -187,13 +193,13 @@ func (d *divert) divertLocked(m *keystrand.Message, key keystrand.Key, err error
 	switch {
 	case err == nil && key.IsBarrier():
 		for _, st := range d.strands {
-			over = over || st.settledBefore(m.Offset)
+			over = d.settledLocked(st, m.Offset) || over
 		}
 		closes = !over
 	case err == nil && ordered && len(more) > 0:
 		for _, l := range append([]string{lane}, more...) {
 			if st := d.strands[l]; st != nil {
-				over, closes = over || st.settledBefore(m.Offset), true
+				over, closes = d.settledLocked(st, m.Offset) || over, true
 			}
 		}
 		closes = closes && !over
@@ -208,12 +214,13 @@ func (d *divert) divertLocked(m *keystrand.Message, key keystrand.Key, err error
 		switch {
 		case st == nil:
 			return false, false
-		case st.settledBefore(m.Offset):
+		case d.settledLocked(st, m.Offset):
 			over = true
 		case st.closing, m.Offset < st.from: // below from it was in the lane when the key was diverted
 			return false, false
 		case m.Offset <= st.marked:
 			over = true
+			st.settles++
 		default:
 			d.pt.diverted.Add(1)
 			d.appendLocked(st, m, number, size, nil)
@@ -221,11 +228,21 @@ func (d *divert) divertLocked(m *keystrand.Message, key keystrand.Key, err error
 		}
 	}
 	if over { // an earlier owner settled it
+		d.settling = true
 		d.pt.diverted.Add(1)
 		r.handled = append(r.handled, number)
 		r.size = r.size.Plus(size)
 	}
 	return over, closes
+}
+
+// settledLocked reports whether an earlier owner settled a message that does not belong to the log of a strand.
+func (d *divert) settledLocked(st *strand, offset int64) bool {
+	if !st.settledBefore(offset) {
+		return false
+	}
+	st.settles++
+	return true
 }
 
 // closeLocked closes the strands of a message of several lanes, or all for a barrier: it joins its lanes behind the pumps.

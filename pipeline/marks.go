@@ -9,8 +9,9 @@ import (
 
 // noted is a strand whose mark may be saved after the commit that follows.
 type noted struct {
-	st   *strand
-	done int64
+	st      *strand
+	done    int64
+	settles int32 // of the strand, if all of them are settled; else -1
 }
 
 // note returns the strands whose marks may follow the commit whose progress is taken next. The commit comes before the mark: a
@@ -25,8 +26,12 @@ func (d *divert) note() []noted {
 	d.wanted.Store(false)
 	var all []noted
 	for _, st := range d.strands {
-		if st.begun && (st.done > st.marked || !st.committed) {
-			all = append(all, noted{st, st.done})
+		if st.begun && (st.done > st.marked || !st.committed || st.covered != st.settles) {
+			x := noted{st, st.done, st.settles}
+			if d.settling || st.appending > 0 {
+				x.settles = -1
+			}
+			all = append(all, x)
 		}
 	}
 	return all
@@ -91,6 +96,10 @@ func (d *divert) committed(ctx context.Context, stored commit.Stored, all []note
 			x.st.committed = true
 			d.wakeLocked(x.st)
 		}
+		if x.settles >= 0 && x.st.covered != x.settles {
+			x.st.covered = x.settles
+			d.wakeLocked(x.st)
+		}
 		if x.st.committed && x.done > x.st.marked && !x.st.removing {
 			marks = append(marks, spill.Mark{Key: x.st.lane, Through: x.done})
 		}
@@ -148,7 +157,7 @@ func (d *divert) hasMarks() bool {
 		return false
 	}
 	for _, st := range d.strands {
-		if st.headed && (st.done > st.marked || !st.committed) {
+		if st.headed && (st.done > st.marked || !st.committed || st.covered != st.settles) {
 			return true
 		}
 	}

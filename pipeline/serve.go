@@ -147,7 +147,7 @@ func (d *divert) fillLocked(st *strand) (r keyed.Result, over bool) {
 		}
 		st.oldest = ms[0].Fetched.UnixNano()
 		return r, true
-	case !st.committed:
+	case !st.committed || st.covered != st.settles: // else messages that were settled out of order could come again alone
 		d.wanted.Store(true)
 	case closing && appending == 0 && st.appending == 0 && len(w.flights) == 0:
 		return d.removeWhenEmptyLocked(st)

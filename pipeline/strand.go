@@ -22,6 +22,8 @@ type strand struct {
 	oldest         int64  // when the first of these was fetched, in ns since 1970; 0 if there is none
 	appending      int32  // records on their way to the log
 	again          int32  // of these: at or below restored
+	settles        int32  // how often a message of the key was settled without its lane
+	covered        int32  // settles at the last stored commit that has all of them
 	why            string // why it is held, or what the last attempt returned; at most 1 KiB
 
 	placed    bool // its pump is in the lane
