@@ -1,3 +1,5 @@
+// Virtual time: TestSimulation plays in bubbles.
+
 package pipeline_test
 
 import (
