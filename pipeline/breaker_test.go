@@ -23,7 +23,7 @@ import (
 
 const (
 	downtime = 10 * time.Minute
-	waiting  = 2_000 // messages, of which the first are handled before the outage
+	waiting  = 1_000 // messages, of which the first are handled before the outage
 )
 
 // The orders in which the middleware is documented to work.
@@ -51,7 +51,7 @@ func TestBreakerSendsNothingToTheDeadLettersInAnOutage(t *testing.T) {
 		}{
 			"one key":                  {1, refused},
 			"few keys":                 {20, refused},
-			"many keys":                {1_500, refused},
+			"many keys":                {750, refused},
 			"few keys, calls time out": {20, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }},
 		} {
 			t.Run(order+"/"+name, func(t *testing.T) {

@@ -68,9 +68,9 @@ func TestRateLimitPostponesEachMessageAFewTimes(t *testing.T) {
 	}{
 		"few lanes":                       {2_000, 20, 0, 4_000},
 		"lanes for a second":              {2_000, 100, 0, 4_000},
-		"lanes for ten seconds":           {5_000, 1_000, 0, 15_000},
-		"lanes for fifty seconds":         {10_000, 5_000, 5_000, 60_000},
-		"every message in a lane, budget": {10_000, 10_000, 2_000, 40_000},
+		"lanes for ten seconds":           {2_500, 1_000, 0, 7_500},
+		"lanes for fifty seconds":         {5_000, 5_000, 5_000, 30_000},
+		"every message in a lane, budget": {5_000, 5_000, 2_000, 20_000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -91,12 +91,12 @@ func TestRateLimitPostponesEachMessageAFewTimes(t *testing.T) {
 func TestRateLimitCountsTheMessagesOfBatches(t *testing.T) {
 	for _, maxBatch := range []int{1, 7, 64} {
 		synctest.Test(t, func(t *testing.T) {
-			at, s := atALimit(t, 5_000, 40, pipeline.Limits{MaxBatch: maxBatch}, batch)
-			if len(at) != 5_000 || s.Settled != 5_000 {
-				t.Fatalf("MaxBatch %d: handled %d, settled %d: want all of 5000", maxBatch, len(at), s.Settled)
+			at, s := atALimit(t, 2_000, 40, pipeline.Limits{MaxBatch: maxBatch}, batch)
+			if len(at) != 2_000 || s.Settled != 2_000 {
+				t.Fatalf("MaxBatch %d: handled %d, settled %d: want all of 2000", maxBatch, len(at), s.Settled)
 			}
 			slices.Sort(at)
-			want := 50 * time.Second
+			want := 20 * time.Second
 			if last := at[len(at)-1]; last < want-time.Second || last > want+3*time.Second {
 				t.Errorf("MaxBatch %d: the last message was handled after %v, want about %v", maxBatch, last, want)
 			}
