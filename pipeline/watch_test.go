@@ -31,7 +31,7 @@ func TestIdlePartitionCostsOneGoroutineAndLittleMemory(t *testing.T) {
 				}
 				before, goroutines := held(), runtime.NumGoroutine()
 				run := start(t, pipeline.From(memory.NewSource(memory.Config{}, log)).Handle(keystrand.HandlerFunc(nothing)).Limits(pipeline.Limits{Workers: 1}))
-				time.Sleep(2 * time.Minute)
+				time.Sleep(30 * time.Second)
 				synctest.Wait()
 				bytes, more := (held()-before)/partitions, runtime.NumGoroutine()-goroutines
 				t.Logf("each partition: %d bytes of heap; %d goroutines for %d partitions", bytes, more, partitions)
