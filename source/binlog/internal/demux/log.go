@@ -1,0 +1,74 @@
+// Package demux makes a source of a log of row changes: every table is a partition.
+package demux
+
+import (
+	"context"
+	"time"
+
+	"github.com/keystrand/keystrand/source/binlog"
+)
+
+// Log is a log of row changes that can be read from the end of any transaction. Its methods are called from any number of
+// goroutines, may block, and return soon after ctx ends.
+type Log interface {
+	// Identity names the server's log and the filter. Numbers of rows compare only within one identity.
+	Identity(ctx context.Context) (string, error)
+	// Start returns the place where a copy without progress begins.
+	Start(ctx context.Context) (Place, error)
+	// Tables returns the wanted tables that exist now, as Stream names them: "database.table".
+	Tables(ctx context.Context) ([]string, error)
+	// Open begins to read behind a place. state has what the log has told of tables at or before it (Event.State). An error
+	// that wraps ErrGone, or any other that is not temporary, is final.
+	Open(ctx context.Context, after Place, state map[string]string) (Reader, error)
+	// Reached reports whether a place is at or behind another of the same log.
+	Reached(at, want Place) (bool, error)
+	// Temporary reports whether an error of Open or Next may heal. The demultiplexer then opens the log again behind the last
+	// End that it has seen, and drops the rows that it has handed out.
+	Temporary(err error) bool
+}
+
+// Place is the end of a transaction in the log's own words. It is opaque but for Log.Reached.
+type Place string
+
+// Reader reads a log. It is used by one goroutine.
+type Reader interface {
+	// Next returns the next event. It blocks until there is one. The event is valid until the next call; what it points to
+	// stays valid.
+	Next(ctx context.Context) (*Event, error)
+	// Close ends the reader. It may be called while Next blocks, which then returns.
+	Close() error
+}
+
+// Event is what a Reader returns: rows, a transaction's end, a statement, or a fault of a table.
+type Event struct {
+	Kind EventKind
+	// Rows are rows of one table, for Rows. Rows of tables that are not wanted are left out.
+	Rows []binlog.Row
+	// Time is when the transaction was committed, as the server tells; zero if it does not.
+	Time time.Time
+	// Place is where a restart may begin: for End, the end of the transaction.
+	Place Place
+	// Bytes is about the size in the log of what was read since the event before, wanted or not.
+	Bytes int
+	// DDL is the statement, for Statement. The End of its transaction follows.
+	DDL *binlog.DDL
+	// Table is the table that State or Err are about; empty for all.
+	Table string
+	// State is what the log wants to be told about the table when it is opened at or behind this event's transaction end.
+	State string
+	// Err is the fault that stops Table, for Fault: a row that cannot be read, or must not be applied.
+	Err error
+}
+
+// EventKind is a kind of Event.
+type EventKind uint8
+
+// The kinds of events.
+const (
+	Rows      EventKind = iota + 1
+	End                 // of a transaction
+	Statement           // a DDL
+	Defined             // State of Table has changed
+	Fault               // Table stops with Err
+	Idle                // nothing has happened: the end of the log is reached, or a heartbeat came
+)
