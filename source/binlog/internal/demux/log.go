@@ -3,6 +3,7 @@ package demux
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/keystrand/keystrand/source/binlog"
@@ -20,8 +21,13 @@ type Log interface {
 	// Open begins to read behind a place. state has what the log has told of tables at or before it (Event.State). An error
 	// that wraps ErrGone, or any other that is not temporary, is final.
 	Open(ctx context.Context, after Place, state map[string]string) (Reader, error)
-	// Reached reports whether a place is at or behind another of the same log.
+	// Wanted reports whether the filter takes a table. It does not block.
+	Wanted(table string) bool
+	// Reached reports whether a place is at or behind another: everything before want is before at. Both may come from
+	// different servers of one history.
 	Reached(at, want Place) (bool, error)
+	// Lowest returns a place that all of the given places, at least one, have reached. It may be none of them.
+	Lowest(places ...Place) (Place, error)
 	// Temporary reports whether an error of Open or Next may heal. The demultiplexer then opens the log again behind the last
 	// End that it has seen, and drops the rows that it has handed out.
 	Temporary(err error) bool
@@ -30,7 +36,13 @@ type Log interface {
 // Place is the end of a transaction in the log's own words. It is opaque but for Log.Reached.
 type Place string
 
+// ErrGone says that the log cannot be read from a place any more, or never could.
+var ErrGone = errors.New("the log does not reach back to the place")
+
 // Reader reads a log. It is used by one goroutine.
+//
+// Readers of one identity that begin at the same place return the same rows, statements and ends in the same order: they are
+// counted, and the counts are kept for restarts.
 type Reader interface {
 	// Next returns the next event. It blocks until there is one. The event is valid until the next call; what it points to
 	// stays valid.
@@ -46,11 +58,14 @@ type Event struct {
 	Rows []binlog.Row
 	// Time is when the transaction was committed, as the server tells; zero if it does not.
 	Time time.Time
-	// Place is where a restart may begin: for End, the end of the transaction.
+	// Place is the end of the transaction, where a restart may begin. For other kinds than End it is empty if the log learns it
+	// only at the end. A log must tell it with all Rows and Statements if transactions may come in another order from another
+	// server.
 	Place Place
 	// Bytes is about the size in the log of what was read since the event before, wanted or not.
 	Bytes int
-	// DDL is the statement, for Statement. The End of its transaction follows.
+	// DDL is the statement, for Statement. The End of its transaction follows. In DDL.Tables, "database.*" names all tables of a
+	// database. Nil Tables say that the text cannot be read: it may concern any table.
 	DDL *binlog.DDL
 	// Table is the table that State or Err are about; empty for all.
 	Table string
