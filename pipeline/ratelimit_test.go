@@ -5,6 +5,7 @@ package pipeline_test
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -102,6 +103,27 @@ func TestRateLimitCountsTheMessagesOfBatches(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The messages of a key come one at a time and twice as fast as the limit, so that its batch grows while it waits.
+func TestRateLimitHandlesBatchesThatGrowWhileTheyWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog("orders", 1)
+		var n atomic.Int64
+		run := start(t, pipeline.From(memory.NewSource(memory.Config{}, log)).Use(ratelimit.New(rate.NewLimiter(10, 5))).
+			HandleBatchFunc(func(_ context.Context, ms []*keystrand.Message) error { n.Add(int64(len(ms))); return nil }))
+		for range 100 {
+			log.Append(0, keyed("a"))
+			time.Sleep(50 * time.Millisecond)
+		}
+		time.Sleep(10 * time.Second)
+		if got, s := n.Load(), run.Snapshot(); got != 100 || s.Postponed > 100 {
+			t.Errorf("15 s after the first of 100 messages at 10 a second: %d handled, postponed %d times", got, s.Postponed)
+		}
+		if err := run.stop(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // atTheRate fails if more messages were handled than the limiter permits, or far fewer.

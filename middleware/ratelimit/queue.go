@@ -75,47 +75,48 @@ func (q *queue) take(now time.Time, who place, n int) time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.sweepLocked(now)
-	if s, ok := q.slots[who]; ok {
-		if s.at.After(now) { // its lane was resumed early
-			return s.at.Sub(now)
-		}
+	s, ok := q.slots[who]
+	if ok && s.at.After(now) { // its lane was resumed early
+		return s.at.Sub(now)
+	}
+	missing := n - s.tokens // a batch may have grown since
+	if missing <= 0 || q.limiter.AllowN(now, missing) {
 		q.dropLocked(who)
-		if n -= s.tokens; n <= 0 {
-			return 0
-		}
-	}
-	if q.limiter.AllowN(now, n) {
 		return 0
 	}
-	return q.postponeLocked(now, who, n)
-}
-
-// postponeLocked reserves n tokens if those that were reserved before are issued soon, and returns the delay of the message.
-func (q *queue) postponeLocked(now time.Time, who place, n int) time.Duration {
-	limit, burst := q.limiter.Limit(), q.limiter.Burst()
-	switch {
-	case limit == rate.Inf: // the limiter was changed meanwhile
-		return 0
-	case limit <= 0 || burst <= 0:
-		return upTo(longest) // no token is ever issued, unless the limiter is changed
-	}
-	if before := duration(-q.limiter.TokensAt(now), limit); before > ahead {
-		// Half of ahead is left for messages that come meanwhile, so that this one is seldom refused again.
-		return q.laterLocked(now.Add(before-ahead/2), now, duration(float64(n), limit))
-	}
-	wait := time.Duration(0)
-	for left := n; left > 0; left -= burst { // more than the burst at once would be refused for ever
-		r := q.limiter.ReserveN(now, min(left, burst))
-		if !r.OK() || r.DelayFrom(now) == rate.InfDuration {
-			return upTo(longest) // the limiter was changed meanwhile
-		}
-		wait = r.DelayFrom(now)
-	}
-	if wait > 0 {
-		q.slots[who] = slot{now.Add(wait), n}
+	wait, reserved := q.reserveLocked(now, missing)
+	switch held := s.tokens + reserved; {
+	case wait == 0:
+		q.dropLocked(who)
+	case held > 0:
+		q.slots[who] = slot{now.Add(wait), held}
 		q.reserved.Store(int64(len(q.slots)))
 	}
 	return wait
+}
+
+// reserveLocked reserves n tokens if those that were reserved before are issued soon. It returns the delay of the message, 0 if
+// it need not wait, and how many tokens are reserved: n or none.
+func (q *queue) reserveLocked(now time.Time, n int) (wait time.Duration, reserved int) {
+	limit, burst := q.limiter.Limit(), q.limiter.Burst()
+	switch {
+	case limit == rate.Inf: // the limiter was changed meanwhile
+		return 0, 0
+	case limit <= 0 || burst <= 0:
+		return upTo(longest), 0 // no token is ever issued, unless the limiter is changed
+	}
+	if before := duration(-q.limiter.TokensAt(now), limit); before > ahead {
+		// Half of ahead is left for messages that come meanwhile, so that this one is seldom refused again.
+		return q.laterLocked(now.Add(before-ahead/2), now, duration(float64(n), limit)), 0
+	}
+	for left := n; left > 0; left -= burst { // more than the burst at once would be refused for ever
+		r := q.limiter.ReserveN(now, min(left, burst))
+		if !r.OK() || r.DelayFrom(now) == rate.InfDuration {
+			return upTo(longest), 0 // the limiter was changed meanwhile
+		}
+		wait = r.DelayFrom(now)
+	}
+	return wait, n
 }
 
 // laterLocked returns the delay of a message without a reservation: until the first of these messages that is expected to get

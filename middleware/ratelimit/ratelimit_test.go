@@ -124,6 +124,23 @@ func TestNewChargesOnlyMessagesThatABatchHasMore(t *testing.T) {
 	})
 }
 
+// The tokens of the message that waited count for the batch that it has become.
+func TestNewHandlesABatchThatGrowsWhileItWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHandled()
+		chain := New(rate.NewLimiter(10, 1))(h.next)
+		turn(t, chain, message(0, ""))
+		time.Sleep(turn(t, chain, message(1, "")))
+		if wait := turn(t, chain, message(1, ""), message(2, ""), message(3, "")); wait != 200*time.Millisecond {
+			t.Errorf("two messages more wait %v, want 200ms", wait)
+		}
+		time.Sleep(200 * time.Millisecond)
+		if wait := turn(t, chain, message(1, ""), message(2, ""), message(3, "")); wait != 0 {
+			t.Errorf("all three wait %v more, want 0", wait)
+		}
+	})
+}
+
 func TestNewFollowsChangesOfTheLimit(t *testing.T) {
 	for name, x := range map[string]struct {
 		limit, changed rate.Limit
