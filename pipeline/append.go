@@ -193,27 +193,28 @@ func (d *divert) drop(tickets []ticket) {
 	d.complete(keyed.Result{Hold: true}, waits...)
 }
 
-// unstorable goes on without a record that the store can never keep. Append has stored nothing. If the order of the key would
-// be lost, it stops the pipeline.
+// unstorable goes on without a record that the store can never keep. Append has stored nothing. If other messages of the key
+// are in the store, the record is set aside: the key waits, since nothing can be handled in its place.
 func (d *divert) unstorable(refused *spill.RecordError) {
 	d.mu.Lock()
 	x := d.flying[refused.Record]
 	d.queue, d.flying = append(d.flying, d.queue...), nil
 	st, became := x.st, "kept in memory"
-	var wait *token // of the pump of a strand that is given up
-	stops := x.wait == nil && x.m.Offset <= st.restored || x.wait == nil && st.closing && !st.sealed || x.wait != nil && st.begun && st.records > 0
+	var blocked, wait *token // of its lane; of the pump of a strand that is given up
 	switch {
-	case stops:
-		became = "pipeline stopped, since other messages of its key are in the store"
+	case x.wait == nil && (x.m.Offset <= st.restored || st.closing && !st.sealed), x.wait != nil && (x.m.Offset > st.from || st.begun && st.records > 0):
+		became = "key waits, since other messages of it are in the store: raise the limit of the store, then restart"
+		d.queue = slices.Delete(d.queue, refused.Record, refused.Record+1)
+		d.asideLocked(x, refused)
 	case x.wait != nil:
 		became = "key blocked until Resume, not held"
-		d.queue = slices.DeleteFunc(d.queue, func(t ticket) bool { return t.wait == x.wait })
+		d.queue = slices.Delete(d.queue, refused.Record, refused.Record+1)
 		st.appending--
 		if x.m.Offset <= st.restored {
 			st.again--
 		}
 		st.from = x.m.Offset + 1
-		wait = d.unholdLocked(st)
+		blocked, wait = x.wait, d.unholdLocked(st)
 		d.wakeLocked(st)
 	default:
 		d.returnLocked(st, x.m.Offset)
@@ -221,16 +222,25 @@ func (d *divert) unstorable(refused *spill.RecordError) {
 	d.mu.Unlock()
 	d.pt.log().LogAttrs(d.reads, slog.LevelWarn, "message refused by the store", slog.String("became", became),
 		slog.String("key", loggedKey(keystrand.Lane(st.lane).String())), slog.Int64("offset", x.m.Offset), loggedError(refused))
-	switch {
-	case stops:
-		d.p.failed(newFailureError(&x.m, refused))
-		<-d.reads.Done() // until the partition is fenced, which drops the queue
-	case x.wait != nil:
-		d.complete(keyed.Result{Hold: true}, x.wait)
-		if wait != nil {
-			d.complete(keyed.Result{Done: 1}, wait)
-		}
+	if blocked != nil {
+		d.complete(keyed.Result{Hold: true}, blocked)
 	}
+	if wait != nil {
+		d.complete(keyed.Result{Done: 1}, wait)
+	}
+}
+
+// asideLocked sets a message aside until the partition is fenced. Its pump hands out no further record meanwhile: those behind it
+// have larger offsets.
+func (d *divert) asideLocked(x ticket, refused error) {
+	own(&x.m)
+	if x.m.Offset > x.st.restored {
+		x.st.again++
+	}
+	if !x.st.held { // else it is why it is held
+		x.st.why = cut(textOf(refused), maxErrorText-3)
+	}
+	d.aside = append(d.aside, x)
 }
 
 // returnLocked puts the messages of a strand, from an offset on, into the lane behind the pump.

@@ -48,6 +48,7 @@ type divert struct {
 	queue      []ticket // to be appended, in order
 	appender   bool     // its goroutine runs
 	flying     []ticket // in the Append under way
+	aside      []ticket // that the store can never keep, and whose keys wait
 	records    []spill.Record
 	serves     []*strand // to be served
 	servers    int
@@ -75,7 +76,7 @@ func newDivert(p *Pipeline, pt *partition) *divert {
 
 // beginLocked diverts a key that has too many messages in its lane. What it gets from now on goes to the log.
 func (d *divert) beginLocked(lane string, r *routed) {
-	if d.strands[lane] != nil || d.p.diverts.full.Load() {
+	if d.strands[lane] != nil || d.p.diverts.full.Load() || isUnordered(lane) {
 		return
 	}
 	st := &strand{lane: lane, from: d.position, restored: -1, high: -1, done: -1, marked: -1}
@@ -156,6 +157,14 @@ func (d *divert) placeLocked() {
 	}
 }
 
+// ofKeyLocked returns the strand of the lane of a key, or nil.
+func (d *divert) ofKeyLocked(lane string) *strand {
+	if isUnordered(lane) {
+		return nil
+	}
+	return d.strands[lane]
+}
+
 // ends places all pumps: flow has reached the end of a finite partition.
 func (d *divert) ends() {
 	d.mu.Lock()
@@ -191,18 +200,14 @@ func (d *divert) hasRoom() bool {
 // quiet reports whether no call of the store is under way.
 func (d *divert) quiet() bool { return d.busy.Load() == 0 }
 
-func (st *strand) isUnordered() bool {
-	return len(st.lane) > len(unorderedPrefix) && st.lane[:len(unorderedPrefix)] == unorderedPrefix
-}
-
 // fence stops everything but the Append under way and the turns that run. It drops the messages that wait for an Append: they
 // come again.
 func (d *divert) fence() {
 	d.noReads()
 	d.mu.Lock()
 	d.cut = true
-	queue := d.queue
-	d.queue = nil
+	queue := append(d.queue, d.aside...)
+	d.queue, d.aside = nil, nil
 	var waits []*token
 	for _, st := range d.strands {
 		if st.wait != nil { // a call that is made for it may never return

@@ -15,10 +15,29 @@ type diverts struct {
 
 	freed atomic.Bool // full has become false; wake has not been called since
 
+	least int // messages that a window may take whatever is free: those of a turn
+
 	mu   sync.Mutex
-	all  budget.Usage // the pool of windows: an eighth of the budget
+	all  budget.Usage // the pool of windows
 	room budget.Usage // what is free of it
 }
+
+// init sets the limits. The pool of windows has an eighth of the budget, and as many messages as batchWindows turns of batches
+// have: with fewer, a handler of batches would get single messages once some keys are diverted.
+func (x *diverts) init(c config) {
+	l := c.limits
+	x.limit, x.least = l.DivertBytes, 64
+	x.all = budget.Usage{Messages: max(1, l.InFlight/8), Bytes: max(1, l.InFlightBytes/8)}
+	if c.batches {
+		x.least = l.MaxBatch
+		x.all.Messages = max(x.all.Messages, batchWindows*l.MaxBatch)
+	}
+	x.room = x.all
+}
+
+// batchWindows is a number of keys. Messages of windows take about 230 bytes each beside their payload, so at a MaxBatch of 64
+// they take 4 MB at most.
+const batchWindows = 256
 
 // add adds to the bytes in the store.
 func (x *diverts) add(n int64) {
@@ -40,11 +59,18 @@ func (x *diverts) wake(all []*partition) {
 	}
 }
 
+// A window takes a part of the free room, so that many keys get one, but at least so many bytes and diverts.least messages.
+const (
+	partOfRoom = 32
+	leastBytes = 64 << 10
+)
+
 // take takes room for a window, at most u. It returns none if the pool has no room for a message.
 func (x *diverts) take(u budget.Usage) budget.Usage {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	u.Messages, u.Bytes = min(u.Messages, x.room.Messages), min(u.Bytes, x.room.Bytes)
+	u.Messages = min(u.Messages, max(x.least, x.room.Messages/partOfRoom), x.room.Messages)
+	u.Bytes = min(u.Bytes, max(leastBytes, x.room.Bytes/partOfRoom), x.room.Bytes)
 	if u.Messages <= 0 || u.Bytes <= 0 {
 		return budget.Usage{}
 	}

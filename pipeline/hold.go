@@ -22,6 +22,8 @@ func (d *divert) hold(t *keyed.Turn[item], done int, cause error) (refused strin
 		return "the message has several lanes"
 	case len(lanes) == 0:
 		lane = unorderedLane(it.Offset)
+	case isUnordered(lanes[0]) && !it.isRecord():
+		return "the pipeline reserves keys with this prefix"
 	default:
 		lane = strings.Clone(lanes[0])
 	}
@@ -119,6 +121,8 @@ func (d *divert) convert(t *keyed.Turn[item]) (r keyed.Result, over bool) {
 		return r, false
 	case len(lanes) == 0:
 		lane = unorderedLane(first.Offset)
+	case isUnordered(lanes[0]):
+		return r, false
 	default:
 		lane = lanes[0]
 	}
@@ -163,6 +167,6 @@ func (d *divert) parked() (n int) {
 func (d *divert) isHeld(lane string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	st := d.strands[lane]
+	st := d.ofKeyLocked(lane)
 	return st != nil && st.held
 }

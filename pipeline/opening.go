@@ -122,11 +122,11 @@ const (
 
 // told records the result of a call of the store. The end of the call's ctx is no trouble, but a timeout is.
 func (d *divert) told(ctx context.Context, op operations, err error) {
-	if err != nil && (ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(err, commit.ErrFenced)) || errors.Is(err, spill.ErrRecordsLeft) {
+	if err != nil && (ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(err, commit.ErrFenced)) {
 		return
 	}
-	if _, ok := errors.AsType[*spill.RecordError](err); ok {
-		return
+	if _, ok := errors.AsType[*spill.RecordError](err); ok || errors.Is(err, spill.ErrRecordsLeft) {
+		err = nil // the store works
 	}
 	d.mu.Lock()
 	t := &d.trouble

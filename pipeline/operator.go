@@ -255,6 +255,7 @@ func (h *heldKey) first(ctx context.Context) ([]keystrand.Message, error) {
 func (h *heldKey) read(ctx context.Context, after int64, n int) (ms []keystrand.Message, err error) {
 	err = h.d.call(ctx, "Read", func(ctx context.Context) error {
 		ms, err = h.d.log.Read(ctx, h.st.lane, after, spill.Size{Messages: n})
+		h.d.told(ctx, opRead, err)
 		return err
 	})
 	return ms, err
@@ -315,7 +316,9 @@ func (h *heldKey) answered(ctx context.Context, what string) (x discard, done bo
 func (h *heldKey) resume(ctx context.Context, x discard) error {
 	d, st := h.d, h.st
 	err := d.call(ctx, "Save", func(ctx context.Context) error {
-		return d.log.Save(ctx, []spill.Mark{{Key: st.lane, Through: x.through, Change: spill.Resume}})
+		err := d.log.Save(ctx, []spill.Mark{{Key: st.lane, Through: x.through, Change: spill.Resume}})
+		d.told(ctx, opSave, err)
+		return err
 	})
 	if err != nil {
 		if x.records > 0 {

@@ -95,9 +95,7 @@ func newPipeline(cfg config, next keystrand.Next) (*Pipeline, error) {
 		paused: map[name]bool{},
 		fail:   func(error) {},
 	}
-	p.diverts.limit = cfg.limits.DivertBytes
-	p.diverts.all = budget.Usage{Messages: max(1, cfg.limits.InFlight/8), Bytes: max(1, cfg.limits.InFlightBytes/8)}
-	p.diverts.room = p.diverts.all
+	p.diverts.init(cfg)
 	p.letters, p.report = newLetters(p), newReporter(p)
 	p.ending = newEnding()
 	p.sinks.p, p.sinks.news = p, make(chan struct{}, 1)

@@ -130,19 +130,19 @@ func (d *divert) divertLocked(m *keystrand.Message, key keystrand.Key, err error
 		closes = !over
 	case err == nil && ordered && len(more) > 0:
 		for _, l := range append([]string{lane}, more...) {
-			if st := d.strands[l]; st != nil {
+			if st := d.ofKeyLocked(l); st != nil {
 				over, closes = d.settledLocked(st, m.Offset) || over, true
 			}
 		}
 		closes = closes && !over
 	default:
+		st := d.ofKeyLocked(lane)
 		if err != nil || !ordered {
 			if d.unordered == 0 {
 				return false, false
 			}
-			lane = unorderedLane(m.Offset)
+			st = d.strands[unorderedLane(m.Offset)]
 		}
-		st := d.strands[lane]
 		switch {
 		case st == nil:
 			return false, false
@@ -197,7 +197,7 @@ func (d *divert) closeLocked(key keystrand.Key, offset int64) {
 	}
 	lane, more, _ := key.Lanes()
 	for _, l := range append([]string{lane}, more...) {
-		if st := d.strands[l]; st != nil {
+		if st := d.ofKeyLocked(l); st != nil {
 			closing(st)
 		}
 	}

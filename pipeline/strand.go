@@ -3,6 +3,7 @@ package pipeline
 import (
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/pipeline/internal/budget"
@@ -87,6 +88,12 @@ func (it *item) isRecord() bool { return it.number < 0 && it.number != pumpNumbe
 const unorderedPrefix = "\x00keystrand offset "
 
 func unorderedLane(offset int64) string { return unorderedPrefix + strconv.FormatInt(offset, 10) }
+
+// isUnordered reports whether a lane has such a name. A key that has one is never diverted: its strand could be taken for that of
+// a message without order.
+func isUnordered(lane string) bool { return strings.HasPrefix(lane, unorderedPrefix) }
+
+func (st *strand) isUnordered() bool { return isUnordered(st.lane) }
 
 // settledBefore reports whether an earlier owner settled a message of the key that does not belong to the log. A commit that
 // says so may have been followed by one that could express less.

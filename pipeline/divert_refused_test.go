@@ -1,0 +1,178 @@
+package pipeline_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/middleware/spill"
+	"github.com/keystrand/keystrand/middleware/spill/memory"
+	"github.com/keystrand/keystrand/pipeline"
+	source "github.com/keystrand/keystrand/source/memory"
+)
+
+// Seed 34: a message that the store can never keep, behind others of its key that are in the store, waits and lets its key wait.
+// After a restart with a larger limit all goes on in order.
+func TestKeyWaitsWhoseNextMessageTheStoreCannotKeep(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		keys    []string
+		refused int64
+	}{
+		{"held", []string{"cold", "bad!", "bad", "bad", "bad"}, 2},
+		{"hot and held", append([]string{"bad", "bad", "bad!"}, slices.Repeat([]string{"bad"}, 57)...), 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				pl := newPlay(t)
+				var out buffer
+				pl.build = func(b *pipeline.Builder) {
+					b.Limits(pipeline.Limits{KeyShare: 40, FetchMessages: 8}).Logger(out.logger())
+				}
+				pl.refusesRecord(c.refused)
+				pl.put(c.keys...)
+				p := pl.process()
+				time.Sleep(5 * time.Second)
+				before := pl.handledOf()
+				pl.put("cold", "bad")
+				p.Resume("posts", 0, "bad")
+				time.Sleep(5 * time.Second)
+				if got := pl.handledOf(); len(got) != len(before)+1 || got[len(before)] != int64(len(c.keys)) {
+					t.Errorf("handled %v, then %v: want only the other key to go on", before, got)
+				}
+				if !out.has(`became="key waits, since other messages of it are in the store: raise the limit of the store, then restart"`) {
+					t.Errorf("the log does not say why the key waits:\n%s", out.String())
+				}
+				p.kill()
+				_ = p.wait()
+				p = pl.process()
+				time.Sleep(5 * time.Second)
+				if got := pl.handledOf()[len(before)+1:]; slices.Contains(got, c.refused) || slices.Contains(got, c.refused+1) {
+					t.Errorf("handled %v after a restart: want neither %d nor later ones of its key", got, c.refused)
+				}
+				if err := p.stop(); err != nil {
+					t.Errorf("stop: %v", err)
+				}
+				pl.strike = nil
+				pl.repair("bad")
+				p = pl.process()
+				time.Sleep(2 * time.Second)
+				p.operate()
+				time.Sleep(10 * time.Second)
+				if !pl.over() {
+					t.Errorf("not all is handled: %+v", p.Snapshot())
+				}
+				conserveDiverted(t, p.Snapshot())
+				if err := p.stop(); err != nil {
+					t.Error(err)
+				}
+				pl.check()
+			})
+		})
+	}
+}
+
+// A store that refuses a message works.
+func TestTroubleOfTheStoreEndsWhenItRefusesAMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pl := newPlay(t)
+		var out buffer
+		pl.build = func(b *pipeline.Builder) {
+			b.Limits(pipeline.Limits{KeyShare: 16, FetchMessages: 8}).Logger(out.logger())
+		}
+		var failed atomic.Int64
+		pl.strike = func(_ int, c memory.Call) error {
+			i := slices.IndexFunc(c.Records, func(r spill.Record) bool { return r.Message.Offset == 79 })
+			if i < 0 || c.Stored {
+				return nil
+			}
+			if failed.Add(1) == 1 {
+				return errBoom
+			}
+			return &spill.RecordError{Record: i, Err: errBoom}
+		}
+		pl.put(append(slices.Repeat([]string{"cold", "hot"}, 39), "cold")...)
+		p := pl.process()
+		time.Sleep(100 * time.Millisecond)
+		pl.put("hot")
+		time.Sleep(time.Minute)
+		if failed.Load() < 2 || !pl.over() {
+			t.Errorf("%d appends failed; not all is handled: %+v", failed.Load(), p.Snapshot())
+		}
+		if d := p.Snapshot().Diverting; d.Err != nil || !out.has("recovered") {
+			t.Errorf("a minute after the store has answered: %v since %v\n%s", d.Err, d.Since, out.String())
+		}
+		if err := p.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A producer can choose any key, also one with the bytes that name the strand of a message without order.
+func TestKeyThatIsNamedLikeAStrandWithoutOrderKeepsItsOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pl := newPlay(t)
+		pl.build = func(b *pipeline.Builder) { b.Limits(pipeline.Limits{KeyShare: 16, FetchMessages: 8}) }
+		const key = "\x00keystrand offset 1"
+		pl.put(key+"!", "!")
+		pl.put(slices.Repeat([]string{key, "cold"}, 10)...)
+		p := pl.process()
+		time.Sleep(5 * time.Second)
+		if got := slices.DeleteFunc(pl.handledOf(), func(o int64) bool { return pl.keys[o] != key }); len(got) > 0 {
+			t.Errorf("handled %v of a key whose first message has failed", got)
+		}
+		pl.repair(key)
+		pl.repair("")
+		for range 3 {
+			p.operate()
+			time.Sleep(5 * time.Second)
+		}
+		if !pl.over() {
+			t.Errorf("not all is handled: %+v", p.Snapshot())
+		}
+		if err := p.stop(); err != nil {
+			t.Error(err)
+		}
+		pl.check()
+	})
+}
+
+// After an outage, a handler of batches gets batches, however many keys are in the store.
+func TestManyDivertedKeysAreHandledInBatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const keys, each = 100, 500
+		var down atomic.Bool
+		var calls, n atomic.Int64
+		down.Store(true)
+		log := source.NewLog("posts", 1)
+		run := start(t, pipeline.From(watch(t, source.NewSource(source.Config{}, log), nil)).
+			HandleBatchFunc(func(_ context.Context, ms []*keystrand.Message) error {
+				if down.Load() {
+					return keystrand.Later(time.Second, "down")
+				}
+				time.Sleep(5 * time.Millisecond)
+				calls.Add(1)
+				n.Add(int64(len(ms)))
+				return nil
+			}).
+			Divert(memory.New()))
+		for i := range keys * each {
+			log.Append(0, keyed(fmt.Sprint("k", i%keys)))
+		}
+		time.Sleep(time.Minute)
+		appended := run.Snapshot().Diverting.Appended
+		down.Store(false)
+		time.Sleep(10 * time.Minute)
+		if appended < keys*each*3/4 || n.Load() != keys*each || n.Load() < 30*calls.Load() {
+			t.Errorf("%d of %d messages went to the store; %d were handled in %d calls: want 30 a call or more", appended, keys*each, n.Load(), calls.Load())
+		}
+		if err := run.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
