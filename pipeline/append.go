@@ -197,6 +197,13 @@ func (d *divert) drop(tickets []ticket) {
 // are in the store, the record is set aside: the key waits, since nothing can be handled in its place.
 func (d *divert) unstorable(refused *spill.RecordError) {
 	d.mu.Lock()
+	if d.cut { // the fence has dropped the queue
+		flying := d.flying
+		d.flying = nil
+		d.mu.Unlock()
+		d.drop(flying)
+		return
+	}
 	x := d.flying[refused.Record]
 	d.queue, d.flying = append(d.flying, d.queue...), nil
 	st, became := x.st, "kept in memory"

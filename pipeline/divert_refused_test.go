@@ -176,3 +176,68 @@ func TestManyDivertedKeysAreHandledInBatches(t *testing.T) {
 		}
 	})
 }
+
+// The store refuses a message while the partition is released: the appender ends.
+func TestReleaseEndsAnAppendThatTheStoreRefuses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pl := newPlay(t)
+		pl.build = func(b *pipeline.Builder) { b.Limits(pipeline.Limits{KeyShare: 40, FetchMessages: 8}) }
+		var calls atomic.Int64
+		pl.strike = func(_ int, c memory.Call) error {
+			i := slices.IndexFunc(c.Records, func(r spill.Record) bool { return r.Message.Offset == 3 })
+			switch {
+			case i < 0 || c.Stored:
+				return nil
+			case calls.Add(1) == 1:
+				time.Sleep(2 * time.Second)
+			case calls.Load() > 1000:
+				return nil // so that the test ends
+			}
+			return &spill.RecordError{Record: i, Err: errBoom}
+		}
+		pl.put(append([]string{"bad", "bad", "bad!"}, slices.Repeat([]string{"bad"}, 57)...)...)
+		p := pl.process()
+		time.Sleep(time.Second)
+		if err := p.stop(); err != nil {
+			t.Error(err)
+		}
+		if n := calls.Load(); n != 1 {
+			t.Errorf("%d calls of Append, want 1", n)
+		}
+	})
+}
+
+// Errors of messages from the store are forgotten when these are handled or discarded, as those of any other message.
+func TestErrorsOfMessagesFromTheStoreAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const keys, each = 50, 400
+		log := source.NewLog("posts", 1)
+		var turns, handled atomic.Int64
+		run := start(t, pipeline.From(watch(t, source.NewSource(source.Config{}, log), nil)).
+			HandleBatchFunc(func(_ context.Context, ms []*keystrand.Message) error {
+				switch n := turns.Add(1); {
+				case n%3 == 0:
+					return keystrand.RetryAfter(50*time.Millisecond, errBoom)
+				case n%3 == 1 && len(ms) > 1:
+					handled.Add(1)
+					return &keystrand.BatchError{Settled: 1, Err: keystrand.RetryAfter(time.Second, errBoom)}
+				}
+				handled.Add(int64(len(ms)))
+				return nil
+			}).
+			Divert(memory.New()))
+		for i := range keys * each {
+			log.Append(0, keyed(fmt.Sprint("k", i%keys)))
+		}
+		time.Sleep(time.Hour)
+		if appended := run.Snapshot().Diverting.Appended; appended < keys*each/2 || handled.Load() != keys*each {
+			t.Errorf("%d messages went to the store, %d of %d were handled", appended, handled.Load(), keys*each)
+		}
+		if n := run.KeptErrors(); n != 0 {
+			t.Errorf("the errors of %d messages are kept", n)
+		}
+		if err := run.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -331,6 +331,11 @@ func (h *heldKey) resume(ctx context.Context, x discard) error {
 	}
 	d.mu.Lock()
 	h.discardedLocked(x)
+	if w := st.drain; w != nil {
+		for _, number := range w.noted {
+			d.pt.errors.Delete(number)
+		}
+	}
 	st.held, st.saved, st.why, st.drain = false, false, "", nil // nothing is in flight
 	if x.through < 0 {
 		st.drain = &draining{passed: st.done, again: 1, blocks: 1} // its failure is counted

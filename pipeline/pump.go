@@ -133,7 +133,7 @@ func (d *divert) turned(st *strand, t *keyed.Turn[item], r keyed.Result) keyed.R
 		st.why = d.pt.lastError(w.turn[w.at])
 	}
 	if waits && (r.Park == 0 || !w.pooled || !d.p.diverts.ample()) {
-		d.p.diverts.give(w.unload(max(1, w.together)))
+		d.p.diverts.give(w.unload(d.pt, max(1, w.together)))
 	} else if w.at == len(w.items) {
 		w.items, w.turn, w.at, w.again = nil, nil, 0, 0
 	}

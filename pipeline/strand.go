@@ -61,9 +61,10 @@ type draining struct {
 	flights []flight // of records that have left for a sink, those before which one has, and those of the running turn
 	running int      // how many of them, the last ones, are of the running turn
 
-	attempt  int32 // of the first records, which are handled again
-	again    int   // how many these are
-	marks    marks // of the first record
+	attempt  int32   // of the first records, which are handled again
+	again    int     // how many these are
+	marks    marks   // of the first record
+	noted    []int64 // numbers of these whose errors the partition keeps, while they are not loaded
 	blocks   uint8
 	single   int // this many records are handled one a turn
 	together int // this many records are the next turn; 0: as many as fit
@@ -141,6 +142,7 @@ func (st *strand) left() int {
 // load sets the records that were read.
 func (w *draining) load(ms []keystrand.Message, pooled bool) {
 	w.items, w.turn, w.at, w.pooled = make([]item, len(ms)), make([]*item, len(ms)), 0, pooled
+	w.noted = nil // the marks of the items have it
 	for i := range ms {
 		it := &w.items[i]
 		it.Message, it.number, it.marks = ms[i], ^ms[i].Offset, cloned
@@ -158,14 +160,20 @@ func (w *draining) load(ms []keystrand.Message, pooled bool) {
 }
 
 // unload drops the records that are not passed, and remembers the attempts of the first n. It returns their usage.
-func (w *draining) unload(n int) (u budget.Usage) {
+func (w *draining) unload(pt *partition, n int) (u budget.Usage) {
 	rest := w.items[w.at:]
-	for i := range rest {
-		u = u.Plus(rest[i].usage())
-	}
 	w.again, w.attempt, w.marks, w.blocks = 0, 0, 0, 0
 	if len(rest) > 0 && (rest[0].Attempt > 0 || rest[0].marks&^cloned != 0) {
 		w.again, w.attempt, w.marks, w.blocks = min(n, len(rest)), rest[0].Attempt, rest[0].marks&(blocked|erred), rest[0].blocks
+	}
+	for i := range rest {
+		it := &rest[i]
+		u = u.Plus(it.usage())
+		if i < w.again && it.marks.has(erred) {
+			w.noted = append(w.noted, it.number)
+			it.marks &^= erred
+		}
+		pt.forget(it)
 	}
 	w.items, w.turn, w.at = nil, nil, 0
 	if !w.pooled {
