@@ -134,6 +134,18 @@ type Claimer interface {
 	Claimed() commit.Stored
 }
 
+// Keyer is implemented by sources whose messages have other lanes than Message.Key, such as rows, which are ordered by their
+// primary key and by every unique key. A pipeline without a key function of its own uses it.
+type Keyer interface {
+	// Key returns the lanes of a message, as a [keystrand.KeyFunc] does. Its error counts like an error of the handler.
+	//
+	//   - It is called before any middleware, concurrently for messages of different partitions, with no lock held. It must not
+	//     block.
+	//   - m is a message that Fetch returned, or one that comes back from a store of diverted keys: then Native is nil, and Value
+	//     has the bytes of its AppendValue. Both have the same key.
+	Key(m *keystrand.Message) (keystrand.Key, error)
+}
+
 // Mover is implemented by sources whose partitions can move to another machine.
 type Mover interface {
 	// Moves reports whether another process can become the owner of a partition of this source.
