@@ -43,6 +43,7 @@ type Partition interface {
 	//   - Log and Epoch belong to this ownership.
 	//   - Frontier is the offset at which Fetch starts.
 	//   - Ahead has the settled ranges above it, but none that was committed for another log.
+	//   - At is the one that was stored, under the same condition.
 	Restored() *commit.Progress
 
 	// Fetch appends the next messages to b.Messages, in ascending order of their offsets, and sets b.Next, which is above every
@@ -58,7 +59,8 @@ type Partition interface {
 	Fetch(ctx context.Context, b *Batch) error
 
 	// Commit stores p for the next owner and returns when it is stored. It is called once at a time for each partition, even
-	// while the partition is leaving, but never after Release. The frontier never decreases from call to call.
+	// while the partition is leaving, but never after Release. The frontier never decreases from call to call. At is that of
+	// Restored: a source that begins again by At stores a copy of p with its own.
 	//
 	// Commits of several partitions are called at about the same time, so that a source can send them in one request.
 	//
