@@ -166,6 +166,7 @@ func (notes) Size() int { return 5 }
 type row struct{}
 
 func (row) AppendValue(dst []byte) ([]byte, error) { return dst, nil }
+func (row) Size() int                              { return 0 }
 
 func TestDecodedBatchSettlesTheMessagesBeforeAnUndecodableOne(t *testing.T) {
 	bad := &keystrand.Message{Stream: "comments", Offset: 77, Value: []byte("{")}

@@ -19,7 +19,8 @@ const (
 )
 
 // KeyFunc returns the key of a message. It is called once per message, from the goroutine that fetches the partition, before
-// any middleware. It must not block. Its error counts like an error of the handler.
+// any middleware. It is called again for a message without order that comes back from a store of diverted keys. It must not
+// block. Its error counts like an error of the handler.
 //
 // Messages of one key are in order within their partition only. If the key is a field of the value, messages of one key may be
 // in several partitions, and then have no order: let producers choose the partition by the same field.
@@ -51,7 +52,8 @@ func (k Key) Lanes() (lane string, more []string, ok bool) { return k.lane, k.mo
 // IsBarrier reports whether k is a [Barrier].
 func (k Key) IsBarrier() bool { return k.kind == barrier }
 
-// ByKey orders messages by Message.Key. A message with a nil key is unordered. ByKey is the default.
+// ByKey orders messages by Message.Key. A message with a nil key is unordered. ByKey is the default, unless the source has a
+// key function of its own.
 func ByKey(m *Message) (Key, error) {
 	if m.Key == nil {
 		return Key{}, nil

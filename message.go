@@ -45,15 +45,19 @@ type Header struct {
 	Value []byte
 }
 
-// Native is a source's own form of a message. It is encoded to bytes only on demand.
+// Native is a source's own form of a message. It is encoded to bytes only on demand. Its methods are called from any goroutine
+// and must not block.
 //
-// Two methods are optional. Tombstone() bool reports whether a message with this Native and a nil Value is a tombstone:
-// AppendValue then appends nothing. Size() int returns the bytes of the Native that Message.Size has to count. Both must not
-// block.
+// One more method is optional: Tombstone() bool reports whether a message with this Native and a nil Value is a tombstone.
+// AppendValue then appends nothing.
 type Native interface {
 	// AppendValue appends the value of the message, encoded without loss, to dst and returns the extended slice. It is called
-	// when a sink needs bytes, from any goroutine. It must not block.
+	// when a sink or a store needs bytes.
 	AppendValue(dst []byte) ([]byte, error)
+	// Size returns the bytes that the Native holds in memory beside Key, Value and Headers: of a row that stands in place of
+	// Value, all of them. Bytes that messages share do not count. It is constant and not negative. Message.Size adds it, and so
+	// the byte limits of a pipeline count it. AppendValue may append more or fewer bytes.
+	Size() int
 }
 
 // Clone returns a copy of m that stays valid after the handler returns. It shares the bytes, which are immutable, but not the
@@ -84,12 +88,11 @@ func (m *Message) Header(key string) ([]byte, bool) {
 	return nil, false
 }
 
-// Size returns the number of bytes in key, value and headers, and those that Native counts. The byte limits of a pipeline
-// count it.
+// Size returns the number of bytes in key, value and headers, and the Size of Native. The byte limits of a pipeline count it.
 func (m *Message) Size() int {
 	n := len(m.Key) + len(m.Value)
-	if s, ok := m.Native.(interface{ Size() int }); ok {
-		n += s.Size()
+	if m.Native != nil {
+		n += m.Native.Size()
 	}
 	for i := range m.Headers {
 		n += len(m.Headers[i].Key) + len(m.Headers[i].Value)

@@ -200,9 +200,32 @@ func TestCloneStaysValidAfterTheMessageChanges(t *testing.T) {
 }
 
 func TestSizeCountsWhatTheNativeCounts(t *testing.T) {
-	for want, n := range map[int]keystrand.Native{2: row{}, 7: notes{}} {
-		if got := (&keystrand.Message{Key: []byte("k"), Value: []byte("v"), Native: n}).Size(); got != want {
-			t.Errorf("size with %#v = %d, want %d", n, got, want)
+	for _, c := range []struct {
+		name   string
+		value  []byte
+		native keystrand.Native
+		want   int
+	}{
+		{"no native", []byte("v"), nil, 2},
+		{"in place of the value", nil, notes{}, 6},
+		{"beside the value", []byte("v"), notes{}, 7},
+		{"one that holds nothing", []byte("v"), row{}, 2},
+	} {
+		if got := (&keystrand.Message{Key: []byte("k"), Value: c.value, Native: c.native}).Size(); got != c.want {
+			t.Errorf("%s: size = %d, want %d", c.name, got, c.want)
 		}
+	}
+}
+
+// unsized is a Native of unknown size.
+type unsized struct{}
+
+func (unsized) AppendValue(dst []byte) ([]byte, error) { return dst, nil }
+
+// A Native that no byte limit can count must not fit into a message.
+func TestNativeHasASize(t *testing.T) {
+	var form any = unsized{}
+	if _, ok := form.(keystrand.Native); ok {
+		t.Error("a type without Size is a Native")
 	}
 }

@@ -26,24 +26,31 @@ var (
 
 const (
 	magic   = "ks:"
-	version = 1
-	prefix  = "ks:1:"
+	version = 2
+	plain   = "ks:1:" // without At
+	placed  = "ks:2:" // with At
 	crcSize = 4
 )
 
 // Encode writes p as printable ASCII of at most limit bytes; limit <= 0 means no limit. It keeps the frontier and as
 // many of the ranges ahead as fit, those nearest to the frontier first, and reports this in stored. The limit of
-// Kafka's brokers is 4096 bytes by default (offset.metadata.max.bytes). If even frontier, log identity and epoch do not
-// fit, the text is empty, and only the offset committed beside it is kept.
+// Kafka's brokers is 4096 bytes by default (offset.metadata.max.bytes).
+//
+// At comes before any range, and whole. If frontier, log identity, epoch and At do not fit, the text is empty, and only
+// the offset committed beside it is kept: no text lacks the At of its progress. stored does not tell, so a source that
+// cannot begin again without At must fail a commit with an empty text.
 //
 // # Format
 //
-// The text is "ks:1:" (magic "ks:", the version in decimal, ":") and then, in URL-safe base64 without padding:
+// The text is "ks:1:", or "ks:2:" with At (magic "ks:", the version in decimal, ":"), and then, in URL-safe base64
+// without padding:
 //
 //	varint   frontier             varint: zigzag, as encoding/binary's Varint
 //	varint   epoch
 //	uvarint  length of log        uvarint: as encoding/binary's Uvarint
 //	bytes    log
+//	uvarint  length of At         only version 2; never 0
+//	bytes    At                   only version 2
 //	chunks   until four bytes are left
 //	uint32   CRC-32C of the text's first five bytes and all bytes above, big endian
 //
@@ -71,10 +78,18 @@ func Encode(p *Progress, limit int) (text string, stored Stored) {
 	stored.Frontier = p.Frontier
 	ahead := normalise(p.Frontier, p.Ahead)
 
+	prefix := plain
+	if p.At != "" {
+		prefix = placed
+	}
 	payload := binary.AppendVarint([]byte(prefix), p.Frontier)
 	payload = binary.AppendVarint(payload, p.Epoch)
 	payload = binary.AppendUvarint(payload, uint64(len(p.Log)))
 	payload = append(payload, p.Log...)
+	if p.At != "" {
+		payload = binary.AppendUvarint(payload, uint64(len(p.At)))
+		payload = append(payload, p.At...)
+	}
 
 	room := math.MaxInt // bytes left for the chunks
 	if limit > 0 {
@@ -101,8 +116,8 @@ func Encode(p *Progress, limit int) (text string, stored Stored) {
 // Decode reads a text written by [Encode]. It accepts any text: if the text is not a progress, the error wraps
 // [ErrForeign], [ErrVersion] or [ErrCorrupt]. The result takes at most 100 bytes of memory for each byte of the text.
 //
-// The caller must compare Log with the log, and Frontier with the offset committed beside the text. Ranges of another
-// log must not be applied, and a different offset shows that another program has moved it.
+// The caller must compare Log with the log, and Frontier with the offset committed beside the text. Ranges and At of
+// another log must not be applied, and a different offset shows that another program has moved it.
 func Decode(text string) (*Progress, error) {
 	rest, ok := strings.CutPrefix(text, magic)
 	if !ok {
@@ -111,7 +126,8 @@ func Decode(text string) (*Progress, error) {
 	if err := checkVersion(rest); err != nil {
 		return nil, err
 	}
-	text64 := text[len(prefix):]
+	// All versions that are read have one digit.
+	prefix, text64 := text[:len(plain)], text[len(plain):]
 	if strings.ContainsAny(text64, "\r\n") { // encoding/base64 would skip these
 		return nil, fmt.Errorf("%w: it contains a line break", ErrCorrupt)
 	}
@@ -128,7 +144,7 @@ func Decode(text string) (*Progress, error) {
 		return nil, fmt.Errorf("%w: checksum of %d bytes is wrong: truncated or altered", ErrCorrupt, len(text))
 	}
 	r := reader{data: data}
-	p := r.progress()
+	p := r.progress(prefix == placed)
 	if r.err != nil {
 		return nil, r.err
 	}
@@ -141,7 +157,7 @@ func checkVersion(rest string) error {
 	if !found || digits == "" || digits[0] == '0' || strings.Trim(digits, "0123456789") != "" {
 		return fmt.Errorf("%w: no version", ErrCorrupt)
 	}
-	if digits != "1" {
+	if digits != "1" && digits != "2" {
 		if len(digits) > 9 {
 			digits = digits[:9] + "..."
 		}

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// sign adds the right prefix and the right checksum to any bytes.
-func sign(body []byte) string {
+// sign adds a prefix and its right checksum to any bytes.
+func sign(prefix string, body []byte) string {
 	data := append([]byte(prefix), body...)
 	data = binary.BigEndian.AppendUint32(data, crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)))
 	return prefix + base64.RawURLEncoding.EncodeToString(data[len(prefix):])
@@ -48,30 +48,61 @@ func nonsense() map[string][]byte {
 	}
 }
 
+// placedBody returns a body with frontier 10, epoch 1, no log and a place.
+func placedBody(place string, chunks ...byte) []byte {
+	b := binary.AppendUvarint(body(), uint64(len(place)))
+	return append(append(b, place...), chunks...)
+}
+
+// Bodies of version 2, likewise.
+func misplaced() map[string][]byte {
+	return map[string][]byte{
+		"nothing":                       {},
+		"no place":                      body(),
+		"empty place":                   placedBody("", 1<<1, 1, 1),
+		"place beyond the end":          body(9, 'x'),
+		"place of 2^64 bytes":           binary.AppendUvarint(body(), math.MaxUint64),
+		"place of a length without end": body(0x80, 0x80),
+		"empty run":                     placedBody("p", 1<<1, 1, 0),
+		"bytes behind the last chunk":   placedBody("p", 1<<1, 1, 1, 0),
+	}
+}
+
 func TestDecodeRefusesInconsistentTextWithRightChecksum(t *testing.T) {
-	if p, err := Decode(sign(body(1<<1, 1, 1, 3<<1|1, 0b110))); err != nil || !reflect.DeepEqual(p.Ahead, []Range{{11, 12}, {13, 15}}) {
+	chunks := []byte{1 << 1, 1, 1, 3<<1 | 1, 0b110}
+	if p, err := Decode(sign(plain, body(chunks...))); err != nil || !reflect.DeepEqual(p.Ahead, []Range{{11, 12}, {13, 15}}) {
 		t.Fatalf("Decode of a valid body = %v, %v", p, err)
 	}
-	for name, b := range nonsense() {
-		t.Run(name, func(t *testing.T) {
-			if p, err := Decode(sign(b)); p != nil || !errors.Is(err, ErrCorrupt) {
-				t.Errorf("Decode = %v, %v, want ErrCorrupt", p, err)
-			}
-		})
+	if p, err := Decode(sign(placed, placedBody("p", chunks...))); err != nil || p.At != "p" || !reflect.DeepEqual(p.Ahead, []Range{{11, 12}, {13, 15}}) {
+		t.Fatalf("Decode of a valid body with a place = %v, %v", p, err)
+	}
+	for prefix, bodies := range map[string]map[string][]byte{plain: nonsense(), placed: misplaced()} {
+		for name, b := range bodies {
+			t.Run(prefix+" "+name, func(t *testing.T) {
+				if p, err := Decode(sign(prefix, b)); p != nil || !errors.Is(err, ErrCorrupt) {
+					t.Errorf("Decode = %v, %v, want ErrCorrupt", p, err)
+				}
+			})
+		}
 	}
 }
 
 // Decodes any text, and any body with a right checksum, which a fuzzer would not find by itself.
 func FuzzDecodeNeverPanics(f *testing.F) {
-	for _, b := range nonsense() {
-		f.Add(string(b))
+	for _, bodies := range []map[string][]byte{nonsense(), misplaced()} {
+		for _, b := range bodies {
+			f.Add(string(b))
+		}
 	}
-	good, _ := Encode(&Progress{Log: "log", Epoch: 2, Frontier: 7, Ahead: []Range{{9, 10}, {11, 12}, {13, 1000}}}, 0)
-	for _, s := range []string{"", "ks:", "ks:2:", "ks:1:AAAA", good, good[:len(good)-1], "\xff\xfd", "consumer-1"} {
+	p := Progress{Log: "log", Epoch: 2, Frontier: 7, Ahead: []Range{{9, 10}, {11, 12}, {13, 1000}}}
+	good, _ := Encode(&p, 0)
+	p.At = "mysql-bin.000007:4"
+	better, _ := Encode(&p, 0)
+	for _, s := range []string{"", "ks:", "ks:2:", "ks:3:", "ks:1:AAAA", "ks:2:AAAA", good, good[:len(good)-1], better, better[:len(better)-1], "\xff\xfd", "consumer-1"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		for _, text := range []string{s, sign([]byte(s))} {
+		for _, text := range []string{s, sign(plain, []byte(s)), sign(placed, []byte(s))} {
 			p, err := Decode(text)
 			if err != nil {
 				if p != nil || !(errors.Is(err, ErrForeign) || errors.Is(err, ErrVersion) || errors.Is(err, ErrCorrupt)) {
@@ -89,19 +120,23 @@ func FuzzDecodeNeverPanics(f *testing.F) {
 			if back, err := Decode(again); err != nil || stored.Replays != 0 || !reflect.DeepEqual(back, p) {
 				t.Fatalf("Decode(Encode(%v)) = %v, %v", p, back, err)
 			}
+			if again[:len(plain)] != text[:len(plain)] {
+				t.Fatalf("Encode(Decode(%q)) = %q, of another version", text, again)
+			}
 		}
 	})
 }
 
-// Encode keeps a prefix of the ranges, Stored counts the rest, and the text is within the limit.
+// Encode keeps the place whole and a prefix of the ranges, Stored counts the rest, and the text is within the limit.
 func FuzzEncodeDecodeRoundTrip(f *testing.F) {
-	f.Add("orders#1", int64(1000), int64(7), 4096, []byte{1, 0, 1, 0, 1, 255, 3, 3, 3, 3})
-	f.Add("", int64(0), int64(0), 0, []byte{0, 0})
-	f.Add("\xff\x00", int64(-9), int64(-1), 40, []byte{250, 250, 251, 255, 9, 9})
-	f.Add("log", int64(math.MaxInt64), int64(math.MaxInt64), 60, []byte{1, 1})
-	f.Add("a log with a very long name indeed", int64(5), int64(1), 30, []byte{1, 1, 1, 1})
-	f.Fuzz(func(t *testing.T, log string, frontier, epoch int64, limit int, pairs []byte) {
-		p := &Progress{Log: log, Epoch: epoch, Frontier: frontier, Ahead: grown(frontier, pairs)}
+	f.Add("orders#1", "", int64(1000), int64(7), 4096, []byte{1, 0, 1, 0, 1, 255, 3, 3, 3, 3})
+	f.Add("", "", int64(0), int64(0), 0, []byte{0, 0})
+	f.Add("\xff\x00", "\x00\xff\n", int64(-9), int64(-1), 40, []byte{250, 250, 251, 255, 9, 9})
+	f.Add("log", "0-1-270", int64(math.MaxInt64), int64(math.MaxInt64), 60, []byte{1, 1})
+	f.Add("a log with a very long name indeed", "", int64(5), int64(1), 30, []byte{1, 1, 1, 1})
+	f.Add("log", "a place with a very long name indeed", int64(5), int64(1), 40, []byte{1, 1, 1, 1})
+	f.Fuzz(func(t *testing.T, log, place string, frontier, epoch int64, limit int, pairs []byte) {
+		p := &Progress{Log: log, Epoch: epoch, Frontier: frontier, Ahead: grown(frontier, pairs), At: place}
 		text, stored := Encode(p, limit)
 		if limit > 0 && len(text) > limit {
 			t.Fatalf("%d bytes, limit %d", len(text), limit)
@@ -125,7 +160,10 @@ func FuzzEncodeDecodeRoundTrip(f *testing.F) {
 			t.Fatal(err)
 		}
 		kept := len(got.Ahead)
-		if got.Log != log || got.Epoch != epoch || got.Frontier != frontier || kept > len(p.Ahead) ||
+		if version := text[:len(plain)]; (version == plain) != (place == "") || (version == placed) != (place != "") {
+			t.Fatalf("the place %q is in a text %q", place, version)
+		}
+		if got.At != place || got.Log != log || got.Epoch != epoch || got.Frontier != frontier || kept > len(p.Ahead) ||
 			(kept > 0 && !reflect.DeepEqual(got.Ahead, p.Ahead[:kept])) {
 			t.Fatalf("%v became %v", p, got)
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -86,7 +87,7 @@ func checkText(t *testing.T, p *commit.Progress, limit int, text string, stored 
 	if err != nil {
 		t.Fatalf("decode %q: %v", text, err)
 	}
-	if got.Log != p.Log || got.Epoch != p.Epoch || got.Frontier != p.Frontier {
+	if got.Log != p.Log || got.Epoch != p.Epoch || got.Frontier != p.Frontier || got.At != p.At {
 		t.Fatalf("head %v, want %v", got, p)
 	}
 	if n := len(got.Ahead); n > len(p.Ahead) || !slices.Equal(got.Ahead, p.Ahead[:n]) {
@@ -130,21 +131,50 @@ func TestEncodeKeepsNearestRangesWithinLimit(t *testing.T) {
 // Tries every limit, from too small for the head to more than enough.
 func TestEncodeNeverExceedsLimit(t *testing.T) {
 	for _, s := range shapes() {
-		p := pattern(2000, s.settled)
-		whole, _ := commit.Encode(p, 0)
-		kept := 0
-		for limit := 1; limit <= len(whole)+8; limit++ {
-			text, stored := commit.Encode(p, limit)
-			if got := checkText(t, p, limit, text, stored); got != nil {
-				if len(got.Ahead) < kept {
-					t.Fatalf("%s: limit %d keeps %d ranges, a lower limit kept %d", s.name, limit, len(got.Ahead), kept)
+		for _, place := range []string{"", "mysql-bin.000007:4 0-1-270"} {
+			p := pattern(2000, s.settled)
+			p.At = place
+			whole, _ := commit.Encode(p, 0)
+			kept := 0
+			for limit := 1; limit <= len(whole)+8; limit++ {
+				text, stored := commit.Encode(p, limit)
+				if got := checkText(t, p, limit, text, stored); got != nil {
+					if len(got.Ahead) < kept {
+						t.Fatalf("%s: limit %d keeps %d ranges, a lower limit kept %d", s.name, limit, len(got.Ahead), kept)
+					}
+					kept = len(got.Ahead)
 				}
-				kept = len(got.Ahead)
+			}
+			if _, stored := commit.Encode(p, len(whole)+8); stored.Replays != 0 {
+				t.Errorf("%s: Replays = %d with room for all, want 0", s.name, stored.Replays)
 			}
 		}
-		if _, stored := commit.Encode(p, len(whole)+8); stored.Replays != 0 {
-			t.Errorf("%s: Replays = %d with room for all, want 0", s.name, stored.Replays)
-		}
+	}
+}
+
+// A place takes the room of ranges, and a text without it is never made.
+func TestEncodeKeepsThePlaceBeforeAnyRange(t *testing.T) {
+	p := &commit.Progress{Log: "shop", Epoch: 7, Frontier: 1000, Ahead: []commit.Range{{From: 1001, To: 250_000}}, At: strings.Repeat("0-1-270,", 10)}
+	head, _ := commit.Encode(&commit.Progress{Log: p.Log, Epoch: p.Epoch, Frontier: p.Frontier, At: p.At}, 0)
+	text, stored := commit.Encode(p, len(head))
+	if got, err := commit.Decode(text); err != nil || text != head || got.At != p.At || len(got.Ahead) > 0 || stored.Replays != 248_999 {
+		t.Errorf("with room for the place alone: %q, %+v, %v, %+v; want %q and 248,999 replays", text, got, err, stored, head)
+	}
+	text, stored = commit.Encode(p, len(head)-1)
+	if text != "" || stored != (commit.Stored{Frontier: 1000, Replays: 248_999}) {
+		t.Errorf("without room for the place: %q, %+v, want no text and 248,999 replays", text, stored)
+	}
+}
+
+// Texts that earlier releases have stored are read, and what they could store is stored as they did.
+func TestTextWithoutAPlaceIsThatOfEarlierReleases(t *testing.T) {
+	const old = "ks:1:0A8OCG9yZGVycyMxAgGnmQ8Gh1cM"
+	p := &commit.Progress{Log: "orders#1", Epoch: 7, Frontier: 1000, Ahead: []commit.Range{{From: 1001, To: 250_000}}}
+	if text, _ := commit.Encode(p, 0); text != old {
+		t.Errorf("text = %q, want %q", text, old)
+	}
+	if got, err := commit.Decode(old); err != nil || !reflect.DeepEqual(got, p) {
+		t.Errorf("Decode(%q) = %+v, %v, want %+v", old, got, err, p)
 	}
 }
 
@@ -153,12 +183,14 @@ func TestEncodeAcceptsExtremeValues(t *testing.T) {
 		{},
 		{Frontier: math.MaxInt64, Epoch: math.MaxInt64},
 		{Frontier: math.MinInt64, Epoch: math.MinInt64, Log: "\x00\xff\n"},
+		{Frontier: math.MaxInt64, At: "\x00\xff\n"},
+		{Frontier: 1, At: strings.Repeat("place", 100_000)},
 		{Frontier: math.MinInt64, Ahead: []commit.Range{{From: math.MinInt64 + 1, To: math.MaxInt64}}},
 		{Frontier: 5, Ahead: []commit.Range{{From: 5, To: 6}, {From: 7, To: 1 << 50}, {From: math.MaxInt64 - 1, To: math.MaxInt64}}},
 	} {
 		text, _ := commit.Encode(p, 0)
 		got, err := commit.Decode(text)
-		if err != nil || got.Frontier != p.Frontier || got.Epoch != p.Epoch || got.Log != p.Log || !slices.Equal(got.Ahead, p.Ahead) {
+		if err != nil || got.Frontier != p.Frontier || got.Epoch != p.Epoch || got.Log != p.Log || got.At != p.At || !slices.Equal(got.Ahead, p.Ahead) {
 			t.Errorf("Decode(Encode(%v)) = %v, %v", p, got, err)
 		}
 	}
@@ -179,7 +211,10 @@ func TestEncodeSortsRanges(t *testing.T) {
 }
 
 func TestDecodeDistinguishesForeignNewerAndDamagedText(t *testing.T) {
-	text, _ := commit.Encode(pattern(500, func(o int64) bool { return o%3 != 0 }), 0)
+	p := pattern(500, func(o int64) bool { return o%3 != 0 })
+	text, _ := commit.Encode(p, 0)
+	p.At = "mysql-bin.000007:4"
+	withPlace, _ := commit.Encode(p, 0)
 	for _, c := range []struct {
 		name, text string
 		want       error
@@ -194,13 +229,17 @@ func TestDecodeDistinguishesForeignNewerAndDamagedText(t *testing.T) {
 		{"no number", "ks:x:AAAA", commit.ErrCorrupt},
 		{"zero", "ks:0:AAAA", commit.ErrCorrupt},
 		{"leading zero", "ks:01:AAAA", commit.ErrCorrupt},
-		{"newer", "ks:2:!anything at all", commit.ErrVersion},
+		{"newer", "ks:3:!anything at all", commit.ErrVersion},
+		{"newer by much", "ks:10:AAAA", commit.ErrVersion},
 		{"much newer", "ks:" + strings.Repeat("9", 1000) + ":", commit.ErrVersion},
 		{"nothing in it", "ks:1:", commit.ErrCorrupt},
 		{"not base64", "ks:1:ä", commit.ErrCorrupt},
 		{"line break", text[:20] + "\n" + text[20:], commit.ErrCorrupt},
 		{"longer", text + "A", commit.ErrCorrupt},
 		{"padded", text + "=", commit.ErrCorrupt},
+		{"without its place", strings.Replace(withPlace, "ks:2:", "ks:1:", 1), commit.ErrCorrupt},
+		{"with a place that it lacks", strings.Replace(text, "ks:1:", "ks:2:", 1), commit.ErrCorrupt},
+		{"not base64, with a place", "ks:2:!anything at all", commit.ErrCorrupt},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if p, err := commit.Decode(c.text); p != nil || !errors.Is(err, c.want) || len(err.Error()) > 300 {
@@ -208,17 +247,19 @@ func TestDecodeDistinguishesForeignNewerAndDamagedText(t *testing.T) {
 			}
 		})
 	}
-	for n := len("ks:1:"); n < len(text); n++ {
-		if _, err := commit.Decode(text[:n]); !errors.Is(err, commit.ErrCorrupt) {
-			t.Fatalf("Decode of %d of %d bytes = %v, want ErrCorrupt", n, len(text), err)
+	for _, text := range []string{text, withPlace} {
+		for n := len("ks:1:"); n < len(text); n++ {
+			if _, err := commit.Decode(text[:n]); !errors.Is(err, commit.ErrCorrupt) {
+				t.Fatalf("Decode of %d of %d bytes = %v, want ErrCorrupt", n, len(text), err)
+			}
 		}
-	}
-	for i := len("ks:1:"); i < len(text); i++ {
-		for _, bit := range []byte{1, 2, 4, 32} {
-			changed := []byte(text)
-			changed[i] ^= bit
-			if _, err := commit.Decode(string(changed)); !errors.Is(err, commit.ErrCorrupt) {
-				t.Fatalf("Decode with byte %d changed to %q = %v, want ErrCorrupt", i, changed[i], err)
+		for i := len("ks:1:"); i < len(text); i++ {
+			for _, bit := range []byte{1, 2, 4, 32} {
+				changed := []byte(text)
+				changed[i] ^= bit
+				if _, err := commit.Decode(string(changed)); !errors.Is(err, commit.ErrCorrupt) {
+					t.Fatalf("Decode with byte %d changed to %q = %v, want ErrCorrupt", i, changed[i], err)
+				}
 			}
 		}
 	}

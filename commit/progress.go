@@ -11,7 +11,7 @@ import (
 // A Progress must not be changed once it is made, so any goroutine may read it.
 type Progress struct {
 	// Log identifies the log that the offsets belong to, such as a topic's id or a server's UUID. It is empty if the
-	// source cannot tell. Ahead applies only to this log.
+	// source cannot tell. Ahead and At apply only to this log.
 	Log string
 
 	// Epoch is the number of the ownership that made this progress. It grows with every hand-over.
@@ -23,6 +23,11 @@ type Progress struct {
 	// Ahead lists the ranges at or above the frontier whose messages are settled. They ascend, are not empty and do not
 	// touch.
 	Ahead []Range
+
+	// At is a place in the log at or before Frontier, in the source's own words. A source whose Frontier is not enough to find
+	// its messages again sets it in a copy, before it saves that. It is opaque to all others, which keep it unchanged. Empty:
+	// Frontier is enough, or nothing was saved yet.
+	At string
 }
 
 // Range is a half-open range of offsets, From <= offset < To. Offsets in it without a message count as settled.

@@ -14,3 +14,23 @@ func TestProgressSettledIsExactAtEveryEdge(t *testing.T) {
 		}
 	}
 }
+
+// The place of the restored progress is at or before every later frontier.
+func TestTrackerKeepsTheRestoredPlace(t *testing.T) {
+	tr := commit.NewTracker(&commit.Progress{Log: "shop", Epoch: 3, Frontier: 10, At: "mysql-bin.000007:4"})
+	for i := range int64(3) {
+		if p := tr.Progress(); p.At != "mysql-bin.000007:4" || p.Frontier != 10+i {
+			t.Fatalf("progress = %+v, want the restored place and frontier %d", p, 10+i)
+		}
+		number, _, err := tr.Track([]int64{10 + i}, 11+i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tr.Settle([]int64{number}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p := commit.NewTracker(nil).Progress(); p.At != "" {
+		t.Errorf("a new log begins at the place %q", p.At)
+	}
+}

@@ -12,10 +12,15 @@ type reader struct {
 	err  error
 }
 
-// progress reads the whole text: the head, then the chunks. See Encode for the format.
-func (r *reader) progress() *Progress {
+// progress reads the whole text: the head, with At if it is placed, then the chunks. See Encode for the format.
+func (r *reader) progress(placed bool) *Progress {
 	p := &Progress{Frontier: r.varint(), Epoch: r.varint()}
 	p.Log = string(r.bytes(r.uvarint()))
+	if placed {
+		if p.At = string(r.bytes(r.uvarint())); p.At == "" {
+			r.fail("empty place")
+		}
+	}
 	at := p.Frontier
 	for len(r.data) > 0 && r.err == nil {
 		head := r.uvarint()

@@ -17,7 +17,7 @@ type Store interface {
 	// processes too.
 	Claim(ctx context.Context, stream string, partition int32, epoch int64) (*Progress, error)
 
-	// Save stores p, completely or not at all, and returns when p is durable. The error wraps ErrFenced if p.Epoch is
+	// Save stores p with all of its fields, completely or not at all, and returns when p is durable. The error wraps ErrFenced if p.Epoch is
 	// not the last claimed epoch.
 	Save(ctx context.Context, stream string, partition int32, p *Progress) error
 }

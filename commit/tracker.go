@@ -35,6 +35,7 @@ const maxFree = 16
 type Tracker struct {
 	log   string
 	epoch int64
+	place string // At of the restored progress
 
 	mu       sync.Mutex
 	position int64 // offset of the next fetch; every message below it is tracked
@@ -61,8 +62,8 @@ type slot struct {
 }
 
 // NewTracker returns a tracker that continues from restored. Its position is restored.Frontier, it takes over log
-// identity and epoch, and restored.Ahead counts as settled until the frontier has passed it. A caller that begins a new
-// epoch, or has found another log, sets these in restored. A nil restored is the zero Progress. The tracker keeps no
+// identity, epoch and At, and restored.Ahead counts as settled until the frontier has passed it. A caller that begins a
+// new epoch, or has found another log, sets these in restored. A nil restored is the zero Progress. The tracker keeps no
 // reference to it.
 func NewTracker(restored *Progress) *Tracker {
 	if restored == nil {
@@ -71,6 +72,7 @@ func NewTracker(restored *Progress) *Tracker {
 	return &Tracker{
 		log:      restored.Log,
 		epoch:    restored.Epoch,
+		place:    restored.At,
 		position: restored.Frontier,
 		frontier: restored.Frontier,
 		restored: slices.Clone(normalise(restored.Frontier, restored.Ahead)),
@@ -183,14 +185,15 @@ func (t *Tracker) Settle(numbers []int64) error {
 }
 
 // Progress returns a snapshot. It holds every message whose Settle had returned, and none whose Settle had not begun.
-// The value belongs to the caller.
+// The value belongs to the caller. Its At is the restored one: a place before that frontier is before every later one,
+// and the tracker knows no better.
 //
 // The cost grows with the distance from the oldest unsettled message to the position: one step for 64 messages, or for
 // 4096 in a long settled stretch, and some tens of nanoseconds a range. The other methods wait meanwhile.
 func (t *Tracker) Progress() *Progress {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return &Progress{Log: t.log, Epoch: t.epoch, Frontier: t.frontier, Ahead: t.ahead()}
+	return &Progress{Log: t.log, Epoch: t.epoch, Frontier: t.frontier, Ahead: t.ahead(), At: t.place}
 }
 
 // State returns the tracker's state at one moment, in O(1).

@@ -34,7 +34,7 @@ type config struct {
 	batches    bool           // the handler gets several messages a turn
 	transforms bool           // the handler emits to sink
 	sink       sink.Sink
-	key        keystrand.KeyFunc
+	key        keystrand.KeyFunc // nil: ByKey
 	policy     Policy
 	store      spill.Store // keeps the messages of diverted keys; nil if no key is diverted
 	limits     Limits
@@ -113,7 +113,8 @@ func (t *Transform) To(s sink.Sink) *Builder {
 	return t.b
 }
 
-// Key sets the function that returns the key of a message. Default: [keystrand.ByKey].
+// Key sets the function that returns the key of a message. Default: Key of the source if that is a [source.Keyer], else
+// [keystrand.ByKey].
 func (b *Builder) Key(f keystrand.KeyFunc) *Builder {
 	b.called("key")
 	b.cfg.key = f
@@ -307,6 +308,9 @@ func (c config) withDefaults() config {
 	c.limits, c.timing = c.limits.withDefaults(), c.timing.withDefaults()
 	if c.policy == nil {
 		c.policy = Stop
+	}
+	if k, ok := c.source.(source.Keyer); ok && c.key == nil {
+		c.key = k.Key
 	}
 	c.log = cmp.Or(c.log, slog.New(slog.DiscardHandler))
 	return c

@@ -145,6 +145,7 @@ func TestDeadLetterTellsNullFromEmptyAndBytesFromText(t *testing.T) {
 type nativeText string
 
 func (n nativeText) AppendValue(dst []byte) ([]byte, error) { return append(dst, n...), nil }
+func (n nativeText) Size() int                              { return len(n) }
 
 func TestDeadLetterNamesTheFirstAndTheLastError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand"
+	spill "github.com/keystrand/keystrand/middleware/spill/memory"
 	"github.com/keystrand/keystrand/pipeline"
 	sinkmemory "github.com/keystrand/keystrand/sink/memory"
 	"github.com/keystrand/keystrand/source/memory"
@@ -59,6 +60,45 @@ func TestInFlightStaysWithinTheBudgetAndABatchAPartition(t *testing.T) {
 					if p.Waits != pipeline.WaitBudget {
 						t.Errorf("%v waits for %v, want the budget", p.ID, p.Waits)
 					}
+				}
+				if err := run.stop(); err != nil {
+					t.Fatal(err)
+				}
+			})
+		})
+	}
+}
+
+// blob is a Native of a number of bytes, as a row of a binlog is.
+type blob int
+
+func (n blob) AppendValue(dst []byte) ([]byte, error) { return append(dst, make([]byte, n)...), nil }
+func (n blob) Size() int                              { return int(n) }
+
+// I5: a row that rides in Native, without a Value, counts with its size.
+func TestRowsInNativeCountInTheBudget(t *testing.T) {
+	const partitions, size, limit = 2, 10_000, 100_000
+	for _, how := range []string{"with a store", "without a store"} {
+		t.Run(how, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := memory.NewLog("posts", partitions)
+				for p := range int32(partitions) {
+					for i := range 200 {
+						log.Append(p, keystrand.Message{Key: fmt.Appendf(nil, "%03d", i), Native: blob(size - 3)})
+					}
+				}
+				b := pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
+					HandleFunc(func(ctx context.Context, _ *keystrand.Message) error { <-ctx.Done(); return ctx.Err() }).
+					Limits(pipeline.Limits{InFlightBytes: limit, FetchBytes: size, KeyShare: 1000}).
+					Timing(pipeline.Timing{DrainTimeout: time.Second})
+				if how == "with a store" {
+					b.Divert(spill.New())
+				}
+				run := start(t, b)
+				time.Sleep(time.Minute)
+				s := run.Snapshot()
+				if s.MostBytes > limit+partitions*size || s.InFlight < limit/size/2 || s.InFlight > limit/size+partitions {
+					t.Errorf("I5: %d rows of %d bytes in flight, at most %d bytes; the limit is %d", s.InFlight, size, s.MostBytes, limit)
 				}
 				if err := run.stop(); err != nil {
 					t.Fatal(err)

@@ -40,7 +40,7 @@ type routed struct {
 	began   []string // lanes of keys that were diverted
 }
 
-// callKeys calls the key function of the user, if there is one, for the messages of a batch. It must not run with mu held.
+// callKeys calls the key function of the user or of the source, if there is one, for the messages of a batch. It must not run with mu held.
 func (d *divert) callKeys(b *source.Batch, settled []bool) {
 	if d.p.cfg.key == nil {
 		return

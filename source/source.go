@@ -43,6 +43,7 @@ type Partition interface {
 	//   - Log and Epoch belong to this ownership.
 	//   - Frontier is the offset at which Fetch starts.
 	//   - Ahead has the settled ranges above it, but none that was committed for another log.
+	//   - At is the one that was stored, under the same condition.
 	Restored() *commit.Progress
 
 	// Fetch appends the next messages to b.Messages, in ascending order of their offsets, and sets b.Next, which is above every
@@ -58,7 +59,8 @@ type Partition interface {
 	Fetch(ctx context.Context, b *Batch) error
 
 	// Commit stores p for the next owner and returns when it is stored. It is called once at a time for each partition, even
-	// while the partition is leaving, but never after Release. The frontier never decreases from call to call.
+	// while the partition is leaving, but never after Release. The frontier never decreases from call to call. At is that of
+	// Restored: a source that begins again by At stores a copy of p with its own.
 	//
 	// Commits of several partitions are called at about the same time, so that a source can send them in one request.
 	//
@@ -132,6 +134,18 @@ type LogEnder interface {
 type Claimer interface {
 	// Claimed returns the result of that commit. It is constant, does not block and is called from any goroutine.
 	Claimed() commit.Stored
+}
+
+// Keyer is implemented by sources whose messages have other lanes than Message.Key, such as rows, which are ordered by their
+// primary key and by every unique key. A pipeline without a key function of its own uses it.
+type Keyer interface {
+	// Key returns the lanes of a message, as a [keystrand.KeyFunc] does. Its error counts like an error of the handler.
+	//
+	//   - It is called before any middleware, concurrently for messages of different partitions, with no lock held. It must not
+	//     block.
+	//   - m is a message that Fetch returned, or one that comes back from a store of diverted keys: then Native is nil, and Value
+	//     has the bytes of its AppendValue. Both have the same key.
+	Key(m *keystrand.Message) (keystrand.Key, error)
 }
 
 // Mover is implemented by sources whose partitions can move to another machine.

@@ -38,5 +38,5 @@ func (*Native) AppendValue(dst []byte) ([]byte, error) { return dst, nil }
 // Tombstone implements an optional method of keystrand.Native.
 func (*Native) Tombstone() bool { return true }
 
-// Size implements an optional method of keystrand.Native. Strings that messages share do not count.
+// Size implements keystrand.Native. Strings that messages share do not count.
 func (n *Native) Size() int { return len(n.Ordering) }

@@ -7,6 +7,8 @@
 //   - [RunReal] has real time and is bounded by a context. Use it for a stage with real I/O, for instance with an
 //     httptest.Server. Keep its retries short: their delays pass for real.
 //
+// The messages come from a source in memory. If the source in production is a source.Keyer, set Builder.Key to its Key.
+//
 // It does not test a source or a sink: packages sourcetest and sinktest do.
 package pipelinetest
 

@@ -671,6 +671,8 @@ func (n native) AppendValue(dst []byte) ([]byte, error) {
 	return append(dst, n...), nil
 }
 
+func (n native) Size() int { return len(n) }
+
 func TestNativeValueIsWrittenAsBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, kfake.SeedTopics(1, "out"))

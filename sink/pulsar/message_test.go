@@ -17,6 +17,7 @@ import (
 type native struct{ err error }
 
 func (n native) AppendValue(dst []byte) ([]byte, error) { return append(dst, "native"...), n.err }
+func (native) Size() int                                { return len("native") }
 
 func TestMessageIsStoredWithKeyHeadersAndEventTime(t *testing.T) {
 	at := time.Date(1970, 7, 20, 20, 17, 40, 123_456_789, time.UTC)

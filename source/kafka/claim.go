@@ -35,7 +35,7 @@ func (g *generation) claim(ctx context.Context, names []assign.Partition, topics
 		if !finite {
 			end = -1
 		}
-		start := &commit.Progress{Log: topics[n.Topic].LogID, Epoch: epoch, Frontier: starts[n], Ahead: r.Ahead}
+		start := &commit.Progress{Log: topics[n.Topic].LogID, Epoch: epoch, Frontier: starts[n], Ahead: r.Ahead, At: r.At}
 		claimed := *start
 		if len(r.Ahead) > 0 {
 			claimed.Log = progress.NameLog(claimed.Log, r.AheadEpoch)

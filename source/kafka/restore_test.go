@@ -41,7 +41,7 @@ func (w *world) commitWith(group string, partition int32, o kadm.Offset) {
 func TestForeignProgressSkipsNothing(t *testing.T) {
 	ours := func(change func(*commit.Progress)) func(string) string {
 		return func(log string) string {
-			p := &commit.Progress{Log: log, Epoch: 7, Frontier: 5, Ahead: []commit.Range{{From: 6, To: 8}}}
+			p := &commit.Progress{Log: log, Epoch: 7, Frontier: 5, Ahead: []commit.Range{{From: 6, To: 8}}, At: "a place"}
 			change(p)
 			text, _ := commit.Encode(p, 0)
 			return text
@@ -77,8 +77,8 @@ func TestForeignProgressSkipsNothing(t *testing.T) {
 				s = w.source("g")
 				ps = w.accept(s, 1)
 				r := ps[0].Restored()
-				if r.Frontier != c.frontier || (len(r.Ahead) > 0) != c.used {
-					t.Errorf("restored = %+v, want frontier %d, ahead %v", r, c.frontier, c.used)
+				if r.Frontier != c.frontier || (len(r.Ahead) > 0) != c.used || (r.At == "a place") != c.used {
+					t.Errorf("restored = %+v, want frontier %d, ahead and place %v", r, c.frontier, c.used)
 				}
 				want := 1
 				if c.used {

@@ -23,7 +23,8 @@ type Config struct {
 	LeaveTimeout time.Duration
 
 	// CommitLimit bounds the encoded progress of one commit in bytes, as brokers do. Settled ranges that do not fit are not
-	// stored and are handled again after a crash; commit.Stored counts them. Default: 0, no bound.
+	// stored and are handled again after a crash; commit.Stored counts them. If At of the progress does not fit, neither it nor
+	// any range is stored. Default: 0, no bound.
 	CommitLimit int
 
 	// Moves is the result of the Moves method. Default: false.

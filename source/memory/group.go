@@ -216,7 +216,7 @@ func (g *Group) restoredLocked(p int32) *commit.Progress {
 		return r // no commit, or a commit for another log, whose offsets do not apply
 	}
 	kept := at.stored.progress()
-	r.Frontier = max(start, kept.Frontier)
+	r.Frontier, r.At = max(start, kept.Frontier), kept.At
 	for _, a := range kept.Ahead {
 		if a.To > r.Frontier {
 			r.Ahead = append(r.Ahead, commit.Range{From: max(a.From, r.Frontier), To: a.To})

@@ -64,7 +64,7 @@ func TestStoredProgressCountsOnlyForItsOwnLog(t *testing.T) {
 				t, b := w.t, w.b
 				var told journal
 				store := newMemStore()
-				c.stored.Epoch = 7
+				c.stored.Epoch, c.stored.At = 7, "a place"
 				store.saved[stream("orders/0")] = c.stored
 				cfg := c.cfg
 				cfg.Store, cfg.Logger = store, slog.New(slog.NewTextHandler(&told, nil))
@@ -83,7 +83,7 @@ func TestStoredProgressCountsOnlyForItsOwnLog(t *testing.T) {
 					fill()
 				}
 				r := p.Restored()
-				if used := r.Frontier != 0; used != (c.first != "0") || r.Log != m.s.cluster() || r.Epoch <= 7 || !used && len(r.Ahead) > 0 {
+				if used := r.Frontier != 0; used != (c.first != "0") || r.Log != m.s.cluster() || r.Epoch <= 7 || !used && len(r.Ahead) > 0 || (r.At == "a place") != used {
 					t.Errorf("restored = %+v", r)
 				}
 				elsewhere := c.stored.Log != "" && c.stored.Log != m.s.cluster()
@@ -116,10 +116,10 @@ func TestStoredProgressCountsOnlyForItsOwnLog(t *testing.T) {
 					}
 				}
 				end := offset(t, 3, 2) + 1
-				if _, err := p.Commit(t.Context(), &commit.Progress{Frontier: end}); err != nil {
+				if _, err := p.Commit(t.Context(), &commit.Progress{Frontier: end, At: "another place"}); err != nil {
 					t.Fatal(err)
 				}
-				if got := store.at(stream("orders"), 0); got.Log != m.s.cluster() || got.Epoch != p.ID().Epoch || got.Frontier != end {
+				if got := store.at(stream("orders"), 0); got.Log != m.s.cluster() || got.Epoch != p.ID().Epoch || got.Frontier != end || got.At != "another place" {
 					t.Errorf("stored %+v by %v", got, p.ID())
 				}
 				_ = p.Release(t.Context())

@@ -210,10 +210,15 @@ func (p *filePartition) Commit(_ context.Context, progress *commit.Progress) (co
 			}
 		}
 	}
+	if progress.At != p.restored.At {
+		p.s.f.misuse("Commit of partition %d has the place %q, want the restored one, %q", p.number, progress.At, p.restored.At)
+	}
 	p.last = progress
 	p.s.f.mu.Lock()
 	defer p.s.f.mu.Unlock()
-	p.s.f.progress[p.number] = *progress
+	own := *progress
+	own.At = fmt.Sprintf("line %d", own.Frontier)
+	p.s.f.progress[p.number] = own
 	return commit.Stored{Frontier: progress.Frontier}, nil
 }
 

@@ -193,7 +193,8 @@ func (n *holding) fetch(ctx context.Context, b *source.Batch) error {
 
 // progress makes progress of this ownership.
 func (n *holding) progress(frontier int64, ahead ...commit.Range) *commit.Progress {
-	return &commit.Progress{Log: n.part.Restored().Log, Epoch: n.part.ID().Epoch, Frontier: frontier, Ahead: ahead}
+	r := n.part.Restored()
+	return &commit.Progress{Log: r.Log, Epoch: n.part.ID().Epoch, Frontier: frontier, Ahead: ahead, At: r.At}
 }
 
 // commit calls Commit and checks the result. The progress is so small that every log can store all of it.

@@ -104,6 +104,7 @@ type row struct {
 }
 
 func (r row) AppendValue(dst []byte) ([]byte, error) { return append(dst, r.bytes...), r.err }
+func (r row) Size() int                              { return len(r.bytes) }
 func (r row) Tombstone() bool                        { return r.tombstone }
 
 func rowsAreKeptAsBytes(ctx context.Context, env *Env) error {

@@ -17,6 +17,7 @@ type Restored struct {
 	LeaderEpoch int32 // of the last message below Frontier; -1: unknown
 	Ahead       []commit.Range
 	AheadEpoch  int32 // leader epoch of the last message in Ahead; -1: unknown
+	At          string
 	Epoch       int64 // of the last owner; 0: unknown
 	Foreign     error // why a part is invalid; nil: all is valid
 	Replaced    bool  // committed for another log: start at the first message of this one, whatever Start says
@@ -35,7 +36,7 @@ func Unknown(epoch int64) Restored { return Restored{LeaderEpoch: -1, AheadEpoch
 // Restore decodes c for the log with this identity.
 //
 // The committed offset is valid even if the metadata is not: any program may have set it on purpose. The exception is an
-// offset of another log. Ranges ahead are valid only if all metadata is.
+// offset of another log. Ranges ahead, and At, are valid only if all metadata is.
 func Restore(c Committed, logID string) Restored {
 	r := Unknown(0)
 	if c.Offset < 0 {
@@ -62,7 +63,7 @@ func Restore(c Committed, logID string) Restored {
 	case p.Frontier != c.Offset:
 		r.Foreign = fmt.Errorf("%w: %d, the committed offset is %d", errOtherOffset, p.Frontier, c.Offset)
 	default: // only here does the leader epoch count: other clients commit 0 for any
-		r.Ahead, r.AheadEpoch, r.LeaderEpoch = p.Ahead, aheadEpoch, c.LeaderEpoch
+		r.Ahead, r.AheadEpoch, r.LeaderEpoch, r.At = p.Ahead, aheadEpoch, c.LeaderEpoch, p.At
 	}
 	return r
 }
