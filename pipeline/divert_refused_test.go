@@ -16,9 +16,9 @@ import (
 	source "github.com/keystrand/keystrand/source/memory"
 )
 
-// Seed 34: a message that the store can never keep, behind others of its key that are in the store, waits and lets its key wait.
+// A message that the store can never keep, behind others of its key that are in the store, waits and lets its key wait.
 // After a restart with a larger limit all goes on in order.
-func TestKeyWaitsWhoseNextMessageTheStoreCannotKeep(t *testing.T) {
+func TestKeyWaitsWhoseNextMessageTheStoreCannotKeep(t *testing.T) { // seed 34
 	for _, c := range []struct {
 		name    string
 		keys    []string

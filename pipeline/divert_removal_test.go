@@ -14,10 +14,10 @@ import (
 	"github.com/keystrand/keystrand/pipeline"
 )
 
-// Seed 33: a strand stays until a commit has all that was settled without a lane. Here a later message of the key is committed
+// A strand stays until a commit has all that was settled without a lane. Here a later message of the key is committed
 // before an earlier one: the earlier one waited behind the pump when the key was held again, and joins the log late. If the
 // strand were removed before the next commit, a crash would bring the earlier one back alone, behind the later one.
-func TestStrandStaysUntilACommitHasWhatJoinedTheLogLate(t *testing.T) {
+func TestStrandStaysUntilACommitHasWhatJoinedTheLogLate(t *testing.T) { // seed 33
 	synctest.Test(t, func(t *testing.T) {
 		const poisoned, before, late, slow, after = 40, 50, 51, 52, 53
 		pl := newPlay(t)
