@@ -66,6 +66,30 @@ func classOf(c *Column) fold.Class {
 	return fold.Bytes
 }
 
+// same reports whether two images have the same values in the key, none of them NULL. It may return false for values that are
+// compared more slowly.
+func (k *laneKey) same(a, b []any) bool {
+	for i := range k.parts {
+		c := k.parts[i].column
+		same := false
+		switch v := a[c].(type) {
+		case int64:
+			w, ok := b[c].(int64)
+			same = ok && v == w
+		case uint64:
+			w, ok := b[c].(uint64)
+			same = ok && v == w
+		case string:
+			w, ok := b[c].(string)
+			same = ok && v == w
+		}
+		if !same {
+			return false
+		}
+	}
+	return true
+}
+
 // append appends the lane of the key for an image of a row. null reports that a part is NULL, so the image has no lane. ok is
 // false if the lane of a value is not known.
 func (k *laneKey) append(dst []byte, image []any) (_ []byte, null, ok bool) {

@@ -51,7 +51,7 @@ func (s *sealer) add(r *Row) {
 	first := len(s.ends)
 	ok := r.check() == nil
 	if ok && len(l.keys) > 0 {
-		ok = (r.Before == nil || s.image(l, r.Before, first)) && (r.After == nil || s.image(l, r.After, first))
+		ok = (r.Before == nil || s.image(l, r.Before, nil, first)) && (r.After == nil || s.image(l, r.After, r.Before, first))
 	}
 	n := len(s.ends) - first
 	switch {
@@ -64,14 +64,19 @@ func (s *sealer) add(r *Row) {
 	s.lanes = append(s.lanes, n)
 }
 
-// image adds the lanes of the row before or after its change, if they are not among those from first. It returns false if they
-// are not known.
-func (s *sealer) image(l *lanes, image []any, first int) bool {
+// image adds the lanes of the row before or after its change, if they are not among those from first. The lanes of before, which may
+// be nil, are there already. It returns false if the lanes are not known.
+func (s *sealer) image(l *lanes, image, before []any, first int) bool {
 	unnamed := true
 	for i := range l.keys {
+		k := &l.keys[i]
+		if before != nil && k.same(before, image) {
+			unnamed = false
+			continue
+		}
 		start := len(s.text)
 		var null, ok bool
-		s.text, null, ok = l.keys[i].append(s.text, image)
+		s.text, null, ok = k.append(s.text, image)
 		switch {
 		case !ok:
 			return false

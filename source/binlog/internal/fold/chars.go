@@ -169,35 +169,39 @@ func same(r rune) string {
 }
 
 const (
-	drop    = 0 // counts for nothing
-	strange = 1 // may equal a letter
+	drop    = 0    // counts for nothing
+	strange = 1    // may equal a letter
+	once    = 0x80 // bit of a letter that may stand once for twice
 )
 
 // rootASCII and tailoredASCII have the letter or digit of the name for each ASCII character.
 //
 //nolint:gochecknoglobals // immutable tables
 var (
-	rootASCII     = asciiTable("", "")
-	tailoredASCII = asciiTable("eh", "jyuvw")
+	rootASCII     = asciiTable(false, "", "")
+	tailoredASCII = asciiTable(true, "eh", "ijyuvw")
 )
 
 // asciiTable returns a table that leaves out some lower-case letters and makes others an "i". The collations for languages
 // need that: "ü" equals "y" in Danish and "ue" in German, "ch" equals "c" in Lithuanian. In those of old character sets
 // some punctuation equals a letter.
-func asciiTable(out, i string) (table [128]byte) {
+func asciiTable(tailored bool, out, i string) (table [128]byte) {
 	for b := byte('0'); b <= '9'; b++ {
 		table[b] = b
 	}
 	for b := byte('a'); b <= 'z'; b++ {
-		table[b], table[b-'a'+'A'] = b, b
+		to := b
+		switch {
+		case strings.IndexByte(out, b) >= 0:
+			to = drop
+		case strings.IndexByte(i, b) >= 0:
+			to = 'i' | once
+		case b == 's' || tailored:
+			to = b | once
+		}
+		table[b], table[b-'a'+'A'] = to, to
 	}
-	for _, b := range []byte(out) {
-		table[b], table[b-'a'+'A'] = drop, drop
-	}
-	for _, b := range []byte(i) {
-		table[b], table[b-'a'+'A'] = 'i', 'i'
-	}
-	if out != "" {
+	if tailored {
 		table['['], table['\\'], table[']'], table['~'] = strange, strange, strange, strange
 	}
 	return table

@@ -24,7 +24,7 @@ func (c Class) Append(dst []byte, s string) ([]byte, bool) {
 	case Root, Tailored:
 	}
 	ascii := c.ascii()
-	last := byte(0) // of the name, if it is ASCII and may not repeat
+	last := byte(0) // letter of the name, if it has the bit once
 	for i := 0; i < len(s); {
 		if b := s[i]; b < utf8.RuneSelf {
 			switch b = ascii[b]; b {
@@ -32,7 +32,7 @@ func (c Class) Append(dst []byte, s string) ([]byte, bool) {
 			case strange:
 				return dst, false
 			default:
-				dst, last = c.letter(dst, last, b)
+				dst, last = letter(dst, last, b)
 			}
 			i++
 			continue
@@ -60,17 +60,16 @@ func (c Class) Append(dst []byte, s string) ([]byte, bool) {
 	return dst, true
 }
 
-// letter appends an ASCII letter or digit of the name. A letter that may stand once for twice is not repeated: an "ss" can
-// equal an "s", because both can equal a "ß".
-func (c Class) letter(dst []byte, last, b byte) ([]byte, byte) {
+// letter appends an ASCII letter or digit of the name, which may have the bit once. Then it is not repeated: an "ss" can equal an
+// "s", because both can equal a "ß".
+func letter(dst []byte, last, b byte) ([]byte, byte) {
 	if b == last {
 		return dst, last
 	}
-	last = 0
-	if b == 's' || c == Tailored && b >= 'a' {
-		last = b
+	if b < once {
+		return append(dst, b), 0
 	}
-	return append(dst, b), last
+	return append(dst, b&^once), b
 }
 
 // convert appends the letters of a character that is more than a letter in lower case.
@@ -114,7 +113,7 @@ func (c Class) plain(dst []byte, last byte, r rune) ([]byte, byte, bool) {
 		case strange:
 			return dst, last, false
 		default:
-			dst, last = c.letter(dst, last, b)
+			dst, last = letter(dst, last, b)
 			return dst, last, true
 		}
 	}
