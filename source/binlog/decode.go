@@ -134,8 +134,10 @@ func (d *document) definition() (*Table, error) {
 			return nil, fmt.Errorf("two columns have the name %q", c.Name)
 		}
 		index[string(c.Name)] = i
-		t.Columns = append(t.Columns, Column{Name: string(c.Name), Type: string(c.Type), Unsigned: c.Unsigned,
-			Collation: string(c.Collation), Generated: c.Generated})
+		t.Columns = append(t.Columns, Column{
+			Name: string(c.Name), Type: string(c.Type), Unsigned: c.Unsigned,
+			Collation: string(c.Collation), Generated: c.Generated,
+		})
 	}
 	for _, k := range d.Keys {
 		key := UniqueKey{Name: string(k.Name), Prefixes: k.Prefixes}

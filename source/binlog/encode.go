@@ -90,7 +90,7 @@ func appendRow(dst []byte, r *Row) ([]byte, error) {
 	err := r.check()
 	f := &r.Table.prepare().form
 	if err = errors.Join(err, f.err); err != nil {
-		return dst, fmt.Errorf("binlog: encode row %d of transaction %q in %v: %w", r.Index, r.Transaction, r.Table, err)
+		return dst, encodeError(r, err)
 	}
 	start := len(dst)
 	dst = append(append(append(dst, `{"kind":"`...), r.Kind.String()...), '"')
@@ -105,10 +105,10 @@ func appendRow(dst []byte, r *Row) ([]byte, error) {
 		dst = append(dst, image.name...)
 		for i, v := range image.values {
 			dst = append(appendComma(dst, i), f.names[i]...)
-			ok := true
+			var ok bool
 			if dst, ok = appendValue(dst, v, &r.Table.Columns[i]); !ok {
-				return dst[:start], fmt.Errorf("binlog: encode row %d of transaction %q in %v: column %q has a %T: use nil, int64, uint64, float64, string or []byte",
-					r.Index, r.Transaction, r.Table, r.Table.Columns[i].Name, v)
+				return dst[:start], encodeError(r, fmt.Errorf("column %q has a %T: use nil, int64, uint64, float64, string or []byte",
+					r.Table.Columns[i].Name, v))
 			}
 		}
 		dst = append(dst, '}')
@@ -117,6 +117,10 @@ func appendRow(dst []byte, r *Row) ([]byte, error) {
 	dst = strconv.AppendInt(append(dst, `,"index":`...), int64(r.Index), 10)
 	dst = append(dst, f.tail...)
 	return append(dst, '}'), nil
+}
+
+func encodeError(r *Row, err error) error {
+	return fmt.Errorf("binlog: encode row %d of transaction %q in %v: %w", r.Index, r.Transaction, r.Table, err)
 }
 
 // appendDDL appends the JSON form of a statement.

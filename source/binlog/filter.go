@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// Filter chooses the wanted tables of a server. A name is "database.table". Both parts are patterns of [path.Match]: "*" stands for
-// any characters, "?" for one, and "\" before a character for the character itself. Names are compared as the log
-// spells them; upper and lower case differ.
+// Filter chooses the wanted tables of a server. A pattern is "database.table". Each part is a pattern of [path.Match]: "*" stands
+// for any characters, "?" for one, and "\" before a character for the character itself. Names are compared as the log spells
+// them; upper and lower case differ.
 //
 // The zero Filter wants all tables. The tables of the databases mysql, sys, information_schema and performance_schema are wanted
 // only where Tables has the name of the database without a wildcard.

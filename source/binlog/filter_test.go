@@ -30,7 +30,7 @@ func TestFilterWantsTables(t *testing.T) {
 				t.Fatal(err)
 			}
 			for want, list := range map[bool]string{true: test.wants, false: test.not} {
-				for _, name := range strings.Fields(list) {
+				for name := range strings.FieldsSeq(list) {
 					database, table, _ := strings.Cut(name, "|")
 					if got := f.Wants(database, table); got != want {
 						t.Errorf("wants %s = %t, want %t", name, got, want)

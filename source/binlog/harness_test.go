@@ -86,7 +86,8 @@ func values() *rapid.Generator[any] {
 		rapid.Map(rapid.SliceOf(rapid.Byte()), func(v []byte) any { return string(v) }),
 		rapid.SampledFrom([]any{
 			int64(math.MinInt64), int64(math.MaxInt64), uint64(math.MaxUint64), uint64(math.MaxInt64) + 1, math.Copysign(0, -1), 0.0, 5.0,
-			math.MaxFloat64, math.SmallestNonzeroFloat64, math.Inf(1), math.Inf(-1), math.NaN(), 1e21, -1e-7, "", []byte{},
+			math.MaxFloat64, math.SmallestNonzeroFloat64, math.Inf(1), math.Inf(-1), math.NaN(), 1e21, -1e-7, "",
+			[]byte{},
 			"12345678901234567890.0123456789", "-0.00", "0000-00-00", "null", "\x00\u2028\"\\\x7f\ufffd", "a\xff", `{"base64":""}`,
 		}),
 	)

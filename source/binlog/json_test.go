@@ -90,10 +90,9 @@ func TestJSONFormIsStable(t *testing.T) {
 	table.Keys[1].Prefixes = []int{10}
 	row := &binlog.Row{
 		Table: table, Kind: binlog.Update, Transaction: "0-1-77", Index: 3,
-		Before: []any{uint64(18446744073709551615), "Ann \"A\"\n", int64(-1), nil, []byte{0, 1, 255}, -0.0, "1.50", uint64(5)},
+		Before: []any{uint64(18446744073709551615), "Ann \"A\"\n", int64(-1), nil, []byte{0, 1, 255}, negativeZero(), "1.50", uint64(5)},
 		After:  []any{uint64(1), "b\xff", uint64(7), int64(2), nil, 1e300, "12345678901234567890.0123456789", int64(5)},
 	}
-	row.Before[5] = negativeZero()
 	const want = `{"kind":"update","database":"shop","table":"accounts",` +
 		`"before":{"id":18446744073709551615,"email":"Ann \"A\"\n","region":-1,"number":null,"photo":{"base64":"AAH/"},"ratio":-0.0,"price":"1.50","flags":5},` +
 		`"after":{"id":1,"email":{"text":"Yv8="},"region":{"uint":7},"number":2,"photo":null,"ratio":1e+300,"price":"12345678901234567890.0123456789","flags":{"int":5}},` +

@@ -56,6 +56,8 @@ func changeOf(m *keystrand.Message) (change, error) {
 //nolint:gochecknoglobals // immutable
 var decoder = keystrand.NewDecoder[change](func(data []byte, v any) error {
 	c, err := decode(data)
-	*v.(*change) = c //nolint:forcetypeassert // of NewDecoder[change]
+	if into, ok := v.(*change); ok { // always
+		*into = c
+	}
 	return err
 })

@@ -18,7 +18,10 @@ func Seal(rows []Row, alone bool) {
 	if len(rows) == 0 {
 		return
 	}
-	s := sealers.Get().(*sealer) //nolint:forcetypeassert // of New
+	s, _ := sealers.Get().(*sealer)
+	if s == nil {
+		s = &sealer{}
+	}
 	for i := range rows {
 		s.add(&rows[i])
 	}
@@ -31,7 +34,7 @@ func Seal(rows []Row, alone bool) {
 }
 
 //nolint:gochecknoglobals // memory to reuse
-var sealers = sync.Pool{New: func() any { return &sealer{} }}
+var sealers sync.Pool // of *sealer
 
 // sealer collects the lanes of rows. The names of all lanes are parts of one string, so that an event of many rows costs two
 // allocations.
@@ -130,14 +133,14 @@ func (s *sealer) finish(rows []Row) {
 	next := 0
 	for i := range rows {
 		n := s.lanes[i]
-		switch {
-		case n == barrier:
+		switch n {
+		case barrier:
 			rows[i].key = keystrand.Barrier()
 			continue
-		case n == 0:
+		case 0:
 			rows[i].key = keystrand.KeyOfString(keyless)
 			continue
-		case n == 1:
+		case 1:
 			rows[i].key = keystrand.KeyOfString(text[s.start(next):s.ends[next]])
 		default:
 			from := len(names)

@@ -61,8 +61,8 @@ func unicodeClass(name string) Class {
 const (
 	root = " general_ci general_mysql500_ci unicode_ci unicode_520_ci 0900_ai_ci 0900_as_ci 0900_as_cs" +
 		" uca1400_ai_ci uca1400_ai_cs uca1400_as_ci uca1400_as_cs "
-	// languages lacks persian, because there an Arabic letter equals a Latin one, and the languages of MySQL's 0900 collations,
-	// because they have not been compared with a server.
+	// languages lacks persian, where an Arabic letter equals a Latin one. It lacks the languages of MySQL's 0900 collations,
+	// which have not been compared with a server.
 	languages = " croatian croatian_mysql561 czech danish esperanto estonian german2 hungarian icelandic latvian lithuanian myanmar" +
 		" polish roman romanian sinhala slovak slovenian spanish spanish2 swedish thai_520_w2 turkish vietnamese "
 	// old lacks collations in which a letter equals one of another shape.

@@ -81,7 +81,7 @@ func (c Class) convert(dst []byte, last byte, s string, r rune) ([]byte, byte, b
 	for len(parts) > 0 {
 		r, size := utf8.DecodeRune(parts)
 		parts = parts[size:]
-		ok := true
+		var ok bool
 		if dst, last, ok = c.base(dst, last, r); !ok {
 			return dst, last, false
 		}

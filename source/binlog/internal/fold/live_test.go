@@ -51,7 +51,7 @@ func TestLiveEqualTextsHaveOneName(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			class := fold.Of(c.name)
 			groups, equal := 0, 0
-			compare := func(a, b string, from string) {
+			compare := func(a, b, from string) {
 				if a == b {
 					return
 				}
@@ -153,6 +153,7 @@ type collation struct{ charset, name string }
 // collations returns the collations whose texts do not all have one name. Of those that are alike one is enough: the character
 // sets of Unicode share their rules, and collations that see accents or cases tell more texts apart.
 func collations(t *testing.T, db *sql.DB) (all []collation) {
+	t.Helper()
 	rows, err := db.QueryContext(t.Context(), `SELECT character_set_name, full_collation_name FROM information_schema.collation_character_set_applicability ORDER BY 1, 2`)
 	if err != nil {
 		t.Fatal(err)
