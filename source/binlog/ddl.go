@@ -1,7 +1,7 @@
 package binlog
 
 // DDL is a statement that changes the definition of tables. It is a message of every table that it concerns, and runs alone
-// there: after all earlier rows of the table and before all later ones.
+// there: after all earlier rows of the table and before all later ones. A *DDL is the Native of its message: see DDLOf.
 type DDL struct {
 	// Database is the default database of the statement.
 	Database string
@@ -12,3 +12,15 @@ type DDL struct {
 	// Transaction names the transaction in the log's own words.
 	Transaction string
 }
+
+// Size returns about how many bytes of memory the statement occupies.
+func (d *DDL) Size() int {
+	n := 96 + len(d.Database) + len(d.Query) + len(d.Transaction)
+	for _, t := range d.Tables {
+		n += 16 + len(t)
+	}
+	return n
+}
+
+// AppendValue appends the JSON form of the statement to dst, as docs/binlog.md describes it, and returns the extended slice.
+func (d *DDL) AppendValue(dst []byte) ([]byte, error) { return appendDDL(dst, d), nil }
