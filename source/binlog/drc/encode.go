@@ -30,8 +30,11 @@ func (t *topic) encode(number position, records []Record) (transaction, error) {
 			return transaction{}, fmt.Errorf("drc: append to topic %s: record %d of the transaction: %w", t.name, i+1, err)
 		}
 		tx.lines[i] = line{tables: slices.Clone(r.Tables), text: text}
-		if r.Type == Row {
+		switch {
+		case r.Type == Row:
 			tx.lines[i].tables = []string{r.Table}
+		case slices.ContainsFunc(r.Tables, func(name string) bool { return strings.HasSuffix(name, ".*") }):
+			tx.lines[i].tables = nil
 		}
 	}
 	var err error

@@ -20,7 +20,7 @@ type Record struct {
 	Columns []Column `json:"columns,omitempty"`
 	Keys    []Key    `json:"keys,omitempty"`
 
-	// Of a statement. Tables is empty if it may concern any table.
+	// Of a statement. "database.*" in Tables is all tables of a database. Tables is empty if it may concern any table.
 	Database string   `json:"database,omitempty"`
 	Query    string   `json:"query,omitempty"`
 	Tables   []string `json:"tables,omitempty"`

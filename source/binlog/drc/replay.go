@@ -32,6 +32,9 @@ func Replay(ctx context.Context, s *Server, topic string, recording io.Reader, r
 		case Row, DDL:
 			records = append(records, r)
 		case Commit:
+			if len(records) == 0 {
+				continue // nothing of the transaction was selected
+			}
 			if err := pace.wait(ctx, len(records)); err != nil {
 				return err
 			}

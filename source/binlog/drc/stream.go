@@ -77,11 +77,16 @@ func (s *stream) run(ctx context.Context) error {
 	}
 }
 
-// write sends what is selected of the transactions, each with its commit, or nothing of it.
+// commitEvery is the distance of commits that are sent although nothing of their transaction is selected. They are the same in
+// all streams with the same selection, unlike heartbeats.
+const commitEvery = 64
+
+// write sends what is selected of the transactions, each with its commit.
 func (s *stream) write(transactions []transaction) error {
 	sent := false
 	for _, tx := range transactions {
-		number, selected := s.passed+1, false
+		number := s.passed + 1
+		selected := number%commitEvery == 0
 		for _, l := range tx.lines {
 			if s.selection.sends(l.tables, number) {
 				_, _ = s.out.Write(l.text) // a bufio.Writer keeps its first error

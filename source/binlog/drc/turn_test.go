@@ -149,7 +149,7 @@ func TestHeartbeatsComeThriceInATimeoutWhateverElseIsSent(t *testing.T) {
 						s.append(t, row("db.a", 1))
 					}
 					s.post(t, "a")
-					if got, beat := a.take(); beat.Type != Heartbeat || len(got) != 0 {
+					if got, beat := a.take(); beat.Type != Heartbeat {
 						t.Errorf("no heartbeat within a second, but %s", short(got))
 					}
 				}
