@@ -28,7 +28,7 @@ func (t *topic) parse(text string) (position, *Error) {
 	colon := strings.LastIndex(text, ":") + 1
 	n, err := strconv.ParseUint(text[colon:], 10, 63)
 	if err != nil || !strings.Contains(text[:colon], "@") {
-		return 0, &Error{Code: BadRequest, Message: fmt.Sprintf("%q is no checkpoint: want TOPIC@LOG:NUMBER, oldest, end or none", text)}
+		return 0, &Error{Code: BadRequest, Message: fmt.Sprintf("no checkpoint: %q: want TOPIC@LOG:NUMBER, oldest, end or none", text)}
 	}
 	if text != t.checkpoint(position(n)) {
 		return 0, &Error{Code: Foreign, Checkpoint: text, Message: fmt.Sprintf(

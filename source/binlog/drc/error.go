@@ -26,7 +26,7 @@ const (
 	UnknownTopic      Code = "unknown_topic"
 	UnknownSubscriber Code = "unknown_subscriber" // it never was there, has left, or has timed out
 	Foreign           Code = "foreign"            // the checkpoint is from another log
-	Ahead             Code = "ahead"              // the checkpoint is behind the end of the log
+	Ahead             Code = "ahead"              // the checkpoint is ahead of the log's end
 	Gone              Code = "gone"               // the checkpoint is older than the oldest one
 )
 

@@ -101,7 +101,8 @@ func (s *service) get(t *testing.T, path string) *http.Response {
 // post tells the server that the subscriber lives, and returns the status.
 func (s *service) post(t *testing.T, subscriber string) int {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://drc/topics/shop/subscribers/"+subscriber, http.NoBody)
+	url := "http://drc/topics/shop/subscribers/" + subscriber
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,6 +182,9 @@ func (r *reader) close() {
 // failureOf returns the error in the body of a response.
 func failureOf(t *testing.T, resp *http.Response) *Error {
 	t.Helper()
+	if resp.StatusCode == http.StatusOK {
+		t.Fatalf("%s: no error", resp.Request.URL)
+	}
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)

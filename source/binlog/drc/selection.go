@@ -62,7 +62,7 @@ func (r *request) set(t *topic, name, value string) (err *Error) {
 	case name == "timeout":
 		var bad error
 		if r.timeout, bad = time.ParseDuration(value); bad != nil || r.timeout < minTimeout || r.timeout > maxTimeout {
-			err = &Error{Code: BadRequest, Message: fmt.Sprintf("timeout %q: want a duration from %v to %v", value, minTimeout, maxTimeout)}
+			err = &Error{Code: BadRequest, Message: fmt.Sprintf("timeout %q: want %v to %v", value, minTimeout, maxTimeout)}
 		}
 	default:
 		err = &Error{Code: BadRequest, Message: fmt.Sprintf(

@@ -54,7 +54,8 @@ func (t *table) create() Record {
 // alter adds the column note, or drops it.
 func (t *table) alter() Record {
 	note := Column{Name: "note", Type: "varchar", Collation: "utf8mb4_general_ci"}
-	query, columns := "ALTER TABLE %s ADD COLUMN note varchar(255) COLLATE utf8mb4_general_ci", slices.Concat(t.columns[:noteColumn], []Column{note})
+	query := "ALTER TABLE %s ADD COLUMN note varchar(255) COLLATE utf8mb4_general_ci"
+	columns := append(slices.Clone(t.columns[:noteColumn]), note)
 	if len(t.columns) > noteColumn {
 		query, columns = "ALTER TABLE %s DROP COLUMN note", t.columns[:noteColumn]
 	}

@@ -197,7 +197,8 @@ func (t *topic) errorAt(code Code, table string, at, oldestNow, endNow position)
 		Code: code, Table: table, Checkpoint: t.checkpoint(at), Oldest: t.checkpoint(oldestNow), End: t.checkpoint(endNow),
 	}
 	if code == Ahead {
-		e.Message = fmt.Sprintf("checkpoint %s is behind the end %s of the log: the log was made again, or is not there yet", e.Checkpoint, e.End)
+		e.Message = fmt.Sprintf("checkpoint %s is ahead of the log, which ends at %s: if the server was restarted, wait for its feed",
+			e.Checkpoint, e.End)
 	} else {
 		e.Message = fmt.Sprintf("checkpoint %s is gone, the oldest is %s: begin there, and rows between them are missing",
 			e.Checkpoint, e.Oldest)

@@ -233,3 +233,22 @@ func TestStreamsEndWithTheContextOfTheServer(t *testing.T) {
 		}
 	})
 }
+
+// Its last write may take a while to end. Until then it is not active again, and nobody else is.
+func TestASubscriberThatTimedOutComesAgainAsAnotherOneThatWaits(t *testing.T) {
+	topic := newTopic("shop", "log1", 10)
+	subscriber := func() *subscriber {
+		return &subscriber{name: "a", turn: make(chan struct{}), timer: time.NewTimer(time.Hour)}
+	}
+	old, again := &stream{topic: topic, cancel: func(error) {}}, &stream{topic: topic}
+	topic.join("a", old, subscriber)
+	topic.expire(old.subscriber)
+	topic.join("a", again, subscriber)
+	if v, err := topic.view(again); v.state != Waiting || err != nil {
+		t.Errorf("it is %s while its old stream has not ended: %v", v.state, err)
+	}
+	topic.leave(old)
+	if v, err := topic.view(again); v.state != Active || err != nil {
+		t.Errorf("it is %s after its old stream has ended: %v", v.state, err)
+	}
+}

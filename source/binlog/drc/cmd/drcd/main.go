@@ -56,7 +56,7 @@ func parse(flags *flag.FlagSet, args []string) (options, error) {
 	flags.IntVar(&o.generator.DDL, "ddl", 1000, "transactions from one ALTER TABLE of a topic to the next")
 	flags.IntVar(&o.config.Retain, "retain", 100_000, "rows that each topic keeps")
 	flags.StringVar(&o.config.Log, "log", "", "name in checkpoints; name one again only with the same flags (default: a random one)")
-	flags.Func("file", "TOPIC=FILE: serve recorded lines instead of generated ones; may be given several times", func(text string) error {
+	flags.Func("file", "TOPIC=FILE: serve recorded lines, not generated ones; may be given several times", func(text string) error {
 		topic, file, found := strings.Cut(text, "=")
 		if !found {
 			return errors.New("want TOPIC=FILE")
@@ -94,7 +94,9 @@ func run(ctx context.Context, flags *flag.FlagSet, args []string, stdout, stderr
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	server := &http.Server{
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx },
+	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer func() { _ = server.Close() }()
@@ -107,8 +109,7 @@ func run(ctx context.Context, flags *flag.FlagSet, args []string, stdout, stderr
 	if _, err := fmt.Fprintf(stdout, "http://%s/topics\n", listener.Addr()); err != nil {
 		return err
 	}
-	stopped := ctx.Done()
-	<-stopped
+	<-ctx.Done()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err
 	}

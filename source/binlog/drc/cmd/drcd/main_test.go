@@ -112,7 +112,8 @@ func TestWrongFlagsAndFilesAreErrors(t *testing.T) {
 	} {
 		flags := flag.NewFlagSet("drcd", flag.ContinueOnError)
 		flags.SetOutput(io.Discard)
-		if err := run(t.Context(), flags, strings.Fields(args), io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
+		err := run(t.Context(), flags, strings.Fields(args), io.Discard, io.Discard)
+		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", args, err, want)
 		}
 	}
