@@ -3,6 +3,8 @@ package sql
 import (
 	"strconv"
 	"strings"
+
+	"github.com/keystrand/keystrand/internal/sqlstore"
 )
 
 // insertRows returns the statement that inserts records as rows of values.
@@ -11,7 +13,7 @@ func insertRows(partition int64, entries []entry) (string, []any) {
 	for _, e := range entries {
 		args = append(args, partition, []byte(e.hash), e.offset, e.size, e.form)
 	}
-	return "INSERT INTO keystrand_spill_records (partition_id, hash, record_offset, size, message) VALUES " + lists(len(entries), 5), args
+	return "INSERT INTO keystrand_spill_records (partition_id, hash, record_offset, size, message) VALUES " + sqlstore.Lists(len(entries), 5), args
 }
 
 // insertPacked returns the statement that inserts records whose bytes are in one value, and whose numbers are arrays, as text

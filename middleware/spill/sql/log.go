@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/internal/sqlstore"
 	"github.com/keystrand/keystrand/middleware/spill"
 	"github.com/keystrand/keystrand/middleware/spill/internal/record"
 )
@@ -18,7 +20,7 @@ type ownership struct {
 	store  *Store
 	owner  spill.Owner
 	hash   []byte // of the partition
-	limits limits
+	limits sqlstore.Limits
 	last   last // as Open has stored it
 	closed atomic.Bool
 
@@ -53,8 +55,8 @@ func (l *ownership) encode(r *spill.Record) (entry, error) {
 		return entry{}, err
 	}
 	size := m.Size()
-	if n := max(size+128+16*len(m.Headers), len(r.Key)+len(l.owner.Log)); n > l.limits.value {
-		return entry{}, fmt.Errorf("the message needs up to %d bytes, and the database takes %d", n, l.limits.value)
+	if n := max(size+128+16*len(m.Headers), len(r.Key)+len(l.owner.Log)); n > l.limits.Value {
+		return entry{}, fmt.Errorf("the message needs up to %d bytes, and the database takes %d", n, l.limits.Value)
 	}
 	return entry{hash: hashOf(r.Key), offset: m.Offset, size: int64(size), form: record.Append(make([]byte, 0, size+96+8*len(m.Headers)), &m)}, nil
 }
@@ -98,8 +100,8 @@ func (l *ownership) write(ctx context.Context, bytes int, run func(t *transactio
 		return context.Cause(ctx)
 	}
 	defer func() { <-l.slot }()
-	return l.diagnose(ctx, l.store.transact(ctx, idle(bytes), func(c *sql.Conn) error {
-		w, err := l.lock(ctx, c, idle(bytes))
+	return l.diagnose(ctx, l.store.db.Transact(ctx, timeouts(bytes), func(c *sql.Conn) error {
+		w, err := l.lock(ctx, c)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
@@ -108,6 +110,12 @@ func (l *ownership) write(ctx context.Context, bytes int, run func(t *transactio
 		}
 		return run(&transaction{l: l, c: c, strands: make(map[string]*strand)})
 	}))
+}
+
+// timeouts returns those of a transaction that sends this many bytes. More bytes take longer to send, and PostgreSQL counts that
+// as silence.
+func timeouts(bytes int) sqlstore.Timeouts {
+	return sqlstore.Timeouts{Silent: time.Duration(10+bytes>>20) * time.Second}
 }
 
 // usable returns an error if the log is closed or ctx has ended.
@@ -137,7 +145,7 @@ func (l *ownership) diagnose(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() != nil || errors.Is(err, commit.ErrFenced) || errors.Is(err, spill.ErrRecordsLeft) || errors.Is(err, spill.ErrUnusable) {
 		return err
 	}
-	if _, why := l.store.check(ctx); errors.Is(why, spill.ErrUnusable) {
+	if _, why := l.store.db.Check(ctx, sqlstore.Timeouts{}); errors.Is(why, spill.ErrUnusable) {
 		return fmt.Errorf("%w: %w", err, why)
 	}
 	return err

@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/internal/sqlstore"
 	"github.com/keystrand/keystrand/middleware/spill"
 	"github.com/keystrand/keystrand/middleware/spill/internal/record"
 )
@@ -48,7 +49,7 @@ type reading struct {
 
 // run reads page by page.
 func (r *reading) run(ctx context.Context) error {
-	c, err := r.l.store.db.Conn(ctx)
+	c, err := r.l.store.db.DB.Conn(ctx)
 	if err != nil {
 		return err
 	}
@@ -78,8 +79,8 @@ func (r *reading) run(ctx context.Context) error {
 
 // page reads up to n records above an offset, and returns how many it found.
 func (r *reading) page(ctx context.Context, c *sql.Conn, after int64, n int) (int, error) {
-	d := r.l.store.dialect
-	if q := d.isolate(); q != "" {
+	d := r.l.store.db.Dialect
+	if q := d.Isolate(); q != "" {
 		if _, err := c.ExecContext(ctx, q); err != nil {
 			return 0, err
 		}
@@ -91,7 +92,7 @@ func (r *reading) page(ctx context.Context, c *sql.Conn, after int64, n int) (in
 	hash := []byte(r.hash)
 	found, exists := 0, false
 	args := []any{hash, r.l.last.id, hash, after, n, bytes, r.l.last.id}
-	err := query(ctx, c, d.bind(readQuery), args, func(rows *sql.Rows) error {
+	err := sqlstore.Query(ctx, c, d.Bind(readQuery), args, func(rows *sql.Rows) error {
 		var claim, epoch int64
 		var mark, counted, offset, size sql.NullInt64
 		var form []byte

@@ -1,19 +1,19 @@
 package sql
 
 import (
-	"context"
 	"database/sql"
-	"fmt"
-	"strings"
 
+	"github.com/keystrand/keystrand/internal/sqlstore"
 	"github.com/keystrand/keystrand/middleware/spill"
 )
 
-// layout is the version of the tables. The form of messages has a version of its own.
-const layout = 1
-
-// tables are the tables of Schema.
-var tables = []string{"layout", "partitions", "strands", "records"} //nolint:gochecknoglobals // immutable
+// tablesIn returns the tables of Schema in a database. The form of messages has a version of its own.
+func tablesIn(db *sql.DB, d Dialect) sqlstore.Database {
+	return sqlstore.Database{
+		DB: db, Dialect: sqlstore.Dialect(d), Prefix: "keystrand_spill_", Tables: []string{"layout", "partitions", "strands", "records"},
+		Layout: 1, Content: "messages", Unusable: spill.ErrUnusable,
+	}
+}
 
 // Schema returns the statements that create the tables, for a migration of your own: the store creates nothing. Statements end
 // with a semicolon and a line. They fail where the tables exist. An unknown dialect has none.
@@ -107,67 +107,3 @@ CREATE TABLE keystrand_spill_records (
 	PRIMARY KEY (partition_id, hash, record_offset)
 ) ENGINE=InnoDB;
 `
-
-// limits is what the database takes.
-type limits struct {
-	value     int // bytes of a record
-	statement int // bytes of the values of a statement, unless one alone is larger
-}
-
-// check returns an error that says what to do, unless the database is the right one and has the tables in the layout of this
-// version.
-func (s *Store) check(ctx context.Context) (limits, error) {
-	var version string
-	if err := s.db.QueryRowContext(ctx, "SELECT version()").Scan(&version); err != nil {
-		return limits{}, err
-	}
-	if !strings.Contains(version, s.dialect.String()) {
-		return limits{}, fmt.Errorf("the store was made for %v, and the database says that it is %.100q: give New the dialect of the database, if there is one: %w",
-			s.dialect, version, spill.ErrUnusable)
-	}
-	packet := int64(maxRecord)
-	if s.dialect == MariaDB {
-		if err := s.db.QueryRowContext(ctx, "SELECT @@max_allowed_packet").Scan(&packet); err != nil {
-			return limits{}, err
-		}
-	}
-	if err := s.checkTables(ctx); err != nil {
-		return limits{}, err
-	}
-	// The rest of the packet is for the other columns, and for what the protocol adds.
-	value := int(min(packet, maxRecord)) - 64<<10
-	return limits{value: value, statement: min(value, 1<<20)}, nil
-}
-
-func (s *Store) checkTables(ctx context.Context) error {
-	var names []any
-	for _, t := range tables {
-		names = append(names, "keystrand_spill_"+t)
-	}
-	q := "SELECT COUNT(to_regclass(name)) FROM (VALUES (?), (?), (?), (?)) AS names (name)"
-	if s.dialect == MariaDB {
-		q = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name IN (?, ?, ?, ?)"
-	}
-	var found int
-	if err := s.db.QueryRowContext(ctx, s.dialect.bind(q), names...).Scan(&found); err != nil {
-		return err
-	}
-	if found < len(tables) {
-		return fmt.Errorf("%d of the %d tables keystrand_spill_* are visible: create them with the statements of Schema, in the database and schema that the connection uses: %w",
-			found, len(tables), spill.ErrUnusable)
-	}
-	var versions, version sql.NullInt64
-	err := s.db.QueryRowContext(ctx, "SELECT COUNT(*), MIN(version) FROM keystrand_spill_layout").Scan(&versions, &version)
-	if err != nil {
-		return err
-	}
-	switch {
-	case versions.Int64 != 1:
-		return fmt.Errorf("the table keystrand_spill_layout has %d rows instead of one: restore the tables from a backup, or drop them and create them with the statements of Schema, which gives up their messages: %w",
-			versions.Int64, spill.ErrUnusable)
-	case version.Int64 != layout:
-		return fmt.Errorf("the tables keystrand_spill_* have the layout %d, and this version of keystrand uses %d: run the version that created them, or drop them when no key is diverted and create them with the statements of Schema: %w",
-			version.Int64, layout, spill.ErrUnusable)
-	}
-	return nil
-}

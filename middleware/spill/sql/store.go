@@ -28,24 +28,22 @@ package sql
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync/atomic"
 
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/internal/sqlstore"
 	"github.com/keystrand/keystrand/middleware/spill"
 	"github.com/keystrand/keystrand/middleware/spill/internal/record"
 )
 
 // Store keeps strands in a database. It is safe for concurrent use.
 type Store struct {
-	db      *sql.DB
-	dialect Dialect
-	name    string
-	closed  atomic.Bool
+	db     sqlstore.Database
+	name   string
+	closed atomic.Bool
 }
 
 var _ spill.Store = (*Store)(nil)
@@ -68,7 +66,7 @@ func New(db *sql.DB, d Dialect, name string) (*Store, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	return &Store{db: db, dialect: d, name: name}, nil
+	return &Store{db: tablesIn(db, d), name: name}, nil
 }
 
 // Shared implements spill.Store. It is true.
@@ -87,13 +85,13 @@ func (s *Store) open(ctx context.Context, o spill.Owner) (spill.Log, []spill.Str
 	if s.closed.Load() {
 		return nil, nil, spill.ErrClosed
 	}
-	lim, err := s.check(ctx)
+	lim, err := s.db.Check(ctx, sqlstore.Timeouts{})
 	if err != nil {
 		return nil, nil, err
 	}
-	l := &ownership{store: s, owner: o, hash: s.partition(o), limits: lim, slot: make(chan struct{}, 1)}
+	l := &ownership{store: s, owner: o, hash: sqlstore.Place(s.name, o.Stream, o.Partition), limits: lim, slot: make(chan struct{}, 1)}
 	var strands []spill.Strand
-	err = s.transact(ctx, idle(0), func(c *sql.Conn) error {
+	err = s.db.Transact(ctx, timeouts(0), func(c *sql.Conn) error {
 		if err := l.claim(ctx, c); err != nil {
 			return err
 		}
@@ -115,17 +113,8 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// partition returns the name of a partition in the tables.
-func (s *Store) partition(o spill.Owner) []byte {
-	b := binary.BigEndian.AppendUint64(nil, uint64(len(s.name))) // no name and stream are the beginning of others
-	b = append(b, s.name...)
-	b = binary.BigEndian.AppendUint32(b, uint32(o.Partition)) // the bits are a name
-	sum := sha256.Sum256(append(b, o.Stream...))
-	return sum[:]
-}
-
 func (s *Store) error(op string, o spill.Owner, err error) error {
-	return fmt.Errorf("sql: %s: %s/%d: store %.100q in %v: %w", op, o.Stream, o.Partition, s.name, s.dialect, err)
+	return fmt.Errorf("sql: %s: %s/%d: store %.100q in %v: %w", op, o.Stream, o.Partition, s.name, s.db.Dialect, err)
 }
 
 // last is the row of a partition.
@@ -137,25 +126,26 @@ type last struct {
 
 // lock locks the row of the partition until the end of the transaction and returns it. The error is sql.ErrNoRows if there is
 // none. Whatever a transaction decides by, it reads after this.
-func (l *ownership) lock(ctx context.Context, c *sql.Conn, idle int) (last, error) {
+func (l *ownership) lock(ctx context.Context, c *sql.Conn) (last, error) {
+	d := l.store.db.Dialect
+	q := "SELECT id, claim, epoch, log FROM keystrand_spill_partitions WHERE hash = ?" + d.Lock()
 	var w last
 	var log []byte
-	var set any
-	err := c.QueryRowContext(ctx, l.store.dialect.bind(l.store.dialect.lock(idle)), l.hash).Scan(&w.id, &w.Claim, &w.Epoch, &log, &set)
+	err := c.QueryRowContext(ctx, d.Bind(q), l.hash).Scan(&w.id, &w.Claim, &w.Epoch, &log)
 	w.Log = string(log)
 	return w, err
 }
 
 // claim makes l the last owner of its partition.
 func (l *ownership) claim(ctx context.Context, c *sql.Conn) error {
-	d := l.store.dialect
-	w, err := l.lock(ctx, c, idle(0))
+	d := l.store.db.Dialect
+	w, err := l.lock(ctx, c)
 	if errors.Is(err, sql.ErrNoRows) {
-		q := "INSERT INTO keystrand_spill_partitions (hash, name, stream, number, claim, epoch, log) VALUES (?, ?, ?, ?, 0, 0, ?)" + d.orElse("hash")
-		if _, err := c.ExecContext(ctx, d.bind(q), l.hash, []byte(l.store.name), []byte(l.owner.Stream), l.owner.Partition, []byte{}); err != nil {
+		q := "INSERT INTO keystrand_spill_partitions (hash, name, stream, number, claim, epoch, log) VALUES (?, ?, ?, ?, 0, 0, ?)" + d.OrElse("hash")
+		if _, err := c.ExecContext(ctx, d.Bind(q), l.hash, []byte(l.store.name), []byte(l.owner.Stream), l.owner.Partition, []byte{}); err != nil {
 			return err
 		}
-		w, err = l.lock(ctx, c, idle(0))
+		w, err = l.lock(ctx, c)
 	}
 	if err != nil {
 		return err
@@ -166,6 +156,6 @@ func (l *ownership) claim(ctx context.Context, c *sql.Conn) error {
 	w.Claim++
 	w.Epoch, w.Log = l.owner.Epoch, l.owner.Log
 	l.last = w
-	_, err = c.ExecContext(ctx, d.bind("UPDATE keystrand_spill_partitions SET claim = ?, epoch = ?, log = ? WHERE id = ?"), w.Claim, w.Epoch, []byte(w.Log), w.id)
+	_, err = c.ExecContext(ctx, d.Bind("UPDATE keystrand_spill_partitions SET claim = ?, epoch = ?, log = ? WHERE id = ?"), w.Claim, w.Epoch, []byte(w.Log), w.id)
 	return err
 }

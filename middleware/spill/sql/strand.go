@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/keystrand/keystrand/internal/sqlstore"
 	"github.com/keystrand/keystrand/middleware/spill"
 	"github.com/keystrand/keystrand/middleware/spill/internal/record"
 )
@@ -45,7 +46,7 @@ func hashOf(key string) string {
 func (l *ownership) strands(ctx context.Context, c *sql.Conn) ([]spill.Strand, error) {
 	q := "SELECT hash, strand_key, log, from_offset, high_offset, mark_offset, records, bytes, held, reason, since FROM keystrand_spill_strands WHERE partition_id = ?"
 	var all []spill.Strand
-	err := query(ctx, c, l.store.dialect.bind(q), []any{l.last.id}, func(rows *sql.Rows) error {
+	err := sqlstore.Query(ctx, c, l.store.db.Dialect.Bind(q), []any{l.last.id}, func(rows *sql.Rows) error {
 		var hash, key, log, reason []byte
 		var since int64
 		var s spill.Strand
@@ -74,13 +75,13 @@ func (t *transaction) load(ctx context.Context, keys []string) error {
 			hashes = append(hashes, h)
 		}
 	}
-	for part := range parts(hashes, maxRows) {
-		q := "SELECT hash, log, from_offset, high_offset, mark_offset, records, bytes, held, reason FROM keystrand_spill_strands WHERE partition_id = ? AND hash IN " + list(len(part))
+	for part := range sqlstore.Parts(hashes, sqlstore.MaxRows) {
+		q := "SELECT hash, log, from_offset, high_offset, mark_offset, records, bytes, held, reason FROM keystrand_spill_strands WHERE partition_id = ? AND hash IN " + sqlstore.List(len(part))
 		args := []any{t.l.last.id}
 		for _, h := range part {
 			args = append(args, []byte(h))
 		}
-		err := query(ctx, t.c, t.l.store.dialect.bind(q), args, func(rows *sql.Rows) error {
+		err := sqlstore.Query(ctx, t.c, t.l.store.db.Dialect.Bind(q), args, func(rows *sql.Rows) error {
 			var hash, log, reason []byte
 			var s spill.Strand
 			if err := rows.Scan(&hash, &log, &s.From, &s.High, &s.Mark, &s.Records, &s.Bytes, &s.Held, &reason); err != nil {
@@ -110,10 +111,10 @@ func (t *transaction) finish(ctx context.Context) error {
 			removed = append(removed, st)
 		}
 	}
-	d := t.l.store.dialect
-	for part := range partsBySize(written, maxRows, t.l.limits.statement, func(st *strand) int { return len(st.Key) + len(st.Log) + len(st.Reason) }) {
+	d := t.l.store.db.Dialect
+	for part := range sqlstore.PartsBySize(written, sqlstore.MaxRows, t.l.limits.Statement, func(st *strand) int { return len(st.Key) + len(st.Log) + len(st.Reason) }) {
 		q := "INSERT INTO keystrand_spill_strands (partition_id, hash, strand_key, log, from_offset, high_offset, mark_offset, records, bytes, held, reason, since) VALUES " +
-			lists(len(part), 12) + d.orElse("partition_id, hash", "from_offset", "high_offset", "mark_offset", "records", "bytes", "held", "reason")
+			sqlstore.Lists(len(part), 12) + d.OrElse("partition_id, hash", "from_offset", "high_offset", "mark_offset", "records", "bytes", "held", "reason")
 		var args []any
 		for _, st := range part {
 			held := 0
@@ -122,17 +123,17 @@ func (t *transaction) finish(ctx context.Context) error {
 			}
 			args = append(args, t.l.last.id, []byte(st.hash), []byte(st.Key), []byte(st.Log), st.From, st.High, st.Mark, st.Records, st.Bytes, held, []byte(st.Reason), st.Since.UnixNano())
 		}
-		if _, err := t.c.ExecContext(ctx, d.bind(q), args...); err != nil {
+		if _, err := t.c.ExecContext(ctx, d.Bind(q), args...); err != nil {
 			return err
 		}
 	}
-	for part := range parts(removed, maxRows) {
+	for part := range sqlstore.Parts(removed, sqlstore.MaxRows) {
 		args := []any{t.l.last.id}
 		for _, st := range part {
 			args = append(args, []byte(st.hash))
 		}
-		q := "DELETE FROM keystrand_spill_strands WHERE partition_id = ? AND hash IN " + list(len(part))
-		if _, err := t.c.ExecContext(ctx, d.bind(q), args...); err != nil {
+		q := "DELETE FROM keystrand_spill_strands WHERE partition_id = ? AND hash IN " + sqlstore.List(len(part))
+		if _, err := t.c.ExecContext(ctx, d.Bind(q), args...); err != nil {
 			return err
 		}
 	}

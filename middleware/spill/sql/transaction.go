@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"slices"
 
+	"github.com/keystrand/keystrand/internal/sqlstore"
 	"github.com/keystrand/keystrand/middleware/spill"
 )
 
@@ -61,9 +62,9 @@ func (t *transaction) append(ctx context.Context, rs []spill.Record, entries []e
 // find returns which of these places have a record.
 func (t *transaction) find(ctx context.Context, places []place) (map[place]bool, error) {
 	there := make(map[place]bool, len(places))
-	for part := range parts(places, maxRanges) {
+	for part := range sqlstore.Parts(places, maxRanges) {
 		q := "SELECT hash, record_offset FROM keystrand_spill_records WHERE partition_id = ? AND " + ranges(len(part), "=")
-		err := query(ctx, t.c, t.l.store.dialect.bind(q), t.placed(part), func(rows *sql.Rows) error {
+		err := sqlstore.Query(ctx, t.c, t.l.store.db.Dialect.Bind(q), t.placed(part), func(rows *sql.Rows) error {
 			var hash []byte
 			var offset int64
 			err := rows.Scan(&hash, &offset)
@@ -81,12 +82,12 @@ func (t *transaction) find(ctx context.Context, places []place) (map[place]bool,
 func (t *transaction) insert(ctx context.Context, entries []entry) error {
 	slices.SortFunc(entries, func(a, b entry) int { return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.offset, b.offset)) }) // as the index
 	insert := insertRows
-	if t.l.store.dialect == PostgreSQL {
+	if t.l.store.db.Dialect == sqlstore.PostgreSQL {
 		insert = insertPacked
 	}
-	for part := range partsBySize(entries, maxRows, t.l.limits.statement, func(e entry) int { return len(e.form) }) {
+	for part := range sqlstore.PartsBySize(entries, sqlstore.MaxRows, t.l.limits.Statement, func(e entry) int { return len(e.form) }) {
 		q, args := insert(t.l.last.id, part)
-		if _, err := t.c.ExecContext(ctx, t.l.store.dialect.bind(q), args...); err != nil {
+		if _, err := t.c.ExecContext(ctx, t.l.store.db.Dialect.Bind(q), args...); err != nil {
 			return err
 		}
 	}
@@ -135,9 +136,9 @@ func (t *transaction) delete(ctx context.Context, through map[string]int64) erro
 	for h, offset := range through {
 		places = append(places, place{h, offset})
 	}
-	for part := range parts(places, maxRanges) {
+	for part := range sqlstore.Parts(places, maxRanges) {
 		q := "DELETE FROM keystrand_spill_records WHERE partition_id = ? AND " + ranges(len(part), "<=") + " RETURNING hash, record_offset, size"
-		err := query(ctx, t.c, t.l.store.dialect.bind(q), t.placed(part), func(rows *sql.Rows) error {
+		err := sqlstore.Query(ctx, t.c, t.l.store.db.Dialect.Bind(q), t.placed(part), func(rows *sql.Rows) error {
 			var hash []byte
 			var e entry
 			if err := rows.Scan(&hash, &e.offset, &e.size); err != nil {
