@@ -446,26 +446,31 @@ func TestCasesFail(t *testing.T) {
 	tested := map[string]bool{}
 	for _, test := range tests {
 		tested[test.fails] = true
-		t.Run(test.fails+" "+test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				all := &shared{last: map[int32]*commit.Progress{}, before: map[int32]*commit.Progress{}, over: make(chan struct{})}
-				env := newEnv(func(s *broken) { test.breaks(s, all) })
-				cases := sourcetest.Cases()
-				i := slices.IndexFunc(cases, func(c sourcetest.Case) bool { return c.Name == test.fails })
-				if i < 0 {
-					t.Fatalf("there is no case %s", test.fails)
-				}
-				err := cases[i].Run(t.Context(), env)
-				close(all.over)
-				if err == nil {
-					t.Errorf("%s passes", test.fails)
-				}
-				if missing, ok := errors.AsType[*sourcetest.MissingError](err); ok {
-					t.Errorf("%s was not run: %v", test.fails, missing)
-				}
-				t.Logf("%v", err)
+		for as, form := range map[string]func(sourcetest.Env) sourcetest.Env{
+			"":          func(env sourcetest.Env) sourcetest.Env { return env },
+			", as rows": asRows,
+		} {
+			t.Run(test.fails+" "+test.name+as, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					all := &shared{last: map[int32]*commit.Progress{}, before: map[int32]*commit.Progress{}, over: make(chan struct{})}
+					env := form(newEnv(func(s *broken) { test.breaks(s, all) }))
+					cases := sourcetest.Cases()
+					i := slices.IndexFunc(cases, func(c sourcetest.Case) bool { return c.Name == test.fails })
+					if i < 0 {
+						t.Fatalf("there is no case %s", test.fails)
+					}
+					err := cases[i].Run(t.Context(), env)
+					close(all.over)
+					if err == nil {
+						t.Errorf("%s passes", test.fails)
+					}
+					if missing, ok := errors.AsType[*sourcetest.MissingError](err); ok {
+						t.Errorf("%s was not run: %v", test.fails, missing)
+					}
+					t.Logf("%v", err)
+				})
 			})
-		})
+		}
 	}
 	for _, c := range sourcetest.Cases() {
 		if !tested[c.Name] {

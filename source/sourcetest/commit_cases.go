@@ -42,7 +42,7 @@ func (n *holding) begins(ctx context.Context, settled *commit.Progress) {
 			n.part.ID(), r.Frontier, r.Ahead)
 	}
 	n.settled = settled
-	want, known := n.m.h.firstUnsettled(n.part.ID().Partition, 0, settled)
+	want, known := n.m.h.firstUnsettled(n.number, 0, settled)
 	reading, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if !known {
@@ -83,7 +83,7 @@ func restoredIsWhatWasCommitted(ctx context.Context, h *harness) {
 // replays reads a partition of total messages and checks that all messages with a number of at least from come, in order. The
 // source may leave out messages that the restored ranges cover.
 func (n *holding) replays(ctx context.Context, from, total int) {
-	partition, restored := n.part.ID().Partition, n.part.Restored()
+	partition, restored := n.number, n.part.Restored()
 	if n.settled != nil {
 		restored = n.settled
 	}
@@ -194,7 +194,7 @@ func epochGrows(ctx context.Context, h *harness) {
 	epochs = append(epochs, n.part.ID().Epoch)
 	for i := 1; i < len(epochs); i++ {
 		if epochs[i] <= epochs[i-1] {
-			fail("%s/0: the epochs are %v, want them to grow", h.env.Stream, epochs)
+			fail("%v: the epochs are %v, want them to grow", h.env.name(0), epochs)
 		}
 	}
 }
@@ -218,7 +218,7 @@ func (n *holding) readsNewLog(ctx context.Context, old string) {
 		fail("%v: restored log %q and ranges %v, want another log than %q and no ranges",
 			n.part.ID(), r.Log, r.Ahead, old)
 	}
-	check(sees(must(n.read(ctx, 30)), n.part.ID().Partition, 1000))
+	check(sees(must(n.read(ctx, 30)), n.number, 1000))
 }
 
 func logRecreatedUnderItsOwner(ctx context.Context, h *harness) {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/source"
@@ -129,11 +128,15 @@ func batchLimitsRespected(ctx context.Context, h *harness) {
 	h.produce(0, 10)
 	h.send(0, keystrand.Message{Key: []byte("big"), Value: bytes.Repeat([]byte("x"), big)})
 	n := h.owner(ctx, 10)
-	one := message(0, 0)
-	var all []keystrand.Message
+	first := source.Batch{MaxMessages: 1, MaxBytes: 1 << 20}
+	for len(first.Messages) == 0 {
+		check(n.fetchAsIs(ctx, &first))
+	}
+	size := first.Messages[0].Size()
+	all := []keystrand.Message{h.plain(first.Messages[0])}
 	for round := 0; len(all) < 21; round++ {
 		// fetch checks both limits. A message above MaxBytes may come alone.
-		b := source.Batch{MaxMessages: 100, MaxBytes: 5 * one.Size() / 2}
+		b := source.Batch{MaxMessages: 100, MaxBytes: 5 * size / 2}
 		switch round % 3 {
 		case 0:
 			b.MaxMessages = 3
@@ -152,24 +155,27 @@ func batchLimitsRespected(ctx context.Context, h *harness) {
 func bytesAreNeverReused(ctx context.Context, h *harness) {
 	const total = 200
 	n := h.owner(ctx, total)
-	// Use one Batch for all calls, as a pipeline does, and keep the structs, as a lane does.
+	// Use one Batch for all calls, as a pipeline does, and keep the structs, as a lane does. A plain message could be a copy, so
+	// keep the one that was fetched.
 	b := source.Batch{MaxMessages: 7, MaxBytes: 1 << 20}
 	var kept []keystrand.Message
 	var text []string
-	whole := func(m *keystrand.Message) string {
-		return strings.Join([]string{string(m.Key), string(m.Value), fmt.Sprintf("%s", m.Headers)}, "|")
+	whole := func(m keystrand.Message) string {
+		p := h.plain(m)
+		return fmt.Sprintf("%s|%s|%s|%s|%s|%s", m.Key, m.Value, m.Headers, p.Key, p.Value, p.Headers)
 	}
 	for len(kept) < total {
 		b.Messages = b.Messages[:0]
-		check(n.fetch(ctx, &b))
-		for i := range b.Messages {
-			kept, text = append(kept, b.Messages[i]), append(text, whole(&b.Messages[i]))
+		check(n.fetchAsIs(ctx, &b))
+		for _, m := range b.Messages {
+			kept, text = append(kept, m), append(text, whole(m))
 		}
 	}
-	for i := range kept {
-		if now := whole(&kept[i]); now != text[i] {
+	for i, m := range kept {
+		if now := whole(m); now != text[i] {
 			fail("message %d was %q and became %q", i, text[i], now)
 		}
+		kept[i] = h.plain(m)
 	}
 	check(sees(kept, 0, 0))
 }

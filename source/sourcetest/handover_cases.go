@@ -89,7 +89,7 @@ func leavingFetchReturnsErrLeaving(ctx context.Context, h *harness) {
 	h.patience(ctx)
 	h.join(ctx)
 	n, _ := h.asked(ctx, all)
-	p := n.part.ID().Partition
+	p := n.number
 	select {
 	case err := <-results[p]:
 		ended[p] = true
@@ -129,7 +129,7 @@ func noAcceptBeforeReleaseBySameMember(ctx context.Context, h *harness) {
 	if next.m != n.m {
 		fail("member %d accepted %v, want member %d, the only member left", next.m.number, next.part.ID(), n.m.number)
 	}
-	check(sees(must(next.read(ctx, 10)), n.part.ID().Partition, 0))
+	check(sees(must(next.read(ctx, 10)), n.number, 0))
 }
 
 func everythingComesOverHandOvers(ctx context.Context, h *harness) {
@@ -152,7 +152,7 @@ func everythingComesOverHandOvers(ctx context.Context, h *harness) {
 		if p < 0 {
 			return
 		}
-		n, err := h.find(ctx, nil, func(n *holding) bool { return int(n.part.ID().Partition) == p && !n.finished() })
+		n, err := h.find(ctx, nil, func(n *holding) bool { return int(n.number) == p && !n.finished() })
 		if err != nil {
 			fail("no member owns partition %d: %w", p, err)
 		}
@@ -234,7 +234,7 @@ func oldEpochIsFenced(ctx context.Context, h *harness) {
 	n := h.losing(ctx)
 	// Another member takes over before the old owner releases.
 	h.join(ctx)
-	next, err := h.find(ctx, nil, func(o *holding) bool { return o.m != n.m && o.part.ID().Partition == 0 })
+	next, err := h.find(ctx, nil, func(o *holding) bool { return o.m != n.m && o.number == 0 })
 	if err != nil {
 		fail("the second member does not get the partition that the first has lost: %w", err)
 	}

@@ -20,19 +20,25 @@ var errHangs = errors.New("sourcetest: timed out after Env.Wait")
 // harness runs the members of one case, watches the partitions they own, and numbers the messages.
 type harness struct {
 	env     Env
-	members []*member     // used by the goroutine of the case alone
-	sent    map[int32]int // number of messages produced, by partition
+	numbers map[name]int32 // of the partitions; constant
+	members []*member      // used by the goroutine of the case alone
+	sent    map[int32]int  // number of messages produced, by partition
 
 	mu       sync.Mutex
 	offsets  map[int32][]int64 // fetched, by partition, ascending
 	all      []*holding        // every ownership in the order of Accept, released or not
+	stranger bool              // a partition was accepted that the Env does not name
 	changed  chan struct{}     // closed when all grows
 	overlaps [][2]*holding     // an ownership and the next, accepted before its Release: wrong unless the first was lost
 	wrongs   []error           // other violations
 }
 
 func newHarness(env Env) *harness {
-	return &harness{env: env, sent: make(map[int32]int), offsets: make(map[int32][]int64), changed: make(chan struct{})}
+	h := &harness{env: env, numbers: make(map[name]int32), sent: make(map[int32]int), offsets: make(map[int32][]int64), changed: make(chan struct{})}
+	for i := range env.Partitions {
+		h.numbers[env.name(i)] = int32(i)
+	}
+	return h
 }
 
 // join makes a new member and starts to accept.
@@ -83,7 +89,7 @@ func (h *harness) reader(ctx context.Context, n int) (*holding, []keystrand.Mess
 // restart lets the member of an ownership leave, joins a new member, and takes the same partition.
 func (h *harness) restart(ctx context.Context, n *holding) *holding {
 	check(n.m.leave(ctx))
-	return h.only(ctx, n.part.ID().Partition)
+	return h.only(ctx, n.number)
 }
 
 // produce appends n numbered messages to a partition.
@@ -98,7 +104,7 @@ func (h *harness) produce(partition int32, n int) {
 
 func (h *harness) send(partition int32, msgs ...keystrand.Message) {
 	if err := h.env.Produce(partition, msgs...); err != nil {
-		fail("produce to %s/%d: %w", h.env.Stream, partition, err)
+		fail("produce to %v: %w", h.env.name(int(partition)), err)
 	}
 }
 
@@ -109,6 +115,13 @@ func message(partition int32, n int) keystrand.Message {
 		Value:   fmt.Appendf(nil, "%d/%d", partition, n),
 		Headers: []keystrand.Header{{Key: "n", Value: fmt.Append(nil, n)}},
 	}
+}
+
+// plain returns a fetched message in the terms of message.
+func (h *harness) plain(m keystrand.Message) keystrand.Message {
+	p := h.env.Plain(m)
+	m.Key, m.Value, m.Headers = p.Key, p.Value, p.Headers
+	return m
 }
 
 // sees returns an error unless msgs are the messages of a partition from the n-th on, each once and in order.
@@ -185,13 +198,17 @@ func (h *harness) wrong(err error) {
 
 // accepted records an ownership and checks it against the earlier ones.
 func (h *harness) accepted(n *holding) {
+	id := n.part.ID()
+	if n.number < 0 {
+		h.wrong(fmt.Errorf("accepted %v, want a partition that the Env names, such as %v", id, h.env.name(0)))
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	id := n.part.ID()
+	h.stranger = h.stranger || n.number < 0
 	n.gone = n.m.crashed
 	for _, old := range h.all {
 		was := old.part.ID()
-		if was.Partition != id.Partition || n.gone {
+		if old.number != n.number || n.number < 0 || n.gone {
 			continue
 		}
 		if old.committed && was.Epoch >= id.Epoch && !n.backwards {
@@ -213,12 +230,15 @@ func (h *harness) accepted(n *holding) {
 func (h *harness) find(ctx context.Context, ended <-chan struct{}, fits func(*holding) bool) (*holding, error) {
 	for over := false; ; {
 		h.mu.Lock()
-		changed, all := h.changed, h.all
+		changed, all, stranger := h.changed, h.all, h.stranger
 		h.mu.Unlock()
 		for _, n := range all {
 			if fits(n) && n.take() {
 				return n, nil
 			}
+		}
+		if stranger {
+			return nil, errors.New("another partition was accepted")
 		}
 		if over {
 			return nil, errors.New("the member no longer accepts")
@@ -235,10 +255,9 @@ func (h *harness) find(ctx context.Context, ended <-chan struct{}, fits func(*ho
 
 // next waits for the next ownership of the same partition, by any member, and takes it.
 func (h *harness) next(ctx context.Context, old *holding) *holding {
-	id := old.part.ID()
-	n, err := h.find(ctx, nil, func(n *holding) bool { return n.order > old.order && n.part.ID().Partition == id.Partition })
+	n, err := h.find(ctx, nil, func(n *holding) bool { return n.order > old.order && n.number == old.number })
 	if err != nil {
-		fail("no member accepts %s/%d after %v: %w", id.Stream, id.Partition, id, err)
+		fail("no member accepts %v after %v: %w", h.env.name(int(old.number)), old.part.ID(), err)
 	}
 	return n
 }

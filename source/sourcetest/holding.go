@@ -15,6 +15,7 @@ import (
 type holding struct {
 	m        *member
 	part     source.Partition
+	number   int32               // of the partition in the suite; -1: the Env does not name it
 	order    int                 // index among all ownerships, set by the harness
 	leaves   chan source.Leave   // the values of Leaving, forwarded
 	over     chan struct{}       // closed when Release has returned
@@ -35,8 +36,12 @@ type holding struct {
 }
 
 func newHolding(m *member, p source.Partition) *holding {
+	number, known := m.h.numbers[nameOf(p.ID())]
+	if !known {
+		number = -1
+	}
 	return &holding{
-		m: m, part: p, leaves: make(chan source.Leave, 8), over: make(chan struct{}),
+		m: m, part: p, number: number, leaves: make(chan source.Leave, 8), over: make(chan struct{}),
 		position: p.Restored().Frontier,
 	}
 }
@@ -158,8 +163,19 @@ func (n *holding) read(ctx context.Context, count int) ([]keystrand.Message, err
 	return all, nil
 }
 
-// fetch calls Fetch and checks the batch.
+// fetch calls Fetch and checks the batch. Its messages become plain.
 func (n *holding) fetch(ctx context.Context, b *source.Batch) error {
+	if err := n.fetchAsIs(ctx, b); err != nil {
+		return err
+	}
+	for i := range b.Messages {
+		b.Messages[i] = n.m.h.plain(b.Messages[i])
+	}
+	return nil
+}
+
+// fetchAsIs is fetch, and leaves the messages as the source has made them.
+func (n *holding) fetchAsIs(ctx context.Context, b *source.Batch) error {
 	b.Next = -1
 	if err := n.part.Fetch(ctx, b); err != nil {
 		return err
@@ -174,7 +190,7 @@ func (n *holding) fetch(ctx context.Context, b *source.Batch) error {
 			return fmt.Errorf("%v: fetched offset %d, want at least %d", id, m.Offset, at)
 		}
 		at = m.Offset + 1
-		n.m.h.saw(m.Partition, m.Offset)
+		n.m.h.saw(n.number, m.Offset)
 		bytes += m.Size()
 	}
 	switch {

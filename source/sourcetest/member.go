@@ -77,9 +77,9 @@ func (m *member) held() []*holding {
 
 // hold waits until the member owns the partition and takes it: from then on the case releases it.
 func (m *member) hold(ctx context.Context, partition int32) *holding {
-	n, err := m.h.find(ctx, m.ended, func(n *holding) bool { return n.m == m && n.part.ID().Partition == partition })
+	n, err := m.h.find(ctx, m.ended, func(n *holding) bool { return n.m == m && n.number == partition })
 	if err != nil {
-		fail("member %d waits for %s/%d: %w", m.number, m.h.env.Stream, partition,
+		fail("member %d waits for %v: %w", m.number, m.h.env.name(int(partition)),
 			errors.Join(err, m.acceptError()))
 	}
 	return n
