@@ -142,7 +142,8 @@ func TestKeyThatIsNamedLikeAStrandWithoutOrderKeepsItsOrder(t *testing.T) {
 	})
 }
 
-// After an outage, a handler of batches gets batches, however many keys are in the store.
+// In an outage, keys go to the store before they fill the budget. After it, a handler of batches gets batches, however many keys
+// are in the store.
 func TestManyDivertedKeysAreHandledInBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const keys, each = 100, 500
@@ -150,6 +151,9 @@ func TestManyDivertedKeysAreHandledInBatches(t *testing.T) {
 		var calls, n atomic.Int64
 		down.Store(true)
 		log := source.NewLog("posts", 1)
+		for i := range keys * each {
+			log.Append(0, keyed(fmt.Sprint("k", i%keys)))
+		}
 		run := start(t, pipeline.From(watch(t, source.NewSource(source.Config{}, log), nil)).
 			HandleBatchFunc(func(_ context.Context, ms []*keystrand.Message) error {
 				if down.Load() {
@@ -161,9 +165,6 @@ func TestManyDivertedKeysAreHandledInBatches(t *testing.T) {
 				return nil
 			}).
 			Divert(memory.New()))
-		for i := range keys * each {
-			log.Append(0, keyed(fmt.Sprint("k", i%keys)))
-		}
 		time.Sleep(time.Minute)
 		appended := run.Snapshot().Diverting.Appended
 		down.Store(false)

@@ -92,12 +92,14 @@ func (x *diverts) give(u budget.Usage) {
 	x.room.Messages, x.room.Bytes = x.room.Messages+u.Messages, x.room.Bytes+u.Bytes
 }
 
-// depth returns how many messages of a key may wait in its lane before the key is diverted: an eighth of the free part of the
-// budget, at least 32 and at most half of KeyShare. A fixed depth would not do: a hundred keys just below it fill the budget.
+// depth returns how many messages of a key may wait in its lane before the key is diverted: an eighth of the part of the budget
+// that is free behind another fetch, at least 32 and at most half of KeyShare. A fixed depth would not do: a hundred keys just
+// below it fill the budget. Nor would all that is free: keys that are diverted by the fetch that fills the budget need a further
+// one before they put anything in the store.
 func (p *Pipeline) depth() int {
 	used, l := p.budget.Stats().Used, p.cfg.limits
-	free := l.InFlight - used.Messages
-	if bytes := float64(l.InFlightBytes-used.Bytes) / float64(l.InFlightBytes) * float64(l.InFlight); bytes < float64(free) {
+	free := l.InFlight - used.Messages - l.FetchMessages
+	if bytes := float64(l.InFlightBytes-used.Bytes-l.FetchBytes) / float64(l.InFlightBytes) * float64(l.InFlight); bytes < float64(free) {
 		free = int(bytes)
 	}
 	return max(1, min(max(free/8, 32), l.KeyShare/2))
