@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -144,35 +145,37 @@ func TestEqualValuesHaveOneLane(t *testing.T) {
 }
 
 // Rows without a conflict may share a lane too.
-func TestRowsThatConflictShareALane(t *testing.T) {
+func TestRowsThatConflictShareALane(t *testing.T) { rapid.Check(t, checkConflict) }
+
+func FuzzRowsThatConflictShareALane(f *testing.F) { f.Fuzz(rapid.MakeFuzz(checkConflict)) }
+
+func checkConflict(rt *rapid.T) {
 	pool := []any{nil, int64(1), int64(2), "a", "A", "á ", "b", "ß", "ss", "❶", []byte("a"), []byte("b"), 0.0, negativeZero(), "\xff"}
-	rapid.Check(t, func(rt *rapid.T) {
-		table := tables().Draw(rt, "table")
-		image := rapid.SliceOfN(rapid.SampledFrom(pool), len(table.Columns), len(table.Columns))
-		a := &binlog.Row{Table: table, Kind: binlog.Insert, After: image.Draw(rt, "a")}
-		b := &binlog.Row{Table: table, Kind: binlog.Update, Before: image.Draw(rt, "b"), After: image.Draw(rt, "c")}
-		if rapid.Bool().Draw(rt, "same") {
-			b.Before = slices.Clone(a.After) // the next change of the same row
-		}
-		seal := []binlog.Row{*a, *b}
-		binlog.Seal(seal, false)
-		lanesA, lanesB := lanesOf(rt, message(&seal[0])), lanesOf(rt, message(&seal[1]))
-		share := slices.ContainsFunc(slices.Concat(lanesA, lanesB), func(l string) bool {
-			return l == "barrier" || slices.Contains(lanesA, l) && slices.Contains(lanesB, l)
-		})
-		if want := conflict(table, a.After, b.Before) || conflict(table, a.After, b.After); want && !share {
-			rt.Fatalf("%v and %v conflict, but have the lanes %q and %q", a.After, b, lanesA, lanesB)
-		}
-		if got := lanesOf(rt, message(a)); !slices.Equal(got, lanesA) {
-			rt.Fatalf("lanes are %q, and %q sealed", got, lanesA)
-		}
-		if got := lanesOf(rt, message(b)); !slices.Equal(got, lanesB) {
-			rt.Fatalf("lanes are %q, and %q sealed", got, lanesB)
-		}
-		if n := len(slices.Compact(slices.Sorted(slices.Values(lanesB)))); n != len(lanesB) {
-			rt.Fatalf("a lane repeats: %q", lanesB)
-		}
+	table := tables().Draw(rt, "table")
+	image := rapid.SliceOfN(rapid.SampledFrom(pool), len(table.Columns), len(table.Columns))
+	a := &binlog.Row{Table: table, Kind: binlog.Insert, After: image.Draw(rt, "a")}
+	b := &binlog.Row{Table: table, Kind: binlog.Update, Before: image.Draw(rt, "b"), After: image.Draw(rt, "c")}
+	if rapid.Bool().Draw(rt, "same") {
+		b.Before = slices.Clone(a.After) // the next change of the same row
+	}
+	seal := []binlog.Row{*a, *b}
+	binlog.Seal(seal, false)
+	lanesA, lanesB := lanesOf(rt, message(&seal[0])), lanesOf(rt, message(&seal[1]))
+	share := slices.ContainsFunc(slices.Concat(lanesA, lanesB), func(l string) bool {
+		return l == "barrier" || slices.Contains(lanesA, l) && slices.Contains(lanesB, l)
 	})
+	if want := conflict(table, a.After, b.Before) || conflict(table, a.After, b.After); want && !share {
+		rt.Fatalf("%v and %v conflict, but have the lanes %q and %q", a.After, b, lanesA, lanesB)
+	}
+	if got := lanesOf(rt, message(a)); !slices.Equal(got, lanesA) {
+		rt.Fatalf("lanes are %q, and %q sealed", got, lanesA)
+	}
+	if got := lanesOf(rt, message(b)); !slices.Equal(got, lanesB) {
+		rt.Fatalf("lanes are %q, and %q sealed", got, lanesB)
+	}
+	if n := len(slices.Compact(slices.Sorted(slices.Values(lanesB)))); n != len(lanesB) {
+		rt.Fatalf("a lane repeats: %q", lanesB)
+	}
 }
 
 // conflict is a dumb model: it reports whether two images must not be reordered. They are the same row, or equal in a unique key.
@@ -222,6 +225,34 @@ func normal(v any, collation string, prefix int) string {
 		s = strings.TrimRight(s, " ")
 	}
 	return s
+}
+
+func TestLanesAreTheSameInEveryRelease(t *testing.T) { // they are stored with diverted keys
+	table := accounts()
+	table.Columns[3] = binlog.Column{Name: "number", Type: "double"}
+	row := &binlog.Row{Table: table, Kind: binlog.Insert, After: []any{uint64(1), strings.Repeat("Straße ", 20), int64(-5), 1e300}}
+	want := []string{"PRIMARY=1", "email=strasestrasestrasestrasestrasest~fc1a88d4ab26585", "place=-5,1e+300"}
+	if got := lanesOf(t, message(row)); !slices.Equal(got, want) {
+		t.Errorf("lanes are %q, want %q", got, want)
+	}
+}
+
+func TestRowsOfOneTableAreSealedByManyGoroutines(t *testing.T) {
+	table := accounts()
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			for i := range 100 {
+				rows := []binlog.Row{{Table: table, Kind: binlog.Insert, After: []any{uint64(g), "a", int64(i), int64(i)}}}
+				binlog.Seal(rows, false)
+				want := []string{fmt.Sprintf("PRIMARY=%d", g), "email=a", fmt.Sprintf("place=%d,%d", i, i)}
+				if got := lanesOf(t, message(&rows[0])); !slices.Equal(got, want) {
+					t.Errorf("lanes are %q, want %q", got, want)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestKeyOfASealedRowAllocatesNothing(t *testing.T) {
