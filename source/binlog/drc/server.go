@@ -47,7 +47,7 @@ type TopicInfo struct {
 // Server is the service: an [http.Handler]. It is safe for concurrent use.
 //
 // A stream ends with its request. To end all of them, cancel the BaseContext of the http.Server. The http.ResponseWriter must
-// support flushing and write deadlines, as that of net/http does. The http.Server must have no WriteTimeout.
+// support flushing and write deadlines, as that of net/http does.
 type Server struct {
 	cfg    ServerConfig
 	topics map[string]*topic
