@@ -48,15 +48,16 @@ func (r *Recording) MySQL(tb testing.TB, form Form) *Recording {
 	}
 	c.Variables = maps.Clone(r.Variables)
 	for name := range c.Variables {
-		switch name {
-		case "gtid_binlog_pos", "gtid_domain_id", "gtid_strict_mode", "log_bin_compress", "master_verify_checksum":
+		switch name { // of MariaDB alone
+		case "binlog_annotate_row_events", "gtid_binlog_pos", "gtid_binlog_state", "gtid_current_pos", "gtid_domain_id",
+			"gtid_slave_pos", "gtid_strict_mode", "log_bin_compress", "log_slave_updates", "master_verify_checksum":
 			delete(c.Variables, name)
 		}
 	}
 	maps.Copy(c.Variables, map[string]string{
 		"version": mysqlVersion, "server_uuid": SourceUUID, "gtid_mode": "ON", "enforce_gtid_consistency": "ON",
 		"gtid_executed": m.executed.String(), "binlog_transaction_compression": "OFF", "binlog_row_value_options": "",
-		"source_verify_checksum": "OFF",
+		"source_verify_checksum": "OFF", "log_replica_updates": "ON",
 	})
 	if form == Payloads {
 		c.Variables["binlog_transaction_compression"] = "ON"
