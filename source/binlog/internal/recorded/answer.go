@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
 )
 
 // grantsVariable is the name under which a recording keeps other rights than all: see Recording.Set.
@@ -239,7 +241,7 @@ func compare(a, b any) int {
 	if errM == nil && errN == nil {
 		return cmp.Compare(m, n)
 	}
-	return cmp.Compare(fmt.Sprint(a), fmt.Sprint(b))
+	return cmp.Compare(strings.ToLower(fmt.Sprint(a)), strings.ToLower(fmt.Sprint(b)))
 }
 
 // A reader takes the words of a statement one after the other. It keeps its first error.
@@ -304,10 +306,14 @@ func (q *reader) value() string {
 		}
 		arg := q.args[0]
 		q.args = q.args[1:]
-		if b, ok := arg.([]byte); ok {
-			return string(b)
+		switch arg := arg.(type) {
+		case mysql.TypedBytes:
+			return string(arg.Bytes)
+		case []byte:
+			return string(arg)
+		default:
+			return fmt.Sprint(arg)
 		}
-		return fmt.Sprint(arg)
 	}
 	if len(t) > 1 && t[0] == '\'' {
 		return strings.NewReplacer("''", "'", `\\`, `\`, `\'`, "'", `\_`, `\_`).Replace(t[1 : len(t)-1])

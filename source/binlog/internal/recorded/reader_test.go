@@ -27,8 +27,12 @@ func (r *reader) HandleEvent(e *replication.BinlogEvent) error {
 }
 
 func config(s *recorded.Server) replication.BinlogSyncerConfig {
+	flavor := recorded.MariaDB
+	if r := s.Recording(); r != nil {
+		flavor = r.Flavor
+	}
 	c := replication.BinlogSyncerConfig{
-		ServerID: 9, Flavor: s.Recording().Flavor, Host: s.Host, Port: s.Port, User: recorded.User, Password: recorded.Password,
+		ServerID: 9, Flavor: flavor, Host: s.Host, Port: s.Port, User: recorded.User, Password: recorded.Password,
 		DisableRetrySync: true, VerifyChecksum: true, Logger: slog.New(slog.DiscardHandler),
 	}
 	if s.Host == "" {

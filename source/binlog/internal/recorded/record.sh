@@ -9,8 +9,10 @@ work=$(mktemp -d)
 server=
 trap '[ -z "$server" ] || kill "$server"; wait; rm -rf "$work"' EXIT
 
-variables="binlog_checksum binlog_format binlog_row_image binlog_row_metadata gtid_binlog_pos gtid_domain_id gtid_strict_mode
-	log_bin log_bin_compress log_slave_updates master_verify_checksum max_allowed_packet server_id time_zone version version_comment"
+variables="binlog_annotate_row_events binlog_checksum binlog_format binlog_row_image binlog_row_metadata character_set_server
+	collation_server gtid_binlog_pos gtid_binlog_state gtid_current_pos gtid_domain_id gtid_slave_pos gtid_strict_mode log_bin
+	log_bin_compress log_slave_updates lower_case_table_names master_verify_checksum max_allowed_packet read_only server_id sql_mode
+	time_zone version version_comment"
 
 sql() { mariadb --no-defaults -S "$work/sock" -u root --default-character-set=utf8mb4 "$@"; }
 
