@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/commit/storetest"
 	"github.com/keystrand/keystrand/sink"
 	sinkkafka "github.com/keystrand/keystrand/sink/kafka"
 	sinkpulsar "github.com/keystrand/keystrand/sink/pulsar"
@@ -209,4 +210,13 @@ func (s remoteStore) call(call StoreCall) (answer *commit.Progress, err error) {
 		err = client.Call("Store.Call", call, &answer)
 	}
 	return answer, err
+}
+
+// The progress of members survives them, and fences them, only in a store that keeps its contract.
+func TestStoreOfMembersKeepsItsContract(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) storetest.Env {
+		t.Helper()
+		_, remote := newStore(t)
+		return storetest.Env{Open: func() (commit.Store, error) { return remote, nil }}
+	})
 }

@@ -42,7 +42,9 @@ func (db database) env(t *testing.T, name string, stall func() (func(), error)) 
 	t.Helper()
 	db.store(t, db.pool(t, nil), commitsql.Config{})
 	return storetest.Env{
-		Open: func() (commit.Store, error) { return commitsql.New(db.pool(t, nil), db.dialect, name, commitsql.Config{}) },
+		Open: func() (commit.Store, error) {
+			return commitsql.New(db.pool(t, nil), db.dialect, name, commitsql.Config{})
+		},
 		Kill: func(ctx context.Context, n int) (int, error) { return db.kill(ctx, name, n) },
 		// The end of ctx is an end at once, also where the store would wait for a lock.
 		Stall: stall, Wait: time.Minute,

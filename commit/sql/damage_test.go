@@ -57,7 +57,7 @@ func damaged(t *testing.T, db database) {
 			exec1(t, pool, fmt.Sprintf(c.statement, where))
 			for range 2 { // the first one changes nothing
 				_, err := s.Claim(t.Context(), "orders", partition, 0)
-				if !errors.Is(err, c.want) || c.want == commit.ErrVersion && errors.Is(err, commit.ErrCorrupt) {
+				if !errors.Is(err, c.want) || errors.Is(err, commit.ErrVersion) && errors.Is(err, commit.ErrCorrupt) {
 					t.Fatalf("Claim = %v, want an error that wraps %v", err, c.want)
 				}
 				for _, part := range []string{"keystrand_commit_" + c.table, hash, fmt.Sprintf("orders/%d", partition)} {

@@ -31,34 +31,39 @@ type database struct {
 
 // newFile returns a place in a file. Its transactions do not wait for the disk. The time-out is for the
 // statements with which the driver opens a connection.
-func newFile(t *testing.T) database {
-	t.Helper()
-	return database{dialect: commitsql.SQLite, driver: "sqlite3", url: "file:" + filepath.Join(t.TempDir(), "progress") + "?_pragma=busy_timeout(10000)&_pragma=synchronous(off)"}
+func newFile(tb testing.TB) database {
+	tb.Helper()
+	return database{dialect: commitsql.SQLite, driver: "sqlite3", url: "file:" + filepath.Join(tb.TempDir(), "progress") + "?_pragma=busy_timeout(10000)&_pragma=synchronous(off)"}
 }
 
 // onServices runs test in an empty database on each service. MySQL is MariaDB with the statements for MySQL.
 func onServices(t *testing.T, test func(t *testing.T, db database)) {
 	t.Helper()
-	for _, db := range []database{
-		{dialect: commitsql.PostgreSQL, service: "postgres", driver: "pgx"},
-		{dialect: commitsql.MariaDB, service: "mariadb", driver: "mysql"},
-		{dialect: commitsql.MySQL, service: "mariadb", driver: "mysql"},
-	} {
+	for _, db := range services() {
 		t.Run(db.dialect.String(), func(t *testing.T) { test(t, db.newDatabase(t)) })
 	}
 }
 
+// services returns the databases without a place in them.
+func services() []database {
+	return []database{
+		{dialect: commitsql.PostgreSQL, service: "postgres", driver: "pgx"},
+		{dialect: commitsql.MariaDB, service: "mariadb", driver: "mysql"},
+		{dialect: commitsql.MySQL, service: "mariadb", driver: "mysql"},
+	}
+}
+
 // newDatabase makes a database, or a schema of PostgreSQL, which is removed when the test ends.
-func (db database) newDatabase(t *testing.T) database {
-	t.Helper()
+func (db database) newDatabase(tb testing.TB) database {
+	tb.Helper()
 	variable := "KEYSTRAND_" + strings.ToUpper(db.service)
 	url := os.Getenv(variable)
 	if url == "" {
-		t.Skipf("%s is not set: run tools/services/services up %s; eval \"$(tools/services/services env)\"", variable, db.service)
+		tb.Skipf("%s is not set: run tools/services/services up %s; eval \"$(tools/services/services env)\"", variable, db.service)
 	}
 	admin, err := sql.Open(db.driver, url)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	name := strings.ToLower(fmt.Sprintf("commit_%d_%s", os.Getpid(), rand.Text()[:10]))
 	create, drop := "CREATE SCHEMA "+name, "DROP SCHEMA "+name+" CASCADE"
@@ -67,38 +72,38 @@ func (db database) newDatabase(t *testing.T) database {
 		create, drop = "CREATE DATABASE "+name, "DROP DATABASE "+name
 		db.url = url[:strings.LastIndexByte(url, '/')+1] + name
 	}
-	if _, err := admin.ExecContext(t.Context(), create); err != nil {
-		t.Fatal(err)
+	if _, err := admin.ExecContext(tb.Context(), create); err != nil {
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
-		_, err := admin.ExecContext(context.Background(), drop) // after the end of t.Context
+	tb.Cleanup(func() {
+		_, err := admin.ExecContext(context.Background(), drop) // after the end of tb.Context
 		if err := errors.Join(err, admin.Close()); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return db
 }
 
 // pool opens a pool of connections, which is closed when the test ends. The hook may be nil.
-func (db database) pool(t *testing.T, h hook) *sql.DB {
-	t.Helper()
+func (db database) pool(tb testing.TB, h hook) *sql.DB {
+	tb.Helper()
 	pool, err := db.open(h)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = pool.Close() })
+	tb.Cleanup(func() { _ = pool.Close() })
 	return pool
 }
 
 // store returns a store, and creates its tables if there are none.
-func (db database) store(t *testing.T, pool *sql.DB, cfg commitsql.Config) *commitsql.Store {
-	t.Helper()
+func (db database) store(tb testing.TB, pool *sql.DB, cfg commitsql.Config) *commitsql.Store {
+	tb.Helper()
 	s, err := commitsql.New(pool, db.dialect, "billing", cfg)
 	if err == nil {
-		err = s.Create(t.Context())
+		err = s.Create(tb.Context())
 	}
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s
 }
@@ -126,11 +131,11 @@ func (db database) controls(command string) error {
 	return nil
 }
 
-func claim(t *testing.T, s commit.Store, partition int32) *commit.Progress {
-	t.Helper()
-	p, err := s.Claim(t.Context(), "orders", partition, 0)
+func claim(tb testing.TB, s commit.Store, partition int32) *commit.Progress {
+	tb.Helper()
+	p, err := s.Claim(tb.Context(), "orders", partition, 0)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return p
 }

@@ -72,11 +72,11 @@ func TestUnusableTablesAreAnErrorThatSaysWhatToDo(t *testing.T) {
 func TestLiveUnusableTablesAreAnErrorThatSaysWhatToDo(t *testing.T) {
 	onServices(t, func(t *testing.T, db database) {
 		t.Helper()
-		unusable(t, func(t *testing.T) database { t.Helper(); return db.newDatabase(t) })
+		unusable(t, db.newDatabase)
 	})
 }
 
-func unusable(t *testing.T, newDatabase func(t *testing.T) database) {
+func unusable(t *testing.T, newDatabase func(tb testing.TB) database) {
 	t.Helper()
 	for name, c := range map[string]struct {
 		statement string

@@ -11,7 +11,7 @@ func Cases() []Case {
 		{
 			Name: "SavedIsClaimed",
 			Why: "A restart handles again whatever the store has not kept: each range ahead of the frontier counts. Progress under the identity " +
-				"of another log is not used at all.",
+				"of another log is not used at all, and a source that needs At finds nothing without it.",
 			run: savedIsClaimed,
 		},
 		{

@@ -42,6 +42,7 @@ func savedIsClaimed(ctx context.Context, env *Env) error {
 		"frontier alone":       {Frontier: 42},
 		"log":                  {Log: "orders#1", Frontier: 42},
 		"ranges":               {Log: "orders#1", Frontier: 42, Ahead: []commit.Range{{From: 50, To: 60}, {From: 70, To: 71}}},
+		"place":                {Log: "orders#1", Frontier: 42, At: "0-1-270,0-2-\x00\xff"},
 		"20,000 ranges":        many,
 		"the largest offsets":  {Frontier: math.MaxInt64 - 10, Ahead: []commit.Range{{From: math.MaxInt64 - 5, To: math.MaxInt64}}},
 		"the smallest offsets": {Frontier: math.MinInt64, Ahead: []commit.Range{{From: math.MinInt64 + 5, To: -1}}},

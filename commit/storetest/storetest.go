@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -156,7 +157,7 @@ func textOf(p *commit.Progress) string {
 // progress returns one whose fields differ for each frontier.
 func progress(epoch, frontier int64) *commit.Progress {
 	return &commit.Progress{
-		Log: fmt.Sprint("log-", frontier), Epoch: epoch, Frontier: frontier,
+		Log: fmt.Sprint("log-", frontier), Epoch: epoch, Frontier: frontier, At: strings.Repeat("at", int(frontier&3)),
 		Ahead: []commit.Range{{From: frontier + 2, To: frontier + 3 + frontier%5}, {From: frontier + 20, To: frontier + 21}},
 	}
 }

@@ -244,6 +244,7 @@ func TestBrokenStoresFail(t *testing.T) {
 		"progress of nobody":   {func() broken { return claimed(func(p *commit.Progress) { p.Frontier++ }) }, "FirstClaimIsEmpty"},
 		"the first epoch is 0": {func() broken { return claimed(func(p *commit.Progress) { p.Epoch-- }) }, "FirstClaimIsEmpty"},
 		"ranges are lost":      {func() broken { return changed(func(p *commit.Progress) { p.Ahead = nil }) }, "SavedIsClaimed"},
+		"the place is lost":    {func() broken { return changed(func(p *commit.Progress) { p.At = "" }) }, "SavedIsClaimed"},
 		"the log is lost":      {func() broken { return changed(func(p *commit.Progress) { p.Log = "" }) }, "SavedIsClaimed"},
 		"long progress is cut": {func() broken {
 			return changed(func(p *commit.Progress) { p.Ahead = p.Ahead[:min(len(p.Ahead), 10_000)] })

@@ -55,11 +55,11 @@ func liveContract(t *testing.T, want func(sourcetest.Case) bool) {
 	for _, flavour := range []struct {
 		name   string
 		broker func(*testing.T) live
-		change func(*Config)
+		change func(*testing.T, *Config)
 	}{
-		{"numbered messages", liveBroker, func(*Config) {}},
-		{"as brokers come", liveDefault, func(*Config) {}},
-		{"with a store", liveDefault, func(c *Config) { c.Store = newMemStore() }},
+		{"numbered messages", liveBroker, func(*testing.T, *Config) {}},
+		{"as brokers come", liveDefault, func(*testing.T, *Config) {}},
+		{"with a store", liveDefault, func(t *testing.T, c *Config) { t.Helper(); c.Store = newSQLStore(t) }},
 	} {
 		t.Run(flavour.name, func(t *testing.T) {
 			broker := flavour.broker(t)
@@ -72,7 +72,7 @@ func liveContract(t *testing.T, want func(sourcetest.Case) bool) {
 						t.Parallel()
 					}
 					cfg := broker.config(t)
-					flavour.change(&cfg)
+					flavour.change(t, &cfg)
 					env := broker.env(t, cfg)
 					if why, there := noWay(cfg)[c.Name]; there {
 						cannot(t, c, env, why)
