@@ -1,0 +1,47 @@
+package demux
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	// patience is how long the shared reader waits for room of one table while other tables wait for rows. It gets a tenth of the
+	// time back in which it does not wait. A table that is only slow for a moment is not worth another reader.
+	patience = time.Second
+	// glance is how often a reader that waits for room looks at the others.
+	glance = 100 * time.Millisecond
+)
+
+// await waits until a table may have room. The shared reader makes a table that has none behind, and the reader of a table ends if
+// others wait for their turn.
+func (f *feed) await(ctx context.Context, tp *tap) error {
+	t, s := tp.t, f.ses.s
+	start := time.Now()
+	if f.only == nil {
+		if !t.spent.IsZero() {
+			t.credit = min(patience, t.credit+start.Sub(t.spent)/10)
+		}
+		if t.credit <= 0 {
+			f.ses.leaveBehind(ctx, tp, f.last)
+			return nil
+		}
+	} else if f.ses.othersWait() {
+		return errYields
+	}
+	timer := time.NewTimer(glance)
+	defer timer.Stop()
+	select {
+	case <-t.roomed:
+	case <-timer.C:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if f.only == nil {
+		t.spent = time.Now()
+		if s.hungry.Load() > 0 {
+			t.credit -= t.spent.Sub(start)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,81 @@
+package demux
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// mark is the end of a transaction: a place in the log, and its number.
+type mark struct {
+	Number int64 `json:"number"`
+	Place  Place `json:"place"`
+	// State is what the log has told of the table up to there.
+	State string `json:"state,omitempty"`
+	// Unnumbered says that Number is not that of Place: the place was numbered in another log, and the reader has not passed it.
+	Unnumbered bool `json:"unnumbered,omitempty"`
+}
+
+// text returns the mark as Progress.At has it.
+func (m mark) text() string {
+	text, err := json.Marshal(m)
+	if err != nil {
+		panic(fmt.Sprintf("demux: encode a place: %v", err)) // of strings and numbers
+	}
+	return string(text)
+}
+
+// readMark reads a text of mark.text.
+func readMark(text string) (mark, error) {
+	var m mark
+	if err := json.Unmarshal([]byte(text), &m); err != nil {
+		return mark{}, fmt.Errorf("read the place %.200q: %w", text, err)
+	}
+	if m.Place == "" || m.Number < 0 {
+		return mark{}, fmt.Errorf("read the place %.200q: %w", text, errNoPlace)
+	}
+	return m, nil
+}
+
+var errNoPlace = errors.New("it has no place, or a negative number")
+
+// mostMarks is how many transaction ends a table remembers above its last commit.
+const mostMarks = 128
+
+// marks are the transaction ends from which a table can be restarted, in ascending order. There is always one. marks is not safe
+// for concurrent use.
+type marks []mark
+
+// add adds a later mark. It ignores one that is not later. At mostMarks it forgets every second one: a restart then reads more
+// of the log.
+func (ms *marks) add(m mark) {
+	if m.Number <= ms.last().Number {
+		return
+	}
+	if len(*ms) >= mostMarks {
+		kept := (*ms)[:0]
+		for i, old := range *ms {
+			if i%2 == 0 {
+				kept = append(kept, old)
+			}
+		}
+		clear((*ms)[len(kept):])
+		*ms = kept
+	}
+	*ms = append(*ms, m)
+}
+
+func (ms *marks) last() mark { return (*ms)[len(*ms)-1] }
+
+// below returns the last mark whose number is at or below the frontier, and forgets those before it: frontiers never decrease.
+func (ms *marks) below(frontier int64) mark {
+	i, found := slices.BinarySearchFunc(*ms, frontier, func(m mark, f int64) int { return int(min(1, max(-1, m.Number-f))) })
+	if !found {
+		i--
+	}
+	if i > 0 {
+		*ms = slices.Delete(*ms, 0, i)
+	}
+	return (*ms)[0]
+}

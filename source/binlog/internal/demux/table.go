@@ -1,0 +1,193 @@
+package demux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/binlog"
+	"github.com/keystrand/keystrand/source/internal/tenure"
+)
+
+// table is one ownership of a table. It implements [source.Partition] and [source.Lagger].
+//
+// A reader of the log puts rows into its queue, and Fetch takes them out. See push for the readers, and hand for Fetch.
+type table struct {
+	ses      *session
+	name     string // database.table
+	id       source.ID
+	restored *commit.Progress
+	tenure   *tenure.Tenure
+
+	wake   chan struct{} // room for one: there is something for Fetch
+	roomed chan struct{} // room for one: Fetch has made room, or the table is over
+	stored atomic.Int64  // frontier of the last commit
+
+	// Of the goroutine in Fetch.
+	mine       []chunk       // taken from queue
+	at         int           // mine[:at] are handed out
+	given      int64         // bytes of what was handed out and still counts
+	reach      int64         // the position once mine is handed out
+	definition *binlog.Table // of the last row
+	hold       int64         // the frontier that must be stored before the next message, because of a statement
+	position   atomic.Int64  // also read by End
+
+	// Of the goroutine of the shared reader.
+	credit time.Duration // how long it still waits for room
+	spent  time.Time     // when it last waited
+
+	mu      sync.Mutex
+	way     way
+	queue   []chunk
+	bytes   int64     // of queue and mine
+	next    int64     // of the next row to take: those below are queued or settled
+	end     int64     // after the last row in the queue, or at least restored.Frontier
+	marks   marks     //
+	state   string    // what the log has told, up to the last mark
+	after   Place     // rows up to this place are settled, wherever their numbers are; empty: next says so
+	from    mark      // where a reader of its own begins
+	dropped int64     // the shared reader has dropped what the table wants up to this number
+	fault   error     // behind the queue
+	since   time.Time // when the table fell behind
+}
+
+// way is how a table gets its rows.
+type way uint8
+
+const (
+	shared way = iota // from the shared reader
+	behind            // from nobody: it waits for a reader of its own
+	apart             // from a reader of its own
+	over              // from nobody: it is released, lost or stopped by a fault
+)
+
+// chunk is a piece of a queue: rows of one event, or a statement.
+type chunk struct {
+	rows   []binlog.Row
+	ddl    *binlog.DDL
+	first  int64 // number of the first row, or of the statement
+	time   time.Time
+	bytes  int64
+	sealed bool
+}
+
+// after returns the number behind a chunk.
+func (c *chunk) after() int64 {
+	if c.ddl != nil {
+		return c.first + 1
+	}
+	return c.first + int64(len(c.rows))
+}
+
+// newTable makes a table that begins at a mark, with restored progress.
+func newTable(ses *session, name string, restored *commit.Progress, begin mark) *table {
+	id := source.ID{Stream: ses.s.prefix + name, Epoch: restored.Epoch}
+	t := &table{
+		ses:      ses,
+		name:     name,
+		id:       id,
+		restored: restored,
+		tenure:   tenure.New(ses.s.cfg.Package, id, restored.Frontier),
+		wake:     make(chan struct{}, 1),
+		roomed:   make(chan struct{}, 1),
+		next:     restored.Frontier,
+		end:      restored.Frontier,
+		marks:    marks{begin},
+		state:    begin.State,
+		credit:   patience,
+	}
+	if begin.Unnumbered {
+		t.after = begin.Place
+	}
+	t.position.Store(restored.Frontier)
+	t.stored.Store(restored.Frontier)
+	return t
+}
+
+// ID implements [source.Partition].
+func (t *table) ID() source.ID { return t.id }
+
+// Restored implements [source.Partition].
+func (t *table) Restored() *commit.Progress { return t.restored }
+
+// Leaving implements [source.Partition]. A revoked table has no deadline.
+func (t *table) Leaving() <-chan source.Leave { return t.tenure.Leaving() }
+
+// End implements [source.Lagger]. For a table that is behind it is the position of the shared reader: nobody knows which rows up to
+// there are its own.
+func (t *table) End() (int64, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	end := max(t.end, t.position.Load())
+	if t.way == behind || t.way == apart {
+		end = max(end, t.dropped+1)
+	}
+	return end, true
+}
+
+// Commit implements [source.Partition].
+func (t *table) Commit(ctx context.Context, p *commit.Progress) (commit.Stored, error) {
+	if err := t.tenure.Commit(p.Frontier); err != nil {
+		return commit.Stored{}, err
+	}
+	own := *p
+	own.Log, own.Epoch = t.restored.Log, t.id.Epoch
+	t.mu.Lock()
+	own.At = t.marks.below(p.Frontier).text()
+	t.mu.Unlock()
+	err := t.ses.s.cfg.Store.Save(ctx, t.id.Stream, t.id.Partition, &own)
+	if errors.Is(err, commit.ErrFenced) {
+		t.lose("the store has a newer owner")
+	}
+	if err != nil {
+		return commit.Stored{}, fmt.Errorf("%s: save progress of %v at offset %d: %w", t.ses.s.cfg.Package, t.id, p.Frontier, err)
+	}
+	t.stored.Store(p.Frontier)
+	poke(t.wake) // it may wait to hand out a statement
+	return commit.Stored{Frontier: p.Frontier}, nil
+}
+
+// Release implements [source.Partition]. It does not block.
+func (t *table) Release(context.Context) error {
+	if err := t.tenure.Release(); err != nil {
+		return err
+	}
+	t.drop()
+	t.ses.s.released(t)
+	return nil
+}
+
+// lose tells the pipeline that the table is lost.
+func (t *table) lose(why string) {
+	if t.tenure.LoseAfter(why, func() { t.ses.s.loses(t, why) }) {
+		t.drop()
+	}
+}
+
+// drop empties the queue. Nothing is queued after it.
+func (t *table) drop() {
+	t.mu.Lock()
+	t.way, t.queue = over, nil
+	t.holdsLocked(0)
+	t.mu.Unlock()
+	poke(t.wake)
+	poke(t.roomed)
+}
+
+// holdsLocked records how many bytes the table holds.
+func (t *table) holdsLocked(bytes int64) {
+	s := t.ses.s
+	s.held.Add(bytes - t.bytes)
+	switch {
+	case t.bytes == 0 && bytes > 0:
+		s.full.Add(1)
+	case t.bytes > 0 && bytes == 0:
+		s.full.Add(-1)
+	}
+	t.bytes = bytes
+}
