@@ -53,13 +53,21 @@ func claimCatalogue(ctx context.Context, store commit.Store, prefix string) (*ca
 	if p.At == "" {
 		return c, nil
 	}
-	if err := json.Unmarshal([]byte(p.At), &c.text); err != nil {
-		return nil, fmt.Errorf("read the list of tables %q: %w: %w", c.stream, commit.ErrCorrupt, err)
-	}
-	if c.text.Begin == "" || c.text.Base < 0 {
-		return nil, fmt.Errorf("read the list of tables %q: %w: %w", c.stream, commit.ErrCorrupt, errNoPlace)
+	if c.text, err = readCatalogue(p.At); err != nil {
+		return nil, fmt.Errorf("list of tables %q: %w: %w", c.stream, commit.ErrCorrupt, err)
 	}
 	return c, nil
+}
+
+// readCatalogue reads a text of catalogue.save.
+func readCatalogue(at string) (text catalogueText, err error) {
+	if err := json.Unmarshal([]byte(at), &text); err != nil {
+		return text, fmt.Errorf("read %.200q: %w", at, err)
+	}
+	if text.Begin == "" || text.Base < 0 {
+		return text, fmt.Errorf("read %.200q: %w", at, errNoPlace)
+	}
+	return text, nil
 }
 
 // now returns the text.

@@ -23,7 +23,7 @@ type fakeLog struct {
 	offset   int64 // number of the next row, statement or transaction end, from 1
 	purged   []int // places below it are gone
 	tables   []string
-	early    bool // tell the ends of transactions early
+	named    bool // transactions have names
 	broken   func() error
 	changed  chan struct{}
 	opened   int
@@ -43,7 +43,7 @@ var errCut = errors.New("connection reset")
 
 func newFakeLog(domains int, tables ...string) *fakeLog {
 	return &fakeLog{
-		identity: "server-1", counts: make([]int, domains), purged: make([]int, domains), offset: 1, tables: tables, early: domains > 1,
+		identity: "server-1", counts: make([]int, domains), purged: make([]int, domains), offset: 1, tables: tables, named: domains > 1,
 		changed: make(chan struct{}), wants: func(t string) bool { return strings.HasPrefix(t, "shop.") },
 	}
 }
@@ -228,8 +228,10 @@ func (r *fakeReader) nextLocked() (*Event, <-chan struct{}, error) {
 		r.e = x.events[r.event]
 		r.e.Rows = slices.Clone(r.e.Rows)
 		r.event++
-		if l.early {
-			r.e.Place = placeOf(end)
+		if l.named {
+			alone := make([]int, len(end))
+			alone[x.domain] = x.seq
+			r.e.Place = placeOf(alone)
 		}
 		return &r.e, nil, nil
 	}

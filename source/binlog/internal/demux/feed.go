@@ -23,6 +23,7 @@ type feed struct {
 
 	last  mark  // transaction end behind which a reader can be opened
 	n     int64 // number of what comes next
+	began int64 // number at which the open transaction began
 	known int   // ses.known[known:] are not passed
 	bytes int   // of log since idle tables were moved
 
@@ -40,7 +41,7 @@ type tap struct {
 	told     *string // state from the open transaction
 	touched  bool
 	numbered bool  // the table is not skipped by place
-	decided  int64 // the transaction behind this number is skipped or not
+	decided  int64 // the transaction that began at this number is skipped or not
 	skips    bool  // it is skipped
 }
 
@@ -124,6 +125,7 @@ func (f *feed) read(ctx context.Context, pauses *backoff.ExponentialBackOff) (er
 // reset begins behind the last transaction end.
 func (f *feed) reset() {
 	f.n = f.last.Number + 1
+	f.began = f.n
 	f.taps, f.byTable, f.touched = make(map[string]*tap), make(map[*binlog.Table]*tap), nil
 	f.known, _ = slices.BinarySearchFunc(f.ses.known, f.n, func(m mark, n int64) int { return int(min(1, max(-1, m.Number-n))) })
 }
@@ -247,7 +249,7 @@ func (f *feed) add(ctx context.Context, tp *tap, e *Event, c chunk) error {
 
 // skips reports whether the table has settled the open transaction, which it has to decide by place.
 func (f *feed) skips(tp *tap, e *Event) (bool, error) {
-	if tp.decided == f.last.Number {
+	if tp.decided == f.began {
 		return tp.skips, nil
 	}
 	numbered, after, err := tp.t.passes(f.only != nil, f.last)
@@ -264,7 +266,7 @@ func (f *feed) skips(tp *tap, e *Event) (bool, error) {
 			return false, fmt.Errorf("compare places of %s: %w", tp.t.id.Stream, err)
 		}
 	}
-	tp.decided, tp.skips = f.last.Number, skips
+	tp.decided, tp.skips = f.began, skips
 	return skips, nil
 }
 
@@ -296,9 +298,9 @@ func (f *feed) flush(ctx context.Context, tp *tap, end *mark) error {
 
 // finish ends a transaction.
 func (f *feed) finish(ctx context.Context, e *Event) error {
-	number := f.n
+	f.end = mark{Number: f.n, Place: e.Place}
 	f.n++
-	f.end = mark{Number: number, Place: e.Place}
+	f.began = f.n
 	if err := f.check(); err != nil {
 		return err
 	}

@@ -70,7 +70,10 @@ func (t *table) hand(b *source.Batch) (moved, hungry bool, err error) {
 // fault behind the queue, and whether the table gets its rows from the shared reader.
 func (t *table) swap() (hungry bool, fault error) {
 	t.mu.Lock()
-	t.holdsLocked(t.bytes - t.given)
+	if t.given > 0 {
+		t.refused = false
+		t.holdsLocked(t.bytes - t.given)
+	}
 	if t.at == len(t.mine) {
 		clear(t.mine)
 		t.mine, t.queue, t.at = t.queue, t.mine[:0], 0

@@ -58,9 +58,11 @@ type Event struct {
 	Rows []binlog.Row
 	// Time is when the transaction was committed, as the server tells; zero if it does not.
 	Time time.Time
-	// Place is the end of the transaction, where a restart may begin. For other kinds than End it is empty if the log learns it
-	// only at the end. A log must tell it with all Rows and Statements if transactions may come in another order from another
-	// server.
+	// Place is where a restart may begin, for End: the end of the transaction. It is empty if the log cannot name that place; a
+	// restart then begins at an earlier one.
+	//
+	// For Rows, Statement and Fault it is a place that has this transaction alone, its GTID, so that Reached reports whether a
+	// place has the transaction. It is empty for a log without such names, whose transactions have one order on all servers.
 	Place Place
 	// Bytes is about the size in the log of what was read since the event before, wanted or not.
 	Bytes int

@@ -113,7 +113,7 @@ func (t *table) fallBehind(chunks []chunk, before mark) bool {
 	if t.way != shared {
 		return false
 	}
-	t.way, t.since = behind, time.Now()
+	t.way, t.since, t.refused = behind, time.Now(), t.bytes > 0
 	t.from, t.dropped = before, chunks[len(chunks)-1].after()-1
 	return true
 }
@@ -123,7 +123,7 @@ func (t *table) yield(last mark) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.way == apart {
-		t.way, t.from = behind, last
+		t.way, t.from, t.refused = behind, last, t.bytes > 0
 	}
 }
 
@@ -138,11 +138,12 @@ func (t *table) begins() (mark, bool) {
 	return t.from, true
 }
 
-// drained reports whether at most half of the table's room is used.
+// drained reports whether a reader of the table's own would make progress: Fetch has made room since the last one was refused, and
+// at most half of it is used.
 func (t *table) drained() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.bytes <= int64(t.ses.s.cfg.TableBytes/2)
+	return !t.refused && t.bytes <= int64(t.ses.s.cfg.TableBytes/2)
 }
 
 // stop ends the table at a fault, behind the rows that are queued. number is that of the next row.

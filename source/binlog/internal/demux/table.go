@@ -22,6 +22,7 @@ type table struct {
 	name     string // database.table
 	id       source.ID
 	restored *commit.Progress
+	begin    mark // where it begins
 	tenure   *tenure.Tenure
 
 	wake   chan struct{} // room for one: there is something for Fetch
@@ -52,6 +53,7 @@ type table struct {
 	after   Place     // rows up to this place are settled, wherever their numbers are; empty: next says so
 	from    mark      // where a reader of its own begins
 	dropped int64     // the shared reader has dropped what the table wants up to this number
+	refused bool      // there was no room, and Fetch has made none since
 	fault   error     // behind the queue
 	since   time.Time // when the table fell behind
 }
@@ -92,6 +94,7 @@ func newTable(ses *session, name string, restored *commit.Progress, begin mark) 
 		name:     name,
 		id:       id,
 		restored: restored,
+		begin:    begin,
 		tenure:   tenure.New(ses.s.cfg.Package, id, restored.Frontier),
 		wake:     make(chan struct{}, 1),
 		roomed:   make(chan struct{}, 1),

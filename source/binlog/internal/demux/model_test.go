@@ -1,0 +1,602 @@
+// Virtual time: each check runs in a bubble of its own.
+
+package demux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/binlog"
+)
+
+// TestSourceMatchesDumbModel plays random transactions, stalls, cuts, crashes and changes of the server, and compares what each table
+// gets with a list of its rows.
+func TestSourceMatchesDumbModel(t *testing.T) {
+	sum := make(map[string]int)
+	rapid.Check(t, func(t *rapid.T) {
+		rapid.SyncTest(t, func(t *rapid.T) {
+			m := newModel(t)
+			m.play()
+			m.tally["refused saves"] = int(m.refused.Load())
+			for what, n := range m.tally {
+				sum[what] += n
+			}
+		})
+	})
+	t.Log(sum)
+	for _, what := range []string{"rows", "statements", "cuts", "crashes", "stops", "servers", "behind", "replayed", "refused saves", "registered"} {
+		if sum[what] == 0 {
+			t.Errorf("%s: none: the model does not play it", what)
+		}
+	}
+}
+
+// model is the dumb model: a list of rows and statements for each table.
+type model struct {
+	t     *rapid.T
+	log   *fakeLog
+	store *memStore
+	cfg   Config
+	names []string // of tables; the last is not listed by the log
+	texts int
+	items map[string][]*item // by table, in the order of the log
+	tally map[string]int
+
+	src  *Source
+	stop context.CancelFunc // of Accept
+	done chan struct{}
+
+	refused atomic.Int64 // calls of the store
+
+	mu    sync.Mutex // guards what Accept writes
+	held  map[string]*holding
+	ended error // of Accept
+}
+
+// item is a row or a statement of a table.
+type item struct {
+	text        string
+	domain, seq int
+	ddl         bool
+	settled     bool             // durably: a stored frontier is above it
+	log         string           // of that frontier
+	offsets     map[string]int64 // by log
+}
+
+// holding is one ownership of a table, as a pipeline has it.
+type holding struct {
+	part    source.Partition
+	tracker *commit.Tracker
+	pending map[int64]bool  // numbers of the tracker
+	got     map[int64]*item // by offset
+	last    map[int]*item   // the last item that came, by domain
+	stored  int64           // frontier
+	barrier int64           // nothing may come before the stored frontier is there
+}
+
+func newModel(t *rapid.T) *model {
+	m := &model{
+		t: t, store: newMemStore(), items: make(map[string][]*item), tally: make(map[string]int),
+		names: []string{"shop.a", "shop.b", "shop.c", "shop.d"}[:rapid.IntRange(2, 4).Draw(t, "tables")],
+	}
+	m.log = newFakeLog(rapid.IntRange(1, 2).Draw(t, "domains"), m.names[:len(m.names)-1]...)
+	m.cfg = Config{
+		Package: "demux", Store: m.store, HandOutUnreadable: true,
+		TableBytes: rapid.SampledFrom([]int{1, 1000, 10_000, 1 << 20}).Draw(t, "table bytes"),
+		QueueBytes: rapid.SampledFrom([]int{1, 3000, 1 << 20}).Draw(t, "queue bytes"),
+		CatchUp:    rapid.IntRange(1, 2).Draw(t, "catch up"),
+		far:        rapid.SampledFrom([]int64{1, 10, 1000}).Draw(t, "far"),
+	}
+	return m
+}
+
+func (m *model) play() {
+	defer func() { // of a failed check: a bubble must not be left with goroutines
+		m.stop()
+		m.src.cancel()
+		m.src.running.Wait()
+	}()
+	m.start()
+	for range rapid.IntRange(1, 60).Draw(m.t, "steps") {
+		switch rapid.SampledFrom([]string{
+			"write", "write", "write", "read", "read", "read", "read", "read all", "wait", "cut", "store", "crash", "stop", "replace",
+		}).Draw(m.t, "step") {
+		case "write":
+			m.write()
+		case "read":
+			m.read(rapid.SampledFrom(m.names).Draw(m.t, "table"), false)
+		case "read all":
+			for _, name := range m.names {
+				m.read(name, true)
+			}
+		case "wait":
+			time.Sleep(time.Duration(rapid.SampledFrom([]int{1, 1500, 20_000}).Draw(m.t, "ms")) * time.Millisecond)
+		case "cut":
+			m.cut(rapid.IntRange(1, 4).Draw(m.t, "cuts"), rapid.IntRange(0, 6).Draw(m.t, "events between"))
+		case "store":
+			m.refuse(rapid.IntRange(1, 3).Draw(m.t, "refused"))
+		case "crash":
+			m.tally["crashes"]++
+			m.crash()
+			m.start()
+		case "stop":
+			m.tally["stops"]++
+			m.leave()
+			m.start()
+		case "replace":
+			m.replace()
+		}
+		m.check()
+	}
+	m.finish()
+}
+
+func (m *model) start() {
+	src, err := New(m.log, m.cfg)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	m.src, m.stop, m.done, m.held, m.ended = src, stop, make(chan struct{}), make(map[string]*holding), nil
+	go func() {
+		defer close(m.done)
+		for {
+			p, err := src.Accept(ctx)
+			m.mu.Lock()
+			if err != nil {
+				m.ended = err
+				m.mu.Unlock()
+				return
+			}
+			name := p.ID().Stream
+			if m.held[name] != nil {
+				m.ended = fmt.Errorf("%v accepted before the release of %v", p.ID(), m.held[name].part.ID())
+				m.mu.Unlock()
+				return
+			}
+			r := p.Restored()
+			m.held[name] = &holding{
+				part: p, tracker: commit.NewTracker(r), pending: make(map[int64]bool), got: make(map[int64]*item),
+				last: make(map[int]*item), stored: r.Frontier,
+			}
+			m.mu.Unlock()
+		}
+	}()
+	synctest.Wait()
+}
+
+// write appends a transaction.
+func (m *model) write() {
+	domain := rapid.IntRange(0, len(m.log.counts)-1).Draw(m.t, "domain")
+	seq := m.log.counts[domain] + 1
+	var events []Event
+events:
+	for range rapid.IntRange(0, 5).Draw(m.t, "events") {
+		name := rapid.SampledFrom(m.names).Draw(m.t, "table")
+		switch kind := rapid.IntRange(0, 15).Draw(m.t, "kind"); kind {
+		case 0, 1:
+			of := []string{name}
+			if other := rapid.SampledFrom(m.names).Draw(m.t, "other"); other != name {
+				of = append(of, other)
+			}
+			events = append(events, m.statement(domain, seq, of, of))
+		case 2: // all tables that are known
+			var known []string
+			for i, n := range m.names {
+				if i < len(m.names)-1 || len(m.items[n]) > 0 {
+					known = append(known, n)
+				}
+			}
+			if len(m.log.counts) > 1 || len(events) > 0 {
+				continue // on another server, or read again, others might be known there
+			}
+			events = append(events, m.statement(domain, seq, rapid.SampledFrom([][]string{nil, {"shop.*"}}).Draw(m.t, "of"), known))
+			break events
+		case 3:
+			events = append(events, Event{Kind: Defined, Table: name, State: fmt.Sprint("state", m.texts)})
+		default:
+			var texts []string
+			for range rapid.IntRange(1, 5).Draw(m.t, "rows") {
+				m.texts++
+				text := fmt.Sprintf("%d %s", m.texts, strings.Repeat("x", 100))
+				texts = append(texts, text)
+				m.add(name, &item{text: text, domain: domain, seq: seq})
+				m.tally["rows"]++
+			}
+			e := rows(name, texts...)
+			if kind == 4 {
+				e.Bytes = flushBytes
+			}
+			events = append(events, e)
+		}
+	}
+	m.log.commitIn(domain, events...)
+	if rapid.Bool().Draw(m.t, "let it be read") {
+		synctest.Wait()
+	}
+}
+
+func (m *model) statement(domain, seq int, tables, known []string) Event {
+	m.texts++
+	text := fmt.Sprint("alter ", m.texts)
+	for _, name := range known {
+		m.add(name, &item{text: text, domain: domain, seq: seq, ddl: true})
+		m.tally["statements"]++
+	}
+	return ddl(text, tables...)
+}
+
+func (m *model) add(name string, it *item) {
+	it.offsets = make(map[string]int64)
+	m.items[name] = append(m.items[name], it)
+}
+
+// read fetches from a table, settles something, and commits.
+func (m *model) read(name string, all bool) {
+	m.mu.Lock()
+	h := m.held[name]
+	m.mu.Unlock()
+	if h == nil {
+		return
+	}
+	var left bool
+	select {
+	case <-h.part.Leaving():
+		left = true
+	default:
+	}
+	if !left {
+		left = m.fetch(name, h, all)
+	}
+	for _, number := range slices.Sorted(maps.Keys(h.pending)) {
+		if all || rapid.IntRange(0, 3).Draw(m.t, "settle") > 0 {
+			if err := h.tracker.Settle([]int64{number}); err != nil {
+				m.t.Fatal(err)
+			}
+			delete(h.pending, number)
+		}
+	}
+	if left || all || rapid.Bool().Draw(m.t, "commit") {
+		m.commit(name, h)
+	}
+	if left {
+		m.release(name, h)
+	}
+}
+
+// fetch fetches once, and reports whether the table is leaving.
+func (m *model) fetch(name string, h *holding, all bool) bool {
+	most := source.Batch{MaxMessages: 100, MaxBytes: 1 << 20}
+	if !all {
+		most.MaxMessages = rapid.IntRange(1, 10).Draw(m.t, "messages")
+		most.MaxBytes = rapid.SampledFrom([]int{1, 1000, 1 << 20}).Draw(m.t, "bytes")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	position := h.tracker.State().Position
+	err := h.part.Fetch(ctx, &most)
+	switch {
+	case errors.Is(err, source.ErrLeaving):
+		return true
+	case errors.Is(err, context.DeadlineExceeded):
+		return false
+	case err != nil:
+		m.t.Fatalf("fetch %v: %v", h.part.ID(), err)
+	}
+	if len(most.Messages) == 0 && most.Next <= position {
+		m.t.Fatalf("%v: fetch moved nothing", h.part.ID())
+	}
+	var offsets []int64
+	for i := range most.Messages {
+		msg := &most.Messages[i]
+		m.came(name, h, msg, len(most.Messages))
+		offsets = append(offsets, msg.Offset)
+	}
+	first, settled, err := h.tracker.Track(offsets, most.Next)
+	if err != nil {
+		m.t.Fatalf("%v: %v", h.part.ID(), err)
+	}
+	for i := range offsets {
+		if settled == nil || !settled[i] {
+			h.pending[first+int64(i)] = true
+		}
+	}
+	return false
+}
+
+// came checks one message.
+func (m *model) came(name string, h *holding, msg *keystrand.Message, together int) {
+	var text string
+	switch n := msg.Native.(type) {
+	case *binlog.Row:
+		text = n.After[0].(string)
+	case *binlog.DDL:
+		text = n.Query
+		if together != 1 {
+			m.t.Fatalf("%s: statement %q came with %d other messages", name, text, together-1)
+		}
+		if h.stored < msg.Offset {
+			m.t.Fatalf("%s: statement %q came at %d, with %d stored", name, text, msg.Offset, h.stored)
+		}
+	}
+	if h.stored < h.barrier {
+		m.t.Fatalf("%s: %.20q came before the statement at %d was stored: %d", name, text, h.barrier-1, h.stored)
+	}
+	at := slices.IndexFunc(m.items[name], func(it *item) bool { return it.text == text })
+	if at < 0 {
+		m.t.Fatalf("%s: %.20q is not of the table", name, text)
+	}
+	it := m.items[name][at]
+	if it.ddl {
+		h.barrier = msg.Offset + 1
+	}
+	log := h.part.Restored().Log
+	if was, known := it.offsets[log]; known {
+		m.tally["replayed"]++
+		if was != msg.Offset {
+			m.t.Fatalf("%s: %.20q came at %d and before at %d, both in %s", name, text, msg.Offset, was, log)
+		}
+	}
+	if was := it.offsets[it.log]; it.settled && it.log != log && was >= msg.Offset {
+		m.t.Fatalf("%s: %.20q came at %d in %s, and was settled at %d in %s", name, text, msg.Offset, log, was, it.log)
+	}
+	it.offsets[log], h.got[msg.Offset] = msg.Offset, it
+	// The item before it in its domain is the last that came, or all before it are settled.
+	for i := at - 1; i >= 0; i-- {
+		before := m.items[name][i]
+		if before.domain != it.domain {
+			continue
+		}
+		switch last := h.last[it.domain]; {
+		case last == before:
+		case last != nil:
+			m.t.Fatalf("%s: %.20q came after %.20q, but %.20q is between them", name, text, last.text, before.text)
+		case !before.settled:
+			m.t.Fatalf("%s: %.20q came first, but %.20q is not settled", name, text, before.text)
+		}
+		break
+	}
+	h.last[it.domain] = it
+	// What is settled does not come again, unless the numbers are new and its transaction was not settled as a whole.
+	if it.settled && m.inPlace(h, it) {
+		m.t.Fatalf("%s: %.20q came again, but its transaction %d.%d is settled: began at %+v in %s, session at %+v, opens %v", name, text, it.domain, it.seq, h.part.(*table).begin, log, h.part.(*table).ses.start, m.log.opens)
+	}
+	if it.settled && it.log == log {
+		m.t.Fatalf("%s: %.20q came again at %d, but it is settled in this log: restored %+v", name, text, msg.Offset, h.part.Restored())
+	}
+}
+
+// inPlace reports whether the transaction of an item is at or below the place where an ownership began.
+func (m *model) inPlace(h *holding, it *item) bool {
+	mk := h.part.(*table).begin
+	return it.seq <= countsOf(mk.Place)[it.domain]
+}
+
+func (m *model) commit(name string, h *holding) {
+	p := h.tracker.Progress()
+	stored, err := h.part.Commit(context.Background(), p)
+	switch {
+	case errors.Is(err, errRefused):
+		return
+	case err != nil:
+		m.t.Fatalf("commit of %v: %v", h.part.ID(), err)
+	case stored.Frontier != p.Frontier:
+		m.t.Fatalf("commit of %v stored %+v, want %d", h.part.ID(), stored, p.Frontier)
+	}
+	h.stored = p.Frontier
+	for offset, it := range h.got {
+		if offset < p.Frontier {
+			it.settled, it.log = true, p.Log
+		}
+	}
+	m.checkStored(name, p.Frontier)
+}
+
+// checkStored checks that the stored place is a transaction end at or below the frontier, and that the table has settled all up to it.
+func (m *model) checkStored(name string, frontier int64) {
+	p := m.store.at(name)
+	mk, err := readMark(p.At)
+	if err != nil || p.Frontier != frontier || mk.Number > frontier {
+		m.t.Fatalf("%s: stored %+v, want frontier %d: %v", name, p, frontier, err)
+	}
+	for _, it := range m.items[name] {
+		if it.seq <= countsOf(mk.Place)[it.domain] && !it.settled {
+			m.t.Fatalf("%s: stored the place %s, but %.20q of %d.%d is not settled", name, mk.Place, it.text, it.domain, it.seq)
+		}
+	}
+	if mk.Unnumbered {
+		return
+	}
+	// Count again from the begin of the numbering.
+	cat, err := readCatalogue(m.store.at(catalogueStream).At)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if cat.logName() != p.Log || cat.Identity != m.log.identity {
+		return // the ownership leaves
+	}
+	number, at, begin := cat.Base, countsOf(cat.Begin), countsOf(cat.Begin)
+	for _, x := range m.log.txns {
+		if placeOf(at) == mk.Place {
+			break
+		}
+		if x.seq <= begin[x.domain] {
+			continue
+		}
+		for _, e := range x.events {
+			number += int64(len(e.Rows))
+			if e.Kind == Statement {
+				number++
+			}
+		}
+		number++
+		at[x.domain] = x.seq
+	}
+	if placeOf(at) != mk.Place || number != mk.Number {
+		m.t.Fatalf("%s: stored number %d of place %s, want number %d of %s", name, mk.Number, mk.Place, number, placeOf(at))
+	}
+}
+
+func (m *model) release(name string, h *holding) {
+	m.mu.Lock()
+	delete(m.held, name)
+	m.mu.Unlock()
+	if err := h.part.Release(context.Background()); err != nil {
+		m.t.Fatalf("release: %v", err)
+	}
+	synctest.Wait()
+}
+
+// cut cuts a connection some times, each after some events.
+func (m *model) cut(times, events int) {
+	m.tally["cuts"]++
+	left := events
+	m.log.fail(func() error {
+		if times == 0 {
+			return nil
+		}
+		if left > 0 {
+			left--
+			return nil
+		}
+		times, left = times-1, events
+		return fmt.Errorf("%w: read tcp", errCut)
+	})
+}
+
+var errRefused = errors.New("the store is away")
+
+// refuse makes the store refuse some calls.
+func (m *model) refuse(times int) {
+	m.store.mu.Lock()
+	defer m.store.mu.Unlock()
+	m.store.broken = func(string) error {
+		if times == 0 {
+			return nil
+		}
+		times--
+		m.refused.Add(1)
+		return errRefused
+	}
+}
+
+func (m *model) crash() {
+	m.src.cancel()
+	m.stop()
+	<-m.done
+	for _, h := range m.held {
+		m.t.Logf("crash: %v at %d", h.part.ID(), h.tracker.State().Position)
+	}
+	for _, h := range m.held { // so that the queues are counted
+		if err := h.part.Release(context.Background()); err != nil {
+			m.t.Fatal(err)
+		}
+	}
+	m.close()
+}
+
+// leave commits and releases all, as a pipeline that stops.
+func (m *model) leave() {
+	m.stop()
+	<-m.done
+	for _, name := range slices.Sorted(maps.Keys(m.held)) {
+		h := m.held[name]
+		m.commit(name, h)
+		m.release(name, h)
+	}
+	m.close()
+}
+
+func (m *model) close() {
+	if err := m.src.Close(); err != nil {
+		m.t.Fatal(err)
+	}
+	if n, full := m.src.Prefetched(), m.src.full.Load(); n != 0 || full != 0 {
+		m.t.Fatalf("%d bytes of %d tables are held after Close", n, full)
+	}
+}
+
+// replace makes another server the primary, which may have the transactions of other domains in another order.
+func (m *model) replace() {
+	m.tally["servers"]++
+	seed := rapid.Uint64().Draw(m.t, "order")
+	m.log.replace(fmt.Sprint("server-", m.tally["servers"]+1), func(txns []fakeTxn) {
+		random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a test
+		for range len(txns) {
+			i := random.IntN(len(txns))
+			if i > 0 && txns[i].domain != txns[i-1].domain {
+				txns[i-1], txns[i] = txns[i], txns[i-1]
+			}
+		}
+	})
+	synctest.Wait()
+}
+
+// check checks what holds at any time.
+func (m *model) check() {
+	synctest.Wait()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ended != nil && m.ended != context.Canceled { //nolint:errorlint // of stop
+		m.t.Fatalf("Accept: %v", m.ended)
+	}
+	const event = 10 * (5*400 + 200) // bytes at most
+	limit := min(m.cfg.QueueBytes, m.cfg.TableBytes*len(m.names))
+	if held := m.src.Prefetched(); held > int64(2*limit+len(m.names)*event) {
+		m.t.Fatalf("%d bytes are held, with a limit of %d", held, limit)
+	}
+	for _, tr := range m.src.Report().Trouble {
+		if strings.HasPrefix(tr.What, "behind") {
+			m.tally["behind"]++
+		}
+	}
+	if m.held[m.names[len(m.names)-1]] != nil {
+		m.tally["registered"]++
+	}
+}
+
+// finish reads until everything is settled.
+func (m *model) finish() {
+	m.log.fail(nil)
+	m.store.mu.Lock()
+	m.store.broken = nil
+	m.store.mu.Unlock()
+	var missing string
+	for round := 0; ; round++ {
+		missing = ""
+		for name, all := range m.items {
+			for _, it := range all {
+				if !it.settled {
+					missing = fmt.Sprintf("%s: %.20q of %d.%d is not settled", name, it.text, it.domain, it.seq)
+				}
+			}
+		}
+		if missing == "" {
+			break
+		}
+		if round == 1000 {
+			m.t.Fatalf("after %d rounds: %s; report %+v", round, missing, m.src.Report())
+		}
+		for _, name := range m.names {
+			m.read(name, true)
+		}
+		m.check()
+		time.Sleep(300 * time.Millisecond)
+	}
+	m.leave()
+}
