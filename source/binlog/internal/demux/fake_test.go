@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keystrand/keystrand/source/binlog"
@@ -26,7 +27,7 @@ type fakeLog struct {
 	named    bool // transactions have names
 	broken   func() error
 	changed  chan struct{}
-	opened   int
+	open     atomic.Int64        // readers
 	states   []map[string]string // given to Open
 	opens    []Place
 	starts   int // index of the transaction that a new copy begins with
@@ -86,6 +87,20 @@ func (l *fakeLog) commitIn(domain int, events ...Event) {
 func (l *fakeLog) wakeLocked() {
 	close(l.changed)
 	l.changed = make(chan struct{})
+}
+
+// openedAt returns where the log was opened, and what Open was told last.
+func (l *fakeLog) openedAt() ([]Place, map[string]string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.opens), l.states[len(l.states)-1]
+}
+
+// end returns the number of the next row.
+func (l *fakeLog) end() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.offset
 }
 
 // fail cuts all connections, now and until f returns nil. Nil: no more.
@@ -157,7 +172,6 @@ func (l *fakeLog) Temporary(err error) bool { return errors.Is(err, errCut) }
 func (l *fakeLog) Open(_ context.Context, after Place, state map[string]string) (Reader, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.opened++
 	l.opens, l.states = append(l.opens, after), append(l.states, state)
 	if l.broken != nil {
 		if err := l.broken(); err != nil {
@@ -170,6 +184,7 @@ func (l *fakeLog) Open(_ context.Context, after Place, state map[string]string) 
 			return nil, fmt.Errorf("%w: want %s, the oldest is %s", ErrGone, after, placeOf(l.purged))
 		}
 	}
+	l.open.Add(1)
 	return &fakeReader{log: l, server: l.identity, after: at, at: slices.Clone(at)}, nil
 }
 
@@ -243,7 +258,10 @@ func (r *fakeReader) nextLocked() (*Event, <-chan struct{}, error) {
 	return &r.e, nil, nil
 }
 
-func (r *fakeReader) Close() error { return nil }
+func (r *fakeReader) Close() error {
+	r.log.open.Add(-1)
+	return nil
+}
 
 func placeOf(counts []int) Place {
 	var parts []string

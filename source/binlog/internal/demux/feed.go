@@ -150,8 +150,9 @@ func (f *feed) take(ctx context.Context, e *Event) error {
 	case End:
 		return f.finish(ctx, e)
 	case Defined:
+		state := e.State
 		return f.each(e.Table, func(tp *tap) error {
-			tp.told = &e.State
+			tp.told = &state
 			f.touch(tp)
 			return nil
 		})
@@ -320,7 +321,7 @@ func (f *feed) finish(ctx context.Context, e *Event) error {
 	}
 	f.last = f.end
 	if f.only == nil {
-		f.ses.reached(f.last, &f.bytes)
+		f.bytes = f.ses.reached(f.last, f.bytes)
 		return nil
 	}
 	return f.flush(ctx, f.tapFor(f.only), end) // it may have caught up, though it has no rows here

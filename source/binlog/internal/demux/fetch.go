@@ -99,12 +99,11 @@ func (t *table) fill(b *source.Batch, next int64) int64 {
 	first, bytes, stored := len(b.Messages), 0, t.stored.Load()
 	for t.at < len(t.mine) {
 		c := &t.mine[t.at]
-		n := len(b.Messages) - first
-		if t.hold > stored || n == b.MaxMessages {
+		if t.hold > stored || len(b.Messages)-first == b.MaxMessages {
 			return next
 		}
 		if c.ddl != nil {
-			if n > 0 || c.first > stored {
+			if c.first > stored { // as it is after any message in b
 				return max(next, c.first)
 			}
 			t.append(b, c, c.first, c.ddl)

@@ -75,6 +75,7 @@ type item struct {
 	ddl         bool
 	settled     bool             // durably: a stored frontier is above it
 	log         string           // of that frontier
+	placed      bool             // a stored place is behind its transaction
 	offsets     map[string]int64 // by log
 }
 
@@ -374,7 +375,8 @@ func (m *model) came(name string, h *holding, msg *keystrand.Message, together i
 	h.last[it.domain] = it
 	// What is settled does not come again, unless the numbers are new and its transaction was not settled as a whole.
 	if it.settled && m.inPlace(h, it) {
-		m.t.Fatalf("%s: %.20q came again, but its transaction %d.%d is settled: began at %+v in %s, session at %+v, opens %v", name, text, it.domain, it.seq, h.part.(*table).begin, log, h.part.(*table).ses.start, m.log.opens)
+		opens, _ := m.log.openedAt()
+		m.t.Fatalf("%s: %.20q came again, but its transaction %d.%d is settled: began at %+v in %s, session at %+v, opens %v", name, text, it.domain, it.seq, h.part.(*table).begin, log, h.part.(*table).ses.start, opens)
 	}
 	if it.settled && it.log == log {
 		m.t.Fatalf("%s: %.20q came again at %d, but it is settled in this log: restored %+v", name, text, msg.Offset, h.part.Restored())
@@ -415,7 +417,11 @@ func (m *model) checkStored(name string, frontier int64) {
 		m.t.Fatalf("%s: stored %+v, want frontier %d: %v", name, p, frontier, err)
 	}
 	for _, it := range m.items[name] {
-		if it.seq <= countsOf(mk.Place)[it.domain] && !it.settled {
+		if it.seq > countsOf(mk.Place)[it.domain] && it.placed {
+			m.t.Fatalf("%s: stored the place %s, but an earlier place was behind %d.%d", name, mk.Place, it.domain, it.seq)
+		}
+		it.placed = it.seq <= countsOf(mk.Place)[it.domain]
+		if it.placed && !it.settled {
 			m.t.Fatalf("%s: stored the place %s, but %.20q of %d.%d is not settled", name, mk.Place, it.text, it.domain, it.seq)
 		}
 	}

@@ -29,6 +29,7 @@ type session struct {
 	tables  map[string]*table
 	order   []*table // as they came; only appended to
 	last    mark     // of the shared reader
+	owed    int      // groups of idle tables to move because of what was read
 	waiting []*table // behind, in the order of their turns
 	apart   int      // readers of single tables
 	launch  func(func(context.Context))
@@ -85,43 +86,61 @@ func (ses *session) states() map[string]string {
 	return states
 }
 
-// reached records a transaction end of the shared reader. All tables have the rows up to it that they get from that reader.
-func (ses *session) reached(m mark, bytes *int) {
+// reached records a transaction end of the shared reader. All tables have the rows up to it that they get from that reader. It takes
+// the bytes of log since idle tables were moved, and returns those that are left.
+func (ses *session) reached(m mark, bytes int) int {
+	part := max(ses.s.cfg.IdleBytes/idleParts, 1)
 	ses.mu.Lock()
 	ses.last = m
+	ses.owed = min(ses.owed+bytes/part, idleParts)
 	ses.mu.Unlock()
-	if *bytes >= ses.s.cfg.IdleBytes/idleParts {
-		*bytes = 0
+	if bytes >= part {
 		poke(ses.moved)
 	}
+	return bytes % part
 }
 
 // moveIdle moves the tables to the shared reader's position, also those without rows: one group at a time.
 func (ses *session) moveIdle(ctx context.Context) {
 	tick := time.NewTicker(max(ses.s.cfg.IdleInterval/idleParts, 1))
 	defer tick.Stop()
-	for group := 0; ; group = (group + 1) % idleParts {
+	for group := 0; ; {
+		owed := 1
 		select {
 		case <-tick.C:
 		case <-ses.moved:
+			ses.mu.Lock()
+			owed, ses.owed = ses.owed, 0
+			ses.mu.Unlock()
 		case <-ctx.Done():
 			return
 		}
-		ses.mu.Lock()
-		last, order := ses.last, ses.order
-		ses.mu.Unlock()
-		for i := group; i < len(order); i += idleParts {
-			t := order[i]
-			passed, _, err := t.passes(false, last)
-			if err != nil {
+		for ; owed > 0; owed-- {
+			if err := ses.moveGroup(group); err != nil {
 				ses.stop(err)
 				return
 			}
-			if passed {
-				t.push(false, nil, last, &last, nil)
-			}
+			group = (group + 1) % idleParts
 		}
 	}
+}
+
+// moveGroup moves the tables of one group.
+func (ses *session) moveGroup(group int) error {
+	ses.mu.Lock()
+	last, order := ses.last, ses.order
+	ses.mu.Unlock()
+	for i := group; i < len(order); i += idleParts {
+		t := order[i]
+		passed, _, err := t.passes(false, last)
+		if err != nil {
+			return err
+		}
+		if passed {
+			t.push(false, nil, last, &last, nil)
+		}
+	}
+	return nil
 }
 
 // stop ends the session.

@@ -1,0 +1,188 @@
+// Virtual time: all tests run in bubbles.
+
+package demux
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keystrand/keystrand/source"
+)
+
+// troubles returns what the report says of tables that are behind.
+func (r *reader) troubles() (all []source.Trouble) {
+	for _, tr := range r.src.Report().Trouble {
+		if strings.HasPrefix(tr.What, "behind ") {
+			all = append(all, tr)
+		}
+	}
+	return all
+}
+
+// The log has 100 rows of a table that nobody fetches, then one row of another table.
+func TestTableWithoutRoomStopsNoOther(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := newFakeLog(1, "shop.slow", "shop.quick")
+		r := read(t, log, newMemStore(), Config{TableBytes: 2000})
+		slow, quick := r.tables["shop.slow"], r.tables["shop.quick"]
+		all := numbers("row", 0, 100)
+		for _, text := range all {
+			log.commit(rows("shop.slow", text))
+		}
+		log.commit(rows("shop.quick", "after"))
+		quick.sees(2*patience, "after")
+		behind := r.troubles()
+		if len(behind) != 1 || behind[0].What != "behind shop.slow" || time.Since(behind[0].Since) > time.Second {
+			t.Errorf("trouble = %+v, want the table that is behind", behind)
+		}
+		if held := r.src.Prefetched(); held < 1000 || held > 3000 {
+			t.Errorf("%d bytes are held, want about the 2000 that one table may", held)
+		}
+		slow.sees(time.Minute, all...)
+		log.commit(rows("shop.slow", "live"))
+		slow.sees(time.Minute, "live")
+		if behind := r.troubles(); len(behind) > 0 {
+			t.Errorf("trouble = %+v, want none once the table has caught up", behind)
+		}
+		if opens, _ := log.openedAt(); len(opens) != 2 {
+			t.Errorf("the log was opened %d times, want once for all and once for the slow table", len(opens))
+		}
+		slow.commit()
+		quick.commit()
+	})
+}
+
+// As long as no other table waits for rows, the shared reader waits for room: a second reader would read everything again.
+func TestSharedReaderWaitsForRoomWhileNobodyElseIsHungry(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := newFakeLog(1, "shop.busy", "shop.idle")
+		r := read(t, log, newMemStore(), Config{TableBytes: 2000})
+		all := numbers("row", 0, 100)
+		for _, text := range all {
+			log.commit(rows("shop.busy", text))
+		}
+		time.Sleep(time.Hour)
+		r.tables["shop.busy"].sees(time.Minute, all...)
+		if opens, _ := log.openedAt(); len(opens) != 1 {
+			t.Errorf("the log was opened %d times, want once", len(opens))
+		}
+	})
+}
+
+func TestTablesBehindTakeTurns(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		names := []string{"shop.quick", "shop.a", "shop.b", "shop.c", "shop.d"}
+		log := newFakeLog(1, names...)
+		r := read(t, log, newMemStore(), Config{TableBytes: 2000, CatchUp: 2})
+		quick := r.tables["shop.quick"]
+		for i := range 50 {
+			for _, name := range names {
+				log.commit(rows(name, fmt.Sprint("row", i)))
+			}
+		}
+		quick.sees(5*patience, numbers("row", 0, 50)...)
+		if n := len(r.troubles()); n != 4 {
+			t.Fatalf("%d tables are behind, want 4", n)
+		}
+		// All of them are slow: none may keep its reader while others wait.
+		got := make(map[string]int)
+		for range 500 {
+			for _, name := range names[1:] {
+				if got[name] == 50 {
+					continue
+				}
+				texts, err := r.tables[name].fetch(time.Second)
+				if err != nil {
+					t.Fatalf("%s after %d rows: %v", name, got[name], err)
+				}
+				for _, text := range texts {
+					if text != fmt.Sprint("row", got[name]) {
+						t.Fatalf("%s: fetched %q after %d rows", name, text, got[name])
+					}
+					got[name]++
+				}
+			}
+			if open := log.open.Load(); open > 3 {
+				t.Fatalf("%d readers, want at most the shared one and 2", open)
+			}
+		}
+		for _, name := range names[1:] {
+			if got[name] != 50 {
+				t.Errorf("%s: %d rows, want 50", name, got[name])
+			}
+		}
+		synctest.Wait()
+		if open := log.open.Load(); open != 1 {
+			t.Errorf("%d readers are left, want the shared one: trouble %+v", open, r.troubles())
+		}
+	})
+}
+
+// 50 tables, one of them 1000 rows behind the others.
+func TestRestartReplaysOnlyTheTableThatIsFarBehind(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var names []string
+		for i := range 50 {
+			names = append(names, fmt.Sprintf("shop.t%02d", i))
+		}
+		log, store := newFakeLog(1, names...), newMemStore()
+		r := read(t, log, store, Config{})
+		all := numbers("row", 0, 1000)
+		for i, text := range all {
+			log.commit(rows(names[0], text), rows(names[1+i%49], text))
+		}
+		for i, name := range names {
+			if i > 0 {
+				r.tables[name].fetchAll(t)
+				r.tables[name].commit()
+			}
+		}
+		r.close()
+		r = read(t, log, store, Config{far: 500})
+		log.commit(rows(names[7], "live"))
+		r.tables[names[7]].sees(time.Millisecond, "live")
+		opens, _ := log.openedAt()
+		slices.Sort(opens)
+		if !slices.Equal(opens, []Place{"0", "0", "952"}) { // the first is of the time before
+			t.Errorf("the log was opened at %q, want at 952 for all but one table, and at 0 for that one", opens[1:])
+		}
+		r.tables[names[0]].sees(time.Minute, all...)
+		log.commit(rows(names[0], "live"))
+		r.tables[names[0]].sees(time.Millisecond, "live")
+	})
+}
+
+// fetchAll fetches until there is nothing for an hour.
+func (o *owned) fetchAll(t *testing.T) {
+	t.Helper()
+	for {
+		if _, err := o.fetch(time.Nanosecond); err != nil {
+			return
+		}
+	}
+}
+
+// A table is refused, then emptied by Fetch, and only then falls behind: nothing that Fetch does later would make room.
+func TestEmptyTableThatFallsBehindIsReadApart(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := newFakeLog(1, "shop.a")
+		r := read(t, log, newMemStore(), Config{})
+		p, is := r.tables["shop.a"].Partition.(*table)
+		if !is {
+			t.Fatal("not a table")
+		}
+		log.mu.Lock() // the shared reader must not meet the row first
+		p.fallBehind([]chunk{{rows: rows("shop.a", "x").Rows, first: 1}}, mark{Place: "0"})
+		log.mu.Unlock()
+		if !p.drained() {
+			t.Error("a table that holds nothing waits for room")
+		}
+		p.ses.wait(p)
+		log.commit(rows("shop.a", "row"))
+		r.tables["shop.a"].sees(time.Minute, "row")
+	})
+}
