@@ -18,7 +18,7 @@ import (
 )
 
 // Source reads a log and hands out each of its tables as a partition. It implements [source.Source], [source.Prefetcher],
-// [source.Reporter] and source.Keyer.
+// [source.Reporter] and [source.Keyer].
 //
 // Accept is for one goroutine; Key, Report and Prefetched for any.
 //
@@ -95,7 +95,7 @@ func (s *Source) Accept(ctx context.Context) (source.Partition, error) {
 	}
 }
 
-// Key implements source.Keyer: see [binlog.Key].
+// Key implements [source.Keyer]: see [binlog.Key].
 func (s *Source) Key(m *keystrand.Message) (keystrand.Key, error) { return binlog.Key(m) }
 
 // LimitPrefetch implements [source.Prefetcher]. It lowers Config.QueueBytes. At the limit each table with rows may hold an equal

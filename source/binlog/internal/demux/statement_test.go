@@ -5,6 +5,7 @@ package demux
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -64,13 +65,12 @@ func TestStatementRunsAloneAndInItsPlaceInEveryTableThatItNames(t *testing.T) {
 		if err := p.Run(ctx); err != nil {
 			t.Fatal(err)
 		}
-		for name, want := range map[string]string{"shop.c": "c1 rename c2", "shop.other": "o1 o2"} {
+		slices.Sort(all["shop.a"][:2]) // rows with other keys have no order
+		slices.Sort(all["shop.other"])
+		for name, want := range map[string]string{"shop.a": "a1 a2 rename a3", "shop.c": "c1 rename c2", "shop.other": "o1 o2"} {
 			if got := strings.Join(all[name], " "); got != want {
 				t.Errorf("%s: handled %q, want %q", name, got, want)
 			}
-		}
-		if got := strings.Join(all["shop.a"], " "); got != "a1 a2 rename a3" && got != "a2 a1 rename a3" {
-			t.Errorf("shop.a: handled %q", got)
 		}
 	})
 }

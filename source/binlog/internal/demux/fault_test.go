@@ -1,0 +1,265 @@
+// Virtual time: all tests run in bubbles.
+
+package demux
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keystrand/keystrand/source"
+)
+
+// fails fetches until an error, for at most d.
+func (o *owned) fails(d time.Duration, want error) error {
+	o.t.Helper()
+	for end := time.Now().Add(d); ; {
+		texts, err := o.fetch(time.Until(end))
+		switch {
+		case errors.Is(err, want):
+			return err
+		case err != nil, len(texts) > 0:
+			o.t.Fatalf("%v: fetched %q, %v, want the error %v", o.ID(), texts, err, want)
+		}
+	}
+}
+
+var errPartial = errors.New("the row image is partial")
+
+func TestFaultStopsOneTableBehindWhatCameBefore(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log, store := newFakeLog(1, "shop.a", "shop.b"), newMemStore()
+		log.commit(rows("shop.a", "a1"), Event{Kind: Fault, Table: "shop.a", Err: errPartial}, rows("shop.a", "a2"), rows("shop.b", "b1"))
+		log.commit(rows("shop.a", "a3"), rows("shop.b", "b2"))
+		for range 2 { // also after a restart
+			r := read(t, log, store, Config{})
+			a, b := r.tables["shop.a"], r.tables["shop.b"]
+			if r.src.Report().Ready && store.at("shop.a").Frontier < 2 {
+				a.sees(time.Second, "a1")
+				a.commit()
+			}
+			err := a.fails(time.Hour, errPartial)
+			if want := "demux: fetch of shop.a/0#"; !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), "behind 0:") {
+				t.Errorf("error = %v, want it to name the table and the place", err)
+			}
+			a.commit()
+			if b.Restored().Frontier < 3 {
+				b.sees(time.Second, "b1", "b2")
+			}
+			log.commit(rows("shop.b", "live"))
+			b.sees(time.Second, "live")
+			b.commit()
+			if p := store.at("shop.a"); p.Frontier != 2 {
+				t.Errorf("stored %+v of the table that stopped, want frontier 2", p)
+			}
+			r.close()
+		}
+	})
+}
+
+func TestFaultOfNoTableStopsAll(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := newFakeLog(1, "shop.a", "shop.b")
+		log.commit(rows("shop.a", "a1"), Event{Kind: Fault, Err: errPartial})
+		r := read(t, log, newMemStore(), Config{})
+		r.tables["shop.a"].sees(time.Second, "a1")
+		r.tables["shop.a"].fails(time.Second, errPartial)
+		r.tables["shop.b"].fails(time.Second, errPartial)
+	})
+}
+
+var errXA = errors.New("a prepared XA transaction: xid 'x'")
+
+func TestFinalErrorOfTheLogEndsAccept(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := newFakeLog(1, "shop.a")
+		log.commit(rows("shop.a", "a1"))
+		r := read(t, log, newMemStore(), Config{})
+		log.fail(func() error { return errXA })
+		if _, err := r.src.Accept(t.Context()); !errors.Is(err, errXA) || !strings.Contains(err.Error(), "behind 1") {
+			t.Errorf("Accept = %v, want the error with its place", err)
+		}
+		r.tables["shop.a"].sees(time.Second, "a1") // what was read is handed out, and can be committed
+		r.tables["shop.a"].commit()
+		if rep := r.src.Report(); rep.Ready || rep.State != "failed" {
+			t.Errorf("report = %+v, want failed", rep)
+		}
+	})
+}
+
+func TestCutConnectionIsTroubleAndHeals(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := newFakeLog(1, "shop.a")
+		log.commit(rows("shop.a", "a1"))
+		r := read(t, log, newMemStore(), Config{})
+		r.tables["shop.a"].sees(time.Second, "a1")
+		back := time.Now().Add(time.Minute)
+		log.fail(func() error {
+			if time.Now().Before(back) {
+				return fmt.Errorf("%w: read tcp", errCut)
+			}
+			return nil
+		})
+		log.commit(rows("shop.a", "a2"))
+		synctest.Wait()
+		tr := r.src.Report().Trouble
+		if len(tr) != 1 || tr[0].What != "read" || !errors.Is(tr[0].Err, errCut) {
+			t.Errorf("trouble = %+v, want the cut at once", tr)
+		}
+		r.tables["shop.a"].sees(2*time.Minute, "a2")
+		if tr := r.src.Report().Trouble; len(tr) != 0 {
+			t.Errorf("trouble = %+v, want none", tr)
+		}
+		if opens, _ := log.openedAt(); len(opens) < 5 || len(opens) > 30 {
+			t.Errorf("opened %d times in a minute, want a few times more and more seldom", len(opens))
+		}
+	})
+}
+
+func TestPurgedLogEndsAccept(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log, store := newFakeLog(1, "shop.a"), newMemStore()
+		log.commit(rows("shop.a", "a1"))
+		read(t, log, store, Config{}).close()
+		log.purged[0] = 1
+		src, err := New(log, Config{Package: "demux", Store: store})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for err == nil { // the tables come first
+			var p source.Partition
+			if p, err = src.Accept(t.Context()); err == nil {
+				defer p.Release(t.Context()) //nolint:errcheck // the end of the test
+			}
+		}
+		if !errors.Is(err, ErrGone) || !strings.Contains(err.Error(), "want 0, the oldest is 1") {
+			t.Errorf("Accept = %v, want ErrGone with both places", err)
+		}
+		_ = src.Close() // not all are released yet
+	})
+}
+
+// The place of a table that is behind is purged: the others go on.
+func TestPurgedPlaceOfATableThatIsBehindStopsOnlyThatTable(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log, store := newFakeLog(1, "shop.a", "shop.b", "shop.c"), newMemStore()
+		r := read(t, log, store, Config{})
+		for range 100 {
+			log.commit(rows("shop.b", "x"), rows("shop.c", "x"))
+		}
+		for _, name := range []string{"shop.b", "shop.c"} {
+			r.tables[name].fetchAll(t)
+			r.tables[name].commit()
+		}
+		r.close()
+		log.purged[0] = 50
+		r = read(t, log, store, Config{far: 10})
+		err := r.tables["shop.a"].fails(time.Second, ErrGone)
+		if !strings.Contains(err.Error(), "shop.a") {
+			t.Errorf("error = %v, want the table in it", err)
+		}
+		log.commit(rows("shop.b", "live"))
+		r.tables["shop.b"].sees(time.Second, "live")
+	})
+}
+
+// A release that reads rows which an earlier one did not read counts them. Numbers that are stored no longer hold.
+func TestNumbersThatNoLongerHoldAreReplacedAndNothingIsLost(t *testing.T) {
+	for _, change := range []struct {
+		name   string
+		events []Event
+	}{
+		{"more rows", []Event{rows("shop.a", "a1", "a2", "a3", "a4", "a5")}},
+		{"fewer rows", nil},
+	} {
+		t.Run(change.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				log, store := newFakeLog(1, "shop.a", "shop.b"), newMemStore()
+				log.commit(rows("shop.b", "b0"))
+				log.commit(rows("shop.a", "a1", "a2"))
+				log.commit(rows("shop.b", "b1", "b2"))
+				log.commit(rows("shop.b", "b3", "b4"))
+				r := read(t, log, store, Config{})
+				b := r.tables["shop.b"]
+				b.sees(time.Second, "b0", "b1", "b2", "b3", "b4")
+				b.commitAt(8) // b2 and later are not settled
+				r.tables["shop.a"].commitAt(3)
+				before := b.Restored().Log
+				r.close()
+				log.mu.Lock()
+				log.txns[1].events = change.events
+				log.mu.Unlock()
+				r = read(t, log, store, Config{})
+				// The first count ends as soon as it is wrong, and the second begins.
+				for range 10 {
+					for name, o := range r.tables {
+						if _, err := o.fetch(time.Second); errors.Is(err, source.ErrLeaving) {
+							if err := o.Release(t.Context()); err != nil {
+								t.Fatal(err)
+							}
+							delete(r.tables, name)
+						}
+					}
+					r.accept()
+				}
+				b = r.tables["shop.b"]
+				if b.Restored().Log == before {
+					t.Fatalf("the numbers of %s go on", before)
+				}
+				log.commit(rows("shop.b", "live"))
+				b.sees(time.Second, "live")
+				b.commit()
+			})
+		})
+	}
+}
+
+// A row comes from another domain while the table is to skip by place, it has no room, and the shared reader passes the place before
+// the table's own reader does.
+func TestTableThatFallsBehindWhileItSkipsByPlaceLosesNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log, store := newFakeLog(2, "shop.a", "shop.b"), newMemStore()
+		log.commitIn(0, rows("shop.a", "a0"))
+		log.commitIn(0, rows("shop.a", "a1"))
+		r := read(t, log, store, Config{})
+		a := r.tables["shop.a"]
+		a.sees(time.Second, "a0", "a1")
+		a.commit() // at 2.0
+		r.close()
+		for i := range 6 {
+			log.commitIn(1, rows("shop.a", fmt.Sprint("c", i, strings.Repeat("x", 500))))
+		}
+		log.replace("server-2", func(txns []fakeTxn) { // c0 to c5, then a0 and a1
+			copy(txns, append(append([]fakeTxn{}, txns[2:]...), txns[:2]...))
+		})
+		r = read(t, log, store, Config{TableBytes: 1000})
+		time.Sleep(10 * time.Minute) // the table falls behind, and the reader of the others passes 2.6
+		a = r.tables["shop.a"]
+		var got []string
+		for len(got) < 6 {
+			texts, err := a.fetch(time.Minute)
+			if err != nil {
+				t.Fatalf("after %d rows: %v", len(got), err)
+			}
+			for _, text := range texts {
+				got = append(got, text[:2])
+			}
+			a.commit()
+			mk, err := readMark(store.at("shop.a").At)
+			if err != nil || len(got) < 6 && !mk.Unnumbered && countsOf(mk.Place)[1] > len(got) {
+				t.Fatalf("stored %+v after %q: %v", mk, got, err)
+			}
+		}
+		if want := "c0 c1 c2 c3 c4 c5"; strings.Join(got, " ") != want {
+			t.Errorf("fetched %q, want %s", got, want)
+		}
+		a.silent(time.Minute)
+		a.commit()
+		if mk, err := readMark(store.at("shop.a").At); err != nil || mk.Unnumbered || mk.Place != "2.6" {
+			t.Errorf("stored %+v, %v, want the end of the log", mk, err)
+		}
+	})
+}
