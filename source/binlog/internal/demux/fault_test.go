@@ -166,6 +166,48 @@ func TestPurgedPlaceOfATableThatIsBehindStopsOnlyThatTable(t *testing.T) {
 	})
 }
 
+// The shared reader meets a fault of a table that is behind, after its last row.
+func TestFaultOfATableThatIsBehindIsNotMissed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := newFakeLog(1, "shop.a", "shop.b")
+		r := read(t, log, newMemStore(), Config{TableBytes: 2000})
+		all := numbers("row", 0, 20)
+		for _, text := range all {
+			log.commit(rows("shop.a", text))
+		}
+		log.commit(rows("shop.b", "b1"))
+		log.commit(Event{Kind: Fault, Table: "shop.a", Err: errPartial})
+		r.tables["shop.b"].sees(time.Minute, "b1")
+		if len(r.troubles()) != 1 {
+			t.Fatal("the table is not behind")
+		}
+		r.tables["shop.a"].sees(time.Minute, all...)
+		r.tables["shop.a"].fails(time.Minute, errPartial)
+	})
+}
+
+// The same for a new state.
+func TestStateOfATableThatIsBehindIsNotMissed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := newFakeLog(1, "shop.a", "shop.b")
+		r := read(t, log, newMemStore(), Config{TableBytes: 2000})
+		all := numbers("row", 0, 20)
+		for _, text := range all {
+			log.commit(rows("shop.a", text))
+		}
+		log.commit(rows("shop.b", "b1"))
+		log.commit(Event{Kind: Defined, Table: "shop.a", State: "keys"})
+		r.tables["shop.b"].sees(time.Minute, "b1")
+		r.tables["shop.a"].sees(time.Minute, all...)
+		r.tables["shop.a"].silent(time.Minute)
+		log.fail(cutOnce())
+		time.Sleep(time.Minute)
+		if _, states := log.openedAt(); states["shop.a"] != "keys" {
+			t.Errorf("opened with states %v, want that of the table", states)
+		}
+	})
+}
+
 // A release that reads rows which an earlier one did not read counts them. Numbers that are stored no longer hold.
 func TestNumbersThatNoLongerHoldAreReplacedAndNothingIsLost(t *testing.T) {
 	for _, change := range []struct {
@@ -236,7 +278,7 @@ func TestTableThatFallsBehindWhileItSkipsByPlaceLosesNothing(t *testing.T) {
 			copy(txns, append(append([]fakeTxn{}, txns[2:]...), txns[:2]...))
 		})
 		r = read(t, log, store, Config{TableBytes: 1000})
-		time.Sleep(10 * time.Minute) // the table falls behind, and the reader of the others passes 2.6
+		r.tables["shop.b"].silent(10 * time.Minute) // the other table falls behind, and the shared reader passes 2.6
 		a = r.tables["shop.a"]
 		var got []string
 		for len(got) < 6 {

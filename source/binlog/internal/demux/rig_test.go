@@ -93,8 +93,14 @@ func (o *owned) fetch(d time.Duration) (texts []string, err error) {
 	if err := o.Fetch(ctx, &b); err != nil {
 		return nil, err //nolint:wrapcheck // a test
 	}
+	at := o.position
 	o.position = b.Next
 	for i := range b.Messages {
+		offset := b.Messages[i].Offset
+		if offset < at || offset >= b.Next {
+			o.t.Errorf("%v: fetched offset %d at position %d, next is %d", o.ID(), offset, at, b.Next)
+		}
+		at = offset + 1
 		switch n := b.Messages[i].Native.(type) {
 		case *binlog.Row:
 			texts = append(texts, n.After[0].(string))

@@ -144,6 +144,26 @@ func TestUnreadableStatementStopsEveryTableUnlessItIsHandedOut(t *testing.T) {
 	}
 }
 
+// One table has passed the statement while it was handed out; then it is not, and the other table has it still to come.
+func TestUnreadableStatementThatIsSettledStopsNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log, store := newFakeLog(1, "shop.a", "shop.b"), newMemStore()
+		log.commit(ddl("ALTER what is this"))
+		log.commit(rows("shop.a", "a1"))
+		r := read(t, log, store, Config{HandOutUnreadable: true})
+		a := r.tables["shop.a"]
+		a.sees(time.Second, "ALTER what is this")
+		a.commit()
+		a.sees(time.Second, "a1")
+		a.commit()
+		r.close()
+		r = read(t, log, store, Config{})
+		r.tables["shop.b"].fails(time.Minute, errUnreadable)
+		log.commit(rows("shop.a", "a2"))
+		r.tables["shop.a"].sees(time.Second, "a2")
+	})
+}
+
 func TestStatementMakesATableKnown(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		log := newFakeLog(1, "shop.a")
