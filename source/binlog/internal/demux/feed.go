@@ -309,6 +309,10 @@ func (f *feed) finish(ctx context.Context, e *Event) error {
 	if e.Place == "" {
 		end = nil // the log cannot name it: a restart begins before it
 	}
+	if end != nil && f.only != nil && (f.bytes >= f.ses.s.cfg.IdleBytes/idleParts || f.only.isComplete(end.Number)) {
+		f.touch(f.tapFor(f.only)) // so that it moves, or is handed back, without rows
+		f.bytes = 0
+	}
 	for _, tp := range f.touched {
 		if err := f.flush(ctx, tp, end); err != nil {
 			return err
@@ -322,9 +326,8 @@ func (f *feed) finish(ctx context.Context, e *Event) error {
 	f.last = f.end
 	if f.only == nil {
 		f.bytes = f.ses.reached(f.last, f.bytes)
-		return nil
 	}
-	return f.flush(ctx, f.tapFor(f.only), end) // it may have caught up, though it has no rows here
+	return nil
 }
 
 // check compares the number of the transaction end with those that are stored with places: numbers that no longer hold would lose

@@ -61,11 +61,18 @@ func (t *table) pushLocked(own bool, chunks []chunk, before mark, end *mark, tol
 		t.state = *told
 	}
 	t.markLocked(*end)
-	if own && t.dropped <= end.Number { // the shared reader has dropped nothing that comes later
+	if own && t.dropped <= end.Number {
 		t.way = shared
 		return caughtUp, true
 	}
 	return taken, true
+}
+
+// isComplete reports whether the shared reader has dropped nothing behind a number.
+func (t *table) isComplete(number int64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.dropped <= number
 }
 
 // markLocked adds a transaction end. All rows of the table up to it are in the queue.
