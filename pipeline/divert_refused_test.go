@@ -145,9 +145,10 @@ func TestKeyThatIsNamedLikeAStrandWithoutOrderKeepsItsOrder(t *testing.T) {
 }
 
 // After an outage, a handler of batches gets batches, however many keys are in the store.
+// A hundred equal keys could fill the budget with the batch that diverts them.
 func TestManyDivertedKeysAreHandledInBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const keys, each = 100, 500
+		const keys, each = 60, 500
 		var down atomic.Bool
 		var calls, n atomic.Int64
 		down.Store(true)
