@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -30,6 +31,7 @@ type ticket struct {
 	size   budget.Usage
 	st     *strand
 	wait   *token // of the lane of a message that failed, or that came before one; nil for a message that never was in a lane
+	why    string // the store can never keep it, once it is set aside; at most 1 KiB
 }
 
 // appendLocked queues a message for the log of its key.
@@ -42,7 +44,7 @@ func (d *divert) appendLocked(st *strand, m *keystrand.Message, number int64, si
 	if wait == nil {
 		d.waiting.Add(1)
 	}
-	x := ticket{*m, number, size, st, wait}
+	x := ticket{m: *m, number: number, size: size, st: st, wait: wait}
 	if d.trouble.err != nil { // it may wait long
 		own(&x.m)
 	}
@@ -244,10 +246,21 @@ func (d *divert) asideLocked(x ticket, refused error) {
 	if x.m.Offset > x.st.restored {
 		x.st.again++
 	}
+	x.why = cut(textOf(refused), maxErrorText-3)
 	if !x.st.held { // else it is why it is held
-		x.st.why = cut(textOf(refused), maxErrorText-3)
+		x.st.why = x.why
 	}
 	d.aside = append(d.aside, x)
+}
+
+// waitsLocked returns the error of a strand that waits for a message set aside, or nil.
+func (d *divert) waitsLocked(st *strand) error {
+	for i := range d.aside {
+		if x := &d.aside[i]; x.st == st {
+			return fmt.Errorf("%w: offset %d: %s: raise the limit of the store, then restart", ErrNotStored, x.m.Offset, x.why)
+		}
+	}
+	return nil
 }
 
 // returnLocked puts the messages of a strand, from an offset on, into the lane behind the pump.

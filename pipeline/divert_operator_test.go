@@ -271,3 +271,44 @@ func untilFree(ctx context.Context, d time.Duration) error {
 		return context.Cause(ctx)
 	}
 }
+
+// The strand began ten hours before the message that it waits with now.
+func TestAgeOfAHeldKeyIsThatOfItsFirstMessageAlsoAfterARestart(t *testing.T) { // seed 34
+	synctest.Test(t, func(t *testing.T) {
+		pl := newPlay(t)
+		pl.put("bad!")
+		p := pl.process()
+		time.Sleep(10 * time.Hour)
+		pl.put("bad!", "bad")
+		time.Sleep(time.Second)
+		if _, err := p.SkipHeld(t.Context(), "posts", 0, "bad", "ann"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(9 * time.Second)
+		age := func() time.Duration {
+			t.Helper()
+			list, err := p.Held(t.Context(), "posts", 0, "", 1)
+			if err != nil || len(list) != 1 || list[0].Records != 2 {
+				t.Fatalf("held %+v, %v; want bad with 2 records", list, err)
+			}
+			if oldest := p.Snapshot().Diverting.Oldest; oldest != list[0].Age {
+				t.Errorf("the oldest is %v old, the key %v", oldest, list[0].Age)
+			}
+			return list[0].Age.Round(time.Second)
+		}
+		if got := age(); got != 10*time.Second {
+			t.Errorf("it is held since %v, want 10s", got)
+		}
+		if err := p.stop(); err != nil {
+			t.Error(err)
+		}
+		p = pl.process()
+		time.Sleep(10 * time.Second)
+		if got := age(); got != 20*time.Second {
+			t.Errorf("after a restart it is held since %v, want 20s", got)
+		}
+		if err := p.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}

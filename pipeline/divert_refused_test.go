@@ -2,8 +2,10 @@ package pipeline_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -239,6 +241,105 @@ func TestErrorsOfMessagesFromTheStoreAreForgotten(t *testing.T) {
 		}
 		if err := run.stop(); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// A message that waits for a larger limit lets no operator wait.
+func TestOperationOnAKeyWithAMessageThatTheStoreCannotKeepFailsAtOnce(t *testing.T) { // seed 34
+	for what, do := range operations {
+		if what == "list records" {
+			continue
+		}
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				pl := newPlay(t)
+				pl.refusesRecord(2)
+				pl.put("cold", "bad!", "bad", "bad")
+				p := pl.process()
+				time.Sleep(5 * time.Second)
+				began := time.Now()
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				_, err := do(ctx, p.Pipeline, 0, "bad")
+				if !errors.Is(err, pipeline.ErrNotStored) || !strings.Contains(err.Error(), "offset 2: ") || !strings.Contains(err.Error(), "then restart") {
+					t.Errorf("%v, want ErrNotStored with the offset and what to do", err)
+				}
+				if d := time.Since(began); d > 0 {
+					t.Errorf("it took %v", d)
+				}
+				if err := p.stop(); err != nil {
+					t.Error(err)
+				}
+				p = pl.process() // the message before it is in the store, and it waits in its lane
+				time.Sleep(5 * time.Second)
+				if _, err := do(ctx, p.Pipeline, 0, "bad"); err != nil {
+					t.Errorf("after a restart: %v", err)
+				}
+				time.Sleep(5 * time.Second)
+				if got := pl.handledOf(); what != "resume" && !slices.Equal(got, []int64{0, 2, 3}) {
+					t.Errorf("handled %v after a restart, want 0, 2 and 3", got)
+				}
+				if err := p.stop(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// An operator calls before the store has answered.
+func TestOperationThatWaitsForAMessageEndsWhenTheStoreRefusesIt(t *testing.T) { // seed 34
+	synctest.Test(t, func(t *testing.T) {
+		pl := newPlay(t)
+		pl.strike = func(_ int, c memory.Call) error {
+			i := slices.IndexFunc(c.Records, func(r spill.Record) bool { return r.Message.Offset == 2 })
+			if i < 0 || c.Stored {
+				return nil
+			}
+			time.Sleep(10 * time.Second)
+			return &spill.RecordError{Record: i, Err: errBoom}
+		}
+		pl.put("cold", "bad!", "bad", "bad")
+		p := pl.process()
+		time.Sleep(5 * time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		began := time.Now()
+		if _, err := p.SkipHeld(ctx, "posts", 0, "bad", "ann"); !errors.Is(err, pipeline.ErrNotStored) || time.Since(began) > 10*time.Second {
+			t.Errorf("after %v: %v, want ErrNotStored as soon as the store has answered", time.Since(began), err)
+		}
+		if err := p.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Message 1 is held. The pipeline stops while the Append of message 2 is under way, which the store then refuses: its lane waits
+// for it.
+func TestReleaseDropsAMessageOfALaneThatTheStoreRefuses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pl := newPlay(t)
+		pl.strike = func(_ int, c memory.Call) error {
+			i := slices.IndexFunc(c.Records, func(r spill.Record) bool { return r.Message.Offset == 2 })
+			if i < 0 || c.Stored {
+				return nil
+			}
+			time.Sleep(2 * time.Second)
+			return &spill.RecordError{Record: i, Err: errBoom}
+		}
+		pl.put("cold", "bad!", "bad", "bad", "bad")
+		p := pl.process()
+		time.Sleep(time.Second)
+		p.cancel(nil)
+		select {
+		case <-p.running.over:
+			if err := p.running.wait(); err != nil {
+				t.Error(err)
+			}
+			conserveDiverted(t, p.Snapshot())
+		case <-time.After(time.Hour):
+			t.Fatal("Run has not returned after an hour")
 		}
 	})
 }

@@ -52,7 +52,7 @@ func (d *divert) restore(log spill.Log, strands []spill.Strand) {
 			records: s.Records, bytes: s.Bytes, held: s.Held, saved: s.Held, why: s.Reason, foreign: s.Foreign, otherLog: s.Log, inherited: s.Mark >= 0 && !s.Foreign,
 		}
 		if s.Records > 0 && !s.Since.IsZero() {
-			st.oldest = s.Since.UnixNano()
+			st.oldest, st.undated = s.Since.UnixNano(), true
 		}
 		if st.foreign { // its offsets cannot be compared with those of the messages that are fetched
 			st.restored, st.closing, st.sealed, st.committed = -1, true, true, true

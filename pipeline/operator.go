@@ -20,6 +20,8 @@ var (
 	ErrNotOwned = errors.New("the partition is not owned by this process")
 	// ErrNotHeld reports that the key is not held.
 	ErrNotHeld = errors.New("the key is not held")
+	// ErrNotStored reports that the key waits for a restart, with a message that the store can never keep.
+	ErrNotStored = errors.New("the store can never keep a message of the key, which waits")
 )
 
 var errNoStore = fmt.Errorf("%w, and there is no store of diverted keys: set one with Builder.Divert", ErrNotOwned)
@@ -81,9 +83,9 @@ func (p *Pipeline) Records(ctx context.Context, stream string, partition int32, 
 // messages of the key are in the store.
 //
 // ResumeHeld, SkipHeld and DropHeld return when their effect is durable. They block until the messages before it in the lane
-// are in the store and, to skip or drop, until a commit is stored, and return soon after ctx ends. by names who calls, for the
-// log. lane is the text of the key's lane, as Held returns it. They fail with [ErrNotOwned], [ErrNotHeld], the error of the
-// store or the cause of ctx; then the effect may still come.
+// are in the store and a commit is stored, and return soon after ctx ends. by names who calls, for the log. lane is the text of
+// the key's lane, as Held returns it. They fail with [ErrNotOwned], [ErrNotHeld], [ErrNotStored], the error of the store or the
+// cause of ctx; after these two the effect may still come.
 func (p *Pipeline) ResumeHeld(ctx context.Context, stream string, partition int32, lane, by string) (records int64, err error) {
 	err = p.operate(ctx, "resume", stream, partition, lane, by, func(h *heldKey) error {
 		if _, _, err := h.answered(ctx, ""); err != nil {
@@ -220,6 +222,8 @@ func (h *heldKey) begin(ctx context.Context) error {
 			gone = ErrNotOwned
 		case d.strands[st.lane] != st || !st.held:
 			gone = ErrNotHeld
+		case d.waitsLocked(st) != nil:
+			gone = d.waitsLocked(st)
 		case !st.parked || !st.committed || st.operated, st.converts || st.again > 0 || st.inFlight() > 0: // records with smaller offsets may come
 			d.wanted.Store(true)
 			return false

@@ -42,7 +42,7 @@ func (d *divert) head(t *keyed.Turn[item]) (*strand, keyed.Result) {
 			d.convertedLocked(st)
 		}
 	}
-	st.parked = st.held && st.saved
+	st.parked = st.held && st.saved && !st.undated
 	switch {
 	case st.parked && st.closing && !st.sealed && !st.isUnordered() && d.reopenLocked(st):
 		return nil, keyed.Result{Done: 1}

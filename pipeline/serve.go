@@ -80,6 +80,8 @@ func (d *divert) lookAfter(st *strand) (wait *token, r keyed.Result) {
 		case st.converts: // its message is on the way to the log
 		case st.held && !st.saved:
 			d.saveHoldLocked(st)
+		case st.held && st.undated:
+			d.dateLocked(st)
 		case st.held, st.left() > 0 && st.inFlight() < maxFlights:
 			return st.wait, keyed.Result{} // the turn of the pump goes on
 		case st.again > 0, st.inFlight() >= maxFlights: // smaller offsets than those in the log are on their way to it
@@ -104,6 +106,16 @@ func (d *divert) saveHoldLocked(st *strand) {
 	st.saved = st.saved || err == nil
 	d.retryLocked(err)
 	st.woken = true
+}
+
+// dateLocked reads when the first record of a held strand was fetched: its records are not loaded, and an operator looks at its age.
+func (d *divert) dateLocked(st *strand) {
+	ms, _, err := d.readLocked(st, st.done, spill.Size{Messages: 1})
+	d.retryLocked(err)
+	if len(ms) > 0 {
+		st.oldest = ms[0].Fetched.UnixNano()
+	}
+	st.undated, st.woken = err != nil, true
 }
 
 // fillLocked loads the next records of a strand. If there are none and none will come, it removes the strand. over is false if
@@ -145,7 +157,7 @@ func (d *divert) fillLocked(st *strand) (r keyed.Result, over bool) {
 			d.pt.keyErrors.Store(w.items[0].number, keyErr)
 			w.items[0].marks |= unkeyed
 		}
-		st.oldest = ms[0].Fetched.UnixNano()
+		st.oldest, st.undated = ms[0].Fetched.UnixNano(), false
 		return r, true
 	case !st.committed || st.covered != st.settles: // else messages that were settled out of order could come again alone
 		d.wanted.Store(true)

@@ -18,8 +18,6 @@ import (
 	"github.com/keystrand/keystrand/source/memory"
 )
 
-const diverting = true
-
 // member is one process.
 type member struct {
 	w   *world
@@ -153,8 +151,8 @@ func (w *world) tell() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.t.Failed() {
-		w.t.Logf("replay: go test ./pipeline -run Simulation -first %d -seeds 1 -trace; %+v", w.seed, w.set)
-		if *trace {
+		w.t.Logf("replay: "+replay+"; %+v", w.seed, w.set)
+		if *story {
 			w.t.Log("\n" + strings.Join(w.lines, "\n"))
 		}
 	}

@@ -5,6 +5,7 @@ package pipeline_test
 import (
 	"flag"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -13,13 +14,13 @@ import (
 var (
 	seeds = flag.Int("seeds", 150, "TestSimulation: number of seeds to play")
 	first = flag.Uint64("first", 1, "TestSimulation: first seed")
-	trace = flag.Bool("trace", false, "TestSimulation: print what happened in the seeds that fail")
+	story = flag.Bool("story", false, "TestSimulation: tell what happened in the seeds that fail")
 )
 
 // Plays pipelines with random handlers, keys, policies, sinks, members, crashes and faults, and compares what they do
 // with a dumb model, the world. A seed that fails names the promise that was broken, I1 to I11. Replay it:
 //
-//	go test ./pipeline -run Simulation -first SEED -seeds 1 -trace
+//	go test ./pipeline -run Simulation -first SEED -seeds 1 -story
 //
 // Every random choice comes from the seed. Only the order of goroutines that are ready at the same moment varies.
 func TestSimulation(t *testing.T) { // seeds 31, 32, 33, 34
@@ -42,6 +43,27 @@ func TestSimulation(t *testing.T) { // seeds 31, 32, 33, 34
 		})
 	}
 	t.Logf("%d seeds: %s", *seeds, sum.String())
+}
+
+// replay is the command that plays one seed again.
+const replay = "go test ./pipeline -run Simulation -first %d -seeds 1 -story"
+
+// go test takes a flag of its own away from the test, and needs an argument for most of them.
+func TestCommandThatReplaysASeedUsesNoFlagOfGoTest(t *testing.T) {
+	n := 0
+	for arg := range strings.FieldsSeq(replay) {
+		name, isFlag := strings.CutPrefix(arg, "-")
+		if !isFlag || name == "run" {
+			continue
+		}
+		n++
+		if flag.Lookup(name) == nil || flag.Lookup("test."+name) != nil {
+			t.Errorf("-%s is no flag of this test", name)
+		}
+	}
+	if n != 3 {
+		t.Errorf("the command has %d flags, want 3", n)
+	}
 }
 
 // tally counts what happened, to show that a simulation plays what it is meant to play.

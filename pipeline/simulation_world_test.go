@@ -39,7 +39,7 @@ type world struct {
 	troubled  time.Time // end of the last fault
 	effects   int       // number of effects so far
 	complaint int
-	lines     []string // of the trace
+	lines     []string // of the story
 }
 
 // settings is what the seed draws once.
@@ -153,7 +153,7 @@ func (w *world) draw() {
 	s := &w.set
 	ms := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 	*s = settings{
-		how: one(r, "handler", "handler", "batch", "sink"), partitions: int32(1 + r.IntN(3)), two: r.IntN(4) == 0, diverts: diverting && r.IntN(8) > 0,
+		how: one(r, "handler", "handler", "batch", "sink"), partitions: int32(1 + r.IntN(3)), two: r.IntN(4) == 0, diverts: r.IntN(8) > 0,
 		mixed: r.IntN(4) == 0, service: ms(1 + r.IntN(6)),
 		failing: one(r, 0, 3, 10, 25), poisoned: one(r, 0, 0, 2, 6), stubborn: one(r, 0, 0, 3),
 		commitFaults: one(r, 0, 0, 5, 20), storeFaults: one(r, 0, 0, 5, 15), sinkFaults: one(r, 0, 5, 15), refused: one(r, 0, 0, 0, 2),
@@ -334,9 +334,9 @@ func (w *world) broken(format string, args ...any) {
 	}
 }
 
-// note adds a line to the trace. w.mu is held.
+// note adds a line to the story. w.mu is held.
 func (w *world) note(format string, args ...any) {
-	if *trace {
+	if *story {
 		w.lines = append(w.lines, fmt.Sprintf("%v ", time.Since(w.began))+fmt.Sprintf(format, args...))
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -51,7 +52,11 @@ func openFile(ctx context.Context, path string, lockTimeout time.Duration) (*fil
 	wait := time.NewTimer(0)
 	defer wait.Stop()
 	for end := time.Now().Add(lockTimeout); ; {
-		f, err := openOnce(path)
+		var f *file
+		err := makeFile(path)
+		if err == nil {
+			f, err = openOnce(path)
+		}
 		if !errors.Is(err, bolterrors.ErrTimeout) {
 			return f, err
 		}
@@ -66,6 +71,47 @@ func openFile(ctx context.Context, path string, lockTimeout time.Duration) (*fil
 			return nil, fmt.Errorf("waiting for another process that uses the file: %w", context.Cause(ctx))
 		}
 	}
+}
+
+// makeFile makes the file if there is none. A file at path is always whole, also after a kill or while the disk is full: bbolt
+// makes it under another name. It returns ErrTimeout of bbolt if another process makes the file at the same time.
+func makeFile(path string) error {
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return nil // openOnce explains other errors
+	}
+	dir, begin := filepath.Dir(path), filepath.Base(path)+".new-"
+	names, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrPermission) { // a folder may be writable only
+		return explain(err)
+	}
+	for _, left := range names { // by a kill
+		if strings.HasPrefix(left.Name(), begin) {
+			_ = os.Remove(filepath.Join(dir, left.Name()))
+		}
+	}
+	made, err := os.CreateTemp(dir, begin)
+	if err != nil {
+		return explain(err)
+	}
+	defer func() { _ = os.Remove(made.Name()) }()
+	f := &file{}
+	if err = made.Close(); err == nil {
+		f, err = openOnce(made.Name())
+	}
+	if err == nil {
+		err = f.close()
+	}
+	if err != nil {
+		return err
+	}
+	err = os.Link(made.Name(), path) // a rename would replace the file of another process
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return bolterrors.ErrTimeout // another process has removed it, as left by a kill
+	case errors.Is(err, fs.ErrExist), errors.Is(err, errors.ErrUnsupported), errors.Is(err, fs.ErrPermission):
+		return nil // where files have one name, openOnce makes it
+	}
+	return err
 }
 
 // openOnce returns ErrTimeout of bbolt if the file is in use.
@@ -94,7 +140,10 @@ func openOnce(path string) (*file, error) {
 		return explain(err)
 	})
 	if err == nil {
-		err = f.check(path, size)
+		err = f.check(size)
+	}
+	if err == nil {
+		err = syncFolder(path) // the process that made the file may have been killed before
 	}
 	if err == nil {
 		return f, nil
@@ -106,7 +155,7 @@ func openOnce(path string) (*file, error) {
 }
 
 // check looks at the size and the layout of the file, and makes the buckets of a new one.
-func (f *file) check(path string, size int64) error {
+func (f *file) check(size int64) error {
 	if err := checkPages(f.handle, int64(f.db.Info().PageSize)); err != nil {
 		return unreadable("a page", err)
 	}
@@ -140,7 +189,7 @@ func (f *file) check(path string, size int64) error {
 	if err != nil || !isNew {
 		return err
 	}
-	err = f.update(func(tx *bbolt.Tx) error {
+	return f.update(func(tx *bbolt.Tx) error {
 		for _, name := range [][]byte{layoutBucket, ownersBucket, strandsBucket, recordsBucket} {
 			if _, err := tx.CreateBucket(name); err != nil {
 				return err
@@ -148,23 +197,20 @@ func (f *file) check(path string, size int64) error {
 		}
 		return tx.Bucket(layoutBucket).Put(layoutKey, binary.BigEndian.AppendUint32(nil, layout))
 	})
-	if err != nil {
-		return err
-	}
-	return syncFolder(path)
 }
 
-// syncFolder makes the name of a new file durable.
+// syncFolder makes the name of the file durable.
 func syncFolder(path string) error {
 	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
+	if err == nil {
+		err = errors.Join(dir.Sync(), dir.Close())
 	}
-	defer func() { _ = dir.Close() }()
-	if err := dir.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, fs.ErrInvalid) && !errors.Is(err, fs.ErrPermission) {
-		return err // Windows cannot sync a folder, and says so in one of these ways
+	for _, cannot := range []error{errors.ErrUnsupported, fs.ErrInvalid, fs.ErrPermission, syscall.EINVAL} {
+		if errors.Is(err, cannot) {
+			return nil // Windows and some file systems cannot sync a folder, and say so in one of these ways
+		}
 	}
-	return nil
+	return err
 }
 
 // view runs a transaction that reads.
