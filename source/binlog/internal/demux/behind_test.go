@@ -25,7 +25,7 @@ func (r *reader) troubles() (all []source.Trouble) {
 
 // The log has 100 rows of a table that nobody fetches, then one row of another table.
 func TestTableWithoutRoomStopsNoOther(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		log := newFakeLog(1, "shop.slow", "shop.quick")
 		r := read(t, log, newMemStore(), Config{TableBytes: 2000})
 		slow, quick := r.tables["shop.slow"], r.tables["shop.quick"]
@@ -58,7 +58,7 @@ func TestTableWithoutRoomStopsNoOther(t *testing.T) {
 
 // As long as no other table waits for rows, the shared reader waits for room: a second reader would read everything again.
 func TestSharedReaderWaitsForRoomWhileNobodyElseIsHungry(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		log := newFakeLog(1, "shop.busy", "shop.idle")
 		r := read(t, log, newMemStore(), Config{TableBytes: 2000})
 		all := numbers("row", 0, 100)
@@ -74,7 +74,7 @@ func TestSharedReaderWaitsForRoomWhileNobodyElseIsHungry(t *testing.T) {
 }
 
 func TestTablesBehindTakeTurns(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		names := []string{"shop.quick", "shop.a", "shop.b", "shop.c", "shop.d"}
 		log := newFakeLog(1, names...)
 		r := read(t, log, newMemStore(), Config{TableBytes: 2000, CatchUp: 2})
@@ -124,7 +124,7 @@ func TestTablesBehindTakeTurns(t *testing.T) {
 
 // 50 tables, one of them 1000 rows behind the others.
 func TestRestartReplaysOnlyTheTableThatIsFarBehind(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		var names []string
 		for i := range 50 {
 			names = append(names, fmt.Sprintf("shop.t%02d", i))
@@ -168,7 +168,7 @@ func (o *owned) fetchAll(t *testing.T) {
 
 // A table is refused, then emptied by Fetch, and only then falls behind: nothing that Fetch does later would make room.
 func TestEmptyTableThatFallsBehindIsReadApart(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		log := newFakeLog(1, "shop.a")
 		r := read(t, log, newMemStore(), Config{})
 		p, is := r.tables["shop.a"].Partition.(*table)

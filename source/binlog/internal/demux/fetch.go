@@ -51,7 +51,7 @@ func (t *table) await(ctx context.Context, hungry bool) {
 func (t *table) hand(b *source.Batch) (moved, hungry bool, err error) {
 	first, from := len(b.Messages), t.position.Load()
 	if t.at == len(t.mine) {
-		t.swap()
+		_, _ = t.swap() // what it returns counts once nothing is handed out
 	}
 	next := t.fill(b, from)
 	hungry, err = t.swap()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/keystrand/keystrand/commit"
@@ -14,7 +15,7 @@ import (
 )
 
 func TestFencedTableIsLostAndTheOthersGoOn(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		log, store := newFakeLog(1, "shop.a", "shop.b"), newMemStore()
 		log.commit(rows("shop.a", "a1"), rows("shop.b", "b1"))
 		r := read(t, log, store, Config{})
@@ -51,7 +52,7 @@ func TestFencedTableIsLostAndTheOthersGoOn(t *testing.T) {
 }
 
 func TestSourceThatHasLostAllTablesFails(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		log, store := newFakeLog(1, "shop.a"), newMemStore()
 		log.commit(rows("shop.a", "a1"))
 		r := read(t, log, store, Config{})
@@ -69,7 +70,7 @@ func TestSourceThatHasLostAllTablesFails(t *testing.T) {
 }
 
 func TestSourceThatWasReplacedAcceptsNoNewTable(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		log, store := newFakeLog(1, "shop.a"), newMemStore()
 		r := read(t, log, store, Config{})
 		r.tables["shop.a"].silent(time.Second)
@@ -91,7 +92,7 @@ func TestSourceThatWasReplacedAcceptsNoNewTable(t *testing.T) {
 }
 
 func TestDroppedTableWithRowsToSettleIsFoundAgain(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		log, store := newFakeLog(1, "shop.a", "shop.old"), newMemStore()
 		log.commit(rows("shop.old", "o1"))
 		r := read(t, log, store, Config{})
@@ -112,7 +113,7 @@ func TestDroppedTableWithRowsToSettleIsFoundAgain(t *testing.T) {
 
 // A filter that leaves a table out leaves its progress alone.
 func TestTableThatIsNoLongerWantedKeepsItsPlace(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		log, store := newFakeLog(1, "shop.a", "shop.b"), newMemStore()
 		log.commit(rows("shop.a", "a1"), rows("shop.b", "b1"))
 		r := read(t, log, store, Config{})
@@ -141,7 +142,7 @@ func TestTableThatIsNoLongerWantedKeepsItsPlace(t *testing.T) {
 
 func TestDamagedProgressIsAnErrorThatNamesIt(t *testing.T) {
 	for stream, at := range map[string]string{"shop.a": `{"number":3}`, "shop.b": "3 apples", catalogueStream: `{"begin":""}`} {
-		bubble(t, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			log, store := newFakeLog(1, "shop.a", "shop.b"), newMemStore()
 			read(t, log, store, Config{}).close()
 			p := store.at(stream)
