@@ -63,6 +63,28 @@ func TestFaultStopsOneTableBehindWhatCameBefore(t *testing.T) {
 	})
 }
 
+// The log tells the state of a table, or that it cannot be read, before it has rows of the table.
+func TestTableThatTheLogOnlyTellsOfIsAccepted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFakeLog(1, "shop.a")
+		r := read(t, log, newMemStore(), Config{})
+		log.commit(Event{Kind: Defined, Table: "shop.new", State: "keys"}, rows("shop.new", "n1"))
+		log.commit(Event{Kind: Defined, Table: "elsewhere.b", State: "keys"})
+		log.commit(Event{Kind: Fault, Table: "shop.broken", Err: errPartial})
+		r.accept()
+		if len(r.tables) != 3 {
+			t.Fatalf("accepted %v, want 3 tables", r.tables)
+		}
+		r.tables["shop.broken"].fails(time.Second, errPartial)
+		r.tables["shop.new"].sees(time.Second, "n1")
+		log.fail(cutOnce())
+		time.Sleep(time.Minute)
+		if _, states := log.openedAt(); states["shop.new"] != "keys" {
+			t.Errorf("opened with states %v, want that of the new table", states)
+		}
+	})
+}
+
 func TestFaultOfNoTableStopsAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newFakeLog(1, "shop.a", "shop.b")

@@ -132,13 +132,13 @@ func (f *feed) take(ctx context.Context, e *Event) error {
 		return f.finish(ctx, e)
 	case Defined:
 		state := e.State
-		return f.each(e.Table, func(tp *tap) error {
+		return f.each(ctx, e.Table, func(tp *tap) error {
 			tp.told = &state
 			f.touch(tp)
 			return nil
 		})
 	case Fault:
-		return f.each(e.Table, func(tp *tap) error { return f.fault(ctx, tp, e, f.n, e.Err) })
+		return f.each(ctx, e.Table, func(tp *tap) error { return f.fault(ctx, tp, e, f.n, e.Err) })
 	case Idle:
 		return nil
 	}

@@ -72,7 +72,7 @@ func (t *table) swap() (hungry bool, fault error) {
 	t.mu.Lock()
 	if t.given > 0 {
 		t.refused = false
-		t.holdsLocked(t.bytes - t.given)
+		t.holdsLocked(max(0, t.bytes-t.given)) // it is 0 if the table was lost meanwhile
 	}
 	if t.at == len(t.mine) {
 		clear(t.mine)
@@ -107,7 +107,7 @@ func (t *table) fill(b *source.Batch, next int64) int64 {
 				return max(next, c.first)
 			}
 			t.append(b, c, c.first, c.ddl)
-			t.hold = c.first + 1
+			t.hold, t.definition = c.first+1, nil
 			t.done(c)
 			return t.hold
 		}

@@ -51,6 +51,26 @@ func TestFencedTableIsLostAndTheOthersGoOn(t *testing.T) {
 	})
 }
 
+// The table is lost while Fetch hands out rows: their bytes must not be given back twice.
+func TestTableThatIsLostDuringFetchHoldsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFakeLog(1, "shop.a", "shop.b")
+		log.commit(rows("shop.a", "a1", "a2"))
+		r := read(t, log, newMemStore(), Config{})
+		p, is := r.tables["shop.a"].Partition.(*table)
+		if !is {
+			t.Fatal("not a table")
+		}
+		_, _ = p.swap()
+		p.fill(&source.Batch{MaxMessages: 10, MaxBytes: 1000}, 1)
+		p.lose("fenced")
+		_, _ = p.swap()
+		if held, full := r.src.Prefetched(), r.src.full.Load(); held != 0 || full != 0 {
+			t.Errorf("%d bytes of %d tables are held, want none", held, full)
+		}
+	})
+}
+
 func TestSourceThatHasLostAllTablesFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, store := newFakeLog(1, "shop.a"), newMemStore()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -14,35 +15,46 @@ func (f *feed) statement(ctx context.Context, e *Event) error {
 	one := func(tp *tap) error { return f.add(ctx, tp, e, chunk{ddl: e.DDL, first: number, time: e.Time.UTC()}) }
 	if e.DDL.Tables == nil {
 		if f.ses.s.cfg.HandOutUnreadable {
-			return f.each("", one)
+			return f.each(ctx, "", one)
 		}
 		err := fmt.Errorf("%w: %.300q (transaction %s)", errUnreadable, e.DDL.Query, e.DDL.Transaction)
-		return f.each("", func(tp *tap) error { return f.fault(ctx, tp, e, number, err) })
+		return f.each(ctx, "", func(tp *tap) error { return f.fault(ctx, tp, e, number, err) })
 	}
-	for _, name := range e.DDL.Tables {
-		if database, all := strings.CutSuffix(name, ".*"); all {
-			for _, t := range f.ses.all() {
-				if !strings.HasPrefix(t.name, database+".") || f.only != nil && f.only != t {
-					continue
-				}
-				if err := one(f.tapFor(t)); err != nil {
-					return err
-				}
-			}
-			continue
-		}
-		tp, err := f.tapNamed(ctx, name)
-		if err != nil {
-			return err
-		}
-		if tp == nil {
-			continue
-		}
+	taps, err := f.named(ctx, e.DDL.Tables)
+	if err != nil {
+		return err
+	}
+	for _, tp := range taps {
 		if err := one(tp); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// named returns the taps of the tables that a statement names, each once.
+func (f *feed) named(ctx context.Context, names []string) (taps []*tap, err error) {
+	for _, name := range names {
+		if database, all := strings.CutSuffix(name, ".*"); all {
+			err = f.each(ctx, "", func(tp *tap) error {
+				if strings.HasPrefix(tp.t.name, database+".") {
+					taps = append(taps, tp)
+				}
+				return nil
+			})
+		} else if tp, failed := f.tapNamed(ctx, name); tp != nil || failed != nil {
+			taps, err = append(taps, tp), failed
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	seen := make(map[*tap]bool)
+	return slices.DeleteFunc(taps, func(tp *tap) bool {
+		before := seen[tp]
+		seen[tp] = true
+		return before
+	}), nil
 }
 
 var errUnreadable = errors.New("the statement cannot be read, so it may concern this table")

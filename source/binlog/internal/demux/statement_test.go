@@ -20,7 +20,7 @@ func TestStatementRunsAloneAndInItsPlaceInEveryTableThatItNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newFakeLog(1, "shop.a", "shop.c", "shop.other")
 		log.commit(rows("shop.a", "a1", "a2"), rows("shop.c", "c1"), rows("shop.other", "o1"))
-		log.commit(ddl("rename", "shop.a", "shop.c", "elsewhere.b"))
+		log.commit(ddl("rename", "shop.a", "shop.c", "elsewhere.b", "shop.a"))
 		log.commit(rows("shop.a", "a3"), rows("shop.c", "c2"), rows("shop.other", "o2"))
 
 		src, err := New(log, Config{Package: "demux", Store: newMemStore()})
@@ -73,7 +73,7 @@ func TestStatementWaitsForCommits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, store := newFakeLog(1, "shop.a", "shop.b"), newMemStore()
 		log.commit(rows("shop.a", "a1"))
-		log.commit(ddl("drop database", "shop.*"))
+		log.commit(ddl("drop database", "shop.a", "shop.*"))
 		log.commit(rows("shop.a", "a2"), rows("shop.b", "b1"))
 		r := read(t, log, store, Config{})
 		a := r.tables["shop.a"]

@@ -70,13 +70,21 @@ func (f *feed) tapFor(t *table) *tap {
 	return tp
 }
 
-// each calls do for the tap of a table, or of all tables if the name is empty. A table that is not known is left out.
-func (f *feed) each(name string, do func(*tap) error) error {
+// each calls do for the tap of a table, or of all tables if the name is empty.
+func (f *feed) each(ctx context.Context, name string, do func(*tap) error) error {
+	if name != "" {
+		tp, err := f.tapNamed(ctx, name)
+		if tp == nil || err != nil {
+			return err
+		}
+		return do(tp)
+	}
 	for _, t := range f.ses.all() {
-		if (name == "" || name == t.name) && (f.only == nil || f.only == t) {
-			if err := do(f.tapFor(t)); err != nil {
-				return err
-			}
+		if f.only != nil && f.only != t {
+			continue
+		}
+		if err := do(f.tapFor(t)); err != nil {
+			return err
 		}
 	}
 	return nil
