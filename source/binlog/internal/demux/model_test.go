@@ -51,6 +51,7 @@ type model struct {
 	cfg   Config
 	names []string // of tables; the last is not listed by the log
 	texts int
+	known bool               // the last table is known, even without rows
 	items map[string][]*item // by table, in the order of the log
 	tally map[string]int
 
@@ -208,7 +209,7 @@ events:
 		case 2: // all tables that are known
 			var known []string
 			for i, n := range m.names {
-				if i < len(m.names)-1 || len(m.items[n]) > 0 {
+				if i < len(m.names)-1 || m.known || len(m.items[n]) > 0 {
 					known = append(known, n)
 				}
 			}
@@ -218,6 +219,7 @@ events:
 			events = append(events, m.statement(domain, seq, rapid.SampledFrom([][]string{nil, {"shop.*"}}).Draw(m.t, "of"), known))
 			break events
 		case 3:
+			m.known = m.known || name == m.names[len(m.names)-1]
 			events = append(events, Event{Kind: Defined, Table: name, State: fmt.Sprint("state", m.texts)})
 		default:
 			var texts []string
