@@ -73,6 +73,38 @@ func TestSharedReaderWaitsForRoomWhileNobodyElseIsHungry(t *testing.T) {
 	})
 }
 
+// The connection is cut before the transaction ends, again and again.
+func TestLargeTransactionIsHandedOutInPieces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFakeLog(1, "shop.a")
+		r := read(t, log, newMemStore(), Config{TableBytes: 20_000})
+		read, most := 0, 3000
+		log.fail(func() error {
+			if read++; read > most {
+				read, most = 0, most+3000
+				return fmt.Errorf("%w: read tcp", errCut)
+			}
+			return nil
+		})
+		all := numbers("row", 0, 10_000)
+		var events []Event
+		for _, text := range all {
+			event := rows("shop.a", text)
+			event.Bytes = 0 // not told
+			events = append(events, event)
+		}
+		log.commit(events...)
+		first, err := r.tables["shop.a"].fetch(time.Second)
+		if err != nil || len(first) == 0 || len(first) > 1000 {
+			t.Fatalf("fetched %d rows, %v, want some", len(first), err)
+		}
+		if held := r.src.Prefetched(); held > 20_000+1000*200 {
+			t.Errorf("%d bytes are held", held)
+		}
+		r.tables["shop.a"].sees(time.Minute, all[len(first):]...)
+	})
+}
+
 func TestTablesBehindTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		names := []string{"shop.quick", "shop.a", "shop.b", "shop.c", "shop.d"}

@@ -66,6 +66,9 @@ func (t *table) hand(b *source.Batch) (moved, hungry bool, err error) {
 	return false, hungry, err
 }
 
+// mostReused is the most chunks whose memory a table keeps: it may have been busy for a moment only.
+const mostReused = 1024
+
 // swap gives back the room of what was handed out and, once that is all, takes the queue. If nothing is queued, it returns the
 // fault behind the queue, and whether the table gets its rows from the shared reader.
 func (t *table) swap() (hungry bool, fault error) {
@@ -76,6 +79,9 @@ func (t *table) swap() (hungry bool, fault error) {
 	}
 	if t.at == len(t.mine) {
 		clear(t.mine)
+		if cap(t.mine) > mostReused {
+			t.mine = nil
+		}
 		t.mine, t.queue, t.at = t.queue, t.mine[:0], 0
 		t.reach = t.marks.last().Number + 1
 		if len(t.mine) == 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -17,7 +18,7 @@ func (f *feed) statement(ctx context.Context, e *Event) error {
 		if f.ses.s.cfg.HandOutUnreadable {
 			return f.each(ctx, "", one)
 		}
-		err := fmt.Errorf("%w: %.300q (transaction %s)", errUnreadable, e.DDL.Query, e.DDL.Transaction)
+		err := fmt.Errorf("%w: %.300q (transaction %s)", errUnreadable, quoted.ReplaceAllString(e.DDL.Query, "'…'"), e.DDL.Transaction)
 		return f.each(ctx, "", func(tp *tap) error { return f.fault(ctx, tp, e, number, err) })
 	}
 	taps, err := f.named(ctx, e.DDL.Tables)
@@ -56,6 +57,9 @@ func (f *feed) named(ctx context.Context, names []string) (taps []*tap, err erro
 		return before
 	}), nil
 }
+
+// quoted matches what may be a secret, such as a password.
+var quoted = regexp.MustCompile(`(?s)'(?:[^'\\]|\\.)*'?|"(?:[^"\\]|\\.)*"?`)
 
 var errUnreadable = errors.New("the statement cannot be read, so it may concern this table")
 

@@ -107,7 +107,7 @@ func (f *feed) add(ctx context.Context, tp *tap, e *Event, c chunk) error {
 	}
 	f.touch(tp)
 	tp.chunks = append(tp.chunks, c)
-	tp.bytes += e.Bytes
+	tp.bytes += max(e.Bytes, 100*len(c.rows)) // a log may not tell bytes
 	if tp.bytes < flushBytes {
 		return nil
 	}
