@@ -25,7 +25,7 @@ func (r *reader) troubles() (all []source.Trouble) {
 
 // The log has 100 rows of a table that nobody fetches, then one row of another table.
 func TestTableWithoutRoomStopsNoOther(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		log := newFakeLog(1, "shop.slow", "shop.quick")
 		r := read(t, log, newMemStore(), Config{TableBytes: 2000})
 		slow, quick := r.tables["shop.slow"], r.tables["shop.quick"]
@@ -58,7 +58,7 @@ func TestTableWithoutRoomStopsNoOther(t *testing.T) {
 
 // As long as no other table waits for rows, the shared reader waits for room: a second reader would read everything again.
 func TestSharedReaderWaitsForRoomWhileNobodyElseIsHungry(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		log := newFakeLog(1, "shop.busy", "shop.idle")
 		r := read(t, log, newMemStore(), Config{TableBytes: 2000})
 		all := numbers("row", 0, 100)
@@ -73,8 +73,40 @@ func TestSharedReaderWaitsForRoomWhileNobodyElseIsHungry(t *testing.T) {
 	})
 }
 
+// The connection is cut before the transaction ends, again and again.
+func TestLargeTransactionIsHandedOutInPieces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFakeLog(1, "shop.a")
+		r := read(t, log, newMemStore(), Config{TableBytes: 20_000})
+		read, most := 0, 3000
+		log.fail(func() error {
+			if read++; read > most {
+				read, most = 0, most+3000
+				return fmt.Errorf("%w: read tcp", errCut)
+			}
+			return nil
+		})
+		all := numbers("row", 0, 10_000)
+		var events []Event
+		for _, text := range all {
+			event := rows("shop.a", text)
+			event.Bytes = 0 // not told
+			events = append(events, event)
+		}
+		log.commit(events...)
+		first, err := r.tables["shop.a"].fetch(time.Second)
+		if err != nil || len(first) == 0 || len(first) > 1000 {
+			t.Fatalf("fetched %d rows, %v, want some", len(first), err)
+		}
+		if held := r.src.Prefetched(); held > 20_000+1000*200 {
+			t.Errorf("%d bytes are held", held)
+		}
+		r.tables["shop.a"].sees(time.Minute, all[len(first):]...)
+	})
+}
+
 func TestTablesBehindTakeTurns(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		names := []string{"shop.quick", "shop.a", "shop.b", "shop.c", "shop.d"}
 		log := newFakeLog(1, names...)
 		r := read(t, log, newMemStore(), Config{TableBytes: 2000, CatchUp: 2})
@@ -124,7 +156,7 @@ func TestTablesBehindTakeTurns(t *testing.T) {
 
 // 50 tables, one of them 1000 rows behind the others.
 func TestRestartReplaysOnlyTheTableThatIsFarBehind(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		var names []string
 		for i := range 50 {
 			names = append(names, fmt.Sprintf("shop.t%02d", i))
@@ -168,7 +200,7 @@ func (o *owned) fetchAll(t *testing.T) {
 
 // A table is refused, then emptied by Fetch, and only then falls behind: nothing that Fetch does later would make room.
 func TestEmptyTableThatFallsBehindIsReadApart(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		log := newFakeLog(1, "shop.a")
 		r := read(t, log, newMemStore(), Config{})
 		p, is := r.tables["shop.a"].Partition.(*table)

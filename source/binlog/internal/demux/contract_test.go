@@ -10,7 +10,6 @@ import (
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/source"
-	"github.com/keystrand/keystrand/source/binlog"
 	"github.com/keystrand/keystrand/source/sourcetest"
 )
 
@@ -55,8 +54,7 @@ func env(cfg Config) sourcetest.Env {
 		},
 		Plain: func(m keystrand.Message) keystrand.Message {
 			var p produced
-			row := m.Native.(*binlog.Row)
-			if err := json.Unmarshal([]byte(row.After[0].(string)), &p); err != nil {
+			if err := json.Unmarshal([]byte(textOf(&m)), &p); err != nil {
 				panic(err)
 			}
 			m.Key, m.Value, m.Headers = p.Key, p.Value, p.Headers

@@ -51,7 +51,7 @@ func (t *table) await(ctx context.Context, hungry bool) {
 func (t *table) hand(b *source.Batch) (moved, hungry bool, err error) {
 	first, from := len(b.Messages), t.position.Load()
 	if t.at == len(t.mine) {
-		t.swap()
+		_, _ = t.swap() // what it returns counts once nothing is handed out
 	}
 	next := t.fill(b, from)
 	hungry, err = t.swap()
@@ -66,16 +66,22 @@ func (t *table) hand(b *source.Batch) (moved, hungry bool, err error) {
 	return false, hungry, err
 }
 
+// mostReused is the most chunks whose memory a table keeps: it may have been busy for a moment only.
+const mostReused = 1024
+
 // swap gives back the room of what was handed out and, once that is all, takes the queue. If nothing is queued, it returns the
 // fault behind the queue, and whether the table gets its rows from the shared reader.
 func (t *table) swap() (hungry bool, fault error) {
 	t.mu.Lock()
 	if t.given > 0 {
 		t.refused = false
-		t.holdsLocked(t.bytes - t.given)
+		t.holdsLocked(max(0, t.bytes-t.given)) // it is 0 if the table was lost meanwhile
 	}
 	if t.at == len(t.mine) {
 		clear(t.mine)
+		if cap(t.mine) > mostReused {
+			t.mine = nil
+		}
 		t.mine, t.queue, t.at = t.queue, t.mine[:0], 0
 		t.reach = t.marks.last().Number + 1
 		if len(t.mine) == 0 {
@@ -107,7 +113,7 @@ func (t *table) fill(b *source.Batch, next int64) int64 {
 				return max(next, c.first)
 			}
 			t.append(b, c, c.first, c.ddl)
-			t.hold = c.first + 1
+			t.hold, t.definition = c.first+1, nil
 			t.done(c)
 			return t.hold
 		}

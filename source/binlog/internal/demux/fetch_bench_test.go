@@ -11,7 +11,7 @@ import (
 
 // endless is a log that repeats one transaction.
 type endless struct {
-	fakeLog
+	*fakeLog
 	events []Event
 }
 
@@ -41,7 +41,7 @@ func (*endlessReader) Close() error { return nil }
 
 // newEndless returns a log of transactions that have rows of the tables, in turns.
 func newEndless(tables, rowsAnEvent, eventsATransaction int) *endless {
-	l := &endless{fakeLog: *newFakeLog(1)} //nolint:govet // the lock is not used yet
+	l := &endless{fakeLog: newFakeLog(1)}
 	for i := range eventsATransaction {
 		of := &binlog.Table{Database: "shop", Name: fmt.Sprint("t", i%tables), Columns: make([]binlog.Column, 5)}
 		e := Event{Kind: Rows, Bytes: 100 * rowsAnEvent}

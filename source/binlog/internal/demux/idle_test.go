@@ -18,7 +18,7 @@ import (
 
 // A pipeline commits a partition when its position has moved. 1,000 idle tables must not all do that every second.
 func TestIdleTablesFollowTheReaderSpreadOverTheInterval(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		const tables = 1000
 		names := []string{"shop.busy"}
 		for i := range tables {
@@ -73,7 +73,9 @@ func TestIdleTablesFollowTheReaderSpreadOverTheInterval(t *testing.T) {
 				t.Errorf("%v is %d behind, more than 11 s", o.ID(), behind)
 				break
 			}
-			if end, known := o.Partition.(source.Lagger).End(); !known || end != o.position {
+			if lagger, is := o.Partition.(source.Lagger); !is {
+				t.Fatal("a table is no source.Lagger")
+			} else if end, known := lagger.End(); !known || end != o.position {
 				t.Errorf("%v: End = %d, %t, want its position %d", o.ID(), end, known, o.position)
 				break
 			}
@@ -92,7 +94,7 @@ func (o *owned) fetchIn(ctx context.Context) (int, error) {
 }
 
 func TestIdleTableFollowsFastReaderByBytes(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		log, store := newFakeLog(1, "shop.busy", "shop.idle"), newMemStore()
 		large := rows("shop.busy", "x")
 		large.Bytes = 1 << 20
@@ -120,7 +122,7 @@ func TestIdleTableFollowsFastReaderByBytes(t *testing.T) {
 
 // A transaction end is stored that the log can name; a restart begins there and numbers on.
 func TestEndWithoutAPlaceIsNoPlaceToRestart(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		log, store := newFakeLog(1, "shop.a"), newMemStore()
 		log.commit(rows("shop.a", "a1"))
 		for i := range 3 {
@@ -161,7 +163,7 @@ func cutOnce() func() error {
 
 // What the log has told of a table comes back at the place where it begins.
 func TestStateOfATableIsThatOfItsPlace(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		log, store := newFakeLog(1, "shop.a", "shop.b"), newMemStore()
 		told := func(state string) Event { return Event{Kind: Defined, Table: "shop.a", State: state} }
 		log.commit(told("one"), rows("shop.a", "a1"))
@@ -193,7 +195,7 @@ var errAway = errors.New("no route to the store")
 
 // The store is away for 30 s: what is queued is handed out, and commits fail until it is back.
 func TestStoreThatIsAwayStopsOnlyCommitsAndNewTables(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		log, store := newFakeLog(1, "shop.a"), newMemStore()
 		r := read(t, log, store, Config{})
 		a := r.tables["shop.a"]

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/keystrand/keystrand/commit"
@@ -14,7 +15,7 @@ import (
 )
 
 func TestFencedTableIsLostAndTheOthersGoOn(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		log, store := newFakeLog(1, "shop.a", "shop.b"), newMemStore()
 		log.commit(rows("shop.a", "a1"), rows("shop.b", "b1"))
 		r := read(t, log, store, Config{})
@@ -50,8 +51,28 @@ func TestFencedTableIsLostAndTheOthersGoOn(t *testing.T) {
 	})
 }
 
+// The table is lost while Fetch hands out rows: their bytes must not be given back twice.
+func TestTableThatIsLostDuringFetchHoldsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFakeLog(1, "shop.a", "shop.b")
+		log.commit(rows("shop.a", "a1", "a2"))
+		r := read(t, log, newMemStore(), Config{})
+		p, is := r.tables["shop.a"].Partition.(*table)
+		if !is {
+			t.Fatal("not a table")
+		}
+		_, _ = p.swap()
+		p.fill(&source.Batch{MaxMessages: 10, MaxBytes: 1000}, 1)
+		p.lose("fenced")
+		_, _ = p.swap()
+		if held, full := r.src.Prefetched(), r.src.full.Load(); held != 0 || full != 0 {
+			t.Errorf("%d bytes of %d tables are held, want none", held, full)
+		}
+	})
+}
+
 func TestSourceThatHasLostAllTablesFails(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		log, store := newFakeLog(1, "shop.a"), newMemStore()
 		log.commit(rows("shop.a", "a1"))
 		r := read(t, log, store, Config{})
@@ -69,7 +90,7 @@ func TestSourceThatHasLostAllTablesFails(t *testing.T) {
 }
 
 func TestSourceThatWasReplacedAcceptsNoNewTable(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		log, store := newFakeLog(1, "shop.a"), newMemStore()
 		r := read(t, log, store, Config{})
 		r.tables["shop.a"].silent(time.Second)
@@ -91,7 +112,7 @@ func TestSourceThatWasReplacedAcceptsNoNewTable(t *testing.T) {
 }
 
 func TestDroppedTableWithRowsToSettleIsFoundAgain(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		log, store := newFakeLog(1, "shop.a", "shop.old"), newMemStore()
 		log.commit(rows("shop.old", "o1"))
 		r := read(t, log, store, Config{})
@@ -112,7 +133,7 @@ func TestDroppedTableWithRowsToSettleIsFoundAgain(t *testing.T) {
 
 // A filter that leaves a table out leaves its progress alone.
 func TestTableThatIsNoLongerWantedKeepsItsPlace(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		log, store := newFakeLog(1, "shop.a", "shop.b"), newMemStore()
 		log.commit(rows("shop.a", "a1"), rows("shop.b", "b1"))
 		r := read(t, log, store, Config{})
@@ -141,7 +162,7 @@ func TestTableThatIsNoLongerWantedKeepsItsPlace(t *testing.T) {
 
 func TestDamagedProgressIsAnErrorThatNamesIt(t *testing.T) {
 	for stream, at := range map[string]string{"shop.a": `{"number":3}`, "shop.b": "3 apples", catalogueStream: `{"begin":""}`} {
-		bubble(t, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			log, store := newFakeLog(1, "shop.a", "shop.b"), newMemStore()
 			read(t, log, store, Config{}).close()
 			p := store.at(stream)

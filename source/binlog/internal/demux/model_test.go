@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -18,10 +17,8 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
-	"github.com/keystrand/keystrand/source/binlog"
 )
 
 // TestSourceMatchesDumbModel plays random transactions, stalls, cuts, crashes and changes of the server, and compares what each table
@@ -54,8 +51,11 @@ type model struct {
 	cfg   Config
 	names []string // of tables; the last is not listed by the log
 	texts int
+	known bool               // the last table is known, even without rows
 	items map[string][]*item // by table, in the order of the log
 	tally map[string]int
+
+	goesOn string // the name of the log as of the last start, unless the numbers may begin anew
 
 	src  *Source
 	stop context.CancelFunc // of Accept
@@ -148,6 +148,16 @@ func (m *model) play() {
 }
 
 func (m *model) start() {
+	m.goesOn = ""
+	if cat, err := readCatalogue(m.store.at(catalogueStream).At); err == nil && cat.Identity == m.log.identity {
+		m.goesOn = cat.logName()
+		for _, name := range cat.Tables {
+			p := m.store.at(name)
+			if mk, err := readMark(p.At); err == nil && (mk.Unnumbered || p.Log != m.goesOn) {
+				m.goesOn = ""
+			}
+		}
+	}
 	src, err := New(m.log, m.cfg)
 	if err != nil {
 		m.t.Fatal(err)
@@ -199,7 +209,7 @@ events:
 		case 2: // all tables that are known
 			var known []string
 			for i, n := range m.names {
-				if i < len(m.names)-1 || len(m.items[n]) > 0 {
+				if i < len(m.names)-1 || m.known || len(m.items[n]) > 0 {
 					known = append(known, n)
 				}
 			}
@@ -209,6 +219,7 @@ events:
 			events = append(events, m.statement(domain, seq, rapid.SampledFrom([][]string{nil, {"shop.*"}}).Draw(m.t, "of"), known))
 			break events
 		case 3:
+			m.known = m.known || name == m.names[len(m.names)-1]
 			events = append(events, Event{Kind: Defined, Table: name, State: fmt.Sprint("state", m.texts)})
 		default:
 			var texts []string
@@ -320,75 +331,6 @@ func (m *model) fetch(name string, h *holding, all bool) bool {
 	return false
 }
 
-// came checks one message.
-func (m *model) came(name string, h *holding, msg *keystrand.Message, together int) {
-	var text string
-	switch n := msg.Native.(type) {
-	case *binlog.Row:
-		text = n.After[0].(string)
-	case *binlog.DDL:
-		text = n.Query
-		if together != 1 {
-			m.t.Fatalf("%s: statement %q came with %d other messages", name, text, together-1)
-		}
-		if h.stored < msg.Offset {
-			m.t.Fatalf("%s: statement %q came at %d, with %d stored", name, text, msg.Offset, h.stored)
-		}
-	}
-	if h.stored < h.barrier {
-		m.t.Fatalf("%s: %.20q came before the statement at %d was stored: %d", name, text, h.barrier-1, h.stored)
-	}
-	at := slices.IndexFunc(m.items[name], func(it *item) bool { return it.text == text })
-	if at < 0 {
-		m.t.Fatalf("%s: %.20q is not of the table", name, text)
-	}
-	it := m.items[name][at]
-	if it.ddl {
-		h.barrier = msg.Offset + 1
-	}
-	log := h.part.Restored().Log
-	if was, known := it.offsets[log]; known {
-		m.tally["replayed"]++
-		if was != msg.Offset {
-			m.t.Fatalf("%s: %.20q came at %d and before at %d, both in %s", name, text, msg.Offset, was, log)
-		}
-	}
-	if was := it.offsets[it.log]; it.settled && it.log != log && was >= msg.Offset {
-		m.t.Fatalf("%s: %.20q came at %d in %s, and was settled at %d in %s", name, text, msg.Offset, log, was, it.log)
-	}
-	it.offsets[log], h.got[msg.Offset] = msg.Offset, it
-	// The item before it in its domain is the last that came, or all before it are settled.
-	for i := at - 1; i >= 0; i-- {
-		before := m.items[name][i]
-		if before.domain != it.domain {
-			continue
-		}
-		switch last := h.last[it.domain]; {
-		case last == before:
-		case last != nil:
-			m.t.Fatalf("%s: %.20q came after %.20q, but %.20q is between them", name, text, last.text, before.text)
-		case !before.settled:
-			m.t.Fatalf("%s: %.20q came first, but %.20q is not settled", name, text, before.text)
-		}
-		break
-	}
-	h.last[it.domain] = it
-	// What is settled does not come again, unless the numbers are new and its transaction was not settled as a whole.
-	if it.settled && m.inPlace(h, it) {
-		opens, _ := m.log.openedAt()
-		m.t.Fatalf("%s: %.20q came again, but its transaction %d.%d is settled: began at %+v in %s, session at %+v, opens %v", name, text, it.domain, it.seq, h.part.(*table).begin, log, h.part.(*table).ses.start, opens)
-	}
-	if it.settled && it.log == log {
-		m.t.Fatalf("%s: %.20q came again at %d, but it is settled in this log: restored %+v", name, text, msg.Offset, h.part.Restored())
-	}
-}
-
-// inPlace reports whether the transaction of an item is at or below the place where an ownership began.
-func (m *model) inPlace(h *holding, it *item) bool {
-	mk := h.part.(*table).begin
-	return it.seq <= countsOf(mk.Place)[it.domain]
-}
-
 func (m *model) commit(name string, h *holding) {
 	p := h.tracker.Progress()
 	stored, err := h.part.Commit(context.Background(), p)
@@ -409,55 +351,6 @@ func (m *model) commit(name string, h *holding) {
 	m.checkStored(name, p.Frontier)
 }
 
-// checkStored checks that the stored place is a transaction end at or below the frontier, and that the table has settled all up to it.
-func (m *model) checkStored(name string, frontier int64) {
-	p := m.store.at(name)
-	mk, err := readMark(p.At)
-	if err != nil || p.Frontier != frontier || mk.Number > frontier {
-		m.t.Fatalf("%s: stored %+v, want frontier %d: %v", name, p, frontier, err)
-	}
-	for _, it := range m.items[name] {
-		if it.seq > countsOf(mk.Place)[it.domain] && it.placed {
-			m.t.Fatalf("%s: stored the place %s, but an earlier place was behind %d.%d", name, mk.Place, it.domain, it.seq)
-		}
-		it.placed = it.seq <= countsOf(mk.Place)[it.domain]
-		if it.placed && !it.settled {
-			m.t.Fatalf("%s: stored the place %s, but %.20q of %d.%d is not settled", name, mk.Place, it.text, it.domain, it.seq)
-		}
-	}
-	if mk.Unnumbered {
-		return
-	}
-	// Count again from the begin of the numbering.
-	cat, err := readCatalogue(m.store.at(catalogueStream).At)
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	if cat.logName() != p.Log || cat.Identity != m.log.identity {
-		return // the ownership leaves
-	}
-	number, at, begin := cat.Base, countsOf(cat.Begin), countsOf(cat.Begin)
-	for _, x := range m.log.txns {
-		if placeOf(at) == mk.Place {
-			break
-		}
-		if x.seq <= begin[x.domain] {
-			continue
-		}
-		for _, e := range x.events {
-			number += int64(len(e.Rows))
-			if e.Kind == Statement {
-				number++
-			}
-		}
-		number++
-		at[x.domain] = x.seq
-	}
-	if placeOf(at) != mk.Place || number != mk.Number {
-		m.t.Fatalf("%s: stored number %d of place %s, want number %d of %s", name, mk.Number, mk.Place, number, placeOf(at))
-	}
-}
-
 func (m *model) release(name string, h *holding) {
 	m.mu.Lock()
 	delete(m.held, name)
@@ -466,143 +359,4 @@ func (m *model) release(name string, h *holding) {
 		m.t.Fatalf("release: %v", err)
 	}
 	synctest.Wait()
-}
-
-// cut cuts a connection some times, each after some events.
-func (m *model) cut(times, events int) {
-	m.tally["cuts"]++
-	left := events
-	m.log.fail(func() error {
-		if times == 0 {
-			return nil
-		}
-		if left > 0 {
-			left--
-			return nil
-		}
-		times, left = times-1, events
-		return fmt.Errorf("%w: read tcp", errCut)
-	})
-}
-
-var errRefused = errors.New("the store is away")
-
-// refuse makes the store refuse some calls.
-func (m *model) refuse(times int) {
-	m.store.mu.Lock()
-	defer m.store.mu.Unlock()
-	m.store.broken = func(string) error {
-		if times == 0 {
-			return nil
-		}
-		times--
-		m.refused.Add(1)
-		return errRefused
-	}
-}
-
-func (m *model) crash() {
-	m.src.cancel()
-	m.stop()
-	<-m.done
-	for _, h := range m.held {
-		m.t.Logf("crash: %v at %d", h.part.ID(), h.tracker.State().Position)
-	}
-	for _, h := range m.held { // so that the queues are counted
-		if err := h.part.Release(context.Background()); err != nil {
-			m.t.Fatal(err)
-		}
-	}
-	m.close()
-}
-
-// leave commits and releases all, as a pipeline that stops.
-func (m *model) leave() {
-	m.stop()
-	<-m.done
-	for _, name := range slices.Sorted(maps.Keys(m.held)) {
-		h := m.held[name]
-		m.commit(name, h)
-		m.release(name, h)
-	}
-	m.close()
-}
-
-func (m *model) close() {
-	if err := m.src.Close(); err != nil {
-		m.t.Fatal(err)
-	}
-	if n, full := m.src.Prefetched(), m.src.full.Load(); n != 0 || full != 0 {
-		m.t.Fatalf("%d bytes of %d tables are held after Close", n, full)
-	}
-}
-
-// replace makes another server the primary, which may have the transactions of other domains in another order.
-func (m *model) replace() {
-	m.tally["servers"]++
-	seed := rapid.Uint64().Draw(m.t, "order")
-	m.log.replace(fmt.Sprint("server-", m.tally["servers"]+1), func(txns []fakeTxn) {
-		random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a test
-		for range len(txns) {
-			i := random.IntN(len(txns))
-			if i > 0 && txns[i].domain != txns[i-1].domain {
-				txns[i-1], txns[i] = txns[i], txns[i-1]
-			}
-		}
-	})
-	synctest.Wait()
-}
-
-// check checks what holds at any time.
-func (m *model) check() {
-	synctest.Wait()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.ended != nil && m.ended != context.Canceled { //nolint:errorlint // of stop
-		m.t.Fatalf("Accept: %v", m.ended)
-	}
-	const event = 10 * (5*400 + 200) // bytes at most
-	limit := min(m.cfg.QueueBytes, m.cfg.TableBytes*len(m.names))
-	if held := m.src.Prefetched(); held > int64(2*limit+len(m.names)*event) {
-		m.t.Fatalf("%d bytes are held, with a limit of %d", held, limit)
-	}
-	for _, tr := range m.src.Report().Trouble {
-		if strings.HasPrefix(tr.What, "behind") {
-			m.tally["behind"]++
-		}
-	}
-	if m.held[m.names[len(m.names)-1]] != nil {
-		m.tally["registered"]++
-	}
-}
-
-// finish reads until everything is settled.
-func (m *model) finish() {
-	m.log.fail(nil)
-	m.store.mu.Lock()
-	m.store.broken = nil
-	m.store.mu.Unlock()
-	var missing string
-	for round := 0; ; round++ {
-		missing = ""
-		for name, all := range m.items {
-			for _, it := range all {
-				if !it.settled {
-					missing = fmt.Sprintf("%s: %.20q of %d.%d is not settled", name, it.text, it.domain, it.seq)
-				}
-			}
-		}
-		if missing == "" {
-			break
-		}
-		if round == 1000 {
-			m.t.Fatalf("after %d rounds: %s; report %+v", round, missing, m.src.Report())
-		}
-		for _, name := range m.names {
-			m.read(name, true)
-		}
-		m.check()
-		time.Sleep(300 * time.Millisecond)
-	}
-	m.leave()
 }

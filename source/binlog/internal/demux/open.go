@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/keystrand/keystrand/commit"
 )
@@ -190,7 +191,7 @@ func (s *Source) place(ctx context.Context, ses *session, all []stored) error {
 		}
 		tb := newTable(ses, t.name, p, begin)
 		if begin.Number < ses.start.Number {
-			tb.way, tb.from, tb.dropped = behind, begin, ses.start.Number
+			tb.way, tb.from, tb.dropped, tb.since = behind, begin, ses.start.Number, time.Now()
 			ses.waiting = append(ses.waiting, tb)
 		}
 		ses.add(tb)

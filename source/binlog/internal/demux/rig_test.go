@@ -8,9 +8,9 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/binlog"
@@ -101,14 +101,20 @@ func (o *owned) fetch(d time.Duration) (texts []string, err error) {
 			o.t.Errorf("%v: fetched offset %d at position %d, next is %d", o.ID(), offset, at, b.Next)
 		}
 		at = offset + 1
-		switch n := b.Messages[i].Native.(type) {
-		case *binlog.Row:
-			texts = append(texts, n.After[0].(string))
-		case *binlog.DDL:
-			texts = append(texts, n.Query)
-		}
+		texts = append(texts, textOf(&b.Messages[i]))
 	}
 	return texts, nil
+}
+
+// textOf returns the text of a row or a statement.
+func textOf(m *keystrand.Message) string {
+	switch n := m.Native.(type) {
+	case *binlog.Row:
+		return fmt.Sprint(n.After[0])
+	case *binlog.DDL:
+		return n.Query
+	}
+	return ""
 }
 
 // sees fetches until it has seen as many messages as it wants, for at most d.
@@ -161,10 +167,4 @@ func numbers(name string, from, n int) (texts []string) {
 		texts = append(texts, fmt.Sprint(name, from+i))
 	}
 	return texts
-}
-
-// bubble runs a test in virtual time.
-func bubble(t *testing.T, f func(t *testing.T)) {
-	t.Helper()
-	synctest.Test(t, f)
 }

@@ -34,7 +34,7 @@ type table struct {
 	at         int           // mine[:at] are handed out
 	given      int64         // bytes of what was handed out and still counts
 	reach      int64         // the position once mine is handed out
-	definition *binlog.Table // of the last row
+	definition *binlog.Table // of the last row; nil: a statement came after it
 	hold       int64         // the frontier that must be stored before the next message, because of a statement
 	position   atomic.Int64  // also read by End
 
@@ -48,7 +48,7 @@ type table struct {
 	bytes   int64     // of queue and mine
 	next    int64     // of the next row to take: those below are queued or settled
 	end     int64     // after the last row in the queue, or at least restored.Frontier
-	marks   marks     //
+	marks   marks     // where a restart may begin
 	state   string    // what the log has told, up to the last mark
 	after   Place     // rows up to this place are settled, wherever their numbers are; empty: next says so
 	from    mark      // where a reader of its own begins

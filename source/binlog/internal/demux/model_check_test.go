@@ -1,0 +1,190 @@
+// Virtual time: each check runs in a bubble of its own.
+
+package demux
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing/synctest"
+	"time"
+
+	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/source/binlog"
+)
+
+// came checks one message.
+func (m *model) came(name string, h *holding, msg *keystrand.Message, together int) {
+	text := textOf(msg)
+	if _, is := msg.Native.(*binlog.DDL); is {
+		if together != 1 {
+			m.t.Fatalf("%s: statement %q came with %d other messages", name, text, together-1)
+		}
+		if h.stored < msg.Offset {
+			m.t.Fatalf("%s: statement %q came at %d, with %d stored", name, text, msg.Offset, h.stored)
+		}
+	}
+	if h.stored < h.barrier {
+		m.t.Fatalf("%s: %.20q came before the statement at %d was stored: %d", name, text, h.barrier-1, h.stored)
+	}
+	at := slices.IndexFunc(m.items[name], func(it *item) bool { return it.text == text })
+	if at < 0 {
+		m.t.Fatalf("%s: %.20q is not of the table", name, text)
+	}
+	it := m.items[name][at]
+	if it.ddl {
+		h.barrier = msg.Offset + 1
+	}
+	log := h.part.Restored().Log
+	if was, known := it.offsets[log]; known {
+		m.tally["replayed"]++
+		if was != msg.Offset {
+			m.t.Fatalf("%s: %.20q came at %d and before at %d, both in %s", name, text, msg.Offset, was, log)
+		}
+	}
+	if was := it.offsets[it.log]; it.settled && it.log != log && was >= msg.Offset {
+		m.t.Fatalf("%s: %.20q came at %d in %s, and was settled at %d in %s", name, text, msg.Offset, log, was, it.log)
+	}
+	it.offsets[log], h.got[msg.Offset] = msg.Offset, it
+	// The item before it in its domain is the last that came, or all before it are settled.
+	for i := at - 1; i >= 0; i-- {
+		before := m.items[name][i]
+		if before.domain != it.domain {
+			continue
+		}
+		switch last := h.last[it.domain]; {
+		case last == before:
+		case last != nil:
+			m.t.Fatalf("%s: %.20q came after %.20q, but %.20q is between them", name, text, last.text, before.text)
+		case !before.settled:
+			m.t.Fatalf("%s: %.20q came first, but %.20q is not settled", name, text, before.text)
+		}
+		break
+	}
+	h.last[it.domain] = it
+	// What is settled does not come again, unless the numbers are new and its transaction was not settled as a whole.
+	if begin := beginOf(h); it.settled && it.seq <= countsOf(begin.Place)[it.domain] {
+		m.t.Fatalf("%s: %.20q came again, but its transaction %d.%d is settled: began at %+v in %s", name, text, it.domain, it.seq, begin, log)
+	}
+	if it.settled && it.log == log {
+		m.t.Fatalf("%s: %.20q came again at %d, but it is settled in this log: restored %+v", name, text, msg.Offset, h.part.Restored())
+	}
+}
+
+// beginOf returns where an ownership began.
+func beginOf(h *holding) mark {
+	t, is := h.part.(*table)
+	if !is {
+		panic("not a table")
+	}
+	return t.begin
+}
+
+// checkStored checks that the stored place is a transaction end at or below the frontier, and that the table has settled all up to it.
+func (m *model) checkStored(name string, frontier int64) {
+	p := m.store.at(name)
+	mk, err := readMark(p.At)
+	if err != nil || p.Frontier != frontier || mk.Number > frontier {
+		m.t.Fatalf("%s: stored %+v, want frontier %d: %v", name, p, frontier, err)
+	}
+	for _, it := range m.items[name] {
+		if it.seq > countsOf(mk.Place)[it.domain] && it.placed {
+			m.t.Fatalf("%s: stored the place %s, but an earlier place was behind %d.%d", name, mk.Place, it.domain, it.seq)
+		}
+		it.placed = it.seq <= countsOf(mk.Place)[it.domain]
+		if it.placed && !it.settled {
+			m.t.Fatalf("%s: stored the place %s, but %.20q of %d.%d is not settled", name, mk.Place, it.text, it.domain, it.seq)
+		}
+	}
+	if mk.Unnumbered {
+		return
+	}
+	// Count again from the begin of the numbering.
+	cat, err := readCatalogue(m.store.at(catalogueStream).At)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if cat.logName() != p.Log || cat.Identity != m.log.identity {
+		return // the ownership leaves
+	}
+	number, at, begin := cat.Base, countsOf(cat.Begin), countsOf(cat.Begin)
+	for _, x := range m.log.txns {
+		if placeOf(at) == mk.Place {
+			break
+		}
+		if x.seq <= begin[x.domain] {
+			continue
+		}
+		for _, e := range x.events {
+			number += int64(len(e.Rows))
+			if e.Kind == Statement {
+				number++
+			}
+		}
+		number++
+		at[x.domain] = x.seq
+	}
+	if placeOf(at) != mk.Place || number != mk.Number {
+		m.t.Fatalf("%s: stored number %d of place %s, want number %d of %s", name, mk.Number, mk.Place, number, placeOf(at))
+	}
+}
+
+// check checks what holds at any time.
+func (m *model) check() {
+	synctest.Wait()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ended != nil && m.ended != context.Canceled { //nolint:errorlint // of stop
+		m.t.Fatalf("Accept: %v", m.ended)
+	}
+	for name, h := range m.held {
+		if log := h.part.Restored().Log; m.goesOn != "" && log != m.goesOn {
+			m.t.Fatalf("%s: the log is %s, want the numbers of %s to go on", name, log, m.goesOn)
+		}
+	}
+	const event = 10 * (5*400 + 200) // bytes at most
+	limit := min(m.cfg.QueueBytes, m.cfg.TableBytes*len(m.names))
+	if held := m.src.Prefetched(); held > int64(2*limit+len(m.names)*event) {
+		m.t.Fatalf("%d bytes are held, with a limit of %d", held, limit)
+	}
+	for _, tr := range m.src.Report().Trouble {
+		if strings.HasPrefix(tr.What, "behind") {
+			m.tally["behind"]++
+		}
+	}
+	if m.held[m.names[len(m.names)-1]] != nil {
+		m.tally["registered"]++
+	}
+}
+
+// finish reads until everything is settled.
+func (m *model) finish() {
+	m.log.fail(nil)
+	m.store.mu.Lock()
+	m.store.broken = nil
+	m.store.mu.Unlock()
+	var missing string
+	for round := 0; ; round++ {
+		missing = ""
+		for name, all := range m.items {
+			for _, it := range all {
+				if !it.settled {
+					missing = fmt.Sprintf("%s: %.20q of %d.%d is not settled", name, it.text, it.domain, it.seq)
+				}
+			}
+		}
+		if missing == "" {
+			break
+		}
+		if round == 1000 {
+			m.t.Fatalf("after %d rounds: %s; report %+v", round, missing, m.src.Report())
+		}
+		for _, name := range m.names {
+			m.read(name, true)
+		}
+		m.check()
+		time.Sleep(300 * time.Millisecond)
+	}
+	m.leave()
+}

@@ -1,0 +1,78 @@
+package demux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// statement takes a statement: a message of every table that it concerns.
+func (f *feed) statement(ctx context.Context, e *Event) error {
+	number := f.n
+	f.n++
+	one := func(tp *tap) error { return f.add(ctx, tp, e, chunk{ddl: e.DDL, first: number, time: e.Time.UTC()}) }
+	if e.DDL.Tables == nil {
+		if f.ses.s.cfg.HandOutUnreadable {
+			return f.each(ctx, "", one)
+		}
+		err := fmt.Errorf("%w: %.300q (transaction %s)", errUnreadable, quoted.ReplaceAllString(e.DDL.Query, "'…'"), e.DDL.Transaction)
+		return f.each(ctx, "", func(tp *tap) error { return f.fault(ctx, tp, e, number, err) })
+	}
+	taps, err := f.named(ctx, e.DDL.Tables)
+	if err != nil {
+		return err
+	}
+	for _, tp := range taps {
+		if err := one(tp); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// named returns the taps of the tables that a statement names, each once.
+func (f *feed) named(ctx context.Context, names []string) (taps []*tap, err error) {
+	for _, name := range names {
+		if database, all := strings.CutSuffix(name, ".*"); all {
+			err = f.each(ctx, "", func(tp *tap) error {
+				if strings.HasPrefix(tp.t.name, database+".") {
+					taps = append(taps, tp)
+				}
+				return nil
+			})
+		} else if tp, failed := f.tapNamed(ctx, name); tp != nil || failed != nil {
+			taps, err = append(taps, tp), failed
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	seen := make(map[*tap]bool)
+	return slices.DeleteFunc(taps, func(tp *tap) bool {
+		before := seen[tp]
+		seen[tp] = true
+		return before
+	}), nil
+}
+
+// quoted matches what may be a secret, such as a password.
+var quoted = regexp.MustCompile(`(?s)'(?:[^'\\]|\\.)*'?|"(?:[^"\\]|\\.)*"?`)
+
+var errUnreadable = errors.New("the statement cannot be read, so it may concern this table")
+
+// fault stops a table at a number, behind what it has of the log.
+func (f *feed) fault(ctx context.Context, tp *tap, e *Event, number int64, err error) error {
+	if !tp.numbered {
+		if skips, err := f.skips(tp, e); skips || err != nil {
+			return err
+		}
+	}
+	if err := f.flush(ctx, tp, nil); err != nil {
+		return err
+	}
+	tp.t.stop(f.only != nil, number, fmt.Errorf("behind %s: %w", f.last.Place, err))
+	return nil
+}
