@@ -196,7 +196,8 @@ func (d *divert) drop(tickets []ticket) {
 }
 
 // unstorable goes on without a record that the store can never keep. Append has stored nothing. If other messages of the key
-// are in the store, the record is set aside: the key waits, since nothing can be handled in its place.
+// are in the store, or one of several lanes is behind it, the record is set aside: the key waits, since nothing can be handled
+// in its place.
 func (d *divert) unstorable(refused *spill.RecordError) {
 	d.mu.Lock()
 	if d.cut { // the fence has dropped the queue
@@ -212,7 +213,7 @@ func (d *divert) unstorable(refused *spill.RecordError) {
 	var blocked, wait *token // of its lane; of the pump of a strand that is given up
 	switch {
 	case x.wait == nil && (x.m.Offset <= st.restored || st.closing && !st.sealed), x.wait != nil && (x.m.Offset > st.from || st.begun && st.records > 0):
-		became = "key waits, since other messages of it are in the store: raise the limit of the store, then restart"
+		became = "key waits, since " + reasonOf(x) + ": raise the limit of the store, then restart"
 		d.queue = slices.Delete(d.queue, refused.Record, refused.Record+1)
 		d.asideLocked(x, refused)
 	case x.wait != nil:
@@ -237,6 +238,14 @@ func (d *divert) unstorable(refused *spill.RecordError) {
 	if wait != nil {
 		d.complete(keyed.Result{Done: 1}, wait)
 	}
+}
+
+// reasonOf returns why a message that was refused cannot wait in its lane.
+func reasonOf(x ticket) string {
+	if x.wait == nil && x.m.Offset > x.st.restored {
+		return "a message of several lanes, or a barrier, waits behind this one"
+	}
+	return "other messages of it are in the store"
 }
 
 // asideLocked sets a message aside until the partition is fenced. Its pump hands out no further record meanwhile: those behind it

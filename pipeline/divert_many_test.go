@@ -98,7 +98,7 @@ func TestKeyThatTurnsHotAndColdAThousandTimesLeavesNothingBehind(t *testing.T) {
 // Every key fails, and is held for an hour.
 func TestThousandsOfKeysThatAreHeldForAnHourNeedNothing(t *testing.T) { // seed 34
 	synctest.Test(t, func(t *testing.T) {
-		const keys, each = 2000, 3
+		const keys, each = 10_000, 3
 		log, store := source.NewLog("posts", 1), memory.New()
 		var others lateness
 		var broken atomic.Bool

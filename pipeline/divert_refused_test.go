@@ -343,3 +343,37 @@ func TestReleaseDropsAMessageOfALaneThatTheStoreRefuses(t *testing.T) {
 		}
 	})
 }
+
+// The message of several lanes came in the same batch as the one that is refused, and is in their lane before the store answers.
+func TestKeyWaitsWhoseMessageTheStoreCannotKeepBeforeOneOfSeveralLanes(t *testing.T) { // seed 34
+	synctest.Test(t, func(t *testing.T) {
+		pl := newPlay(t)
+		var out buffer
+		pl.build = func(b *pipeline.Builder) {
+			b.Limits(pipeline.Limits{KeyShare: 16, FetchMessages: 8}).Logger(out.logger())
+		}
+		pl.refusesRecord(40)
+		pl.put(slices.Repeat([]string{"hot"}, 41)...)
+		pl.put("hot+cold", "cold", "hot")
+		p := pl.process()
+		time.Sleep(5 * time.Second)
+		out.wantLine(t, 1, "message refused by the store",
+			`became="key waits, since a message of several lanes, or a barrier, waits behind this one: raise the limit of the store, then restart" key=hot offset=40`)
+		if got := pl.handledOf(); len(got) > 40 {
+			t.Errorf("handled %v, want none from 40 on", got)
+		}
+		if err := p.stop(); err != nil {
+			t.Error(err)
+		}
+		pl.strike = nil
+		p = pl.process()
+		time.Sleep(5 * time.Second)
+		if !pl.over() {
+			t.Errorf("not all is handled after a restart: %+v", p.Snapshot())
+		}
+		if err := p.stop(); err != nil {
+			t.Error(err)
+		}
+		pl.check()
+	})
+}

@@ -16,3 +16,20 @@ func (p *Pipeline) KeptErrors() (n int) {
 	}
 	return n
 }
+
+// Loaded returns how many records are loaded, and how many the pool of windows has and how many of it are free.
+func (p *Pipeline) Loaded() (records, all, free int) {
+	for _, pt := range p.partitions() {
+		pt.divert.mu.Lock()
+		for _, st := range pt.divert.strands {
+			if w := st.drain; w != nil {
+				records += len(w.items) - w.at + len(w.flights) - w.running // those of a running turn are in both
+			}
+		}
+		pt.divert.mu.Unlock()
+	}
+	x := &p.diverts
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return records, x.all.Messages, x.room.Messages
+}

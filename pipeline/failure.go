@@ -93,7 +93,9 @@ func Block(Failure) Action { return Action{kind: block} }
 //
 //   - the message has several lanes or is a barrier, or such a message waits behind it in its lane;
 //   - Limits.DivertBytes is used up;
-//   - the key's messages of an earlier log, before the topic was made again, are not handled yet.
+//   - the store can never keep the message;
+//   - the key begins with the bytes that name messages without order in the store;
+//   - the partition is being released: its next owner handles the message again.
 //
 // An output that a sink refuses for good stops the pipeline, as with Block.
 func Hold(Failure) Action { return Action{kind: hold} }

@@ -160,7 +160,7 @@ func (w *world) act(ctx context.Context, mb *member, p *part, key string, what i
 		_, err = mb.run.DropHeld(ctx, "posts", p.number, lane, "the simulation")
 	}
 	w.dropping(p, key, -1)
-	if err != nil && !errors.Is(err, pipeline.ErrNotHeld) && !errors.Is(err, pipeline.ErrNotOwned) {
+	if err != nil && !errors.Is(err, pipeline.ErrNotHeld) && !errors.Is(err, pipeline.ErrNotOwned) && !errors.Is(err, pipeline.ErrNotStored) {
 		w.mayDrop(p, key)
 	}
 	w.acted("discarded", p, key, err)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/middleware/spill"
 	spillmemory "github.com/keystrand/keystrand/middleware/spill/memory"
 	"github.com/keystrand/keystrand/source"
 )
@@ -99,7 +100,7 @@ func (w *world) storeFault(ctx context.Context, c spillmemory.Call) error {
 	}
 	err := w.trouble(ctx, outStore, time.Duration(w.roll(8, about...))*time.Millisecond, w.set.storeFaults, about)
 	if err == nil && ctx.Err() == nil {
-		return nil
+		return w.storable(c)
 	}
 	if err == nil {
 		err = context.Cause(ctx)
@@ -108,6 +109,23 @@ func (w *world) storeFault(ctx context.Context, c spillmemory.Call) error {
 		return &spillmemory.PartError{N: w.roll(n+1, append(about, 4)...), Err: err}
 	}
 	return err
+}
+
+// storable refuses an Append with a message that the store can never keep. Marks of its key may not be saved until a restart.
+func (w *world) storable(c spillmemory.Call) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range c.Records {
+		m := &c.Records[i].Message
+		if w.healed || c.Stored || w.roll(100, aboutStorable, int64(m.Partition), m.Offset) >= w.set.unstorable {
+			continue
+		}
+		w.count(tRefused)
+		w.note("e%d store refuses %d of %q", c.Owner.Epoch, m.Offset, c.Records[i].Key)
+		w.troubleLocked(w.began.Add(time.Hour))
+		return &spill.RecordError{Record: i, Err: errRefused}
+	}
+	return nil
 }
 
 // storedLocked notes an operation that the store has done.

@@ -239,13 +239,23 @@ func (w *world) stop(mb *member) {
 	w.ended(mb)
 }
 
-// heal ends all faults and lets every key go on.
+// heal ends all faults and lets every key go on. What the store has refused waits for a restart.
 func (w *world) heal() {
 	w.mu.Lock()
 	w.healed = true
 	w.note("HEALED")
 	w.mu.Unlock()
 	w.bg.Wait()
+	if w.set.unstorable == 0 {
+		return
+	}
+	for _, mb := range slices.Clone(w.members) {
+		w.stop(mb)
+	}
+	w.mu.Lock()
+	w.troubled = time.Now()
+	w.mu.Unlock()
+	w.join()
 }
 
 // drain waits until everything is settled and no key is diverted.

@@ -89,6 +89,7 @@ const (
 	tCrashed
 	tStopped
 	tFaults
+	tRefused
 	nTallies
 )
 
@@ -103,7 +104,7 @@ func (c *tally) add(other *tally) {
 func (c *tally) String() (s string) {
 	for i, name := range []string{
 		"handled", "replayed", "fenced", "skipped", "dead-lettered", "discarded", "appended", "from the log", "strands held", "strands hot", "strands removed",
-		"epochs", "revoked", "lost", "crashed", "stopped", "faults",
+		"epochs", "revoked", "lost", "crashed", "stopped", "faults", "refused by the store",
 	} {
 		s += fmt.Sprintf("%s %d, ", name, c[i].Load())
 	}

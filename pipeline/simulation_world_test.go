@@ -54,6 +54,7 @@ type settings struct {
 	failing, poisoned, stubborn int // per cent of calls, of messages, of calls
 	commitFaults, storeFaults   int // per cent of calls
 	sinkFaults, refused         int // per cent of Writes, of messages
+	unstorable                  int // per cent of messages, until members that were restarted know a larger limit
 	attempts                    int // of the retry middleware; 0: none
 	calm                        time.Duration
 	load                        time.Duration
@@ -184,6 +185,7 @@ func (w *world) draw() {
 		s.commitLimit, s.limits.MaxReplay, s.limits.InFlight = one(r, 25, 40, 60), 100_000, 1000
 	}
 	s.keep = s.keep && s.limits.DivertBytes == 0
+	s.unstorable = []int{0, 0, 2, 10}[w.roll(4, aboutStorable)] // no draw: those of older seeds stay as they were
 	some := one(r, policies...)
 	for range maxKeys {
 		s.policies = append(s.policies, one(r, some...))
@@ -324,6 +326,7 @@ const (
 	aboutKey
 	aboutPark
 	aboutLeave
+	aboutStorable
 )
 
 // broken reports a broken promise.
