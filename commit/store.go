@@ -3,7 +3,8 @@ package commit
 import "context"
 
 // Store keeps the progress of a source if the source's own service cannot keep all of it. All processes that own partitions
-// of the same streams share one Store.
+// of the same streams share one Store. Package commit/sql is one in a database. Package commit/storetest tests a store of your
+// own.
 //
 // Its methods are called from any number of goroutines. Within a process, calls for one partition never overlap; calls
 // from other processes may. Methods may block, but must return soon after ctx ends. After an error other than ErrFenced

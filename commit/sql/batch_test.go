@@ -106,6 +106,7 @@ func TestEndOfOneSaveLeavesTheOthersAlone(t *testing.T) {
 			ctx, cancels[i] = context.WithCancel(t.Context())
 			results[i] = make(chan error, 1)
 			go func() { results[i] <- s.Save(ctx, "orders", int32(i), progressAt(epochs[i], 7)) }()
+			synctest.Wait() // the first to come begins a transaction
 		}
 		for i := range 3 { // in the transaction that hangs
 			begin(i)
@@ -114,7 +115,6 @@ func TestEndOfOneSaveLeavesTheOthersAlone(t *testing.T) {
 		for i := 3; i < 5; i++ { // in the next one
 			begin(i)
 		}
-		synctest.Wait()
 		for _, i := range []int{0, 3} {
 			cancels[i]()
 			if err := <-results[i]; !errors.Is(err, context.Canceled) {

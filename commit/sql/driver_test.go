@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
+	"fmt"
 
 	commitsql "github.com/keystrand/keystrand/commit/sql"
 )
@@ -11,17 +13,14 @@ import (
 // hook is called before a statement is sent. It returns the statement to send, or its error.
 type hook func(ctx context.Context, statement string) (string, error)
 
-// hooked makes connections of a driver whose statements call a hook.
+// hooked makes connections whose statements call a hook.
 type hooked struct {
-	driver driver.Driver
-	url    string
-	hook   hook
+	driver.Connector
+	hook hook
 }
 
-func (h hooked) Driver() driver.Driver { return h.driver }
-
-func (h hooked) Connect(context.Context) (driver.Conn, error) {
-	c, err := h.driver.Open(h.url)
+func (h hooked) Connect(ctx context.Context) (driver.Conn, error) {
+	c, err := h.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -96,5 +95,10 @@ func (db database) open(h hook) (*sql.DB, error) {
 		}
 		return h(ctx, statement)
 	}
-	return sql.OpenDB(hooked{pool.Driver(), db.url, as}), pool.Close()
+	d, ok := pool.Driver().(driver.DriverContext)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("the driver %s has no connectors", db.driver), pool.Close())
+	}
+	c, err := d.OpenConnector(db.url)
+	return sql.OpenDB(hooked{c, as}), errors.Join(err, pool.Close())
 }

@@ -20,17 +20,18 @@
 //   - A process that is frozen or loses its power in a transaction leaves locks. The server ends a transaction that is silent for
 //     a second less than Config.ClaimTimeout, so the next Claim succeeds within ClaimTimeout. When the old owner wakes, its Save
 //     fails. MySQL gets the session's wait_timeout for that.
-//   - On SQLite nothing ends the transaction of a frozen process. Claim and Save of all others fail after ClaimTimeout, with an
-//     error that says so, until the process goes on or is ended. SQLite is for one machine.
+//   - SQLite is for one machine. Set busy_timeout of its connections to some seconds: drivers need it to open one while the file
+//     is locked. Nothing ends the transaction of a frozen process: Claim and Save of all others fail after ClaimTimeout, with an
+//     error that says so, until the process goes on or is ended.
 //   - A Claim that has waited for a lock for ClaimTimeout fails with an error that names the row.
 //   - A row that is damaged or missing is an error that wraps commit.ErrCorrupt and names table and key. No partition begins at 0
 //     because of it.
 //   - A call ends with its ctx, also while the server does not answer. Whether it was stored is unknown then.
 //   - A Store uses up to 9 connections: 8 for Claims at once, and one for Saves. On SQLite it uses one. One is enough for all.
 //
-// It needs MariaDB 10.3, MySQL 8.0, SQLite 3.37, or newer. It is tested with PostgreSQL 15, MariaDB 10.11, SQLite 3.53, and the
-// drivers github.com/jackc/pgx/v5/stdlib, github.com/go-sql-driver/mysql and DRIVER. No server of MySQL was tried:
-// its statements were run on MariaDB.
+// It needs MariaDB 10.3, MySQL 8.0, SQLite 3.37, or newer. It is tested with PostgreSQL 15, MariaDB 10.11, SQLite 3.54, and the
+// drivers github.com/jackc/pgx/v5/stdlib, github.com/go-sql-driver/mysql and github.com/ncruces/go-sqlite3/driver. No server of
+// MySQL was tried: its statements are tested on MariaDB.
 package sql
 
 import (

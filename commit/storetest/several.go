@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keystrand/keystrand/commit"
@@ -172,16 +173,21 @@ func (p process) overtaken(ctx context.Context, owner *commit.Progress, next pro
 	running, cancel := context.WithCancel(ctx)
 	defer cancel()
 	first := make(chan error, 1)
-	var ended error // why the owner saves no more
+	var claimed atomic.Bool // by the other process
+	var ended error         // why the owner saves no more
 	var saving sync.WaitGroup
 	saving.Go(func() {
 		for saved = owner.Frontier + 1; ; saved++ {
+			late := claimed.Load()
 			ended = p.save(running, progress(owner.Epoch, saved))
 			if saved == owner.Frontier+1 {
 				first <- ended
 			}
 			if ended != nil {
 				saved--
+				return
+			}
+			if late {
 				return
 			}
 		}
@@ -192,9 +198,10 @@ func (p process) overtaken(ctx context.Context, owner *commit.Progress, next pro
 	if err != nil {
 		cancel()
 	}
+	claimed.Store(true)
 	saving.Wait()
 	if err == nil && !errors.Is(ended, commit.ErrFenced) {
-		err = fmt.Errorf("save after a claim: got the error %w, want one that wraps commit.ErrFenced", ended)
+		err = fmt.Errorf("save after a claim: got the error %w, want one that wraps commit.ErrFenced", nonNil(ended))
 	}
 	return got, saved, err
 }

@@ -70,8 +70,8 @@ type Config struct {
 	// Offsets selects how messages are numbered. Default: OffsetsAuto.
 	Offsets Offsets
 	// Store keeps the progress outside the brokers: exact within batches, and fenced by epochs, which brokers do not have. It
-	// belongs to one cluster, see Cluster. Default: nil, the subscription's acknowledgements are the progress. Then a batch is
-	// acknowledged when all of it is settled, and nothing above a batch that is settled in part.
+	// belongs to one cluster, see Cluster. commit/sql is one in a database. Default: nil, the subscription's acknowledgements are
+	// the progress. Then a batch is acknowledged when all of it is settled, and nothing above a batch that is settled in part.
 	Store commit.Store
 	// Cluster names the brokers in Store. Progress of a cluster with another name is ignored: the partition begins at the
 	// position of its subscription. All processes use the same name. Change it after the brokers have lost their data.
