@@ -1,0 +1,39 @@
+package mysql
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/keystrand/keystrand/source/binlog"
+	"github.com/keystrand/keystrand/source/binlog/internal/demux"
+)
+
+// Log is the log of a server, with its connection for questions.
+type Log interface {
+	demux.Log
+	Close() error
+	Filter() binlog.Filter
+}
+
+func (l *log) Filter() binlog.Filter { return l.filter }
+
+// NewLog returns the log of a server.
+func NewLog(addr string, filter binlog.Filter, cfg Config) (Log, error) {
+	cfg = cfg.withDefaults(addr)
+	if err := cfg.validate(addr); err != nil {
+		return nil, err
+	}
+	return newLog(addr, filter, cfg)
+}
+
+// Charsets returns the names of the character sets that are decoded.
+func Charsets() []string { return slices.Sorted(maps.Keys(charsets)) }
+
+// Decode returns a text of a character set in UTF-8.
+func Decode(charset, text string) (string, error) {
+	decode, err := decoderOf(charset)
+	if err != nil {
+		return "", err
+	}
+	return decode(text)
+}

@@ -1,0 +1,82 @@
+package mysql_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	driver "github.com/go-sql-driver/mysql"
+
+	"github.com/keystrand/keystrand/source/binlog"
+	"github.com/keystrand/keystrand/source/binlog/mysql"
+)
+
+// live is a database of a test on the real MariaDB.
+type live struct {
+	*testing.T
+	addr, user, password string
+	database             string
+	db                   *sql.DB
+}
+
+// liveServer connects to the server of KEYSTRAND_MARIADB, and makes a database for the test.
+func liveServer(t *testing.T) *live {
+	t.Helper()
+	dsn := os.Getenv("KEYSTRAND_MARIADB")
+	if dsn == "" {
+		t.Skip(`no server: run tools/services/services up mariadb, and eval "$(tools/services/services env)"`)
+	}
+	c, err := driver.ParseDSN(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &live{T: t, addr: c.Addr, user: c.User, password: c.Passwd, database: fmt.Sprintf("binlog_%d", time.Now().UnixNano())}
+	l.connect()
+	l.exec("CREATE DATABASE " + l.database + " CHARACTER SET utf8mb4; USE " + l.database)
+	t.Cleanup(func() {
+		_, _ = l.db.ExecContext(context.Background(), "DROP DATABASE IF EXISTS "+l.database)
+		_ = l.db.Close()
+	})
+	return l
+}
+
+// connect opens a session on the server.
+func (l *live) connect() {
+	l.Helper()
+	c := driver.NewConfig()
+	c.Net, c.Addr, c.User, c.Passwd, c.MultiStatements = "tcp", l.addr, l.user, l.password, true
+	connector, err := driver.NewConnector(c)
+	if err != nil {
+		l.Fatal(err)
+	}
+	l.db = sql.OpenDB(connector)
+	l.db.SetMaxOpenConns(1) // one session, so that its settings stay
+}
+
+func (l *live) exec(query string, args ...any) {
+	l.Helper()
+	if _, err := l.db.ExecContext(l.Context(), query, args...); err != nil {
+		l.Fatalf("%.200s: %v", query, err)
+	}
+}
+
+func (l *live) log(cfg mysql.Config, tables ...string) mysql.Log {
+	l.Helper()
+	if tables == nil {
+		tables = []string{l.database + ".*"}
+	}
+	cfg.User, cfg.Password = l.user, l.password
+	log, err := mysql.NewLog(l.addr, binlog.Filter{Tables: tables}, cfg)
+	if err != nil {
+		l.Fatal(err)
+	}
+	l.Cleanup(func() {
+		if err := log.Close(); err != nil {
+			l.Error(err)
+		}
+	})
+	return log
+}

@@ -1,0 +1,94 @@
+package mysql
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/go-mysql-org/go-mysql/replication"
+	"github.com/google/uuid"
+
+	"github.com/keystrand/keystrand/source/binlog/internal/demux"
+)
+
+// transaction is the transaction at hand.
+type transaction struct {
+	name  string      // its GTID, or where it begins
+	alone demux.Place // its GTID as a place, which says whether another place has it; empty in files
+	time  time.Time   // of its commit
+	open  bool        // its end is yet to come
+	rows  int         // wanted ones so far
+	xid   string      // of an XA transaction whose outcome comes later
+	begun bool        // by an event of its own
+}
+
+// describe returns the name for messages.
+func (t *transaction) describe() string {
+	if t.name == "" {
+		return ""
+	}
+	return ", transaction " + t.name
+}
+
+// Flags of MariaDB's GTID events that go-mysql does not name.
+const (
+	preparedXA  = 64
+	completedXA = 128
+)
+
+// ofMariadb returns the transaction that an event begins.
+func ofMariadb(e *replication.BinlogEvent, g *replication.MariadbGTIDEvent) transaction {
+	t := transaction{time: seconds(e.Header), open: !g.IsStandalone(), begun: true}
+	t.named(string(appendMariadbGTID([]byte(mariadbForm), g.GTID)), len(mariadbForm))
+	if g.Flags&preparedXA != 0 {
+		t.xid = mariadbXID(e.RawData, g)
+	}
+	return t
+}
+
+// mariadbXID reads the XID of a GTID event: a format, the lengths of two parts, and the parts.
+func mariadbXID(raw []byte, g *replication.MariadbGTIDEvent) string {
+	at := replication.EventHeaderSize + 13
+	if g.IsGroupCommit() {
+		at += 8
+	}
+	if len(raw) < at+6 {
+		return "unknown"
+	}
+	format, first, second := binary.LittleEndian.Uint32(raw[at:]), int(raw[at+4]), int(raw[at+5])
+	data := raw[at+6:]
+	if len(data) < first+second {
+		return "unknown"
+	}
+	return fmt.Sprintf("%q,%q,%d", data[:first], data[first:first+second], format)
+}
+
+// ofMysql returns the transaction that an event begins. Its first statement tells whether it has an end of its own.
+func ofMysql(e *replication.BinlogEvent, g *replication.GTIDEvent, anonymous bool) transaction {
+	t := transaction{time: g.OriginalCommitTime(), begun: true}
+	if t.time.IsZero() {
+		t.time = seconds(e.Header)
+	}
+	if !anonymous {
+		b := append([]byte(mysqlForm), uuid.UUID(g.SID).String()...)
+		b = append(b, ':')
+		if tag := g.Tag.String(); tag != "" {
+			b = append(append(b, tag...), ':')
+		}
+		t.named(string(strconv.AppendInt(b, g.GNO, 10)), len(mysqlForm))
+	}
+	return t
+}
+
+// named sets the GTID, which follows the form of a place.
+func (t *transaction) named(place string, form int) {
+	t.alone, t.name = demux.Place(place), place[form:]
+}
+
+func seconds(h *replication.EventHeader) time.Time {
+	if h.Timestamp == 0 {
+		return time.Time{}
+	}
+	return time.Unix(int64(h.Timestamp), 0)
+}
