@@ -51,8 +51,8 @@ func TestMessageOfSeveralLanesWaitsForTheLogOfAHotKey(t *testing.T) { // seed 34
 	}
 }
 
-// Behind a held key, messages of several lanes wait for the operator, and so do later messages of their lanes. A key that fails again is
-// held again.
+// Behind a held key, messages of several lanes wait for the operator, and so do later messages of their lanes. A key that fails
+// again is held again.
 func TestMessageOfSeveralLanesWaitsForTheOperatorOfAHeldKey(t *testing.T) { // seed 34
 	for _, key := range []string{"cold+bad", "bad+cold", "all"} {
 		t.Run(key, func(t *testing.T) {
