@@ -251,7 +251,7 @@ func (b *Builder) Build() (*Pipeline, error) {
 // checkDivert checks that the store suits the source and the policy.
 func (c config) checkDivert(wrong func(format string, args ...any)) {
 	if m, ok := c.source.(source.Mover); ok && c.store != nil && m.Moves() && !c.store.Shared() {
-		wrong("the partitions of the source move between machines, but the store of Divert is on this machine only: use a shared store, or a source that is alone")
+		wrong("the partitions of the source move between machines, but the store of Divert is on this machine only: use a shared store, or set Alone in the Config of the source if no other process reads it")
 	}
 	if c.store == nil && c.policy != nil && reflect.ValueOf(c.policy).Pointer() == reflect.ValueOf(Hold).Pointer() {
 		wrong("the failure policy is Hold, but there is no store: set one with Divert, or use Block")

@@ -1,6 +1,8 @@
 package pipeline_test
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,6 +91,53 @@ func TestHoldWhileThePartitionIsReleasedBlocksTheKeyAndTheNextOwnerHoldsIt(t *te
 		time.Sleep(5 * time.Second)
 		if d := p.Snapshot().Diverting; d.Held != 1 || d.Records != 2 {
 			t.Errorf("%+v, want the key held with 2 records", d)
+		}
+		if err := p.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// The store has later messages of the key, which the source has not fetched again yet: MaxReplay, for example, does not allow it.
+// Until then the key is blocked for growing pauses.
+func TestHoldBeforeTheStoredMessagesOfTheKeyAreFetchedAgainIsTriedAgain(t *testing.T) { // seed 34
+	synctest.Test(t, func(t *testing.T) {
+		pl := newPlay(t)
+		var out buffer
+		limits := pipeline.Limits{KeyShare: 16, FetchMessages: 4}
+		pl.build = func(b *pipeline.Builder) { b.Logger(out.logger()).Limits(limits) }
+		pl.seen = func(*keystrand.Message) { time.Sleep(time.Minute) }
+		pl.put("bad!")
+		pl.put(slices.Repeat([]string{"bad"}, 19)...)
+		p := pl.process()
+		time.Sleep(10 * time.Second) // the first message is with its handler
+		if d := p.Snapshot().Diverting; d.Records == 0 {
+			t.Fatalf("%+v, want messages in the store", d)
+		}
+		p.kill()
+		_ = p.wait()
+		pl.seen, limits.MaxReplay = nil, 4
+		p = pl.process()
+		time.Sleep(10 * time.Minute)
+		lines := out.lines("message not handled")
+		if len(lines) < 5 || len(lines) > 20 {
+			t.Errorf("%d lines in 10 minutes, want fewer and fewer", len(lines))
+		}
+		const why = "not held: the messages stored by the previous owner are still being fetched"
+		for i, line := range lines {
+			pause := []string{"1s", "2s", "4s", "8s", "16s", "32s", "1m0s"}[min(i, 6)]
+			if !strings.Contains(line, "key blocked for "+pause+", "+why) {
+				t.Errorf("line %d is %s, want a pause of %s and the reason", i, line, pause)
+			}
+		}
+		if err := p.stop(); err != nil {
+			t.Error(err)
+		}
+		limits.MaxReplay = 0
+		p = pl.process()
+		time.Sleep(time.Minute)
+		if ms, _, err := p.Records(t.Context(), "posts", 0, "bad", 100); err != nil || len(ms) != 20 {
+			t.Errorf("%d records, %v, want the key held with all 20", len(ms), err)
 		}
 		if err := p.stop(); err != nil {
 			t.Error(err)

@@ -40,9 +40,9 @@ func outageOf(op memory.Op, hangs bool) (began time.Time, strike func(ctx contex
 	}
 }
 
-// Seed 33: while the store is down its keys wait, then their partition. Other partitions go on, and nothing is committed that
+// While the store is down its keys wait, then their partition. Other partitions go on, and nothing is committed that
 // is not durable.
-func TestStoreThatIsDownFor30sDelaysOnlyItsKeysAndThenTheirPartition(t *testing.T) {
+func TestStoreThatIsDownFor30sDelaysOnlyItsKeysAndThenTheirPartition(t *testing.T) { // seed 33
 	for _, op := range []memory.Op{memory.Open, memory.Append, memory.Read, memory.Save} {
 		for _, how := range []string{"fails", "hangs"} {
 			for _, end := range []string{"goes on", "stopped", "killed"} {

@@ -13,8 +13,8 @@ import (
 	source "github.com/keystrand/keystrand/source/memory"
 )
 
-// Seed 33: a store that has DivertBytes gets no further key. Partitions with diverted keys fetch again once an eighth is free.
-func TestDivertBytesReachedDivertsNoFurtherKeyAndHoldBlocks(t *testing.T) {
+// A store that has DivertBytes gets no further key. Partitions with diverted keys fetch again once an eighth is free.
+func TestDivertBytesReachedDivertsNoFurtherKeyAndHoldBlocks(t *testing.T) { // seed 33
 	synctest.Test(t, func(t *testing.T) {
 		const limit, batch = 400, 16 // bytes; 100 messages of the key hot
 		pl := newPlay(t)

@@ -51,8 +51,8 @@ func (p *slowToHearPartition) Release(ctx context.Context) error {
 	return p.Partition.Release(ctx)
 }
 
-// Seed 33: the next owner goes on where the marks are, in the middle of a drain. Nothing counts that the old owner does later.
-func TestNextOwnerGoesOnInTheMiddleOfADrainAlthoughTheOldOneGoesOnToo(t *testing.T) {
+// The next owner goes on where the marks are, in the middle of a drain. Nothing counts that the old owner does later.
+func TestNextOwnerGoesOnInTheMiddleOfADrainAlthoughTheOldOneGoesOnToo(t *testing.T) { // seed 33
 	for _, how := range []string{"lost", "stopped"} {
 		t.Run(how, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -102,9 +102,9 @@ func TestNextOwnerGoesOnInTheMiddleOfADrainAlthoughTheOldOneGoesOnToo(t *testing
 	}
 }
 
-// Seed 34: a topic is deleted and made again while keys are held or hot. The records of the old topic come first; new messages
+// A topic is deleted and made again while keys are held or hot. The records of the old topic come first; new messages
 // of their keys wait in the lane. Other keys go on.
-func TestRecordsOfADeletedTopicComeBeforeThoseOfItsSuccessor(t *testing.T) {
+func TestRecordsOfADeletedTopicComeBeforeThoseOfItsSuccessor(t *testing.T) { // seed 34
 	synctest.Test(t, func(t *testing.T) {
 		posts, store := log.NewLog("posts", 1), memory.New()
 		var mu sync.Mutex

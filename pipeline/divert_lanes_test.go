@@ -19,8 +19,8 @@ func (pl *play) handledOf() (all []int64) {
 	return all
 }
 
-// Seed 34: a message of several lanes, or a barrier, waits for the log of a hot key.
-func TestMessageOfSeveralLanesWaitsForTheLogOfAHotKey(t *testing.T) {
+// A message of several lanes, or a barrier, waits for the log of a hot key.
+func TestMessageOfSeveralLanesWaitsForTheLogOfAHotKey(t *testing.T) { // seed 34
 	for _, key := range []string{"cold+hot", "hot+cold", "hot+warm+cold", "all"} {
 		t.Run(key, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -51,9 +51,9 @@ func TestMessageOfSeveralLanesWaitsForTheLogOfAHotKey(t *testing.T) {
 	}
 }
 
-// Seed 34: behind a held key they wait for the operator, and so do later messages of their lanes. A key that fails again is
-// held again.
-func TestMessageOfSeveralLanesWaitsForTheOperatorOfAHeldKey(t *testing.T) {
+// Behind a held key, messages of several lanes wait for the operator, and so do later messages of their lanes. A key that fails
+// again is held again.
+func TestMessageOfSeveralLanesWaitsForTheOperatorOfAHeldKey(t *testing.T) { // seed 34
 	for _, key := range []string{"cold+bad", "bad+cold", "all"} {
 		t.Run(key, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -77,3 +77,41 @@ func TestStrandStaysUntilACommitHasWhatJoinedTheLogLate(t *testing.T) { // seed 
 		pl.check()
 	})
 }
+
+// The removal of one strand fails while marks of another are saved. Its own mark is saved later all the same.
+func TestMarkOfAStrandIsSavedAfterItsRemovalHasFailed(t *testing.T) { // seed 33
+	synctest.Test(t, func(t *testing.T) {
+		pl := newPlay(t)
+		pl.build = func(b *pipeline.Builder) { b.Limits(pipeline.Limits{KeyShare: 8, FetchMessages: 8}) }
+		removals := 0
+		pl.trouble = func(ctx context.Context, c store.Call) error {
+			if c.Op != store.Save || c.Stored || len(c.Marks) != 1 || c.Marks[0].Key != "short" || c.Marks[0].Change != spill.Remove {
+				return nil
+			}
+			if removals++; removals == 1 {
+				_ = untilFree(ctx, 3*time.Second)
+			}
+			return errBoom
+		}
+		pl.put(slices.Repeat([]string{"short", "long"}, 250)...)
+		pl.put(slices.Repeat([]string{"long"}, 2000)...)
+		p := pl.process()
+		time.Sleep(10 * time.Second)
+		if removals < 2 {
+			t.Fatalf("%d removals have failed: the test shows nothing", removals)
+		}
+		p.kill()
+		_ = p.wait()
+		pl.trouble = nil
+		p = pl.process()
+		time.Sleep(time.Minute)
+		if !pl.over() {
+			t.Errorf("not all is handled: %+v", p.Snapshot())
+		}
+		if err := p.stop(); err != nil {
+			t.Error(err)
+		}
+		pl.check()
+		pl.checkReplays(2 * time.Second)
+	})
+}

@@ -46,9 +46,9 @@ var strikes = []struct {
 	}},
 }
 
-// Seeds 33 and 34: nothing is lost, order holds for the last effect of each message too, and at most one commit interval is
+// Nothing is lost, order holds for the last effect of each message too, and at most one commit interval is
 // handled again, whatever happens at any call of the store.
-func TestDivertedKeysSurviveAFaultAtEachCallOfTheStore(t *testing.T) {
+func TestDivertedKeysSurviveAFaultAtEachCallOfTheStore(t *testing.T) { // seeds 33, 34
 	for _, s := range strikes {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()

@@ -64,7 +64,8 @@ func (r *reporter) lastingKeys(ctx context.Context, now time.Time) {
 	}
 }
 
-// divertedKeys logs that keys are diverted, and that keys wait for an operator.
+// divertedKeys logs that keys are diverted, and that keys wait for an operator. A diverted key that is not hot has an error: it
+// is postponed or blocked.
 func (r *reporter) divertedKeys(ctx context.Context, now time.Time) {
 	var hot, held lastingStrands
 	for _, pt := range r.p.partitions() {
@@ -73,7 +74,7 @@ func (r *reporter) divertedKeys(ctx context.Context, now time.Time) {
 		}
 	}
 	if hot.n > 0 {
-		r.p.log.LogAttrs(ctx, slog.LevelWarn, "keys are diverted; their messages arrive faster than they are handled", hot.attrs()...)
+		r.p.log.LogAttrs(ctx, slog.LevelWarn, "keys are diverted", hot.attrs()...)
 	}
 	if held.n > 0 {
 		r.p.log.LogAttrs(ctx, slog.LevelWarn, "keys are held for an operator", held.attrs()...)
@@ -105,10 +106,15 @@ func (d *divert) lasting(hot, held *lastingStrands, now time.Time) {
 }
 
 func (l *lastingStrands) attrs() []slog.Attr {
-	return []slog.Attr{
+	attrs := []slog.Attr{
 		slog.Int("n", l.n), slog.Int64("records", l.records), slog.String("stream", l.of.Stream), slog.Int("partition", int(l.of.Partition)),
 		slog.String("key", loggedKey(l.most.Key)), slog.Int64("key_records", l.most.Records), slog.Duration("age", l.most.Age.Round(time.Second)),
+		slog.String("state", l.most.State.String()),
 	}
+	if l.most.Err != "" {
+		attrs = append(attrs, slog.String("error", l.most.Err))
+	}
+	return attrs
 }
 
 // backlog is the unsettled part of the logs of the owned partitions.

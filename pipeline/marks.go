@@ -83,6 +83,7 @@ func (d *divert) lanesOnTheWay() map[string]bool {
 // committed saves the marks that were noted before a commit that is stored.
 func (d *divert) committed(ctx context.Context, stored commit.Stored, all []noted) {
 	var marks []spill.Mark
+	var marked []noted // one for each of marks
 	d.mu.Lock()
 	if len(all) == 0 || d.marking || d.closed {
 		d.mu.Unlock()
@@ -102,6 +103,7 @@ func (d *divert) committed(ctx context.Context, stored commit.Stored, all []note
 		}
 		if x.st.committed && x.done > x.st.marked && !x.st.removing {
 			marks = append(marks, spill.Mark{Key: x.st.lane, Through: x.done})
+			marked = append(marked, x)
 		}
 	}
 	if d.marking = len(marks) > 0; d.marking {
@@ -118,10 +120,9 @@ func (d *divert) committed(ctx context.Context, stored commit.Stored, all []note
 	defer context.AfterFunc(d.p.ending.commits, cancel)() //nolint:contextcheck // the ctx of the end of Run
 	err := d.save(ctx, marks...)
 	d.mu.Lock()
-	for i := 0; i < len(all) && err == nil; i++ {
-		if x := all[i]; x.st.committed {
-			x.st.marked = max(x.st.marked, x.done)
-		}
+	for i := 0; i < len(marked) && err == nil; i++ {
+		x := marked[i]
+		x.st.marked = max(x.st.marked, x.done)
 	}
 	d.marking = false
 	for _, st := range d.afterMarks {

@@ -42,19 +42,23 @@ func (p *Pipeline) Held(ctx context.Context, stream string, partition int32, aft
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	var all []*strand
+	var lanes []string
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	for _, st := range d.strands {
 		if st.held && (after == "" || st.lane > string(from)) {
-			all = append(all, st)
+			lanes = append(lanes, st.lane)
 		}
 	}
-	slices.SortFunc(all, func(a, b *strand) int { return cmp.Compare(a.lane, b.lane) })
+	d.mu.Unlock()
+	slices.Sort(lanes) // without the lock: there may be many
 	now := time.Now()
 	var list []StrandSnapshot
-	for _, st := range all[:min(max(n, 0), len(all))] {
-		list = append(list, st.snapshot(now))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := 0; i < len(lanes) && len(list) < n; i++ {
+		if st := d.strands[lanes[i]]; st != nil && st.held {
+			list = append(list, st.snapshot(now))
+		}
 	}
 	return list, nil
 }

@@ -169,7 +169,7 @@ func (p *Pipeline) failedTurn(pt *partition, t *keyed.Turn[item], done int, err 
 
 // block marks the item that blocks its key. It returns the pause, or 0 until Resume.
 func (pt *partition) block(t *keyed.Turn[item], one []*item, action Action, err error, instead string) (pause time.Duration) {
-	it, became := one[0], "key blocked until Resume"+instead
+	it, became := one[0], "key blocked until Resume"
 	if pause = action.pause(it.blocks); pause > 0 {
 		became = fmt.Sprintf("key blocked for %v", pause)
 	}
@@ -177,7 +177,7 @@ func (pt *partition) block(t *keyed.Turn[item], one []*item, action Action, err 
 	it.blocks += min(1, math.MaxUint8-it.blocks)
 	it.unpin()
 	pt.noteError(it, err, true)
-	pt.logAbout(slog.LevelWarn, t, one, became, err)
+	pt.logAbout(slog.LevelWarn, t, one, became+instead, err)
 	return pause
 }
 
@@ -190,11 +190,12 @@ func (p *Pipeline) hold(pt *partition, t *keyed.Turn[item], done int, err error)
 	one := t.Items[done : done+1]
 	switch refused {
 	case "":
-	case holdLater:
-		pause := time.Second
-		return keyed.Result{Done: done, Hold: true, Park: pt.block(t, one, Action{kind: block, first: pause, most: pause}, err, "")}
 	default:
-		return keyed.Result{Done: done, Hold: true, Park: pt.block(t, one, Action{kind: block}, err, ", not held: "+refused)}
+		until := Action{kind: block}
+		if refused == holdLater {
+			until.first, until.most = time.Second, time.Minute
+		}
+		return keyed.Result{Done: done, Hold: true, Park: pt.block(t, one, until, err, ", not held: "+refused)}
 	}
 	one[0].unpin()
 	pt.forget(one[0])                            // the strand has the reason

@@ -16,7 +16,8 @@ func tablesIn(db *sql.DB, d Dialect) sqlstore.Database {
 }
 
 // Schema returns the statements that create the tables, for a migration of your own: the store creates nothing. Statements end
-// with a semicolon and a line. They fail where the tables exist. An unknown dialect has none.
+// with a semicolon and a line. The driver of MariaDB takes one a call: split them there, or set its multiStatements. They fail
+// where the tables exist. An unknown dialect has none.
 //
 // Several stores can use the same tables, if their names differ. Rows belong to the store: change none by hand.
 func Schema(d Dialect) string {
