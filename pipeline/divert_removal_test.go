@@ -83,12 +83,12 @@ func TestMarkOfAStrandIsSavedAfterItsRemovalHasFailed(t *testing.T) { // seed 33
 	synctest.Test(t, func(t *testing.T) {
 		pl := newPlay(t)
 		pl.build = func(b *pipeline.Builder) { b.Limits(pipeline.Limits{KeyShare: 8, FetchMessages: 8}) }
-		removals := 0
+		var removals atomic.Int32
 		pl.trouble = func(ctx context.Context, c store.Call) error {
 			if c.Op != store.Save || c.Stored || len(c.Marks) != 1 || c.Marks[0].Key != "short" || c.Marks[0].Change != spill.Remove {
 				return nil
 			}
-			if removals++; removals == 1 {
+			if removals.Add(1) == 1 {
 				_ = untilFree(ctx, 3*time.Second)
 			}
 			return errBoom
@@ -97,8 +97,8 @@ func TestMarkOfAStrandIsSavedAfterItsRemovalHasFailed(t *testing.T) { // seed 33
 		pl.put(slices.Repeat([]string{"long"}, 2000)...)
 		p := pl.process()
 		time.Sleep(10 * time.Second)
-		if removals < 2 {
-			t.Fatalf("%d removals have failed: the test shows nothing", removals)
+		if n := removals.Load(); n < 2 {
+			t.Fatalf("%d removals have failed: the test shows nothing", n)
 		}
 		p.kill()
 		_ = p.wait()
