@@ -144,6 +144,11 @@ func (d *divert) fillLocked(st *strand) (r keyed.Result, over bool) {
 	if err != nil {
 		d.retryLocked(err)
 		st.woken = true
+	}
+	if err != nil || st.again > 0 { // a message was set aside meanwhile, and some of these may be behind it
+		if pooled {
+			d.p.diverts.give(used)
+		}
 		st.rest()
 		return r, false
 	}

@@ -2,6 +2,7 @@ package pipeline_test
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/keystrand/keystrand/commit"
@@ -105,7 +106,11 @@ func (w *world) storeFault(ctx context.Context, c spillmemory.Call) error {
 	if err == nil {
 		err = context.Cause(ctx)
 	}
-	if n := max(len(c.Records), len(c.Marks)); !c.Stored && n > 0 && w.roll(3, append(about, 3)...) == 0 {
+	n := max(len(c.Records), len(c.Marks))
+	if i := w.unstorable(c.Records); i >= 0 { // none behind it is stored
+		n = i
+	}
+	if !c.Stored && n > 0 && w.roll(3, append(about, 3)...) == 0 {
 		return &spillmemory.PartError{N: w.roll(n+1, append(about, 4)...), Err: err}
 	}
 	return err
@@ -115,17 +120,21 @@ func (w *world) storeFault(ctx context.Context, c spillmemory.Call) error {
 func (w *world) storable(c spillmemory.Call) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for i := range c.Records {
-		m := &c.Records[i].Message
-		if w.healed || c.Stored || w.roll(100, aboutStorable, int64(m.Partition), m.Offset) >= w.set.unstorable {
-			continue
-		}
-		w.count(tRefused)
-		w.note("e%d store refuses %d of %q", c.Owner.Epoch, m.Offset, c.Records[i].Key)
-		w.troubleLocked(w.began.Add(time.Hour))
-		return &spill.RecordError{Record: i, Err: errRefused}
+	i := w.unstorable(c.Records)
+	if w.healed || c.Stored || i < 0 {
+		return nil
 	}
-	return nil
+	w.count(tRefused)
+	w.note("e%d store refuses %d of %q", c.Owner.Epoch, c.Records[i].Message.Offset, c.Records[i].Key)
+	w.troubleLocked(w.began.Add(time.Hour))
+	return &spill.RecordError{Record: i, Err: errRefused}
+}
+
+// unstorable returns the first record that the store can never keep, or -1.
+func (w *world) unstorable(rs []spill.Record) int {
+	return slices.IndexFunc(rs, func(r spill.Record) bool {
+		return w.roll(100, aboutStorable, int64(r.Message.Partition), r.Message.Offset) < w.set.unstorable
+	})
 }
 
 // storedLocked notes an operation that the store has done.

@@ -1,0 +1,59 @@
+package pipeline_test
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keystrand/keystrand/middleware/spill"
+	"github.com/keystrand/keystrand/middleware/spill/memory"
+	"github.com/keystrand/keystrand/pipeline"
+)
+
+// A message of a hot key is refused, and set aside, while the store reads for its key. What is read may be behind it.
+func TestKeyWaitsWhoseMessageIsRefusedDuringARead(t *testing.T) { // seed 34
+	synctest.Test(t, func(t *testing.T) {
+		const refused = 41
+		pl := newPlay(t)
+		pl.build = func(b *pipeline.Builder) { b.Limits(pipeline.Limits{KeyShare: 8, FetchMessages: 16}) }
+		var slow atomic.Bool
+		pl.trouble = func(_ context.Context, c memory.Call) error {
+			if c.Op == memory.Read && !c.Stored && slow.Swap(false) {
+				time.Sleep(2 * time.Second)
+			}
+			i := slices.IndexFunc(c.Records, func(r spill.Record) bool { return r.Message.Offset == refused })
+			if i < 0 || c.Stored {
+				return nil
+			}
+			return &spill.RecordError{Record: i, Err: errBoom}
+		}
+		pl.put(slices.Repeat([]string{"hot"}, 40)...)
+		p := pl.process()
+		time.Sleep(200 * time.Millisecond)
+		slow.Store(true)
+		for slow.Load() {
+			time.Sleep(10 * time.Millisecond)
+		}
+		pl.put("hot", "hot", "hot", "hot+cold")
+		time.Sleep(10 * time.Second)
+		if got := pl.handledOf(); slices.ContainsFunc(got, func(o int64) bool { return o >= refused }) {
+			t.Errorf("handled %v: want none from %d on", got, refused)
+		}
+		if err := p.stop(); err != nil {
+			t.Error(err)
+		}
+		pl.trouble = nil
+		p = pl.process()
+		time.Sleep(10 * time.Second)
+		if !pl.over() {
+			t.Errorf("not all is handled: %+v", p.Snapshot())
+		}
+		if err := p.stop(); err != nil {
+			t.Error(err)
+		}
+		pl.check()
+	})
+}
