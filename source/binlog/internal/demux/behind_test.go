@@ -183,6 +183,10 @@ func TestRestartReplaysOnlyTheTableThatIsFarBehind(t *testing.T) {
 			t.Errorf("the log was opened at %q, want at 952 for all but one table, and at 0 for that one", opens[1:])
 		}
 		r.tables[names[0]].sees(time.Minute, all...)
+		synctest.Wait()
+		if open := log.open.Load(); open != 1 {
+			t.Errorf("%d readers, want the shared one once the table has caught up", open)
+		}
 		log.commit(rows(names[0], "live"))
 		r.tables[names[0]].sees(time.Millisecond, "live")
 	})
