@@ -58,9 +58,17 @@ func (ses *session) moveGroup(group int) error {
 		if err != nil {
 			return err
 		}
+		t.rest()
 		if passed {
 			t.push(false, nil, last, &last, nil)
 		}
 	}
 	return nil
+}
+
+// rest records whether the table has had no rows since the last call: it can give memory back.
+func (t *table) rest() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.idle, t.seen = t.next == t.seen, t.next
 }

@@ -120,6 +120,31 @@ func TestIdleTableFollowsFastReaderByBytes(t *testing.T) {
 	})
 }
 
+func TestIdleTableGivesMemoryBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFakeLog(1, "shop.a")
+		r := read(t, log, newMemStore(), Config{})
+		p, is := r.tables["shop.a"].Partition.(*table)
+		if !is {
+			t.Fatal("not a table")
+		}
+		all := numbers("row", 0, 2*mostReused)
+		for _, text := range all {
+			log.commit(rows("shop.a", text))
+		}
+		synctest.Wait()
+		r.tables["shop.a"].sees(time.Second, all...)
+		r.tables["shop.a"].silent(time.Second)
+		if n := max(cap(p.mine), cap(p.queue)); n < len(all) {
+			t.Fatalf("the queue has memory for %d chunks", n)
+		}
+		r.tables["shop.a"].silent(25 * time.Second)
+		if n := max(cap(p.mine), cap(p.queue)); n != 0 {
+			t.Errorf("the queue keeps memory for %d chunks", n)
+		}
+	})
+}
+
 // A transaction end is stored that the log can name; a restart begins there and numbers on.
 func TestEndWithoutAPlaceIsNoPlaceToRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -82,6 +82,7 @@ type item struct {
 // holding is one ownership of a table, as a pipeline has it.
 type holding struct {
 	part    source.Partition
+	begin   mark
 	tracker *commit.Tracker
 	pending map[int64]bool  // numbers of the tracker
 	got     map[int64]*item // by offset
@@ -180,9 +181,16 @@ func (m *model) start() {
 				m.mu.Unlock()
 				return
 			}
+			t, is := p.(*table)
+			if !is {
+				panic("not a table")
+			}
 			r := p.Restored()
+			t.mu.Lock()
+			begin := t.marks[0]
+			t.mu.Unlock()
 			m.held[name] = &holding{
-				part: p, tracker: commit.NewTracker(r), pending: make(map[int64]bool), got: make(map[int64]*item),
+				part: p, begin: begin, tracker: commit.NewTracker(r), pending: make(map[int64]bool), got: make(map[int64]*item),
 				last: make(map[int]*item), stored: r.Frontier,
 			}
 			m.mu.Unlock()
