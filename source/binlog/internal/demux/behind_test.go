@@ -3,6 +3,7 @@
 package demux
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -74,6 +75,30 @@ func TestSharedReaderWaitsForRoomWhileNobodyElseIsHungry(t *testing.T) {
 }
 
 // The connection is cut before the transaction ends, again and again.
+// A reader that has read much of a transaction would read all of it again.
+func TestReaderInALargeTransactionKeepsItsTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFakeLog(1, "shop.a", "shop.b")
+		r := read(t, log, newMemStore(), Config{})
+		large, is := r.tables["shop.a"].Partition.(*table)
+		other, too := r.tables["shop.b"].Partition.(*table)
+		if !is || !too {
+			t.Fatal("not a table")
+		}
+		other.ses.mu.Lock()
+		other.ses.waiting = append(other.ses.waiting, other)
+		other.ses.mu.Unlock()
+		f := &feed{ses: large.ses, only: large, began: 1, n: mostAgain}
+		if err := f.await(t.Context(), &tap{t: large}); !errors.Is(err, errYields) {
+			t.Errorf("after %d rows: %v, want that the others have their turn", mostAgain-1, err)
+		}
+		f.n++
+		if err := f.await(t.Context(), &tap{t: large}); err != nil {
+			t.Errorf("after %d rows: %v, want to wait for room", mostAgain, err)
+		}
+	})
+}
+
 func TestLargeTransactionIsHandedOutInPieces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newFakeLog(1, "shop.a")

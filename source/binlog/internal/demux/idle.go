@@ -8,8 +8,8 @@ import (
 // idleParts is in how many groups idle tables are moved, one after the other, so that their commits are spread.
 const idleParts = 10
 
-// reached records a transaction end of the shared reader. All tables have the rows up to it that they get from that reader. It takes
-// the bytes of log since idle tables were moved, and returns those that are left.
+// reached records a transaction end of the shared reader. All tables have the rows up to it that they get from that reader.
+// bytes is how much log was read since idle tables were moved. reached returns how much of it still counts.
 func (ses *session) reached(m mark, bytes int) int {
 	part := max(ses.s.cfg.IdleBytes/idleParts, 1)
 	ses.mu.Lock()

@@ -121,8 +121,8 @@ func (t *table) Restored() *commit.Progress { return t.restored }
 // Leaving implements [source.Partition]. A revoked table has no deadline.
 func (t *table) Leaving() <-chan source.Leave { return t.tenure.Leaving() }
 
-// End implements [source.Lagger]. For a table that is behind it is the position of the shared reader: nobody knows which rows up to
-// there are its own.
+// End implements [source.Lagger]. For a table that is behind, it is the end of what the shared reader has dropped: nobody knows
+// how many rows of the table are below it.
 func (t *table) End() (int64, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
