@@ -13,7 +13,8 @@ func (ses *session) leaveBehind(ctx context.Context, tp *tap, last mark) {
 	if !tp.t.fallBehind(tp.chunks, last) {
 		return
 	}
-	ses.s.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, ses.s.cfg.Package+": table falls behind; it is read apart once it has room", //nolint:sloglint // the name of the package
+	//nolint:sloglint // the name of the package
+	ses.s.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, ses.s.cfg.Package+": table falls behind; it is read apart once it has room",
 		slog.String("table", tp.t.id.Stream), slog.String("place", string(last.Place)))
 	ses.wait(tp.t)
 }

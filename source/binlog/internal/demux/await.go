@@ -11,9 +11,12 @@ const (
 	patience = time.Second
 	// glance is how often a reader that waits for room looks at the others.
 	glance = 100 * time.Millisecond
+	// mostAgain is how much of an open transaction a reader may read again because others had their turn. It is read in some
+	// hundredths of a second.
+	mostAgain = 50_000
 )
 
-// await waits until a table may have room. The shared reader makes a table that has none behind, and the reader of a table ends if
+// await waits until a table may have room. The shared reader makes a table that has none behind. The reader of a table ends if
 // others wait for their turn.
 func (f *feed) await(ctx context.Context, tp *tap) error {
 	t, s := tp.t, f.ses.s
@@ -26,7 +29,7 @@ func (f *feed) await(ctx context.Context, tp *tap) error {
 			f.ses.leaveBehind(ctx, tp, f.last)
 			return nil
 		}
-	} else if f.ses.othersWait() {
+	} else if f.n-f.began < mostAgain && f.ses.othersWait() {
 		return errYields
 	}
 	timer := time.NewTimer(glance)

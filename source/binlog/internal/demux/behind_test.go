@@ -3,6 +3,7 @@
 package demux
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -74,6 +75,30 @@ func TestSharedReaderWaitsForRoomWhileNobodyElseIsHungry(t *testing.T) {
 }
 
 // The connection is cut before the transaction ends, again and again.
+// A reader that has read much of a transaction would read all of it again.
+func TestReaderInALargeTransactionKeepsItsTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFakeLog(1, "shop.a", "shop.b")
+		r := read(t, log, newMemStore(), Config{})
+		large, is := r.tables["shop.a"].Partition.(*table)
+		other, too := r.tables["shop.b"].Partition.(*table)
+		if !is || !too {
+			t.Fatal("not a table")
+		}
+		other.ses.mu.Lock()
+		other.ses.waiting = append(other.ses.waiting, other)
+		other.ses.mu.Unlock()
+		f := &feed{ses: large.ses, only: large, began: 1, n: mostAgain}
+		if err := f.await(t.Context(), &tap{t: large}); !errors.Is(err, errYields) {
+			t.Errorf("after %d rows: %v, want that the others have their turn", mostAgain-1, err)
+		}
+		f.n++
+		if err := f.await(t.Context(), &tap{t: large}); err != nil {
+			t.Errorf("after %d rows: %v, want to wait for room", mostAgain, err)
+		}
+	})
+}
+
 func TestLargeTransactionIsHandedOutInPieces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newFakeLog(1, "shop.a")
@@ -154,14 +179,14 @@ func TestTablesBehindTakeTurns(t *testing.T) {
 	})
 }
 
-// 50 tables, one of them 1000 rows behind the others.
+// 50 tables, one of them 1000 rows behind the others, and one more as far behind without rows.
 func TestRestartReplaysOnlyTheTableThatIsFarBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var names []string
 		for i := range 50 {
 			names = append(names, fmt.Sprintf("shop.t%02d", i))
 		}
-		log, store := newFakeLog(1, names...), newMemStore()
+		log, store := newFakeLog(1, append(names, "shop.none")...), newMemStore()
 		r := read(t, log, store, Config{})
 		all := numbers("row", 0, 1000)
 		for i, text := range all {
@@ -179,10 +204,14 @@ func TestRestartReplaysOnlyTheTableThatIsFarBehind(t *testing.T) {
 		r.tables[names[7]].sees(time.Millisecond, "live")
 		opens, _ := log.openedAt()
 		slices.Sort(opens)
-		if !slices.Equal(opens, []Place{"0", "0", "952"}) { // the first is of the time before
-			t.Errorf("the log was opened at %q, want at 952 for all but one table, and at 0 for that one", opens[1:])
+		if !slices.Equal(opens, []Place{"0", "0", "0", "952"}) { // the first is of the time before
+			t.Errorf("the log was opened at %q, want at 952 for all but two tables, and at 0 for these", opens[1:])
 		}
 		r.tables[names[0]].sees(time.Minute, all...)
+		synctest.Wait()
+		if open := log.open.Load(); open != 1 {
+			t.Errorf("%d readers, want the shared one once both tables have caught up", open)
+		}
 		log.commit(rows(names[0], "live"))
 		r.tables[names[0]].sees(time.Millisecond, "live")
 	})

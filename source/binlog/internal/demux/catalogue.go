@@ -15,8 +15,8 @@ import (
 // has no dot.
 const catalogueStream = "catalogue"
 
-// catalogue is what the source itself keeps in the store, beside the progress of its tables: a store cannot list them. It is saved
-// before a new table is accepted, so a restart finds every table, also one that was dropped with rows to settle.
+// catalogue is what the source itself keeps in the store, beside the progress of its tables, since a store cannot list them. It
+// is saved before a new table is accepted. So a restart finds every table, also one that was dropped with rows to settle.
 //
 // A catalogue is safe for concurrent use. save is called by one goroutine at a time.
 type catalogue struct {

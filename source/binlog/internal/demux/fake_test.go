@@ -14,8 +14,8 @@ import (
 	"github.com/keystrand/keystrand/source/binlog"
 )
 
-// fakeLog is the log of a server in memory. Transactions belong to a domain, and are numbered there from 1; a place is the number of
-// the last transaction of each domain, as "3.0". Another server may have those of different domains in another order.
+// fakeLog is the log of a server in memory. Transactions belong to a domain, and are numbered there from 1. A place is the number
+// of the last transaction of each domain, as "3.0". Another server may have those of different domains in another order.
 type fakeLog struct {
 	mu       sync.Mutex
 	identity string
@@ -82,6 +82,13 @@ func (l *fakeLog) commitIn(domain int, events ...Event) {
 	}
 	l.offset++
 	l.wakeLocked()
+}
+
+// unname makes the last transaction end one that the log cannot name.
+func (l *fakeLog) unname() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.txns[len(l.txns)-1].noPlace = true
 }
 
 func (l *fakeLog) wakeLocked() {

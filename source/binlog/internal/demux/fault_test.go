@@ -38,7 +38,8 @@ var errPartial = errors.New("the row image is partial")
 func TestFaultStopsOneTableBehindWhatCameBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, store := newFakeLog(1, "shop.a", "shop.b"), newMemStore()
-		log.commit(rows("shop.a", "a1"), Event{Kind: Fault, Table: "shop.a", Err: errPartial}, rows("shop.a", "a2"), rows("shop.b", "b1"))
+		fault := Event{Kind: Fault, Table: "shop.a", Err: errPartial}
+		log.commit(rows("shop.a", "a1"), fault, rows("shop.a", "a2"), rows("shop.b", "b1"))
 		log.commit(rows("shop.a", "a3"), rows("shop.b", "b2"))
 		for range 2 { // also after a restart
 			r := read(t, log, store, Config{})
@@ -281,8 +282,8 @@ func TestNumbersThatNoLongerHoldAreReplacedAndNothingIsLost(t *testing.T) {
 	}
 }
 
-// A row comes from another domain while the table is to skip by place, it has no room, and the shared reader passes the place before
-// the table's own reader does.
+// A row comes from another domain while the table is to skip by place, and the table has no room. The shared reader passes the
+// place before the table's own reader does.
 func TestTableThatFallsBehindWhileItSkipsByPlaceLosesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, store := newFakeLog(2, "shop.a", "shop.b"), newMemStore()

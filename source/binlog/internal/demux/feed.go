@@ -68,8 +68,8 @@ type logError struct{ error }
 
 func (e *logError) Unwrap() error { return e.error }
 
-// read opens the log behind the last transaction end and reads until an error. What tables have of the open transaction they know
-// by its number.
+// read opens the log behind the last transaction end and reads until an error. Tables drop what they already have of the open
+// transaction.
 func (f *feed) read(ctx context.Context, pauses *backoff.ExponentialBackOff) error {
 	s := f.ses.s
 	r, err := s.log.Open(ctx, f.last.Place, f.ses.states())
@@ -165,12 +165,14 @@ func (f *feed) finish(ctx context.Context, e *Event) error {
 		if err := f.flush(ctx, tp, end); err != nil {
 			return err
 		}
+	}
+	if end == nil {
+		return nil // what was touched gets the next end
+	}
+	for _, tp := range f.touched {
 		tp.touched, tp.told = false, nil
 	}
 	f.touched = f.touched[:0]
-	if end == nil {
-		return nil
-	}
 	f.last = f.end
 	if f.only == nil {
 		f.bytes = f.ses.reached(f.last, f.bytes)
@@ -191,7 +193,8 @@ func (f *feed) check() error {
 			}
 		}
 		if !same {
-			return fmt.Errorf("%w: the transaction end with number %d was %s, and now %d is %s", errCount, k.Number, k.Place, f.end.Number, f.end.Place)
+			return fmt.Errorf("%w: the transaction end with number %d was %s, and now %d is %s",
+				errCount, k.Number, k.Place, f.end.Number, f.end.Place)
 		}
 	}
 	return nil

@@ -66,7 +66,7 @@ func (t *table) hand(b *source.Batch) (moved, hungry bool, err error) {
 	return false, hungry, err
 }
 
-// mostReused is the most chunks whose memory a table keeps: it may have been busy for a moment only.
+// mostReused is the most chunks whose memory an idle table keeps.
 const mostReused = 1024
 
 // swap gives back the room of what was handed out and, once that is all, takes the queue. If nothing is queued, it returns the
@@ -79,13 +79,13 @@ func (t *table) swap() (hungry bool, fault error) {
 	}
 	if t.at == len(t.mine) {
 		clear(t.mine)
-		if cap(t.mine) > mostReused {
-			t.mine = nil
-		}
 		t.mine, t.queue, t.at = t.queue, t.mine[:0], 0
 		t.reach = t.marks.last().Number + 1
 		if len(t.mine) == 0 {
 			hungry, fault = t.way == shared, t.fault
+			if t.idle && max(cap(t.mine), cap(t.queue)) > mostReused {
+				t.mine, t.queue = nil, nil
+			}
 		}
 	}
 	waits := t.way == behind

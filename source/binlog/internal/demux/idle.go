@@ -8,8 +8,8 @@ import (
 // idleParts is in how many groups idle tables are moved, one after the other, so that their commits are spread.
 const idleParts = 10
 
-// reached records a transaction end of the shared reader. All tables have the rows up to it that they get from that reader. It takes
-// the bytes of log since idle tables were moved, and returns those that are left.
+// reached records a transaction end of the shared reader. All tables have the rows up to it that they get from that reader.
+// bytes is how much log was read since idle tables were moved. reached returns how much of it still counts.
 func (ses *session) reached(m mark, bytes int) int {
 	part := max(ses.s.cfg.IdleBytes/idleParts, 1)
 	ses.mu.Lock()
@@ -58,9 +58,17 @@ func (ses *session) moveGroup(group int) error {
 		if err != nil {
 			return err
 		}
+		t.rest()
 		if passed {
 			t.push(false, nil, last, &last, nil)
 		}
 	}
 	return nil
+}
+
+// rest records whether the table has had no rows since the last call: it can give memory back.
+func (t *table) rest() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.idle, t.seen = t.next == t.seen, t.next
 }

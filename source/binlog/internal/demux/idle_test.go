@@ -120,6 +120,31 @@ func TestIdleTableFollowsFastReaderByBytes(t *testing.T) {
 	})
 }
 
+func TestIdleTableGivesMemoryBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFakeLog(1, "shop.a")
+		r := read(t, log, newMemStore(), Config{})
+		p, is := r.tables["shop.a"].Partition.(*table)
+		if !is {
+			t.Fatal("not a table")
+		}
+		all := numbers("row", 0, 2*mostReused)
+		for _, text := range all {
+			log.commit(rows("shop.a", text))
+		}
+		synctest.Wait()
+		r.tables["shop.a"].sees(time.Second, all...)
+		r.tables["shop.a"].silent(time.Second)
+		if n := max(cap(p.mine), cap(p.queue)); n < len(all) {
+			t.Fatalf("the queue has memory for %d chunks", n)
+		}
+		r.tables["shop.a"].silent(25 * time.Second)
+		if n := max(cap(p.mine), cap(p.queue)); n != 0 {
+			t.Errorf("the queue keeps memory for %d chunks", n)
+		}
+	})
+}
+
 // A transaction end is stored that the log can name; a restart begins there and numbers on.
 func TestEndWithoutAPlaceIsNoPlaceToRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -127,7 +152,7 @@ func TestEndWithoutAPlaceIsNoPlaceToRestart(t *testing.T) {
 		log.commit(rows("shop.a", "a1"))
 		for i := range 3 {
 			log.commit(rows("shop.a", fmt.Sprint("a", 2+i)))
-			log.txns[len(log.txns)-1].noPlace = true
+			log.unname()
 		}
 		r := read(t, log, store, Config{})
 		r.tables["shop.a"].sees(time.Second, "a1", "a2", "a3", "a4")
@@ -145,6 +170,23 @@ func TestEndWithoutAPlaceIsNoPlaceToRestart(t *testing.T) {
 		r.tables["shop.a"].commit()
 		if mk, err := readMark(store.at("shop.a").At); err != nil || mk.Number != 10 || mk.Place != "5" {
 			t.Errorf("stored %+v, %v, want the end of the last transaction", mk, err)
+		}
+	})
+}
+
+// A state that comes with such an end counts from the next end that the log can name.
+func TestStateOfAnEndWithoutAPlaceIsNotLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFakeLog(1, "shop.a", "shop.b")
+		log.commit(Event{Kind: Defined, Table: "shop.a", State: "keys"}, rows("shop.a", "a1"))
+		log.unname()
+		log.commit(rows("shop.b", "b1"))
+		r := read(t, log, newMemStore(), Config{})
+		r.tables["shop.a"].sees(time.Second, "a1")
+		log.fail(cutOnce())
+		time.Sleep(time.Minute)
+		if opens, states := log.openedAt(); states["shop.a"] != "keys" || opens[len(opens)-1] != "2" {
+			t.Errorf("opened at %q with states %v, want the state of the table", opens, states)
 		}
 	})
 }

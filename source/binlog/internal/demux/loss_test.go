@@ -48,6 +48,25 @@ func TestFencedTableIsLostAndTheOthersGoOn(t *testing.T) {
 		if r.tables["shop.a"] != nil {
 			t.Error("the table was accepted again: two processes would take it from each other for ever")
 		}
+		// Not even from another server.
+		log.replace("server-2", nil)
+		<-b.Leaving()
+		b.commit()
+		if err := b.Release(t.Context()); err != nil {
+			t.Errorf("release: %v", err)
+		}
+		delete(r.tables, "shop.b")
+		time.Sleep(time.Minute)
+		r.accept()
+		log.commit(rows("shop.a", "a3"), rows("shop.b", "b3"))
+		if len(r.tables) != 1 {
+			t.Fatalf("accepted %v, want the table that is not lost", r.tables)
+		}
+		r.tables["shop.b"].sees(time.Second, "b3")
+		r.accept()
+		if r.tables["shop.a"] != nil {
+			t.Error("the lost table was accepted again, because of its rows")
+		}
 	})
 }
 

@@ -64,24 +64,16 @@ func (m *model) came(name string, h *holding, msg *keystrand.Message, together i
 	}
 	h.last[it.domain] = it
 	// What is settled does not come again, unless the numbers are new and its transaction was not settled as a whole.
-	if begin := beginOf(h); it.settled && it.seq <= countsOf(begin.Place)[it.domain] {
-		m.t.Fatalf("%s: %.20q came again, but its transaction %d.%d is settled: began at %+v in %s", name, text, it.domain, it.seq, begin, log)
+	if it.settled && it.seq <= countsOf(h.begin.Place)[it.domain] {
+		m.t.Fatalf("%s: %.20q came again, but its transaction %d.%d is settled: began at %+v in %s",
+			name, text, it.domain, it.seq, h.begin, log)
 	}
 	if it.settled && it.log == log {
 		m.t.Fatalf("%s: %.20q came again at %d, but it is settled in this log: restored %+v", name, text, msg.Offset, h.part.Restored())
 	}
 }
 
-// beginOf returns where an ownership began.
-func beginOf(h *holding) mark {
-	t, is := h.part.(*table)
-	if !is {
-		panic("not a table")
-	}
-	return t.begin
-}
-
-// checkStored checks that the stored place is a transaction end at or below the frontier, and that the table has settled all up to it.
+// checkStored checks that the stored place is a transaction end at or below the frontier, and that all up to it is settled.
 func (m *model) checkStored(name string, frontier int64) {
 	p := m.store.at(name)
 	mk, err := readMark(p.At)

@@ -19,10 +19,11 @@ type stored struct {
 	begin    mark // its Place is empty if the table is new
 }
 
-// open claims all tables and decides where and with which numbers the session begins. With anew it begins new numbers in any case.
+// open claims all tables and decides where the session begins, and with which numbers. anew begins a new count in any
+// case.
 //
-// Numbers go on if all tables were numbered in the same count of the same log. Otherwise new ones begin above every number that is
-// stored: each table skips what it has settled by place, and what it has settled ahead of its frontier comes again.
+// Numbers go on if all tables were numbered in the same count of the same log. Otherwise a new count begins above every number
+// that is stored. Each table then skips by place, and what it has settled behind its place comes again.
 func (s *Source) open(ctx context.Context, anew bool) (*session, error) {
 	ses := &session{s: s, moved: make(chan struct{}, 1), tables: make(map[string]*table)}
 	err := s.retry(ctx, "identify", s.finalOfLog, func(ctx context.Context) (err error) {
@@ -66,8 +67,8 @@ func (s *Source) open(ctx context.Context, anew bool) (*session, error) {
 	return ses, nil
 }
 
-// names returns the wanted tables, sorted: those that were ever accepted and those that exist. Tables that another process has taken
-// are left out.
+// names returns the wanted tables, sorted: those that were ever accepted and those that exist. It leaves out those that another
+// process has taken.
 func (s *Source) names(ctx context.Context, text catalogueText) (names []string, err error) {
 	err = s.retry(ctx, "list tables", s.finalOfLog, func(ctx context.Context) error {
 		names, err = s.log.Tables(ctx)
@@ -159,7 +160,8 @@ func (s *Source) count(ctx context.Context, ses *session, all []stored, anew boo
 		return next, fmt.Errorf("find the place to begin: %w", err)
 	}
 	if begun {
-		s.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, s.cfg.Package+": counting rows anew; each table continues at its own place", //nolint:sloglint // the name of the package
+		//nolint:sloglint // the name of the package
+		s.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, s.cfg.Package+": counting rows anew; each table continues at its own place",
 			slog.String("before", text.logName()), slog.String("now", next.logName()))
 	}
 	ses.start = mark{Number: next.Base, Place: next.Begin}

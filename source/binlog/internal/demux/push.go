@@ -15,9 +15,11 @@ const (
 	gone                    // the table is over
 )
 
-// push queues chunks of one transaction, none or more, that a reader has read behind the transaction end before. If end is not nil,
-// they are the last of their transaction, which ends there, and the log's state of the table becomes told unless that is nil.
-// own says that the reader is the table's own, not the shared one.
+// push queues chunks of one transaction, none or more, that a reader has read behind the transaction end before.
+//
+//   - own says that the reader is the table's own, not the shared one.
+//   - end is the end of the transaction, nil if more of it is to come.
+//   - told is the log's new state of the table, nil if it has not changed. It counts from end on.
 func (t *table) push(own bool, chunks []chunk, before mark, end *mark, told *string) verdict {
 	t.mu.Lock()
 	v, news := t.pushLocked(own, chunks, before, end, told)
@@ -145,8 +147,8 @@ func (t *table) begins() (mark, bool) {
 	return t.from, true
 }
 
-// drained reports whether a reader of the table's own would make progress: Fetch has made room since the last one was refused, and
-// at most half of it is used.
+// drained reports whether a reader of the table's own would make progress: Fetch has made room since the last one was refused,
+// and at most half of it is used.
 func (t *table) drained() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -169,8 +171,8 @@ func (t *table) stop(own bool, number int64, err error) {
 	poke(t.wake)
 }
 
-// passes reports whether a reader at a transaction end has passed the place up to which the table decides by place what is settled,
-// which it returns.
+// passes reports whether a reader at a transaction end has passed the place up to which the table decides by place what is
+// settled. It returns that place.
 func (t *table) passes(own bool, last mark) (passed bool, after Place, err error) {
 	t.mu.Lock()
 	after = t.after

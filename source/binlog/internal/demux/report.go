@@ -66,7 +66,8 @@ func (t *table) trouble() (source.Trouble, bool) {
 
 // logRenumber logs why a session has ended.
 func (s *Source) logRenumber(ctx context.Context, err error) {
-	s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, s.cfg.Package+": releasing all tables; they are accepted again with other offsets", //nolint:sloglint // the name of the package
+	//nolint:sloglint // the name of the package
+	s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, s.cfg.Package+": releasing all tables; they are accepted again with other offsets",
 		slog.Any("cause", err))
 }
 

@@ -22,8 +22,8 @@ import (
 //
 // Accept is for one goroutine; Key, Report and Prefetched for any.
 //
-// Owns: one goroutine that claims tables and then reads the log for all of them, one that moves idle tables, and one for each table
-// that is read apart, at most Config.CatchUp.
+// Owns: one goroutine that claims tables and then reads the log for all of them, one that moves idle tables, and one for each
+// table that is read apart, at most Config.CatchUp.
 type Source struct {
 	cfg    Config
 	log    Log

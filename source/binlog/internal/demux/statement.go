@@ -18,7 +18,8 @@ func (f *feed) statement(ctx context.Context, e *Event) error {
 		if f.ses.s.cfg.HandOutUnreadable {
 			return f.each(ctx, "", one)
 		}
-		err := fmt.Errorf("%w: %.300q (transaction %s)", errUnreadable, quoted.ReplaceAllString(e.DDL.Query, "'…'"), e.DDL.Transaction)
+		text := quoted.ReplaceAllString(e.DDL.Query, "'…'")
+		err := fmt.Errorf("%w: %.300q (transaction %s)", errUnreadable, text, e.DDL.Transaction)
 		return f.each(ctx, "", func(tp *tap) error { return f.fault(ctx, tp, e, number, err) })
 	}
 	taps, err := f.named(ctx, e.DDL.Tables)

@@ -22,7 +22,6 @@ type table struct {
 	name     string // database.table
 	id       source.ID
 	restored *commit.Progress
-	begin    mark // where it begins
 	tenure   *tenure.Tenure
 
 	wake   chan struct{} // room for one: there is something for Fetch
@@ -55,6 +54,8 @@ type table struct {
 	dropped int64     // the shared reader has dropped what the table wants up to this number
 	refused bool      // there was no room, and Fetch has made none since
 	fault   error     // behind the queue
+	seen    int64     // next, when idle tables were last moved
+	idle    bool      // it had no rows since the time before
 	since   time.Time // when the table fell behind
 }
 
@@ -94,7 +95,6 @@ func newTable(ses *session, name string, restored *commit.Progress, begin mark) 
 		name:     name,
 		id:       id,
 		restored: restored,
-		begin:    begin,
 		tenure:   tenure.New(ses.s.cfg.Package, id, restored.Frontier),
 		wake:     make(chan struct{}, 1),
 		roomed:   make(chan struct{}, 1),
@@ -121,8 +121,8 @@ func (t *table) Restored() *commit.Progress { return t.restored }
 // Leaving implements [source.Partition]. A revoked table has no deadline.
 func (t *table) Leaving() <-chan source.Leave { return t.tenure.Leaving() }
 
-// End implements [source.Lagger]. For a table that is behind it is the position of the shared reader: nobody knows which rows up to
-// there are its own.
+// End implements [source.Lagger]. For a table that is behind, it is the end of what the shared reader has dropped: nobody knows
+// how many rows of the table are below it.
 func (t *table) End() (int64, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
