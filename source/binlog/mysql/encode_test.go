@@ -34,8 +34,10 @@ func newMaker(t *testing.T, s *recorded.Server, database string, tables ...strin
 		for _, name := range []string{"n", "k", "v", "h"} {
 			addRow(&c.Columns, map[string]any{"TABLE_SCHEMA": database, "TABLE_NAME": table, "COLUMN_NAME": name, "DATA_TYPE": "blob"})
 		}
-		addRow(&c.Statistics, map[string]any{"TABLE_SCHEMA": database, "TABLE_NAME": table, "INDEX_NAME": "PRIMARY", "COLUMN_NAME": "n",
-			"NON_UNIQUE": "0", "SEQ_IN_INDEX": "1"})
+		addRow(&c.Statistics, map[string]any{
+			"TABLE_SCHEMA": database, "TABLE_NAME": table, "INDEX_NAME": "PRIMARY", "COLUMN_NAME": "n",
+			"NON_UNIQUE": "0", "SEQ_IN_INDEX": "1",
+		})
 	}
 	m.recording = &c
 	m.transaction()
@@ -94,8 +96,10 @@ func (m *maker) keys(database, table string, columns ...string) {
 		return slices.Contains([]any{"k", "v", "h"}, row[i])
 	})
 	for _, name := range columns {
-		addRow(&c.Statistics, map[string]any{"TABLE_SCHEMA": database, "TABLE_NAME": table, "INDEX_NAME": name, "COLUMN_NAME": name,
-			"NON_UNIQUE": "0", "SEQ_IN_INDEX": "1"})
+		addRow(&c.Statistics, map[string]any{
+			"TABLE_SCHEMA": database, "TABLE_NAME": table, "INDEX_NAME": name, "COLUMN_NAME": name,
+			"NON_UNIQUE": "0", "SEQ_IN_INDEX": "1",
+		})
 	}
 	m.recording = &c
 }

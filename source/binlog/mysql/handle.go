@@ -31,7 +31,7 @@ func (r *reader) handle(ctx context.Context, e *replication.BinlogEvent) error {
 	case *replication.RowsEvent:
 		return r.rows(ctx, e, ev)
 	case *replication.QueryEvent:
-		return r.query(e.Header, ev)
+		return r.query(ctx, e.Header, ev)
 	case *replication.XIDEvent:
 		r.end(e.Header)
 	case *replication.MariadbGTIDEvent:
@@ -118,7 +118,7 @@ func (r *reader) format(e *replication.BinlogEvent, f *replication.FormatDescrip
 }
 
 // query handles a statement.
-func (r *reader) query(h *replication.EventHeader, q *replication.QueryEvent) error {
+func (r *reader) query(ctx context.Context, h *replication.EventHeader, q *replication.QueryEvent) error {
 	switch {
 	case bytes.Equal(q.Query, []byte("BEGIN")):
 		r.open = true
@@ -158,7 +158,7 @@ func (r *reader) query(h *replication.EventHeader, q *replication.QueryEvent) er
 		r.end(h)
 		return nil
 	case statement.XAOutcome:
-		r.log.cfg.Logger.LogAttrs(context.Background(), slog.LevelWarn, "the outcome of an XA transaction came; wanted rows of it, if any, are "+
+		r.log.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "the outcome of an XA transaction came; wanted rows of it, if any, are "+
 			"older than this copy", slog.String("statement", string(q.Query)), slog.String("transaction", r.name))
 		r.end(h)
 		return nil
@@ -261,7 +261,7 @@ func (r *reader) load(e *replication.BinlogEvent, ev *replication.ExecuteLoadQue
 
 // other handles events that tell nothing of rows.
 func (r *reader) other(e *replication.BinlogEvent) error {
-	switch e.Header.EventType {
+	switch e.Header.EventType { //nolint:exhaustive // all others are not known
 	case replication.XA_PREPARE_LOG_EVENT:
 		r.end(e.Header)
 		return nil

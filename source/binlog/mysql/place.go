@@ -154,7 +154,8 @@ func parseMysqlPlace(s string) (place, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mysql: GTID set %q: %w", s, err)
 	}
-	return mysqlPlace{set.(*gomysql.MysqlGTIDSet)}, nil
+	gtids, _ := set.(*gomysql.MysqlGTIDSet)
+	return mysqlPlace{gtids}, nil
 }
 
 func (p mysqlPlace) text() demux.Place { return demux.Place(mysqlForm + p.gtids.String()) }

@@ -6,7 +6,6 @@ import (
 
 	gomysql "github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/go-mysql-org/go-mysql/replication"
-	"github.com/google/uuid"
 
 	"github.com/keystrand/keystrand/source/binlog/internal/demux"
 )
@@ -36,7 +35,7 @@ func (p *position) begin(after place, f facts) error {
 		if f.mariadb() {
 			return wrong()
 		}
-		p.mysql = a.gtids.Clone().(*gomysql.MysqlGTIDSet)
+		p.mysql, _ = a.gtids.Clone().(*gomysql.MysqlGTIDSet)
 	case filePlace:
 		if a.server != f.id() {
 			return fmt.Errorf("mysql: %v is a position on server %q, and this one is %q: follow a new server by GTID, or begin a new copy",
@@ -80,7 +79,7 @@ func (p *position) enterMariadb(g gomysql.MariadbGTID) {
 // enterMysql begins a transaction of MySQL.
 func (p *position) enterMysql(e *replication.GTIDEvent) {
 	if p.mysql != nil {
-		p.mysql.AddGTIDWithTag(uuid.UUID(e.SID), e.Tag, e.GNO)
+		p.mysql.AddGTIDWithTag([16]byte(e.SID), e.Tag, e.GNO)
 	}
 }
 

@@ -42,6 +42,7 @@ func from(t *testing.T, r *recorded.Recording, cfg mysql.Config, wanted ...strin
 
 // answer answers what a recording does not.
 func answer(t *testing.T, r *recorded.Recording, query string) (*recorded.Table, error) {
+	t.Helper()
 	switch {
 	case strings.Contains(query, "gtid_purged"): // before the first file that is left
 		text := ""

@@ -37,33 +37,43 @@ func shown(all []demux.Event) []string {
 func TestEveryTransactionEndIsAPlaceToRestart(t *testing.T) {
 	for name, open := range map[string]func(*testing.T) (*recorded.Recording, mysql.Config){
 		"MariaDB by GTID": func(t *testing.T) (*recorded.Recording, mysql.Config) {
+			t.Helper()
 			return recorded.Load(t, recorded.Bank), mysql.Config{}
 		},
 		"MariaDB by file": func(t *testing.T) (*recorded.Recording, mysql.Config) {
+			t.Helper()
 			return recorded.Load(t, recorded.Bank), mysql.Config{FilePosition: true}
 		},
 		"compressed events": func(t *testing.T) (*recorded.Recording, mysql.Config) {
+			t.Helper()
 			return recorded.Load(t, recorded.Compressed), mysql.Config{}
 		},
 		"MySQL by GTID": func(t *testing.T) (*recorded.Recording, mysql.Config) {
+			t.Helper()
 			return recorded.Load(t, recorded.Bank).MySQL(t, recorded.GTIDs), mysql.Config{}
 		},
 		"MySQL by tagged GTID": func(t *testing.T) (*recorded.Recording, mysql.Config) {
+			t.Helper()
 			return recorded.Load(t, recorded.Bank).MySQL(t, recorded.Tagged), mysql.Config{}
 		},
 		"MySQL's compressed transactions": func(t *testing.T) (*recorded.Recording, mysql.Config) {
+			t.Helper()
 			return recorded.Load(t, recorded.Bank).MySQL(t, recorded.Payloads), mysql.Config{}
 		},
 		"MySQL by file": func(t *testing.T) (*recorded.Recording, mysql.Config) {
+			t.Helper()
 			return recorded.Load(t, recorded.Bank).MySQL(t, recorded.GTIDs), mysql.Config{FilePosition: true}
 		},
 		"MySQL's compressed transactions by file": func(t *testing.T) (*recorded.Recording, mysql.Config) {
+			t.Helper()
 			return recorded.Load(t, recorded.Bank).MySQL(t, recorded.Payloads), mysql.Config{FilePosition: true}
 		},
 		"MySQL's statements": func(t *testing.T) (*recorded.Recording, mysql.Config) {
+			t.Helper()
 			return recorded.Load(t, recorded.DDL).MySQL(t, recorded.Payloads), mysql.Config{}
 		},
 		"statements": func(t *testing.T) (*recorded.Recording, mysql.Config) {
+			t.Helper()
 			return recorded.Load(t, recorded.DDL), mysql.Config{}
 		},
 	} {

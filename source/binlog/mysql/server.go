@@ -203,7 +203,7 @@ func (s *server) query(ctx context.Context, query string, args ...any) ([][]stri
 	if err != nil {
 		return nil, fail(err)
 	}
-	defer rows.Close()
+	defer rows.Close() //nolint:errcheck // rows.Err tells it
 	columns, err := rows.Columns()
 	if err != nil {
 		return nil, fail(err)
