@@ -105,12 +105,15 @@ func (m *maker) keys(database, table string, columns ...string) {
 }
 
 // statement logs a statement that is a transaction of its own.
-func (m *maker) statement(database, query string) {
+func (m *maker) statement(database, query string) { m.statementOf(database, query, "") }
+
+// statementOf logs a statement with status variables of its session.
+func (m *maker) statementOf(database, query, status string) {
 	m.sequence++
 	gtid := append(binary.LittleEndian.AppendUint64(nil, m.sequence), make([]byte, 11)...)
 	gtid[12] = 1 // standalone
-	body := append(make([]byte, 8), byte(len(database)), 0, 0, 0, 0)
-	body = append(append(append(body, database...), 0), query...)
+	body := append(make([]byte, 8), byte(len(database)), 0, 0, byte(len(status)), 0)
+	body = append(append(append(append(body, status...), database...), 0), query...)
 	m.recording = m.recording.Append(
 		recorded.NewEvent(1, replication.MARIADB_GTID_EVENT, 1, 0, gtid),
 		recorded.NewEvent(1, replication.QUERY_EVENT, 1, 0, body),

@@ -42,7 +42,7 @@ func Decode(charset, text string) (string, error) {
 func Detach(image []any) { detach(image) }
 
 // SessionOf returns what status variables of a statement tell.
-func SessionOf(status []byte) (noBackslashEscapes, utf8 bool) {
+func SessionOf(status []byte) (noBackslashEscapes bool, collation uint64) {
 	s := sessionOf(status)
-	return s.mode.NoBackslashEscapes, s.utf8
+	return s.mode.NoBackslashEscapes, s.collation
 }

@@ -1,6 +1,7 @@
 package mysql_test
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 
@@ -12,22 +13,48 @@ import (
 func TestSessionOfAStatementTellsItsModeAndCharset(t *testing.T) {
 	const flags, mode, catalog, increment = "\x00\x01\x02\x03\x04", "\x01\x00\x00\x10\x00\x00\x00\x00\x00", "\x06\x03std", "\x03\x01\x00\x01\x00"
 	for name, c := range map[string]struct {
-		status            string
-		noBackslash, utf8 bool
+		status      string
+		noBackslash bool
+		collation   uint64
 	}{
-		"none":         {"", false, true},
-		"mode":         {flags + mode + catalog, true, true},
-		"latin1":       {flags + catalog + increment + "\x04\x08\x00\x08\x00\x08\x00", false, false},
-		"utf8mb4":      {flags + mode + catalog + "\x04\x2d\x00\x2d\x00\x08\x00", true, true},
-		"utf8mb3":      {"\x04\x21\x00\x21\x00\x08\x00", false, true},
-		"utf8mb4 0900": {"\x04\xff\x00\xff\x00\x08\x00", false, true},
-		"gbk":          {"\x02\x03std\x00\x04\x1c\x00\x1c\x00\x1c\x00", false, false},
-		"cut":          {flags + "\x01\x00\x00", false, true},
-		"unknown":      {"\xf0\x04\x08\x00\x08\x00\x08\x00", false, true},
+		"none":    {"", false, 0},
+		"mode":    {flags + mode + catalog, true, 0},
+		"latin1":  {flags + catalog + increment + "\x04\x08\x00\x08\x00\x08\x00", false, 8},
+		"both":    {flags + mode + catalog + "\x04\x2d\x00\x2d\x00\x08\x00", true, 45},
+		"large":   {"\x04\xff\x01\xff\x00\x08\x00", false, 511},
+		"old":     {"\x02\x03std\x00\x04\x1c\x00\x1c\x00\x1c\x00", false, 28},
+		"cut":     {flags + "\x01\x00\x00", false, 0},
+		"unknown": {"\xf0\x04\x08\x00\x08\x00\x08\x00", false, 0},
 	} {
-		if noBackslash, utf8 := mysql.SessionOf([]byte(c.status)); noBackslash != c.noBackslash || utf8 != c.utf8 {
-			t.Errorf("%s: no backslash escapes %v, UTF-8 %v, want %v, %v", name, noBackslash, utf8, c.noBackslash, c.utf8)
+		if noBackslash, collation := mysql.SessionOf([]byte(c.status)); noBackslash != c.noBackslash || collation != c.collation {
+			t.Errorf("%s: no backslash escapes %v, collation %d, want %v, %d", name, noBackslash, collation, c.noBackslash, c.collation)
 		}
+	}
+}
+
+// The text of a statement is in the character set of its session.
+func TestStatementIsDecodedFromTheCharsetOfItsSession(t *testing.T) {
+	const latin1, gbk, swe7 = "\x04\x08\x00\x08\x00\x08\x00", "\x04\x1c\x00\x1c\x00\x08\x00", "\x04\x0a\x00\x0a\x00\x08\x00"
+	for name, c := range map[string]struct{ status, query, want string }{
+		"latin1":  {latin1, "ALTER TABLE caf\xe9 COMMENT '\xfc'", "[suite.café] ALTER TABLE café COMMENT 'ü'"},
+		"gbk":     {gbk, "ALTER TABLE t0 COMMENT '\xd5\x5c'", "[suite.t0] ALTER TABLE t0 COMMENT '誠'"}, // the second byte is a backslash
+		"unknown": {swe7, "ALTER TABLE t\xc5", "[] ALTER TABLE t\xc5"},
+		"UTF-8":   {"", "ALTER TABLE `ü`", "[suite.ü] ALTER TABLE `ü`"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log, s := from(t, recorded.Load(t, recorded.Bank), mysql.Config{}, "suite.*")
+				m := newMaker(t, s, "suite", "t0")
+				m.statementOf("suite", c.query, c.status)
+				for _, e := range mustRead(t, log) {
+					if e.Kind == demux.Statement {
+						if got := fmt.Sprint(e.DDL.Tables, " ", e.DDL.Query); got != c.want {
+							t.Errorf("%q, want %q", got, c.want)
+						}
+					}
+				}
+			})
+		})
 	}
 }
 
