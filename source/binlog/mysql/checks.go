@@ -12,7 +12,7 @@ import (
 func (s *server) check(ctx context.Context, f facts) error {
 	var errs []error
 	wrong := func(format string, args ...any) {
-		errs = append(errs, fmt.Errorf("mysql: server %s: "+format, append([]any{s.addr}, args...)...))
+		errs = append(errs, fmt.Errorf("server %s: "+format, append([]any{s.addr}, args...)...))
 	}
 	if !on(f["log_bin"]) {
 		wrong("log_bin is %s: put log_bin=ON into its configuration file, and restart it", f["log_bin"])

@@ -22,7 +22,7 @@ import (
 	"github.com/keystrand/keystrand/source/sourcetest"
 )
 
-var suiteTables = []string{"t0", "t1", "t2"} //nolint:gochecknoglobals // immutable
+var suiteTables = []string{"t0", "t1", "t2"}
 
 // process is what a source needs of its surroundings. It can die.
 type process struct {

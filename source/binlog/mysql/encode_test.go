@@ -34,8 +34,10 @@ func newMaker(t *testing.T, s *recorded.Server, database string, tables ...strin
 		for _, name := range []string{"n", "k", "v", "h"} {
 			addRow(&c.Columns, map[string]any{"TABLE_SCHEMA": database, "TABLE_NAME": table, "COLUMN_NAME": name, "DATA_TYPE": "blob"})
 		}
-		addRow(&c.Statistics, map[string]any{"TABLE_SCHEMA": database, "TABLE_NAME": table, "INDEX_NAME": "PRIMARY", "COLUMN_NAME": "n",
-			"NON_UNIQUE": "0", "SEQ_IN_INDEX": "1"})
+		addRow(&c.Statistics, map[string]any{
+			"TABLE_SCHEMA": database, "TABLE_NAME": table, "INDEX_NAME": "PRIMARY", "COLUMN_NAME": "n",
+			"NON_UNIQUE": "0", "SEQ_IN_INDEX": "1",
+		})
 	}
 	m.recording = &c
 	m.transaction()
@@ -94,19 +96,24 @@ func (m *maker) keys(database, table string, columns ...string) {
 		return slices.Contains([]any{"k", "v", "h"}, row[i])
 	})
 	for _, name := range columns {
-		addRow(&c.Statistics, map[string]any{"TABLE_SCHEMA": database, "TABLE_NAME": table, "INDEX_NAME": name, "COLUMN_NAME": name,
-			"NON_UNIQUE": "0", "SEQ_IN_INDEX": "1"})
+		addRow(&c.Statistics, map[string]any{
+			"TABLE_SCHEMA": database, "TABLE_NAME": table, "INDEX_NAME": name, "COLUMN_NAME": name,
+			"NON_UNIQUE": "0", "SEQ_IN_INDEX": "1",
+		})
 	}
 	m.recording = &c
 }
 
 // statement logs a statement that is a transaction of its own.
-func (m *maker) statement(database, query string) {
+func (m *maker) statement(database, query string) { m.statementOf(database, query, "") }
+
+// statementOf logs a statement with status variables of its session.
+func (m *maker) statementOf(database, query, status string) {
 	m.sequence++
 	gtid := append(binary.LittleEndian.AppendUint64(nil, m.sequence), make([]byte, 11)...)
 	gtid[12] = 1 // standalone
-	body := append(make([]byte, 8), byte(len(database)), 0, 0, 0, 0)
-	body = append(append(append(body, database...), 0), query...)
+	body := append(make([]byte, 8), byte(len(database)), 0, 0, byte(len(status)), 0)
+	body = append(append(append(append(body, status...), database...), 0), query...)
 	m.recording = m.recording.Append(
 		recorded.NewEvent(1, replication.MARIADB_GTID_EVENT, 1, 0, gtid),
 		recorded.NewEvent(1, replication.QUERY_EVENT, 1, 0, body),

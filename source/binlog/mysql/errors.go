@@ -84,15 +84,15 @@ func explain(err error, addr string, serverID uint32, wanted place, oldest strin
 	n, text := code(err)
 	switch {
 	case n == erSlaveSameID, n == erMasterFatalReadingBinlog && (strings.Contains(text, "same server_uuid") || strings.Contains(text, "same server_id")):
-		return fmt.Errorf("mysql: server %s: %w, %d: give every process its own Config.ServerID, also those that replicate: %w",
+		return fmt.Errorf("server %s: %w, %d: give every process its own Config.ServerID, also those that replicate: %w",
 			addr, ErrServerID, serverID, err)
 	case n == erMasterFatalReadingBinlog && strings.Contains(text, "max_allowed_packet"):
-		return fmt.Errorf("mysql: server %s: an event behind %v is too large for it to send: raise its max_allowed_packet: %w", addr, wanted, err)
+		return fmt.Errorf("server %s: an event behind %v is too large for it to send: raise its max_allowed_packet: %w", addr, wanted, err)
 	case n == erMasterFatalReadingBinlog:
-		return fmt.Errorf("mysql: server %s: it cannot send its log from %v on, %s: begin a new copy, or read from a server that has it: %w: %w",
+		return fmt.Errorf("server %s: it cannot send its log from %v on, %s: begin a new copy, or read from a server that has it: %w: %w",
 			addr, wanted, oldest, demux.ErrGone, err)
 	case n == gomysql.ER_SPECIFIC_ACCESS_DENIED_ERROR, n == gomysql.ER_ACCESS_DENIED_ERROR:
-		return fmt.Errorf("mysql: server %s: its user may not read the log: GRANT REPLICATION SLAVE ON *.* TO it: %w", addr, err)
+		return fmt.Errorf("server %s: its user may not read the log: GRANT REPLICATION SLAVE ON *.* TO it: %w", addr, err)
 	}
-	return fmt.Errorf("mysql: server %s: %w", addr, err)
+	return fmt.Errorf("server %s: %w", addr, err)
 }

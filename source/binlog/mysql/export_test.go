@@ -37,3 +37,12 @@ func Decode(charset, text string) (string, error) {
 	}
 	return decode(text)
 }
+
+// Detach copies the values of an image that are parts of an event.
+func Detach(image []any) { detach(image) }
+
+// SessionOf returns what status variables of a statement tell.
+func SessionOf(status []byte) (noBackslashEscapes bool, collation uint64) {
+	s := sessionOf(status)
+	return s.mode.NoBackslashEscapes, s.collation
+}

@@ -31,7 +31,7 @@ func (r *reader) handle(ctx context.Context, e *replication.BinlogEvent) error {
 	case *replication.RowsEvent:
 		return r.rows(ctx, e, ev)
 	case *replication.QueryEvent:
-		return r.query(e.Header, ev)
+		return r.query(ctx, e.Header, ev)
 	case *replication.XIDEvent:
 		r.end(e.Header)
 	case *replication.MariadbGTIDEvent:
@@ -118,7 +118,7 @@ func (r *reader) format(e *replication.BinlogEvent, f *replication.FormatDescrip
 }
 
 // query handles a statement.
-func (r *reader) query(h *replication.EventHeader, q *replication.QueryEvent) error {
+func (r *reader) query(ctx context.Context, h *replication.EventHeader, q *replication.QueryEvent) error {
 	switch {
 	case bytes.Equal(q.Query, []byte("BEGIN")):
 		r.open = true
@@ -130,11 +130,7 @@ func (r *reader) query(h *replication.EventHeader, q *replication.QueryEvent) er
 	if !r.begun && !r.open { // the log of a server without GTIDs
 		r.transaction = transaction{name: fmt.Sprintf("%s:%d", r.file, r.pos)}
 	}
-	session := sessionOf(q.StatusVars)
-	s := statement.Parse(string(q.Query), string(q.Schema), session.mode)
-	if !session.utf8 && bytes.ContainsFunc(q.Query, func(c rune) bool { return c >= 0x80 }) {
-		s = statement.Statement{} // its names are in another character set
-	}
+	text, s := r.parse(q)
 	switch s.Kind {
 	case statement.Begin:
 		r.open = true
@@ -158,14 +154,14 @@ func (r *reader) query(h *replication.EventHeader, q *replication.QueryEvent) er
 		r.end(h)
 		return nil
 	case statement.XAOutcome:
-		r.log.cfg.Logger.LogAttrs(context.Background(), slog.LevelWarn, "the outcome of an XA transaction came; wanted rows of it, if any, are "+
-			"older than this copy", slog.String("statement", string(q.Query)), slog.String("transaction", r.name))
+		r.log.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "the outcome of an XA transaction came; wanted rows of it, if any, are "+
+			"older than this copy", slog.String("statement", text), slog.String("transaction", r.name))
 		r.end(h)
 		return nil
 	case statement.Change:
-		r.change(s.Tables, string(q.Query))
+		r.change(s.Tables, text)
 	case statement.Definition, statement.Unknown:
-		r.definition(s.Tables, q)
+		r.definition(s.Tables, string(q.Schema), text)
 		r.open = r.open || s.Open
 	case statement.Other:
 	}
@@ -173,6 +169,22 @@ func (r *reader) query(h *replication.EventHeader, q *replication.QueryEvent) er
 		r.end(h)
 	}
 	return nil
+}
+
+// parse returns the text of a statement in UTF-8, and what it does. A text that cannot be decoded stays as it is, and may concern
+// any table.
+func (r *reader) parse(q *replication.QueryEvent) (string, statement.Statement) {
+	text, session := string(q.Query), sessionOf(q.StatusVars)
+	if c, known := r.collations[session.collation]; known && !isASCII(text) {
+		decode, err := decoderOf(c.charset)
+		if err == nil && decode != nil {
+			text, err = decode(text)
+		}
+		if err != nil {
+			return string(q.Query), statement.Statement{}
+		}
+	}
+	return text, statement.Parse(text, string(q.Schema), session.mode)
 }
 
 // change stops the tables whose rows a statement has changed: their rows are not in the log.
@@ -191,12 +203,12 @@ func (r *reader) change(tables []string, query string) {
 }
 
 // definition hands out a statement that changes the definition of wanted tables, and forgets their keys.
-func (r *reader) definition(tables []string, q *replication.QueryEvent) {
+func (r *reader) definition(tables []string, database, query string) {
 	tables = r.fold(tables)
 	concerned := tables == nil
 	for _, full := range tables {
-		database, name := split(full)
-		concerned = concerned || name == "*" || r.log.filter.Wants(database, name)
+		in, name := split(full)
+		concerned = concerned || name == "*" || r.log.filter.Wants(in, name)
 	}
 	if !concerned {
 		return
@@ -211,8 +223,8 @@ func (r *reader) definition(tables []string, q *replication.QueryEvent) {
 		}
 	}
 	r.push(demux.Event{Kind: demux.Statement, Time: r.time, Place: r.alone, DDL: &binlog.DDL{
-		Database:    string(q.Schema),
-		Query:       string(q.Query),
+		Database:    database,
+		Query:       query,
 		Tables:      tables,
 		Transaction: r.name,
 	}})
@@ -261,7 +273,7 @@ func (r *reader) load(e *replication.BinlogEvent, ev *replication.ExecuteLoadQue
 
 // other handles events that tell nothing of rows.
 func (r *reader) other(e *replication.BinlogEvent) error {
-	switch e.Header.EventType {
+	switch e.Header.EventType { //nolint:exhaustive // all others are not known
 	case replication.XA_PREPARE_LOG_EVENT:
 		r.end(e.Header)
 		return nil

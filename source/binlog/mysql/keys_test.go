@@ -93,7 +93,7 @@ func TestKeysFromBeforeAndAfterAStatementCountUntilTheReaderIsPastItsReading(t *
 		alter("v")
 		m.transaction(m.insert("suite", "t0", row)...)
 		s.Stop(-1)
-		got, place := next(state)
+		got, _ := next(state)
 		if want := "[PRIMARY+v PRIMARY+v]"; fmt.Sprint(got) != want { // the key k was gone when the reader asked
 			t.Errorf("keys %q, want %s", got, want)
 		}
@@ -104,7 +104,7 @@ func TestKeysFromBeforeAndAfterAStatementCountUntilTheReaderIsPastItsReading(t *
 
 		// A restart between a statement and the next row knows the keys from before it.
 		alter("k")
-		_, place = next(state)
+		_, place := next(state)
 		if err := r.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -2,6 +2,7 @@ package mysql_test
 
 import (
 	"context"
+	"database/sql"
 	"log/slog"
 	"os"
 	"syscall"
@@ -20,7 +21,7 @@ import (
 )
 
 // BenchmarkLiveRead reads 500,000 rows of about 100 bytes from the server of KEYSTRAND_MARIADB: by a bare loop of go-mysql, by
-// the reader, and by the source. Each reports its CPU, since the server shares the machine.
+// the reader, by the reader of another table, and by the source. Each reports its CPU, since the server shares the machine.
 func BenchmarkLiveRead(b *testing.B) {
 	dsn := os.Getenv("KEYSTRAND_MARIADB")
 	if dsn == "" {
@@ -30,7 +31,8 @@ func BenchmarkLiveRead(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	cfg := mysql.Config{User: c.User, Password: c.Passwd, Start: mysql.GTIDs(os.Getenv("BENCH_START"))}
+	start := benchRows(b, c)
+	cfg := mysql.Config{User: c.User, Password: c.Passwd, Start: mysql.GTIDs(start)}
 	log, err := mysql.NewLog(c.Addr, binlog.Filter{Tables: []string{"bench.t"}}, cfg)
 	if err != nil {
 		b.Fatal(err)
@@ -50,7 +52,7 @@ func BenchmarkLiveRead(b *testing.B) {
 				ServerID: 4711, Flavor: "mariadb", Host: c.Addr, User: c.User, Password: c.Passwd, DisableRetrySync: true, VerifyChecksum: true,
 				EventCacheCount: 64, Logger: slog.New(slog.DiscardHandler),
 			})
-			set, err := gomysql.ParseGTIDSet("mariadb", os.Getenv("BENCH_START"))
+			set, err := gomysql.ParseGTIDSet("mariadb", start)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -96,6 +98,36 @@ func BenchmarkLiveRead(b *testing.B) {
 		}
 		report(b, from)
 	})
+	b.Run("reader of nothing", func(b *testing.B) {
+		none, err := mysql.NewLog(c.Addr, binlog.Filter{Tables: []string{"bench.other"}}, cfg)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer none.Close() //nolint:errcheck // it was only read
+		b.ReportAllocs()
+		from := cpu()
+		for b.Loop() {
+			at, err := none.Start(b.Context())
+			if err != nil {
+				b.Fatal(err)
+			}
+			r, err := none.Open(b.Context(), at, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			for n := 0; n < 10; { // 10 transactions
+				e, err := r.Next(b.Context())
+				if err != nil {
+					b.Fatal(err)
+				}
+				if e.Kind == demux.End {
+					n++
+				}
+			}
+			_ = r.Close()
+		}
+		report(b, from)
+	})
 	b.Run("source", func(b *testing.B) {
 		b.ReportAllocs()
 		from := cpu()
@@ -120,6 +152,39 @@ func BenchmarkLiveRead(b *testing.B) {
 		}
 		report(b, from)
 	})
+}
+
+// benchRows makes the table bench.t anew, with 500,000 rows, and returns the GTIDs before them.
+func benchRows(b *testing.B, c *driver.Config) string {
+	b.Helper()
+	c = c.Clone()
+	c.DBName = ""
+	connector, err := driver.NewConnector(c)
+	if err != nil {
+		b.Fatal(err)
+	}
+	db := sql.OpenDB(connector)
+	defer db.Close() //nolint:errcheck // it has done its work
+	var start string
+	for _, q := range []string{
+		"CREATE DATABASE IF NOT EXISTS bench",
+		"DROP TABLE IF EXISTS bench.t",
+		"CREATE TABLE bench.t (id bigint PRIMARY KEY, a int, b int unsigned, c varchar(60), d datetime, u varchar(20) NOT NULL, UNIQUE KEY u (u))",
+	} {
+		if _, err := db.ExecContext(b.Context(), q); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := db.QueryRowContext(b.Context(), "SELECT @@gtid_binlog_pos").Scan(&start); err != nil {
+		b.Fatal(err)
+	}
+	for i := range 10 {
+		if _, err := db.ExecContext(b.Context(), "INSERT INTO bench.t SELECT ? + seq, seq, seq * 3, repeat('x', 60), now(), concat('u', ? + seq) "+
+			"FROM keystrand.seq_1_to_50000", i*50_000, i*50_000); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return start
 }
 
 func cpu() time.Duration {

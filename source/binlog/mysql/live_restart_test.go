@@ -61,7 +61,7 @@ func (c *copier) handle(_ context.Context, m *keystrand.Message) error {
 	if err != nil || row == nil {
 		return err
 	}
-	n := row.After[0].(int64)
+	n, _ := row.After[0].(int64)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch last := c.seen[m.Stream]; {

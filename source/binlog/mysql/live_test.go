@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,13 +64,14 @@ func (l *live) exec(query string, args ...any) {
 	}
 }
 
-func (l *live) log(cfg mysql.Config, tables ...string) mysql.Log {
+// log returns the log, with the tables of the test's database.
+func (l *live) log(cfg mysql.Config) mysql.Log {
 	l.Helper()
-	if tables == nil {
-		tables = []string{l.database + ".*"}
+	if cfg.User == "" {
+		cfg.User, cfg.Password = l.user, l.password
 	}
-	cfg.User, cfg.Password = l.user, l.password
-	log, err := mysql.NewLog(l.addr, binlog.Filter{Tables: tables}, cfg)
+	cfg.Heartbeat = 500 * time.Millisecond
+	log, err := mysql.NewLog(l.addr, binlog.Filter{Tables: []string{l.database + ".*"}}, cfg)
 	if err != nil {
 		l.Fatal(err)
 	}
@@ -79,4 +81,31 @@ func (l *live) log(cfg mysql.Config, tables ...string) mysql.Log {
 		}
 	})
 	return log
+}
+
+func TestLiveUserWithoutPrivilegesIsToldWhatToGrant(t *testing.T) {
+	l := liveServer(t)
+	user := l.database
+	l.exec("CREATE USER " + user + " IDENTIFIED BY 'secret'")
+	t.Cleanup(func() { _, _ = l.db.ExecContext(context.Background(), "DROP USER "+user) })
+	open := func() error {
+		log := l.log(mysql.Config{User: user, Password: "secret"})
+		at, err := log.Start(t.Context())
+		if err != nil {
+			return err
+		}
+		_, err = readAll(t, log, at, nil)
+		return err
+	}
+	if err := open(); err == nil || !strings.Contains(err.Error(), "GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.*") {
+		t.Errorf("no privileges: %v", err)
+	}
+	l.exec("GRANT BINLOG MONITOR ON *.* TO " + user)
+	if err := open(); err == nil || !strings.Contains(err.Error(), "GRANT REPLICATION SLAVE ON *.*") {
+		t.Errorf("one privilege: %v", err)
+	}
+	l.exec("GRANT REPLICATION SLAVE ON *.* TO " + user)
+	if err := open(); err != nil {
+		t.Error(err)
+	}
 }

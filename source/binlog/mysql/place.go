@@ -40,7 +40,7 @@ func parsePlace(p demux.Place) (place, error) {
 	case strings.HasPrefix(s, fileForm):
 		return parseFilePlace(s[len(fileForm):])
 	}
-	return nil, fmt.Errorf("mysql: place %q is of no known form", s)
+	return nil, fmt.Errorf("place %q is of no known form", s)
 }
 
 // mariadbPlace has the last GTID of every domain, in the order of the domains. Within a domain, a server with
@@ -55,11 +55,11 @@ func parseMariadbPlace(s string) (place, error) {
 		}
 		g, err := gomysql.ParseMariadbGTID(part)
 		if err != nil {
-			return nil, fmt.Errorf("mysql: GTID position %q: %w", s, err)
+			return nil, fmt.Errorf("GTID position %q: %w", s, err)
 		}
 		i, found := p.find(g.DomainID)
 		if found {
-			return nil, fmt.Errorf("mysql: GTID position %q: domain %d occurs twice", s, g.DomainID)
+			return nil, fmt.Errorf("GTID position %q: domain %d occurs twice", s, g.DomainID)
 		}
 		p = slices.Insert(p, i, *g)
 	}
@@ -152,9 +152,10 @@ type mysqlPlace struct{ gtids *gomysql.MysqlGTIDSet }
 func parseMysqlPlace(s string) (place, error) {
 	set, err := gomysql.ParseMysqlGTIDSet(strings.Join(strings.Fields(s), ""))
 	if err != nil {
-		return nil, fmt.Errorf("mysql: GTID set %q: %w", s, err)
+		return nil, fmt.Errorf("GTID set %q: %w", s, err)
 	}
-	return mysqlPlace{set.(*gomysql.MysqlGTIDSet)}, nil
+	gtids, _ := set.(*gomysql.MysqlGTIDSet)
+	return mysqlPlace{gtids}, nil
 }
 
 func (p mysqlPlace) text() demux.Place { return demux.Place(mysqlForm + p.gtids.String()) }
@@ -218,7 +219,7 @@ func parseFilePlace(s string) (place, error) {
 	file, pos, ok2 := strings.Cut(rest, " ")
 	n, err := strconv.ParseUint(pos, 10, 64)
 	if !ok || !ok2 || !numbered(file) || err != nil {
-		return nil, fmt.Errorf("mysql: place %q is not a server, a file and a position", s)
+		return nil, fmt.Errorf("place %q is not a server, a file and a position", s)
 	}
 	return filePlace{server, file, n}, nil
 }
@@ -242,7 +243,7 @@ func (p filePlace) compare(other place) (int, error) {
 		return 0, differentForms(p, other)
 	}
 	if p.server != o.server {
-		return 0, fmt.Errorf("mysql: %v is a position on server %q, and %v on %q: follow a new server by GTID, or begin a new copy",
+		return 0, fmt.Errorf("%v is a position on server %q, and %v on %q: follow a new server by GTID, or begin a new copy",
 			p, p.server, o, o.server)
 	}
 	return cmp.Or(gomysql.CompareBinlogFileName(p.file, o.file), cmp.Compare(p.pos, o.pos)), nil
@@ -262,5 +263,5 @@ func (p filePlace) lowest(other place) (place, error) {
 }
 
 func differentForms(a, b place) error {
-	return fmt.Errorf("mysql: places %v and %v cannot be compared: keep FilePosition and the kind of server, or begin a new copy", a, b)
+	return fmt.Errorf("places %v and %v cannot be compared: keep FilePosition and the kind of server, or begin a new copy", a, b)
 }

@@ -13,13 +13,13 @@ import (
 )
 
 // offline returns a log that makes no connection.
-func offline(t testing.TB) mysql.Log {
-	t.Helper()
+func offline(tb testing.TB) mysql.Log {
+	tb.Helper()
 	log, err := mysql.NewLog("nowhere:1", binlog.Filter{}, mysql.Config{})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = log.Close() })
+	tb.Cleanup(func() { _ = log.Close() })
 	return log
 }
 

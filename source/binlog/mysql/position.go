@@ -6,7 +6,6 @@ import (
 
 	gomysql "github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/go-mysql-org/go-mysql/replication"
-	"github.com/google/uuid"
 
 	"github.com/keystrand/keystrand/source/binlog/internal/demux"
 )
@@ -24,7 +23,7 @@ type position struct {
 // begin sets the position to a place.
 func (p *position) begin(after place, f facts) error {
 	wrong := func() error {
-		return fmt.Errorf("mysql: %v is no place of this %s server: begin a new copy", after, f.flavor())
+		return fmt.Errorf("%v is no place of this %s server: begin a new copy", after, f.flavor())
 	}
 	switch a := after.(type) {
 	case mariadbPlace:
@@ -36,14 +35,14 @@ func (p *position) begin(after place, f facts) error {
 		if f.mariadb() {
 			return wrong()
 		}
-		p.mysql = a.gtids.Clone().(*gomysql.MysqlGTIDSet)
+		p.mysql, _ = a.gtids.Clone().(*gomysql.MysqlGTIDSet)
 	case filePlace:
 		if a.server != f.id() {
-			return fmt.Errorf("mysql: %v is a position on server %q, and this one is %q: follow a new server by GTID, or begin a new copy",
+			return fmt.Errorf("%v is a position on server %q, and this one is %q: follow a new server by GTID, or begin a new copy",
 				a, a.server, f.id())
 		}
 		if a.pos > math.MaxUint32 {
-			return fmt.Errorf("mysql: %v: a server sends a file only from its first 4 GiB on", a)
+			return fmt.Errorf("%v: a server sends a file only from its first 4 GiB on", a)
 		}
 		p.server, p.file, p.pos = a.server, a.file, a.pos
 	}
@@ -80,7 +79,7 @@ func (p *position) enterMariadb(g gomysql.MariadbGTID) {
 // enterMysql begins a transaction of MySQL.
 func (p *position) enterMysql(e *replication.GTIDEvent) {
 	if p.mysql != nil {
-		p.mysql.AddGTIDWithTag(uuid.UUID(e.SID), e.Tag, e.GNO)
+		p.mysql.AddGTIDWithTag([16]byte(e.SID), e.Tag, e.GNO)
 	}
 }
 

@@ -234,13 +234,13 @@ func (r *reader) faultAll(err error) {
 
 // at adds to an error where it was met.
 func (r *reader) at(err error) error {
-	return fmt.Errorf("mysql: server %s: %s, position %d%s: %w", r.log.addr, r.file, r.pos, r.transaction.describe(), err)
+	return fmt.Errorf("server %s: %s, position %d%s: %w", r.log.addr, r.file, r.pos, r.transaction.describe(), err)
 }
 
 // explain adds to an error of the connection what helps. It asks the server for it where that is useful.
 func (r *reader) explain(ctx context.Context, err error) error {
 	if n, _ := code(err); n == 0 && temporary(err) {
-		return fmt.Errorf("mysql: server %s: %w", r.log.addr, err)
+		return fmt.Errorf("server %s: %w", r.log.addr, err)
 	} else if n == 0 {
 		return r.at(fmt.Errorf("behind it: the log cannot be read: %w", shorten(err)))
 	}

@@ -37,15 +37,43 @@ func shown(all []demux.Event) []string {
 func TestEveryTransactionEndIsAPlaceToRestart(t *testing.T) {
 	for name, open := range map[string]func(*testing.T) (*recorded.Recording, mysql.Config){
 		"MariaDB by GTID": func(t *testing.T) (*recorded.Recording, mysql.Config) {
+			t.Helper()
 			return recorded.Load(t, recorded.Bank), mysql.Config{}
 		},
 		"MariaDB by file": func(t *testing.T) (*recorded.Recording, mysql.Config) {
+			t.Helper()
 			return recorded.Load(t, recorded.Bank), mysql.Config{FilePosition: true}
 		},
 		"compressed events": func(t *testing.T) (*recorded.Recording, mysql.Config) {
+			t.Helper()
 			return recorded.Load(t, recorded.Compressed), mysql.Config{}
 		},
+		"MySQL by GTID": func(t *testing.T) (*recorded.Recording, mysql.Config) {
+			t.Helper()
+			return recorded.Load(t, recorded.Bank).MySQL(t, recorded.GTIDs), mysql.Config{}
+		},
+		"MySQL by tagged GTID": func(t *testing.T) (*recorded.Recording, mysql.Config) {
+			t.Helper()
+			return recorded.Load(t, recorded.Bank).MySQL(t, recorded.Tagged), mysql.Config{}
+		},
+		"MySQL's compressed transactions": func(t *testing.T) (*recorded.Recording, mysql.Config) {
+			t.Helper()
+			return recorded.Load(t, recorded.Bank).MySQL(t, recorded.Payloads), mysql.Config{}
+		},
+		"MySQL by file": func(t *testing.T) (*recorded.Recording, mysql.Config) {
+			t.Helper()
+			return recorded.Load(t, recorded.Bank).MySQL(t, recorded.GTIDs), mysql.Config{FilePosition: true}
+		},
+		"MySQL's compressed transactions by file": func(t *testing.T) (*recorded.Recording, mysql.Config) {
+			t.Helper()
+			return recorded.Load(t, recorded.Bank).MySQL(t, recorded.Payloads), mysql.Config{FilePosition: true}
+		},
+		"MySQL's statements": func(t *testing.T) (*recorded.Recording, mysql.Config) {
+			t.Helper()
+			return recorded.Load(t, recorded.DDL).MySQL(t, recorded.Payloads), mysql.Config{}
+		},
 		"statements": func(t *testing.T) (*recorded.Recording, mysql.Config) {
+			t.Helper()
 			return recorded.Load(t, recorded.DDL), mysql.Config{}
 		},
 	} {
@@ -73,6 +101,47 @@ func TestEveryTransactionEndIsAPlaceToRestart(t *testing.T) {
 				}
 				if ends < 5 {
 					t.Errorf("only %d transactions", ends)
+				}
+			})
+		})
+	}
+}
+
+// withoutNames returns rows and statements alone, without their transactions.
+func withoutNames(all []demux.Event) string {
+	var b strings.Builder
+	for _, e := range all {
+		for _, row := range e.Rows {
+			fmt.Fprintln(&b, row.Table, row.Kind, row.Before, row.After, row.Index, row.Table.Keys)
+		}
+		if e.DDL != nil {
+			fmt.Fprintln(&b, e.DDL.Query, e.DDL.Tables)
+		}
+	}
+	return b.String()
+}
+
+func TestLogsOfMySQLAndOfReplicasHaveTheSameRows(t *testing.T) {
+	for _, name := range []string{recorded.Bank, recorded.DDL, recorded.Types} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := recorded.Load(t, name)
+				wanted := name + ".[^r]*"
+				if name == recorded.DDL {
+					wanted = "shop.*"
+				}
+				log, _ := from(t, r, mysql.Config{}, wanted)
+				want := withoutNames(mustRead(t, log))
+				for other, r := range map[string]*recorded.Recording{
+					"replica":  r.Replica("other.000007", 9),
+					"GTIDs":    r.MySQL(t, recorded.GTIDs),
+					"tagged":   r.MySQL(t, recorded.Tagged),
+					"payloads": r.MySQL(t, recorded.Payloads),
+				} {
+					log, _ := from(t, r, mysql.Config{}, wanted)
+					if got := withoutNames(mustRead(t, log)); got != want {
+						t.Errorf("%s: the rows differ: %d bytes, want %d", other, len(got), len(want))
+					}
 				}
 			})
 		})
@@ -166,10 +235,13 @@ func TestDamagedEventIsAnErrorWithFileAndPosition(t *testing.T) {
 }
 
 func TestPurgedLogIsAnErrorWithWhatIsWantedAndWhatThereIs(t *testing.T) {
-	for name, cfg := range map[string]mysql.Config{"GTID": {}, "file": {FilePosition: true}} {
+	for name, cfg := range map[string]mysql.Config{"GTID": {}, "file": {FilePosition: true}, "MySQL": {}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := recorded.Load(t, recorded.Bank)
+				if name == "MySQL" {
+					r = r.MySQL(t, recorded.GTIDs)
+				}
 				log, server := from(t, r, cfg)
 				wanted, err := log.Start(t.Context())
 				if err != nil {

@@ -74,7 +74,11 @@ func (r *reader) parseDescription(raw []byte, sum bool) (*replication.TableMapEv
 	if err != nil {
 		return nil, err
 	}
-	return e.Event.(*replication.TableMapEvent), nil
+	m, ok := e.Event.(*replication.TableMapEvent)
+	if !ok {
+		return nil, fmt.Errorf("its description is a %v", e.Header.EventType)
+	}
+	return m, nil
 }
 
 // rows handles rows of one table.
@@ -90,12 +94,12 @@ func (r *reader) rows(ctx context.Context, e *replication.BinlogEvent, ev *repli
 			"and begin a new copy behind it", k.full, r.xid))
 		return nil
 	}
-	switch {
-	case k.table.fault != nil:
-		r.fault(k, k.table.fault)
+	if err := k.table.fault; err != nil {
+		r.fault(k, err)
 		return nil
-	case e.Header.EventType == replication.PARTIAL_UPDATE_ROWS_EVENT, !full(ev.ColumnBitmap1, ev.ColumnCount),
-		ev.ColumnBitmap2 != nil && !full(ev.ColumnBitmap2, ev.ColumnCount):
+	}
+	if e.Header.EventType == replication.PARTIAL_UPDATE_ROWS_EVENT || !full(ev.ColumnBitmap1, ev.ColumnCount) ||
+		ev.ColumnBitmap2 != nil && !full(ev.ColumnBitmap2, ev.ColumnCount) {
 		r.fault(k, errPartial)
 		return nil
 	}

@@ -86,7 +86,7 @@ func (s *server) facts(ctx context.Context) (facts, error) {
 		}
 	}
 	if f["version"] == "" {
-		return nil, fmt.Errorf("mysql: server %s: it does not tell its version", s.addr)
+		return nil, fmt.Errorf("server %s: it does not tell its version", s.addr)
 	}
 	return f, nil
 }
@@ -143,11 +143,11 @@ func (s *server) file(ctx context.Context, statement string) (string, uint64, er
 		return "", 0, err
 	}
 	if len(rows) == 0 || len(rows[0]) < 2 || !numbered(rows[0][0]) {
-		return "", 0, fmt.Errorf("mysql: server %s: %s names no file: the server writes no log", s.addr, statement)
+		return "", 0, fmt.Errorf("server %s: %s names no file: the server writes no log", s.addr, statement)
 	}
 	pos, err := strconv.ParseUint(rows[0][1], 10, 64)
 	if err != nil {
-		return "", 0, fmt.Errorf("mysql: server %s: %s: position %q: %w", s.addr, statement, rows[0][1], err)
+		return "", 0, fmt.Errorf("server %s: %s: position %q: %w", s.addr, statement, rows[0][1], err)
 	}
 	return rows[0][0], pos, nil
 }
@@ -184,7 +184,7 @@ func (s *server) value(ctx context.Context, query string, args ...any) (string, 
 		return "", err
 	}
 	if len(rows) != 1 || len(rows[0]) != 1 {
-		return "", fmt.Errorf("mysql: server %s: %s: no single value", s.addr, query)
+		return "", fmt.Errorf("server %s: %s: no single value", s.addr, query)
 	}
 	return rows[0][0], nil
 }
@@ -197,13 +197,13 @@ func (s *server) query(ctx context.Context, query string, args ...any) ([][]stri
 		if ctx.Err() != nil {
 			err = errors.Join(context.Cause(ctx), err)
 		}
-		return fmt.Errorf("mysql: server %s: %s: %w", s.addr, query, err)
+		return fmt.Errorf("server %s: %s: %w", s.addr, query, err)
 	}
 	rows, err := s.db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, fail(err)
 	}
-	defer rows.Close()
+	defer rows.Close() //nolint:errcheck // rows.Err tells it
 	columns, err := rows.Columns()
 	if err != nil {
 		return nil, fail(err)

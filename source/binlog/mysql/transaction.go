@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/go-mysql-org/go-mysql/replication"
-	"github.com/google/uuid"
 
 	"github.com/keystrand/keystrand/source/binlog/internal/demux"
 )
@@ -71,8 +70,7 @@ func ofMysql(e *replication.BinlogEvent, g *replication.GTIDEvent, anonymous boo
 		t.time = seconds(e.Header)
 	}
 	if !anonymous {
-		b := append([]byte(mysqlForm), uuid.UUID(g.SID).String()...)
-		b = append(b, ':')
+		b := fmt.Appendf([]byte(mysqlForm), "%x-%x-%x-%x-%x:", g.SID[:4], g.SID[4:6], g.SID[6:8], g.SID[8:10], g.SID[10:])
 		if tag := g.Tag.String(); tag != "" {
 			b = append(append(b, tag...), ':')
 		}

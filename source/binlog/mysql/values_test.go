@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/keystrand/keystrand/source/binlog"
 	"github.com/keystrand/keystrand/source/binlog/internal/demux"
@@ -19,50 +20,71 @@ import (
 
 // What the recording "types" has for each type, row by row. A name is that of a column.
 func TestValuesOfEveryTypeAreExact(t *testing.T) {
+	local := time.Local
+	defer func() { time.Local = local }()
+	time.Local = time.FixedZone("elsewhere", 5*3600) // timestamps are in UTC, wherever this runs
 	synctest.Test(t, func(t *testing.T) {
 		log, _ := from(t, recorded.Load(t, recorded.Types), mysql.Config{}, "types.[^r]*") // not types.rare
 		all := mustRead(t, log)
 		ns := strings.Repeat("\x00", 255)
 		for table, want := range map[string][]map[string]any{
 			"types.number": {
-				{"id": uint64(math.MaxUint64), "i8": int64(127), "u8": uint64(255), "i16": int64(32767), "u16": uint64(65535),
+				{
+					"id": uint64(math.MaxUint64), "i8": int64(127), "u8": uint64(255), "i16": int64(32767), "u16": uint64(65535),
 					"i24": int64(8388607), "u24": uint64(16777215), "i32": int64(2147483647), "u32": uint64(4294967295),
 					"i64": int64(math.MaxInt64), "u64": uint64(math.MaxUint64), "flag": int64(1),
 					"d": "12345678901234567890.0123456789", "d5": "99999", "ud": "9999.99", "f": 1.5, "db": 2.5e300,
-					"b1": uint64(1), "b13": uint64(0b1010101010101), "b64": uint64(math.MaxUint64)},
-				{"id": uint64(0), "i8": int64(-128), "u8": uint64(0), "i16": int64(-32768), "u16": uint64(0), "i24": int64(-8388608),
+					"b1": uint64(1), "b13": uint64(0b1010101010101), "b64": uint64(math.MaxUint64),
+				},
+				{
+					"id": uint64(0), "i8": int64(-128), "u8": uint64(0), "i16": int64(-32768), "u16": uint64(0), "i24": int64(-8388608),
 					"u24": uint64(0), "i32": int64(math.MinInt32), "u32": uint64(0), "i64": int64(math.MinInt64), "u64": uint64(0),
-					"d": "-12345678901234567890.0123456789", "d5": "-99999", "ud": "0.00", "f": float64(float32(-1.5e-30)), "db": -2.5e-300},
-				{"id": uint64(1 << 63), "i8": int64(1), "u8": uint64(128), "u16": uint64(32768), "u24": uint64(8388608), "u32": uint64(1 << 31),
-					"u64": uint64(1 << 63), "d": "0.0000000001", "d5": "7", "ud": "0.05", "f": float64(16777216), "db": 0.1, "b64": uint64(1 << 63)},
+					"d": "-12345678901234567890.0123456789", "d5": "-99999", "ud": "0.00", "f": float64(float32(-1.5e-30)), "db": -2.5e-300,
+				},
+				{
+					"id": uint64(1 << 63), "i8": int64(1), "u8": uint64(128), "u16": uint64(32768), "u24": uint64(8388608), "u32": uint64(1 << 31),
+					"u64": uint64(1 << 63), "d": "0.0000000001", "d5": "7", "ud": "0.05", "f": float64(16777216), "db": 0.1, "b64": uint64(1 << 63),
+				},
 				{"id": uint64(1), "i8": nil, "u64": nil, "d": nil, "f": nil, "b64": nil},
 			},
 			"types.moment": {
-				{"id": int64(1), "d": "2024-02-29", "dt": "2024-02-29 23:59:59", "dt3": "2024-02-29 23:59:59.123",
+				{
+					"id": int64(1), "d": "2024-02-29", "dt": "2024-02-29 23:59:59", "dt3": "2024-02-29 23:59:59.123",
 					"dt6": "2024-02-29 23:59:59.123456", "ts": "2024-01-02 03:04:05", "ts3": "2024-01-02 03:04:05.678",
-					"ts6": "2024-01-02 03:04:05.678901", "t": "01:02:03", "t2": "01:02:03.45", "t6": "01:02:03.456789", "y": int64(2024)},
-				{"id": int64(2), "d": "0000-00-00", "dt": "0000-00-00 00:00:00", "dt3": "2024-00-00 01:02:03.004",
+					"ts6": "2024-01-02 03:04:05.678901", "t": "01:02:03", "t2": "01:02:03.45", "t6": "01:02:03.456789", "y": int64(2024),
+				},
+				{
+					"id": int64(2), "d": "0000-00-00", "dt": "0000-00-00 00:00:00", "dt3": "2024-00-00 01:02:03.004",
 					"dt6": "2024-02-00 01:02:03.000009", "ts": "0000-00-00 00:00:00", "ts3": "1970-01-01 00:00:01.000",
-					"ts6": "2038-01-19 03:14:07.999999", "t": "-838:59:59", "t2": "-838:59:58.99", "t6": "-00:00:00.000001", "y": int64(0)},
-				{"id": int64(3), "d": "9999-12-31", "dt": "9999-12-31 23:59:59", "dt3": "1000-01-01 00:00:00.000",
+					"ts6": "2038-01-19 03:14:07.999999", "t": "-838:59:59", "t2": "-838:59:58.99", "t6": "-00:00:00.000001", "y": int64(0),
+				},
+				{
+					"id": int64(3), "d": "9999-12-31", "dt": "9999-12-31 23:59:59", "dt3": "1000-01-01 00:00:00.000",
 					"dt6": "0001-01-01 00:00:00.000001", "ts": "1970-01-01 00:00:01", "ts3": "2024-03-31 02:30:00.000",
-					"ts6": "2024-10-27 02:30:00.000001", "t": "838:59:59", "t2": "00:00:00.00", "t6": "-12:34:56.789000", "y": int64(2155)},
+					"ts6": "2024-10-27 02:30:00.000001", "t": "838:59:59", "t2": "00:00:00.00", "t6": "-12:34:56.789000", "y": int64(2155),
+				},
 				{"id": int64(4), "d": nil, "ts": nil, "y": nil},
 			},
 			"types.words": {
-				{"c4": "é😀", "v4": "日本😀", "v4bin": "A", "v3": "é", "a": "plain", "l1": "é€", "l2": "řž", "c1251": "Ж", "koi": "Ж",
+				{
+					"c4": "é😀", "v4": "日本😀", "v4bin": "A", "v3": "é", "a": "plain", "l1": "é€", "l2": "řž", "c1251": "Ж", "koi": "Ж",
 					"gbk": "中文", "gb2312": "中文", "big5": "中文", "sjis": "日本", "cp932": "日本", "ujis": "日本", "euckr": "한국", "ucs2": "日本",
-					"u16": "日本😀", "u16le": "日本😀", "u32": "日本😀", "tt": "é", "tx": "日本😀", "mt": "中文", "lt": "日本"},
+					"u16": "日本😀", "u16le": "日本😀", "u32": "日本😀", "tt": "é", "tx": "日本😀", "mt": "中文", "lt": "日本",
+				},
 				{"c4": "ab", "v4": "", "v4bin": "a", "a": "a b ", "l1": "", "gbk": "", "u32": "", "lt": ""},
 				{"c4": nil, "l1": nil, "lt": nil},
 			},
 			"types.bytes": {
-				{"bin": []byte("ab\x00\x00\x00"), "vb": []byte("cd"), "tb": []byte("\x001"), "bl": []byte("\x00\x00"), "mb": []byte("\xff\xfe"),
+				{
+					"bin": []byte("ab\x00\x00\x00"), "vb": []byte("cd"), "tb": []byte("\x001"), "bl": []byte("\x00\x00"), "mb": []byte("\xff\xfe"),
 					"lb": []byte("\xff\x00"), "j": `{"a": [1, 2.50, null, "ü"]}`, "uu": []byte("\x12\x3eEg\xe8\x9b\x12\xd3\xa4VBfUD\x00\x00"),
 					"ip6": []byte("\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01"), "ip4": []byte{192, 0, 2, 1},
-					"long_bin": []byte("x" + ns[1:])},
-				{"bin": []byte("ab\x00c\x00"), "vb": []byte("cd\x00"), "tb": []byte{}, "bl": []byte{}, "mb": []byte{}, "lb": []byte{},
-					"j": `"text"`, "uu": make([]byte, 16), "ip6": make([]byte, 16), "ip4": make([]byte, 4), "long_bin": []byte(ns)},
+					"long_bin": []byte("x" + ns[1:]),
+				},
+				{
+					"bin": []byte("ab\x00c\x00"), "vb": []byte("cd\x00"), "tb": []byte{}, "bl": []byte{}, "mb": []byte{}, "lb": []byte{},
+					"j": `"text"`, "uu": make([]byte, 16), "ip6": make([]byte, 16), "ip4": make([]byte, 4), "long_bin": []byte(ns),
+				},
 				{"bin": make([]byte, 5), "vb": []byte("cd "), "tb": []byte(ns), "bl": bytes.Repeat([]byte("b"), 65535), "mb": nil, "uu": nil},
 			},
 			"types.choice": {

@@ -1,5 +1,7 @@
 package statement
 
+import "slices"
+
 // statement reads a whole statement. Words that begin no known form make it Unknown.
 func (r *reader) statement() Statement {
 	first := r.next()
@@ -97,13 +99,11 @@ func (r *reader) noTable() Statement {
 	if t.is("AGGREGATE") {
 		t = r.next()
 	}
-	for _, k := range []string{
+	if slices.ContainsFunc([]string{
 		"VIEW", "PROCEDURE", "FUNCTION", "TRIGGER", "EVENT", "USER", "ROLE", "SERVER", "PACKAGE", "DATABASE", "SCHEMA",
 		"TABLESPACE", "UNDO", "LOGFILE", "RESOURCE", "REFERENCE", "INSTANCE", "CATALOG",
-	} {
-		if t.is(k) {
-			return Statement{Kind: Other}
-		}
+	}, t.is) {
+		return Statement{Kind: Other}
 	}
 	return Statement{Kind: Unknown}
 }
@@ -244,10 +244,8 @@ func (r *reader) alias(keywords ...string) {
 		return
 	}
 	t := r.peek(0)
-	for _, k := range keywords {
-		if t.is(k) {
-			return
-		}
+	if slices.ContainsFunc(keywords, t.is) {
+		return
 	}
 	if t.kind == word || t.kind == name {
 		r.next()

@@ -104,7 +104,7 @@ func lex(text string, mode Mode, executed bool) tokens {
 
 // conditional returns the length of the beginning of a comment that is executed, and 0 for any other comment.
 func conditional(s string) int {
-	n := 0
+	var n int
 	switch {
 	case strings.HasPrefix(s, "/*!"):
 		n = 3
