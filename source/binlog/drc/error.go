@@ -31,7 +31,7 @@ const (
 )
 
 // Error returns the message.
-func (e *Error) Error() string { return "drc: " + e.Message }
+func (e *Error) Error() string { return e.Message }
 
 func (e *Error) status() int {
 	switch e.Code {

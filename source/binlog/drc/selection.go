@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -54,8 +53,8 @@ func (r *request) set(t *topic, name, value string) (err *Error) {
 		}
 	case name == "table":
 		r.selection.patterns = append(r.selection.patterns, value)
-		if _, bad := path.Match(value, ""); bad != nil || value == "" {
-			err = &Error{Code: BadRequest, Message: fmt.Sprintf("table %q: not a name or a pattern of *, ?, [a-z] and \\", value)}
+		if !validPattern(value) {
+			err = &Error{Code: BadRequest, Message: fmt.Sprintf("table %q: %s", value, wantPattern)}
 		}
 	case name == "subscriber":
 		r.subscriber = value
@@ -123,10 +122,7 @@ func (s *selection) sends(tables []string, tx position) bool {
 func (s *selection) wants(table string) bool {
 	w, known := s.wanted[table]
 	if !known {
-		w = len(s.patterns) == 0 || slices.ContainsFunc(s.patterns, func(p string) bool {
-			ok, _ := path.Match(p, table) // the pattern was checked
-			return ok || p == table
-		})
+		w = selects(s.patterns, table)
 		s.wanted[table] = w
 	}
 	return w

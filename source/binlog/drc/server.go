@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"regexp"
 	"time"
 )
 
@@ -66,12 +65,11 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 			len(cfg.Topics), cfg.Retain, cfg.Timeout, minTimeout))
 	}
 	s := &Server{cfg: cfg, topics: make(map[string]*topic, len(cfg.Topics)), mux: http.NewServeMux()}
-	valid := regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]*$`)
-	if !valid.MatchString(cfg.Log) {
+	if !validName.MatchString(cfg.Log) {
 		errs = append(errs, fmt.Errorf("drc: Log %q: only letters, digits, '.', '_' and '-' are allowed", cfg.Log))
 	}
 	for _, name := range cfg.Topics {
-		if !valid.MatchString(name) || s.topics[name] != nil {
+		if !validName.MatchString(name) || s.topics[name] != nil {
 			errs = append(errs, fmt.Errorf("drc: topic %q: given twice, or has others than letters, digits, '.', '_' and '-'", name))
 		}
 		s.topics[name] = newTopic(name, cfg.Log, cfg.Retain)
