@@ -92,7 +92,6 @@ func selects(patterns []string, table string) bool {
 	})
 }
 
-//nolint:gochecknoglobals // immutable
 var validName = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]*$`)
 
 // checkNames returns all errors of a service's address and of the names of topics.

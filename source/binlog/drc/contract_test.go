@@ -2,6 +2,7 @@ package drc
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -9,7 +10,6 @@ import (
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/source"
-	"github.com/keystrand/keystrand/source/binlog"
 	"github.com/keystrand/keystrand/source/sourcetest"
 )
 
@@ -24,6 +24,7 @@ type message struct {
 // There is no Env.Recreate: the service refuses checkpoints of another log, so the source ends with an error. See
 // TestCheckpointsThatTheServiceRefusesAreFinal.
 func env(t *testing.T, cfg Config) sourcetest.Env {
+	t.Helper()
 	topics := []string{"north", "south"}
 	s := serve(t, ServerConfig{Topics: topics})
 	store, n := newMemStore(), networkTo(s)
@@ -82,7 +83,7 @@ func env(t *testing.T, cfg Config) sourcetest.Env {
 		},
 		Plain: func(m keystrand.Message) keystrand.Message {
 			var p message
-			if err := json.Unmarshal([]byte(m.Native.(*binlog.Row).After[0].(string)), &p); err != nil {
+			if err := json.Unmarshal(fmt.Append(nil, rowOf(m).After[0]), &p); err != nil {
 				panic(err)
 			}
 			m.Key, m.Value, m.Headers = p.Key, p.Value, p.Headers
@@ -98,7 +99,11 @@ func env(t *testing.T, cfg Config) sourcetest.Env {
 			return next[topic], nil
 		},
 		Crash: func(src source.Source) error {
-			crash(src.(*joined))
+			s, ok := src.(*joined)
+			if !ok {
+				return fmt.Errorf("a source of type %T", src)
+			}
+			crash(s)
 			return nil
 		},
 		Alone:    true,

@@ -1,5 +1,12 @@
-// Package drc has a small DRC-style service: many topics of row changes, as lines of JSON over HTTP. [Server] is the service,
-// and docs/drc.md describes its protocol on one page. Command drcd below this package runs it.
+// Package drc has a small DRC-style service and a source that reads it: many topics of row changes, as lines of JSON over HTTP.
+// docs/drc.md describes the protocol on one page.
+//
+// [New] makes the source. Every table of every topic is a partition, and every change of a row a message with a [binlog.Row] or a
+// [binlog.DDL]. Progress is kept in a commit.Store, for each table apart. A restart goes on at the exact row.
+//
+//	src, err := drc.New("http://localhost:7070", []string{"shop"}, store, drc.Config{})
+//
+// [Server] is the service. Command drcd below this package runs it.
 //
 //	s, err := drc.NewServer(drc.ServerConfig{Topics: []string{"shop"}})
 //	err = s.Append("shop", drc.Record{Type: drc.DDL, Database: "shop", Query: "CREATE TABLE …", Tables: []string{"shop.orders"}})
@@ -12,5 +19,10 @@
 // A [Generator] or a recorded file ([Replay]) feeds the server. Everything is in memory: a topic keeps its latest records, up
 // to a number of them, and forgets them when the process ends.
 //
-// The service has no users, passwords or TLS of its own, and keeps no progress of subscribers.
+// Not promised:
+//
+//   - The service has no users, passwords or TLS of its own, and keeps no progress of subscribers.
+//   - A process that was frozen or cut off may still handle rows when the next one begins. A sink can reject its late effects by
+//     Message.Epoch.
+//   - Rows of a transaction come in the order of the log, each table on its own.
 package drc

@@ -50,3 +50,13 @@ func ExampleServer() {
 	// row  [7.25]
 	// commit shop@log1:2 []
 }
+
+// New returns all errors of a configuration at once. It makes no connection.
+func ExampleNew() {
+	_, err := drc.New("localhost:7070", []string{"shop"}, nil, drc.Config{CatchUp: -1})
+	fmt.Println(err)
+	// Output:
+	// drc: the URL is not that of a service: want http://host:port or https://host
+	// drc: CatchUp is negative: -1
+	// drc: store is nil: the service keeps no progress, so a store has to
+}

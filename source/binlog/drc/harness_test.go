@@ -49,6 +49,7 @@ func (p *pipes) dial(context.Context, string, string) (net.Conn, error) {
 // service is a server with a client. It lives in a bubble.
 type service struct {
 	*Server
+	pipes  *pipes
 	client *http.Client
 }
 
@@ -68,7 +69,7 @@ func serve(t *testing.T, cfg ServerConfig) *service {
 	h := &http.Server{Handler: s}
 	go func() { _ = h.Serve(p) }()
 	t.Cleanup(func() { _ = h.Close() })
-	return &service{Server: s, client: &http.Client{Transport: &http.Transport{DialContext: p.dial}}}
+	return &service{Server: s, pipes: p, client: &http.Client{Transport: &http.Transport{DialContext: p.dial}}}
 }
 
 func (s *service) append(t *testing.T, records ...Record) {
@@ -126,9 +127,14 @@ type reader struct {
 
 func (s *service) read(t *testing.T, query string) *reader {
 	t.Helper()
-	r := &reader{resp: s.open(t, query)}
+	return s.readPath(t, "/topics/shop/records?"+query)
+}
+
+func (s *service) readPath(t *testing.T, path string) *reader {
+	t.Helper()
+	r := &reader{resp: s.get(t, path)}
 	if r.resp.StatusCode != http.StatusOK {
-		t.Fatalf("%s: status %d: %v", query, r.resp.StatusCode, failureOf(t, r.resp))
+		t.Fatalf("%s: status %d: %v", path, r.resp.StatusCode, failureOf(t, r.resp))
 	}
 	go func() {
 		d := json.NewDecoder(r.resp.Body)

@@ -12,7 +12,7 @@ import (
 // turn is the time in which this process is the active subscriber of a topic. It is held by a stream without records, beside those
 // that have some. All streams of the subscriber end with it.
 type turn struct {
-	ctx   context.Context // ends with the turn
+	ctx   context.Context //nolint:containedctx // it ends with the turn, not with a call
 	end   context.CancelCauseFunc
 	began Record // the heartbeat with which it began
 }
@@ -51,7 +51,7 @@ func (l *log) take(ctx context.Context, t *turn) error {
 	if err != nil {
 		return err
 	}
-	l.running.Go(func() { l.live(t) })
+	l.running.Go(func() { l.live(t) }) //nolint:contextcheck // until the turn ends
 	defer l.waits.Store(false)
 	for {
 		r, err := hold.next()

@@ -12,7 +12,7 @@ import (
 // lines is a stream of the service. It is used by one goroutine.
 type lines struct {
 	log     *log
-	ctx     context.Context // of the request
+	ctx     context.Context //nolint:containedctx // of the request
 	cancel  context.CancelCauseFunc
 	body    io.ReadCloser
 	silent  *time.Timer // cancels the request; runs while Read waits

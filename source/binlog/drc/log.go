@@ -30,9 +30,9 @@ type log struct {
 
 	waits   atomic.Bool // another subscriber is active
 	running sync.WaitGroup
-	taking  chan struct{} // one in it while a turn is taken; guards turn
-	turn    *turn         // the last one; nil: none yet
-	closed  context.Context
+	taking  chan struct{}   // one in it while a turn is taken; guards turn
+	turn    *turn           // the last one; nil: none yet
+	closed  context.Context //nolint:containedctx // ends with the log
 	shut    context.CancelFunc
 }
 
@@ -90,7 +90,7 @@ func (l *log) Tables(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // it was only read
+	defer resp.Body.Close()
 	for d := json.NewDecoder(resp.Body); ; {
 		var info TopicInfo
 		switch err := d.Decode(&info); {
@@ -202,7 +202,7 @@ func (l *log) do(ctx context.Context, method string, u *url.URL) (*http.Response
 	if resp.StatusCode < http.StatusMultipleChoices {
 		return resp, nil
 	}
-	defer resp.Body.Close() //nolint:errcheck // it was only read
+	defer resp.Body.Close()
 	const most = 64 << 10
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, most)) // as much of it as there is
 	var r Record

@@ -71,7 +71,7 @@ type network struct {
 }
 
 func networkTo(s *service) *network {
-	n := &network{dial: s.client.Transport.(*http.Transport).DialContext, thawed: make(chan struct{})}
+	n := &network{dial: s.pipes.dial, thawed: make(chan struct{})}
 	close(n.thawed)
 	return n
 }
@@ -169,7 +169,10 @@ func open(t *testing.T, n *network, store commit.Store, cfg Config, topics ...st
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := src.(*joined)
+	s, ok := src.(*joined)
+	if !ok {
+		t.Fatalf("a source of type %T", src)
+	}
 	t.Cleanup(func() { // of a test that has failed
 		crash(s)
 		for _, topic := range s.topics {
@@ -268,7 +271,16 @@ func consume(t *testing.T, s *joined, streams ...string) *consumer {
 // ids returns the first values of rows of one table after their change.
 func ids(all []keystrand.Message) (values []any) {
 	for i := range all {
-		values = append(values, all[i].Native.(*binlog.Row).After[0])
+		values = append(values, rowOf(all[i]).After[0])
 	}
 	return values
+}
+
+// rowOf returns the row of a message, which is one.
+func rowOf(m keystrand.Message) *binlog.Row {
+	r, err := binlog.RowOf(&m)
+	if err != nil {
+		panic(err)
+	}
+	return r
 }

@@ -82,14 +82,17 @@ func TestRowsAndStatementsComeAsTheyWereAppended(t *testing.T) {
 				t.Errorf("key = %v, %v, want lanes", key, err)
 			}
 		}
-		if r := [2]*binlog.Row{all[0].Native.(*binlog.Row), all[1].Native.(*binlog.Row)}; r[0].Table != r[1].Table {
+		if rowOf(all[0]).Table != rowOf(all[1]).Table {
 			t.Error("rows of one definition have two tables")
 		}
 		ddl := c.read("shop/db.t", 1)[0]
 		if d, err := binlog.DDLOf(&ddl); err != nil || d == nil || d.Query != "ALTER TABLE t" || d.Database != "db" || d.Transaction != "shop@log1:2" {
 			t.Errorf("statement = %+v, %v", d, err)
 		}
-		last := c.read("shop/db.t", 1)[0].Native.(*binlog.Row)
+		last := rowOf(c.read("shop/db.t", 1)[0])
+		if last.Index != 0 {
+			t.Errorf("index = %d, want 0: it is the first row of its transaction", last.Index)
+		}
 		if !last.Table.Whole || last.Table.Keys != nil || len(last.Table.Columns) != 1 {
 			t.Errorf("table = %+v, want the new definition, whole because a part of a key is no column", last.Table)
 		}
@@ -244,7 +247,7 @@ func TestSilentServiceIsNoticedWithinTheTimeoutAndHeals(t *testing.T) {
 		}
 		n.freeze()
 		time.Sleep(3*time.Second + time.Millisecond)
-		if got := c.src.Report().Trouble; len(got) != 1 || !strings.Contains(got[0].Err.Error(), "nothing has come from the service for 3s") {
+		if got := c.src.Report().Trouble; len(got) != 1 || got[0].What != "read" {
 			t.Errorf("trouble = %v, want the silence after the timeout", got)
 		}
 		n.cut()
@@ -381,8 +384,9 @@ func TestStatementWithoutTablesStopsAllUnlessItIsHandedOut(t *testing.T) {
 				for _, table := range []string{"shop/db.a", "shop/db.b"} {
 					c.read(table, 1)
 					if handOut {
-						if d := c.read(table, 1)[0].Native.(*binlog.DDL); d.Query != "EXOTIC" {
-							t.Errorf("statement = %+v", d)
+						m := c.read(table, 1)[0]
+						if d, err := binlog.DDLOf(&m); err != nil || d == nil || d.Query != "EXOTIC" {
+							t.Errorf("statement = %+v, %v", d, err)
 						}
 						continue
 					}
@@ -425,11 +429,11 @@ func TestMalformedStreamsAreFinalAndBusyServersAreNot(t *testing.T) {
 				s := serve(t, ServerConfig{})
 				s.append(t, row("db.a", 1))
 				n := networkTo(s)
-				real := n.client().Transport
+				through := n.client()
 				src := open(t, n, newMemStore(), Config{Logger: slog.New(slog.DiscardHandler)})
 				src.topics[0].log.cfg.Client = &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 					if from := r.URL.Query().Get("from"); from == "" || from == "none" && tt.status == 200 {
-						return real.RoundTrip(r)
+						return through.Transport.RoundTrip(r)
 					}
 					return &http.Response{StatusCode: tt.status, Status: fmt.Sprint(tt.status), Body: body(tt.body), Request: r}, nil
 				})}
@@ -443,7 +447,7 @@ func TestMalformedStreamsAreFinalAndBusyServersAreNot(t *testing.T) {
 					t.Errorf("accept = %v, want an error with %q, or none if that is empty", err, tt.final)
 				}
 				crash(src)
-				real.(*http.Transport).CloseIdleConnections()
+				through.CloseIdleConnections()
 			})
 		})
 	}
