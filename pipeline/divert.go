@@ -40,6 +40,7 @@ type divert struct {
 	mu         sync.Mutex
 	strands    map[string]*strand
 	due        []*strand // restored strands by the position at which their pumps are put
+	numbers    int32     // of the last strand that has got a pump
 	held       int
 	unordered  int // strands of messages without order
 	position   int64
@@ -135,8 +136,15 @@ func (d *divert) putLocked(st *strand) bool {
 	return true
 }
 
+// pumpOf returns a pump of a strand. Its Attempt is the number of the strand: a pump of one that was given up may still be in a
+// lane whose key has another.
 func (d *divert) pumpOf(st *strand) item {
+	if st.number == 0 {
+		d.numbers++
+		st.number = d.numbers
+	}
 	pump := item{number: pumpNumber, marks: pumping | cloned}
+	pump.Attempt = st.number
 	pump.Stream, pump.Partition, pump.Epoch = d.pt.id.Stream, d.pt.id.Partition, d.pt.id.Epoch
 	pump.Offset, pump.Fetched = st.from, time.Now()
 	return pump

@@ -57,3 +57,34 @@ func TestKeyWaitsWhoseMessageIsRefusedDuringARead(t *testing.T) { // seed 34
 		pl.check()
 	})
 }
+
+// A key could not be held, since the store refused its first message, and becomes hot before it is resumed. The pump of the hold
+// that was given up is still in the lane: it must not be taken for the one behind the messages that came since.
+func TestKeyThatCouldNotBeHeldKeepsItsOrderWhenItBecomesHot(t *testing.T) { // seed 34
+	synctest.Test(t, func(t *testing.T) {
+		pl := newPlay(t)
+		pl.build = func(b *pipeline.Builder) { b.Limits(pipeline.Limits{KeyShare: 16, FetchMessages: 8}) }
+		pl.refusesRecord(0)
+		pl.put("bad!", "bad", "bad")
+		p := pl.process()
+		time.Sleep(time.Second)
+		for range 5 {
+			pl.put("bad", "bad", "bad", "bad", "bad", "bad")
+			time.Sleep(time.Second)
+		}
+		if s := p.partOf("posts"); s.Diverting.Appended == 0 {
+			t.Errorf("no message is in the store: the test shows nothing: %+v", s)
+		}
+		pl.repair("bad")
+		p.Resume("posts", 0, "bad")
+		time.Sleep(10 * time.Second)
+		if !pl.over() {
+			t.Errorf("not all is handled: %+v", p.Snapshot())
+		}
+		conserveDiverted(t, p.Snapshot())
+		if err := p.stop(); err != nil {
+			t.Error(err)
+		}
+		pl.check()
+	})
+}

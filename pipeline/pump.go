@@ -33,8 +33,8 @@ func (d *divert) head(t *keyed.Turn[item]) (*strand, keyed.Result) {
 	switch {
 	case d.cut:
 		return nil, keyed.Result{Hold: true}
-	case st == nil || d.strands[st.lane] != st:
-		return nil, keyed.Result{Done: 1}
+	case st == nil || d.strands[st.lane] != st || st.number != t.Items[0].Attempt:
+		return nil, keyed.Result{Done: 1} // its strand was given up
 	}
 	if !st.headed {
 		st.headed = true

@@ -22,6 +22,7 @@ type strand struct {
 	records, bytes int64  // of the log, not handled
 	oldest         int64  // when the first of these was fetched, in ns since 1970; 0 if there is none
 	undated        bool   // oldest is the time when the strand began, before the first of these may have been fetched
+	number         int32  // in its partition, from 1; 0 until it has a pump
 	appending      int32  // records on their way to the log
 	again          int32  // of these: at or below restored
 	settles        int32  // how often a message of the key was settled without its lane
