@@ -9,14 +9,20 @@
 //	go run ./examples/drc                              # needs nothing but Go
 //	go run ./examples/drc -slow topic-2/shop2.table3   # another slow table
 //	go run ./examples/drc -json                        # prints one object; progress goes to standard error
+//
+// With -mysql it reads the binary log of a server instead, from its oldest file on, for half a minute. It writes nothing to the server.
+//
+//	go run ./examples/drc -mysql 'user:password@tcp(localhost:3306)/'
 package main
 
 import (
 	"cmp"
+	"context"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"slices"
 	"time"
 
@@ -37,6 +43,7 @@ func run(flags *flag.FlagSet, args []string, stdin io.Reader, stdout, stderr io.
 	rows := flags.Int("rows", 7_500, "rows of each topic, from 6,000 to 20,000")
 	seed := flags.Uint64("seed", 1, "seed of the changes")
 	asJSON := flags.Bool("json", false, "print the result as one JSON object; progress goes to standard error")
+	dsn := flags.String("mysql", "", "read the binary log of this MariaDB or MySQL, as user:password@tcp(host:port)/ or with a database behind it")
 	member := flags.String("member", "", "internal, the demo starts itself with it: read the service at this URL")
 	store := flags.String("store", "", "internal: the file with the progress of a member")
 	if err := flags.Parse(args); err != nil {
@@ -48,6 +55,9 @@ func run(flags *flag.FlagSet, args []string, stdin io.Reader, stdout, stderr io.
 	g := drc.Generator{Seed: *seed, Rows: *rows, Rate: rowsPerS, DDL: 500, Keys: 300}
 	if *member != "" {
 		return service{url: *member, topics: g.TopicNames(), store: *store, slow: *slow}.run(show.UntilInputEnds(stdin))
+	}
+	if *dsn != "" {
+		return runWatch(*dsn, given(flags, "slow"), *asJSON, stdout, stderr)
 	}
 	if *rows < 6_000 || *rows > 20_000 {
 		return fmt.Errorf("-rows %d: use a number from 6000 to 20000", *rows)
@@ -67,6 +77,32 @@ func run(flags *flag.FlagSet, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	r.Seconds = time.Since(began).Seconds()
 	return cmp.Or(write(r, stdout), r.Broken())
+}
+
+// runWatch reads a real server. slow is the stream of a slow table.
+func runWatch(dsn, slow string, asJSON bool, stdout, stderr io.Writer) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	w := &watch{dsn: dsn, slow: slow, out: show.NewOutput(stdout)}
+	write := watched.writeText
+	if asJSON {
+		w.out, write = show.NewOutput(stderr), watched.writeJSON
+	}
+	r, err := w.run(ctx)
+	if err != nil {
+		return err
+	}
+	return write(r, stdout)
+}
+
+// given returns the value of a flag, and nothing if it is the default.
+func given(flags *flag.FlagSet, name string) (value string) {
+	flags.Visit(func(f *flag.Flag) {
+		if f.Name == name {
+			value = f.Value.String()
+		}
+	})
+	return value
 }
 
 // tables returns the streams of the generated tables.

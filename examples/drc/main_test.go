@@ -18,6 +18,7 @@ func TestRunRefusesFlagsThatCannotWorkBeforeItStartsAnything(t *testing.T) {
 		{[]string{"-wrong"}, "not defined: -wrong"},
 		{[]string{"now"}, `unexpected argument "now"`},
 		{[]string{"-rows", "10"}, "use a number from 6000"},
+		{[]string{"-mysql", "localhost:3306"}, "-mysql: want user:password@tcp(host:port)/"},
 		{[]string{"-slow", "shop1.table1"}, "the tables are topic-1/shop1.table1 to topic-4/shop4.table6"},
 	} {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {

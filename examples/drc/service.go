@@ -15,6 +15,7 @@ import (
 	"github.com/keystrand/keystrand/middleware"
 	"github.com/keystrand/keystrand/middleware/ratelimit"
 	"github.com/keystrand/keystrand/pipeline"
+	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/binlog"
 	"github.com/keystrand/keystrand/source/binlog/drc"
 )
@@ -47,20 +48,24 @@ func (s service) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Rows are in order by their primary and unique keys: that is the key of the source.
-	p, err := pipeline.From(src).
-		Use(middleware.Retry(middleware.RetryPolicy{}), ratelimit.By(stream, s.limit), middleware.Timeout(5*time.Second)).
-		HandleFunc(apply).
-		OnFailure(pipeline.BlockFor(time.Second, time.Minute)).
-		Limits(pipeline.Limits{Workers: workers}).
-		Timing(pipeline.Timing{CommitInterval: commitInterval}).
-		Logger(logger()).
-		Build()
+	p, err := s.pipeline(src, apply)
 	if err != nil {
 		return err
 	}
 	go reportTables(ctx, p)
 	return p.Run(ctx)
+}
+
+// pipeline returns the pipeline from a source of rows. They are in order by their primary and unique keys: that is the source's key.
+func (s service) pipeline(src source.Source, handle keystrand.HandlerFunc) (*pipeline.Pipeline, error) {
+	return pipeline.From(src).
+		Use(middleware.Retry(middleware.RetryPolicy{}), ratelimit.By(stream, s.limit), middleware.Timeout(5*time.Second)).
+		Handle(handle).
+		OnFailure(pipeline.BlockFor(time.Second, time.Minute)).
+		Limits(pipeline.Limits{Workers: workers}).
+		Timing(pipeline.Timing{CommitInterval: commitInterval}).
+		Logger(logger()).
+		Build()
 }
 
 // apply handles one change. It stands for a statement in another database, and reports to the demo.
@@ -70,13 +75,20 @@ func apply(ctx context.Context, m *keystrand.Message) error {
 		return err
 	}
 	report('b', m, transaction, index)
-	select {
-	case <-time.After(handlerTime):
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := pause(ctx); err != nil {
+		return err
 	}
 	report('e', m, transaction, index)
 	return nil
+}
+
+func pause(ctx context.Context) error {
+	select {
+	case <-time.After(handlerTime):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // placeOf returns the transaction of a row or a statement, and the number of the row in it.
