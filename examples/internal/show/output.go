@@ -15,6 +15,8 @@ type Output struct {
 	terminal bool
 	pending  string    // progress whose line is not complete yet
 	written  time.Time // when the last line of progress was written to a file or pipe
+	block    int       // lines of the last Block that nothing was written behind
+	blocked  time.Time // when the last Block was written to a file or pipe
 }
 
 // NewOutput returns an Output that writes to w.
@@ -30,8 +32,25 @@ func NewOutput(w io.Writer) *Output {
 // Line writes one line.
 func (o *Output) Line(format string, args ...any) {
 	o.flush()
+	o.block = 0
 	_, _ = fmt.Fprintf(o.w, format+"\n", args...)
 	o.written = time.Now()
+}
+
+// Block shows how far several things are, a line for each. On a terminal it overwrites the Block before; in a file or a pipe it is
+// written once in 3 seconds.
+func (o *Output) Block(lines []string) {
+	if len(lines) == 0 || !o.terminal && time.Since(o.blocked) < 3*time.Second {
+		return
+	}
+	o.flush()
+	if o.terminal && o.block > 0 {
+		_, _ = fmt.Fprintf(o.w, "\x1b[%dA\x1b[J", o.block)
+	}
+	for _, l := range lines {
+		_, _ = fmt.Fprintf(o.w, "  %s\n", l)
+	}
+	o.block, o.blocked = len(lines), time.Now()
 }
 
 // Progress shows how far something is. Outside a terminal it writes a line a second at most; the next Line is preceded by
