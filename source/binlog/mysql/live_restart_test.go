@@ -169,7 +169,7 @@ func TestLiveRestartGoesOnAtTheExactRow(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	for range 12 { // stop at any row, often in the middle of a transaction
-		left := random.IntN(150)
+		left := 1 + random.IntN(120) // of 2,000 rows
 		c.each = func() {
 			if left--; left == 0 {
 				c.done()

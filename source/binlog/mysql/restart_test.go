@@ -87,7 +87,7 @@ func TestEveryTransactionEndIsAPlaceToRestart(t *testing.T) {
 					if e.Kind != demux.End {
 						continue
 					}
-					if ends++; ends%7 != 1 {
+					if ends++; ends%23 != 1 {
 						continue
 					}
 					rest, err := readAll(t, log, e.Place, nil)
@@ -155,7 +155,7 @@ func TestCutConnectionIsTemporaryAtAnyEvent(t *testing.T) {
 		log, server := from(t, r, mysql.Config{})
 		want := shown(mustRead(t, log))
 		n := len(r.Events())
-		for cut := 3; cut < n; cut += 23 {
+		for cut := 3; cut < n; cut += 61 {
 			server.CutBefore(cut)
 			var got []string
 			var last demux.Place
