@@ -18,8 +18,8 @@ const (
 // push queues chunks of one transaction, none or more, that a reader has read behind the transaction end before.
 //
 //   - own says that the reader is the table's own, not the shared one.
-//   - end is the end of the transaction, nil if more of it is to come.
-//   - told is the log's new state of the table, nil if it has not changed. It counts from end on.
+//   - end is the end of the transaction, nil if more of it is to come. Without a Place it is none where a restart can begin.
+//   - told is the log's new state of the table, nil if it has not changed. It counts from the next end with a Place on.
 func (t *table) push(own bool, chunks []chunk, before mark, end *mark, told *string) verdict {
 	t.mu.Lock()
 	v, news := t.pushLocked(own, chunks, before, end, told)
@@ -59,11 +59,14 @@ func (t *table) pushLocked(own bool, chunks []chunk, before mark, end *mark, tol
 	if end == nil {
 		return taken, news
 	}
-	if told != nil {
-		t.state = *told
+	if end.Place != "" {
+		if told != nil {
+			t.state = *told
+		}
+		t.markLocked(*end)
+		told = nil
 	}
-	t.markLocked(*end)
-	if own && t.dropped <= end.Number {
+	if own && t.dropped <= end.Number && told == nil {
 		t.way = shared
 		return caughtUp, true
 	}

@@ -102,7 +102,7 @@ func newTable(ses *session, name string, restored *commit.Progress, begin mark) 
 		end:      restored.Frontier,
 		marks:    marks{begin},
 		state:    begin.State,
-		credit:   patience,
+		credit:   ses.s.cfg.patience,
 	}
 	if begin.Unnumbered {
 		t.after = begin.Place
