@@ -59,14 +59,16 @@ func (t *table) pushLocked(own bool, chunks []chunk, before mark, end *mark, tol
 	if end == nil {
 		return taken, news
 	}
+	if told != nil {
+		t.told, t.toldAt = *told, end.Number
+	}
 	if end.Place != "" {
-		if told != nil {
-			t.state = *told
+		if t.toldAt > 0 && t.toldAt <= end.Number {
+			t.state, t.toldAt = t.told, 0
 		}
 		t.markLocked(*end)
-		told = nil
 	}
-	if own && t.dropped <= end.Number && told == nil {
+	if own && t.dropped <= end.Number {
 		t.way = shared
 		return caughtUp, true
 	}
