@@ -23,7 +23,7 @@ func (f *feed) await(ctx context.Context, tp *tap) error {
 	start := time.Now()
 	if f.only == nil {
 		if !t.spent.IsZero() {
-			t.credit = min(patience, t.credit+start.Sub(t.spent)/10)
+			t.credit = min(s.cfg.patience, t.credit+start.Sub(t.spent)/10)
 		}
 		if t.credit <= 0 {
 			f.ses.leaveBehind(ctx, tp, f.last)

@@ -75,6 +75,30 @@ func TestSharedReaderWaitsForRoomWhileNobodyElseIsHungry(t *testing.T) {
 }
 
 // The connection is cut before the transaction ends, again and again.
+// The last transaction of the log ends at a place that the log cannot name. A reader that waited there would keep its turn.
+func TestTableBehindCatchesUpAtAnEndWithoutAPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFakeLog(1, "shop.a", "shop.b")
+		r := read(t, log, newMemStore(), Config{TableBytes: 2000})
+		all := numbers("row", 0, 20)
+		for _, text := range all {
+			log.commit(rows("shop.a", text))
+		}
+		log.unname()
+		log.commit(rows("shop.b", "b1"))
+		log.unname()
+		r.tables["shop.b"].sees(time.Minute, "b1")
+		if len(r.troubles()) != 1 {
+			t.Fatal("the table is not behind")
+		}
+		r.tables["shop.a"].sees(time.Minute, all...)
+		synctest.Wait()
+		if open := log.open.Load(); open != 1 {
+			t.Errorf("%d readers, want the shared one once the table has caught up", open)
+		}
+	})
+}
+
 // A reader that has read much of a transaction would read all of it again.
 func TestReaderInALargeTransactionKeepsItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

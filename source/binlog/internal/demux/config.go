@@ -37,6 +37,8 @@ type Config struct {
 
 	// far is the count of rows and transaction ends by which a table must be behind most others at the start to be read apart.
 	far int64
+	// patience is how long the shared reader waits for room of one table while others wait for rows.
+	patience time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -45,6 +47,7 @@ func (c Config) withDefaults() Config {
 	c.CatchUp = cmp.Or(c.CatchUp, 4)
 	c.IdleInterval = cmp.Or(c.IdleInterval, 10*time.Second)
 	c.IdleBytes = cmp.Or(c.IdleBytes, 64<<20)
+	c.patience = cmp.Or(c.patience, patience)
 	c.far = cmp.Or(c.far, 500_000) // well below a second of reading
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -153,21 +153,17 @@ func (f *feed) finish(ctx context.Context, e *Event) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	end := &f.end
-	if e.Place == "" {
-		end = nil // the log cannot name it: a restart begins before it
-	}
-	if end != nil && f.only != nil && (f.bytes >= f.ses.s.cfg.IdleBytes/idleParts || f.only.isComplete(end.Number)) {
+	if f.only != nil && (f.bytes >= f.ses.s.cfg.IdleBytes/idleParts || f.only.isComplete(f.end.Number)) {
 		f.touch(f.tapFor(f.only)) // so that it moves, or is handed back, without rows
 		f.bytes = 0
 	}
 	for _, tp := range f.touched {
-		if err := f.flush(ctx, tp, end); err != nil {
+		if err := f.flush(ctx, tp, &f.end); err != nil {
 			return err
 		}
 	}
-	if end == nil {
-		return nil // what was touched gets the next end
+	if e.Place == "" {
+		return nil // a restart begins before it, and what was touched gets the next end
 	}
 	for _, tp := range f.touched {
 		tp.touched, tp.told = false, nil

@@ -104,6 +104,7 @@ func newModel(t *rapid.T) *model {
 		TableBytes: rapid.SampledFrom([]int{1, 1000, 10_000, 1 << 20}).Draw(t, "table bytes"),
 		QueueBytes: rapid.SampledFrom([]int{1, 3000, 1 << 20}).Draw(t, "queue bytes"),
 		CatchUp:    rapid.IntRange(1, 2).Draw(t, "catch up"),
+		patience:   rapid.SampledFrom([]time.Duration{1, time.Second}).Draw(t, "patience"),
 		far:        rapid.SampledFrom([]int64{1, 10, 1000}).Draw(t, "far"),
 	}
 	return m
@@ -136,6 +137,11 @@ func (m *model) play() {
 			m.refuse(rapid.IntRange(1, 3).Draw(m.t, "refused"))
 		case "crash":
 			m.tally["crashes"]++
+			for _, name := range m.names { // some of them settle nothing of what they have
+				if h := m.held[name]; h != nil && rapid.Bool().Draw(m.t, "fetch") {
+					m.fetch(name, h, false)
+				}
+			}
 			m.crash()
 			m.start()
 		case "stop":

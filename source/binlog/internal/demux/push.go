@@ -18,8 +18,8 @@ const (
 // push queues chunks of one transaction, none or more, that a reader has read behind the transaction end before.
 //
 //   - own says that the reader is the table's own, not the shared one.
-//   - end is the end of the transaction, nil if more of it is to come.
-//   - told is the log's new state of the table, nil if it has not changed. It counts from end on.
+//   - end is the end of the transaction, nil if more of it is to come. Without a Place it is none where a restart can begin.
+//   - told is the log's new state of the table, nil if it has not changed. It counts from the next end with a Place on.
 func (t *table) push(own bool, chunks []chunk, before mark, end *mark, told *string) verdict {
 	t.mu.Lock()
 	v, news := t.pushLocked(own, chunks, before, end, told)
@@ -60,9 +60,14 @@ func (t *table) pushLocked(own bool, chunks []chunk, before mark, end *mark, tol
 		return taken, news
 	}
 	if told != nil {
-		t.state = *told
+		t.told, t.toldAt = *told, end.Number
 	}
-	t.markLocked(*end)
+	if end.Place != "" {
+		if t.toldAt > 0 && t.toldAt <= end.Number {
+			t.state, t.toldAt = t.told, 0
+		}
+		t.markLocked(*end)
+	}
 	if own && t.dropped <= end.Number {
 		t.way = shared
 		return caughtUp, true

@@ -49,6 +49,8 @@ type table struct {
 	end     int64     // after the last row in the queue, or at least restored.Frontier
 	marks   marks     // where a restart may begin
 	state   string    // what the log has told, up to the last mark
+	told    string    // what the log has told behind the last mark
+	toldAt  int64     // the number of the transaction end from which told counts; 0: told does not count
 	after   Place     // rows up to this place are settled, wherever their numbers are; empty: next says so
 	from    mark      // where a reader of its own begins
 	dropped int64     // the shared reader has dropped what the table wants up to this number
@@ -102,7 +104,7 @@ func newTable(ses *session, name string, restored *commit.Progress, begin mark) 
 		end:      restored.Frontier,
 		marks:    marks{begin},
 		state:    begin.State,
-		credit:   patience,
+		credit:   ses.s.cfg.patience,
 	}
 	if begin.Unnumbered {
 		t.after = begin.Place
