@@ -68,6 +68,9 @@ func newChecker(h *History) *checker {
 			c.evicted[e.id()] = true
 		}
 	}
+	for _, p := range c.places {
+		p.tries[0].Frontier = h.First
+	}
 	return c
 }
 

@@ -92,8 +92,9 @@ func newStream(t *testing.T, c cluster, partitions int) string {
 
 // access is how a member reaches a stream.
 type access struct {
-	Service, Address string // kafka or pulsar; several brokers are separated by commas
+	Service, Address string // kafka, pulsar or mariadb; several brokers are separated by commas
 	Stream, Group    string
+	Start            string      // GTIDs of a binlog, behind which members begin; Stream is its database
 	CA, User, Secret string      // files and names for TLS with SCRAM-SHA-512 or a token; empty: neither
 	Store            remoteStore // of progress, for Pulsar; empty: none
 	Alone            bool        // there is one member
@@ -110,6 +111,9 @@ func (a access) source(log *slog.Logger) (source.Source, error) {
 			cfg.SASL = kafka.SCRAMSHA512(a.User, a.Secret)
 		}
 		return kafka.New(strings.Split(a.Address, ","), a.Group, []string{a.Stream}, cfg)
+	}
+	if a.Service == "mariadb" {
+		return a.binlog(log)
 	}
 	cfg := pulsar.Config{WatchInterval: time.Second, Logger: log, TLS: trusting(a.CA)}
 	if a.Secret != "" {

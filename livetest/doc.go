@@ -13,6 +13,13 @@
 // settled for commits. Whoever owns its partition later handles it, in order, and again only until its mark is durable. When the
 // members have left, the store has the messages that nobody has settled, and no others.
 //
+// Members that follow the binlog of MariaDB have a test of their own, since their messages have several lanes each. Connections
+// change tables, and one member after the other is killed. At the end a bare reader, which shares no code with the source, tells
+// which changes there are, in which order, and with which lanes. The checker holds the history to that as well, and compares the
+// effects with the tables. TestLiveBinlog kills 10 members, or as many as KEYSTRAND_LIVE_KILLS says:
+//
+//	KEYSTRAND_LIVE_KILLS=100 go test -race -count=1 -v -run ^TestLiveBinlog ./livetest
+//
 // The scenarios are a table in scenarios_test.go; testdata/tales.txt shows that the checker finds each broken rule. TestLive runs
 // the scenarios that this module alone decides, TestSoak those that a race inside a broker can decide. Both skip unless the
 // variables of a service are set (tools/services/README.md). They print their seed; KEYSTRAND_LIVE_SEED repeats it. The flag

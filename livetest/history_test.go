@@ -40,6 +40,8 @@ type History struct {
 	// Committed is what the service keeps at the end; nil if unknown.
 	Committed map[Place]commit.Progress
 
+	// First is the frontier of a partition of which nobody has committed anything.
+	First int64
 	// Orderly: the test disturbs neither members nor service, so no partition is lost and no turns of a key overlap.
 	Orderly bool
 	// Unfinished: members are at work, and not all is settled.

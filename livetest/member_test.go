@@ -3,6 +3,7 @@
 package livetest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,7 +39,7 @@ func TestMain(m *testing.M) {
 	must(0, runMember(text))
 }
 
-const workers, writers = 48, 4 // of each member
+const workers, writers = 48, 4 // of each member, unless its behaviour has more workers
 
 // behaviour is how members handle messages. The seed and the offset decide what happens to a message.
 type behaviour struct {
@@ -53,6 +54,8 @@ type behaviour struct {
 	DeadLetter  bool          // instead of retries
 	HopelessOne int           // one message in HopelessOne fails for good
 	Batches     bool          // handlers take all waiting messages of a key
+	Uneven      bool          // handling takes between nothing and twice the average, instead of half to three halves
+	Workers     int           // default: workers
 }
 
 // dice returns a random number that belongs to a message.
@@ -88,7 +91,7 @@ func runMember(text string) error {
 	defer stop()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	h := &handler{s, record}
-	limits := pipeline.Limits{Workers: workers, InFlight: 20_000, Writers: writers}
+	limits := pipeline.Limits{Workers: cmp.Or(s.Workers, workers), InFlight: 20_000, Writers: writers}
 	if s.Depot.Service != "" { // keys are soon too deep
 		limits.InFlight, limits.FetchMessages = 1_000, 32
 	}
@@ -197,6 +200,9 @@ func (h *handler) handle(ctx context.Context, m *keystrand.Message, text string)
 
 func eventOf(k Kind, m *keystrand.Message) Event {
 	of := Message{Place{m.Stream, m.Partition}, m.Offset, string(m.Key), numberOf(m)}
+	if m.Native != nil {
+		of.Key, of.Number = nameOfChange(m), 0
+	}
 	return Event{Kind: k, Epoch: m.Epoch, Message: of}
 }
 
@@ -212,6 +218,9 @@ func numberOf(m *keystrand.Message) int64 {
 func (h *handler) work(ctx context.Context, m *keystrand.Message) error {
 	dice := h.dice(m.Partition, m.Offset)
 	d := h.Handling/2 + time.Duration(dice%uint64(h.Handling))
+	if h.Uneven {
+		d = time.Duration(dice % uint64(2*h.Handling))
+	}
 	if oneIn(h.LongOne, dice>>8) {
 		d = h.Long
 	}
@@ -236,27 +245,38 @@ func (h *handler) work(ctx context.Context, m *keystrand.Message) error {
 // recordedSource writes to the history what passes between a source and its pipeline.
 type recordedSource struct {
 	source.Source
-	source.Mover
 	record *recorder
 	deaf   time.Duration
 }
 
-// recorded returns a source with the optional methods of Kafka's or of Pulsar's.
+// recorded returns a source with the optional methods of Kafka's, of Pulsar's, or of a binlog's.
 func recorded(s source.Source, record *recorder, deaf time.Duration) source.Source {
-	r := recordedSource{s, s.(source.Mover), record, deaf} //nolint:errcheck,forcetypeassert // both are
+	r := recordedSource{s, record, deaf}
+	mover, _ := s.(source.Mover)
 	switch s := s.(type) {
+	case interface {
+		source.Keyer
+		source.Prefetcher
+	}:
+		return struct {
+			recordedSource
+			source.Keyer
+			source.Prefetcher
+		}{r, s, s}
 	case source.Prefetcher:
 		return struct {
 			recordedSource
+			source.Mover
 			source.Prefetcher
-		}{r, s}
+		}{r, mover, s}
 	case source.Stopper:
 		return struct {
 			recordedSource
+			source.Mover
 			source.Stopper
-		}{r, s}
+		}{r, mover, s}
 	}
-	return r
+	panic(fmt.Sprintf("livetest: a %T is none of the known sources", s))
 }
 
 func (s recordedSource) Accept(ctx context.Context) (source.Partition, error) {

@@ -31,18 +31,24 @@ func (r *run) join(names ...string) {
 	s.Input.Alone = r.store == "bolt"
 	for _, name := range names {
 		s.Name = name
-		text, err := json.Marshal(s)
-		r.must(err)
-		log, err := os.Create(r.log(name))
-		r.must(err)
-		m := &process{cmd: exec.Command(os.Args[0]), exited: make(chan struct{})}
-		m.cmd.Env = append(os.Environ(), memberVariable+"="+string(text))
-		m.cmd.Stdout, m.cmd.Stderr = log, log
-		r.must(m.cmd.Start())
-		_ = log.Close() // the member has its own
-		r.members[name] = m
-		go func() { m.err = m.cmd.Wait(); close(m.exited) }()
+		r.start(s)
 	}
+}
+
+// start starts a member.
+func (r *run) start(s spec) {
+	r.t.Helper()
+	text, err := json.Marshal(s)
+	r.must(err)
+	log, err := os.Create(r.log(s.Name))
+	r.must(err)
+	m := &process{cmd: exec.Command(os.Args[0]), exited: make(chan struct{})}
+	m.cmd.Env = append(os.Environ(), memberVariable+"="+string(text))
+	m.cmd.Stdout, m.cmd.Stderr = log, log
+	r.must(m.cmd.Start())
+	_ = log.Close() // the member has its own
+	r.members[s.Name] = m
+	go func() { m.err = m.cmd.Wait(); close(m.exited) }()
 }
 
 // signal writes an event about a member and sends it a signal.
@@ -88,10 +94,16 @@ func (r *run) kill(names ...string) {
 	r.t.Helper()
 	for _, name := range names {
 		r.until(name+" owns something", func() bool { return !r.idle(name) })
-		r.signal(Dying, name, syscall.SIGKILL)
-		_ = r.gone(name)
-		r.record.write(Event{Kind: Killed, Member: name})
+		r.killNow(name)
 	}
+}
+
+// killNow ends a member at once, whatever it does.
+func (r *run) killNow(name string) {
+	r.t.Helper()
+	r.signal(Dying, name, syscall.SIGKILL)
+	_ = r.gone(name)
+	r.record.write(Event{Kind: Killed, Member: name})
 }
 
 // freeze stops a member until others own all it had: as long as its session lasts.

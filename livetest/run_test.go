@@ -44,6 +44,7 @@ type run struct {
 	done   map[Message]bool // place and offset of those that are settled
 	owners map[Place]string
 	stored map[Message]bool // place and offset of those that are in the store and not settled
+	judge  func(*History) *Report
 }
 
 func newRun(t *testing.T, name string, s scenario) *run {
@@ -52,19 +53,16 @@ func newRun(t *testing.T, name string, s scenario) *run {
 	c := connect(t, name)
 	service := c.about()
 	r := &run{
-		scenario: s, t: t, cluster: c, target: c,
+		scenario: s, t: t, cluster: c, target: c, judge: check,
 		members: map[string]*process{}, done: map[Message]bool{}, owners: map[Place]string{}, stored: map[Message]bool{},
 		History: History{
 			Orderly: s.orderly, Outputs: s.emits, Letters: letters != "", Workers: workers, Writers: writers,
 			Withholds: service.withholds, Forgets: service.forgets, Diverts: s.store != "",
 		},
 	}
-	var err error
-	r.seed, err = strconv.ParseUint(cmp.Or(os.Getenv("KEYSTRAND_LIVE_SEED"), fmt.Sprint(rand.Uint64())), 10, 64)
-	r.must(err)
-	t.Logf("seed %d (again with KEYSTRAND_LIVE_SEED=%d)", r.seed, r.seed)
+	r.open()
 	b := &r.behaviour
-	b.Seed, b.Handling, b.Drain = r.seed, cmp.Or(b.Handling, 3*time.Millisecond), cmp.Or(b.Drain, 10*time.Second)
+	b.Handling, b.Drain = cmp.Or(b.Handling, 3*time.Millisecond), cmp.Or(b.Drain, 10*time.Second)
 	r.messages = cmp.Or(min(r.messages, service.messages), service.messages)
 	r.keys, r.partitions = cmp.Or(r.keys, service.keys), cmp.Or(r.partitions, 8)
 	r.stream = newStream(t, r.cluster, r.partitions)
@@ -78,13 +76,23 @@ func newRun(t *testing.T, name string, s scenario) *run {
 	if s.emits || letters != "" {
 		r.outputs = newStream(t, r.target, r.partitions)
 	}
-	r.record, err = newRecorder(filepath.Join(t.ArtifactDir(), "history"), "test")
+	return r
+}
+
+// open chooses a seed and begins the history.
+func (r *run) open() {
+	r.t.Helper()
+	var err error
+	r.seed, err = strconv.ParseUint(cmp.Or(os.Getenv("KEYSTRAND_LIVE_SEED"), fmt.Sprint(rand.Uint64())), 10, 64)
+	r.must(err)
+	r.t.Logf("seed %d (again with KEYSTRAND_LIVE_SEED=%d)", r.seed, r.seed)
+	r.behaviour.Seed = r.seed
+	r.record, err = newRecorder(filepath.Join(r.t.ArtifactDir(), "history"), "test")
 	r.must(err)
 	file, err := os.Open(r.record.Name())
 	r.must(err)
 	r.tail = bufio.NewReader(file)
-	t.Cleanup(func() { r.close(); _ = file.Close() })
-	return r
+	r.t.Cleanup(func() { r.close(); _ = file.Close() })
 }
 
 func (r *run) must(err error) {
@@ -256,7 +264,7 @@ func (r *run) committed() {
 func (r *run) verdict(unfinished bool) *Report {
 	r.t.Helper()
 	r.Unfinished = unfinished
-	report := check(&r.History)
+	report := r.judge(&r.History)
 	if len(report.Broken) > 0 {
 		r.t.Errorf("the history breaks promises:\n%v", report)
 	}
