@@ -26,6 +26,7 @@ import (
 	"github.com/keystrand/keystrand/sink"
 	"github.com/keystrand/keystrand/sink/memory"
 	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/binlog"
 )
 
 // memberVariable makes the test binary a member.
@@ -200,7 +201,8 @@ func (h *handler) handle(ctx context.Context, m *keystrand.Message, text string)
 
 func eventOf(k Kind, m *keystrand.Message) Event {
 	of := Message{Place{m.Stream, m.Partition}, m.Offset, string(m.Key), numberOf(m)}
-	if m.Native != nil {
+	switch m.Native.(type) { // another source may have a Native beside the value
+	case *binlog.Row, *binlog.DDL:
 		of.Key, of.Number = nameOfChange(m), 0
 	}
 	return Event{Kind: k, Epoch: m.Epoch, Message: of}
