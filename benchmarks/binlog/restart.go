@@ -20,6 +20,7 @@ type restartRow struct {
 	Tables   int     `json:"tables"`
 	Behind   int     `json:"rows_behind"` // of one table
 	Live     float64 `json:"live_ms"`     // until all other tables have handled a new row
+	Server   float64 `json:"server_ms"`   // until a loop of go-mysql has the first new row, measured afterwards
 	Replayed int     `json:"replayed"`    // rows of the other tables that were handled before
 	Caught   float64 `json:"caught_up_s"` // until the table has handled all its rows
 	Goal     string  `json:"goal"`
@@ -76,6 +77,10 @@ func restart(ctx context.Context, r *run, p binlogbench.Primary) error {
 		return fmt.Errorf("%d rows handled before the restart, want %d", n, each*len(others))
 	}
 
+	place, err := p.Place(ctx)
+	if err != nil {
+		return err
+	}
 	if err := p.Write(ctx, binlogbench.Load{Tables: others, Rows: len(others), Transaction: 1, Value: rowBytes}); err != nil {
 		return err
 	}
@@ -100,15 +105,29 @@ func restart(ctx context.Context, r *run, p binlogbench.Primary) error {
 	}); err != nil {
 		return err
 	}
+	server, err := firstRow(ctx, reading{Client: p.Client(), From: place, Tables: others, Rows: 1})
+	if err != nil {
+		return err
+	}
 	row := restartRow{
-		Part: "restart", Log: r.log, Tables: count, Behind: behind, Live: float64(live.Load()) / 1e6, Replayed: int(news.Load()) - len(others),
-		Caught: float64(caught.Load()) / 1e9, Goal: "live_ms <= 2000, replayed = 0",
+		Part: "restart", Log: r.log, Tables: count, Behind: behind, Live: float64(live.Load()) / 1e6, Server: float64(server) / 1e6,
+		Replayed: int(news.Load()) - len(others), Caught: float64(caught.Load()) / 1e9, Goal: "live_ms <= 2000, replayed = 0",
 	}
 	t.Row(row)
 	if row.Replayed != 0 || row.Live == 0 || olds.Load() != int64(behind) {
 		return fmt.Errorf("%d rows of the table behind, want %d; %d of the others, want %d", olds.Load(), behind, news.Load(), len(others))
 	}
 	return nil
+}
+
+// firstRow returns how long a loop of go-mysql waits for its first row. A server reads a file of its log from the beginning to find
+// a GTID.
+func firstRow(ctx context.Context, s reading) (time.Duration, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	began := time.Now()
+	err := (&reader{reading: s, over: cancel}).bare(ctx)
+	return time.Since(began), err
 }
 
 // withholding is a source that fetches nothing of one stream.
