@@ -75,7 +75,7 @@ func TestLiveQuotaIsReportedOnce(t *testing.T) {
 	if len(trouble) != 1 || trouble[0].What != "quota" || !strings.Contains(trouble[0].Err.Error(), name) {
 		t.Errorf("trouble %+v", trouble)
 	}
-	joins := log.times("level=WARN", "what=join") // a broker that has just started has no coordinator yet
+	joins := log.times("level=WARN", "what=join")                       // a broker that has just started has no coordinator yet
 	waits := log.times("level=WARN", "waiting for Kafka", "step=Fetch") // a broker that throttles a client reads its next request late
 	if n := log.times("level=WARN") - joins - waits; n != 1 || log.times("broker throttles this client", "client_id="+name) != 1 {
 		t.Errorf("%d warnings, want one of the quota:\n%v", n, log.lines)
