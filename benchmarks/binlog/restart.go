@@ -120,8 +120,8 @@ func restart(ctx context.Context, r *run, p binlogbench.Primary) error {
 	return nil
 }
 
-// firstRow returns how long a loop of go-mysql waits for its first row. A server reads a file of its log from the beginning to find
-// a GTID.
+// firstRow returns how long a loop of go-mysql waits for its first row. A server reads a file of its log from the beginning to
+// find a GTID.
 func firstRow(ctx context.Context, s reading) (time.Duration, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
