@@ -158,8 +158,8 @@ func (s *server) follow() bool {
 	return len(s.frontiers) == len(tables)
 }
 
-// wellBehind is so far behind an offset that a commit there has the keys of that offset: there were rows of each table, and ends of
-// transactions.
+// wellBehind is so far behind an offset that a commit there has the keys of that offset: there were rows of each table, and
+// transaction ends.
 const wellBehind = 300
 
 // knowsKeys reports, once for each statement that has changed unique keys, that each restart begins with the new ones.
@@ -244,9 +244,8 @@ func (s *server) compare(what string, got, want content) {
 	}
 }
 
-// TestLiveBinlogMembersAreKilled: connections change tables with several unique keys, while the member that follows them is killed
-// at any moment, and another one begins. Every change is handled, in the order of all its lanes, and repeated only if no commit had
-// it.
+// TestLiveBinlogMembersAreKilled: connections change tables with several unique keys. The member that follows them is killed at
+// any moment, and another one begins. Every change is handled in the order of all its lanes, and again only if no commit had it.
 func TestLiveBinlogMembersAreKilled(t *testing.T) {
 	kills, err := strconv.Atoi(cmp.Or(os.Getenv("KEYSTRAND_LIVE_KILLS"), "10"))
 	if err != nil {

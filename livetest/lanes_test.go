@@ -53,8 +53,8 @@ func (c *laneChange) meets(other *laneChange) bool {
 		slices.ContainsFunc(c.lanes, func(l string) bool { return slices.Contains(other.lanes, l) }))
 }
 
-// checkLanes checks a history in which every change has a key of its own. What has nothing to do with lanes, [check] finds. It also
-// returns the effects in their order.
+// checkLanes checks a history in which every change has a key of its own. [check] finds what has nothing to do with lanes.
+// checkLanes also returns the effects in their order.
 func checkLanes(h *History, changes []change) (*Report, []effect) {
 	c := &laneChecker{History: h, changes: map[Message]*laneChange{}, owners: map[Place]*Event{}}
 	c.order(changes)
@@ -221,8 +221,7 @@ func rowText(columns []string, m image) string {
 	return strings.Join(words, " ")
 }
 
-// TestLaneCheckerFindsEachBrokenRule: row 0 has the lanes x and y, row 1 has x, row 2 has y and z, 3 is a statement, and row 4 has
-// z.
+// TestLaneCheckerFindsEachBrokenRule: row 0 has the lanes x and y, row 1 x, row 2 y and z, and row 4 z. Change 3 is a statement.
 func TestLaneCheckerFindsEachBrokenRule(t *testing.T) {
 	for _, tale := range []struct{ name, tale, rules string }{
 		{"nothing is wrong", "+0 -0 +1 +2 -2 -1 +3 -3 +4 -4", ""},
@@ -260,8 +259,8 @@ func TestLaneCheckerFindsEachBrokenRule(t *testing.T) {
 	}
 }
 
-// historyOfLanes makes a history: +1 begins the change 1, -1 settles it, ?1 has it fail, and +1:7 begins it with the offset 7. With
-// kill1 the member ends, and another one begins with the frontier 1.
+// historyOfLanes makes a history: +1 begins the change 1, -1 settles it, ?1 has it fail, and +1:7 begins it with the offset 7.
+// With kill1 the member ends, and another one begins with the frontier 1.
 func historyOfLanes(t *testing.T, tale string) *History {
 	t.Helper()
 	h := &History{Workers: 8}
