@@ -157,6 +157,38 @@ func startNow(t *testing.T, addr string, cfg mysql.Config) mysql.Start {
 	return mysql.File(words[len(words)-2], pos)
 }
 
+// noWay lists the cases that need what a binary log does not have.
+func noWay() map[string]string {
+	const (
+		alone  = "tables do not move: a second process takes all of them, and the first one is refused"
+		kept   = "nobody takes a table away"
+		one    = "the log of a server is not made again; other tests replace the server"
+		steady = "the position of a table without rows follows the log every 10 s, or 64 MiB"
+	)
+	return map[string]string{
+		"EverythingComesOverHandOvers": alone, "NoAcceptBeforeRelease": alone, "OldEpochIsFenced": alone,
+		"RevokedBeforeLost": kept, "LostCancelsAtOnce": kept, "LeavingFetchReturnsErrLeaving": kept, "NoAcceptBeforeReleaseBySameMember": kept,
+		"LogRecreatedUnderItsOwner": one, "RecreatedLogIsNotSkipped": one,
+		"OffsetsAscendAndMaySkip": steady, "PositionMovesWithoutMessages": steady,
+		"FiniteEndsWithEOF": "a binary log has no end",
+	}
+}
+
+// try runs a case. A case in noWay must lack something.
+func try(t *testing.T, c sourcetest.Case, env sourcetest.Env) {
+	t.Helper()
+	why, listed := noWay()[c.Name]
+	if !listed {
+		c.Test(t, env)
+		return
+	}
+	err := c.Run(t.Context(), env)
+	if _, missing := errors.AsType[*sourcetest.MissingError](err); !missing {
+		t.Fatalf("the case is listed in noWay, and ran: %v", err)
+	}
+	t.Logf("%v: %s", err, why)
+}
+
 func TestSourceKeepsTheContractOnARecordedLog(t *testing.T) {
 	for name, cfg := range map[string]mysql.Config{
 		"GTID":    {},
@@ -180,7 +212,7 @@ func TestSourceKeepsTheContractOnARecordedLog(t *testing.T) {
 							return nil
 						})
 						env.Patience, env.Wait = 3*time.Second, 10*time.Minute
-						c.Test(t, env)
+						try(t, c, env)
 					})
 				})
 			}
@@ -215,7 +247,7 @@ func TestLiveSourceKeepsTheContract(t *testing.T) {
 					return nil
 				})
 			env.Patience = 300 * time.Millisecond
-			c.Test(t, env)
+			try(t, c, env)
 		})
 	}
 }
