@@ -216,7 +216,7 @@ func (r *reader) fetch(ctx context.Context, p source.Partition) error {
 // unlessOver returns err, or nil if all rows were seen.
 func unlessOver(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil //nolint:nilerr // the end of ctx is that of the reading
+		return nil //nolint:nilerr // the reading ends with ctx
 	}
 	return err
 }

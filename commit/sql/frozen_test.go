@@ -80,7 +80,7 @@ func TestOwnerFrozenInATransactionOfAFileIsAnErrorOfTheOthers(t *testing.T) {
 	}
 }
 
-// The lock of a transaction that does not end, such as that of an operator, is named with its row.
+// The error names the row whose lock a transaction holds that does not end, for example one of an operator.
 func TestLiveClaimNamesTheLockThatItWaitedFor(t *testing.T) {
 	onServices(t, func(t *testing.T, db database) {
 		t.Helper()
@@ -174,7 +174,7 @@ func TestLiveSavedProgressSurvivesAKilledServer(t *testing.T) {
 	})
 }
 
-// eventually claims, and once more if a connection of the pool was still that of the server before.
+// eventually claims, and once more if the pool still has a connection of the server before.
 func eventually(ctx context.Context, s commit.Store) (*commit.Progress, error) {
 	p, err := s.Claim(ctx, "orders", 0, 0)
 	if err != nil {

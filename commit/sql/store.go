@@ -76,7 +76,7 @@ const maxClaims = 8
 // New returns a store in the database of db, which stays the caller's to close. It connects to nothing.
 //
 // The name tells apart the pipelines that use the same tables: two that read the same streams need two names. All processes of
-// one pipeline use the same name, such as that of its subscription, also after a restart.
+// one pipeline use the same name, such as the name of its subscription, also after a restart.
 func New(db *sql.DB, d Dialect, name string, cfg Config) (*Store, error) {
 	var errs []error
 	if db == nil {
@@ -86,7 +86,7 @@ func New(db *sql.DB, d Dialect, name string, cfg Config) (*Store, error) {
 		errs = append(errs, fmt.Errorf("sql: the dialect %v is none of those that the package names", d))
 	}
 	if name == "" {
-		errs = append(errs, errors.New("sql: the name is empty: use that of the pipeline or of its subscription"))
+		errs = append(errs, errors.New("sql: the name is empty: use the name of the pipeline or of its subscription"))
 	}
 	if cfg.ClaimTimeout == 0 {
 		cfg.ClaimTimeout = 5 * time.Second

@@ -140,7 +140,7 @@ func (p process) claims(ctx context.Context, want *commit.Progress) (int64, erro
 	return got.Epoch, nil
 }
 
-// refused returns an error unless a Save is refused as that of a former owner.
+// refused returns an error unless a Save is refused because its owner is a former one.
 func (p process) refused(ctx context.Context, what string, g *commit.Progress) error {
 	if err := p.Save(ctx, p.stream, p.partition, g); !errors.Is(err, commit.ErrFenced) {
 		return fmt.Errorf("%s: got the error %w, want one that wraps commit.ErrFenced", what, nonNil(err))

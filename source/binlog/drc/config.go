@@ -99,7 +99,7 @@ func checkNames(address string, topics []string) (*url.URL, error) {
 	var errs []error
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
-		errs = append(errs, errors.New("drc: the URL is not that of a service: want http://host:port or https://host")) // it may have a password
+		errs = append(errs, errors.New("drc: the URL names no service: want http://host:port or https://host")) // it may have a password
 	}
 	if len(topics) == 0 {
 		errs = append(errs, errors.New("drc: no topic is given: GET /topics lists them"))

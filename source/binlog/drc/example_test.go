@@ -56,7 +56,7 @@ func ExampleNew() {
 	_, err := drc.New("localhost:7070", []string{"shop"}, nil, drc.Config{CatchUp: -1})
 	fmt.Println(err)
 	// Output:
-	// drc: the URL is not that of a service: want http://host:port or https://host
+	// drc: the URL names no service: want http://host:port or https://host
 	// drc: CatchUp is negative: -1
 	// drc: store is nil: the service keeps no progress, so a store has to
 }

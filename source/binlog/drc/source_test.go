@@ -25,7 +25,7 @@ func TestNewRefusesAWrongConfigurationWithAllErrors(t *testing.T) {
 		Tables: []string{"db.[a"}, Timeout: time.Millisecond, Client: &http.Client{Timeout: time.Second}, CatchUp: -1,
 	})
 	for _, want := range []string{
-		"the URL is not", `topic "a": given twice`, `topic "b c"`, `table "db.[a"`, "Timeout is 1ms", "Timeout of Client", "CatchUp is negative",
+		"the URL names no", `topic "a": given twice`, `topic "b c"`, `table "db.[a"`, "Timeout is 1ms", "Timeout of Client", "CatchUp is negative",
 		"store is nil",
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
