@@ -75,9 +75,43 @@ const (
 //	99 % settled at random                                                          139,500
 //	every 100th unsettled                                                           152,300
 func Encode(p *Progress, limit int) (text string, stored Stored) {
-	stored.Frontier = p.Frontier
 	ahead := normalise(p.Frontier, p.Ahead)
+	text, kept := encode(p, ahead, limit)
+	return text, Stored{Frontier: p.Frontier, Replays: covered(ahead[len(kept):])}
+}
 
+// EncodeAfter is [Encode] for a partition whose last stored text is before; "" if there is none. Where the limit does not allow
+// for all of p, the text keeps at least the ranges of before: what one commit has stored, each later one stores, as long as the
+// limit does not shrink. before must be of the same log. A text that [Decode] refuses counts as none.
+//
+// It leaves up to 16 bytes of the limit unused, if they are not needed for that: numbers grow.
+func EncodeAfter(before string, p *Progress, limit int) (text string, stored Stored) {
+	const spare = 16
+	if limit <= spare {
+		return Encode(p, limit)
+	}
+	ahead := normalise(p.Frontier, p.Ahead)
+	text, kept := encode(p, ahead, limit-spare)
+	if text == "" {
+		text, kept = encode(p, nil, limit)
+	}
+	stored = Stored{Frontier: p.Frontier, Replays: covered(ahead[len(kept):])}
+	if stored.Replays == 0 {
+		return text, stored
+	}
+	old, err := Decode(before)
+	if err != nil {
+		return text, stored
+	}
+	if same := normalise(p.Frontier, old.Ahead); covers(ahead, same) && !covers(kept, same) {
+		text, kept = encode(p, same, limit)
+		stored.Replays = covered(ahead) - covered(kept)
+	}
+	return text, stored
+}
+
+// encode writes p with a prefix of the ranges ahead, and returns the text and the prefix.
+func encode(p *Progress, ahead []Range, limit int) (text string, kept []Range) {
 	prefix := plain
 	if p.At != "" {
 		prefix = placed
@@ -96,21 +130,19 @@ func Encode(p *Progress, limit int) (text string, stored Stored) {
 		room = base64.RawURLEncoding.DecodedLen(limit-len(prefix)) - (len(payload) - len(prefix)) - crcSize
 	}
 	if limit > 0 && (limit < len(prefix) || room < 0) {
-		stored.Replays = covered(ahead)
-		return "", stored
+		return "", nil
 	}
 
-	kept := 0
+	n := 0
 	for _, c := range plan(p.Frontier, ahead, room) {
 		payload = c.append(payload)
-		kept += len(c.ranges)
+		n += len(c.ranges)
 	}
-	stored.Replays = covered(ahead[kept:])
 	payload = binary.BigEndian.AppendUint32(payload, crc32.Checksum(payload, crc32.MakeTable(crc32.Castagnoli)))
 
 	out := make([]byte, 0, len(prefix)+base64.RawURLEncoding.EncodedLen(len(payload)-len(prefix)))
 	out = append(out, prefix...)
-	return string(base64.RawURLEncoding.AppendEncode(out, payload[len(prefix):])), stored
+	return string(base64.RawURLEncoding.AppendEncode(out, payload[len(prefix):])), ahead[:n]
 }
 
 // Decode reads a text written by [Encode]. It accepts any text: if the text is not a progress, the error wraps

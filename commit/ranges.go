@@ -47,3 +47,16 @@ func normalise(frontier int64, rs []Range) []Range {
 	}
 	return out
 }
+
+// covers reports whether all offsets of some are in rs. Both are well formed.
+func covers(rs, some []Range) bool {
+	for _, s := range some {
+		for len(rs) > 0 && rs[0].To < s.To {
+			rs = rs[1:]
+		}
+		if len(rs) == 0 || rs[0].From > s.From {
+			return false
+		}
+	}
+	return true
+}

@@ -66,6 +66,9 @@ type Partition interface {
 	//
 	// After the partition is lost, Commit must store nothing. An error that wraps commit.ErrFenced means that the partition is
 	// lost. After any other error the result is unknown, and the next Commit has at least the same progress.
+	//
+	// Commit may store less than p, and says so in Stored. But what one Commit has stored, each later one stores, as long as the
+	// log accepts so much: see commit.EncodeAfter. Keys that are diverted depend on it.
 	Commit(ctx context.Context, p *commit.Progress) (commit.Stored, error)
 
 	// Leaving returns a channel with capacity for at most two values: the partition is revoked, and the partition is lost.

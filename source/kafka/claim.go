@@ -40,7 +40,7 @@ func (g *generation) claim(ctx context.Context, names []assign.Partition, topics
 		if len(r.Ahead) > 0 {
 			claimed.Log = progress.NameLog(claimed.Log, r.AheadEpoch)
 		}
-		claim := &progress.Commit{Partition: n, Progress: &claimed, LeaderEpoch: r.LeaderEpoch}
+		claim := &progress.Commit{Partition: n, Progress: &claimed, LeaderEpoch: r.LeaderEpoch, Before: r.Metadata}
 		claims = append(claims, claim)
 		if finite && starts[n] >= end { // nothing to fetch, but the other members wait for the commit
 			ended = append(ended, n)
@@ -57,6 +57,7 @@ func (g *generation) claim(ctx context.Context, names []assign.Partition, topics
 			gen:         g,
 			restored:    start,
 			claim:       claim,
+			last:        claim,
 			reader:      reader,
 			tenure:      tenure.New("kafka", id, starts[n]),
 			leaderEpoch: r.LeaderEpoch,

@@ -123,6 +123,33 @@ func TestClaimKeepsWhatIsStoredAfterBrokersAcceptMore(t *testing.T) {
 	}
 }
 
+// A commit that cannot have all of its progress has what an earlier one has stored, also after a restart.
+func TestCommitKeepsWhatAnEarlierOneHasStored(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		t := w.t
+		limited := func(cfg *kafka.Config) { cfg.MetadataLimit = 300 }
+		s := w.source("g", limited)
+		ps := w.accept(s, 1)
+		first := commit.Range{From: 5000, To: 9000}
+		if stored := w.commit(ps[0], 0, first); stored.Replays != 0 {
+			t.Fatalf("stored %+v", stored)
+		}
+		more := append(everyOther(4998, 3), first)
+		for range 2 {
+			if stored := w.commit(ps[0], 0, more...); stored.Replays == 0 {
+				t.Fatalf("all of %d ranges fit", len(more))
+			}
+			w.close(s, ps)
+			s = w.source("g", limited)
+			ps = w.accept(s, 1)
+			if r := ps[0].Restored(); !slices.Equal(r.Ahead, []commit.Range{first}) {
+				t.Errorf("restored is %v, want %v", r, first)
+			}
+		}
+		w.close(s, ps)
+	})
+}
+
 func settledIn(rs []commit.Range) (n int64) {
 	for _, r := range rs {
 		n += r.To - r.From

@@ -39,8 +39,9 @@ type Partition struct {
 	interrupt atomic.Pointer[context.CancelCauseFunc] // ends the current Fetch; nil if there is none
 
 	mu       sync.Mutex
-	finished bool  // Fetch has reached end
-	kept     int64 // the highest frontier known to be stored
+	finished bool             // Fetch has reached end
+	kept     int64            // the highest frontier known to be stored
+	last     *progress.Commit // that is known to be stored
 }
 
 // ID implements [source.Partition].
@@ -155,12 +156,15 @@ func (p *Partition) Commit(ctx context.Context, settled *commit.Progress) (commi
 	if n := len(own.Ahead); n > 0 {
 		own.Log = progress.NameLog(own.Log, max(p.aheadEpoch, p.reader.EpochAt(own.Ahead[n-1].To)))
 	}
-	stored, err := p.gen.commits.Commit(ctx, &progress.Commit{Partition: p.name, Progress: &own, LeaderEpoch: epoch})
+	p.mu.Lock()
+	c := &progress.Commit{Partition: p.name, Progress: &own, LeaderEpoch: epoch, Before: p.last.Metadata()}
+	p.mu.Unlock()
+	stored, err := p.gen.commits.Commit(ctx, c)
 	if err != nil {
 		return stored, fmt.Errorf("kafka: commit of %v at offset %d: %w", p.id, own.Frontier, err)
 	}
 	p.mu.Lock()
-	p.kept = max(p.kept, own.Frontier)
+	p.kept, p.last = max(p.kept, own.Frontier), c
 	p.mu.Unlock()
 	return stored, nil
 }

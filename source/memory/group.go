@@ -230,7 +230,6 @@ func (g *Group) restoredLocked(p int32) *commit.Progress {
 
 // store stores progress for the next owner.
 func (g *Group) store(p *partition, progress *commit.Progress) (commit.Stored, error) {
-	s, kept := newStored(progress, p.source.cfg.CommitLimit)
 	g.log.mu.Lock()
 	defer g.log.mu.Unlock()
 	at := &g.parts[p.id.Partition]
@@ -248,6 +247,7 @@ func (g *Group) store(p *partition, progress *commit.Progress) (commit.Stored, e
 	if err := p.tenure.Commit(progress.Frontier); err != nil {
 		return commit.Stored{}, err
 	}
+	s, kept := newStored(at.stored, progress, p.source.cfg.CommitLimit)
 	at.stored = s
 	return kept, nil
 }

@@ -320,6 +320,31 @@ func TestStoredCountsTheReplaysCausedByTheCommitLimit(t *testing.T) {
 	}
 }
 
+func TestCommitStoresWhatAnEarlierOneHasStored(t *testing.T) {
+	log := memory.NewLog("comments", 1)
+	fill(log, 1000)
+	src := memory.NewSource(memory.Config{CommitLimit: 60}, log)
+	p := accept(t, src)
+	for next := int64(0); next < 1000; {
+		next = fetch(t, p).Next
+	}
+	first := commit.Range{From: 500, To: 900}
+	if stored := save(t, p, 5, first); stored.Replays != 0 {
+		t.Fatalf("stored %+v", stored)
+	}
+	var more []commit.Range
+	for o := int64(7); o < 490; o += 3 {
+		more = append(more, commit.Range{From: o, To: o + 1})
+	}
+	if stored := save(t, p, 6, append(more, first)...); stored.Replays != int64(len(more)) {
+		t.Errorf("stored %+v, want %d replays", stored, len(more))
+	}
+	src.Crash()
+	if r := accept(t, memory.NewSource(memory.Config{}, log)).Restored(); r.Frontier != 6 || !slices.Equal(r.Ahead, []commit.Range{first}) {
+		t.Errorf("restored is %v, want frontier 6 and %v", r, first)
+	}
+}
+
 func TestDeletedMessagesMoveThePosition(t *testing.T) {
 	log := memory.NewLog("comments", 1)
 	fill(log, 10)

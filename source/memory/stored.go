@@ -15,8 +15,9 @@ type stored struct {
 	text     string // empty if the limit is too small
 }
 
-func newStored(p *commit.Progress, limit int) (*stored, commit.Stored) {
-	text, kept := commit.Encode(p, limit)
+// newStored returns what a commit of p stores, after that of before, which may be nil.
+func newStored(before *stored, p *commit.Progress, limit int) (*stored, commit.Stored) {
+	text, kept := commit.EncodeAfter(before.textOf(p.Log), p, limit)
 	return &stored{log: p.Log, epoch: p.Epoch, frontier: p.Frontier, text: text}, kept
 }
 
@@ -30,4 +31,12 @@ func (s *stored) progress() *commit.Progress {
 		panic(fmt.Sprintf("memory: decode stored progress: %v", err))
 	}
 	return p
+}
+
+// textOf returns the stored text of a log.
+func (s *stored) textOf(log string) string {
+	if s == nil || s.log != log {
+		return ""
+	}
+	return s.text
 }

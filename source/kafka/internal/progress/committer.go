@@ -46,12 +46,14 @@ type Committer struct {
 type Commit struct {
 	Partition   assign.Partition
 	Progress    *commit.Progress
-	LeaderEpoch int32 // of the last message below the frontier; -1: unknown
+	LeaderEpoch int32  // of the last message below the frontier; -1: unknown
+	Before      string // metadata of the last commit that is known to be stored, for the same log; "": none
 
 	alone bool      // do not wait for other partitions
 	added time.Time // to the Committer
 
 	// Written by the committer before done is closed.
+	text   string
 	stored commit.Stored
 	err    error
 	done   chan struct{}
@@ -144,6 +146,9 @@ func (k *Committer) wait(ctx context.Context, c *Commit) (commit.Stored, error) 
 
 // Stored returns the result of a commit that has returned no error.
 func (c *Commit) Stored() commit.Stored { return c.stored }
+
+// Metadata returns what a commit that has returned no error has stored.
+func (c *Commit) Metadata() string { return c.text }
 
 func (c *Commit) finish(err error) {
 	c.err = err
@@ -259,7 +264,7 @@ func (k *Committer) take() []*encoded {
 	size := 0
 	for _, c := range all {
 		o := &encoded{Commit: c}
-		o.text, o.stored = k.limit.encode(c.Progress)
+		o.text, o.stored = k.limit.encode(c.Before, c.Progress)
 		if size += len(o.text); size > most && len(batch) > 0 {
 			break
 		}

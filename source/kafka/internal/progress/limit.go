@@ -33,19 +33,19 @@ func NewLimit(configured int) *Limit {
 	return &Limit{current: defaultMetadata, ceiling: MaxMetadata, most: MaxMetadata}
 }
 
-// encode returns the text for a commit, within the limit. If the ranges do not fit and more was never refused, it tries twice
+// encode returns the text for a commit after the one with the text before, within the limit. If the ranges do not fit and more was never refused, it tries twice
 // the limit: a refusal costs one more request, once. Stored.More reports whether the next commit can try more than this one.
-func (l *Limit) encode(p *commit.Progress) (string, commit.Stored) {
+func (l *Limit) encode(before string, p *commit.Progress) (string, commit.Stored) {
 	l.mu.Lock()
 	current, ceiling := l.current, l.ceiling
 	l.mu.Unlock()
 	if current == 0 {
 		return withoutMetadata(p)
 	}
-	text, stored := commit.Encode(p, current)
+	text, stored := commit.EncodeAfter(before, p, current)
 	if stored.Replays > 0 && current < ceiling {
 		tried := min(2*current, ceiling)
-		text, stored = commit.Encode(p, tried)
+		text, stored = commit.EncodeAfter(before, p, tried)
 		stored.More = stored.Replays > 0 && len(text) > current && tried < ceiling
 	}
 	return text, stored

@@ -18,9 +18,10 @@ type Restored struct {
 	Ahead       []commit.Range
 	AheadEpoch  int32 // leader epoch of the last message in Ahead; -1: unknown
 	At          string
-	Epoch       int64 // of the last owner; 0: unknown
-	Foreign     error // why a part is invalid; nil: all is valid
-	Replaced    bool  // committed for another log: start at the first message of this one, whatever Start says
+	Metadata    string // has Ahead
+	Epoch       int64  // of the last owner; 0: unknown
+	Foreign     error  // why a part is invalid; nil: all is valid
+	Replaced    bool   // committed for another log: start at the first message of this one, whatever Start says
 }
 
 var (
@@ -63,7 +64,7 @@ func Restore(c Committed, logID string) Restored {
 	case p.Frontier != c.Offset:
 		r.Foreign = fmt.Errorf("%w: %d, the committed offset is %d", errOtherOffset, p.Frontier, c.Offset)
 	default: // only here does the leader epoch count: other clients commit 0 for any
-		r.Ahead, r.AheadEpoch, r.LeaderEpoch, r.At = p.Ahead, aheadEpoch, c.LeaderEpoch, p.At
+		r.Ahead, r.AheadEpoch, r.LeaderEpoch, r.At, r.Metadata = p.Ahead, aheadEpoch, c.LeaderEpoch, p.At, c.Metadata
 	}
 	return r
 }

@@ -152,7 +152,7 @@ func (k *Committer) land(ctx context.Context, o *encoded, err error) error {
 	}
 	k.mu.Unlock()
 	if decided {
-		o.Commit.stored = o.stored
+		o.Commit.text, o.Commit.stored = o.text, o.stored
 		o.finish(err)
 		if group.Gone(err) {
 			k.session.Fence(ctx, err)
