@@ -12,8 +12,11 @@ import (
 // for any characters, "?" for one, and "\" before a character for the character itself. Names are compared as the log spells
 // them; upper and lower case differ.
 //
-// The zero Filter wants all tables. The tables of the databases mysql, sys, information_schema and performance_schema are wanted
-// only where Tables has the name of the database without a wildcard.
+// The zero Filter wants all tables. Two kinds of tables are wanted only where a pattern of Tables names them:
+//
+//   - those of the databases mysql, sys, information_schema and performance_schema: the name of the database without a wildcard;
+//   - those of this project, whose names begin with "keystrand_": that beginning without a wildcard. Each commit writes to them,
+//     so a source that reads them never comes to an end.
 type Filter struct {
 	// Tables are the wanted tables. Default: all.
 	Tables []string
@@ -52,9 +55,12 @@ func check(pattern string) error {
 
 // Wants reports whether a table is wanted. Patterns that Check refuses match nothing.
 func (f Filter) Wants(database, table string) bool {
-	wanted := len(f.Tables) == 0 && !isSystem(database)
+	own := strings.HasPrefix(table, ownPrefix)
+	wanted := len(f.Tables) == 0 && !isSystem(database) && !own
 	for _, p := range f.Tables {
-		wanted = wanted || matches(p, database, table) && (!isSystem(database) || strings.HasPrefix(p, database+"."))
+		_, t, _ := cutPattern(p)
+		wanted = wanted || matches(p, database, table) && (!isSystem(database) || strings.HasPrefix(p, database+".")) &&
+			(!own || strings.HasPrefix(t, ownPrefix))
 	}
 	return wanted && !slices.ContainsFunc(f.Except, func(p string) bool { return matches(p, database, table) })
 }
@@ -67,6 +73,9 @@ func (f Filter) String() string {
 func sorted(patterns []string) []string {
 	return slices.Compact(slices.Sorted(slices.Values(patterns)))
 }
+
+// ownPrefix begins the names of the tables in which this project keeps progress, diverted messages and handled ones.
+const ownPrefix = "keystrand_"
 
 func isSystem(database string) bool {
 	switch database {

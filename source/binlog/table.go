@@ -1,6 +1,10 @@
 package binlog
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/keystrand/keystrand/source/binlog/internal/names"
+)
 
 // Table is a table as it was when a row changed. It is immutable, and all rows of the table between two changes of its
 // definition share it. It must not be copied once it is used in a Row.
@@ -43,8 +47,9 @@ type UniqueKey struct {
 	Prefixes []int
 }
 
-// String returns "database.table".
-func (t *Table) String() string { return t.Database + "." + t.Name }
+// String returns "database.table", as streams and DDL.Tables have it: a dot or a backslash in the name of the database has a
+// backslash before it.
+func (t *Table) String() string { return names.Join(t.Database, t.Name) }
 
 // prepared is what a table's rows need again and again. It is immutable.
 type prepared struct {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand/internal/settings"
+	"github.com/keystrand/keystrand/source/binlog/internal/names"
 )
 
 // Config has the optional settings of a source. The zero value is a good configuration.
@@ -73,7 +74,7 @@ func (c Config) validate() error {
 
 // wants reports whether a name is that of a wanted table.
 func (c Config) wants(table string) bool {
-	_, _, ok := cutTable(table)
+	_, _, ok := names.Cut(table)
 	return ok && selects(c.Tables, table)
 }
 

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/keystrand/keystrand/source/binlog/internal/names"
 )
 
 // encode encodes the records of a transaction and its commit.
@@ -57,12 +59,12 @@ func (r Record) encode() ([]byte, error) {
 func (r Record) check() error {
 	images := map[Kind][2]bool{Insert: {false, true}, Update: {true, true}, Delete: {true, false}}
 	want, known := images[r.Kind]
-	switch database, table, _ := strings.Cut(r.Table, "."); {
+	switch _, _, ok := names.Cut(r.Table); {
 	case r.Type == DDL && r.Query != "":
 		return nil
 	case r.Type != Row:
 		return fmt.Errorf("type %q: want row, or ddl with a query", r.Type)
-	case !known || database == "" || table == "":
+	case !known || !ok:
 		return fmt.Errorf("table %q, kind %q: want database.table, and insert, update or delete", r.Table, r.Kind)
 	}
 	return errors.Join(r.checkImage("before", r.Before, want[0]), r.checkImage("after", r.After, want[1]))

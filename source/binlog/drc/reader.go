@@ -9,6 +9,7 @@ import (
 
 	"github.com/keystrand/keystrand/source/binlog"
 	"github.com/keystrand/keystrand/source/binlog/internal/demux"
+	"github.com/keystrand/keystrand/source/binlog/internal/names"
 )
 
 // logReader makes events of the records of a stream. It implements [demux.Reader].
@@ -83,7 +84,7 @@ func (r *logReader) enter(transaction int64) {
 
 // row makes an event of a row. A row that cannot be read stops its table.
 func (r *logReader) row(l *received) error {
-	if _, _, ok := cutTable(l.Table); !ok {
+	if _, _, ok := names.Cut(l.Table); !ok {
 		return r.malformed(fmt.Sprintf("a row of table %q, which is not database.table", l.Table))
 	}
 	row, err := r.change(l)
@@ -144,7 +145,7 @@ func define(l *received) (*definition, error) {
 			return nil, fmt.Errorf("%w: %w", errMalformed, err)
 		}
 	}
-	database, name, _ := cutTable(l.Table)
+	database, name, _ := names.Cut(l.Table)
 	t := &binlog.Table{Database: database, Name: name}
 	for _, c := range columns {
 		t.Columns = append(t.Columns, binlog.Column{

@@ -12,8 +12,9 @@ type Record struct {
 	// Index is the number of a row or a statement in its transaction, from 1. It counts rows that were not selected, too.
 	Index int `json:"index,omitempty"`
 
-	// Of a row. Before is absent for an insert, After for a delete. Values are in the order of Columns.
-	Table   string   `json:"table,omitempty"` // "database.table"
+	// Of a row. Table is "database.table"; a dot or a backslash in the name of the database has a backslash before it. Before is
+	// absent for an insert, After for a delete. Values are in the order of Columns.
+	Table   string   `json:"table,omitempty"`
 	Kind    Kind     `json:"kind,omitempty"`
 	Before  []any    `json:"before,omitempty"`
 	After   []any    `json:"after,omitempty"`

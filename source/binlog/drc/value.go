@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/keystrand/keystrand/source/binlog"
 )
@@ -50,10 +49,4 @@ func numberOf(c *binlog.Column, text string) (any, error) {
 	default:
 		return strconv.ParseInt(text, 10, 64)
 	}
-}
-
-// cutTable returns the two parts of "database.table".
-func cutTable(name string) (database, table string, ok bool) {
-	database, table, _ = strings.Cut(name, ".")
-	return database, table, database != "" && table != ""
 }

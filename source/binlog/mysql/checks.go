@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,16 @@ func (s *server) check(ctx context.Context, f facts) error {
 	}
 	if got, known := f["gtid_mode"]; known && !s.files && !on(got) {
 		wrong("gtid_mode is %s: set it to ON in the steps of the server's manual, or set Config.FilePosition", got)
+	}
+	if got := cmp.Or(f["log_slave_updates"], f["log_replica_updates"]); got != "" && !on(got) {
+		replica, err := s.isReplica(ctx, f)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		if replica {
+			wrong("it is a replica and log_slave_updates is %s, so its log lacks the changes of its primary: put log_slave_updates=ON into "+
+				"its configuration file and restart it. If it replicates no more, run RESET SLAVE ALL", got)
+		}
 	}
 	missing, err := s.missingPrivileges(ctx, f)
 	if err != nil {

@@ -1,9 +1,13 @@
 package mysql_test
 
 import (
+	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	gomysql "github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/keystrand/keystrand/source/binlog"
 	"github.com/keystrand/keystrand/source/binlog/internal/recorded"
@@ -37,6 +41,90 @@ func TestServerWithWrongSettingsIsRefusedWithEveryReasonAndStatement(t *testing.
 		}
 		if _, err := log.Open(t.Context(), "mariadb:0-1-1", nil); err == nil {
 			t.Error("Open: no error")
+		}
+	})
+}
+
+// Without log_slave_updates a replica logs nothing of what its primary does.
+func TestReplicaWithoutItsPrimarysChangesInItsLogIsRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		updates  string
+		mysql    bool
+		rows     map[string]int // by the beginning of a statement; -1: the user has no privilege, -2: the server does not know it
+		replica  bool
+		variable string
+	}{
+		"primary":                             {updates: "OFF", rows: map[string]int{"SHOW ALL SLAVES STATUS": 0}},
+		"replica":                             {updates: "OFF", rows: map[string]int{"SHOW ALL SLAVES STATUS": 1}, replica: true},
+		"replica with the changes in its log": {updates: "ON"},
+		"no privilege, replicates":            {updates: "OFF", rows: map[string]int{"SHOW ALL SLAVES": -1, "SHOW GLOBAL STATUS": 1}, replica: true},
+		"no privilege, does not replicate":    {updates: "OFF", rows: map[string]int{"SHOW ALL SLAVES": -1, "SHOW GLOBAL STATUS": 0}},
+		"MySQL":                               {updates: "OFF", mysql: true, rows: map[string]int{"SHOW REPLICA STATUS": 1}, replica: true},
+		"MySQL by the new name":               {updates: "OFF", mysql: true, rows: map[string]int{"SHOW REPLICA STATUS": 1}, replica: true, variable: "log_replica_updates"},
+		"MySQL before 8.0.22":                 {updates: "OFF", mysql: true, rows: map[string]int{"SHOW REPLICA STATUS": -2, "SHOW SLAVE STATUS": 1}, replica: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := recorded.Load(t, recorded.Bank)
+				if c.mysql {
+					r = r.MySQL(t, recorded.GTIDs)
+				}
+				if c.variable == "" {
+					c.variable = "log_slave_updates"
+				}
+				log, s := from(t, r.Set(c.variable, c.updates), mysql.Config{})
+				before := s.OnQuery
+				s.OnQuery = func(query string, args []any) (*recorded.Table, error) {
+					for statement, n := range c.rows {
+						if !strings.HasPrefix(query, statement) {
+							continue
+						}
+						switch n {
+						case -1:
+							return nil, gomysql.NewError(gomysql.ER_SPECIFIC_ACCESS_DENIED_ERROR, "Access denied; you need the SLAVE MONITOR privilege")
+						case -2:
+							return nil, gomysql.NewError(gomysql.ER_PARSE_ERROR, "You have an error in your SQL syntax")
+						}
+						return &recorded.Table{Columns: []string{"State"}, Rows: slices.Repeat([][]any{{"x"}}, n)}, nil
+					}
+					return before(query, args)
+				}
+				_, err := log.Identity(t.Context())
+				if !c.replica {
+					if err != nil {
+						t.Error(err)
+					}
+					return
+				}
+				if err == nil || log.Temporary(err) || !strings.Contains(err.Error(), "put log_slave_updates=ON into its configuration file") {
+					t.Errorf("error %v, want a final one that says what to set", err)
+				}
+			})
+		})
+	}
+}
+
+func TestWantedNameThatMatchesNoTableIsLoggedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out strings.Builder
+		cfg := mysql.Config{Logger: slog.New(slog.NewTextHandler(&out, nil))}
+		log, _ := from(t, recorded.Load(t, recorded.Bank), cfg, "bank.account", "bank.tranfser", "Bank.Branch", "shop.*", "ban?.*")
+		for range 2 {
+			if tables, err := log.Tables(t.Context()); err != nil || len(tables) != 3 {
+				t.Fatalf("tables %q, %v", tables, err)
+			}
+		}
+		for _, want := range []string{
+			`level=WARN msg="no table matches a wanted name" name=bank.tranfser cause="the server has no such table`,
+			`level=WARN msg="no table matches a wanted name" name=Bank.Branch cause="the server spells the name in another case"`,
+			`level=INFO msg="no table matches a wanted name" name=shop.* cause="the server has no such table`,
+		} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("not logged: %s", want)
+			}
+		}
+		if n := strings.Count(out.String(), "\n"); n != 3 {
+			t.Errorf("%d lines, want 3:\n%s", n, out.String())
 		}
 	})
 }

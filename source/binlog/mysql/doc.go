@@ -9,8 +9,8 @@
 // # What the server must have set
 //
 //   - log_bin, binlog_format=ROW, binlog_row_image=FULL and binlog_row_metadata=FULL: MariaDB 10.5 or MySQL 8.0.1.
-//   - gtid_mode=ON on MySQL, unless [Config.FilePosition] is set. A replica that may become the primary needs log_slave_updates, and
-//     MariaDB gtid_strict_mode.
+//   - gtid_mode=ON on MySQL, unless [Config.FilePosition] is set.
+//   - log_slave_updates=ON on a replica, and on the primary that may become one. MariaDB then needs gtid_strict_mode too.
 //   - A user with REPLICATION SLAVE, BINLOG MONITOR (MySQL: REPLICATION CLIENT), and SELECT on the wanted tables, without which
 //     information_schema does not show their keys.
 //
@@ -28,7 +28,9 @@
 //   - No MySQL server has been tried, only what it would send.
 //   - The unique keys of a table are read from the server, not from the log. A key that was dropped before the source first read
 //     the table orders no rows. The primary key is in the log.
-//   - A statement in the place of rows stops the tables that it names, not those that its triggers change.
+//   - A statement in the place of rows stops the tables and views that it names, not those that its triggers or views change.
+//   - The rows that a foreign key changes (ON DELETE CASCADE and the like) are not in the log.
+//   - A log that was begun again (RESET MASTER, or an old backup) is not noticed once its GTIDs have passed the stored ones.
 //   - Rows of a transaction come in the order of the log, each table on its own: the tables of one transaction are not handled
 //     together.
 package mysql

@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"context"
 	"maps"
 	"slices"
 
@@ -45,4 +46,18 @@ func Detach(image []any) { detach(image) }
 func SessionOf(status []byte) (noBackslashEscapes bool, collation uint64) {
 	s := sessionOf(status)
 	return s.mode.NoBackslashEscapes, s.collation
+}
+
+// IsReplica reports whether a server replicates another one.
+func IsReplica(ctx context.Context, addr string, cfg Config) (bool, error) {
+	s, err := newServer(addr, cfg.withDefaults(addr))
+	if err != nil {
+		return false, err
+	}
+	defer s.close() //nolint:errcheck // it was only asked
+	f, err := s.facts(ctx)
+	if err != nil {
+		return false, err
+	}
+	return s.isReplica(ctx, f)
 }

@@ -94,6 +94,27 @@ func TestPartialImagesAndStatementsStopTheirTableAlone(t *testing.T) {
 	})
 }
 
+func TestLoadDataInThePlaceOfRowsStopsItsTableAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, _ := from(t, recorded.Load(t, recorded.Loading), mysql.Config{})
+		all, err := readAll(t, log, "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		faults := faultsOf(all)
+		if fault := faults["loading.t"]; len(faults) != 1 || fault == nil || !strings.Contains(fault.Error(), "binlog_format") ||
+			!strings.Contains(fault.Error(), "LOAD DATA INFILE") {
+			t.Errorf("faults %v, want one of loading.t with the statement", faults)
+		}
+		if n := len(rowsOf(all, "loading.t")); n != 4 {
+			t.Errorf("%d rows of loading.t, want the 4 before it", n)
+		}
+		if n := len(rowsOf(all, "loading.other")); n != 1 {
+			t.Errorf("%d rows of loading.other, want 1", n)
+		}
+	})
+}
+
 // rewrite returns a log whose last event of a kind has another type or body.
 func rewrite(t *testing.T, r *recorded.Recording, typ replication.EventType, change func(recorded.Event) recorded.Event) *recorded.Recording {
 	t.Helper()

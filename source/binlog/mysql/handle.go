@@ -12,6 +12,7 @@ import (
 
 	"github.com/keystrand/keystrand/source/binlog"
 	"github.com/keystrand/keystrand/source/binlog/internal/demux"
+	"github.com/keystrand/keystrand/source/binlog/internal/names"
 	"github.com/keystrand/keystrand/source/binlog/mysql/internal/statement"
 )
 
@@ -35,7 +36,7 @@ func (r *reader) handle(ctx context.Context, e *replication.BinlogEvent) error {
 	case *replication.XIDEvent:
 		r.end(e.Header)
 	case *replication.MariadbGTIDEvent:
-		return r.begin(ofMariadb(e, ev), func() { r.enterMariadb(ev.GTID) })
+		return r.begin(ofMariadb(e, ev, r.checksums), func() { r.enterMariadb(ev.GTID) })
 	case *replication.GtidTaggedLogEvent:
 		return r.begin(ofMysql(e, &ev.GTIDEvent, false), func() { r.enterMysql(&ev.GTIDEvent) })
 	case *replication.GTIDEvent:
@@ -130,6 +131,10 @@ func (r *reader) query(ctx context.Context, h *replication.EventHeader, q *repli
 	if !r.begun && !r.open { // the log of a server without GTIDs
 		r.transaction = transaction{name: fmt.Sprintf("%s:%d", r.file, r.pos)}
 	}
+	if r.phase { // the text comes again if it happens
+		r.end(h)
+		return nil
+	}
 	text, s := r.parse(q)
 	switch s.Kind {
 	case statement.Begin:
@@ -184,6 +189,7 @@ func (r *reader) parse(q *replication.QueryEvent) (string, statement.Statement) 
 			return string(q.Query), statement.Statement{}
 		}
 	}
+	session.mode.MariaDB = r.facts.mariadb()
 	return text, statement.Parse(text, string(q.Schema), session.mode)
 }
 
@@ -196,7 +202,8 @@ func (r *reader) change(tables []string, query string) {
 		return
 	}
 	for _, full := range r.fold(tables) {
-		if k := r.known(split(full)); k.wanted && !k.faulty {
+		database, name, _ := names.Cut(full)
+		if k := r.known(database, name); k.wanted && !k.faulty {
 			r.fault(k, err)
 		}
 	}
@@ -207,14 +214,14 @@ func (r *reader) definition(tables []string, database, query string) {
 	tables = r.fold(tables)
 	concerned := tables == nil
 	for _, full := range tables {
-		in, name := split(full)
+		in, name, _ := names.Cut(full)
 		concerned = concerned || name == "*" || r.log.filter.Wants(in, name)
 	}
 	if !concerned {
 		return
 	}
 	for _, k := range r.tables {
-		if !k.wanted || tables != nil && !names(tables, k) {
+		if !k.wanted || tables != nil && !concerns(tables, k) {
 			continue
 		}
 		delete(r.fresh, k)
@@ -230,10 +237,10 @@ func (r *reader) definition(tables []string, database, query string) {
 	}})
 }
 
-// names reports whether names of tables, or of all tables of a database, have this one.
-func names(tables []string, k *known) bool {
+// concerns reports whether names of tables, or of all tables of a database, have this one.
+func concerns(tables []string, k *known) bool {
 	for _, full := range tables {
-		if full == k.full || strings.HasSuffix(full, ".*") && full[:len(full)-2] == k.database {
+		if full == k.full || full == names.Join(k.database, "*") {
 			return true
 		}
 	}
@@ -264,7 +271,7 @@ func (r *reader) load(e *replication.BinlogEvent, ev *replication.ExecuteLoadQue
 		return
 	}
 	database, query := string(body[at:at+int(ev.SchemaLength)]), string(body[at+int(ev.SchemaLength)+1:])
-	s := statement.Parse(query, database, statement.Mode{})
+	s := statement.Parse(query, database, statement.Mode{MariaDB: r.facts.mariadb()})
 	if s.Kind != statement.Change {
 		s.Tables = nil
 	}

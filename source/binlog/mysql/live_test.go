@@ -109,3 +109,45 @@ func TestLiveUserWithoutPrivilegesIsToldWhatToGrant(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Rows of one key value meet if their periods overlap, which no column tells.
+func TestLiveTableWithAKeyOfPeriodsIsOneLane(t *testing.T) {
+	l := liveServer(t)
+	log := l.log(mysql.Config{})
+	at, err := log.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const columns = "(id int, a date, b date, u int, PERIOD FOR p (a, b), "
+	l.exec("CREATE TABLE prim " + columns + "PRIMARY KEY (id, p WITHOUT OVERLAPS)); " +
+		"CREATE TABLE uniq " + columns + "PRIMARY KEY (u), UNIQUE KEY k (id, p WITHOUT OVERLAPS)); " +
+		"CREATE TABLE alone " + columns + "UNIQUE KEY k (p WITHOUT OVERLAPS)); " +
+		"CREATE TABLE dates (id int, a date, b date, u int, PRIMARY KEY (id, a, b))")
+	for _, table := range []string{"prim", "uniq", "alone", "dates"} {
+		l.exec("INSERT INTO " + table + " VALUES (1, '2024-01-01', '2024-02-01', 1)")
+	}
+	all, err := readAll(t, log, at, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for table, whole := range map[string]bool{"prim": true, "uniq": true, "alone": true, "dates": false} {
+		rows := rowsOf(all, l.database+"."+table)
+		if len(rows) != 1 || rows[0].Table.Whole != whole {
+			t.Errorf("%s: %d rows, keys %v, want one lane: %v", table, len(rows), rows[0].Table.Keys, whole)
+		}
+	}
+}
+
+// It may not see how the server replicates, only whether it does.
+func TestLiveUserOfFewPrivilegesLearnsWhetherTheServerReplicates(t *testing.T) {
+	l := liveServer(t)
+	user := l.database
+	l.exec("CREATE USER " + user + " IDENTIFIED BY 'secret'; GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO " + user)
+	t.Cleanup(func() { _, _ = l.db.ExecContext(context.Background(), "DROP USER "+user) })
+	for _, u := range [][2]string{{user, "secret"}, {l.user, l.password}} {
+		replica, err := mysql.IsReplica(t.Context(), l.addr, mysql.Config{User: u[0], Password: u[1]})
+		if err != nil || replica {
+			t.Errorf("%s: the primary is a replica: %v, %v", u[0], replica, err)
+		}
+	}
+}

@@ -4,10 +4,15 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/keystrand/keystrand/source/binlog"
 	"github.com/keystrand/keystrand/source/binlog/internal/demux"
+	"github.com/keystrand/keystrand/source/binlog/internal/names"
 )
 
 // log is the binary log of a server. It implements demux.Log.
@@ -16,6 +21,8 @@ type log struct {
 	cfg    Config
 	filter binlog.Filter
 	server *server
+
+	compared atomic.Bool // the patterns of the filter, with the tables
 
 	mu  sync.Mutex
 	ids map[uint32]bool // server ids in use by readers
@@ -79,19 +86,40 @@ func (l *log) Tables(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if first := !l.compared.Swap(true); first {
+		l.compare(ctx, rows)
+	}
 	var wanted []string
 	for _, r := range rows {
 		if l.filter.Wants(r[0], r[1]) {
-			wanted = append(wanted, r[0]+"."+r[1])
+			wanted = append(wanted, names.Join(r[0], r[1]))
 		}
 	}
 	return wanted, nil
 }
 
+// compare logs the patterns that match none of the tables.
+func (l *log) compare(ctx context.Context, tables [][]string) {
+	for _, p := range l.filter.Tables {
+		exact, folded := binlog.Filter{Tables: []string{p}}, binlog.Filter{Tables: []string{strings.ToLower(p)}}
+		if slices.ContainsFunc(tables, func(t []string) bool { return exact.Wants(t[0], t[1]) }) {
+			continue
+		}
+		level, cause := slog.LevelWarn, "the server has no such table yet, or the user has no SELECT on it"
+		switch {
+		case slices.ContainsFunc(tables, func(t []string) bool { return folded.Wants(strings.ToLower(t[0]), strings.ToLower(t[1])) }):
+			cause = "the server spells the name in another case"
+		case strings.ContainsAny(p, "*?["):
+			level = slog.LevelInfo
+		}
+		l.cfg.Logger.LogAttrs(ctx, level, "no table matches a wanted name", slog.String("name", p), slog.String("cause", cause))
+	}
+}
+
 // Wanted implements demux.Log.
 func (l *log) Wanted(table string) bool {
-	database, name := split(table)
-	return l.filter.Wants(database, name)
+	database, name, ok := names.Cut(table)
+	return ok && l.filter.Wants(database, name)
 }
 
 // Open implements demux.Log.

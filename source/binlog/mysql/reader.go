@@ -13,6 +13,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/replication"
 
 	"github.com/keystrand/keystrand/source/binlog/internal/demux"
+	"github.com/keystrand/keystrand/source/binlog/internal/names"
 )
 
 // eventCount is how many events go-mysql reads ahead. It counts events, whatever their size.
@@ -57,7 +58,7 @@ type reader struct {
 // known is a table that the reader has met, wanted or not.
 type known struct {
 	database, name string
-	full           string // "database.name"
+	full           string // as names.Join has it
 	wanted         bool
 	faulty         bool // told by a Fault: no more rows
 	keys           *keys
@@ -77,7 +78,7 @@ func newReader(l *log, f facts, collations map[uint64]collation, after place, st
 		fresh:      make(map[*known]bool),
 	}
 	for full, s := range state {
-		database, name := split(full)
+		database, name, _ := names.Cut(full)
 		k := r.known(database, name)
 		k.keys = parseKeys(s)
 		r.fresh[k] = k.keys.behind != nil
@@ -268,17 +269,11 @@ func shorten(err error) error {
 
 // known returns the table of that name.
 func (r *reader) known(database, name string) *known {
-	full := database + "." + name
+	full := names.Join(database, name)
 	k := r.tables[full]
 	if k == nil {
 		k = &known{database: database, name: name, full: full, wanted: r.log.filter.Wants(database, name), keys: &keys{}}
 		r.tables[k.full] = k
 	}
 	return k
-}
-
-// split separates the names of a database and a table. A dot in the first is not possible: streams would be ambiguous.
-func split(full string) (database, name string) {
-	database, name, _ = strings.Cut(full, ".")
-	return database, name
 }

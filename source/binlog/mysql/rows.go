@@ -14,34 +14,25 @@ import (
 
 	"github.com/keystrand/keystrand/source/binlog"
 	"github.com/keystrand/keystrand/source/binlog/internal/demux"
+	"github.com/keystrand/keystrand/source/binlog/internal/names"
 )
 
 // copyAbove is the size of events whose values are copied. go-mysql's strings and blobs are parts of the event: a row that waits
 // long would keep all of it in memory.
 const copyAbove = 64 << 10
 
-var (
-	errPartial = errors.New("the log has only a part of the row's columns, because a session has set binlog_row_image or " +
-		"binlog_row_value_options: forbid that, and begin a new copy behind it")
-	errAmbiguous = errors.New("another table has the same name when a dot stands between database and table: rename one")
-)
+var errPartial = errors.New("the log has only a part of the row's columns, because a session has set binlog_row_image or " +
+	"binlog_row_value_options: forbid that, and begin a new copy behind it")
 
 // describe handles the description of a table that comes before its rows.
 func (r *reader) describe(e *replication.BinlogEvent, m *replication.TableMapEvent) error {
-	r.scratch = append(append(append(r.scratch[:0], m.Schema...), '.'), m.Table...)
+	r.scratch = names.Append(r.scratch[:0], m.Schema, m.Table)
 	k := r.tables[string(r.scratch)]
 	if k == nil {
 		k = r.known(string(m.Schema), string(m.Table))
 	}
 	if !k.wanted {
 		r.byID[m.TableID] = nil
-		return nil
-	}
-	if k.database != string(m.Schema) {
-		if !k.faulty {
-			r.fault(k, errAmbiguous)
-		}
-		r.byID[m.TableID] = k
 		return nil
 	}
 	raw := e.RawData[replication.EventHeaderSize+6:] // the number of the table changes

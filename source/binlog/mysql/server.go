@@ -75,7 +75,8 @@ func (f facts) id() string {
 
 func (s *server) facts(ctx context.Context) (facts, error) {
 	rows, err := s.query(ctx, `SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version', 'server_id', 'server_uuid', 'hostname', 'port', `+
-		`'log_bin', 'binlog_format', 'binlog_row_image', 'binlog_row_metadata', 'binlog_row_value_options', 'gtid_mode', 'lower_case_table_names')`)
+		`'log_bin', 'binlog_format', 'binlog_row_image', 'binlog_row_metadata', 'binlog_row_value_options', 'gtid_mode', 'lower_case_table_names', `+
+		`'log_slave_updates', 'log_replica_updates')`)
 	if err != nil {
 		return nil, err
 	}
@@ -89,6 +90,23 @@ func (s *server) facts(ctx context.Context) (facts, error) {
 		return nil, fmt.Errorf("server %s: it does not tell its version", s.addr)
 	}
 	return f, nil
+}
+
+// isReplica reports whether the server is set up to replicate another one. A user of MariaDB who may not see that sees only
+// whether it replicates now.
+func (s *server) isReplica(ctx context.Context, f facts) (bool, error) {
+	statement := "SHOW ALL SLAVES STATUS"
+	if !f.mariadb() {
+		statement = "SHOW REPLICA STATUS"
+	}
+	rows, err := s.query(ctx, statement)
+	switch n, _ := code(err); n {
+	case gomysql.ER_PARSE_ERROR: // MySQL before 8.0.22
+		rows, err = s.query(ctx, "SHOW SLAVE STATUS")
+	case gomysql.ER_SPECIFIC_ACCESS_DENIED_ERROR:
+		rows, err = s.query(ctx, "SHOW GLOBAL STATUS WHERE Variable_name = 'Slaves_running' AND Variable_value <> '0'")
+	}
+	return len(rows) > 0, err
 }
 
 // end returns the place behind the last transaction of the log.

@@ -72,6 +72,20 @@ func TestStatementNamesAreFoldedAsTheServerDoes(t *testing.T) {
 	})
 }
 
+// MariaDB logs it for any session that had a temporary table and a binlog_format other than ROW, in whatever database.
+func TestEndOfASessionWithATemporaryTableConcernsNoTable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, s := from(t, recorded.Load(t, recorded.Bank), mysql.Config{}, "suite.*")
+		m := newMaker(t, s, "suite", "t0")
+		m.statement("elsewhere", "DROP /*!40005 TEMPORARY */ TABLE IF EXISTS `tmp`")
+		for _, e := range mustRead(t, log) {
+			if e.Kind == demux.Statement {
+				t.Errorf("statement %q of tables %v", e.DDL.Query, e.DDL.Tables)
+			}
+		}
+	})
+}
+
 func TestUnreadableStatementMayConcernAnyTable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, s := from(t, recorded.Load(t, recorded.Bank), mysql.Config{}, "suite.*")

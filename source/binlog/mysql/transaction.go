@@ -20,6 +20,7 @@ type transaction struct {
 	rows  int         // wanted ones so far
 	xid   string      // of an XA transaction whose outcome comes later
 	begun bool        // by an event of its own
+	phase bool        // its statement is an ALTER that has not happened: it has begun, or failed
 }
 
 // describe returns the name for messages.
@@ -34,33 +35,47 @@ func (t *transaction) describe() string {
 const (
 	preparedXA  = 64
 	completedXA = 128
+
+	// Of the further flags: with binlog_alter_two_phase, an ALTER is logged when it begins, and again when it ends.
+	startAlter    = 2
+	rollbackAlter = 8
 )
 
-// ofMariadb returns the transaction that an event begins.
-func ofMariadb(e *replication.BinlogEvent, g *replication.MariadbGTIDEvent) transaction {
+// ofMariadb returns the transaction that an event begins. sum reports that the event ends with a checksum.
+func ofMariadb(e *replication.BinlogEvent, g *replication.MariadbGTIDEvent, sum bool) transaction {
 	t := transaction{time: seconds(e.Header), open: !g.IsStandalone(), begun: true}
 	t.named(string(appendMariadbGTID([]byte(mariadbForm), g.GTID)), len(mariadbForm))
-	if g.Flags&preparedXA != 0 {
-		t.xid = mariadbXID(e.RawData, g)
+	body := e.RawData[replication.EventHeaderSize:]
+	if sum {
+		body = body[:len(body)-4]
 	}
+	// The parts that a flag announces follow each other; zeros may follow them.
+	rest := body[min(13, len(body)):]
+	if g.IsGroupCommit() {
+		rest = rest[min(8, len(rest)):]
+	}
+	if g.Flags&(preparedXA|completedXA) != 0 {
+		var xid string
+		xid, rest = mariadbXID(rest)
+		if g.Flags&preparedXA != 0 {
+			t.xid = xid
+		}
+	}
+	t.phase = len(rest) > 0 && rest[0]&(startAlter|rollbackAlter) != 0
 	return t
 }
 
-// mariadbXID reads the XID of a GTID event: a format, the lengths of two parts, and the parts.
-func mariadbXID(raw []byte, g *replication.MariadbGTIDEvent) string {
-	at := replication.EventHeaderSize + 13
-	if g.IsGroupCommit() {
-		at += 8
+// mariadbXID reads an XID, and returns what follows it: a format, the lengths of two parts, and the parts.
+func mariadbXID(b []byte) (xid string, rest []byte) {
+	if len(b) < 6 {
+		return "unknown", nil
 	}
-	if len(raw) < at+6 {
-		return "unknown"
-	}
-	format, first, second := binary.LittleEndian.Uint32(raw[at:]), int(raw[at+4]), int(raw[at+5])
-	data := raw[at+6:]
+	format, first, second := binary.LittleEndian.Uint32(b), int(b[4]), int(b[5])
+	data := b[6:]
 	if len(data) < first+second {
-		return "unknown"
+		return "unknown", nil
 	}
-	return fmt.Sprintf("%q,%q,%d", data[:first], data[first:first+second], format)
+	return fmt.Sprintf("%q,%q,%d", data[:first], data[first:first+second], format), data[first+second:]
 }
 
 // ofMysql returns the transaction that an event begins. Its first statement tells whether it has an end of its own.

@@ -28,7 +28,7 @@ func (f *feed) tapOf(ctx context.Context, of *binlog.Table) (*tap, error) {
 	if known {
 		return tp, nil
 	}
-	tp, err := f.tapNamed(ctx, of.Database+"."+of.Name)
+	tp, err := f.tapNamed(ctx, of.String())
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,8 @@ const (
 	XA         = "xa"         // two-phase transactions
 	Partial    = "partial"    // sessions that log statements, or rows without some columns
 	Compressed = "compressed" // compressed rows and statements
+	Phases     = "phases"     // ALTER TABLE in two phases
+	Loading    = "load"       // LOAD DATA as rows and as a statement
 )
 
 // Flavors of a server, in go-mysql's words.

@@ -17,7 +17,7 @@ import (
 	"github.com/keystrand/keystrand/source/binlog/internal/recorded"
 )
 
-var names = []string{recorded.Bank, recorded.Types, recorded.DDL, recorded.XA, recorded.Partial, recorded.Compressed}
+var names = []string{recorded.Bank, recorded.Types, recorded.DDL, recorded.XA, recorded.Partial, recorded.Compressed, recorded.Phases, recorded.Loading}
 
 func TestEveryRecordingReachesAReaderWhole(t *testing.T) {
 	for _, name := range names {

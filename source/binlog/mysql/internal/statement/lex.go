@@ -1,6 +1,7 @@
 package statement
 
 import (
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -30,9 +31,12 @@ func (t token) mark(c string) bool { return t.kind == mark && t.text == c }
 type tokens struct {
 	list   []token
 	broken bool // a quote or a comment is not closed, or a name is not UTF-8
+
+	conditional bool // there is a comment that some versions of the server run and others do not
 }
 
-// lex splits a text. With executed, the text inside /*! */ counts as if it stood outside.
+// lex splits a text. The text inside a comment that every server runs counts as if it stood outside. With executed, so does the
+// text inside a comment that some run.
 func lex(text string, mode Mode, executed bool) tokens {
 	var ts tokens
 	inside := false // of a comment that is executed
@@ -52,7 +56,9 @@ func lex(text string, mode Mode, executed bool) tokens {
 			inside = false
 			i += 2
 		case strings.HasPrefix(rest, "/*"):
-			if n := conditional(rest); n > 0 && executed {
+			n, always := conditional(rest, mode)
+			ts.conditional = ts.conditional || n > 0 && !always
+			if n > 0 && (always || executed) {
 				if inside {
 					ts.broken = true
 					return ts
@@ -61,7 +67,7 @@ func lex(text string, mode Mode, executed bool) tokens {
 				i += n
 				continue
 			}
-			n := strings.Index(rest[2:], "*/")
+			n = strings.Index(rest[2:], "*/")
 			if n < 0 {
 				ts.broken = true
 				return ts
@@ -102,21 +108,36 @@ func lex(text string, mode Mode, executed bool) tokens {
 	return ts
 }
 
-// conditional returns the length of the beginning of a comment that is executed, and 0 for any other comment.
-func conditional(s string) int {
-	var n int
+// conditional returns the length of the beginning of a comment that is executed, and whether every server that can be read
+// executes it. It returns 0 for any other comment.
+//
+// The number is the lowest version that executes it. MariaDB executes none from 50700 to 99999 unless the comment begins with
+// /*M!. The lowest versions that can be read are MariaDB 10.5 and MySQL 8.0.1.
+func conditional(s string, mode Mode) (n int, always bool) {
+	least := 50699
 	switch {
 	case strings.HasPrefix(s, "/*!"):
-		n = 3
+		n = len("/*!")
+		if !mode.MariaDB {
+			least = 80001
+		}
 	case strings.HasPrefix(s, "/*M!"):
-		n = 4
+		n = len("/*M!")
+		if least = 100500; !mode.MariaDB {
+			least = -1
+		}
 	default:
-		return 0
+		return 0, false
 	}
-	for digits := 0; digits < 6 && n < len(s) && '0' <= s[n] && s[n] <= '9'; digits++ {
-		n++
+	digits := 0
+	for digits < 6 && n+digits < len(s) && '0' <= s[n+digits] && s[n+digits] <= '9' {
+		digits++
 	}
-	return n
+	if digits == 0 {
+		return n, least > 0
+	}
+	version, err := strconv.Atoi(s[n : n+digits])
+	return n + digits, digits >= 5 && err == nil && version <= least
 }
 
 func letter(c byte) bool {

@@ -1,6 +1,10 @@
 package statement
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/keystrand/keystrand/source/binlog/internal/names"
+)
 
 // reader reads the tokens of one statement.
 type reader struct {
@@ -77,7 +81,7 @@ func (r *reader) qualified(database, table string) string {
 	if database == "" || table == "" {
 		r.failed = true
 	}
-	return database + "." + table
+	return names.Join(database, table)
 }
 
 func (r *reader) identifier() string {

@@ -4,7 +4,6 @@ package statement
 
 import (
 	"slices"
-	"strings"
 )
 
 // Kind is what a statement does.
@@ -29,8 +28,8 @@ const (
 // Statement is what is known of a statement.
 type Statement struct {
 	Kind Kind
-	// Tables are the tables of a Definition or a Change, as "database.table"; "database.*" is all tables of the database. Nil
-	// means any table.
+	// Tables are the tables of a Definition or a Change, as package names joins them; "database.*" is all tables of the database. Nil
+	// means any table. They are in the order of the text, each once.
 	Tables []string
 	// Open reports that rows of the same transaction follow: CREATE TABLE ... START TRANSACTION.
 	Open bool
@@ -42,18 +41,21 @@ type Statement struct {
 type Mode struct {
 	// NoBackslashEscapes reports that a backslash in a string is an ordinary character.
 	NoBackslashEscapes bool
+	// MariaDB reports that MariaDB has logged the statement.
+	MariaDB bool
 }
 
 // Parse reads the text of a statement. database is the default database.
 //
-// The server runs what stands in a comment like /*!50100 this */ or not, as its version is. So Parse reads the text both ways,
-// and where the readings differ the statement is Unknown.
+// A server runs what stands in a comment like /*!80016 this */ or not, as its version is. Where that differs among the versions
+// that can be read, Parse reads the text both ways. The statement is Unknown if the readings differ.
 func Parse(text, database string, mode Mode) Statement {
-	executed := read(lex(text, mode, true), database)
-	if !strings.Contains(text, "/*!") && !strings.Contains(text, "/*M!") {
+	tokens := lex(text, mode, true)
+	executed := read(tokens, database)
+	if !tokens.conditional {
 		return executed
 	}
-	tokens := lex(text, mode, false)
+	tokens = lex(text, mode, false)
 	if !tokens.broken && len(tokens.list) == 0 {
 		return executed // a dump's statement, which stands in such comments whole
 	}
@@ -76,7 +78,17 @@ func read(ts tokens, database string) Statement {
 		}
 		return Statement{}
 	}
-	slices.Sort(s.Tables)
-	s.Tables = slices.Compact(s.Tables)
+	s.Tables = unique(s.Tables)
 	return s
+}
+
+// unique returns names without repeats, in their order.
+func unique(names []string) []string {
+	var all []string
+	for _, name := range names {
+		if !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	return all
 }
