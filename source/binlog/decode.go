@@ -29,6 +29,7 @@ type document struct {
 	// Of a statement.
 	Query  *text  `json:"query"`
 	Tables []text `json:"tables"`
+	Apply  bool   `json:"apply"`
 }
 
 type column struct {
@@ -99,7 +100,7 @@ func (d *document) check() error {
 }
 
 func (d *document) statement() *DDL {
-	s := &DDL{Database: string(*d.Database), Query: string(*d.Query), Transaction: string(*d.Transaction)}
+	s := &DDL{Database: string(*d.Database), Query: string(*d.Query), Apply: d.Apply, Transaction: string(*d.Transaction)}
 	if d.Tables != nil {
 		s.Tables = texts(d.Tables)
 	}

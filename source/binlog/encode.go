@@ -137,6 +137,7 @@ func appendDDL(dst []byte, d *DDL) []byte {
 		}
 		dst = append(dst, ']')
 	}
+	dst = strconv.AppendBool(append(dst, `,"apply":`...), d.Apply)
 	dst = appendText(append(dst, `,"transaction":`...), d.Transaction)
 	return append(dst, '}')
 }

@@ -63,6 +63,7 @@ func TestStatementSurvivesItsJSONForm(t *testing.T) {
 		want := &binlog.DDL{Database: text.Draw(rt, "database"), Query: text.Draw(rt, "query"), Transaction: text.Draw(rt, "transaction")}
 		if rapid.Bool().Draw(rt, "tables") {
 			want.Tables = rapid.SliceOf(text).Draw(rt, "tables")
+			want.Apply = rapid.Bool().Draw(rt, "apply")
 		}
 		value, err := want.AppendValue(nil)
 		if err != nil {
@@ -105,8 +106,8 @@ func TestJSONFormIsStable(t *testing.T) {
 	if err != nil || string(got) != want {
 		t.Errorf("%v\n got %s\nwant %s", err, got, want)
 	}
-	ddl := &binlog.DDL{Database: "shop", Query: "DROP TABLE `a`", Tables: []string{"shop.a"}, Transaction: "0-1-78"}
-	const wantDDL = "{\"kind\":\"ddl\",\"database\":\"shop\",\"query\":\"DROP TABLE `a`\",\"tables\":[\"shop.a\"],\"transaction\":\"0-1-78\"}"
+	ddl := &binlog.DDL{Database: "shop", Query: "DROP TABLE `a`", Tables: []string{"shop.a"}, Apply: true, Transaction: "0-1-78"}
+	const wantDDL = "{\"kind\":\"ddl\",\"database\":\"shop\",\"query\":\"DROP TABLE `a`\",\"tables\":[\"shop.a\"],\"apply\":true,\"transaction\":\"0-1-78\"}"
 	if got, err := ddl.AppendValue(nil); err != nil || string(got) != wantDDL {
 		t.Errorf("%v\n got %s\nwant %s", err, got, wantDDL)
 	}

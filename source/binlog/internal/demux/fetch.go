@@ -109,7 +109,7 @@ func (t *table) fill(b *source.Batch, next int64) int64 {
 			return next
 		}
 		if c.ddl != nil {
-			if c.first > stored { // as it is after any message in b
+			if c.first > stored || !t.meets(c) { // the first holds after any message in b
 				return max(next, c.first)
 			}
 			t.append(b, c, c.first, c.ddl)

@@ -66,8 +66,8 @@ type Event struct {
 	Place Place
 	// Bytes is about the size in the log of what was read since the event before, wanted or not.
 	Bytes int
-	// DDL is the statement, for Statement. The End of its transaction follows. In DDL.Tables, "database.*" names all tables of a
-	// database. Nil Tables say that the text cannot be read: it may concern any table.
+	// DDL is the statement, for Statement. The End of its transaction follows. DDL.Apply is false. Nil Tables say that the text
+	// cannot be read: it may concern any table.
 	DDL *binlog.DDL
 	// Table is the table that State or Err are about; empty for all.
 	Table string

@@ -17,7 +17,8 @@ import (
 // came checks one message.
 func (m *model) came(name string, h *holding, msg *keystrand.Message, together int) {
 	text := textOf(msg)
-	if _, is := msg.Native.(*binlog.DDL); is {
+	if d, is := msg.Native.(*binlog.DDL); is {
+		m.met(name, d)
 		if together != 1 {
 			m.t.Fatalf("%s: statement %q came with %d other messages", name, text, together-1)
 		}
@@ -70,6 +71,37 @@ func (m *model) came(name string, h *holding, msg *keystrand.Message, together i
 	}
 	if it.settled && it.log == log {
 		m.t.Fatalf("%s: %.20q came again at %d, but it is settled in this log: restored %+v", name, text, msg.Offset, h.part.Restored())
+	}
+}
+
+// met checks that the tables of a statement have come so far that this one may have it.
+func (m *model) met(name string, d *binlog.DDL) {
+	if d.Tables == nil || strings.HasSuffix(d.Tables[0], ".*") {
+		if d.Apply {
+			m.t.Fatalf("%s: statement %q is to be applied: %q", name, d.Query, d.Tables)
+		}
+		return
+	}
+	if d.Apply != (d.Tables[0] == name) {
+		m.t.Fatalf("%s: statement %q of %q: apply is %v", name, d.Query, d.Tables, d.Apply)
+	}
+	for i, other := range d.Tables {
+		all := m.items[other]
+		at := slices.IndexFunc(all, func(it *item) bool { return it.text == d.Query })
+		switch {
+		case i > 0 && !d.Apply:
+			continue
+		case i == 0 && !all[at].settled && other != name:
+			m.t.Fatalf("%s: statement %q came before %s has settled it", name, d.Query, other)
+		}
+		for _, it := range all[:at] {
+			if it.domain == all[at].domain && !it.settled {
+				m.t.Fatalf("%s: statement %q came, and %.20q of %s, before it, is not settled", name, d.Query, it.text, other)
+			}
+		}
+	}
+	if len(d.Tables) > 1 {
+		m.tally["met"]++
 	}
 }
 

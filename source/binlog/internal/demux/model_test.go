@@ -37,7 +37,7 @@ func TestSourceMatchesDumbModel(t *testing.T) {
 	})
 	t.Log(sum)
 	for _, what := range []string{
-		"rows", "statements", "cuts", "crashes", "stops", "servers", "behind", "replayed", "refused saves", "registered",
+		"rows", "statements", "cuts", "crashes", "stops", "servers", "behind", "replayed", "refused saves", "registered", "met",
 	} {
 		if sum[what] == 0 {
 			t.Errorf("%s: none: the model does not play it", what)

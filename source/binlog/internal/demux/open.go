@@ -25,7 +25,7 @@ type stored struct {
 // Numbers go on if all tables were numbered in the same count of the same log. Otherwise a new count begins above every number
 // that is stored. Each table then skips by place, and what it has settled behind its place comes again.
 func (s *Source) open(ctx context.Context, anew bool) (*session, error) {
-	ses := &session{s: s, moved: make(chan struct{}, 1), tables: make(map[string]*table)}
+	ses := &session{s: s, moved: make(chan struct{}, 1), tables: make(map[string]*table), meeting: make(map[*table]bool)}
 	err := s.retry(ctx, "identify", s.finalOfLog, func(ctx context.Context) (err error) {
 		ses.identity, err = s.log.Identity(ctx)
 		return err

@@ -28,7 +28,8 @@ const (
 //   - "failed": Accept has returned, or will return, an error
 //   - "closed": Close was called
 //
-// Trouble includes "behind" for each table that is read apart from the others, or waits for its turn.
+// Trouble includes "behind" for each table that is read apart from the others, or waits for its turn, and "statement" for each
+// that waits for another table at a statement which names both.
 func (s *Source) Report() source.Report {
 	s.mu.Lock()
 	r := source.Report{State: string(s.state), Ready: s.state == stateReading, Losses: s.losses}
@@ -44,7 +45,7 @@ func (s *Source) Report() source.Report {
 	return r
 }
 
-// trouble reports whether a table is behind, and since when.
+// trouble reports whether a table is behind, or waits for another, and since when.
 func (t *table) trouble() (source.Trouble, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -55,7 +56,11 @@ func (t *table) trouble() (source.Trouble, bool) {
 	case apart:
 		how = "is read apart"
 	case shared, over:
-		return source.Trouble{}, false
+		return source.Trouble{
+			What:  "statement " + t.id.Stream,
+			Err:   fmt.Errorf("the table waits at %d, at a statement, for table %s", t.position.Load(), t.misses),
+			Since: t.missed,
+		}, t.misses != "" && t.way != over
 	}
 	return source.Trouble{
 		What:  "behind " + t.id.Stream,

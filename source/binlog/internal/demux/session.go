@@ -3,6 +3,7 @@ package demux
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 )
 
 // session reads one log with one numbering, for all tables.
@@ -15,15 +16,18 @@ type session struct {
 	known     []mark        // transaction ends that were stored with their numbers, ascending
 	moved     chan struct{} // room for one: much of the log was read
 
+	meets atomic.Int64 // len(meeting), also read by commits
+
 	wg sync.WaitGroup // of the readers of single tables and the goroutine that moves idle ones
 
 	mu      sync.Mutex
 	tables  map[string]*table
-	order   []*table // as they came; only appended to
-	last    mark     // of the shared reader
-	owed    int      // groups of idle tables to move because of what was read
-	waiting []*table // behind, in the order of their turns
-	apart   int      // readers of single tables
+	order   []*table        // as they came; only appended to
+	last    mark            // of the shared reader
+	owed    int             // groups of idle tables to move because of what was read
+	waiting []*table        // behind, in the order of their turns
+	apart   int             // readers of single tables
+	meeting map[*table]bool // wait for others at a statement
 	launch  func(func(context.Context))
 	end     context.CancelCauseFunc // nil: the session has not begun, or has ended
 }

@@ -251,6 +251,7 @@ func (s *Source) loses(t *table, why string) {
 	s.lost[t.name] = true
 	all := !slices.ContainsFunc(s.tables, func(t *table) bool { return !s.lost[t.name] })
 	s.mu.Unlock()
+	t.ses.wakeMeeting()
 	if all {
 		s.fail(fmt.Errorf("%s: another process has taken over all tables; stop one of the two: %w", s.cfg.Package, commit.ErrFenced))
 	}

@@ -13,13 +13,22 @@ import (
 func (f *feed) statement(ctx context.Context, e *Event) error {
 	number := f.n
 	f.n++
-	one := func(tp *tap) error { return f.add(ctx, tp, e, chunk{ddl: e.DDL, first: number, time: e.Time.UTC()}) }
+	meets := f.wanted(e.DDL.Tables)
+	one := func(tp *tap) error {
+		ddl := e.DDL
+		if len(meets) > 0 && tp.t.name == meets[0] {
+			own := *ddl
+			own.Apply, ddl = true, &own
+		}
+		return f.add(ctx, tp, e, chunk{ddl: ddl, meets: meets, first: number, time: e.Time.UTC()})
+	}
 	if e.DDL.Tables == nil {
 		if f.ses.s.cfg.HandOutUnreadable {
 			return f.each(ctx, "", one)
 		}
 		text := quoted.ReplaceAllString(e.DDL.Query, "'…'")
-		err := fmt.Errorf("%w: %.300q (transaction %s)", errUnreadable, text, e.DDL.Transaction)
+		err := fmt.Errorf("%w: set Config.HandOutUnreadable to hand it to every table, and start again: %.300q (transaction %s)",
+			errUnreadable, text, e.DDL.Transaction)
 		return f.each(ctx, "", func(tp *tap) error { return f.fault(ctx, tp, e, number, err) })
 	}
 	taps, err := f.named(ctx, e.DDL.Tables)
@@ -32,6 +41,21 @@ func (f *feed) statement(ctx context.Context, e *Event) error {
 		}
 	}
 	return nil
+}
+
+// wanted returns the wanted tables of a statement, each once, and first the one at which to run it. They depend on the statement
+// and the filter alone, so they are the same after a restart. It returns none if a name stands for many tables.
+func (f *feed) wanted(names []string) []string {
+	var all []string
+	for _, name := range names {
+		if strings.HasSuffix(name, ".*") {
+			return nil
+		}
+		if f.ses.s.log.Wanted(name) && !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 // named returns the taps of the tables that a statement names, each once.

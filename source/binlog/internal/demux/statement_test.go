@@ -4,6 +4,7 @@ package demux
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -12,7 +13,10 @@ import (
 	"time"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/pipeline"
+	"github.com/keystrand/keystrand/source"
+	"github.com/keystrand/keystrand/source/binlog"
 )
 
 // Two tables change their names, as a tool for online changes of tables does.
@@ -101,6 +105,146 @@ func TestStatementWaitsForCommits(t *testing.T) {
 	})
 }
 
+// A statement comes once for each of its tables. One message is the one to run it at, also when only some were handled before
+// a restart.
+func TestStatementHasOneMessageAtWhichToRunIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, store := newFakeLog(1, "shop.a", "shop.b", "shop.c"), newMemStore()
+		log.commit(ddl("several", "elsewhere.x", "shop.c", "shop.a"))
+		log.commit(ddl("one", "shop.b"))
+		log.commit(ddl("all of a database", "shop.*"))
+		log.commit(ddl("unreadable"))
+		r := read(t, log, store, Config{HandOutUnreadable: true})
+		next := func(name, want string) {
+			t.Helper()
+			o := r.tables[name]
+			b := source.Batch{MaxMessages: 10, MaxBytes: 1 << 20}
+			for len(b.Messages) == 0 {
+				if err := o.Fetch(t.Context(), &b); err != nil {
+					t.Fatal(err)
+				}
+				if len(b.Messages) == 0 { // its position moves to the statement
+					o.commitAt(b.Next)
+				}
+			}
+			d, ok := b.Messages[0].Native.(*binlog.DDL)
+			if text := strings.TrimSuffix(want, "!"); !ok || len(b.Messages) != 1 || d.Query != text || d.Apply != (text != want) {
+				t.Fatalf("%s: %+v, want %s alone", name, b.Messages[0].Native, want)
+			}
+			o.commitAt(b.Next)
+		}
+		next("shop.c", "several!")
+		r.close()
+		r = read(t, log, store, Config{HandOutUnreadable: true})
+		for name, all := range map[string][]string{
+			"shop.a": {"several", "all of a database", "unreadable"},
+			"shop.b": {"one!", "all of a database", "unreadable"},
+			"shop.c": {"all of a database", "unreadable"},
+		} {
+			for _, text := range all {
+				next(name, text)
+			}
+		}
+	})
+}
+
+// A statement that renames a table must not run before the old rows of both names, nor after the new ones.
+func TestTablesOfAStatementMeetAtIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, store := newFakeLog(1, "shop.a", "shop.b", "shop.other"), newMemStore()
+		log.commit(rows("shop.a", "a1"), rows("shop.b", "b1"))
+		log.commit(ddl("rename", "shop.b", "elsewhere.x", "shop.a"))
+		log.commit(rows("shop.a", "a2"), rows("shop.b", "b2"), rows("shop.other", "o1"))
+		r := read(t, log, store, Config{})
+		a, b := r.tables["shop.a"], r.tables["shop.b"]
+		waits := func(name, on string) {
+			t.Helper()
+			for _, tr := range r.src.Report().Trouble {
+				if tr.What == "statement "+name && strings.HasSuffix(tr.Err.Error(), "for table "+on) {
+					return
+				}
+			}
+			t.Errorf("%s does not wait for %s: %+v", name, on, r.src.Report().Trouble)
+		}
+		b.sees(time.Second, "b1")
+		b.commit()
+		b.silent(time.Hour)
+		waits("shop.b", "shop.a")
+		a.sees(time.Second, "a1")
+		b.silent(time.Hour)
+		a.commit()
+		a.silent(time.Hour)
+		waits("shop.a", "shop.b")
+		b.sees(time.Second, "rename")
+		a.silent(time.Hour)
+		r.tables["shop.other"].sees(time.Second, "o1")
+		r.tables["shop.other"].commit()
+
+		r.close() // the statement has run, and is not settled
+		r = read(t, log, store, Config{})
+		a, b = r.tables["shop.a"], r.tables["shop.b"]
+		a.silent(time.Hour)
+		b.sees(time.Second, "rename")
+		b.commit()
+		b.sees(time.Second, "b2") // it does not wait for the others
+		r.close()
+		r = read(t, log, store, Config{})
+		a = r.tables["shop.a"]
+		a.sees(time.Second, "rename")
+		a.commit()
+		a.sees(time.Second, "a2")
+		if trouble := r.src.Report().Trouble; len(trouble) > 0 {
+			t.Errorf("trouble %+v at the end", trouble)
+		}
+	})
+}
+
+// The commit of one table wakes the Fetch of another.
+func TestTableThatWaitsAtAStatementGoesOnAtTheCommitOfAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFakeLog(1, "shop.a", "shop.b")
+		log.commit(rows("shop.a", "a1"), rows("shop.b", "b1"))
+		log.commit(ddl("rename", "shop.b", "shop.a"))
+		r := read(t, log, newMemStore(), Config{})
+		a, b := r.tables["shop.a"], r.tables["shop.b"]
+		b.sees(time.Second, "b1")
+		b.commit()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			b.sees(time.Hour, "rename")
+			b.commit()
+		}()
+		synctest.Wait()
+		a.sees(time.Second, "a1")
+		a.commit()
+		a.sees(time.Second, "rename")
+		<-done
+	})
+}
+
+// Another process has the table: it decides when its rows are handled.
+func TestLostTableHoldsUpNoStatement(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, store := newFakeLog(1, "shop.a", "shop.b"), newMemStore()
+		log.commit(rows("shop.a", "a1"), rows("shop.b", "b1"))
+		log.commit(ddl("rename", "shop.b", "shop.a"))
+		r := read(t, log, store, Config{})
+		a, b := r.tables["shop.a"], r.tables["shop.b"]
+		b.sees(time.Second, "b1")
+		b.commit()
+		b.silent(time.Hour)
+		if _, err := store.Claim(t.Context(), "shop.a", 0, 0); err != nil {
+			t.Fatal(err)
+		}
+		a.sees(time.Second, "a1")
+		if _, err := a.Commit(t.Context(), &commit.Progress{Frontier: a.position}); !errors.Is(err, commit.ErrFenced) {
+			t.Fatalf("commit of a lost table: %v", err)
+		}
+		b.sees(time.Second, "rename")
+	})
+}
+
 func TestUnreadableStatementStopsEveryTableUnlessItIsHandedOut(t *testing.T) {
 	for _, handOut := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -119,7 +263,7 @@ func TestUnreadableStatementStopsEveryTableUnlessItIsHandedOut(t *testing.T) {
 				a.sees(time.Second, "a2")
 				return
 			}
-			a.fails(time.Hour, errUnreadable, "ALTER what is '…''…' this '…'")
+			a.fails(time.Hour, errUnreadable, "ALTER what is '…''…' this '…'", "set Config.HandOutUnreadable")
 			b.fails(time.Hour, errUnreadable)
 			a.commit() // what came before is stored
 		})

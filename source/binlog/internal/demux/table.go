@@ -59,6 +59,8 @@ type table struct {
 	seen    int64     // next, when idle tables were last moved
 	idle    bool      // it had no rows since the time before
 	since   time.Time // when the table fell behind
+	misses  string    // the table that this one waits for at a statement; empty: none
+	missed  time.Time // since when
 }
 
 // way is how a table gets its rows.
@@ -75,7 +77,8 @@ const (
 type chunk struct {
 	rows   []binlog.Row
 	ddl    *binlog.DDL
-	first  int64 // number of the first row, or of the statement
+	meets  []string // the wanted tables of ddl, the applier first
+	first  int64    // number of the first row, or of the statement
 	time   time.Time
 	bytes  int64
 	sealed bool
@@ -154,6 +157,7 @@ func (t *table) Commit(ctx context.Context, p *commit.Progress) (commit.Stored, 
 	}
 	t.stored.Store(p.Frontier)
 	poke(t.wake) // it may wait to hand out a statement
+	t.ses.wakeMeeting()
 	return commit.Stored{Frontier: p.Frontier}, nil
 }
 
