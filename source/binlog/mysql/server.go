@@ -104,7 +104,7 @@ func (s *server) isReplica(ctx context.Context, f facts) (bool, error) {
 	case gomysql.ER_PARSE_ERROR: // MySQL before 8.0.22
 		rows, err = s.query(ctx, "SHOW SLAVE STATUS")
 	case gomysql.ER_SPECIFIC_ACCESS_DENIED_ERROR:
-		rows, err = s.query(ctx, "SHOW GLOBAL STATUS WHERE Variable_name = 'Slaves_running' AND Variable_value <> '0'")
+		rows, err = s.query(ctx, "SHOW GLOBAL STATUS WHERE Variable_name = 'Slaves_running' AND Value <> '0'")
 	}
 	return len(rows) > 0, err
 }

@@ -172,6 +172,7 @@ func TestParseKnowsWhichCommentsEveryServerRuns(t *testing.T) {
 		"drop table t /*M!100500 , u */":                   {{}, definition("d.t", "d.u")},
 		"drop table t /*M!100501 , u */":                   {{}, {}},
 		"drop table t /*!40000 , u /*!99999 , v */ */":     {{}, {}},
+		"drop /*!40005 temporary */ table t /*!99999 x */": {{Kind: statement.Other}, {Kind: statement.Other}},
 	} {
 		for i, maria := range []bool{false, true} {
 			got := statement.Parse(text, "d", statement.Mode{MariaDB: maria})
