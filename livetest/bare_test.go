@@ -144,14 +144,25 @@ var statementTable = regexp.MustCompile("^(?:ALTER|CREATE|DROP|TRUNCATE) TABLE (
 
 // query takes a statement, if it changes a table. Others are those of transactions and savepoints.
 func (b *bare) query(text string) {
+	if text == rename {
+		for _, r := range renamed {
+			b.add(r.table, text)
+		}
+		return
+	}
 	found := statementTable.FindStringSubmatch(text)
 	if found == nil {
 		return
 	}
-	c := change{statement: text}
-	c.Stream, c.Key = b.database+"."+found[1], nameOfStatement(b.transaction, text)
-	b.changes = append(b.changes, c)
+	b.add(found[1], text)
 	if keys := changedKeys[text]; keys != nil {
 		b.unique[found[1]] = keys
 	}
+}
+
+// add adds a statement that changes a table.
+func (b *bare) add(table, text string) {
+	c := change{statement: text}
+	c.Stream, c.Key = b.database+"."+table, nameOfStatement(b.transaction, text)
+	b.changes = append(b.changes, c)
 }

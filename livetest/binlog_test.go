@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -155,7 +156,7 @@ func (s *server) follow() bool {
 			return false
 		}
 	}
-	return len(s.frontiers) == len(tables)
+	return len(s.frontiers) >= len(tables)
 }
 
 // wellBehind is so far behind an offset that a commit there has the keys of that offset: there were rows of each table, and
@@ -201,6 +202,8 @@ func (s *server) kept() map[Place]commit.Progress {
 	return kept
 }
 
+const noSuchTable = 1146
+
 // content reads the tables.
 func (s *server) content() content {
 	s.t.Helper()
@@ -208,6 +211,9 @@ func (s *server) content() content {
 	for name, table := range columns {
 		all[name] = map[string]int{}
 		rows, err := s.db.QueryContext(s.t.Context(), "SELECT "+strings.Join(table.names, ", ")+" FROM "+name)
+		if e, is := errors.AsType[*driver.MySQLError](err); is && e.Number == noSuchTable {
+			continue
+		}
 		s.must(err)
 		values := make([]sql.NullString, len(table.names))
 		var into []any

@@ -16,6 +16,8 @@ type change struct {
 	statement     string   // of a statement: its text
 	before, after image    // of a row
 	lanes         []string // of a row: the unique values that it has had and has now
+
+	becomes map[string]int // of a table with another name before: the rows that it has then, once content.apply knows
 }
 
 // image has the values of a row by column, as text; NULL is absent.

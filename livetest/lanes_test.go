@@ -167,14 +167,18 @@ func (c *laneChecker) started(e *Event, n *laneChange) {
 
 // end checks the order of the last effects, and that offsets are the log's.
 func (c *laneChecker) end() {
-	offset := int64(-1)
+	offset, statement := int64(-1), "" // of the change before
 	for _, n := range c.ordered {
 		for _, b := range n.before {
 			c.wrongIf(n.last < b.last, RuleOrder, "%v: its last effect is before that of %v", n, b)
 		}
 		if n.Offset >= 0 {
-			c.wrongIf(n.Offset <= offset, RuleNumber, "%v: it has the offset %d, and %d came before", n, n.Offset, offset)
-			offset = n.Offset
+			same := n.statement != "" && n.Key == statement // a statement has one offset in all of its tables
+			c.wrongIf(n.Offset < offset || same != (n.Offset == offset), RuleNumber, "%v: it has the offset %d, and %d came before",
+				n, n.Offset, offset)
+			if offset, statement = n.Offset, ""; n.statement != "" {
+				statement = n.Key
+			}
 		}
 	}
 }
@@ -186,6 +190,10 @@ type content map[string]map[string]int
 func (c content) apply(n *change) {
 	name := n.Stream[strings.LastIndexByte(n.Stream, '.')+1:]
 	table := columns[name]
+	if n.statement == rename {
+		c.rename(name, n)
+		return
+	}
 	if c[name] == nil || strings.HasPrefix(n.statement, "DROP") || strings.HasPrefix(n.statement, "TRUNCATE") {
 		c[name] = map[string]int{}
 	}
@@ -206,6 +214,20 @@ func (c content) apply(n *change) {
 			c[name][row] = 1
 		}
 	}
+}
+
+// rename gives a table the rows of the one that had its name before. What these are is told by the first content to which the
+// change is applied, which is in the order of the log: the tables of other contents are not in step.
+func (c content) rename(name string, n *change) {
+	if n.becomes == nil {
+		n.becomes = map[string]int{}
+		for _, r := range renamed {
+			if r.table == name {
+				maps.Copy(n.becomes, c[r.before])
+			}
+		}
+	}
+	c[name] = maps.Clone(n.becomes)
 }
 
 // rowText is a text of some columns.
@@ -254,6 +276,44 @@ func TestLaneCheckerFindsEachBrokenRule(t *testing.T) {
 			delete(report.Broken, RuleConserve) // the member is not told to end
 			if got := strings.Join(slices.Sorted(maps.Keys(report.Broken)), ", "); got != tale.rules {
 				t.Errorf("it breaks %q, want %q\n%v", got, tale.rules, report)
+			}
+		})
+	}
+}
+
+// A statement that names two tables is a change of each.
+func TestStatementHasOneOffsetInAllOfItsTables(t *testing.T) {
+	for _, tale := range []struct {
+		name    string
+		offsets [4]int64 // of a row, of the statement in two tables, and of a row behind it
+		right   bool
+	}{
+		{"one", [4]int64{1, 2, 2, 3}, true},
+		{"two", [4]int64{1, 2, 3, 4}, false},
+		{"that of the row before", [4]int64{2, 2, 2, 3}, false},
+		{"that of the row behind", [4]int64{1, 2, 2, 2}, false},
+	} {
+		t.Run(tale.name, func(t *testing.T) {
+			var changes []change
+			h := &History{Workers: 8, Events: []Event{
+				{Kind: Accepted, At: 1, Member: "m", Epoch: 1, Message: Message{Place: Place{Stream: "t"}}},
+				{Kind: Accepted, At: 2, Member: "m", Epoch: 1, Message: Message{Place: Place{Stream: "u"}}},
+			}}
+			for i, offset := range tale.offsets {
+				c := change{Message: Message{Place: Place{Stream: []string{"t", "t", "u", "u"}[i]}, Key: fmt.Sprint(i)}}
+				if i == 1 || i == 2 {
+					c.Key, c.statement = "RENAME", "RENAME"
+				}
+				changes = append(changes, c)
+				c.Offset = offset
+				for _, e := range []Event{{Kind: Started}, {Kind: Finished, Text: Settled}} {
+					e.Message, e.At, e.Member, e.Epoch = c.Message, int64(len(h.Events)+1), "m", 1
+					h.Events = append(h.Events, e)
+				}
+			}
+			report, _ := checkLanes(h, changes)
+			if wrong := report.Broken[RuleNumber]; (len(wrong) == 0) != tale.right {
+				t.Errorf("%q", wrong)
 			}
 		})
 	}

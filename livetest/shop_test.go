@@ -27,7 +27,8 @@ var tables = []string{
 	"CREATE TABLE journal (n int, v varchar(20))",
 }
 
-// columns are the columns of a table that are there all the time. The first of them are the primary key.
+// columns are the columns of a table that are there all the time. The first of them are the primary key. The last two tables come
+// and go.
 var columns = map[string]struct {
 	primary int
 	names   []string
@@ -36,6 +37,8 @@ var columns = map[string]struct {
 	"seats":    {2, []string{"a", "b", "place", "slot"}},
 	"plain":    {1, []string{"id", "v"}},
 	"journal":  {0, []string{"n", "v"}},
+	"ghost":    {1, []string{"id", "v"}},
+	"old":      {1, []string{"id", "v"}},
 }
 
 // uniqueKeys returns the unique keys of the tables at the beginning.
@@ -44,6 +47,8 @@ func uniqueKeys() map[string][][]string {
 		"accounts": {{"id"}, {"email"}},
 		"seats":    {{"a", "b"}, {"place", "slot"}},
 		"plain":    {{"id"}},
+		"ghost":    {{"id"}},
+		"old":      {{"id"}},
 	}
 }
 
@@ -56,6 +61,21 @@ const (
 var changedKeys = map[string][][]string{
 	uniqueSlot:  {{"a", "b"}, {"slot"}},
 	uniquePlace: {{"a", "b"}, {"place", "slot"}},
+}
+
+const rename = "RENAME TABLE plain TO old, ghost TO plain"
+
+// renamed are the tables that rename names, and the ones that they were before. Each comes before its own rows are gone.
+var renamed = []struct{ table, before string }{{"old", "plain"}, {"plain", "ghost"}, {"ghost", ""}}
+
+// swap puts a copy with other columns in the place of a table, as gh-ost does. Rows that others write meanwhile are lost.
+var swap = []string{
+	"DROP TABLE IF EXISTS ghost",
+	"DROP TABLE IF EXISTS old",
+	"CREATE TABLE ghost (id bigint PRIMARY KEY, more varchar(5), v varchar(200))",
+	"INSERT IGNORE INTO ghost (id, v) SELECT id, v FROM plain",
+	rename,
+	"DROP TABLE IF EXISTS old",
 }
 
 // shop changes the tables of a database by several connections. The seed decides what each of them does.
@@ -254,6 +274,7 @@ func (c *customer) define(ctx context.Context) (err error) {
 		{"ALTER TABLE plain DROP COLUMN more"},
 		{"TRUNCATE TABLE plain"},
 		{"DROP TABLE plain", plain},
+		swap,
 	}
 	for _, statement := range statements[c.IntN(len(statements))] {
 		if changedKeys[statement] != nil {
@@ -267,10 +288,12 @@ func (c *customer) define(ctx context.Context) (err error) {
 				}
 			}()
 		}
-		if _, err = c.db.ExecContext(ctx, statement); err != nil {
+		var result sql.Result
+		if result, err = c.db.ExecContext(ctx, statement); err != nil {
 			return fmt.Errorf("%s: %w", statement, err)
 		}
-		c.written.Add(1)
+		rows, _ := result.RowsAffected()
+		c.written.Add(max(1, rows))
 	}
 	return nil
 }

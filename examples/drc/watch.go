@@ -94,7 +94,7 @@ func (w *watch) run(ctx context.Context) (r watched, err error) {
 func (w *watch) show(standings []pipeline.PartitionSnapshot) {
 	var lines []string
 	for _, t := range standings {
-		lines = append(lines, fmt.Sprintf("%-32s position %9d   lag %8d", t.ID.Stream, t.Frontier, t.Lag))
+		lines = append(lines, fmt.Sprintf("%-32s %9d changes   position %9d   lag %8d", t.ID.Stream, t.Settled, t.Frontier, t.Lag))
 	}
 	w.out.Block(lines)
 }

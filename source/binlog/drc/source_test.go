@@ -178,7 +178,7 @@ func TestSecondSourceWaitsAndClaimsNothingBeforeItsTurn(t *testing.T) {
 			t.Errorf("report of the second = %+v, want waiting and ready", got)
 		}
 		for _, stream := range []string{"shop/db.a", "shop/catalogue"} {
-			if got := store.epoch(stream); got != 1 {
+			if got := store.Epoch(stream); got != 1 {
 				t.Errorf("epoch of %s = %d, want 1: the second claimed it", stream, got)
 			}
 		}

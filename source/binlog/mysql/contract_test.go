@@ -17,10 +17,13 @@ import (
 	"github.com/keystrand/keystrand/commit"
 	"github.com/keystrand/keystrand/source"
 	"github.com/keystrand/keystrand/source/binlog"
+	"github.com/keystrand/keystrand/source/binlog/internal/memstore"
 	"github.com/keystrand/keystrand/source/binlog/internal/recorded"
 	"github.com/keystrand/keystrand/source/binlog/mysql"
 	"github.com/keystrand/keystrand/source/sourcetest"
 )
+
+func newMemStore() *memstore.Store { return memstore.New() }
 
 var suiteTables = []string{"t0", "t1", "t2"}
 
