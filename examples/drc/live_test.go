@@ -15,6 +15,7 @@ import (
 	driver "github.com/go-sql-driver/mysql"
 
 	"github.com/keystrand/keystrand/examples/internal/show"
+	"github.com/keystrand/keystrand/source/binlog/mysql"
 )
 
 // watcher ends the watch once the tables are shown with as many changes as they have.
@@ -50,6 +51,10 @@ func TestLiveSlowTableOfAServerHoldsUpNoOther(t *testing.T) {
 		_, _ = db.ExecContext(context.Background(), "DROP DATABASE IF EXISTS "+c.DBName)
 		_ = db.Close()
 	})
+	var begin string
+	if err := db.QueryRowContext(t.Context(), "SELECT @@GLOBAL.gtid_binlog_pos").Scan(&begin); err != nil {
+		t.Fatal(err)
+	}
 	const rows, slowRows = 300, 2000
 	if _, err := db.ExecContext(t.Context(), strings.ReplaceAll(fmt.Sprintf(`CREATE DATABASE DB;
 		CREATE TABLE DB.fast (n int PRIMARY KEY);
@@ -65,7 +70,7 @@ func TestLiveSlowTableOfAServerHoldsUpNoOther(t *testing.T) {
 	defer end()
 	const fast = 1 + rows + 1 + rows // two statements
 	shown := watcher{regexp.MustCompile(fmt.Sprintf(`%s\.fast +%d changes`, c.DBName, fast)), end}
-	w := &watch{dsn: c.FormatDSN(), slow: c.DBName + ".slow", out: show.NewOutput(shown)}
+	w := &watch{dsn: c.FormatDSN(), start: mysql.GTIDs(begin), slow: c.DBName + ".slow", out: show.NewOutput(shown)}
 	r, err := w.run(ctx)
 	if err != nil {
 		t.Fatal(err)

@@ -28,6 +28,7 @@ import (
 
 	"github.com/keystrand/keystrand/examples/internal/show"
 	"github.com/keystrand/keystrand/source/binlog/drc"
+	"github.com/keystrand/keystrand/source/binlog/mysql"
 )
 
 func main() {
@@ -83,7 +84,7 @@ func run(flags *flag.FlagSet, args []string, stdin io.Reader, stdout, stderr io.
 func runWatch(dsn, slow string, asJSON bool, stdout, stderr io.Writer) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	w := &watch{dsn: dsn, slow: slow, out: show.NewOutput(stdout)}
+	w := &watch{dsn: dsn, start: mysql.Oldest(), slow: slow, out: show.NewOutput(stdout)}
 	write := watched.writeText
 	if asJSON {
 		w.out, write = show.NewOutput(stderr), watched.writeJSON

@@ -26,9 +26,10 @@ const watchTime = 30 * time.Second
 
 // watch reads the binary log of a real server in this process.
 type watch struct {
-	dsn  string
-	slow string // stream of the slow table; empty: none
-	out  *show.Output
+	dsn   string
+	start mysql.Start
+	slow  string // stream of the slow table; empty: none
+	out   *show.Output
 }
 
 // watched is what was seen of a real server. Lags are in the numbers of the source.
@@ -56,7 +57,7 @@ func (w *watch) run(ctx context.Context) (r watched, err error) {
 		return r, err
 	}
 	defer func() { _ = db.Close() }() // the file is removed
-	src, err := openServer(w.dsn, store)
+	src, err := w.open(store)
 	if err != nil {
 		return r, err
 	}
@@ -99,9 +100,9 @@ func (w *watch) show(standings []pipeline.PartitionSnapshot) {
 	w.out.Block(lines)
 }
 
-// openServer returns the source of a server, from the oldest file of its log on.
-func openServer(dsn string, store commit.Store) (source.Source, error) {
-	c, err := driver.ParseDSN(dsn)
+// open returns the source of the server.
+func (w *watch) open(store commit.Store) (source.Source, error) {
+	c, err := driver.ParseDSN(w.dsn)
 	if err != nil {
 		return nil, errors.New("-mysql: want user:password@tcp(host:port)/") // the reason may have the password
 	}
@@ -110,7 +111,7 @@ func openServer(dsn string, store commit.Store) (source.Source, error) {
 		tables = []string{c.DBName + ".*"}
 	}
 	return mysql.New(c.Addr, tables, store, mysql.Config{
-		User: c.User, Password: c.Passwd, TLS: c.TLS, Start: mysql.Oldest(), Logger: logger(),
+		User: c.User, Password: c.Passwd, TLS: c.TLS, Start: w.start, Logger: logger(),
 	})
 }
 
