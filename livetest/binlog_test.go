@@ -82,7 +82,7 @@ func newServer(t *testing.T) *server {
 		tables: name, progress: name + "_progress", tried: map[Place]int64{}, frontiers: map[Place]int64{},
 		run: &run{
 			t: t, members: map[string]*process{}, done: map[Message]bool{}, owners: map[Place]string{}, stored: map[Message]bool{},
-			History: History{Workers: 64, First: 1},
+			History: History{Workers: 64, Late: true},
 		},
 	}
 	s.behaviour = behaviour{Handling: 10 * time.Millisecond, Uneven: true, Workers: 64, FailOne: 50, Drain: 10 * time.Second}

@@ -68,9 +68,6 @@ func newChecker(h *History) *checker {
 			c.evicted[e.id()] = true
 		}
 	}
-	for _, p := range c.places {
-		p.tries[0].Frontier = h.First
-	}
 	return c
 }
 

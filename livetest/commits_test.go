@@ -15,6 +15,9 @@ func (c *checker) accepted(e *Event, m *member) {
 		c.newOwner(e, p, m).frozen = true
 		return
 	}
+	if old == nil && c.Late && p.from(e.Progress.Frontier) == p.from(0) { // messages without an offset have one below 0
+		p.tries[0].Frontier = e.Progress.Frontier
+	}
 	c.wrongIf(!p.tried(e.Progress), RuleProgress,
 		"%v: frontier %d with %d ranges ahead is no commit of anyone", e, e.Progress.Frontier, len(e.Progress.Ahead))
 	c.wrongIf(!c.Withholds && e.Progress.Frontier < p.frontier, RuleBack,

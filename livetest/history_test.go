@@ -40,8 +40,8 @@ type History struct {
 	// Committed is what the service keeps at the end; nil if unknown.
 	Committed map[Place]commit.Progress
 
-	// First is the frontier of a partition of which nobody has committed anything.
-	First int64
+	// Late: partitions appear while others are read. The first owner of one begins at any place up to its first message.
+	Late bool
 	// Orderly: the test disturbs neither members nor service, so no partition is lost and no turns of a key overlap.
 	Orderly bool
 	// Unfinished: members are at work, and not all is settled.

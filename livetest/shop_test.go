@@ -274,7 +274,7 @@ func (c *customer) define(ctx context.Context) (err error) {
 		{"ALTER TABLE plain DROP COLUMN more"},
 		{"TRUNCATE TABLE plain"},
 		{"DROP TABLE plain", plain},
-		swap,
+		swap, swap,
 	}
 	for _, statement := range statements[c.IntN(len(statements))] {
 		if changedKeys[statement] != nil {
