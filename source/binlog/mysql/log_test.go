@@ -1,6 +1,7 @@
 package mysql_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -66,6 +67,36 @@ func TestRowsOfTablesThatAreNotWantedAreNotDecoded(t *testing.T) {
 				}
 				if wanted == "suite.t1" && (len(faults) > 0 || len(rows) != 1) {
 					t.Errorf("faults %v and %d rows, want none and 1", faults, len(rows))
+				}
+			})
+		})
+	}
+}
+
+// An insert and a delete have one image, an update has two.
+func TestImageThatLacksAColumnStopsItsTable(t *testing.T) {
+	for name, typ := range map[string]replication.EventType{
+		"insert": replication.WRITE_ROWS_EVENTv1, "delete": replication.DELETE_ROWS_EVENTv1,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log, s := from(t, recorded.Load(t, recorded.Bank), mysql.Config{}, "suite.*")
+				m := newMaker(t, s, "suite", "t0", "t1")
+				events := m.insert("suite", "t0", [3][]byte{})
+				body := slices.Clone(events[1].Body())
+				const columns = 9 // behind the table's number, flags and the number of columns
+				body[columns] = 0b0111
+				events[1] = recorded.NewEvent(1, typ, 1, 0, body)
+				m.transaction(append(events, m.insert("suite", "t1", [3][]byte{})...)...)
+				all, err := readAll(t, log, "", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if fault := faultsOf(all)["suite.t0"]; fault == nil || !strings.Contains(fault.Error(), "binlog_row_image") {
+					t.Errorf("fault %v, want one about binlog_row_image", fault)
+				}
+				if n, other := len(rowsOf(all, "suite.t0")), len(rowsOf(all, "suite.t1")); n != 0 || other != 1 {
+					t.Errorf("%d rows of the table and %d of another, want 0 and 1", n, other)
 				}
 			})
 		})

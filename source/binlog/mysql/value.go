@@ -164,6 +164,5 @@ func (v *value) width() int {
 	if v.kind != gomysql.MYSQL_TYPE_STRING {
 		return 0
 	}
-	// Lengths above 255 have their upper bits inverted in the type's byte.
-	return int(v.meta&0xff) | int(v.meta>>4&0x300^0x300)
+	return int(v.meta & 0xff) // at most 255
 }
