@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net"
 	"net/http/httptest"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,6 +19,18 @@ import (
 	"github.com/keystrand/keystrand/source/binlog/mysql"
 )
 
+// heard is a connection whose bytes from the server are kept.
+type heard struct {
+	net.Conn
+	bytes *bytes.Buffer
+}
+
+func (h heard) Read(p []byte) (int, error) {
+	n, err := h.Conn.Read(p)
+	h.bytes.Write(p[:n])
+	return n, err //nolint:wrapcheck // a test
+}
+
 func TestTLSEncryptsBothConnections(t *testing.T) {
 	web := httptest.NewTLSServer(nil) // for its certificate
 	defer web.Close()
@@ -26,23 +39,44 @@ func TestTLSEncryptsBothConnections(t *testing.T) {
 	s.OnQuery = func(query string, _ []any) (*recorded.Table, error) { return answer(t, r, query) }
 	pool := x509.NewCertPool()
 	pool.AddCert(web.Certificate())
-	for name, c := range map[string]*tls.Config{"trusted": {RootCAs: pool}, "not trusted": {}} {
+	for name, c := range map[string]*tls.Config{"trusted": {RootCAs: pool}, "not trusted": {}, "no TLS": nil} {
+		var (
+			mu    sync.Mutex
+			conns []*bytes.Buffer
+		)
 		log, err := mysql.NewLog(s.Addr(), binlog.Filter{}, mysql.Config{
-			User: recorded.User, Password: recorded.Password, TLS: c, Start: mysql.Oldest(), Heartbeat: 50 * time.Millisecond,
+			User: recorded.User, Password: recorded.Password, TLS: c, Start: mysql.Oldest(), Heartbeat: time.Second,
+			Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+				conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+				mu.Lock()
+				defer mu.Unlock()
+				conns = append(conns, &bytes.Buffer{})
+				return heard{conn, conns[len(conns)-1]}, err //nolint:wrapcheck // a test
+			},
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, err = log.Identity(t.Context())
-		if name == "trusted" && err != nil || name != "trusted" && (err == nil || log.Temporary(err)) {
+		if wrong := name == "not trusted"; wrong != (err != nil) || wrong && log.Temporary(err) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if name == "trusted" && len(mustRead(t, log)) == 0 {
+		if name != "not trusted" && len(mustRead(t, log)) == 0 {
 			t.Error("nothing was read")
 		}
 		if err := log.Close(); err != nil {
 			t.Error(err)
 		}
+		mu.Lock()
+		for i, b := range conns { // one for questions, one for the log
+			if plain := bytes.Contains(b.Bytes(), []byte("binlog")); plain != (c == nil) {
+				t.Errorf("%s: connection %d of %d is plain: %t", name, i, len(conns), plain)
+			}
+		}
+		if len(conns) != 2 && name != "not trusted" {
+			t.Errorf("%s: %d connections, want 2", name, len(conns))
+		}
+		mu.Unlock()
 	}
 }
 
