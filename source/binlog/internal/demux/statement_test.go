@@ -223,6 +223,31 @@ func TestTableThatWaitsAtAStatementGoesOnAtTheCommitOfAnother(t *testing.T) {
 	})
 }
 
+// The rows of the other table may be behind those for which there is no room.
+func TestTableThatWaitsAtAStatementDoesNotHoldUpTheReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFakeLog(1, "shop.a", "shop.b")
+		log.commit(rows("shop.b", "b1"))
+		large := strings.Repeat("x", flushBytes)
+		log.commit(ddl("rename", "shop.a", "shop.b"), rows("shop.a", large), rows("shop.a", large), rows("shop.b", "b2"))
+		r := read(t, log, newMemStore(), Config{TableBytes: flushBytes})
+		a, b := r.tables["shop.a"], r.tables["shop.b"]
+		a.silent(time.Second) // its position moves to the statement
+		a.commit()
+		a.silent(time.Second) // it waits for b, which is not hungry
+		b.sees(time.Nanosecond, "b1")
+		b.commit()
+		b.silent(time.Nanosecond)
+		b.commit()
+		a.sees(time.Nanosecond, "rename")
+		a.commit()
+		b.sees(time.Nanosecond, "rename")
+		b.commit()
+		b.sees(time.Nanosecond, "b2")
+		a.sees(time.Hour, large, large)
+	})
+}
+
 // Another process has the table: it decides when its rows are handled.
 func TestLostTableHoldsUpNoStatement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
