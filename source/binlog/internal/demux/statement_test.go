@@ -31,24 +31,35 @@ func TestStatementRunsAloneAndInItsPlaceInEveryTableThatItNames(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		var (
 			mu      sync.Mutex
 			running = make(map[string]int)
 			all     = make(map[string][]string)
+			order   []string
 		)
 		p, err := pipeline.From(src).Handle(keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error {
 			text := textOf(m)
 			mu.Lock()
 			running[m.Stream]++
+			d, is := m.Native.(*binlog.DDL)
+			if is && d.Apply {
+				order = append(order, text)
+			}
 			if text == "rename" && running[m.Stream] > 1 {
 				t.Errorf("%s: the statement runs beside %d rows", m.Stream, running[m.Stream]-1)
 			}
 			mu.Unlock()
 			time.Sleep(100 * time.Millisecond)
+			if text == "c1" {
+				time.Sleep(5 * time.Second)
+			}
 			mu.Lock()
 			defer mu.Unlock()
+			if !is {
+				order = append(order, text)
+			}
 			if text != "rename" && running[m.Stream] > 3 {
 				t.Errorf("%s: %q runs beside the statement", m.Stream, text)
 			}
@@ -61,6 +72,12 @@ func TestStatementRunsAloneAndInItsPlaceInEveryTableThatItNames(t *testing.T) {
 		}
 		if err := p.Run(ctx); err != nil {
 			t.Fatal(err)
+		}
+		apply := slices.Index(order, "rename")
+		for _, text := range []string{"a1", "a2", "c1", "a3", "c2"} {
+			if before := slices.Index(order, text) < apply; before != slices.Contains([]string{"a1", "a2", "c1"}, text) {
+				t.Errorf("%s is handled before the statement: %v", text, before)
+			}
 		}
 		slices.Sort(all["shop.a"][:2]) // rows with other keys have no order
 		slices.Sort(all["shop.other"])
