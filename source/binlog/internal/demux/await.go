@@ -25,11 +25,11 @@ func (f *feed) await(ctx context.Context, tp *tap) error {
 		if !t.spent.IsZero() {
 			t.credit = min(s.cfg.patience, t.credit+start.Sub(t.spent)/10)
 		}
-		if t.credit <= 0 {
+		if t.credit <= 0 || t.waitsForOthers() {
 			f.ses.leaveBehind(ctx, tp, f.last)
 			return nil
 		}
-	} else if f.n-f.began < mostAgain && f.ses.othersWait() {
+	} else if (f.n-f.began < mostAgain || t.waitsForOthers()) && f.ses.othersWait() {
 		return errYields
 	}
 	timer := time.NewTimer(glance)

@@ -30,6 +30,13 @@ func (t *table) meets(c *chunk) bool {
 	return true
 }
 
+// waitsForOthers reports whether the table waits for another one, which may need the shared reader to come so far.
+func (t *table) waitsForOthers() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.misses != ""
+}
+
 // missing returns a table that the table waits for at a statement, empty if there is none.
 func (t *table) missing(c *chunk) string {
 	for i, name := range c.meets {

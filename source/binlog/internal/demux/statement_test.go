@@ -31,24 +31,35 @@ func TestStatementRunsAloneAndInItsPlaceInEveryTableThatItNames(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		var (
 			mu      sync.Mutex
 			running = make(map[string]int)
 			all     = make(map[string][]string)
+			order   []string
 		)
 		p, err := pipeline.From(src).Handle(keystrand.HandlerFunc(func(_ context.Context, m *keystrand.Message) error {
 			text := textOf(m)
 			mu.Lock()
 			running[m.Stream]++
+			d, is := m.Native.(*binlog.DDL)
+			if is && d.Apply {
+				order = append(order, text)
+			}
 			if text == "rename" && running[m.Stream] > 1 {
 				t.Errorf("%s: the statement runs beside %d rows", m.Stream, running[m.Stream]-1)
 			}
 			mu.Unlock()
 			time.Sleep(100 * time.Millisecond)
+			if text == "c1" {
+				time.Sleep(5 * time.Second)
+			}
 			mu.Lock()
 			defer mu.Unlock()
+			if !is {
+				order = append(order, text)
+			}
 			if text != "rename" && running[m.Stream] > 3 {
 				t.Errorf("%s: %q runs beside the statement", m.Stream, text)
 			}
@@ -61,6 +72,12 @@ func TestStatementRunsAloneAndInItsPlaceInEveryTableThatItNames(t *testing.T) {
 		}
 		if err := p.Run(ctx); err != nil {
 			t.Fatal(err)
+		}
+		apply := slices.Index(order, "rename")
+		for _, text := range []string{"a1", "a2", "c1", "a3", "c2"} {
+			if before := slices.Index(order, text) < apply; before != slices.Contains([]string{"a1", "a2", "c1"}, text) {
+				t.Errorf("%s is handled before the statement: %v", text, before)
+			}
 		}
 		slices.Sort(all["shop.a"][:2]) // rows with other keys have no order
 		slices.Sort(all["shop.other"])
@@ -220,6 +237,31 @@ func TestTableThatWaitsAtAStatementGoesOnAtTheCommitOfAnother(t *testing.T) {
 		a.commit()
 		a.sees(time.Second, "rename")
 		<-done
+	})
+}
+
+// The rows of the other table may be behind those for which there is no room.
+func TestTableThatWaitsAtAStatementDoesNotHoldUpTheReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFakeLog(1, "shop.a", "shop.b")
+		log.commit(rows("shop.b", "b1"))
+		large := strings.Repeat("x", flushBytes)
+		log.commit(ddl("rename", "shop.a", "shop.b"), rows("shop.a", large), rows("shop.a", large), rows("shop.b", "b2"))
+		r := read(t, log, newMemStore(), Config{TableBytes: flushBytes})
+		a, b := r.tables["shop.a"], r.tables["shop.b"]
+		a.silent(time.Second) // its position moves to the statement
+		a.commit()
+		a.silent(time.Second) // it waits for b, which is not hungry
+		b.sees(time.Nanosecond, "b1")
+		b.commit()
+		b.silent(time.Nanosecond)
+		b.commit()
+		a.sees(time.Nanosecond, "rename")
+		a.commit()
+		b.sees(time.Nanosecond, "rename")
+		b.commit()
+		b.sees(time.Nanosecond, "b2")
+		a.sees(time.Hour, large, large)
 	})
 }
 
