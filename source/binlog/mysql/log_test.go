@@ -48,7 +48,7 @@ func TestIdentityTellsServersFiltersAndKindsOfPlacesApart(t *testing.T) {
 
 // Rows that nobody wants cost no memory, and what cannot be decoded in them is not noticed.
 func TestRowsOfTablesThatAreNotWantedAreNotDecoded(t *testing.T) {
-	const rows = 20_000
+	const rows = 200_000
 	for _, wanted := range []string{"suite.t0", "suite.t1"} {
 		t.Run(wanted, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
