@@ -194,7 +194,8 @@ type Report struct {
 	Ready bool
 	// Member is the name of this process in the lists of the brokers. Empty if it has none.
 	Member string
-	// Trouble lists the operations that fail now and are retried, sorted by name.
+	// Trouble lists the operations that fail now and are retried, and the partitions that stopped at a fault of their own until
+	// somebody mends it, sorted by name.
 	Trouble []Trouble
 	// Stalled lists the partitions that have a backlog but make no progress, for no reason in this process.
 	Stalled []ID
@@ -210,9 +211,9 @@ type Losses struct {
 	Why   string    // reason of the latest loss
 }
 
-// Trouble is an operation that fails now and is retried.
+// Trouble is an operation that fails now and is retried, or a partition that has stopped.
 type Trouble struct {
-	What  string    // the operation: "join", "commit", …
+	What  string    // the operation: "join", "commit", …, or "stopped" and the stream
 	Err   error     // error of the last attempt
 	Since time.Time // time of the first failure since the last success
 }

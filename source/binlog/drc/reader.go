@@ -90,7 +90,8 @@ func (r *logReader) row(l *received) error {
 	row, err := r.change(l)
 	if err != nil {
 		r.event.Kind, r.event.Table = demux.Fault, l.Table
-		r.event.Err = fmt.Errorf("row %d of transaction %s of table %s: %w", l.Index, r.place, l.Table, err)
+		r.event.Err = fmt.Errorf("%s: row %d of transaction %s of table %s: %w",
+			r.log.service.Redacted(), l.Index, r.place, l.Table, err)
 		return nil
 	}
 	row.Index = r.index

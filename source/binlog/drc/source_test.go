@@ -113,9 +113,20 @@ func TestRowThatCannotBeReadStopsItsTableAlone(t *testing.T) {
 		if got := ids(c.read("shop/db.a", 2)); !slices.Equal(got, []any{int64(1), "one"}) {
 			t.Errorf("rows of a = %v, want those before the fault", got)
 		}
-		err := c.all["shop/db.a"].Fetch(t.Context(), &source.Batch{MaxMessages: 1, MaxBytes: 1})
-		if err == nil || !strings.Contains(err.Error(), "row 2 of transaction shop@log1:2 of table db.a") || !strings.Contains(err.Error(), "column id") {
-			t.Errorf("fetch = %v, want an error that names transaction, row and column", err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		err := c.all["shop/db.a"].Fetch(ctx, &source.Batch{MaxMessages: 1, MaxBytes: 1})
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("fetch = %v, want that it blocks, because an error ends the pipeline", err)
+		}
+		trouble := c.src.Report().Trouble
+		if len(trouble) != 1 || trouble[0].What != "stopped shop/db.a" {
+			t.Fatalf("trouble = %+v, want the table that has stopped", trouble)
+		}
+		for _, want := range []string{"row 2 of transaction shop@log1:2 of table db.a", "column id", "http://drc", "delete the progress of shop/db.a/0"} {
+			if !strings.Contains(trouble[0].Err.Error(), want) {
+				t.Errorf("trouble = %v, want %q in it", trouble[0].Err, want)
+			}
 		}
 		c.close()
 	})

@@ -18,10 +18,13 @@
 //
 // # What stops
 //
-// A table stops with an error that names server, file, position and table when the log has no rows for a change of it, or only
-// parts of them (a session has set binlog_format or binlog_row_image), or when a value cannot be read. All tables stop at a row of
-// a prepared XA transaction, because its outcome is not known yet; at a lost part of the log; when another connection uses the
-// same server id; and when the log is purged ([ErrGone]). What is settled by then is committed.
+// A table stops alone when the log has no rows for a change of it, or only parts of them (a session has set binlog_format or
+// binlog_row_image), or when a value cannot be read. Its Fetch blocks, and the other tables go on. The log has one ERROR line, and
+// source.Report.Trouble has "stopped" and the stream, with server, file, position, table and what to do.
+//
+// All tables stop, with a final error, at a row of a prepared XA transaction, because its outcome is not known yet; at a lost part
+// of the log; at a statement that cannot be read; when another connection uses the same server id; and when the log is purged
+// ([ErrGone]). What is settled by then is committed.
 //
 // # What is not promised
 //

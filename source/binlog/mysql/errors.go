@@ -25,6 +25,9 @@ var (
 	ErrServerID = errors.New("another connection reads the log with the same server id")
 )
 
+// anew says how to go on behind a place that no table can be read over.
+const anew = "begin a new copy: stop the process, copy the tables, delete all progress of the source from the store, and set Config.Start"
+
 // Numbers of errors that go-mysql does not name.
 const (
 	erMasterFatalReadingBinlog = 1236

@@ -17,9 +17,9 @@ import (
 )
 
 var (
-	errIncomplete = errors.New("the log goes on in the middle of the transaction: the server lost the rest. Begin a new copy behind it")
-	errRolledBack = errors.New("the transaction was rolled back after its rows were logged. Begin a new copy behind it")
-	errIncident   = errors.New("the server has told that its log misses events. Begin a new copy behind it")
+	errIncomplete = errors.New("the log goes on in the middle of the transaction: the server lost the rest: " + anew)
+	errRolledBack = errors.New("the transaction was rolled back after its rows were logged: " + anew)
+	errIncident   = errors.New("the server has told that its log misses events: " + anew)
 	errNoGTID     = errors.New("the transaction has no GTID: set gtid_mode to ON, or read by Config.FilePosition")
 )
 
@@ -195,10 +195,9 @@ func (r *reader) parse(q *replication.QueryEvent) (string, statement.Statement) 
 
 // change stops the tables whose rows a statement has changed: their rows are not in the log.
 func (r *reader) change(tables []string, query string) {
-	err := fmt.Errorf("the log has a statement instead of its rows, because a session has set binlog_format: forbid that, and begin a new "+
-		"copy behind it: %.200q", query)
+	err := fmt.Errorf("the log has a statement instead of its rows, because a session has set binlog_format: forbid that: %.200q", query)
 	if tables == nil {
-		r.faultAll(err)
+		r.faultAll(fmt.Errorf("%w; %s", err, anew))
 		return
 	}
 	for _, full := range r.fold(tables) {

@@ -243,8 +243,8 @@ func (p filePlace) compare(other place) (int, error) {
 		return 0, differentForms(p, other)
 	}
 	if p.server != o.server {
-		return 0, fmt.Errorf("%v is a position on server %q, and %v on %q: follow a new server by GTID, or begin a new copy",
-			p, p.server, o, o.server)
+		return 0, fmt.Errorf("%v is a position on server %q, and %v on %q: follow a new server by GTID, or %s",
+			p, p.server, o, o.server, anew)
 	}
 	return cmp.Or(gomysql.CompareBinlogFileName(p.file, o.file), cmp.Compare(p.pos, o.pos)), nil
 }
@@ -263,5 +263,5 @@ func (p filePlace) lowest(other place) (place, error) {
 }
 
 func differentForms(a, b place) error {
-	return fmt.Errorf("places %v and %v cannot be compared: keep FilePosition and the kind of server, or begin a new copy", a, b)
+	return fmt.Errorf("places %v and %v cannot be compared: keep FilePosition and the kind of server, or %s", a, b, anew)
 }

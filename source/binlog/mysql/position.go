@@ -23,7 +23,7 @@ type position struct {
 // begin sets the position to a place.
 func (p *position) begin(after place, f facts) error {
 	wrong := func() error {
-		return fmt.Errorf("%v is no place of this %s server: begin a new copy", after, f.flavor())
+		return fmt.Errorf("%v is no place of this %s server: %s", after, f.flavor(), anew)
 	}
 	switch a := after.(type) {
 	case mariadbPlace:
@@ -38,8 +38,8 @@ func (p *position) begin(after place, f facts) error {
 		p.mysql, _ = a.gtids.Clone().(*gomysql.MysqlGTIDSet)
 	case filePlace:
 		if a.server != f.id() {
-			return fmt.Errorf("%v is a position on server %q, and this one is %q: follow a new server by GTID, or begin a new copy",
-				a, a.server, f.id())
+			return fmt.Errorf("%v is a position on server %q, and this one is %q: follow a new server by GTID, or %s",
+				a, a.server, f.id(), anew)
 		}
 		if a.pos > math.MaxUint32 {
 			return fmt.Errorf("%v: a server sends a file only from its first 4 GiB on", a)

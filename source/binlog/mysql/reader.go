@@ -30,6 +30,7 @@ type reader struct {
 	after      place  // where it began
 
 	link   link
+	ahead  *ahead
 	syncer *replication.BinlogSyncer
 	stream *replication.BinlogStreamer
 	closed sync.Once
@@ -76,6 +77,7 @@ func newReader(l *log, f facts, collations map[uint64]collation, after place, st
 		tables:     make(map[string]*known, len(state)),
 		byID:       make(map[uint64]*known),
 		fresh:      make(map[*known]bool),
+		ahead:      newAhead(),
 	}
 	for full, s := range state {
 		database, name, _ := names.Cut(full)
@@ -115,6 +117,7 @@ func (r *reader) start(ctx context.Context) error {
 			n, err := e.DecodeHeader(data)
 			if err == nil {
 				e.NdbData = data[n:]
+				r.ahead.add(r.counts(e))
 			}
 			return err
 		},
@@ -184,9 +187,7 @@ func (r *reader) event(ctx context.Context) (*replication.BinlogEvent, error) {
 	if r.broken == nil {
 		e, err := r.stream.GetEvent(ctx)
 		if err == nil {
-			r.bytes += int(e.Header.EventSize)
-			r.position.advance(e)
-			return e, nil
+			return r.taken(e), nil
 		}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -196,17 +197,35 @@ func (r *reader) event(ctx context.Context) (*replication.BinlogEvent, error) {
 	if len(r.rest) > 0 {
 		e := r.rest[0]
 		r.rest = r.rest[1:]
-		r.bytes += int(e.Header.EventSize)
-		r.position.advance(e)
-		return e, nil
+		return r.taken(e), nil
 	}
 	return nil, r.explain(ctx, r.broken)
+}
+
+// taken notes an event that go-mysql has read.
+func (r *reader) taken(e *replication.BinlogEvent) *replication.BinlogEvent {
+	if ev, ok := e.Event.(*replication.RowsEvent); ok {
+		r.ahead.sub(r.counts(ev))
+	}
+	r.bytes += int(e.Header.EventSize)
+	r.position.advance(e)
+	return e
+}
+
+// counts returns the bytes of rows that count in ahead. Those of a compressed transaction of MySQL are decoded together, so they
+// cannot wait for each other.
+func (r *reader) counts(e *replication.RowsEvent) int {
+	if !r.facts.mariadb() {
+		return 0
+	}
+	return len(e.NdbData)
 }
 
 // Close implements demux.Reader.
 func (r *reader) Close() error {
 	r.closed.Do(func() {
 		r.link.close()
+		r.ahead.end()
 		if r.syncer != nil {
 			r.syncer.Close()
 		}

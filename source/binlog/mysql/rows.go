@@ -22,7 +22,7 @@ import (
 const copyAbove = 64 << 10
 
 var errPartial = errors.New("the log has only a part of the row's columns, because a session has set binlog_row_image or " +
-	"binlog_row_value_options: forbid that, and begin a new copy behind it")
+	"binlog_row_value_options: forbid that")
 
 // describe handles the description of a table that comes before its rows.
 func (r *reader) describe(e *replication.BinlogEvent, m *replication.TableMapEvent) error {
@@ -82,7 +82,7 @@ func (r *reader) rows(ctx context.Context, e *replication.BinlogEvent, ev *repli
 	}
 	if r.xid != "" {
 		r.faultAll(fmt.Errorf("table %s: a row of XA transaction %s, which is prepared: whether it counts is told later in the log. Finish it, "+
-			"and begin a new copy behind it", k.full, r.xid))
+			"and %s", k.full, r.xid, anew))
 		return nil
 	}
 	if err := k.table.fault; err != nil {

@@ -84,6 +84,6 @@ func (ses *session) readApart(ctx context.Context, t *table) {
 	case errors.Is(err, errOther), errors.Is(err, errCount):
 		ses.stop(err)
 	default:
-		t.stop(true, math.MaxInt64, err)
+		ses.stopTable(ctx, t, true, math.MaxInt64, err, !errors.Is(err, ErrGone))
 	}
 }

@@ -6,8 +6,8 @@ import (
 )
 
 const (
-	// patience is how long the shared reader waits for room of one table while other tables wait for rows. It gets a tenth of the
-	// time back in which it does not wait. A table that is only slow for a moment is not worth another reader.
+	// patience is how long the shared reader waits for room of tables, of one or of many, while other tables wait for rows. It gets
+	// a tenth of the time back in which it does not wait. A table that is only slow for a moment is not worth another reader.
 	patience = time.Second
 	// glance is how often a reader that waits for room looks at the others.
 	glance = 100 * time.Millisecond
@@ -22,10 +22,10 @@ func (f *feed) await(ctx context.Context, tp *tap) error {
 	t, s := tp.t, f.ses.s
 	start := time.Now()
 	if f.only == nil {
-		if !t.spent.IsZero() {
-			t.credit = min(s.cfg.patience, t.credit+start.Sub(t.spent)/10)
+		if !f.spent.IsZero() {
+			f.credit = min(s.cfg.patience, f.credit+start.Sub(f.spent)/10)
 		}
-		if t.credit <= 0 || t.waitsForOthers() {
+		if f.credit <= 0 || t.waitsForOthers() {
 			f.ses.leaveBehind(ctx, tp, f.last)
 			return nil
 		}
@@ -41,9 +41,9 @@ func (f *feed) await(ctx context.Context, tp *tap) error {
 		return context.Cause(ctx)
 	}
 	if f.only == nil {
-		t.spent = time.Now()
+		f.spent = time.Now()
 		if s.hungry.Load() > 0 {
-			t.credit -= t.spent.Sub(start)
+			f.credit -= f.spent.Sub(start)
 		}
 	}
 	return nil

@@ -57,6 +57,39 @@ func TestTableWithoutRoomStopsNoOther(t *testing.T) {
 	})
 }
 
+// The handlers' database is away for most tables at once. Together they may hold up the reader for as long as one.
+func TestManyTablesWithoutRoomStopOthersNoLongerThanOne(t *testing.T) {
+	for _, slow := range []int{1, 100} {
+		t.Run(fmt.Sprint(slow), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				names := []string{"shop.quick"}
+				for i := range slow {
+					names = append(names, fmt.Sprint("shop.slow", i))
+				}
+				log := newFakeLog(1, names...)
+				r := read(t, log, newMemStore(), Config{TableBytes: 1000})
+				for i := range 20 {
+					for _, name := range names[1:] {
+						log.commit(rows(name, fmt.Sprint("row", i)))
+					}
+				}
+				log.commit(rows("shop.quick", "after"))
+				begun := time.Now()
+				r.tables["shop.quick"].sees(time.Hour, "after")
+				if took := time.Since(begun); took > 2*patience {
+					t.Errorf("the table with room waited %v for %d tables without, want at most %v", took, slow, 2*patience)
+				}
+				if n := len(r.troubles()); n != slow {
+					t.Errorf("%d tables are behind, want %d", n, slow)
+				}
+				for _, name := range names[1:] {
+					r.tables[name].sees(time.Hour, numbers("row", 0, 20)...)
+				}
+			})
+		})
+	}
+}
+
 // As long as no other table waits for rows, the shared reader waits for room: a second reader would read everything again.
 func TestSharedReaderWaitsForRoomWhileNobodyElseIsHungry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -35,7 +35,7 @@ type catalogueText struct {
 	Identity string `json:"identity"`
 	Base     int64  `json:"base"`
 	Begin    Place  `json:"begin"`
-	// Tables are all tables that were ever accepted, sorted.
+	// Tables are all tables that were accepted, sorted, but those that are forgotten.
 	Tables []string `json:"tables"`
 }
 
@@ -86,7 +86,8 @@ func (c *catalogue) save(ctx context.Context, text catalogueText) error {
 	p := &commit.Progress{Log: text.logName(), Epoch: c.epoch, Frontier: text.Base, At: string(at)}
 	if err := c.store.Save(ctx, c.stream, 0, p); err != nil {
 		if errors.Is(err, commit.ErrFenced) {
-			err = fmt.Errorf("another process has taken over; stop one of the two, or give each a name of its own: %w", err)
+			err = fmt.Errorf("another process has taken over: stop one of the two, or give each a name of its own; "+
+				"or its row was deleted: restart: %w", err)
 		}
 		return fmt.Errorf("save the list of tables %q: %w", c.stream, err)
 	}
@@ -94,6 +95,12 @@ func (c *catalogue) save(ctx context.Context, text catalogueText) error {
 	defer c.mu.Unlock()
 	c.text = text
 	return nil
+}
+
+// without returns the text without tables.
+func (c catalogueText) without(tables ...string) catalogueText {
+	c.Tables = slices.DeleteFunc(slices.Clone(c.Tables), func(name string) bool { return slices.Contains(tables, name) })
+	return c
 }
 
 // with returns the text with more tables.

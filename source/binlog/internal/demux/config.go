@@ -37,7 +37,7 @@ type Config struct {
 
 	// far is the count of rows and transaction ends by which a table must be behind most others at the start to be read apart.
 	far int64
-	// patience is how long the shared reader waits for room of one table while others wait for rows.
+	// patience is how long the shared reader waits for room of tables while others wait for rows.
 	patience time.Duration
 }
 

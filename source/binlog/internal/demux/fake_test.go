@@ -70,13 +70,19 @@ func ddl(query string, tables ...string) Event {
 func (l *fakeLog) commit(events ...Event) { l.commitIn(0, events...) }
 
 func (l *fakeLog) commitIn(domain int, events ...Event) {
+	l.append(fakeTxn{domain: domain, events: events})
+}
+
+// append appends a transaction, which gets the next number of its domain.
+func (l *fakeLog) append(x fakeTxn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.counts[domain]++
-	l.txns = append(l.txns, fakeTxn{domain: domain, seq: l.counts[domain], events: events})
-	for i := range events {
-		l.offset += int64(len(events[i].Rows))
-		if events[i].Kind == Statement {
+	l.counts[x.domain]++
+	x.seq = l.counts[x.domain]
+	l.txns = append(l.txns, x)
+	for i := range x.events {
+		l.offset += int64(len(x.events[i].Rows))
+		if x.events[i].Kind == Statement {
 			l.offset++
 		}
 	}

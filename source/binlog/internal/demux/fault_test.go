@@ -3,8 +3,10 @@
 package demux
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -33,6 +35,27 @@ func (o *owned) fails(d time.Duration, want error, texts ...string) {
 	}
 }
 
+// stopped checks that a table hands out nothing more, and is reported with a fault of its own.
+func (r *reader) stopped(name string, want error, texts ...string) {
+	r.t.Helper()
+	r.tables[name].silent(time.Hour)
+	for _, tr := range r.src.Report().Trouble {
+		if tr.What != "stopped "+name {
+			continue
+		}
+		if !errors.Is(tr.Err, want) || tr.Since.IsZero() {
+			r.t.Fatalf("trouble = %+v, want the error %v and its time", tr, want)
+		}
+		for _, text := range append(texts, "delete the progress of "+name+"/0 from the store") {
+			if !strings.Contains(tr.Err.Error(), text) {
+				r.t.Errorf("trouble = %v, want %q in it", tr.Err, text)
+			}
+		}
+		return
+	}
+	r.t.Fatalf("trouble = %+v, want that %s has stopped", r.src.Report().Trouble, name)
+}
+
 var errPartial = errors.New("the row image is partial")
 
 func TestFaultStopsOneTableBehindWhatCameBefore(t *testing.T) {
@@ -42,13 +65,14 @@ func TestFaultStopsOneTableBehindWhatCameBefore(t *testing.T) {
 		log.commit(rows("shop.a", "a1"), fault, rows("shop.a", "a2"), rows("shop.b", "b1"))
 		log.commit(rows("shop.a", "a3"), rows("shop.b", "b2"))
 		for range 2 { // also after a restart
-			r := read(t, log, store, Config{})
+			var told bytes.Buffer
+			r := read(t, log, store, Config{Logger: slog.New(slog.NewTextHandler(&told, nil))})
 			a, b := r.tables["shop.a"], r.tables["shop.b"]
 			if a.Restored().Frontier < 2 {
 				a.sees(time.Second, "a1")
 				a.commit()
 			}
-			a.fails(time.Hour, errPartial, "demux: fetch of", "behind 0:")
+			r.stopped("shop.a", errPartial, "behind 0:")
 			a.commit()
 			if b.Restored().Frontier < 3 {
 				b.sees(time.Second, "b1", "b2")
@@ -59,7 +83,18 @@ func TestFaultStopsOneTableBehindWhatCameBefore(t *testing.T) {
 			if p := store.at("shop.a"); p.Frontier != 2 {
 				t.Errorf("stored %+v of the table that stopped, want frontier 2", p)
 			}
+			if rep := r.src.Report(); !rep.Ready {
+				t.Errorf("report = %+v, want a source that is ready", rep)
+			}
+			src := r.src
 			r.close()
+			if rep := src.Report(); len(rep.Trouble) > 0 {
+				t.Errorf("report = %+v, want no trouble of a table that is released", rep)
+			}
+			line := `level=ERROR msg="demux: table stopped; the others go on" table=shop.a error="behind 0: the row image is partial;`
+			if all := told.String(); strings.Count(all, line) != 1 || strings.Count(all, "level=ERROR") != 1 {
+				t.Errorf("log:\n%s\nwant once %s", all, line)
+			}
 		}
 	})
 }
@@ -76,7 +111,7 @@ func TestTableThatTheLogOnlyTellsOfIsAccepted(t *testing.T) {
 		if len(r.tables) != 3 {
 			t.Fatalf("accepted %v, want 3 tables", r.tables)
 		}
-		r.tables["shop.broken"].fails(time.Second, errPartial)
+		r.stopped("shop.broken", errPartial)
 		r.tables["shop.new"].sees(time.Second, "n1")
 		log.fail(cutOnce())
 		time.Sleep(time.Minute)
@@ -183,7 +218,7 @@ func TestPurgedPlaceOfATableThatIsBehindStopsOnlyThatTable(t *testing.T) {
 		r.close()
 		log.purged[0] = 50
 		r = read(t, log, store, Config{far: 10})
-		r.tables["shop.a"].fails(time.Second, ErrGone, "want 0, the oldest is 50")
+		r.stopped("shop.a", ErrGone, "want 0, the oldest is 50")
 		log.commit(rows("shop.b", "live"))
 		r.tables["shop.b"].sees(time.Second, "live")
 	})
@@ -205,7 +240,7 @@ func TestFaultOfATableThatIsBehindIsNotMissed(t *testing.T) {
 			t.Fatal("the table is not behind")
 		}
 		r.tables["shop.a"].sees(time.Minute, all...)
-		r.tables["shop.a"].fails(time.Minute, errPartial)
+		r.stopped("shop.a", errPartial)
 	})
 }
 

@@ -30,6 +30,9 @@ type feed struct {
 	byTable map[*binlog.Table]*tap // nil: the rows are not for this feed
 	touched []*tap                 // have something of the open transaction
 	end     mark                   // of the open transaction; room for a pointer
+
+	credit time.Duration // how long the shared reader still waits for room of tables
+	spent  time.Time     // when it last waited
 }
 
 var (
@@ -138,7 +141,7 @@ func (f *feed) take(ctx context.Context, e *Event) error {
 			return nil
 		})
 	case Fault:
-		return f.each(ctx, e.Table, func(tp *tap) error { return f.fault(ctx, tp, e, f.n, e.Err) })
+		return f.each(ctx, e.Table, func(tp *tap) error { return f.fault(ctx, tp, e, f.n, e.Err, e.Table == "") })
 	case Idle:
 		return nil
 	}
@@ -156,6 +159,9 @@ func (f *feed) finish(ctx context.Context, e *Event) error {
 	if f.only != nil && (f.bytes >= f.ses.s.cfg.IdleBytes/idleParts || f.only.isComplete(f.end.Number)) {
 		f.touch(f.tapFor(f.only)) // so that it moves, or is handed back, without rows
 		f.bytes = 0
+	}
+	if f.only == nil {
+		f.ses.met.Store(f.end.Number)
 	}
 	for _, tp := range f.touched {
 		if err := f.flush(ctx, tp, &f.end); err != nil {

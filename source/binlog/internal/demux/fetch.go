@@ -11,7 +11,7 @@ import (
 )
 
 // Fetch implements [source.Partition]. A statement comes alone. It is handed out once the progress up to it is stored, and what
-// follows once the progress behind it is stored.
+// follows once the progress behind it is stored. At a fault of this table alone, Fetch blocks until the table leaves or ctx ends.
 func (t *table) Fetch(ctx context.Context, b *source.Batch) error {
 	if b.MaxMessages < 1 || b.MaxBytes < 1 {
 		return fmt.Errorf("%s: fetch of %v: limits of %d messages and %d bytes, want at least 1 each",
@@ -70,7 +70,7 @@ func (t *table) hand(b *source.Batch) (moved, hungry bool, err error) {
 const mostReused = 1024
 
 // swap gives back the room of what was handed out and, once that is all, takes the queue. If nothing is queued, it returns the
-// fault behind the queue, and whether the table gets its rows from the shared reader.
+// final fault behind the queue, and whether the table gets its rows from the shared reader.
 func (t *table) swap() (hungry bool, fault error) {
 	t.mu.Lock()
 	if t.given > 0 {
@@ -82,7 +82,10 @@ func (t *table) swap() (hungry bool, fault error) {
 		t.mine, t.queue, t.at = t.queue, t.mine[:0], 0
 		t.reach = t.marks.last().Number + 1
 		if len(t.mine) == 0 {
-			hungry, fault = t.way == shared, t.fault
+			hungry = t.way == shared
+			if t.final {
+				fault = t.fault
+			}
 			if t.idle && max(cap(t.mine), cap(t.queue)) > mostReused {
 				t.mine, t.queue = nil, nil
 			}

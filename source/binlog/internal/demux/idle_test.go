@@ -235,7 +235,7 @@ func TestStateOfATableIsThatOfItsPlace(t *testing.T) {
 
 var errAway = errors.New("no route to the store")
 
-// The store is away for 30 s: what is queued is handed out, and commits fail until it is back.
+// The store is away for 30 s: commits fail until it is back, and the new table waits. All other rows are handed out.
 func TestStoreThatIsAwayStopsOnlyCommitsAndNewTables(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, store := newFakeLog(1, "shop.a"), newMemStore()
@@ -251,11 +251,13 @@ func TestStoreThatIsAwayStopsOnlyCommitsAndNewTables(t *testing.T) {
 		}
 		store.mu.Unlock()
 		log.commit(rows("shop.a", "a1"))
-		log.commit(rows("shop.a", "a2"), rows("shop.new", "n1"), rows("shop.a", "a3"))
-		a.sees(time.Second, "a1")
+		log.commit(rows("shop.a", "a2"), rows("shop.new", "n1"), rows("shop.newer", "m1"), rows("shop.a", "a3"))
+		log.commit(ddl("alter", "shop.*"))
+		a.sees(time.Second, "a1", "a2", "a3")
 		if _, err := a.Commit(context.Background(), &commit.Progress{Frontier: a.position}); !errors.Is(err, errAway) {
 			t.Errorf("commit = %v, want the error of the store", err)
 		}
+		log.commit(rows("shop.new", "n2"), rows("shop.newer", "m2"))
 		synctest.Wait()
 		tr := r.src.Report().Trouble
 		if len(tr) != 1 || tr[0].What != "register shop.new" || !errors.Is(tr[0].Err, errAway) {
@@ -263,11 +265,67 @@ func TestStoreThatIsAwayStopsOnlyCommitsAndNewTables(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		r.accept()
-		r.tables["shop.new"].sees(time.Second, "n1")
-		a.sees(time.Second, "a2", "a3")
+		for name, of := range map[string]string{"shop.new": "n", "shop.newer": "m"} {
+			o := r.tables[name]
+			o.sees(time.Second, of+"1")
+			o.commit()
+			o.sees(time.Second, "alter")
+			o.commit()
+			o.sees(time.Second, of+"2")
+			o.commit()
+		}
+		a.commit()
+		a.sees(time.Second, "alter")
 		a.commit()
 		if tr := r.src.Report().Trouble; len(tr) != 0 {
 			t.Errorf("trouble = %+v, want none", tr)
 		}
+		synctest.Wait()
+		if open := log.open.Load(); open != 1 {
+			t.Errorf("%d readers, want the shared one once the new tables have caught up", open)
+		}
 	})
+}
+
+// The store refuses new tables alone, so that the other table is committed past their rows. Then the process is killed.
+func TestRestartFindsNewTablesThatTheStoreDidNotTake(t *testing.T) {
+	for _, refused := range []string{"shop.new", catalogueStream} {
+		t.Run(refused, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log, store := newFakeLog(1, "shop.a"), newMemStore()
+				r := read(t, log, store, Config{})
+				store.mu.Lock()
+				store.broken = func(stream string) error {
+					if stream == refused {
+						return errAway
+					}
+					return nil
+				}
+				store.mu.Unlock()
+				log.commit(rows("shop.a", "a1"))
+				log.commit(rows("shop.new", "n1"), rows("shop.newer", "m1"))
+				log.commit(rows("shop.a", "a2"))
+				r.tables["shop.a"].sees(time.Second, "a1", "a2")
+				r.tables["shop.a"].commit()
+				if at, err := readMark(store.at("shop.a").At); err != nil || at.Place != "1" {
+					t.Errorf("stored the place %+v, %v, want one before the new tables", at, err)
+				}
+				if p := store.at("shop.newer"); p.At != "" {
+					t.Errorf("stored %+v of the second table, before the first one is there", p)
+				}
+				r.close()
+				store.mu.Lock()
+				store.broken = nil
+				store.mu.Unlock()
+				r = read(t, log, store, Config{})
+				r.tables["shop.new"].sees(time.Second, "n1")
+				r.tables["shop.newer"].sees(time.Second, "m1")
+				r.tables["shop.a"].silent(time.Minute)
+				r.tables["shop.a"].commit()
+				if at, err := readMark(store.at("shop.a").At); err != nil || at.Place != "3" {
+					t.Errorf("stored the place %+v, %v, want the end of the log", at, err)
+				}
+			})
+		})
+	}
 }

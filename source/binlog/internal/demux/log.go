@@ -86,6 +86,6 @@ const (
 	End                 // of a transaction
 	Statement           // a DDL
 	Defined             // State of Table has changed
-	Fault               // Table stops with Err
+	Fault               // Table stops with Err, or all tables do
 	Idle                // nothing has happened: the end of the log is reached, or a heartbeat came
 )

@@ -150,6 +150,39 @@ func TestDroppedTableWithRowsToSettleIsFoundAgain(t *testing.T) {
 	})
 }
 
+// Somebody deletes the progress of a table that was dropped, such as the copy of a tool for online changes.
+func TestDroppedTableWithoutProgressIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, store := newFakeLog(1, "shop.a", "shop._a_old"), newMemStore()
+		log.commit(rows("shop.a", "a1"), rows("shop._a_old", "o1"))
+		r := read(t, log, store, Config{})
+		for _, o := range r.tables {
+			o.fetchAll(t)
+			o.commit()
+		}
+		r.close()
+		log.tables = []string{"shop.a"}
+		store.forget("shop._a_old")
+		for range 2 {
+			r = read(t, log, store, Config{})
+			if r.tables["shop._a_old"] != nil || len(r.tables) != 1 {
+				t.Fatalf("accepted %v, want the table that exists alone", r.tables)
+			}
+			r.tables["shop.a"].silent(time.Minute)
+			r.close()
+		}
+		if text := store.at(catalogueStream).At; strings.Contains(text, "_a_old") {
+			t.Errorf("the list of tables is %s, want it without the one that was dropped", text)
+		}
+
+		// It is made again.
+		log.commit(rows("shop._a_old", "o2"), rows("shop.a", "a2"))
+		r = read(t, log, store, Config{})
+		r.tables["shop._a_old"].sees(time.Second, "o2")
+		r.tables["shop.a"].sees(time.Second, "a2")
+	})
+}
+
 // A filter that leaves a table out leaves its progress alone.
 func TestTableThatIsNoLongerWantedKeepsItsPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -68,9 +68,10 @@ func (ms *marks) add(m mark) {
 
 func (ms *marks) last() mark { return (*ms)[len(*ms)-1] }
 
-// below returns the last mark whose number is at or below the frontier, and forgets those before it: frontiers never decrease.
-func (ms *marks) below(frontier int64) mark {
-	i, found := slices.BinarySearchFunc(*ms, frontier, func(m mark, f int64) int { return int(min(1, max(-1, m.Number-f))) })
+// below returns the last mark whose number is at or below most, the first one if there is none. It forgets those before it, since
+// most never decreases.
+func (ms *marks) below(most int64) mark {
+	i, found := slices.BinarySearchFunc(*ms, most, func(m mark, most int64) int { return int(min(1, max(-1, m.Number-most))) })
 	if !found {
 		i--
 	}

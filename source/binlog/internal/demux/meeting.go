@@ -49,9 +49,11 @@ func (t *table) missing(c *chunk) string {
 		case !c.ddl.Apply:
 			continue
 		}
-		if o := t.ses.table(name); o != nil && !t.ses.s.isLost(name) && o.stored.Load() < least {
-			return name
+		o := t.ses.table(name)
+		if o == nil || t.ses.s.isLost(name) || o.stored.Load() >= least || i > 0 && o.hasStopped() {
+			continue
 		}
+		return name
 	}
 	return ""
 }

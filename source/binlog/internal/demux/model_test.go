@@ -138,7 +138,7 @@ func (m *model) play() {
 		case "crash":
 			m.tally["crashes"]++
 			for _, name := range m.names { // some of them settle nothing of what they have
-				if h := m.held[name]; h != nil && rapid.Bool().Draw(m.t, "fetch") {
+				if h := m.holds(name); h != nil && rapid.Bool().Draw(m.t, "fetch") {
 					m.fetch(name, h, false)
 				}
 			}
@@ -247,11 +247,9 @@ events:
 			events = append(events, e)
 		}
 	}
-	m.log.commitIn(domain, events...)
+	noPlace := rapid.IntRange(0, 9).Draw(m.t, "without a place") == 9
+	m.log.append(fakeTxn{domain: domain, events: events, noPlace: noPlace})
 	m.known = m.known || len(m.items[m.names[len(m.names)-1]]) > 0
-	if rapid.IntRange(0, 9).Draw(m.t, "without a place") == 9 {
-		m.log.unname()
-	}
 	if rapid.Bool().Draw(m.t, "let it be read") {
 		synctest.Wait()
 	}
@@ -274,9 +272,7 @@ func (m *model) add(name string, it *item) {
 
 // read fetches from a table, settles something, and commits.
 func (m *model) read(name string, all bool) {
-	m.mu.Lock()
-	h := m.held[name]
-	m.mu.Unlock()
+	h := m.holds(name)
 	if h == nil {
 		return
 	}
@@ -303,6 +299,13 @@ func (m *model) read(name string, all bool) {
 	if left {
 		m.release(name, h)
 	}
+}
+
+// holds returns the ownership of a table, nil if there is none.
+func (m *model) holds(name string) *holding {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.held[name]
 }
 
 // fetch fetches once, and reports whether the table is leaving.

@@ -40,7 +40,7 @@ func (s *Source) open(ctx context.Context, anew bool) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	names, err := s.names(ctx, ses.catalogue.now())
+	existing, names, err := s.names(ctx, ses.catalogue.now())
 	if err != nil {
 		return nil, err
 	}
@@ -48,6 +48,7 @@ func (s *Source) open(ctx context.Context, anew bool) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	all, gone := s.forget(ctx, all, existing)
 	text, err := s.count(ctx, ses, all, anew)
 	if err != nil {
 		return nil, err
@@ -57,7 +58,7 @@ func (s *Source) open(ctx context.Context, anew bool) (*session, error) {
 		return nil, err
 	}
 	err = s.retry(ctx, "claim", finalOfStore, func(ctx context.Context) error {
-		return ses.catalogue.save(ctx, text.with(names...))
+		return ses.catalogue.save(ctx, text.with(names...).without(gone...))
 	})
 	if err != nil {
 		return nil, err
@@ -67,19 +68,35 @@ func (s *Source) open(ctx context.Context, anew bool) (*session, error) {
 	return ses, nil
 }
 
-// names returns the wanted tables, sorted: those that were ever accepted and those that exist. It leaves out those that another
-// process has taken.
-func (s *Source) names(ctx context.Context, text catalogueText) (names []string, err error) {
+// names returns the tables that exist, and all wanted ones, sorted: those that were accepted before and those that exist. It
+// leaves out those that this process has lost.
+func (s *Source) names(ctx context.Context, text catalogueText) (existing, names []string, err error) {
 	err = s.retry(ctx, "list tables", s.finalOfLog, func(ctx context.Context) error {
-		names, err = s.log.Tables(ctx)
+		existing, err = s.log.Tables(ctx)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list the tables: %w", err)
+		return nil, nil, fmt.Errorf("list the tables: %w", err)
 	}
-	names = append(slices.Clone(names), text.Tables...)
+	names = append(slices.Clone(existing), text.Tables...)
 	slices.Sort(names)
-	return slices.DeleteFunc(slices.Compact(names), func(n string) bool { return !s.log.Wanted(n) || s.isLost(n) }), nil
+	names = slices.DeleteFunc(slices.Compact(names), func(n string) bool { return !s.log.Wanted(n) || s.isLost(n) })
+	return existing, names, nil
+}
+
+// forget leaves out tables that do not exist and have no progress, because somebody has deleted it. It returns their names, too.
+func (s *Source) forget(ctx context.Context, all []stored, existing []string) (left []stored, gone []string) {
+	for _, t := range all {
+		if t.begin.Place != "" || slices.Contains(existing, t.name) {
+			left = append(left, t)
+			continue
+		}
+		gone = append(gone, t.name)
+		//nolint:sloglint // the name of the package
+		s.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, s.cfg.Package+": forgetting a table: it does not exist and has no progress",
+			slog.String("table", s.prefix+t.name))
+	}
+	return left, gone
 }
 
 // claim makes this process the owner of tables, and returns what the store has of them.
@@ -174,6 +191,7 @@ func (s *Source) place(ctx context.Context, ses *session, all []stored) error {
 		ses.start = s.startAmong(ses, all)
 	}
 	ses.last = ses.start
+	ses.met.Store(ses.start.Number)
 	var fresh []stored
 	for i := range all {
 		t := &all[i]

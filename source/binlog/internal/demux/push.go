@@ -160,20 +160,28 @@ func (t *table) drained() bool {
 	return !t.refused && t.bytes <= int64(t.ses.s.cfg.TableBytes/2)
 }
 
-// stop ends the table at a fault, behind the rows that are queued. number is that of the next row.
-func (t *table) stop(own bool, number int64, err error) {
+// stop ends the table at a fault, behind the rows that are queued. number is that of the next row. Fetch returns a final fault
+// and blocks at any other. stop reports false if the table has ended before, has settled the fault, or meets it later.
+func (t *table) stop(own bool, number int64, err error, final bool) bool {
 	t.mu.Lock()
+	stops := t.stopLocked(own, number, err, final)
+	t.mu.Unlock()
+	poke(t.wake)
+	return stops
+}
+
+func (t *table) stopLocked(own bool, number int64, err error, final bool) bool {
 	switch {
 	case t.way == over, number < t.next:
+		return false
 	case t.way == behind, own != (t.way == apart):
 		if !own {
 			t.dropped = max(t.dropped, number)
 		}
-	default:
-		t.way, t.fault = over, err
+		return false
 	}
-	t.mu.Unlock()
-	poke(t.wake)
+	t.way, t.fault, t.final, t.since = over, err, final, time.Now()
+	return true
 }
 
 // passes reports whether a reader at a transaction end has passed the place up to which the table decides by place what is

@@ -28,8 +28,9 @@ const (
 //   - "failed": Accept has returned, or will return, an error
 //   - "closed": Close was called
 //
-// Trouble includes "behind" for each table that is read apart from the others, or waits for its turn, and "statement" for each
-// that waits for another table at a statement which names both.
+// Trouble includes "behind" for each table that is read apart from the others, or waits for its turn, "statement" for each that
+// waits for another table at a statement which names both, and "stopped" for each that has met a fault of its own. The source is
+// ready all the same, since its other tables go on.
 func (s *Source) Report() source.Report {
 	s.mu.Lock()
 	r := source.Report{State: string(s.state), Ready: s.state == stateReading, Losses: s.losses}
@@ -45,10 +46,13 @@ func (s *Source) Report() source.Report {
 	return r
 }
 
-// trouble reports whether a table is behind, or waits for another, and since when.
+// trouble reports whether a table is behind, waits for another, or has met a fault of its own, and since when.
 func (t *table) trouble() (source.Trouble, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.fault != nil && !t.final {
+		return source.Trouble{What: "stopped " + t.id.Stream, Err: t.fault, Since: t.since}, true
+	}
 	var how string
 	switch t.way {
 	case behind:

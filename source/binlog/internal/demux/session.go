@@ -15,6 +15,7 @@ type session struct {
 	start     mark
 	known     []mark        // transaction ends that were stored with their numbers, ascending
 	moved     chan struct{} // room for one: much of the log was read
+	met       atomic.Int64  // number of the transaction end up to which the shared reader has met every table
 
 	meets atomic.Int64 // len(meeting), also read by commits
 
@@ -25,6 +26,7 @@ type session struct {
 	order   []*table        // as they came; only appended to
 	last    mark            // of the shared reader
 	owed    int             // groups of idle tables to move because of what was read
+	fresh   []*table        // new, and not in the store yet, in the order of the log
 	waiting []*table        // behind, in the order of their turns
 	apart   int             // readers of single tables
 	meeting map[*table]bool // wait for others at a statement
@@ -48,7 +50,7 @@ func (ses *session) run(ctx context.Context) error {
 		ses.mu.Unlock()
 	}()
 	ses.schedule()
-	f := &feed{ses: ses, what: "read", last: ses.start}
+	f := &feed{ses: ses, what: "read", last: ses.start, credit: ses.s.cfg.patience}
 	return f.run(ctx)
 }
 
@@ -77,6 +79,17 @@ func (ses *session) states() map[string]string {
 		t.mu.Unlock()
 	}
 	return states
+}
+
+// registered returns the number up to which all tables of the log are in the store. A restart must not begin behind it: it would
+// not find the rows of the others.
+func (ses *session) registered() int64 {
+	ses.mu.Lock()
+	defer ses.mu.Unlock()
+	if len(ses.fresh) > 0 {
+		return ses.fresh[0].begun
+	}
+	return ses.met.Load()
 }
 
 // stop ends the session.

@@ -47,7 +47,7 @@ type Source struct {
 	err    error // why Accept ends
 	offers []*table
 	owned  map[*table]bool // accepted and not released
-	lost   map[string]bool // tables of which another process is the owner now
+	lost   map[string]bool // tables of which this process is not the owner any more
 	tables []*table        // of the current session
 	losses source.Losses
 }
@@ -243,21 +243,31 @@ func (s *Source) released(t *table) {
 	poke(s.freed)
 }
 
-// loses records the loss of a table. A source that has lost all tables fails.
+// loses records the loss of a table.
 func (s *Source) loses(t *table, why string) {
 	now := time.Now()
 	s.mu.Lock()
 	s.losses = source.Losses{Count: s.losses.Count + 1, Last: t.id, At: now, Why: why}
 	s.lost[t.name] = true
-	all := !slices.ContainsFunc(s.tables, func(t *table) bool { return !s.lost[t.name] })
 	s.mu.Unlock()
 	t.ses.wakeMeeting()
-	if all {
-		s.fail(fmt.Errorf("%s: another process has taken over all tables; stop one of the two: %w", s.cfg.Package, commit.ErrFenced))
-	}
+	s.failIfFenced()
 }
 
-// isLost reports whether another process is the owner of a table.
+// failIfFenced fails a source that has lost all tables but those with a fault. The latter commit nothing, so they never learn that
+// they are lost.
+func (s *Source) failIfFenced() {
+	s.mu.Lock()
+	count, tables := s.losses.Count, s.tables
+	s.mu.Unlock()
+	if count == 0 || slices.ContainsFunc(tables, func(t *table) bool { return !s.isLost(t.name) && !t.hasFault() }) {
+		return
+	}
+	s.fail(fmt.Errorf("%s: another process has taken over all tables: stop one of the two; or their progress was deleted: restart: %w",
+		s.cfg.Package, commit.ErrFenced))
+}
+
+// isLost reports whether this process has lost a table.
 func (s *Source) isLost(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

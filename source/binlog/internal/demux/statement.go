@@ -29,7 +29,7 @@ func (f *feed) statement(ctx context.Context, e *Event) error {
 		text := quoted.ReplaceAllString(e.DDL.Query, "'…'")
 		err := fmt.Errorf("%w: set Config.HandOutUnreadable to hand it to every table, and start again: %.300q (transaction %s)",
 			errUnreadable, text, e.DDL.Transaction)
-		return f.each(ctx, "", func(tp *tap) error { return f.fault(ctx, tp, e, number, err) })
+		return f.each(ctx, "", func(tp *tap) error { return f.fault(ctx, tp, e, number, err, true) })
 	}
 	taps, err := f.named(ctx, e.DDL.Tables)
 	if err != nil {
@@ -87,17 +87,3 @@ func (f *feed) named(ctx context.Context, names []string) (taps []*tap, err erro
 var quoted = regexp.MustCompile(`(?s)'(?:[^'\\]|\\.)*'?|"(?:[^"\\]|\\.)*"?`)
 
 var errUnreadable = errors.New("the statement cannot be read, so it may concern this table")
-
-// fault stops a table at a number, behind what it has of the log.
-func (f *feed) fault(ctx context.Context, tp *tap, e *Event, number int64, err error) error {
-	if !tp.numbered {
-		if skips, err := f.skips(tp, e); skips || err != nil {
-			return err
-		}
-	}
-	if err := f.flush(ctx, tp, nil); err != nil {
-		return err
-	}
-	tp.t.stop(f.only != nil, number, fmt.Errorf("behind %s: %w", f.last.Place, err))
-	return nil
-}

@@ -51,6 +51,14 @@ func (s *memStore) Save(_ context.Context, stream string, _ int32, p *commit.Pro
 	return nil
 }
 
+// forget deletes what is stored of a stream.
+func (s *memStore) forget(stream string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.saved, stream)
+	delete(s.epochs, stream)
+}
+
 // at returns what is stored of a stream.
 func (s *memStore) at(stream string) *commit.Progress {
 	s.mu.Lock()

@@ -20,6 +20,7 @@ import (
 type table struct {
 	ses      *session
 	name     string // database.table
+	begun    int64  // number of the transaction end behind which the shared reader met it
 	id       source.ID
 	restored *commit.Progress
 	tenure   *tenure.Tenure
@@ -37,10 +38,6 @@ type table struct {
 	hold       int64         // the frontier that must be stored before the next message, because of a statement
 	position   atomic.Int64  // also read by End
 
-	// Of the goroutine of the shared reader.
-	credit time.Duration // how long it still waits for room
-	spent  time.Time     // when it last waited
-
 	mu      sync.Mutex
 	way     way
 	queue   []chunk
@@ -56,9 +53,10 @@ type table struct {
 	dropped int64     // the shared reader has dropped what the table wants up to this number
 	refused bool      // there was no room, and Fetch has made none since
 	fault   error     // behind the queue
+	final   bool      // Fetch returns the fault: it is not of this table alone
 	seen    int64     // next, when idle tables were last moved
 	idle    bool      // it had no rows since the time before
-	since   time.Time // when the table fell behind
+	since   time.Time // when the table fell behind, or met the fault
 	misses  string    // the table that this one waits for at a statement; empty: none
 	missed  time.Time // since when
 }
@@ -94,27 +92,30 @@ func (c *chunk) after() int64 {
 
 // newTable makes a table that begins at a mark, with restored progress.
 func newTable(ses *session, name string, restored *commit.Progress, begin mark) *table {
-	id := source.ID{Stream: ses.s.prefix + name, Epoch: restored.Epoch}
 	t := &table{
-		ses:      ses,
-		name:     name,
-		id:       id,
-		restored: restored,
-		tenure:   tenure.New(ses.s.cfg.Package, id, restored.Frontier),
-		wake:     make(chan struct{}, 1),
-		roomed:   make(chan struct{}, 1),
-		next:     restored.Frontier,
-		end:      restored.Frontier,
-		marks:    marks{begin},
-		state:    begin.State,
-		credit:   ses.s.cfg.patience,
+		ses:    ses,
+		name:   name,
+		id:     source.ID{Stream: ses.s.prefix + name},
+		wake:   make(chan struct{}, 1),
+		roomed: make(chan struct{}, 1),
 	}
+	t.restore(restored, begin)
+	return t
+}
+
+// restore sets progress and begin of a table that is not offered yet.
+func (t *table) restore(p *commit.Progress, begin mark) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.id.Epoch, t.restored = p.Epoch, p
+	t.tenure = tenure.New(t.ses.s.cfg.Package, t.id, p.Frontier)
+	t.position.Store(p.Frontier)
+	t.stored.Store(p.Frontier)
+	t.next, t.end = p.Frontier, p.Frontier
+	t.marks, t.state, t.from = marks{begin}, begin.State, begin
 	if begin.Unnumbered {
 		t.after = begin.Place
 	}
-	t.position.Store(restored.Frontier)
-	t.stored.Store(restored.Frontier)
-	return t
 }
 
 // ID implements [source.Partition].
@@ -145,12 +146,13 @@ func (t *table) Commit(ctx context.Context, p *commit.Progress) (commit.Stored, 
 	}
 	own := *p
 	own.Log, own.Epoch = t.restored.Log, t.id.Epoch
+	most := min(p.Frontier, t.ses.registered())
 	t.mu.Lock()
-	own.At = t.marks.below(p.Frontier).text()
+	own.At = t.marks.below(most).text()
 	t.mu.Unlock()
 	err := t.ses.s.cfg.Store.Save(ctx, t.id.Stream, t.id.Partition, &own)
 	if errors.Is(err, commit.ErrFenced) {
-		t.lose("the store has a newer owner")
+		t.lose("the store refuses its commit: it has a newer owner, or the row was deleted")
 	}
 	if err != nil {
 		return commit.Stored{}, fmt.Errorf("%s: save progress of %v at offset %d: %w", t.ses.s.cfg.Package, t.id, p.Frontier, err)
@@ -181,7 +183,7 @@ func (t *table) lose(why string) {
 // drop empties the queue. Nothing is queued after it.
 func (t *table) drop() {
 	t.mu.Lock()
-	t.way, t.queue = over, nil
+	t.way, t.queue, t.fault = over, nil, nil
 	t.holdsLocked(0)
 	t.mu.Unlock()
 	poke(t.wake)
