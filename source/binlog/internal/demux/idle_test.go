@@ -318,6 +318,9 @@ func TestRestartFindsNewTablesThatTheStoreDidNotTake(t *testing.T) {
 				store.broken = nil
 				store.mu.Unlock()
 				r = read(t, log, store, Config{})
+				if len(r.tables) != 3 {
+					t.Fatalf("accepted %v, want the new tables, too", r.tables)
+				}
 				r.tables["shop.new"].sees(time.Second, "n1")
 				r.tables["shop.newer"].sees(time.Second, "m1")
 				r.tables["shop.a"].silent(time.Minute)
