@@ -102,3 +102,16 @@ func TestTableWhosePlaceIsGoneStopsAndKeepsIt(t *testing.T) {
 		}
 	})
 }
+
+func TestFaultTakesTheNumbersOfItsRows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFakeLog(1, "shop.a", "shop.b")
+		log.commit(Event{Kind: Fault, Table: "shop.a", Err: errCut, Count: 3}, rows("shop.b", "b0"))
+		b := read(t, log, newMemStore(), Config{}).tables["shop.b"]
+		begin := b.Restored().Frontier
+		b.sees(time.Second, "b0")
+		if n := b.position - begin; n < 4 {
+			t.Errorf("b0 is number %d, want 3", n-1)
+		}
+	})
+}
