@@ -77,7 +77,7 @@ func FuzzRows(f *testing.F) {
 		var description []byte
 		seeds := make(map[string]bool)
 		for _, e := range recorded.Load(f, name).Events() {
-			switch typ := e.Type(); typ { //nolint:exhaustive // all others are no seeds
+			switch typ := e.Type(); typ {
 			case replication.FORMAT_DESCRIPTION_EVENT:
 				format = e.Raw
 			case replication.TABLE_MAP_EVENT:
