@@ -56,10 +56,15 @@ func (l *log) Identity(ctx context.Context) (string, error) {
 		return "", err
 	}
 	name, _, err := cutPlace(demux.Place(t.began.Oldest))
-	if len(l.cfg.Tables) > 0 {
-		name += fmt.Sprintf(" tables %q", slices.Sorted(slices.Values(l.cfg.Tables)))
+	return name + l.Filter(), err
+}
+
+// Filter implements [demux.Log].
+func (l *log) Filter() string {
+	if len(l.cfg.Tables) == 0 {
+		return ""
 	}
-	return name, err
+	return fmt.Sprintf(" tables %q", slices.Sorted(slices.Values(l.cfg.Tables)))
 }
 
 // Start implements [demux.Log].
@@ -106,7 +111,7 @@ func (l *log) Tables(ctx context.Context) ([]string, error) {
 }
 
 // Open implements [demux.Log]. A row has all that is to know of its table, so there is no state.
-func (l *log) Open(ctx context.Context, after demux.Place, _ map[string]string) (demux.Reader, error) {
+func (l *log) Open(ctx context.Context, after demux.Place, _ map[string]demux.Known) (demux.Reader, error) {
 	name, _, err := cutPlace(after)
 	if err != nil {
 		return nil, err

@@ -52,7 +52,9 @@ type Config struct {
 	TableBytes int
 	// QueueBytes bounds the rows of all tables that wait for Fetch. Default: 64 MiB.
 	QueueBytes int
-	// CatchUp is the maximum number of tables that are read apart from the others at once. Default: 4.
+	// CatchUp is the maximum number of tables that are read apart from the others at once. Each of them has a connection that gets
+	// the whole log, and decodes the rows of all wanted tables to count them: 4 of them cost 4 times the CPU of one reader, here and
+	// on the server. Default: 4.
 	CatchUp int
 	// HandOutUnreadable hands a statement whose text cannot be read to every table, and goes on. Default: false, every table
 	// stops at it with an error.

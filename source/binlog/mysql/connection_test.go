@@ -8,11 +8,14 @@ import (
 	"errors"
 	"net"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 	"unsafe" //nolint:depguard // a text in the memory of another, as go-mysql makes them
+
+	gomysql "github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/keystrand/keystrand/source/binlog"
 	"github.com/keystrand/keystrand/source/binlog/internal/recorded"
@@ -148,5 +151,30 @@ func TestDetachedValuesShareNoMemoryWithTheEvent(t *testing.T) {
 	blob, _ := image[1].([]byte)
 	if image[0] != "some text" || string(blob) != "bytes" || image[2] != int64(1) || image[3] != nil || image[4] != "" || image[5] != "text" {
 		t.Errorf("image %q changed with the event", image)
+	}
+}
+
+func TestServerThatShutsDownWhileAReaderConnectsIsTemporary(t *testing.T) {
+	for _, at := range []string{"@slave_connect_state", "@mariadb_slave_capability", "@slave_gtid_strict_mode"} {
+		t.Run(at, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log, s := from(t, recorded.Load(t, recorded.Bank), mysql.Config{})
+				start, err := log.Start(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				answers, asked := s.OnQuery, false
+				s.OnQuery = func(query string, args []any) (*recorded.Table, error) {
+					if strings.Contains(query, at) {
+						asked = true
+						return nil, gomysql.NewError(gomysql.ER_SERVER_SHUTDOWN, "Server shutdown in progress")
+					}
+					return answers(query, args)
+				}
+				if _, err = log.Open(t.Context(), start, nil); !asked || !log.Temporary(err) {
+					t.Errorf("asked %v, error %v, want a temporary one", asked, err)
+				}
+			})
+		})
 	}
 }

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -61,8 +63,18 @@ func code(err error) (uint16, string) {
 	if e, ok := errors.AsType[*sqldriver.MySQLError](err); ok {
 		return e.Number, e.Message
 	}
+	if _, ok := errors.AsType[startError](err); ok { // go-mysql keeps only the text of some errors
+		if m := serverError.FindStringSubmatch(err.Error()); m != nil {
+			if n, err := strconv.ParseUint(m[1], 10, 16); err == nil {
+				return uint16(n), m[2]
+			}
+		}
+	}
 	return 0, ""
 }
+
+// serverError matches the text of a MyError.
+var serverError = regexp.MustCompile(`ERROR (\d+) \(\w*\): (.*)`)
 
 // temporary reports whether another try may help.
 func temporary(err error) bool {
@@ -70,7 +82,7 @@ func temporary(err error) bool {
 		return slices.Contains(temporaryCodes, n)
 	}
 	if _, ok := errors.AsType[startError](err); ok {
-		return !strings.Contains(err.Error(), "ERROR ") // go-mysql keeps only the text of some of the server's errors
+		return true
 	}
 	if _, ok := errors.AsType[net.Error](err); ok {
 		return true

@@ -28,7 +28,7 @@ var (
 func (r *reader) handle(ctx context.Context, e *replication.BinlogEvent) error {
 	switch ev := e.Event.(type) {
 	case *replication.TableMapEvent:
-		return r.describe(e, ev)
+		r.describe(e, ev)
 	case *replication.RowsEvent:
 		return r.rows(ctx, e, ev)
 	case *replication.QueryEvent:
@@ -36,7 +36,10 @@ func (r *reader) handle(ctx context.Context, e *replication.BinlogEvent) error {
 	case *replication.XIDEvent:
 		r.end(e.Header)
 	case *replication.MariadbGTIDEvent:
-		return r.begin(ofMariadb(e, ev, r.checksums), func() { r.enterMariadb(ev.GTID) })
+		return r.begin(ofMariadb(e, ev, r.checksums), func() {
+			r.enterMariadb(ev.GTID)
+			r.passes(ev.GTID)
+		})
 	case *replication.GtidTaggedLogEvent:
 		return r.begin(ofMysql(e, &ev.GTIDEvent, false), func() { r.enterMysql(&ev.GTIDEvent) })
 	case *replication.GTIDEvent:
@@ -202,8 +205,8 @@ func (r *reader) change(tables []string, query string) {
 	}
 	for _, full := range r.fold(tables) {
 		database, name, _ := names.Cut(full)
-		if k := r.known(database, name); k.wanted && !k.faulty {
-			r.fault(k, err)
+		if k := r.known(database, name); k.wanted {
+			r.fault(k, 0, err)
 		}
 	}
 }

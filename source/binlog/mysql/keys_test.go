@@ -58,7 +58,7 @@ func TestKeysFromBeforeAndAfterAStatementCountUntilTheReaderIsPastItsReading(t *
 			t.Fatal(err)
 		}
 		defer r.Close() //nolint:errcheck // it was only read
-		next := func(state map[string]string) (keys []string, last demux.Place) {
+		next := func(tables map[string]demux.Known) (keys []string, last demux.Place) {
 			t.Helper()
 			all, err := drain(t.Context(), r)
 			if err != nil {
@@ -73,7 +73,7 @@ func TestKeysFromBeforeAndAfterAStatementCountUntilTheReaderIsPastItsReading(t *
 					}
 					keys = append(keys, strings.Join(names, "+"))
 				case demux.Defined:
-					state[e.Table] = e.State
+					tables[e.Table] = demux.Known{State: e.State}
 				case demux.End:
 					last = e.Place
 				case demux.Fault, demux.Statement, demux.Idle:
@@ -81,8 +81,8 @@ func TestKeysFromBeforeAndAfterAStatementCountUntilTheReaderIsPastItsReading(t *
 			}
 			return keys, last
 		}
-		state := make(map[string]string)
-		if got, _ := next(state); fmt.Sprint(got) != "[PRIMARY]" {
+		tables := make(map[string]demux.Known)
+		if got, _ := next(tables); fmt.Sprint(got) != "[PRIMARY]" {
 			t.Fatalf("keys %q at first", got)
 		}
 
@@ -93,32 +93,32 @@ func TestKeysFromBeforeAndAfterAStatementCountUntilTheReaderIsPastItsReading(t *
 		alter("v")
 		m.transaction(m.insert("suite", "t0", row)...)
 		s.Stop(-1)
-		got, _ := next(state)
+		got, _ := next(tables)
 		if want := "[PRIMARY+v PRIMARY+v]"; fmt.Sprint(got) != want { // the key k was gone when the reader asked
 			t.Errorf("keys %q, want %s", got, want)
 		}
 		m.transaction(m.insert("suite", "t0", row)...)
-		if got, _ := next(state); fmt.Sprint(got) != "[PRIMARY+v]" {
+		if got, _ := next(tables); fmt.Sprint(got) != "[PRIMARY+v]" {
 			t.Errorf("keys %q, want v alone when the reader has passed its reading", got)
 		}
 
 		// A restart between a statement and the next row knows the keys from before it.
 		alter("k")
-		_, place := next(state)
+		_, place := next(tables)
 		if err := r.Close(); err != nil {
 			t.Fatal(err)
 		}
 		m.transaction(m.insert("suite", "t0", row)...)
 		m.transaction()
 		m.transaction(m.insert("suite", "t0", row)...)
-		if r, err = log.Open(t.Context(), place, state); err != nil {
+		if r, err = log.Open(t.Context(), place, tables); err != nil {
 			t.Fatal(err)
 		}
-		if got, _ := next(state); fmt.Sprint(got) != "[PRIMARY+v+k PRIMARY+v+k]" {
+		if got, _ := next(tables); fmt.Sprint(got) != "[PRIMARY+v+k PRIMARY+v+k]" {
 			t.Errorf("keys %q, want v from before the statement and k from after it", got)
 		}
 		m.transaction(m.insert("suite", "t0", row)...)
-		if got, _ := next(state); fmt.Sprint(got) != "[PRIMARY+k]" {
+		if got, _ := next(tables); fmt.Sprint(got) != "[PRIMARY+k]" {
 			t.Errorf("keys %q, want k alone", got)
 		}
 	})
@@ -139,7 +139,7 @@ func TestDamagedStateIsReadAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, _ := from(t, recorded.Load(t, recorded.Bank), mysql.Config{})
 		for _, state := range []string{"{", `{"n":{},"b":"nowhere"}`, `{"o":1}`} {
-			all, err := readAll(t, log, "", map[string]string{"bank.account": state})
+			all, err := readAll(t, log, "", map[string]demux.Known{"bank.account": {State: state}})
 			if err != nil {
 				t.Fatal(err)
 			}

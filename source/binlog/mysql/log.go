@@ -47,8 +47,11 @@ func (l *log) Identity(ctx context.Context) (string, error) {
 	if l.cfg.FilePosition {
 		kind = "file"
 	}
-	return fmt.Sprintf("%s %s %s %.8x", f.flavor(), f.id(), kind, sha256.Sum256([]byte(l.filter.String()))), nil
+	return fmt.Sprintf("%s %s %s %s", f.flavor(), f.id(), kind, l.Filter()), nil
 }
+
+// Filter implements demux.Log.
+func (l *log) Filter() string { return fmt.Sprintf("%.8x", sha256.Sum256([]byte(l.filter.String()))) }
 
 // ready returns the facts of a server whose log can be read.
 func (l *log) ready(ctx context.Context) (facts, error) {
@@ -123,7 +126,7 @@ func (l *log) Wanted(table string) bool {
 }
 
 // Open implements demux.Log.
-func (l *log) Open(ctx context.Context, after demux.Place, state map[string]string) (demux.Reader, error) {
+func (l *log) Open(ctx context.Context, after demux.Place, tables map[string]demux.Known) (demux.Reader, error) {
 	p, err := parsePlace(after)
 	if err != nil {
 		return nil, err
@@ -136,8 +139,11 @@ func (l *log) Open(ctx context.Context, after demux.Place, state map[string]stri
 	if err != nil {
 		return nil, err
 	}
-	r := newReader(l, f, collations, p, state)
-	if err := r.start(ctx); err != nil {
+	r := newReader(l, f, collations, p, tables)
+	if err = r.expect(ctx, tables); err == nil {
+		err = r.start(ctx)
+	}
+	if err != nil {
 		_ = r.Close()
 		return nil, err
 	}

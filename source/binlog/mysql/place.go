@@ -122,7 +122,11 @@ func (p mariadbPlace) reached(want place) (bool, error) {
 		return false, differentForms(p, want)
 	}
 	for _, g := range w {
-		if i, found := p.find(g.DomainID); !found || p[i].SequenceNumber < g.SequenceNumber {
+		i, found := p.find(g.DomainID)
+		if !found || p[i].SequenceNumber < g.SequenceNumber {
+			return false, nil
+		}
+		if p[i].SequenceNumber == g.SequenceNumber && p[i] != g { // of a server that has gone another way
 			return false, nil
 		}
 	}

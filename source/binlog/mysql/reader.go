@@ -46,8 +46,9 @@ type reader struct {
 
 	position
 	transaction
+	settled settled
 	tables  map[string]*known // by "database.table"
-	byID    map[uint64]*known // by the log's numbers; nil: not wanted
+	byID    map[uint64]*known // by the log's numbers, those of the open statement; nil: not wanted
 	fresh   map[*known]bool   // their keys were read at a place that is not passed yet
 	scratch []byte            // for names
 	bytes   int               // read since the last event
@@ -61,12 +62,11 @@ type known struct {
 	database, name string
 	full           string // as names.Join has it
 	wanted         bool
-	faulty         bool // told by a Fault: no more rows
 	keys           *keys
 	table          *table // nil: not described yet
 }
 
-func newReader(l *log, f facts, collations map[uint64]collation, after place, state map[string]string) *reader {
+func newReader(l *log, f facts, collations map[uint64]collation, after place, tables map[string]demux.Known) *reader {
 	r := &reader{
 		log:        l,
 		facts:      f,
@@ -74,15 +74,19 @@ func newReader(l *log, f facts, collations map[uint64]collation, after place, st
 		id:         l.takeID(),
 		after:      after,
 		link:       link{dialer: l.cfg.Dial, timeout: 3 * l.cfg.Heartbeat},
-		tables:     make(map[string]*known, len(state)),
+		tables:     make(map[string]*known, len(tables)),
 		byID:       make(map[uint64]*known),
+		settled:    make(settled),
 		fresh:      make(map[*known]bool),
 		ahead:      newAhead(),
 	}
-	for full, s := range state {
+	for full, t := range tables {
+		if t.State == "" {
+			continue
+		}
 		database, name, _ := names.Cut(full)
 		k := r.known(database, name)
-		k.keys = parseKeys(s)
+		k.keys = parseKeys(t.State)
 		r.fresh[k] = k.keys.behind != nil
 	}
 	return r
@@ -112,12 +116,10 @@ func (r *reader) start(ctx context.Context) error {
 		DiscardGTIDSet:          true,
 		EventCacheCount:         eventCount,
 		FillZeroLogPos:          cfg.FilePosition,
-		// Rows are decoded when it is known that they are wanted. Until then NdbData, which is of another engine, has them.
-		RowsEventDecodeFunc: func(e *replication.RowsEvent, data []byte) error {
-			n, err := e.DecodeHeader(data)
+		RowsEventDecodeFunc: func(ev *replication.RowsEvent, data []byte) error {
+			err := decodeLater(ev, data)
 			if err == nil {
-				e.NdbData = data[n:]
-				r.ahead.add(r.counts(e))
+				r.ahead.add(r.counts(ev))
 			}
 			return err
 		},
@@ -240,10 +242,11 @@ func (r *reader) push(e demux.Event) {
 	r.queue = append(r.queue, e)
 }
 
-// fault stops a table.
-func (r *reader) fault(k *known, err error) {
-	k.faulty = true
-	r.push(demux.Event{Kind: demux.Fault, Table: k.full, Place: r.alone, Err: r.at(fmt.Errorf("table %s: %w", k.full, err))})
+// fault stops a table at rows that cannot be read. It is told again for each such event: the table may have settled this one.
+func (r *reader) fault(k *known, rows int, err error) {
+	r.push(demux.Event{
+		Kind: demux.Fault, Table: k.full, Place: r.alone, Count: rows, Err: r.at(fmt.Errorf("table %s: %w", k.full, err)),
+	})
 }
 
 // faultAll stops all tables.

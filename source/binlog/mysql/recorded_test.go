@@ -100,7 +100,7 @@ func answer(t *testing.T, r *recorded.Recording, query string) (*recorded.Table,
 
 // readAll returns copies of all events behind a place, and the error that ends them, nil at the end of the log. An empty place
 // is the start.
-func readAll(t *testing.T, log mysql.Log, after demux.Place, state map[string]string) ([]demux.Event, error) {
+func readAll(t *testing.T, log mysql.Log, after demux.Place, tables map[string]demux.Known) ([]demux.Event, error) {
 	t.Helper()
 	if after == "" {
 		var err error
@@ -108,7 +108,7 @@ func readAll(t *testing.T, log mysql.Log, after demux.Place, state map[string]st
 			t.Fatal(err)
 		}
 	}
-	r, err := log.Open(t.Context(), after, state)
+	r, err := log.Open(t.Context(), after, tables)
 	if err != nil {
 		return nil, err
 	}

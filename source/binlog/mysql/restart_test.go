@@ -301,7 +301,7 @@ func TestAnotherReaderWithTheServerIDIsAnErrorWithBothFacts(t *testing.T) {
 		if _, err := drain(t.Context(), first); err != nil {
 			t.Fatal(err)
 		}
-		other, err := mysql.NewLog("recorded:3306", log.Filter(), mysql.Config{
+		other, err := mysql.NewLog("recorded:3306", log.Selected(), mysql.Config{
 			ServerID: 77, User: recorded.User, Password: recorded.Password, Dial: server.DialContext,
 		})
 		if err != nil {

@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	gomysql "github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/go-mysql-org/go-mysql/replication"
 
 	"github.com/keystrand/keystrand/source/binlog"
@@ -25,7 +27,7 @@ var errPartial = errors.New("the log has only a part of the row's columns, becau
 	"binlog_row_value_options: forbid that")
 
 // describe handles the description of a table that comes before its rows.
-func (r *reader) describe(e *replication.BinlogEvent, m *replication.TableMapEvent) error {
+func (r *reader) describe(e *replication.BinlogEvent, m *replication.TableMapEvent) {
 	r.scratch = names.Append(r.scratch[:0], m.Schema, m.Table)
 	k := r.tables[string(r.scratch)]
 	if k == nil {
@@ -33,7 +35,7 @@ func (r *reader) describe(e *replication.BinlogEvent, m *replication.TableMapEve
 	}
 	if !k.wanted {
 		r.byID[m.TableID] = nil
-		return nil
+		return
 	}
 	raw := e.RawData[replication.EventHeaderSize+6:] // the number of the table changes
 	sum := r.checksums && !r.payload
@@ -41,14 +43,27 @@ func (r *reader) describe(e *replication.BinlogEvent, m *replication.TableMapEve
 		raw = raw[:len(raw)-4]
 	}
 	if k.table == nil || !bytes.Equal(k.table.raw, raw) {
-		full, err := r.parseDescription(e.RawData, sum)
-		if err != nil {
-			return r.at(fmt.Errorf("table %s: %w", k.full, shorten(err)))
-		}
-		k.table = newTable(k.full, bytes.Clone(raw), full, r.collations)
+		k.table = r.parseTable(e.RawData, sum)
+		k.table.raw = bytes.Clone(raw)
 	}
 	r.byID[m.TableID] = k
-	return nil
+}
+
+// parseTable reads a description. If that fails, the table has a fault. go-mysql panics at some malformed descriptions.
+func (r *reader) parseTable(raw []byte, sum bool) (t *table) {
+	failed := func(err error) *table {
+		return &table{fault: fmt.Errorf("its description in the log is malformed: %w", shorten(err))}
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			t = failed(fmt.Errorf("%v", p))
+		}
+	}()
+	e, err := r.parseDescription(raw, sum)
+	if err != nil {
+		return failed(err)
+	}
+	return newTable(e, r.collations)
 }
 
 // parseDescription decodes a description with its optional parts.
@@ -72,41 +87,44 @@ func (r *reader) parseDescription(raw []byte, sum bool) (*replication.TableMapEv
 	return m, nil
 }
 
-// rows handles rows of one table.
+// rows handles rows of one table. How many numbers an event takes depends on the event alone, not on what the reader has met
+// before: readers that began at other places must count the same.
 func (r *reader) rows(ctx context.Context, e *replication.BinlogEvent, ev *replication.RowsEvent) error {
-	body := ev.NdbData
-	ev.NdbData = nil
-	k := r.byID[ev.TableID]
-	if k == nil || k.faulty {
-		return nil
+	if k := r.byID[ev.TableID]; k != nil {
+		if err := r.wanted(ctx, k, e, ev); err != nil {
+			return err
+		}
 	}
+	if ev.Flags&replication.RowsEventStmtEndFlag != 0 {
+		clear(r.byID) // the next statement describes its tables again
+	}
+	return nil
+}
+
+// wanted handles rows of a wanted table.
+func (r *reader) wanted(ctx context.Context, k *known, e *replication.BinlogEvent, ev *replication.RowsEvent) error {
 	if r.xid != "" {
 		r.faultAll(fmt.Errorf("table %s: a row of XA transaction %s, which is prepared: whether it counts is told later in the log. Finish it, "+
 			"and %s", k.full, r.xid, anew))
 		return nil
 	}
-	if err := k.table.fault; err != nil {
-		r.fault(k, err)
-		return nil
+	fault := k.table.fault
+	if fault == nil && isPartial(e, ev) {
+		fault = errPartial
 	}
-	if e.Header.EventType == replication.PARTIAL_UPDATE_ROWS_EVENT || !full(ev.ColumnBitmap1, ev.ColumnCount) ||
-		ev.ColumnBitmap2 != nil && !full(ev.ColumnBitmap2, ev.ColumnCount) {
-		r.fault(k, errPartial)
-		return nil
-	}
-	if k.keys.New == nil {
+	if fault == nil && k.keys.New == nil {
 		if err := r.readKeys(ctx, k); err != nil {
-			ev.NdbData = body
 			return err
 		}
 	}
-	if err := ev.DecodeData(0, body); err != nil {
-		r.fault(k, fmt.Errorf("a row cannot be decoded: %w", shorten(err)))
-		return nil
+	count, err := decode(e.Header.EventType, ev)
+	var rows []binlog.Row
+	if fault = cmp.Or(fault, err); fault == nil {
+		rows, fault = r.make(k, ev)
 	}
-	rows, err := r.make(k, ev)
-	if err != nil {
-		r.fault(k, err)
+	if fault != nil {
+		r.transaction.rows += count
+		r.fault(k, count, fault)
 		return nil
 	}
 	if len(e.RawData) > copyAbove || compressed(e.Header.EventType) || r.payload {
@@ -115,9 +133,68 @@ func (r *reader) rows(ctx context.Context, e *replication.BinlogEvent, ev *repli
 			detach(rows[i].After)
 		}
 	}
-	r.transaction.rows += len(rows)
+	r.transaction.rows += count
 	r.push(demux.Event{Kind: demux.Rows, Rows: rows, Time: r.time, Place: r.alone})
 	return nil
+}
+
+// decodeLater decodes the begin of an event. Its rows are decoded when it is known that they are wanted. Until then NdbData, which
+// is of another engine, has them.
+func decodeLater(ev *replication.RowsEvent, data []byte) error {
+	n, err := ev.DecodeHeader(data)
+	if err == nil {
+		ev.NdbData = slices.Clip(data[n:]) // go-mysql would read on in what follows a row that is cut
+	}
+	return err
+}
+
+// decode decodes the images of an event, and returns how many rows they are. An event that cannot be decoded counts as one row.
+func decode(t replication.EventType, ev *replication.RowsEvent) (count int, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%v", p)
+		}
+		if err != nil {
+			count, err = 1, fmt.Errorf("a row cannot be decoded: %w", shorten(err))
+		}
+	}()
+	body := ev.NdbData
+	ev.NdbData = nil
+	switch {
+	case ev.ColumnCount != ev.Table.ColumnCount:
+		return 0, fmt.Errorf("it has %d columns, and its table %d", ev.ColumnCount, ev.Table.ColumnCount)
+	case columns(ev.ColumnBitmap1, ev.ColumnCount)+columns(ev.ColumnBitmap2, ev.ColumnCount) == 0:
+		return 0, errors.New("it has no columns") // go-mysql would read it for ever
+	case compressed(t) && !inflates(body):
+		return 0, errors.New("it is compressed, and its size is wrong")
+	}
+	if err := ev.DecodeData(0, body); err != nil {
+		return 0, err
+	}
+	return len(ev.Rows) / step(ev), nil
+}
+
+// inflates reports whether compressed rows can have the size that they tell. go-mysql allocates it.
+func inflates(body []byte) bool {
+	const most = 1100 // times their size: zlib reaches 1032
+	if len(body) == 0 || len(body) <= int(body[0]&7) {
+		return false
+	}
+	return gomysql.BFixedLengthInt(body[1:1+int(body[0]&7)]) <= most*uint64(len(body))
+}
+
+// step returns how many images an event has for each row.
+func step(ev *replication.RowsEvent) int {
+	if ev.ColumnBitmap2 != nil || ev.Type() == replication.EnumRowsEventTypeUpdate {
+		return 2
+	}
+	return 1
+}
+
+// isPartial reports whether an event has only a part of its rows' columns.
+func isPartial(e *replication.BinlogEvent, ev *replication.RowsEvent) bool {
+	return e.Header.EventType == replication.PARTIAL_UPDATE_ROWS_EVENT || columns(ev.ColumnBitmap1, ev.ColumnCount) < ev.ColumnCount ||
+		ev.ColumnBitmap2 != nil && columns(ev.ColumnBitmap2, ev.ColumnCount) < ev.ColumnCount
 }
 
 // make makes the rows of an event.
@@ -139,15 +216,15 @@ func (r *reader) make(k *known, ev *replication.RowsEvent) ([]binlog.Row, error)
 			row[i] = v
 		}
 	}
-	kind, step := binlog.Insert, 1
+	kind := binlog.Insert
 	switch ev.Type() {
 	case replication.EnumRowsEventTypeUpdate:
-		kind, step = binlog.Update, 2
+		kind = binlog.Update
 	case replication.EnumRowsEventTypeDelete:
 		kind = binlog.Delete
 	case replication.EnumRowsEventTypeInsert, replication.EnumRowsEventTypeUnknown:
 	}
-	rows := make([]binlog.Row, len(ev.Rows)/step)
+	rows := make([]binlog.Row, len(ev.Rows)/step(ev))
 	for i := range rows {
 		row := &rows[i]
 		row.Table, row.Kind, row.Transaction, row.Index = shared, kind, r.name, r.transaction.rows+i
@@ -182,14 +259,12 @@ func (r *reader) readKeys(ctx context.Context, k *known) error {
 	return nil
 }
 
-// full reports whether a bitmap has all columns.
-func full(bitmap []byte, columns uint64) bool {
-	for i := range columns {
-		if bitmap[i/8]&(1<<(i%8)) == 0 {
-			return false
-		}
+// columns returns how many of the first columns a bitmap has.
+func columns(bitmap []byte, of uint64) (n uint64) {
+	for i := range min(of, 8*uint64(len(bitmap))) {
+		n += uint64(bitmap[i/8]>>(i%8)) & 1
 	}
-	return true
+	return n
 }
 
 // compressed reports whether the rows of an event were compressed: they are larger than the event.

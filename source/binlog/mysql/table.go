@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -12,7 +13,6 @@ import (
 
 // table is a wanted table as the log describes it before its rows. One goroutine uses it.
 type table struct {
-	name  string // "database.table"
 	raw   []byte // the description, to notice another one
 	event *replication.TableMapEvent
 	fault error // the description lacks what rows need
@@ -26,12 +26,18 @@ type table struct {
 }
 
 // newTable reads a description, which has its optional parts.
-func newTable(name string, raw []byte, e *replication.TableMapEvent, collations map[uint64]collation) *table {
-	t := &table{name: name, raw: raw, event: e}
+func newTable(e *replication.TableMapEvent, collations map[uint64]collation) *table {
+	t := &table{event: e}
 	if len(e.ColumnName) != int(e.ColumnCount) {
 		t.fault = fmt.Errorf("the log has no names of its columns: run SET GLOBAL binlog_row_metadata = 'FULL', and put it into the " +
 			"server's configuration file")
 		return t
+	}
+	for _, i := range e.PrimaryKey {
+		if i >= e.ColumnCount || len(e.PrimaryKeyPrefix) != len(e.PrimaryKey) {
+			t.fault = errors.New("its description in the log is malformed: the primary key has columns that are not there")
+			return t
+		}
 	}
 	unsigned, texts, names := e.UnsignedMap(), e.CollationMap(), e.EnumSetCollationMap()
 	enums, sets := e.EnumStrValueMap(), e.SetStrValueMap()

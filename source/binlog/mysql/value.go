@@ -142,7 +142,7 @@ func (v *value) ofString(x string) (any, error) {
 	case gomysql.MYSQL_TYPE_STRING, gomysql.MYSQL_TYPE_VARCHAR, gomysql.MYSQL_TYPE_VAR_STRING, gomysql.MYSQL_TYPE_BLOB:
 	case gomysql.MYSQL_TYPE_TIME2:
 		if x == "00:00:00" && v.meta > 0 { // go-mysql leaves out the digits behind the point
-			return x + ".000000"[:1+v.meta], nil
+			return x + ".000000"[:1+min(v.meta, 6)], nil
 		}
 		return x, nil
 	default:

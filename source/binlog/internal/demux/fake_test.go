@@ -19,6 +19,7 @@ import (
 type fakeLog struct {
 	mu       sync.Mutex
 	identity string
+	filter   string
 	txns     []fakeTxn
 	counts   []int // of transactions, by domain
 	offset   int64 // number of the next row, statement or transaction end, from 1
@@ -27,8 +28,8 @@ type fakeLog struct {
 	named    bool // transactions have names
 	broken   func() error
 	changed  chan struct{}
-	open     atomic.Int64        // readers
-	states   []map[string]string // given to Open
+	open     atomic.Int64       // readers
+	states   []map[string]Known // given to Open
 	opens    []Place
 	starts   int // index of the transaction that a new copy begins with
 	wants    func(string) bool
@@ -103,7 +104,7 @@ func (l *fakeLog) wakeLocked() {
 }
 
 // openedAt returns where the log was opened, and what Open was told last.
-func (l *fakeLog) openedAt() ([]Place, map[string]string) {
+func (l *fakeLog) openedAt() ([]Place, map[string]Known) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.opens), l.states[len(l.states)-1]
@@ -141,6 +142,8 @@ func (l *fakeLog) Identity(context.Context) (string, error) {
 	defer l.mu.Unlock()
 	return l.identity, nil
 }
+
+func (l *fakeLog) Filter() string { return l.filter }
 
 func (l *fakeLog) Start(context.Context) (Place, error) {
 	l.mu.Lock()
@@ -182,10 +185,10 @@ func (l *fakeLog) Lowest(places ...Place) (Place, error) {
 
 func (l *fakeLog) Temporary(err error) bool { return errors.Is(err, errCut) }
 
-func (l *fakeLog) Open(_ context.Context, after Place, state map[string]string) (Reader, error) {
+func (l *fakeLog) Open(_ context.Context, after Place, tables map[string]Known) (Reader, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.opens, l.states = append(l.opens, after), append(l.states, state)
+	l.opens, l.states = append(l.opens, after), append(l.states, tables)
 	if l.broken != nil {
 		if err := l.broken(); err != nil {
 			return nil, err

@@ -2,13 +2,14 @@ package demux
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 )
 
 // fault stops a table at a number, behind what it has of the log. A fault that is not final is of this table alone.
 func (f *feed) fault(ctx context.Context, tp *tap, e *Event, number int64, err error, final bool) error {
-	if !tp.numbered {
+	if !tp.numbered && !errors.Is(err, ErrGone) {
 		if skips, err := f.skips(tp, e); skips || err != nil {
 			return err
 		}

@@ -115,7 +115,7 @@ func TestTableThatTheLogOnlyTellsOfIsAccepted(t *testing.T) {
 		r.tables["shop.new"].sees(time.Second, "n1")
 		log.fail(cutOnce())
 		time.Sleep(time.Minute)
-		if _, states := log.openedAt(); states["shop.new"] != "keys" {
+		if _, states := log.openedAt(); states["shop.new"].State != "keys" {
 			t.Errorf("opened with states %v, want that of the new table", states)
 		}
 	})
@@ -260,7 +260,7 @@ func TestStateOfATableThatIsBehindIsNotMissed(t *testing.T) {
 		r.tables["shop.a"].silent(time.Minute)
 		log.fail(cutOnce())
 		time.Sleep(time.Minute)
-		if _, states := log.openedAt(); states["shop.a"] != "keys" {
+		if _, states := log.openedAt(); states["shop.a"].State != "keys" {
 			t.Errorf("opened with states %v, want that of the table", states)
 		}
 	})

@@ -75,7 +75,7 @@ func (e *logError) Unwrap() error { return e.error }
 // transaction.
 func (f *feed) read(ctx context.Context, pauses *backoff.ExponentialBackOff) error {
 	s := f.ses.s
-	r, err := s.log.Open(ctx, f.last.Place, f.ses.states())
+	r, err := s.log.Open(ctx, f.last.Place, f.ses.tells())
 	if err != nil {
 		return &logError{fmt.Errorf("open the log behind %s: %w", f.last.Place, err)}
 	}
@@ -141,7 +141,9 @@ func (f *feed) take(ctx context.Context, e *Event) error {
 			return nil
 		})
 	case Fault:
-		return f.each(ctx, e.Table, func(tp *tap) error { return f.fault(ctx, tp, e, f.n, e.Err, e.Table == "") })
+		number := f.n
+		f.n += int64(e.Count)
+		return f.each(ctx, e.Table, func(tp *tap) error { return f.fault(ctx, tp, e, number, e.Err, e.Table == "") })
 	case Idle:
 		return nil
 	}

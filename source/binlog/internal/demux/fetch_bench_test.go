@@ -15,7 +15,7 @@ type endless struct {
 	events []Event
 }
 
-func (l *endless) Open(context.Context, Place, map[string]string) (Reader, error) {
+func (l *endless) Open(context.Context, Place, map[string]Known) (Reader, error) {
 	return &endlessReader{log: l}, nil
 }
 

@@ -185,7 +185,7 @@ func TestStateOfAnEndWithoutAPlaceIsNotLost(t *testing.T) {
 		r.tables["shop.a"].sees(time.Second, "a1")
 		log.fail(cutOnce())
 		time.Sleep(time.Minute)
-		if opens, states := log.openedAt(); states["shop.a"] != "keys" || opens[len(opens)-1] != "2" {
+		if opens, states := log.openedAt(); states["shop.a"].State != "keys" || opens[len(opens)-1] != "2" {
 			t.Errorf("opened at %q with states %v, want the state of the table", opens, states)
 		}
 	})
@@ -221,12 +221,12 @@ func TestStateOfATableIsThatOfItsPlace(t *testing.T) {
 			r.close()
 			r = read(t, log, store, Config{})
 			a = r.tables["shop.a"]
-			if _, states := log.openedAt(); states["shop.a"] != want.state {
+			if _, states := log.openedAt(); states["shop.a"].State != want.state {
 				t.Errorf("opened at frontier %d with state %q, want %q", want.frontier, states["shop.a"], want.state)
 			}
 			log.fail(cutOnce()) // opened again behind the last transaction
 			time.Sleep(time.Minute)
-			if _, states := log.openedAt(); states["shop.a"] != "two" {
+			if _, states := log.openedAt(); states["shop.a"].State != "two" {
 				t.Errorf("opened again with state %q, want the last one", states["shop.a"])
 			}
 		}

@@ -14,13 +14,15 @@ import (
 type Log interface {
 	// Identity names the server's log and the filter. Numbers of rows compare only within one identity.
 	Identity(ctx context.Context) (string, error)
+	// Filter names the filter: rows are counted the same with filters of one name. It does not block.
+	Filter() string
 	// Start returns the place where a copy without progress begins.
 	Start(ctx context.Context) (Place, error)
 	// Tables returns the wanted tables that exist now, as Stream names them: "database.table".
 	Tables(ctx context.Context) ([]string, error)
-	// Open begins to read behind a place. state has what the log has told of tables at or before it (Event.State). An error
-	// that wraps ErrGone, or any other that is not temporary, is final.
-	Open(ctx context.Context, after Place, state map[string]string) (Reader, error)
+	// Open begins to read behind a place. tables has what is known of tables, if anything is. An error that wraps ErrGone, or
+	// any other that is not temporary, is final.
+	Open(ctx context.Context, after Place, tables map[string]Known) (Reader, error)
 	// Wanted reports whether the filter takes a table. It does not block.
 	Wanted(table string) bool
 	// Reached reports whether a place is at or behind another: everything before want is before at. Both may come from
@@ -33,6 +35,18 @@ type Log interface {
 	Temporary(err error) bool
 }
 
+// Known is what is known of a table when the log is opened.
+type Known struct {
+	// State is what the log has told of the table at or before the place where it is opened (Event.State).
+	State string
+	// Settled is a place, perhaps of another server, up to which the table has settled its rows. The reader returns a Fault that
+	// wraps ErrGone if it notices that this log does not have the place: rows would be skipped that were never handed out. It is
+	// empty where numbers tell what is settled.
+	Settled Place
+	// Within is a transaction behind it of which the table has settled a part. It is empty if there is none.
+	Within Place
+}
+
 // Place is the end of a transaction in the log's own words. It is opaque but for Log.Reached.
 type Place string
 
@@ -41,8 +55,10 @@ var ErrGone = errors.New("the log does not reach back to the place")
 
 // Reader reads a log. It is used by one goroutine.
 //
-// Readers of one identity that begin at the same place return the same rows, statements and ends in the same order: they are
-// counted, and the counts are kept for restarts.
+// Readers of one identity return the same rows, statements and ends behind a place in the same order, wherever they have begun:
+// they are counted, and the counts are kept for restarts. So an event's count must depend on the event alone, not on what the
+// reader has met before. A fault of a table takes the numbers of the rows that it stands for, and the table's rows behind it are
+// returned like others.
 type Reader interface {
 	// Next returns the next event. It blocks until there is one. The event is valid until the next call; what it points to
 	// stays valid.
@@ -73,8 +89,11 @@ type Event struct {
 	Table string
 	// State is what the log wants to be told about the table when it is opened at or behind this event's transaction end.
 	State string
-	// Err is the fault that stops Table, for Fault: a row that cannot be read, or must not be applied.
+	// Err is the fault that stops Table, for Fault: a row that cannot be read, or must not be applied. A Fault that wraps ErrGone
+	// stops the table also where it has settled the transaction: the place of its progress is not in this log.
 	Err error
+	// Count is how many rows a Fault stands for. They have numbers like others.
+	Count int
 }
 
 // EventKind is a kind of Event.

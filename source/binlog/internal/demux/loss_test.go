@@ -264,6 +264,7 @@ func TestClosedSourceAcceptsNothing(t *testing.T) {
 // FuzzReadMark reads whatever stands in a store.
 func FuzzReadMark(f *testing.F) {
 	f.Add(mark{Number: 7, Place: "0-1-5", State: "keys", Unnumbered: true}.text())
+	f.Add(mark{Number: 7, Place: "0-1-5", Part: part{"0-1-6", 3, "x"}}.text())
 	f.Add(`{"number":-1,"place":"x"}`)
 	f.Add("")
 	f.Fuzz(func(t *testing.T, text string) {

@@ -15,6 +15,26 @@ type mark struct {
 	State string `json:"state,omitempty"`
 	// Unnumbered says that Number is not that of Place: the place was numbered in another log, and the reader has not passed it.
 	Unnumbered bool `json:"unnumbered,omitempty"`
+	// Part is what the table has settled of the transaction behind Place.
+	Part part `json:"part,omitzero"`
+
+	within Place // the transaction behind Place, as Event.Place names it; empty: not known
+}
+
+// part is what a table has settled of a transaction: the first rows and statements in it. It says so on another server, too, where
+// rows have other numbers: a transaction has the same rows in the same order on all servers.
+type part struct {
+	Transaction Place  `json:"transaction"` // as Event.Place names it
+	Settled     int64  `json:"settled"`     // count of rows and statements, of all wanted tables
+	Filter      string `json:"filter"`      // with which they were counted
+}
+
+// at returns the mark with what is settled behind it, for a frontier.
+func (m mark) at(frontier int64, filter string) mark {
+	if n := frontier - m.Number - 1; n > 0 && m.within != "" {
+		m.Part = part{m.within, n, filter}
+	}
+	return m
 }
 
 // text returns the mark as Progress.At has it.
@@ -32,7 +52,7 @@ func readMark(text string) (mark, error) {
 	if err := json.Unmarshal([]byte(text), &m); err != nil {
 		return mark{}, fmt.Errorf("read the place %.200q: %w", text, err)
 	}
-	if m.Place == "" || m.Number < 0 {
+	if m.Place == "" || m.Number < 0 || m.Part.Settled < 0 {
 		return mark{}, fmt.Errorf("read the place %.200q: %w", text, errNoPlace)
 	}
 	return m, nil
@@ -47,10 +67,13 @@ const mostMarks = 128
 // for concurrent use.
 type marks []mark
 
-// add adds a later mark. It ignores one that is not later. At mostMarks it forgets every second one: a restart then reads more
+// add adds a later mark. It ignores one that is not later, but for the transaction behind it. At mostMarks it forgets every second one: a restart then reads more
 // of the log.
 func (ms *marks) add(m mark) {
-	if m.Number <= ms.last().Number {
+	if last := &(*ms)[len(*ms)-1]; m.Number <= last.Number {
+		if m.Number == last.Number && m.within != "" && !last.Unnumbered {
+			last.within = m.within
+		}
 		return
 	}
 	if len(*ms) >= mostMarks {

@@ -48,26 +48,21 @@ func (m *model) came(name string, h *holding, msg *keystrand.Message, together i
 		m.t.Fatalf("%s: %.20q came at %d in %s, and was settled at %d in %s", name, text, msg.Offset, log, was, it.log)
 	}
 	it.offsets[log], h.got[msg.Offset] = msg.Offset, it
-	// The item before it in its domain is the last that came, or all before it are settled.
-	for i := at - 1; i >= 0; i-- {
-		before := m.items[name][i]
-		if before.domain != it.domain {
-			continue
+	// All items of its domain between the last that came and this one are settled.
+	for i := at - 1; i >= 0 && m.items[name][i] != h.last[it.domain]; i-- {
+		if before := m.items[name][i]; before.domain == it.domain && !before.settled {
+			m.t.Fatalf("%s: %.20q came, but %.20q before it is not settled and has not come", name, text, before.text)
 		}
-		switch last := h.last[it.domain]; {
-		case last == before:
-		case last != nil:
-			m.t.Fatalf("%s: %.20q came after %.20q, but %.20q is between them", name, text, last.text, before.text)
-		case !before.settled:
-			m.t.Fatalf("%s: %.20q came first, but %.20q is not settled", name, text, before.text)
-		}
-		break
 	}
 	h.last[it.domain] = it
-	// What is settled does not come again, unless the numbers are new and its transaction was not settled as a whole.
+	// What is settled does not come again, unless the numbers are new and its transaction was not settled as a whole, nor the part
+	// of it that is stored.
 	if it.settled && it.seq <= countsOf(h.begin.Place)[it.domain] {
 		m.t.Fatalf("%s: %.20q came again, but its transaction %d.%d is settled: began at %+v in %s",
 			name, text, it.domain, it.seq, h.begin, log)
+	}
+	if h.begin.Part.Transaction == it.transaction(m) && it.index < h.begin.Part.Settled {
+		m.t.Fatalf("%s: %.20q came again, but its part of the transaction is settled: began at %+v in %s", name, text, h.begin, log)
 	}
 	if it.settled && it.log == log {
 		m.t.Fatalf("%s: %.20q came again at %d, but it is settled in this log: restored %+v", name, text, msg.Offset, h.part.Restored())
@@ -105,7 +100,15 @@ func (m *model) met(name string, d *binlog.DDL) {
 	}
 }
 
-// checkStored checks that the stored place is a transaction end at or below the frontier, and that all up to it is settled.
+// transaction returns the name of the item's transaction, as the log has it.
+func (it *item) transaction(m *model) Place {
+	alone := make([]int, len(m.log.counts))
+	alone[it.domain] = it.seq
+	return placeOf(alone)
+}
+
+// checkStored checks that the stored place is a transaction end at or below the frontier, and that all up to it is settled, and
+// the part of the transaction behind it.
 func (m *model) checkStored(name string, frontier int64) {
 	p := m.store.at(name)
 	mk, err := readMark(p.At)
@@ -119,6 +122,12 @@ func (m *model) checkStored(name string, frontier int64) {
 		it.placed = it.seq <= countsOf(mk.Place)[it.domain]
 		if it.placed && !it.settled {
 			m.t.Fatalf("%s: stored the place %s, but %.20q of %d.%d is not settled", name, mk.Place, it.text, it.domain, it.seq)
+		}
+		if it.transaction(m) == mk.Part.Transaction && it.index < mk.Part.Settled {
+			m.tally["parts"]++
+			if !it.settled {
+				m.t.Fatalf("%s: stored %+v, but %.20q of %d.%d is not settled", name, mk, it.text, it.domain, it.seq)
+			}
 		}
 	}
 	if mk.Unnumbered {

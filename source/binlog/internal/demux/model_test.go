@@ -37,7 +37,7 @@ func TestSourceMatchesDumbModel(t *testing.T) {
 	})
 	t.Log(sum)
 	for _, what := range []string{
-		"rows", "statements", "cuts", "crashes", "stops", "servers", "behind", "replayed", "refused saves", "registered", "met",
+		"rows", "statements", "cuts", "crashes", "stops", "servers", "behind", "replayed", "refused saves", "registered", "met", "parts",
 	} {
 		if sum[what] == 0 {
 			t.Errorf("%s: none: the model does not play it", what)
@@ -53,6 +53,7 @@ type model struct {
 	cfg   Config
 	names []string // of tables; the last is not listed by the log
 	texts int
+	index int64              // of the next item of the transaction that is written
 	known bool               // the last table is known, even without rows
 	items map[string][]*item // by table, in the order of the log
 	tally map[string]int
@@ -74,6 +75,7 @@ type model struct {
 type item struct {
 	text        string
 	domain, seq int
+	index       int64 // in the transaction
 	ddl         bool
 	settled     bool             // durably: a stored frontier is above it
 	log         string           // of that frontier
@@ -212,6 +214,7 @@ func (m *model) write() {
 	domain := rapid.IntRange(0, len(m.log.counts)-1).Draw(m.t, "domain")
 	seq := m.log.counts[domain] + 1
 	var events []Event
+	m.index = 0
 events:
 	for range rapid.IntRange(0, 5).Draw(m.t, "events") {
 		name := rapid.SampledFrom(m.names).Draw(m.t, "table")
@@ -237,7 +240,8 @@ events:
 				m.texts++
 				text := fmt.Sprintf("%d %s", m.texts, strings.Repeat("x", 100))
 				texts = append(texts, text)
-				m.add(name, &item{text: text, domain: domain, seq: seq})
+				m.add(name, &item{text: text, domain: domain, seq: seq, index: m.index})
+				m.index++
 				m.tally["rows"]++
 			}
 			e := rows(name, texts...)
@@ -259,9 +263,10 @@ func (m *model) statement(domain, seq int, tables, known []string) Event {
 	m.texts++
 	text := fmt.Sprint("alter ", m.texts)
 	for _, name := range known {
-		m.add(name, &item{text: text, domain: domain, seq: seq, ddl: true})
+		m.add(name, &item{text: text, domain: domain, seq: seq, index: m.index, ddl: true})
 		m.tally["statements"]++
 	}
+	m.index++
 	return ddl(text, tables...)
 }
 

@@ -25,7 +25,9 @@ type stored struct {
 // Numbers go on if all tables were numbered in the same count of the same log. Otherwise a new count begins above every number
 // that is stored. Each table then skips by place, and what it has settled behind its place comes again.
 func (s *Source) open(ctx context.Context, anew bool) (*session, error) {
-	ses := &session{s: s, moved: make(chan struct{}, 1), tables: make(map[string]*table), meeting: make(map[*table]bool)}
+	ses := &session{
+		s: s, filter: s.log.Filter(), moved: make(chan struct{}, 1), tables: make(map[string]*table), meeting: make(map[*table]bool),
+	}
 	err := s.retry(ctx, "identify", s.finalOfLog, func(ctx context.Context) (err error) {
 		ses.identity, err = s.log.Identity(ctx)
 		return err
@@ -207,6 +209,9 @@ func (s *Source) place(ctx context.Context, ses *session, all []stored) error {
 				return fmt.Errorf("compare places of %s%s: %w", s.prefix, t.name, err)
 			}
 			begin.Number, begin.Unnumbered = ses.start.Number, !passed
+			if begin.Part.Filter != ses.filter {
+				begin.Part = part{}
+			}
 			p = &commit.Progress{Log: ses.logName, Epoch: p.Epoch, Frontier: begin.Number + 1}
 		}
 		tb := newTable(ses, t.name, p, begin)

@@ -93,11 +93,8 @@ func (t *table) markLocked(m mark) {
 
 // behindNumber returns chunks without what is below a number. At least one is not.
 func behindNumber(chunks []chunk, next int64) []chunk {
-	for chunks[0].after() <= next {
+	for chunks[0].cut(next) {
 		chunks = chunks[1:]
-	}
-	if c := &chunks[0]; c.first < next {
-		c.rows, c.first = c.rows[next-c.first:], next
 	}
 	return chunks
 }
@@ -201,7 +198,7 @@ func (t *table) passes(own bool, last mark) (passed bool, after Place, err error
 		return false, after, nil
 	}
 	t.mu.Lock()
-	if t.after != "" && t.way != behind && own == (t.way == apart) {
+	if t.after != "" && (!own && t.way == shared || own && t.way == apart) { // a stopped table keeps its place
 		t.after = ""
 		t.markLocked(last)
 	}

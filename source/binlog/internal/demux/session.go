@@ -10,6 +10,7 @@ import (
 type session struct {
 	s         *Source
 	identity  string
+	filter    string
 	logName   string // as commit.Progress.Log has it
 	catalogue *catalogue
 	start     mark
@@ -68,17 +69,18 @@ func (ses *session) all() []*table {
 	return ses.order
 }
 
-// states returns what the log has told of the tables.
-func (ses *session) states() map[string]string {
-	states := make(map[string]string)
+// tells returns what is known of the tables, for the log.
+func (ses *session) tells() map[string]Known {
+	all := make(map[string]Known)
 	for _, t := range ses.all() {
 		t.mu.Lock()
-		if t.state != "" {
-			states[t.name] = t.state
-		}
+		k := Known{State: t.state, Settled: t.after, Within: t.part.Transaction}
 		t.mu.Unlock()
+		if k != (Known{}) {
+			all[t.name] = k
+		}
 	}
-	return states
+	return all
 }
 
 // registered returns the number up to which all tables of the log are in the store. A restart must not begin behind it: it would

@@ -24,6 +24,7 @@ type table struct {
 	id       source.ID
 	restored *commit.Progress
 	tenure   *tenure.Tenure
+	part     part // settled, whatever the numbers are
 
 	wake   chan struct{} // room for one: there is something for Fetch
 	roomed chan struct{} // room for one: Fetch has made room, or the table is over
@@ -90,6 +91,17 @@ func (c *chunk) after() int64 {
 	return c.first + int64(len(c.rows))
 }
 
+// cut drops what is below a number. It reports whether nothing is left.
+func (c *chunk) cut(number int64) bool {
+	switch {
+	case c.after() <= number:
+		return true
+	case c.first < number:
+		c.rows, c.first = c.rows[number-c.first:], number
+	}
+	return false
+}
+
 // newTable makes a table that begins at a mark, with restored progress.
 func newTable(ses *session, name string, restored *commit.Progress, begin mark) *table {
 	t := &table{
@@ -98,6 +110,7 @@ func newTable(ses *session, name string, restored *commit.Progress, begin mark) 
 		id:     source.ID{Stream: ses.s.prefix + name},
 		wake:   make(chan struct{}, 1),
 		roomed: make(chan struct{}, 1),
+		part:   begin.Part,
 	}
 	t.restore(restored, begin)
 	return t
@@ -148,7 +161,7 @@ func (t *table) Commit(ctx context.Context, p *commit.Progress) (commit.Stored, 
 	own.Log, own.Epoch = t.restored.Log, t.id.Epoch
 	most := min(p.Frontier, t.ses.registered())
 	t.mu.Lock()
-	own.At = t.marks.below(most).text()
+	own.At = t.marks.below(most).at(p.Frontier, t.ses.filter).text()
 	t.mu.Unlock()
 	err := t.ses.s.cfg.Store.Save(ctx, t.id.Stream, t.id.Partition, &own)
 	if errors.Is(err, commit.ErrFenced) {

@@ -12,6 +12,7 @@ type tap struct {
 	t        *table
 	chunks   []chunk // of the open transaction, not pushed yet
 	bytes    int     // of log, of these chunks
+	within   Place   // the open transaction, if it has a name and stands right behind feed.last
 	told     *string // state from the open transaction
 	touched  bool
 	numbered bool  // the table is not skipped by place
@@ -98,7 +99,7 @@ func (f *feed) touch(tp *tap) {
 	}
 }
 
-// add adds a chunk to a tap, unless the table is to skip it.
+// add adds a chunk to a tap, without what the table has settled of it.
 func (f *feed) add(ctx context.Context, tp *tap, e *Event, c chunk) error {
 	if !tp.numbered {
 		if skips, err := f.skips(tp, e); skips || err != nil {
@@ -106,6 +107,13 @@ func (f *feed) add(ctx context.Context, tp *tap, e *Event, c chunk) error {
 		}
 	}
 	f.touch(tp)
+	if p := &tp.t.part; p.Settled > 0 && p.Transaction == e.Place && c.cut(f.began+p.Settled) {
+		return nil
+	}
+	tp.within = ""
+	if f.last.Number+1 == f.began { // nothing is between
+		tp.within = e.Place
+	}
 	tp.chunks = append(tp.chunks, c)
 	tp.bytes += max(e.Bytes, 100*len(c.rows)) // a log may not tell bytes
 	if tp.bytes < flushBytes {
@@ -139,13 +147,14 @@ func (f *feed) skips(tp *tap, e *Event) (bool, error) {
 
 // flush pushes what a tap has to its table. end is the end of the transaction, nil if that is still to come.
 func (f *feed) flush(ctx context.Context, tp *tap, end *mark) error {
-	own := f.only != nil
+	own, before := f.only != nil, f.last
+	before.within = tp.within
 	for {
 		var told *string
 		if end != nil {
 			told = tp.told
 		}
-		switch tp.t.push(own, tp.chunks, f.last, end, told) {
+		switch tp.t.push(own, tp.chunks, before, end, told) {
 		case refused:
 			if err := f.await(ctx, tp); err != nil {
 				return err
