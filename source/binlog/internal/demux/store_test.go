@@ -2,76 +2,50 @@ package demux
 
 import (
 	"context"
-	"fmt"
 	"sync"
 
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/source/binlog/internal/memstore"
 )
 
-// memStore keeps progress in memory, as text.
+// memStore is a store of progress in memory that may be broken.
 type memStore struct {
+	*memstore.Store
+
 	mu     sync.Mutex
-	saved  map[string]string
-	epochs map[string]int64
-	saves  int
 	broken func(stream string) error // asked before each Claim and Save; nil: never
 }
 
-func newMemStore() *memStore {
-	return &memStore{saved: make(map[string]string), epochs: make(map[string]int64)}
+func newMemStore() *memStore { return &memStore{Store: memstore.New()} }
+
+func (s *memStore) Claim(ctx context.Context, stream string, partition int32, epoch int64) (*commit.Progress, error) {
+	if err := s.ask(stream); err != nil {
+		return nil, err
+	}
+	return s.Store.Claim(ctx, stream, partition, epoch)
 }
 
-func (s *memStore) Claim(_ context.Context, stream string, _ int32, epoch int64) (*commit.Progress, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.broken != nil {
-		if err := s.broken(stream); err != nil {
-			return nil, err
-		}
+func (s *memStore) Save(ctx context.Context, stream string, partition int32, p *commit.Progress) error {
+	if err := s.ask(stream); err != nil {
+		return err
 	}
-	p := s.atLocked(stream)
-	s.epochs[stream] = max(s.epochs[stream]+1, epoch)
-	p.Epoch = s.epochs[stream]
-	return p, nil
+	return s.Store.Save(ctx, stream, partition, p)
 }
 
-func (s *memStore) Save(_ context.Context, stream string, _ int32, p *commit.Progress) error {
+func (s *memStore) ask(stream string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.broken != nil {
-		if err := s.broken(stream); err != nil {
-			return err
-		}
+	if s.broken == nil {
+		return nil
 	}
-	if p.Epoch != s.epochs[stream] {
-		return fmt.Errorf("save of %s with epoch %d, the owner has %d: %w", stream, p.Epoch, s.epochs[stream], commit.ErrFenced)
-	}
-	s.saves++
-	s.saved[stream], _ = commit.Encode(p, 0)
-	return nil
+	return s.broken(stream)
 }
 
-// forget deletes what is stored of a stream.
-func (s *memStore) forget(stream string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.saved, stream)
-	delete(s.epochs, stream)
-}
+func (s *memStore) forget(stream string) { s.Forget(stream) }
 
 // at returns what is stored of a stream.
 func (s *memStore) at(stream string) *commit.Progress {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.atLocked(stream)
-}
-
-func (s *memStore) atLocked(stream string) *commit.Progress {
-	text, there := s.saved[stream]
-	if !there {
-		return &commit.Progress{}
-	}
-	p, err := commit.Decode(text)
+	p, err := s.At(stream)
 	if err != nil {
 		panic(err)
 	}

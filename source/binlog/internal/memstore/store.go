@@ -23,12 +23,9 @@ func New() *Store { return &Store{saved: make(map[string]string), epochs: make(m
 func (s *Store) Claim(_ context.Context, stream string, _ int32, epoch int64) (*commit.Progress, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := &commit.Progress{}
-	if text, there := s.saved[stream]; there {
-		var err error
-		if p, err = commit.Decode(text); err != nil {
-			return nil, fmt.Errorf("decode %s: %w", stream, err)
-		}
+	p, err := s.atLocked(stream)
+	if err != nil {
+		return nil, err
 	}
 	s.epochs[stream] = max(s.epochs[stream]+1, epoch)
 	p.Epoch = s.epochs[stream]
@@ -51,4 +48,31 @@ func (s *Store) Epoch(stream string) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.epochs[stream]
+}
+
+// At returns what is stored of a stream, an empty progress if nothing is.
+func (s *Store) At(stream string) (*commit.Progress, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.atLocked(stream)
+}
+
+// Forget deletes what is stored of a stream.
+func (s *Store) Forget(stream string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.saved, stream)
+	delete(s.epochs, stream)
+}
+
+func (s *Store) atLocked(stream string) (*commit.Progress, error) {
+	text, there := s.saved[stream]
+	if !there {
+		return &commit.Progress{}, nil
+	}
+	p, err := commit.Decode(text)
+	if err != nil {
+		return nil, fmt.Errorf("decode %s: %w", stream, err)
+	}
+	return p, nil
 }
