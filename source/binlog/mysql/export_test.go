@@ -65,6 +65,9 @@ func IsReplica(ctx context.Context, addr string, cfg Config) (bool, error) {
 	return s.isReplica(ctx, f)
 }
 
+// State returns what a reader makes of the state of a table.
+func State(text string) string { return parseKeys(text).state() }
+
 // Rows reads descriptions of tables and their rows, without a server.
 type Rows struct {
 	r      *reader

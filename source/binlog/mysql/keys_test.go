@@ -149,3 +149,15 @@ func TestDamagedStateIsReadAgain(t *testing.T) {
 		}
 	})
 }
+
+// FuzzState reads whatever stands in a store as the state of a table.
+func FuzzState(f *testing.F) {
+	f.Add(`{"o":[{"k":[{"n":"PRIMARY","c":["a","b"],"p":[0,3]}]}],"n":{"g":["c"],"u":true},"b":"mariadb:0-1-5"}`)
+	f.Add(`{"n":{},"b":"nowhere"}`)
+	f.Add("null")
+	f.Fuzz(func(t *testing.T, text string) {
+		if once := mysql.State(text); mysql.State(once) != once {
+			t.Errorf("%q is read as %s, and that as %s", text, once, mysql.State(once))
+		}
+	})
+}
