@@ -28,7 +28,7 @@ func TestStreamThatHangsIsNoticedWithinTheTimeout(t *testing.T) {
 			}
 			out, in := io.Pipe()
 			go func() { _, _ = io.WriteString(in, beat) }()
-			context.AfterFunc(r.Context(), func() { _ = in.CloseWithError(context.Cause(r.Context())) })
+			context.AfterFunc(r.Context(), func() { _ = in.CloseWithError(io.ErrUnexpectedEOF) })
 			return &http.Response{StatusCode: http.StatusOK, Status: "200 OK", Body: out, Request: r}, nil
 		})}
 		c := consume(t, src, "shop/db.a")
