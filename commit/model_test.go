@@ -91,6 +91,13 @@ func (m *model) check(t *rapid.T, tr *commit.Tracker) {
 	if s.Ahead != ahead {
 		t.Fatalf("ahead = %d, want %d", s.Ahead, ahead)
 	}
+	unread := int64(0)
+	for _, r := range m.restored {
+		unread += max(0, r.To-max(r.From, m.position))
+	}
+	if got := tr.Restored(); got != unread {
+		t.Fatalf("%d restored offsets at or above the position %d, want %d of %v", got, m.position, unread, m.restored)
+	}
 	last := int64(math.MinInt64)
 	for i, r := range p.Ahead {
 		if r.From >= r.To || r.From < p.Frontier || (i > 0 && r.From <= last) {

@@ -51,6 +51,7 @@ type Tracker struct {
 
 	restored []Range // ranges settled by an earlier owner that the frontier has not passed
 	reached  int     // restored[:reached] end at or below the position
+	unread   int64   // offsets of restored at or above the position
 	scratch  []bool  // backing array of the slice that Track returns
 }
 
@@ -69,7 +70,7 @@ func NewTracker(restored *Progress) *Tracker {
 	if restored == nil {
 		restored = &Progress{}
 	}
-	return &Tracker{
+	t := &Tracker{
 		log:      restored.Log,
 		epoch:    restored.Epoch,
 		place:    restored.At,
@@ -77,6 +78,10 @@ func NewTracker(restored *Progress) *Tracker {
 		frontier: restored.Frontier,
 		restored: slices.Clone(normalise(restored.Frontier, restored.Ahead)),
 	}
+	for _, r := range t.restored {
+		t.unread += r.To - r.From
+	}
+	return t
 }
 
 // Trim frees the memory kept for future messages. Call it when the partition is expected to stay idle. The next messages
@@ -129,8 +134,12 @@ func (t *Tracker) Track(offsets []int64, next int64) (first int64, settled []boo
 		rest = rest[n:]
 	}
 	t.pending += int64(len(offsets))
+	before := t.position
 	t.position = next
 	settled = t.settleRestored(first, offsets)
+	if t.unread > 0 {
+		t.passRestored(before)
+	}
 	t.advance()
 	return first, settled, nil
 }
@@ -214,6 +223,13 @@ func (t *Tracker) State() State {
 	return s
 }
 
+// Restored returns how many offsets, of those that an earlier owner settled ahead of the frontier, are not fetched again yet.
+func (t *Tracker) Restored() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.unread
+}
+
 // Offset returns the offset of an unsettled message. It returns false if the number is settled or was never tracked.
 func (t *Tracker) Offset(number int64) (int64, bool) {
 	t.mu.Lock()
@@ -255,6 +271,21 @@ func (t *Tracker) settleRestored(first int64, offsets []int64) []bool {
 		t.settleWord(n>>wordShift, 1<<(n&wordMask))
 	}
 	return settled
+}
+
+// passRestored counts the restored offsets that the position has passed since it was at before.
+func (t *Tracker) passRestored(before int64) {
+	i := t.reached
+	for i > 0 && t.restored[i-1].To > before { // settleRestored has passed it
+		i--
+	}
+	for ; i < len(t.restored) && t.restored[i].From < t.position; i++ {
+		r := t.restored[i]
+		t.unread -= max(0, min(r.To, t.position)-max(r.From, before))
+		if r.To <= t.position {
+			t.reached = max(t.reached, i+1)
+		}
+	}
 }
 
 // settleWord settles the numbers of the set bits of mask in the given word. It returns the bits that were not pending.

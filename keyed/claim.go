@@ -133,6 +133,7 @@ func (e *Executor[T]) settleLocked(f *flush[T], now int64) {
 	f.entries = nil
 	if f.turns > 0 {
 		e.turns += int64(f.turns)
+		e.busy += f.spent
 		e.feedLocked(f.spent / int64(f.turns))
 		f.turns = 0
 	}

@@ -10,6 +10,7 @@ import (
 type parkedLane[T any] struct {
 	until int64
 	lane  *lane[T]
+	since uint32 // ms when it was parked
 }
 
 const (
@@ -146,7 +147,7 @@ func (e *Executor[T]) parkLocked(l *lane[T], hold bool, until, now int64) {
 		return
 	}
 	l.flags |= flagTimed
-	e.heap = append(e.heap, parkedLane[T]{until, l})
+	e.heap = append(e.heap, parkedLane[T]{until, l, milli(now)})
 	e.upLocked(len(e.heap) - 1)
 	e.byLocked(until)
 }

@@ -64,7 +64,9 @@ type Executor[T any] struct {
 	open     int   // claims of several lanes that are not closed
 	avg      int64 // moving average of a turn's duration, in ns
 	turns    int64
+	busy     int64 // duration of these turns, in ns
 	overtook int64
+	reported int64 // the highest Stats.Busy so far
 
 	heap    []parkedLane[T]
 	parked  int
@@ -86,15 +88,16 @@ type Executor[T any] struct {
 
 // Stats describes an executor at one moment.
 type Stats struct {
-	Workers     int   // maximum number of workers
-	Started     int   // worker goroutines
-	Running     int   // workers that have a claim
-	Idle        int   // workers waiting for work
-	ReadyLanes  int   // lanes waiting for a worker
-	ParkedLanes int   // lanes parked for a time or until Resume
-	Waits       int   // tokens waiting for Complete
-	Turns       int64 // turns returned since New
-	Overtaken   int64 // lanes taken from a worker stuck in an earlier turn of the same claim
+	Workers     int           // maximum number of workers
+	Started     int           // worker goroutines
+	Running     int           // workers that have a claim
+	Idle        int           // workers waiting for work
+	ReadyLanes  int           // lanes waiting for a worker
+	ParkedLanes int           // lanes parked for a time or until Resume
+	Waits       int           // tokens waiting for Complete
+	Turns       int64         // turns returned since New
+	Busy        time.Duration // time that all workers have spent in turns since New, with those that run; it never decreases
+	Overtaken   int64         // lanes taken from a worker stuck in an earlier turn of the same claim
 	AverageTurn time.Duration
 	Longest     time.Duration // age of the oldest claim; 0 if no worker has one
 }
@@ -164,12 +167,14 @@ func (e *Executor[T]) Stats() Stats {
 	now := e.now()
 	e.mu.Lock()
 	defer e.unlock()
-	longest := int64(0)
+	longest, busy := int64(0), e.busy
 	for _, w := range e.workers {
 		if w != nil && w.n > 0 {
 			longest = max(longest, now-w.since)
+			busy += max(0, now-w.since)
 		}
 	}
+	e.reported = max(e.reported, busy) // a claim has the time between its turns, too
 	return Stats{
 		Workers:     e.limit,
 		Started:     e.started,
@@ -179,6 +184,7 @@ func (e *Executor[T]) Stats() Stats {
 		ParkedLanes: e.parked,
 		Waits:       len(e.waits),
 		Turns:       e.turns,
+		Busy:        time.Duration(e.reported),
 		Overtaken:   e.overtook,
 		AverageTurn: time.Duration(e.avg),
 		Longest:     time.Duration(longest),

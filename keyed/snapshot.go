@@ -14,7 +14,7 @@ type Lane[T any] struct {
 	State     State
 
 	// Since is when the state began: for a running lane its claim, for a waiting lane the return of its turn. Of a ready
-	// or held lane it is known to the millisecond; of a lane parked for a time it is zero.
+	// or parked lane it is known to the millisecond.
 	Since time.Time
 
 	Note  uint8     // Token.Note of a waiting lane
@@ -96,6 +96,7 @@ func (e *Executor[T]) describeLocked(l *lane[T]) Lane[T] {
 		x.Head = t.entry.first.item
 		return x
 	case l.has(flagTimed):
+		x.Since = e.sinceLocked(e.heap[l.at].since)
 		x.Until = e.base.Add(time.Duration(e.heap[l.at].until))
 	case l.class != 0:
 		x.Since = e.sinceLocked(e.ready.since(l))

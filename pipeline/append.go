@@ -233,6 +233,7 @@ func (d *divert) unstorable(refused *spill.RecordError) {
 	d.pt.log().LogAttrs(d.reads, slog.LevelWarn, "message refused by the store", slog.String("became", became),
 		slog.String("key", loggedKey(keystrand.Lane(st.lane).String())), slog.Int64("offset", x.m.Offset), loggedError(refused))
 	if blocked != nil {
+		d.p.report.add(d.pt, Event{Kind: EventBlocked, Key: keystrand.Lane(st.lane).String(), Err: refused})
 		d.complete(keyed.Result{Hold: true}, blocked)
 	}
 	if wait != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -137,7 +138,7 @@ func TestLogNamesABlockedKeyAsResumeAcceptsIt(t *testing.T) {
 				run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
 					Handle(keystrand.HandlerFunc(func(context.Context, *keystrand.Message) error { return errBoom })).
 					Key(func(*keystrand.Message) (keystrand.Key, error) { return keystrand.KeyOfString(name), nil }).
-					OnFailure(pipeline.Block).Logger(slog.New(attribute{"key", &logged})))
+					OnFailure(pipeline.Block).Logger(slog.New(&attribute{name: "key", value: &logged})))
 				synctest.Wait()
 				if p := run.part(t, 0); p.Oldest == nil || p.Oldest.Key != logged {
 					t.Errorf("logged key %q, snapshot %+v", logged, p.Oldest)
@@ -155,14 +156,18 @@ func TestLogNamesABlockedKeyAsResumeAcceptsIt(t *testing.T) {
 
 // attribute is a slog.Handler that keeps the last value of one attribute.
 type attribute struct {
-	name  string
+	name string
+
+	mu    sync.Mutex
 	value *string
 }
 
-func (attribute) Enabled(context.Context, slog.Level) bool { return true }
-func (a attribute) WithAttrs([]slog.Attr) slog.Handler     { return a }
-func (a attribute) WithGroup(string) slog.Handler          { return a }
-func (a attribute) Handle(_ context.Context, r slog.Record) error {
+func (*attribute) Enabled(context.Context, slog.Level) bool { return true }
+func (a *attribute) WithAttrs([]slog.Attr) slog.Handler     { return a }
+func (a *attribute) WithGroup(string) slog.Handler          { return a }
+func (a *attribute) Handle(_ context.Context, r slog.Record) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	r.Attrs(func(at slog.Attr) bool {
 		if at.Key == a.name {
 			*a.value = at.Value.String()

@@ -40,8 +40,11 @@ type config struct {
 	limits     Limits
 	timing     Timing
 	log        *slog.Logger
-	crash      bool // a panic of a handler ends the process
-	abandon    bool // stuck handlers are abandoned
+	name       string
+	described  source.Description // zero if the source is no source.Describer
+	onEvent    func(Event)        // nil: nobody listens
+	crash      bool               // a panic of a handler ends the process
+	abandon    bool               // stuck handlers are abandoned
 }
 
 // From returns a Builder for a pipeline that reads src.
@@ -161,8 +164,8 @@ func (b *Builder) Timing(t Timing) *Builder {
 
 // Logger sets the logger. It gets, by level:
 //
-//   - Debug: each partition that is accepted and released;
-//   - Info: the same as one line for many partitions, the end of Run, and skipped messages;
+//   - Debug: each step of a partition from its accept to its release, and keys that are diverted;
+//   - Info: accepted and released partitions as one line for many, the end of Run, skipped messages, and what operators do;
 //   - Warn: failed messages, commits and writes; releases that are held up, after 1 s and then every 10 s; and every
 //     minute blocked keys, a lag that grows, and commits that fail;
 //   - Error: calls that do not return. After 1.5 s they are Warn.
@@ -171,6 +174,27 @@ func (b *Builder) Timing(t Timing) *Builder {
 func (b *Builder) Logger(l *slog.Logger) *Builder {
 	b.called("logger")
 	b.cfg.log = l
+	return b
+}
+
+// Name sets the name of the pipeline, for [Snapshot], metrics and consoles. Pipelines may have equal names, but a console refuses
+// two of them. Default: the group of the source, else its system, else "pipeline".
+func (b *Builder) Name(name string) *Builder {
+	b.called("name")
+	b.cfg.name = name
+	return b
+}
+
+// OnEvent sets a function that gets each [Event] of the pipeline, in the order of Event.Seq, from one goroutine, with no lock held.
+// It may call any method of the pipeline but Run.
+//
+// A call that blocks delays later events, but no handler, commit or release. 8,192 events may wait; the log tells of those that
+// are left out, and Event.Seq has a gap. Run passes on what happened before Run, and returns after the last event. A call that has
+// not returned Timing.CloseTimeout after the last handler is abandoned, and the error of Run names it. A panic is logged, and the
+// events go on.
+func (b *Builder) OnEvent(f func(Event)) *Builder {
+	b.called("event function")
+	b.cfg.onEvent = f
 	return b
 }
 
@@ -217,7 +241,7 @@ func (b *Builder) Build() (*Pipeline, error) {
 	if cfg.transforms && cfg.sink == nil {
 		wrong("no sink: pass one to Transform.To")
 	}
-	for _, stage := range []string{"handler", "sink", "key", "failure policy", "store", "limits", "timing", "logger"} {
+	for _, stage := range []string{"handler", "sink", "key", "failure policy", "store", "limits", "timing", "logger", "name", "event function"} {
 		if n := b.calls[stage]; n > 1 {
 			wrong("the %s is set %d times: set it once", stage, n)
 		}
@@ -230,9 +254,11 @@ func (b *Builder) Build() (*Pipeline, error) {
 		{"failure policy", cfg.policy == nil},
 		{"store", cfg.store == nil},
 		{"logger", cfg.log == nil},
+		{"name", cfg.name == ""},
+		{"event function", cfg.onEvent == nil},
 	} {
 		if b.calls[stage.name] > 0 && stage.null {
-			wrong("the %s is set to nil: leave it out for the default", stage.name)
+			wrong("the %s is set to nil, or is empty: leave it out for the default", stage.name)
 		}
 	}
 	for i, m := range cfg.middleware {
@@ -313,5 +339,9 @@ func (c config) withDefaults() config {
 		c.key = k.Key
 	}
 	c.log = cmp.Or(c.log, slog.New(slog.DiscardHandler))
+	if d, ok := c.source.(source.Describer); ok {
+		c.described = d.Describe()
+	}
+	c.name = cmp.Or(c.name, c.described.Group, c.described.System, "pipeline")
 	return c
 }

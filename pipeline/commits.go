@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/keystrand/keystrand/commit"
 )
@@ -16,19 +17,17 @@ func (p *Pipeline) commitNow(ctx context.Context, pt *partition) error {
 	noted := pt.divert.note()
 	settled := pt.settled.Load()
 	s := pt.tracker.State() // read before the progress, so that later changes are due again
+	began := time.Now()
 	stored, err := p.commit(ctx, pt, pt.tracker.Progress())
+	e := Event{Kind: EventCommitFailed, Took: time.Since(began), Err: err}
 	if err == nil {
-		pt.stored.Store(settled)
+		e.Kind, e.Messages = EventCommitted, settled-pt.stored.Swap(settled)
 	}
-	news := pt.commits.End(s, stored, err)
+	p.report.committed(pt, e, pt.commits.News(err)) // before End, after which the partition may be released
+	pt.commits.End(s, stored, e.Took, err)
 	pt.gate.poke()
-	switch {
-	case errors.Is(err, commit.ErrFenced):
+	if errors.Is(err, commit.ErrFenced) {
 		pt.lose(err)
-	case news && err != nil:
-		p.report.committed(burstCommitFailed, pt.id, err)
-	case news:
-		p.report.committed(burstCommitRecovered, pt.id, nil)
 	}
 	if err == nil && noted != nil {
 		pt.divert.committed(ctx, stored, noted)

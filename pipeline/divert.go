@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/keyed"
 	"github.com/keystrand/keystrand/middleware/spill"
 )
@@ -85,7 +86,7 @@ func (d *divert) beginLocked(lane string, r *routed) {
 		return
 	}
 	d.addLocked(st)
-	r.began = append(r.began, lane)
+	r.began = append(r.began, d.p.report.add(d.pt, Event{Kind: EventDiverted, Key: keystrand.Lane(lane).String()}))
 }
 
 func (d *divert) addLocked(st *strand) {

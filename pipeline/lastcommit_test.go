@@ -62,7 +62,7 @@ func TestTickBeginsNoCommitDuringTheLastCommit(t *testing.T) {
 		}
 		if s := pt.tracker.State(); pt.commits.Due(s) {
 			t.Error("I4: a tick began a commit")
-			pt.commits.End(s, commit.Stored{}, errors.New("not made"))
+			pt.commits.End(s, commit.Stored{}, 0, errors.New("not made"))
 		}
 		<-over
 		if c := log.Group("").Committed(0); c == nil || c.Frontier != 1 {

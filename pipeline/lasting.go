@@ -181,12 +181,12 @@ func (r *reporter) failingCommits(ctx context.Context, now time.Time) {
 	var oldest time.Time // the oldest of the last stored commits
 	var cause error
 	for _, pt := range r.p.partitions() {
-		_, at, err := pt.commits.Last()
-		if err == nil {
+		last := pt.commits.Last()
+		if last.Err == nil {
 			continue
 		}
-		if len(ids) == 0 || at.Before(oldest) {
-			oldest, cause = at, err
+		if len(ids) == 0 || last.At.Before(oldest) {
+			oldest, cause = last.At, last.Err
 		}
 		ids = append(ids, pt.id)
 	}

@@ -43,8 +43,7 @@ func (p *Pipeline) await(run context.Context, pt *partition, o *owner) leaving {
 			return leaving{cause: keystrand.ErrStopping}
 		case l := <-o.leaving:
 			return leavingFor(l)
-		case err := <-o.lost:
-			pt.log().LogAttrs(run, slog.LevelWarn, "partition lost: a newer owner has it", slog.Any("error", err))
+		case <-o.lost:
 			return leaving{cause: keystrand.ErrLost, lost: true}
 		case err := <-settled:
 			if err == nil {
@@ -85,8 +84,7 @@ func leavingFor(l source.Leave) leaving {
 // leave drains and releases a partition in the order that I7 and I8 require. Nothing starts after the fence, no commit
 // follows the release, and only the release lets the source offer the partition to others.
 func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, o *owner) {
-	p.report.leaves(pt, why.cause)
-	pt.log().LogAttrs(ctx, slog.LevelDebug, "releasing partition", slog.Any("cause", why.cause))
+	p.report.tell(pt, Event{Kind: EventLeaving, Err: why.cause})
 	pt.queue.Fence(nil)
 	if pt.divert != nil {
 		pt.divert.fence()
@@ -105,6 +103,7 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, o *own
 	p.cutOutputs(pt) // drops outputs not written yet; a running Write returns soon
 	if !why.lost {
 		why = p.awaitCancelled(ctx, pt, why, o)
+		p.report.tell(pt, Event{Kind: EventDrained, Messages: pt.tracker.State().Pending})
 	}
 	quiet := make(chan struct{}) // closed when the handlers and the Writes of its outputs have ended
 	go func() {
@@ -135,9 +134,7 @@ func (p *Pipeline) leave(ctx context.Context, pt *partition, why leaving, o *own
 	p.watchers.remove(pt)
 	p.exit(pt)
 	p.budget.Close(pt.share)
-	redelivered := pt.redelivered()
-	p.report.released(pt, why.cause, redelivered)
-	pt.log().LogAttrs(ctx, slog.LevelDebug, "partition released", slog.Int64("will_be_redelivered", redelivered))
+	p.report.tell(pt, Event{Kind: EventReleased, Err: why.cause, Messages: pt.redelivered()})
 }
 
 // release calls Release of a partition.
@@ -162,7 +159,7 @@ func (p *Pipeline) drain(ctx context.Context, pt *partition, why leaving, o *own
 				end = d
 			}
 		}
-		p.report.until(pt, end)
+		p.report.until(pt, end, why.deadline)
 		look := end
 		if next := time.Now().Add(sinkTick / 5); next.Before(end) {
 			look = next
@@ -226,6 +223,7 @@ func (p *Pipeline) awaitLate(ctx context.Context, pt *partition) {
 // never abandons a Write: an output stored after the partition has another owner would overtake that owner's outputs.
 func (p *Pipeline) alarm(ctx context.Context, pt *partition) (abandoned bool) {
 	running, writing := p.running(pt), pt.outputs.Pending()
+	pt.stuck.Store(int64(len(running)))
 	if len(running) == 0 && writing == 0 && pt.divert != nil && !pt.divert.quiet() {
 		return true // only the store is left: what it stores late is refused, or there already, and the release waits for it
 	}
@@ -268,8 +266,7 @@ func (p *Pipeline) awaitIdle(ctx context.Context, pt *partition, why leaving, o 
 		} else if !l.Deadline.IsZero() {
 			why.deadline = l.Deadline
 		}
-	case err := <-o.lost:
-		pt.log().LogAttrs(ctx, slog.LevelWarn, "partition lost: a newer owner has it", slog.Any("error", err))
+	case <-o.lost:
 		why = leaving{cause: keystrand.ErrLost, lost: true}
 	}
 	return why, false
@@ -311,7 +308,7 @@ func (p *Pipeline) commitLast(ctx context.Context, pt *partition, why leaving, o
 			return
 		}
 		if failed == nil {
-			stored, _, _ := pt.commits.Last()
+			stored := pt.commits.Last().Stored
 			if !stored.More || stored.Replays >= left {
 				return
 			}
@@ -328,7 +325,7 @@ func (p *Pipeline) commitLast(ctx context.Context, pt *partition, why leaving, o
 	if err == nil {
 		err = context.Cause(ctx) // an earlier commit was under way all the time
 	}
-	p.report.committed(burstLastFailed, pt.id, err)
+	p.report.collect(burstLastFailed, pt.id, err)
 }
 
 // cancelWhenLost calls cancel once the partition is lost or the source's deadline has passed: nothing can be stored

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/keystrand/keystrand"
+	"github.com/keystrand/keystrand/keyed"
 )
 
 // Headers that DeadLetter adds. They replace headers of these names that the message has, as a dead letter that is read and
@@ -204,17 +205,18 @@ func cut(text string, n int) string {
 	return strings.Clone(text[:n]) + "..."
 }
 
-// errorTexts are the errors of a message that is handled again.
-type errorTexts struct{ first, last string }
+// errorTexts are the errors and the attempts of a message that is handled again.
+type errorTexts struct {
+	first, last string
+	attempts    int32 // that have ended
+}
 
 // noteError keeps the error of a message's first attempt for its dead letter, and that of the last one for the snapshot. An
 // attempt that does not count is no first one.
 func (pt *partition) noteError(it *item, err error, counts bool) {
 	var texts errorTexts
 	if it.marks.has(erred) {
-		if known, ok := pt.errors.Load(it.number); ok {
-			texts, _ = known.(errorTexts)
-		}
+		texts = pt.lastAttempt(it.number)
 	}
 	it.marks |= erred
 	for cause := err; cause != nil; cause = errors.Unwrap(cause) {
@@ -223,7 +225,7 @@ func (pt *partition) noteError(it *item, err error, counts bool) {
 			break
 		}
 	}
-	texts.last = textOf(err)
+	texts.last, texts.attempts = textOf(err), it.Attempt
 	if counts && texts.first == "" {
 		texts.first = texts.last
 	}
@@ -232,10 +234,8 @@ func (pt *partition) noteError(it *item, err error, counts bool) {
 
 // firstError returns the text of noteError, or that of err if there is none.
 func (pt *partition) firstError(it *item, err error) string {
-	if known, ok := pt.errors.Load(it.number); ok {
-		if texts, _ := known.(errorTexts); texts.first != "" {
-			return texts.first
-		}
+	if first := pt.lastAttempt(it.number).first; first != "" {
+		return first
 	}
 	return textOf(err)
 }
@@ -245,9 +245,24 @@ func (pt *partition) lastError(it *item) string {
 	if it.isPump() || !it.marks.has(erred) {
 		return ""
 	}
-	known, _ := pt.errors.Load(it.number)
+	return pt.lastAttempt(it.number).last
+}
+
+// lastAttempt returns what noteError has kept of a message.
+func (pt *partition) lastAttempt(number int64) errorTexts {
+	known, _ := pt.errors.Load(number)
 	texts, _ := known.(errorTexts)
-	return texts.last
+	return texts
+}
+
+// attempted fills in the attempts of the first message of a lane, and what the last one returned.
+func (pt *partition) attempted(k *KeySnapshot, l *keyed.Lane[item]) {
+	if l.State == keyed.Running && l.Head.Epoch == pt.id.Epoch { // its turn may write marks and attempts now, so they are not copied
+		texts := pt.lastAttempt(l.Head.number)
+		k.Err, k.Attempt = texts.last, int(texts.attempts)
+		return
+	}
+	k.Err = pt.lastError(&l.Head)
 }
 
 // forget drops what the partition keeps about an item beside its lane.

@@ -52,7 +52,10 @@ func TestSnapshotShowsAKeyThatWaitsForItsDeadLetter(t *testing.T) {
 		if len(p.ParkedKeys) != 1 {
 			t.Fatalf("%d keys wait, want 1", len(p.ParkedKeys))
 		}
-		want := pipeline.KeySnapshot{Key: "bad", Waiting: 2, Age: time.Hour, Attempt: 1, Why: pipeline.WhyLetter}
+		want := pipeline.KeySnapshot{Key: "bad", Waiting: 2, Age: time.Hour, Attempt: 1, Why: pipeline.WhyLetter, Since: p.ParkedKeys[0].Since}
+		if time.Since(want.Since) != time.Hour {
+			t.Errorf("it waits since %v, want an hour", want.Since)
+		}
 		if p.ParkedKeys[0] != want || p.Oldest == nil || *p.Oldest != want {
 			t.Errorf("waiting key %+v, oldest %+v; want %+v", p.ParkedKeys[0], p.Oldest, want)
 		}

@@ -43,7 +43,10 @@ func rangesOf(ids []source.ID) string {
 // nameOf returns the name of a constant, of which there are as many as names.
 func nameOf[T ~int32 | ~uint8](constant T, names ...string) string {
 	if constant < 0 || int(constant) >= len(names) {
-		return "unknown"
+		return unknown
 	}
 	return names[constant]
 }
+
+// unknown is the name of a constant that there is not.
+const unknown = "unknown"

@@ -147,9 +147,9 @@ func (d *divert) told(ctx context.Context, op operations, err error) {
 	d.mu.Unlock()
 	switch {
 	case began:
-		d.p.report.committed(burstStoreFailed, d.pt.id, err)
+		d.p.report.collect(burstStoreFailed, d.pt.id, err)
 	case ended:
-		d.p.report.committed(burstStoreRecovered, d.pt.id, nil)
+		d.p.report.collect(burstStoreRecovered, d.pt.id, nil)
 	}
 }
 

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"log/slog"
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/source"
@@ -22,6 +23,7 @@ func (p *Pipeline) ResumePartition(stream string, partition int32) {
 
 func (p *Pipeline) setPaused(n name, paused bool) {
 	p.mu.Lock()
+	changed := p.paused[n] != paused
 	if paused {
 		p.paused[n] = true
 	} else {
@@ -32,6 +34,13 @@ func (p *Pipeline) setPaused(n name, paused bool) {
 		pt.paused.Store(paused)
 	}
 	p.mu.Unlock()
+	if changed {
+		e := Event{Kind: EventPaused, Partition: source.ID{Stream: n.stream, Partition: n.partition}}
+		if !paused {
+			e.Kind = EventUnpaused
+		}
+		p.report.tell(pt, e)
+	}
 	if pt != nil {
 		pt.gate.poke()
 	}
@@ -62,7 +71,11 @@ func (p *Pipeline) Resume(stream string, partition int32, lane string) bool {
 	if pt == nil || pt.divert != nil && pt.divert.isHeld(string(l)) {
 		return false // ResumeHeld resumes held keys
 	}
-	return pt.queue.Resume(string(l))
+	if !pt.queue.Resume(string(l)) {
+		return false
+	}
+	p.report.tell(pt, Event{Kind: EventResumed, Key: lane, Messages: 1})
+	return true
 }
 
 // ResumeAll retries all keys of a partition that the policy [Block] holds, and returns their number. It includes
@@ -78,6 +91,9 @@ func (p *Pipeline) ResumeAll(stream string, partition int32) int {
 	if pt.divert != nil {
 		n = max(0, n-pt.divert.parked()) // their pumps go back to wait for an operator
 	}
+	if n > 0 {
+		p.report.tell(pt, Event{Kind: EventResumed, Messages: int64(n)})
+	}
 	return n
 }
 
@@ -87,7 +103,11 @@ func (p *Pipeline) SetWorkers(n int) error {
 	if n <= 0 {
 		return fmt.Errorf("pipeline: set workers: %d must be more than 0", n)
 	}
-	return p.exec.SetWorkers(n)
+	if err := p.exec.SetWorkers(n); err != nil {
+		return err
+	}
+	p.report.tell(nil, Event{Kind: EventWorkers, Messages: int64(n)}, slog.Int("workers", n))
+	return nil
 }
 
 // State is the state of a pipeline.
@@ -102,19 +122,7 @@ const (
 )
 
 // String returns the state's name.
-func (s State) String() string {
-	switch s {
-	case Built:
-		return "built"
-	case Running:
-		return "running"
-	case Stopping:
-		return "stopping"
-	case Stopped:
-		return "stopped"
-	}
-	return fmt.Sprintf("state %d", uint8(s))
-}
+func (s State) String() string { return nameOf(s, "built", "running", "stopping", "stopped") }
 
 // Ready reports whether the pipeline runs and has owned a partition at least once, or takes part according to its
 // source, and whether all its sinks can be written. Use it for a readiness probe.

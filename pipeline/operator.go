@@ -91,13 +91,14 @@ func (p *Pipeline) Records(ctx context.Context, stream string, partition int32, 
 // the key's lane, as Held returns it. They fail with [ErrNotOwned], [ErrNotHeld], [ErrNotStored], the error of the store or the
 // cause of ctx; after these two the effect may still come.
 func (p *Pipeline) ResumeHeld(ctx context.Context, stream string, partition int32, lane, by string) (records int64, err error) {
-	err = p.operate(ctx, "resume", stream, partition, lane, by, func(h *heldKey) error {
-		if _, _, err := h.answered(ctx, ""); err != nil {
+	err = p.operate(ctx, EventResumed, stream, partition, lane, by, func(h *heldKey) error {
+		if _, _, err := h.answered(ctx, EventResumed); err != nil {
 			return err
 		}
 		records = h.records()
+		h.act.Messages, h.what = records, slog.Int64("records", records)
 		return h.resume(ctx, discard{through: -1})
-	}, func() slog.Attr { return slog.Int64("records", records) })
+	})
 	return records, err
 }
 
@@ -105,8 +106,8 @@ func (p *Pipeline) ResumeHeld(ctx context.Context, stream string, partition int3
 // message. The message was handled as often as its handler failed; it is not dead-lettered.
 func (p *Pipeline) SkipHeld(ctx context.Context, stream string, partition int32, lane, by string) (offset int64, err error) {
 	offset = -1
-	err = p.operate(ctx, "skip", stream, partition, lane, by, func(h *heldKey) error {
-		x, done, err := h.answered(ctx, "skip")
+	err = p.operate(ctx, EventSkipped, stream, partition, lane, by, func(h *heldKey) error {
+		x, done, err := h.answered(ctx, EventSkipped)
 		if err != nil {
 			return err
 		}
@@ -118,49 +119,53 @@ func (p *Pipeline) SkipHeld(ctx context.Context, stream string, partition int32,
 			if len(ms) == 0 {
 				return h.resume(ctx, discard{through: -1})
 			}
-			x = discard{"skip", ms[0].Offset, 1, int64(ms[0].Size())}
+			x = discard{EventSkipped, ms[0].Offset, 1, int64(ms[0].Size())}
 		}
+		h.act.Messages, h.what = x.records, slog.Int64("offset", x.through)
 		if err := h.resume(ctx, x); err != nil {
 			return err
 		}
 		offset = x.through
 		return nil
-	}, func() slog.Attr { return slog.Int64("offset", offset) })
+	})
 	return offset, err
 }
 
 // DropHeld discards all messages of a held key that are in the store, and lets the key go on with later ones. It returns
 // their number.
 func (p *Pipeline) DropHeld(ctx context.Context, stream string, partition int32, lane, by string) (records int64, err error) {
-	err = p.operate(ctx, "drop", stream, partition, lane, by, func(h *heldKey) error {
-		x, done, err := h.answered(ctx, "drop")
+	err = p.operate(ctx, EventDropped, stream, partition, lane, by, func(h *heldKey) error {
+		x, done, err := h.answered(ctx, EventDropped)
 		if err != nil {
 			return err
 		}
 		if !done {
 			h.d.mu.Lock()
-			x = discard{"drop", h.st.high, h.st.records, h.st.bytes}
+			x = discard{EventDropped, h.st.high, h.st.records, h.st.bytes}
 			h.d.mu.Unlock()
 		}
+		h.act.Messages, h.what = x.records, slog.Int64("records", x.records)
 		if err := h.resume(ctx, x); err != nil {
 			return err
 		}
 		records = x.records
 		return nil
-	}, func() slog.Attr { return slog.Int64("records", records) })
+	})
 	return records, err
 }
 
 // heldKey is a key that an operator works on.
 type heldKey struct {
-	d  *divert
-	st *strand
+	d    *divert
+	st   *strand
+	act  Event     // told once it is durable
+	what slog.Attr // of its line
 }
 
-// operate runs an operation on a held key, alone, and logs what it did.
-func (p *Pipeline) operate(ctx context.Context, what, stream string, partition int32, lane, by string, do func(*heldKey) error, did func() slog.Attr) error {
+// operate runs an operation on a held key, alone.
+func (p *Pipeline) operate(ctx context.Context, what EventKind, stream string, partition int32, lane, by string, do func(*heldKey) error) error {
 	wrap := func(err error) error {
-		return fmt.Errorf("pipeline: %s %s/%d key %s: %w", what, stream, partition, lane, err)
+		return fmt.Errorf("pipeline: %s %s/%d key %s: %w", what.act(), stream, partition, lane, err)
 	}
 	h, err := p.held(stream, partition, lane)
 	if err != nil {
@@ -170,11 +175,10 @@ func (p *Pipeline) operate(ctx context.Context, what, stream string, partition i
 		return wrap(err)
 	}
 	defer h.end()
+	h.act = Event{Kind: what, Key: lane, By: by}
 	if err := do(h); err != nil {
 		return wrap(err)
 	}
-	h.d.pt.log().LogAttrs(ctx, slog.LevelInfo, "operator acted on a held key", slog.String("action", what), slog.String("by", by),
-		slog.String("key", loggedKey(lane)), did())
 	return nil
 }
 
@@ -211,7 +215,7 @@ func (p *Pipeline) held(stream string, partition int32, text string) (*heldKey, 
 	case st == nil || !st.held:
 		return nil, ErrNotHeld
 	}
-	return &heldKey{d, st}, nil
+	return &heldKey{d: d, st: st}, nil
 }
 
 // begin waits until the pump waits for an operator, everything before it is committed, and no other operator works on the key.
@@ -289,14 +293,14 @@ func (d *divert) call(ctx context.Context, name string, f func(context.Context) 
 
 // discard is what an operation discards: the messages through an offset.
 type discard struct {
-	what           string
+	what           EventKind
 	through        int64
 	records, bytes int64
 }
 
 // answered returns the last discard of the key that the store has not answered, and reports whether the store has done it: an
 // operation that is made again must not discard further messages. It counts the messages, unless it is the same operation.
-func (h *heldKey) answered(ctx context.Context, what string) (x discard, done bool, err error) {
+func (h *heldKey) answered(ctx context.Context, what EventKind) (x discard, done bool, err error) {
 	h.d.mu.Lock()
 	asked := h.st.asked
 	h.d.mu.Unlock()
@@ -350,6 +354,7 @@ func (h *heldKey) resume(ctx context.Context, x discard) error {
 	}
 	d.held--
 	d.mu.Unlock()
+	d.p.report.tell(d.pt, h.act, h.what)
 	h.unpark() // it must not be given up, so it has no ctx
 	return nil
 }

@@ -28,6 +28,7 @@ type sent struct {
 	size   budget.Usage
 	lane   keystrand.Lane    // first of the message's lanes
 	named  bool              // the message has a lane with a name
+	n      uint32            // messages to write, durable or not
 	input  keystrand.Message // for the failure policy, if the sink refuses the output for good
 	failed bool              // the failure policy has been called
 	letter *letter           // nil if this is no dead letter
@@ -68,7 +69,7 @@ func (p *Pipeline) openOutlet(s sink.Sink, writers int) (*outlets, error) {
 func newOutput(pt *partition, it *item, ms ...keystrand.Message) *output {
 	return &output{
 		Owner: pt.outputs, Messages: ms,
-		Value: sent{pt: pt, number: it.number, size: it.usage(), input: it.Message, failed: it.blocks > 0},
+		Value: sent{pt: pt, number: it.number, size: it.usage(), n: uint32(len(ms)), input: it.Message, failed: it.blocks > 0}, //nolint:gosec // there are fewer
 	}
 }
 
@@ -133,13 +134,17 @@ func await(to *outlets, o *output, t *keyed.Turn[item], done int, note uint8) ke
 
 // durable settles the messages of stored outputs.
 func (p *Pipeline) durable(outputs []*output) {
+	letters, written := int64(0), int64(0)
 	for _, o := range outputs {
 		if o.Value.letter != nil {
-			p.counts.deadLettered.Add(1)
+			letters++
 		} else {
-			p.counts.written.Add(1)
+			written += int64(o.Value.n)
 		}
 	}
+	p.counts.deadLettered.Add(letters)
+	p.counts.written.Add(int64(len(outputs)) - letters)
+	p.counts.outputs.Add(written)
 	p.ended(outputs, keyed.Result{Done: 1})
 }
 

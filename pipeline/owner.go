@@ -3,6 +3,7 @@ package pipeline
 import (
 	"sync"
 
+	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/source"
 )
 
@@ -13,7 +14,7 @@ import (
 // ctx of Run has ended. Until then it needs none, because thousands of partitions may be idle at once.
 type owner struct {
 	leaving chan source.Leave // receives what the source sends; at most two values
-	lost    chan error        // receives the error of a fenced commit; one slot
+	lost    chan struct{}     // receives a value when a commit is fenced; one slot
 	fetched chan error        // receives the result of flow; one slot
 	stopped chan struct{}     // closed when flow has ended
 }
@@ -21,7 +22,7 @@ type owner struct {
 func newOwner() *owner {
 	return &owner{
 		leaving: make(chan source.Leave, 2),
-		lost:    make(chan error, 1),
+		lost:    make(chan struct{}, 1),
 		fetched: make(chan error, 1),
 		stopped: make(chan struct{}),
 	}
@@ -48,6 +49,9 @@ func (pt *partition) attend() *owner {
 
 // revoke passes on a value that the source has sent to Leaving.
 func (pt *partition) revoke(l source.Leave) {
+	if l.Lost {
+		pt.tellLost(keystrand.ErrLost)
+	}
 	select {
 	case pt.attend().leaving <- l:
 	default: // more than the contract allows
@@ -56,8 +60,16 @@ func (pt *partition) revoke(l source.Leave) {
 
 // lose reports to the owner that another process has the partition.
 func (pt *partition) lose(err error) {
+	pt.tellLost(err)
 	select {
-	case pt.attend().lost <- err:
+	case pt.attend().lost <- struct{}{}:
 	default: // already reported
+	}
+}
+
+// tellLost tells once that another process may have the partition.
+func (pt *partition) tellLost(err error) {
+	if !pt.lost.Swap(true) {
+		pt.report.tell(pt, Event{Kind: EventLost, Err: err})
 	}
 }

@@ -24,7 +24,7 @@ type queue = keyed.Queue[item]
 type partition struct {
 	id      source.ID
 	source  source.Partition
-	logger  *slog.Logger
+	report  *reporter
 	tracker *commit.Tracker
 	queue   *queue
 	share   *budget.Share
@@ -39,11 +39,17 @@ type partition struct {
 	leaving <-chan source.Leave
 	rest    rest    // ctx of flow
 	offsets []int64 // scratch of track; used by flow alone
+	fetches fetches
+
+	acceptedAt time.Time
 
 	settled atomic.Int64 // messages that left their lanes and are settled
 	stored  atomic.Int64 // of these: in the last commit that was stored
 	dropped atomic.Int64 // messages that left their lanes and whose outputs were cut
+	told    bool         // its release is told: no event follows; guarded by reporter.mu
+	stuck   atomic.Int64 // handlers that had not returned when they were last looked for, after their ctx had ended
 	over    atomic.Bool  // the last commit has ended: ignore later results of handlers
+	lost    atomic.Bool  // EventLost is told
 	paused  atomic.Bool  // an operator has paused the partition
 	waits   atomic.Int32 // a Wait: why flow waits
 
@@ -73,10 +79,12 @@ func (p *Pipeline) open(ctx context.Context, sp source.Partition) (*partition, e
 	pt := &partition{
 		id:      id,
 		source:  sp,
-		logger:  p.log,
+		report:  p.report,
 		tracker: commit.NewTracker(restored),
 		share:   p.budget.Open(),
 		gate:    newGate(),
+
+		acceptedAt: time.Now(),
 	}
 	pt.outputs = outlet.NewOwner[sent](pt.gate.poke)
 	pt.commits.Begin(claimed(sp), pt.tracker.State())
@@ -89,8 +97,7 @@ func (p *Pipeline) open(ctx context.Context, sp source.Partition) (*partition, e
 	}
 	p.enter(pt)
 	p.ending.begins()
-	p.report.accepted(id)
-	pt.log().LogAttrs(ctx, slog.LevelDebug, "partition accepted", slog.Int64("frontier", restored.Frontier), slog.Int("ahead", len(restored.Ahead)))
+	p.report.tell(pt, Event{Kind: EventAccepted, Messages: pt.tracker.Restored()}, slog.Int64("frontier", restored.Frontier), slog.Int("ahead", len(restored.Ahead)))
 	return pt, nil
 }
 
@@ -135,6 +142,8 @@ func (pt *partition) track(b *source.Batch) (first int64, settled []bool, err er
 	}
 	if len(b.Messages) == 0 {
 		pt.gate.poke()
+	} else {
+		pt.fetches.add(first, now, pt.oldest)
 	}
 	return first, settled, nil
 }
@@ -188,7 +197,7 @@ func (p *Pipeline) keyOf(m *keystrand.Message) (key keystrand.Key, err error) {
 // log returns a logger that names the partition. It is made for each line, since a logger takes more memory than the rest
 // of an idle partition.
 func (pt *partition) log() *slog.Logger {
-	return pt.logger.With(slog.String("stream", pt.id.Stream), slog.Int("partition", int(pt.id.Partition)), slog.Int64("epoch", pt.id.Epoch))
+	return pt.report.p.log.With(slog.String("stream", pt.id.Stream), slog.Int("partition", int(pt.id.Partition)), slog.Int64("epoch", pt.id.Epoch))
 }
 
 // trim frees the memory of the last batch.
@@ -199,14 +208,17 @@ func (pt *partition) trim() {
 		pt.divert.placed = nil
 	}
 	pt.tracker.Trim()
+	pt.fetches.trim(pt.oldest())
 }
+
+// oldest returns the number of the oldest unsettled message, -1 if there is none.
+func (pt *partition) oldest() int64 { return pt.tracker.State().Oldest }
 
 // redelivered returns how many of the fetched messages the next owner gets again: unsettled ones, and settled ones that
 // no stored commit covers.
 func (pt *partition) redelivered() int64 {
 	st := pt.tracker.State()
-	last, _, _ := pt.commits.Last()
-	return st.Pending + max(0, pt.settled.Load()-pt.stored.Load()) + last.Replays
+	return st.Pending + max(0, pt.settled.Load()-pt.stored.Load()) + pt.commits.Last().Stored.Replays
 }
 
 // written reports whether none of the partition's outputs and dead letters is waiting or being written.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/keyed"
@@ -45,6 +46,7 @@ type Pipeline struct {
 	turnedAway []source.Partition       // offered while already owned; guarded by mu
 	stuck      []Stuck                  // abandoned handlers; guarded by mu
 	state      State                    // guarded by mu
+	runSince   time.Time                // when Run began; guarded by mu
 	accepted   bool                     // at least one partition has been owned; guarded by mu
 }
 

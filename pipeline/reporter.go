@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/source"
 )
 
@@ -19,20 +18,30 @@ const (
 	statusRepeat = time.Minute      // of what lasts: blocked keys, long handlers, growing lag, failing commits
 )
 
-// reporter logs the life of partitions, and what lasts. Events of many partitions at about the same time become one line.
+// reporter keeps events, passes them on and logs them, and what lasts. Events of many partitions at about the same time become
+// one line.
 //
-// It has one goroutine, run. The other methods do not block and are safe for concurrent use.
+// It has the goroutine run and, with Builder.OnEvent, deliver. Of the other methods only tell and line may block, in the logger.
+// They are safe for concurrent use.
 type reporter struct {
-	p *Pipeline
+	p    *Pipeline
+	news chan struct{} // capacity 1: an event waits for OnEvent
 
-	mu      sync.Mutex
-	bursts  []*burst              // guarded by mu, as is the next
+	mu      sync.Mutex                            // guards the following
+	write   func(slog.Level, string, []slog.Attr) // writes a line with the values of the ctx of Run
+	seq     uint64                                // of the last event
+	last    []Event                               // a ring, once it is full
+	oldest  int                                   // index in last
+	queue   []Event                               // for OnEvent
+	missed  int                                   // events that found the queue full
+	bursts  []*burst
 	leaving map[*partition]*drain // partitions that are being released
 
-	redelivered int64 // unsettled messages of the partitions released because the pipeline stops; guarded by mu
-	changes     int   // partitions accepted and released; guarded by mu
+	redelivered int64 // unsettled messages of the partitions released because the pipeline stops
+	changes     int   // partitions accepted and released
 
-	held          time.Time // when a held release was last logged; only run uses these
+	held          time.Time // when a held release was last logged; only run uses this and the following
+	missedAt      time.Time // when missed is logged next, at the earliest
 	sample        time.Time // when the lag is measured next
 	status        time.Time // when what lasts is logged next
 	lag           trend
@@ -43,11 +52,16 @@ type reporter struct {
 type drain struct {
 	cause      error
 	began, end time.Time // end: when the handlers' ctx ends; zero if unknown
+	deadline   time.Time // of the source; zero if there is none
 	announced  bool
 }
 
 func newReporter(p *Pipeline) *reporter {
-	return &reporter{p: p, leaving: map[*partition]*drain{}}
+	r := &reporter{p: p, news: make(chan struct{}, 1), leaving: map[*partition]*drain{}}
+	r.write = func(_ slog.Level, text string, attrs []slog.Attr) { // before Run only operators act
+		p.log.Info(text, slog.GroupAttrs("", attrs...)) //nolint:sloglint // as in writeWith
+	}
+	return r
 }
 
 // run is the goroutine of the reporter. It ends when stop is closed.
@@ -64,6 +78,7 @@ func (r *reporter) run(ctx context.Context, stop <-chan struct{}) {
 		}
 		now = time.Now()
 		r.flush(ctx, now, false)
+		r.logMissed(ctx, now)
 		r.drains(ctx, now)
 		r.p.calls.log(ctx, r.p.log, now, r.p.cfg.timing.StuckAfter)
 		if !now.Before(r.sample) {
@@ -80,53 +95,37 @@ func (r *reporter) run(ctx context.Context, stop <-chan struct{}) {
 	}
 }
 
-// accepted records that a partition was accepted.
-func (r *reporter) accepted(id source.ID) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.changes++
-	r.burstLocked(burstAccepted, nil).add(id)
-}
-
-// leaves records that the release of a partition has begun.
-func (r *reporter) leaves(pt *partition, cause error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.leaving[pt] = &drain{cause: cause, began: time.Now()}
-}
-
-// until records when the ctx of the handlers of a partition ends.
-func (r *reporter) until(pt *partition, end time.Time) {
+// until records when the ctx of the handlers of a partition ends, and the deadline of the source.
+func (r *reporter) until(pt *partition, end, deadline time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if d := r.leaving[pt]; d != nil {
-		d.end = end
+		d.end, d.deadline = end, deadline
 	}
 }
 
-// released records that a partition is released. Its redelivered messages were fetched and not settled.
-func (r *reporter) released(pt *partition, cause error, redelivered int64) {
+// releases returns the partitions that are being released.
+func (r *reporter) releases() map[*partition]*LeavingSnapshot {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.changes++
-	b := r.burstLocked(burstReleased, cause)
-	b.add(pt.id)
-	b.settled += pt.settled.Load()
-	b.redelivered += redelivered
-	if d := r.leaving[pt]; d != nil {
-		b.took = max(b.took, time.Since(d.began))
+	if len(r.leaving) == 0 {
+		return nil
 	}
-	if cause == keystrand.ErrStopping { //nolint:errorlint // the cause itself
-		r.redelivered += redelivered
+	all := make(map[*partition]*LeavingSnapshot, len(r.leaving))
+	for pt, d := range r.leaving {
+		all[pt] = &LeavingSnapshot{Cause: d.cause, Since: d.began, Until: d.end, Deadline: d.deadline}
 	}
-	delete(r.leaving, pt)
+	return all
 }
 
-// committed records the first commit that failed after one that was stored, or the other way round, or a last commit that
-// failed.
-func (r *reporter) committed(kind burstKind, id source.ID, err error) {
+// collect adds a partition to a burst.
+func (r *reporter) collect(kind burstKind, id source.ID, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.collectLocked(kind, id, err)
+}
+
+func (r *reporter) collectLocked(kind burstKind, id source.ID, err error) {
 	b := r.burstLocked(kind, nil)
 	b.add(id)
 	b.err = err

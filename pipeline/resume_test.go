@@ -98,7 +98,7 @@ func TestStuckHandlerIsNamedByTheTextOfItsLane(t *testing.T) {
 		run := start(t, pipeline.From(watch(t, memory.NewSource(memory.Config{}, log), nil)).
 			Key(func(*keystrand.Message) (keystrand.Key, error) { return keystrand.KeyOfString("\x00\xff"), nil }).
 			HandleFunc(deaf(let, &first)).AbandonStuck().
-			Timing(pipeline.Timing{DrainTimeout: time.Second}).Logger(slog.New(attribute{"keys", &logged})))
+			Timing(pipeline.Timing{DrainTimeout: time.Second}).Logger(slog.New(&attribute{name: "keys", value: &logged})))
 		synctest.Wait()
 		const text = `"\x00\xff"`
 		if o := run.part(t, 0).Oldest; o == nil || o.Key != text {

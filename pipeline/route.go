@@ -27,8 +27,8 @@ func (d *divert) submit(b *source.Batch, first int64, settled []bool) error {
 		d.settling = false
 		d.mu.Unlock()
 	}
-	for _, lane := range r.began {
-		d.pt.log().LogAttrs(d.reads, slog.LevelDebug, "key diverted", slog.String("key", loggedKey(keystrand.Lane(lane).String())), slog.Int64("from", b.Next))
+	for _, e := range r.began {
+		d.p.report.line(d.pt, e, slog.Int64("from", b.Next))
 	}
 	return err
 }
@@ -37,7 +37,7 @@ func (d *divert) submit(b *source.Batch, first int64, settled []bool) error {
 type routed struct {
 	handled []int64 // numbers of messages that an earlier owner handled from the log
 	size    budget.Usage
-	began   []string // lanes of keys that were diverted
+	began   []Event // keys that were diverted
 }
 
 // callKeys calls the key function of the user or of the source, if there is one, for the messages of a batch. It must not run with mu held.

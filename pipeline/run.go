@@ -37,10 +37,12 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	if p.started.Swap(true) {
 		return ErrRunTwice
 	}
+	p.report.writeWith(base(ctx))
 	run, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	p.mu.Lock()
 	p.fail = func(err error) { p.fault.set(err); cancel(err) }
+	p.runSince = time.Now()
 	p.mu.Unlock()
 	ended, end := context.WithCancel(base(ctx))
 	var err error
@@ -64,6 +66,9 @@ func (p *Pipeline) run(ctx, run context.Context, end context.CancelCauseFunc) er
 	var reporter, committer, partitions sync.WaitGroup // partitions: flows, owners and watchers
 	stopReports := make(chan struct{})
 	reporter.Go(func() { p.report.run(base(ctx), stopReports) })
+	if p.cfg.onEvent != nil {
+		reporter.Go(func() { p.report.deliver(base(ctx), stopReports) })
+	}
 	defer func() { close(stopReports); reporter.Wait() }() // last, since it logs what the others wait for
 	p.watchers.start = partitions.Go
 	p.mu.Lock()
@@ -97,6 +102,7 @@ func (p *Pipeline) run(ctx, run context.Context, end context.CancelCauseFunc) er
 		}
 		partitions.Go(func() { p.read(ctx, run, sp) })
 	}
+	p.report.tell(nil, Event{Kind: EventStopping, Err: context.Cause(run)})
 	p.enterState(Stopping) // the remaining partitions drain or reach the end of a finite source
 	if more && run.Err() != nil {
 		p.stopSource() // here, since the contract allows an Accept after the end of ctx, but none after Stop

@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"log/slog"
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/internal/pause"
@@ -48,14 +47,9 @@ func (d *divert) serve() {
 		st := d.serves[0]
 		d.serves = d.serves[1:]
 		d.mu.Unlock()
-		wait, r := d.lookAfter(st)
-		if wait == nil {
-			continue
+		if wait, r := d.lookAfter(st); wait != nil {
+			d.complete(r, wait)
 		}
-		if r.Done > 0 {
-			d.pt.log().LogAttrs(d.reads, slog.LevelDebug, "key is direct again", slog.String("key", loggedKey(keystrand.Lane(st.lane).String())))
-		}
-		d.complete(r, wait)
 	}
 }
 
@@ -211,6 +205,10 @@ func (d *divert) removeWhenEmptyLocked(st *strand) (keyed.Result, bool) {
 		return keyed.Result{}, false
 	}
 	d.removeLocked(st)
+	direct := d.p.report.add(d.pt, Event{Kind: EventDirect, Key: keystrand.Lane(st.lane).String()})
+	d.mu.Unlock()
+	d.p.report.line(d.pt, direct)
+	d.mu.Lock()
 	return keyed.Result{Done: 1}, true
 }
 

@@ -67,9 +67,8 @@ func (st *strand) snapshot(now time.Time) StrandSnapshot {
 	return s
 }
 
-// snapshot returns the state of the diverted keys, and the strands with the most records.
-func (d *divert) snapshot(now time.Time) (s DivertSnapshot, most []StrandSnapshot) {
-	const list = 10
+// figures returns the state of the diverted keys, without Oldest.
+func (d *divert) figures(now time.Time) (s DivertSnapshot) {
 	hangs, hungSince := d.p.calls.hangs(d.of, now)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -85,21 +84,28 @@ func (d *divert) snapshot(now time.Time) (s DivertSnapshot, most []StrandSnapsho
 	case hangs != "":
 		s.Err, s.Since = fmt.Errorf("%s has not returned", hangs), hungSince
 	}
+	return s
+}
+
+// strandSnapshots returns the age of the oldest record, and the strands with the most records.
+func (d *divert) strandSnapshots(now time.Time) (oldest time.Duration, most []StrandSnapshot) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	var top []*strand
 	for _, st := range d.strands {
 		if st.oldest != 0 && st.records > 0 {
-			s.Oldest = max(s.Oldest, now.Sub(time.Unix(0, st.oldest)))
+			oldest = max(oldest, now.Sub(time.Unix(0, st.oldest)))
 		}
 		i, _ := slices.BinarySearchFunc(top, st, func(a, b *strand) int { return cmp.Or(cmp.Compare(b.records, a.records), cmp.Compare(a.lane, b.lane)) })
-		if i < list {
+		if i < mostKeys {
 			top = slices.Insert(top, i, st)
-			top = top[:min(len(top), list)]
+			top = top[:min(len(top), mostKeys)]
 		}
 	}
 	for _, st := range top {
 		most = append(most, st.snapshot(now))
 	}
-	return s, most
+	return oldest, most
 }
 
 // plus adds the figures of another partition.

@@ -98,7 +98,7 @@ func (p *Pipeline) troubled(pt *partition, t *keyed.Turn[item], err error) keyed
 			uncount(t.Items[done+1:]) // only the named item has failed
 		case outcome == keystrand.OutcomeSkipped:
 			p.counts.skipped.Add(int64(len(t.Items)))
-			pt.logAbout(slog.LevelInfo, t, t.Items, "messages skipped", err)
+			pt.tellAbout(slog.LevelInfo, t, t.Items, "messages skipped", err)
 			return keyed.Result{Done: len(t.Items)}
 		case outcome == keystrand.OutcomeRetry, outcome == keystrand.OutcomePostponed: // the same batch again
 			p.again(pt, t.Items, outcome, err)
@@ -115,7 +115,7 @@ func (p *Pipeline) troubled(pt *partition, t *keyed.Turn[item], err error) keyed
 		return keyed.Result{Done: done}
 	case keystrand.OutcomeSkipped:
 		p.counts.skipped.Add(1)
-		pt.logAbout(slog.LevelInfo, t, t.Items[done:done+1], "message skipped", err)
+		pt.tellAbout(slog.LevelInfo, t, t.Items[done:done+1], "message skipped", err)
 		return keyed.Result{Done: done + 1}
 	case keystrand.OutcomeRetry, keystrand.OutcomePostponed:
 		p.again(pt, t.Items[done:done+1], outcome, err)
@@ -151,13 +151,13 @@ func (p *Pipeline) failedTurn(pt *partition, t *keyed.Turn[item], done int, err 
 	switch action.kind {
 	case skip:
 		p.counts.skipped.Add(1)
-		pt.logAbout(slog.LevelWarn, t, one, "failed message skipped", err)
+		pt.tellAbout(slog.LevelWarn, t, one, "failed message skipped", err)
 		return keyed.Result{Done: done + 1}
 	case block:
 		return keyed.Result{Done: done, Hold: true, Park: pt.block(t, one, action, err, "")}
 	case deadLetter:
 		it.unpin()
-		pt.logAbout(slog.LevelWarn, t, one, "failed message dead-lettered", err)
+		pt.tellAbout(slog.LevelWarn, t, one, "failed message dead-lettered", err)
 		return p.letters.send(action.letters, pt, t, done, err)
 	case hold:
 		return p.hold(pt, t, done, err)
@@ -177,7 +177,7 @@ func (pt *partition) block(t *keyed.Turn[item], one []*item, action Action, err 
 	it.blocks += min(1, math.MaxUint8-it.blocks)
 	it.unpin()
 	pt.noteError(it, err, true)
-	pt.logAbout(slog.LevelWarn, t, one, became+instead, err)
+	pt.tellAbout(slog.LevelWarn, t, one, became+instead, err, EventBlocked)
 	return pause
 }
 
@@ -200,7 +200,7 @@ func (p *Pipeline) hold(pt *partition, t *keyed.Turn[item], done int, err error)
 	one[0].unpin()
 	pt.forget(one[0])                            // the strand has the reason
 	one[0].marks = one[0].marks&^erred | blocked // if it stays: the store may refuse it
-	pt.logAbout(slog.LevelWarn, t, one, "key held for an operator", err)
+	pt.tellAbout(slog.LevelWarn, t, one, "key held for an operator", err, EventHeld)
 	return keyed.Result{Done: done}
 }
 
@@ -279,9 +279,13 @@ func own(m *keystrand.Message) {
 	}
 }
 
-// logAbout logs the outcome of messages of one turn that were not handled. It prints the key as [Pipeline.Resume] accepts
-// it, unless it is too long, and the largest attempt.
-func (pt *partition) logAbout(level slog.Level, t *keyed.Turn[item], items []*item, became string, err error) {
+// tellAbout logs the outcome of messages of one turn that were not handled, and tells the event of that kind, if one is given. It
+// prints the key as [Pipeline.Resume] accepts it, unless it is too long, and the largest attempt.
+func (pt *partition) tellAbout(level slog.Level, t *keyed.Turn[item], items []*item, became string, err error, event ...EventKind) {
+	ctx, log := context.WithoutCancel(pt.ctx), pt.report.p.log
+	if len(event) == 0 && !log.Enabled(ctx, level) {
+		return
+	}
 	first, last, attempt := items[0], items[len(items)-1], int32(0)
 	for _, it := range items {
 		attempt = max(attempt, it.Attempt)
@@ -298,5 +302,11 @@ func (pt *partition) logAbout(level slog.Level, t *keyed.Turn[item], items []*it
 		key = loggedKey(keystrand.Lane(lanes[0]).String())
 	}
 	attrs = append(attrs, slog.String("key", key), slog.Int("attempt", int(attempt)), loggedError(err))
-	pt.log().LogAttrs(context.WithoutCancel(pt.ctx), level, "message not handled", attrs...)
+	if len(event) > 0 {
+		pt.report.tell(pt, Event{Kind: event[0], Key: key, Err: err}, attrs...)
+		return
+	}
+	pt.log().LogAttrs(ctx, level, notHandled, attrs...)
 }
+
+const notHandled = "message not handled"

@@ -8,8 +8,8 @@
 //
 // [github.com/keystrand/keystrand/source/sourcetest] tests a source against this contract.
 //
-// A source or a partition may implement more: [Keyer], [Mover], [Stopper], [Prefetcher] and [Reporter], or [Lagger],
-// [LogEnder] and [Claimer]. A type that wraps one has to pass these methods on. A wrapper that hides a Keyer changes the order
+// A source or a partition may implement more: [Keyer], [Mover], [Stopper], [Prefetcher], [Reporter] and [Describer], or
+// [Lagger], [LogEnder] and [Claimer]. A type that wraps one has to pass these methods on. A wrapper that hides a Keyer changes the order
 // of messages, and nothing reports it.
 //
 // The contract has no order between partitions. A process that is paused or disconnected may still run handlers of a partition

@@ -8,6 +8,7 @@ import (
 
 	"github.com/keystrand/keystrand"
 	"github.com/keystrand/keystrand/commit"
+	"github.com/keystrand/keystrand/internal/jsonform"
 )
 
 // Source supplies partitions to a pipeline, as a net.Listener supplies connections to a server.
@@ -180,6 +181,20 @@ type Prefetcher interface {
 	Prefetched() int64
 }
 
+// Describer is implemented by sources that can say what they read. A pipeline shows it in its snapshot, and metrics have it as
+// labels.
+type Describer interface {
+	// Describe returns what the source reads. It is constant, does not block and is called from any goroutine.
+	Describe() Description
+}
+
+// Description says what a source reads. It has no credentials.
+type Description struct {
+	System  string   // "kafka", "pulsar", "mysql", "drc", "memory", or that of another source; never empty
+	Group   string   // the consumer group or subscription as configured; empty if the system has none
+	Servers []string // host:port, or the path of a socket, as configured; nil if there is no server
+}
+
 // Reporter is implemented by sources that report their state. A pipeline shows the report in its snapshot.
 type Reporter interface {
 	// Report returns the state of the source now. It does not block and is called from any goroutine.
@@ -217,3 +232,9 @@ type Trouble struct {
 	Err   error     // error of the last attempt
 	Since time.Time // time of the first failure since the last success
 }
+
+// MarshalJSON returns the fields; Err is its text.
+func (t Trouble) MarshalJSON() ([]byte, error) { return jsonform.Marshal(t) }
+
+// UnmarshalJSON reads the form of MarshalJSON.
+func (t *Trouble) UnmarshalJSON(text []byte) error { return jsonform.Unmarshal(text, t) }

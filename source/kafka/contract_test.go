@@ -147,6 +147,7 @@ func newEnv(t *testing.T, brokers []string, topic, group string, dial dialFunc, 
 	return sourcetest.Env{
 		Stream:     topic,
 		Partitions: 3,
+		Group:      group,
 		Join:       func() (source.Source, error) { return join(func(*kafka.Config) {}) },
 		JoinFinite: func() (source.Source, error) { return join(func(c *kafka.Config) { c.StopAtEnd = true }) },
 		Produce: func(partition int32, msgs ...keystrand.Message) error {

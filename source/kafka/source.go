@@ -21,8 +21,8 @@ import (
 	"github.com/keystrand/keystrand/source/kafka/internal/wire"
 )
 
-// Source is one member of a consumer group. It implements [source.Source], [source.Mover]
-// and [source.Prefetcher].
+// Source is one member of a consumer group. It implements [source.Source], [source.Mover], [source.Prefetcher] and
+// [source.Describer].
 //
 // Accept is for one goroutine, Report for any.
 //
@@ -31,6 +31,7 @@ import (
 type Source struct {
 	cfg        Config
 	topics     []string
+	described  source.Description
 	cluster    *cluster.Client
 	membership group.Config
 	reading    fetch.Config
@@ -76,6 +77,7 @@ func New(brokers []string, groupName string, topics []string, cfg Config) (*Sour
 	s := &Source{
 		cfg:         cfg,
 		topics:      slices.Sorted(slices.Values(topics)),
+		described:   source.Description{System: "kafka", Group: groupName, Servers: slices.Clone(brokers)},
 		limit:       progress.NewLimit(cfg.MetadataLimit),
 		descriptors: descriptors,
 		state:       stateConnecting,
@@ -154,6 +156,9 @@ func (s *Source) Accept(ctx context.Context) (source.Partition, error) {
 
 // Moves implements [source.Mover]. It reports whether partitions move between members.
 func (s *Source) Moves() bool { return !s.cfg.Alone }
+
+// Describe implements [source.Describer].
+func (s *Source) Describe() source.Description { return s.described }
 
 // LimitPrefetch implements [source.Prefetcher]. Each partition holds at most two responses and a piece of a decompressed batch,
 // and asks for a third of its equal share of the limit, at most Config.MaxBytes and at least 16 KiB. At the limit it fetches

@@ -11,7 +11,7 @@ import (
 	"github.com/keystrand/keystrand/source/sourcetest"
 )
 
-func newEnv(*testing.T) sourcetest.Env { return envWith(memory.Config{}) }
+func newEnv(*testing.T) sourcetest.Env { return envWith(memory.Config{Group: "saves"}) }
 
 // envWith makes an Env with everything a memory log can do.
 func envWith(cfg memory.Config) sourcetest.Env {
@@ -26,6 +26,7 @@ func envWith(cfg memory.Config) sourcetest.Env {
 	return sourcetest.Env{
 		Stream:     log.Stream(),
 		Partitions: log.Partitions(),
+		Group:      cfg.Group,
 		Join:       func() (source.Source, error) { return memory.NewSource(cfg, log), nil },
 		Produce: func(partition int32, msgs ...keystrand.Message) error {
 			log.Append(partition, msgs...)

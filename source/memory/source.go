@@ -14,7 +14,7 @@ import (
 // ErrCrashed is returned by a source and its partitions after [Source.Crash].
 var ErrCrashed = errors.New("memory: the source has crashed")
 
-// Source is one member of a group in each of its logs. It implements [source.Source] and [source.Mover]; its
+// Source is one member of a group in each of its logs. It implements [source.Source], [source.Mover] and [source.Describer]; its
 // partitions implement [source.Lagger].
 //
 // Call Accept from one goroutine. Crash, Lose and Revoke may be called from any goroutine.
@@ -154,6 +154,11 @@ func (s *Source) Revoke(stream string, number int32) bool {
 
 // Moves returns [Config].Moves.
 func (s *Source) Moves() bool { return s.cfg.Moves }
+
+// Describe implements [source.Describer].
+func (s *Source) Describe() source.Description {
+	return source.Description{System: "memory", Group: s.cfg.Group}
+}
 
 // owned calls f with a partition under the lock of its log, if s owns it. It reports whether s owns it.
 func (s *Source) owned(stream string, number int32, f func(*Group, *partition)) bool {

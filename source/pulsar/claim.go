@@ -20,11 +20,16 @@ func (s *Source) cluster() string {
 	if s.cfg.Cluster != "" {
 		return s.cfg.Cluster
 	}
-	_, hosts, _ := strings.Cut(s.url, "://")
-	hosts, _, _ = strings.Cut(hosts, "/")
-	all := strings.Split(strings.ToLower(hosts), ",")
+	all := hosts(strings.ToLower(s.url))
 	slices.Sort(all)
 	return strings.Join(all, ",")
+}
+
+// hosts returns the hosts of a URL, which has no credentials.
+func hosts(url string) []string {
+	_, list, _ := strings.Cut(url, "://")
+	list, _, _ = strings.Cut(list, "/")
+	return strings.Split(list, ",")
 }
 
 // claim makes this process the owner in the store, and returns the progress to begin with. Without a store that is only an

@@ -19,6 +19,7 @@ func fakeEnv(b *fakeBroker, cfg Config) sourcetest.Env {
 	env := sourcetest.Env{
 		Stream:     stream(topic),
 		Partitions: partitions,
+		Group:      "billing",
 		Join: func() (source.Source, error) {
 			// The first by name gets partition 0, so it moves to the last to join.
 			own := cfg

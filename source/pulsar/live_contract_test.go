@@ -109,6 +109,7 @@ func (l live) env(t *testing.T, cfg Config) sourcetest.Env {
 	env := sourcetest.Env{
 		Stream:     topic,
 		Partitions: partitions,
+		Group:      "suite",
 		Join: func() (source.Source, error) {
 			// A broker sorts candidates by name, and the first gets partition 0, so it moves to the last to join.
 			own := cfg

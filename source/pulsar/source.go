@@ -20,7 +20,7 @@ import (
 	"github.com/keystrand/keystrand/source/pulsar/internal/web"
 )
 
-// Source is one member of a shared subscription. It implements [source.Source].
+// Source is one member of a shared subscription. It implements [source.Source] and [source.Describer].
 type Source struct {
 	cfg          Config
 	url          string
@@ -119,6 +119,11 @@ func New(url, subscription string, topics []string, cfg Config) (*Source, error)
 	s.log = client.NewLog(plain, url, s.events())
 	s.connect = s.dial
 	return s, nil
+}
+
+// Describe implements [source.Describer]. Group is the subscription.
+func (s *Source) Describe() source.Description {
+	return source.Description{System: "pulsar", Group: s.subscription, Servers: hosts(s.url)}
 }
 
 // Accept implements [source.Source]. The first call connects. Its errors are final: a topic does not exist, the

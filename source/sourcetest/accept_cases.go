@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ func acceptCases() []Case {
 	return []Case{
 		{"AcceptReturnsEveryPartition", "A partition that no member gets is never read. One that two members get is handled twice.", acceptReturnsEveryPartition},
 		{"AcceptReturnsWhenCtxEnds", "A pipeline that stops would wait for ever for a partition that never comes.", acceptReturnsWhenCtxEnds},
+		{"DescribesItself", "Metrics without the system or the group cannot be told apart from those of another pipeline.", describesItself},
 		{"ReleaseWithoutFetch", "A pipeline that stops while it starts releases partitions before it fetches from them.", releaseWithoutFetch},
 		{"FiniteEndsWithEOF", "A backfill has to end by itself, after its last message and not before.", finiteEndsWithEOF},
 		{"CloseEndsGoroutines", "A process that starts and stops many pipelines runs out of memory if each leaves goroutines behind.", closeEndsGoroutines},
@@ -59,6 +61,26 @@ func acceptReturnsWhenCtxEnds(ctx context.Context, h *harness) {
 	check(m.stopAccepting(ctx))
 	if err := m.acceptError(); !errors.Is(err, errEnough) && (h.env.endless() == nil || err != io.EOF) { //nolint:errorlint // see end
 		fail("member %d: Accept returned %w, want the cause of its ctx", m.number, given(err))
+	}
+}
+
+func describesItself(ctx context.Context, h *harness) {
+	m := h.join(ctx)
+	d, ok := m.src.(source.Describer)
+	check(need(ok, "source.Describer"))
+	m.hold(ctx, 0)
+	now := d.Describe()
+	switch {
+	case now.System == "":
+		fail("Describe: the system is empty")
+	case now.Group != h.env.Group:
+		fail("Describe: the group is %q, want %q", now.Group, h.env.Group)
+	case slices.ContainsFunc(now.Servers, func(s string) bool { return s == "" || strings.Contains(s, "@") }):
+		fail("Describe: the servers are %q: want host:port, or the path of a socket, without credentials", now.Servers)
+	}
+	check(m.leave(ctx))
+	if later := d.Describe(); !reflect.DeepEqual(later, now) {
+		fail("Describe: %+v has become %+v, want a constant", now, later)
 	}
 }
 

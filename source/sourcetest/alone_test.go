@@ -88,6 +88,8 @@ func (s *fileSource) begins(call string) (ends func()) {
 	return func() { s.calls.Add(-1) }
 }
 
+func (s *fileSource) Describe() source.Description { return source.Description{System: "file"} }
+
 func (s *fileSource) Stop() {
 	defer s.begins("Stop")()
 	s.stopped = true

@@ -25,6 +25,14 @@ type broken struct {
 	close  func(next func() error) error
 	wrap   func(p *brokenPartition)
 	held   int64 // the result of Prefetched
+	means  func() source.Description
+}
+
+func (s *broken) Describe() source.Description {
+	if s.means != nil {
+		return s.means()
+	}
+	return s.Source.Describe()
 }
 
 func (s *broken) LimitPrefetch(int) {}
@@ -159,6 +167,24 @@ func TestCasesFail(t *testing.T) {
 					}
 				}()
 				return next(both)
+			}
+		}},
+		{"names no system", "DescribesItself", func(s *broken, _ *shared) {
+			s.means = func() source.Description { return source.Description{Group: "saves"} }
+		}},
+		{"names another group", "DescribesItself", func(s *broken, _ *shared) {
+			s.means = func() source.Description { return source.Description{System: "memory", Group: "others"} }
+		}},
+		{"tells a password", "DescribesItself", func(s *broken, _ *shared) {
+			s.means = func() source.Description {
+				return source.Description{System: "memory", Group: "saves", Servers: []string{"me:secret@broker:9092"}}
+			}
+		}},
+		{"describes itself otherwise each time", "DescribesItself", func(s *broken, _ *shared) {
+			calls := 0
+			s.means = func() source.Description {
+				calls++
+				return source.Description{System: "memory", Group: "saves", Servers: []string{fmt.Sprintf("broker-%d:9092", calls)}}
 			}
 		}},
 		{"waits in Release for a Fetch", "ReleaseWithoutFetch", func(s *broken, all *shared) {
@@ -557,7 +583,7 @@ const partitions = 3
 func newEnv(breaks func(s *broken)) sourcetest.Env {
 	log := memory.NewLog("comments", partitions)
 	join := func() (source.Source, error) {
-		s := &broken{Source: memory.NewSource(memory.Config{}, log)}
+		s := &broken{Source: memory.NewSource(memory.Config{Group: "saves"}, log)}
 		breaks(s)
 		return s, nil
 	}
@@ -567,6 +593,7 @@ func newEnv(breaks func(s *broken)) sourcetest.Env {
 	return sourcetest.Env{
 		Stream:     log.Stream(),
 		Partitions: partitions,
+		Group:      "saves",
 		Join:       join,
 		JoinFinite: func() (source.Source, error) { log.Close(); return join() },
 		Produce:    func(p int32, msgs ...keystrand.Message) error { log.Append(p, msgs...); return nil },

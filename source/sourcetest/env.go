@@ -23,6 +23,8 @@ type Env struct {
 	// ID returns the name under which the source knows partition i: its stream and its number in there, different for each i. Set
 	// it for a source whose partitions are streams of their own, such as the tables of a database. Nil: partition i of Stream.
 	ID func(i int) (stream string, partition int32)
+	// Group is the name of the group that the members join, as [source.Describer] has it. Empty: the system has no groups.
+	Group string
 	// Join makes a source, a new member of the group. The source may join the group as late as in its first Accept. Nil: the
 	// source is always finite, and JoinFinite is called instead. Cases that wait at the end of the log are then skipped.
 	Join func() (source.Source, error)

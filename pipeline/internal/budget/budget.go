@@ -197,6 +197,13 @@ type Stats struct {
 	Oversized int64 // messages larger than the byte limit so far, each fetched alone
 }
 
+// Of returns the usage of a share, and what is guaranteed to it.
+func (b *Budget) Of(s *Share) (used, guaranteed Usage) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return s.used, b.guaranteeLocked()
+}
+
 // Stats returns the state of b.
 func (b *Budget) Stats() Stats {
 	b.mu.Lock()

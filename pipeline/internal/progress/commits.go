@@ -18,7 +18,7 @@ import (
 //
 // A commit passes these steps:
 //
-//	Due or DueLast (claims it) → Begun → End
+//	Due or DueLast (claims it) → Begun → News → End
 type Commits struct {
 	mu      sync.Mutex
 	under   bool          // a commit is claimed and has not ended
@@ -29,8 +29,10 @@ type Commits struct {
 	stored  commit.Stored // the result of that commit
 	ahead   int64         // State.Ahead at that commit
 	err     error         // why the last commit failed; nil if it was stored
-	told    bool          // End has reported a failure as news since the last success
+	told    bool          // News has reported a failure since the last success
 	at      time.Time     // when the last stored commit ended; zero before the first
+	since   time.Time     // when the first commit failed since then; zero if err is nil
+	took    time.Duration // how long the last commit took, stored or not
 }
 
 // Begin sets the last commit to stored, the result of the commit with the restored progress. s is the state of the
@@ -100,14 +102,12 @@ func (c *Commits) Idle() bool {
 	return !c.under
 }
 
-// End records the result of the commit that was claimed. s is the state of the tracker, read before the progress that was
-// committed, so that a later change is due again. End reports whether the result is news: the first failure after a
-// success, or the first success after that. The end of a commit after Abort, or after Leave by its ctx, is no news: nothing is
-// retried, and the caller reports what was not stored.
-func (c *Commits) End(s commit.State, stored commit.Stored, err error) (news bool) {
+// News reports whether the result of the commit that was claimed is news: the first failure after a success, or the first
+// success after that. Call it once for each commit, before End. The end of a commit after Abort, or after Leave by its ctx, is no
+// news: nothing is retried, and the caller reports what was not stored.
+func (c *Commits) News(err error) (news bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.under, c.cancel = false, nil
 	news = c.told
 	if err != nil {
 		news = !c.told && !c.aborted && !(c.leaving && errors.Is(err, context.Canceled))
@@ -115,10 +115,23 @@ func (c *Commits) End(s commit.State, stored commit.Stored, err error) (news boo
 	if news {
 		c.told = err != nil
 	}
-	if c.err = err; err == nil {
-		c.changed, c.stored, c.ahead, c.at = s.Changed, stored, s.Ahead, time.Now()
-	}
 	return news
+}
+
+// End records the result of the commit that was claimed, and how long it took. s is the state of the tracker, read before the
+// progress that was committed, so that a later change is due again.
+func (c *Commits) End(s commit.State, stored commit.Stored, took time.Duration, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	c.under, c.cancel, c.took = false, nil, took
+	switch {
+	case err == nil:
+		c.changed, c.stored, c.ahead, c.at, c.since = s.Changed, stored, s.Ahead, now, time.Time{}
+	case c.err == nil:
+		c.since = now
+	}
+	c.err = err
 }
 
 // Beyond returns how many settled messages no stored commit covers: those that the last one could not express, and
@@ -145,10 +158,18 @@ func (c *Commits) Covers(s commit.State) (commit.Stored, bool) {
 	return c.stored, !c.under && c.changed == s.Changed && c.err == nil
 }
 
-// Last returns the last stored commit, when it ended (zero before the first), and why a later one failed (nil if none
-// did).
-func (c *Commits) Last() (commit.Stored, time.Time, error) {
+// Last is the last commit of a partition.
+type Last struct {
+	Stored commit.Stored // the last stored one
+	At     time.Time     // when that ended; zero before the first
+	Err    error         // why a later one failed; nil if none did
+	Since  time.Time     // when the first one failed since the last stored one; zero if Err is nil
+	Took   time.Duration // how long the last one took, stored or not
+}
+
+// Last returns the last commit.
+func (c *Commits) Last() Last {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.stored, c.at, c.err
+	return Last{c.stored, c.at, c.err, c.since, c.took}
 }

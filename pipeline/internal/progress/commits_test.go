@@ -30,7 +30,7 @@ func store(t *testing.T, c *Commits, s commit.State) {
 	if !c.Due(s) {
 		t.Fatalf("Due(%+v) = false, want true", s)
 	}
-	c.End(s, commit.Stored{Frontier: s.Frontier}, nil)
+	c.End(s, commit.Stored{Frontier: s.Frontier}, 0, nil)
 }
 
 func TestCommitIsDueOnlyAfterAChange(t *testing.T) {
@@ -51,7 +51,7 @@ func TestCommitThatFailedIsDueAgainWithoutAChange(t *testing.T) {
 		if !c.Due(changed(2)) {
 			t.Fatal("Due = false after a commit that failed")
 		}
-		c.End(changed(2), commit.Stored{}, errDown)
+		c.End(changed(2), commit.Stored{}, 0, errDown)
 	}
 	store(t, c, changed(2))
 	if c.Due(changed(2)) {
@@ -67,7 +67,7 @@ func TestCommitIsDueWhileItMayStoreMore(t *testing.T) {
 		if !c.Due(s) {
 			t.Fatal("Due = false, want true: the last commit may store more")
 		}
-		c.End(s, commit.Stored{Replays: 9, More: more}, nil)
+		c.End(s, commit.Stored{Replays: 9, More: more}, 0, nil)
 	}
 	if s := changed(2); c.Due(s) || c.DueLast(s) {
 		t.Error("a commit that stores no more is due again")
@@ -86,7 +86,7 @@ func TestStoredStateIsDueAgainAfterALaterCommitFailed(t *testing.T) {
 	if !c.Due(changed(3)) {
 		t.Fatal("nothing is due")
 	}
-	c.End(changed(3), commit.Stored{}, errDown)
+	c.End(changed(3), commit.Stored{}, 0, errDown)
 	if !c.Due(changed(2)) {
 		t.Error("Due = false, want true: the outcome of the last commit is unknown")
 	}
@@ -98,7 +98,7 @@ func TestChangeDuringACommitIsDueAfterIt(t *testing.T) {
 	if !c.Due(changed(2)) {
 		t.Fatal("nothing is due")
 	}
-	c.End(changed(2), commit.Stored{}, nil)
+	c.End(changed(2), commit.Stored{}, 0, nil)
 	if !c.Due(changed(3)) {
 		t.Error("Due = false, want true: the state has changed since End's")
 	}
@@ -125,7 +125,7 @@ func TestOnlyOneOfManyCallersClaimsTheCommit(t *testing.T) {
 		if c.Idle() {
 			t.Fatal("Idle = true while a commit is under way")
 		}
-		c.End(s, commit.Stored{}, nil)
+		c.End(s, commit.Stored{}, 0, nil)
 		if !c.Idle() {
 			t.Fatal("Idle = false after End")
 		}
@@ -188,20 +188,22 @@ func TestAbortDoesNotCancelACommitThatHasEnded(t *testing.T) {
 	defer cancel()
 	c.Due(changed(2))
 	c.Begun(cancel)
-	c.End(changed(2), commit.Stored{}, nil)
+	c.End(changed(2), commit.Stored{}, 0, nil)
 	c.Abort()
 	if ctx.Err() != nil {
 		t.Error("Abort called the cancel of a commit that has ended")
 	}
 }
 
-func TestEndReportsTheFirstFailureAndTheRecoveryAsNews(t *testing.T) {
+func TestFirstFailureAndTheRecoveryAreNews(t *testing.T) {
 	c := fresh()
 	for i, step := range []struct {
 		err  error
 		news bool
 	}{{nil, false}, {errDown, true}, {errDown, false}, {nil, true}, {nil, false}} {
-		if news := c.End(changed(2), commit.Stored{}, step.err); news != step.news {
+		news := c.News(step.err)
+		c.End(changed(2), commit.Stored{}, 0, step.err)
+		if news != step.news {
 			t.Errorf("commit %d with error %v: news = %v, want %v", i, step.err, news, step.news)
 		}
 	}
@@ -221,10 +223,11 @@ func TestEndOfACommitThatIsGivenUpIsNoNews(t *testing.T) {
 	} {
 		c := fresh()
 		tc.leave(c)
-		if news := c.End(changed(2), commit.Stored{}, tc.err); news != tc.news {
+		if news := c.News(tc.err); news != tc.news {
 			t.Errorf("%s: news = %v, want %v", name, news, tc.news)
 		}
-		if news := c.End(changed(2), commit.Stored{}, nil); news != tc.news {
+		c.End(changed(2), commit.Stored{}, 0, tc.err)
+		if news := c.News(nil); news != tc.news {
 			t.Errorf("%s: news of a success afterwards = %v, want %v", name, news, tc.news)
 		}
 	}
@@ -242,29 +245,33 @@ func TestBeyondCountsWhatNoStoredCommitCovers(t *testing.T) {
 	check("after Begin", 2, 0, 0)
 	check("after Begin", 9, 7, 7)
 	check("after Begin", 1, 0, 0) // the frontier has moved
-	c.End(commit.State{Ahead: 20}, commit.Stored{Replays: 4}, nil)
+	c.End(commit.State{Ahead: 20}, commit.Stored{Replays: 4}, 0, nil)
 	check("after a commit that could not express 4", 20, 4, 0)
 	check("after a commit that could not express 4", 23, 7, 3)
-	c.End(commit.State{Ahead: 30}, commit.Stored{Replays: 100}, errDown)
+	c.End(commit.State{Ahead: 30}, commit.Stored{Replays: 100}, 0, errDown)
 	check("after a commit that failed", 23, 7, 3)
 }
 
 func TestLastKeepsTheStoredCommitThroughLaterFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := fresh()
-		check := func(frontier int64, at time.Time, failed error) {
+		check := func(want Last) {
 			t.Helper()
-			s, when, err := c.Last()
-			if s.Frontier != frontier || !when.Equal(at) || !errors.Is(err, failed) {
-				t.Errorf("Last = %d, %v, %v, want %d, %v, %v", s.Frontier, when, err, frontier, at, failed)
+			if got := c.Last(); got != want {
+				t.Errorf("Last = %+v, want %+v", got, want)
 			}
 		}
-		check(5, time.Time{}, nil)
-		c.End(changed(2), commit.Stored{Frontier: 9}, nil)
+		check(Last{Stored: commit.Stored{Frontier: 5}})
+		c.End(changed(2), commit.Stored{Frontier: 9}, time.Second, nil)
 		at := time.Now()
-		check(9, at, nil)
+		check(Last{Stored: commit.Stored{Frontier: 9}, At: at, Took: time.Second})
 		time.Sleep(time.Second)
-		c.End(changed(3), commit.Stored{Frontier: 11}, errDown)
-		check(9, at, errDown)
+		c.End(changed(3), commit.Stored{Frontier: 11}, 2*time.Second, errDown)
+		since := time.Now()
+		time.Sleep(time.Second)
+		c.End(changed(3), commit.Stored{Frontier: 11}, 3*time.Second, errDown)
+		check(Last{Stored: commit.Stored{Frontier: 9}, At: at, Err: errDown, Since: since, Took: 3 * time.Second})
+		c.End(changed(4), commit.Stored{Frontier: 12}, 0, nil)
+		check(Last{Stored: commit.Stored{Frontier: 12}, At: time.Now()})
 	})
 }

@@ -23,7 +23,7 @@ import (
 // each table, by its stream and partition, and a list of the tables of each topic as a stream of its own. New returns all errors of
 // the configuration at once.
 //
-// The source is also a [source.Keyer], [source.Prefetcher] and [source.Reporter]. Messages whose rows share the value of a primary
+// The source is also a [source.Keyer], [source.Prefetcher], [source.Reporter] and [source.Describer]. Messages whose rows share the value of a primary
 // or unique key stay in order.
 //
 // A process is the only active subscriber of its topics. Further ones wait for their turn before they claim anything in the store.
@@ -42,7 +42,7 @@ func New(url string, topics []string, store commit.Store, cfg Config) (source.So
 	if err != nil {
 		return nil, err
 	}
-	s := &joined{accepted: make(chan accepted), stop: func() {}}
+	s := &joined{host: u.Host, accepted: make(chan accepted), stop: func() {}}
 	subscriber := "keystrand-" + rand.Text()[:8]
 	for _, topic := range topics {
 		c := cfg
@@ -66,11 +66,12 @@ func New(url string, topics []string, store commit.Store, cfg Config) (source.So
 	return s, nil
 }
 
-// joined is the sources of several topics as one. It implements [source.Source], [source.Prefetcher], [source.Reporter] and
-// [source.Keyer].
+// joined is the sources of several topics as one. It implements [source.Source], [source.Prefetcher], [source.Reporter],
+// [source.Keyer] and [source.Describer].
 //
 // Owns: a goroutine for each topic that accepts its partitions.
 type joined struct {
+	host     string // of the service
 	topics   []*joinedTopic
 	accepted chan accepted
 	err      error // of a topic; used by Accept alone
@@ -150,6 +151,11 @@ func (s *joined) Prefetched() (bytes int64) {
 		bytes += t.Source.Prefetched()
 	}
 	return bytes
+}
+
+// Describe implements [source.Describer]. The service knows no groups: one subscriber of a topic is active.
+func (s *joined) Describe() source.Description {
+	return source.Description{System: "drc", Servers: []string{s.host}}
 }
 
 // Report implements [source.Reporter]. State is that of the topic that is the farthest from reading:

@@ -15,7 +15,7 @@ import (
 // but the server's own. store keeps the progress of each table, by its stream and partition 0, and a list of the tables as a
 // stream of its own. New returns all errors of the configuration at once.
 //
-// The source is also a source.Keyer: messages whose rows share the value of a primary or unique key stay in order. Its partitions
+// The source is also a source.Describer and a source.Keyer: messages whose rows share the value of a primary or unique key stay in order. Its partitions
 // do not move: the first source of several with one store is fenced out by the second.
 //
 // Accept's errors are final: settings that the server lacks, each with the statement that sets it, refused credentials, and so on.
@@ -56,6 +56,11 @@ func New(addr string, tables []string, store commit.Store, cfg Config) (source.S
 type closer struct {
 	*demux.Source
 	log *log
+}
+
+// Describe implements [source.Describer]. A server knows no groups.
+func (c *closer) Describe() source.Description {
+	return source.Description{System: "mysql", Servers: []string{c.log.addr}}
 }
 
 // Close implements [source.Source].
