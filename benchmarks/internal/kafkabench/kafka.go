@@ -54,6 +54,7 @@ func New(brokers []string, batchBytes int32, options ...kgo.Opt) (*Kafka, error)
 		kgo.ProducerBatchMaxBytes(batchBytes),
 		kgo.MaxBufferedRecords(100_000),
 		kgo.MetadataMinAge(50 * time.Millisecond), // how soon to look again for the leader of a new topic
+		kgo.UnknownTopicRetries(-1),               // a busy broker takes a while to know one; the caller's ctx is the limit
 	}, options...)...)
 	if err != nil {
 		return nil, err

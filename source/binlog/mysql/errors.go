@@ -102,7 +102,7 @@ func explain(err error, addr string, serverID uint32, wanted place, oldest strin
 		return fmt.Errorf("server %s: %w, %d: give every process its own Config.ServerID, also those that replicate: %w",
 			addr, ErrServerID, serverID, err)
 	case n == erMasterFatalReadingBinlog && strings.Contains(text, "max_allowed_packet"):
-		return fmt.Errorf("server %s: an event behind %v is too large for it to send: raise its max_allowed_packet: %w", addr, wanted, err)
+		return fmt.Errorf("server %s: it cannot read an event behind %v: raise its max_allowed_packet, if that is the end of a transaction: %w", addr, wanted, err)
 	case n == erMasterFatalReadingBinlog:
 		return fmt.Errorf("server %s: it cannot send its log from %v on, %s: begin a new copy, or read from a server that has it: %w: %w",
 			addr, wanted, oldest, demux.ErrGone, err)

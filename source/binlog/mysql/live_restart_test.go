@@ -159,11 +159,22 @@ func write(ctx context.Context, db *sql.DB, database string, from int64, transac
 }
 
 func TestLiveRestartGoesOnAtTheExactRow(t *testing.T) {
+	t.Run("one domain", func(t *testing.T) { restartsOften(t, 1) })
+	t.Run("three domains", func(t *testing.T) { restartsOften(t, 3) })
+}
+
+// restartsOften stops the process at random rows, of transactions that take turns in so many domains.
+func restartsOften(t *testing.T, domains int) {
+	t.Helper()
 	l := liveServer(t)
 	c := newCopier(l, (&net.Dialer{}).DialContext)
-	last, err := write(t.Context(), l.db, l.database, 0, 200)
-	if err != nil {
-		t.Fatal(err)
+	last := int64(0)
+	for i := range 100 {
+		l.exec(fmt.Sprintf("SET SESSION gtid_domain_id = %d", i%domains))
+		var err error
+		if last, err = write(t.Context(), l.db, l.database, last, 2); err != nil {
+			t.Fatal(err)
+		}
 	}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

@@ -111,6 +111,26 @@ func TestLiveUserWithoutPrivilegesIsToldWhatToGrant(t *testing.T) {
 }
 
 // Rows of one key value meet if their periods overlap, which no column tells.
+// A server answers a place in the middle of an event as it does an event that is too large.
+func TestLivePlaceInTheMiddleOfAnEventIsAnError(t *testing.T) {
+	l := liveServer(t)
+	l.exec("CREATE TABLE a (n bigint PRIMARY KEY)")
+	var file, skip string
+	var pos uint64
+	if err := l.db.QueryRowContext(t.Context(), "SHOW MASTER STATUS").Scan(&file, &pos, &skip, &skip); err != nil {
+		t.Fatal(err)
+	}
+	l.exec("INSERT INTO a VALUES (1)")
+	log := l.log(mysql.Config{FilePosition: true, Start: mysql.File(file, pos+7)})
+	at, err := log.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readAll(t, log, at, nil); err == nil || !strings.Contains(err.Error(), "if that is the end of a transaction") {
+		t.Errorf("the place 7 bytes into an event: %v", err)
+	}
+}
+
 func TestLiveTableWithAKeyOfPeriodsIsOneLane(t *testing.T) {
 	l := liveServer(t)
 	log := l.log(mysql.Config{})
