@@ -111,8 +111,8 @@ func TestLiveUserWithoutPrivilegesIsToldWhatToGrant(t *testing.T) {
 }
 
 // Rows of one key value meet if their periods overlap, which no column tells.
-// A server answers a place in the middle of an event as it does an event that is too large.
-func TestLivePlaceInTheMiddleOfAnEventIsAnError(t *testing.T) {
+// What a server answers depends on the bytes that it takes for the length of an event.
+func TestLivePlaceInTheMiddleOfAnEventIsAnErrorThatNamesIt(t *testing.T) {
 	l := liveServer(t)
 	l.exec("CREATE TABLE a (n bigint PRIMARY KEY)")
 	var file, skip string
@@ -126,8 +126,8 @@ func TestLivePlaceInTheMiddleOfAnEventIsAnError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readAll(t, log, at, nil); err == nil || !strings.Contains(err.Error(), "if that is the end of a transaction") {
-		t.Errorf("the place 7 bytes into an event: %v", err)
+	if _, err := readAll(t, log, at, nil); err == nil || !strings.Contains(err.Error(), fmt.Sprint("position ", pos+7)) {
+		t.Errorf("the place 7 bytes into an event at %d: %v", pos, err)
 	}
 }
 
