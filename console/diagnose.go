@@ -167,10 +167,10 @@ func (d *diagnosis) stuck() {
 	}
 }
 
-// slowRelease is how long a release takes before it is told.
+// slowRelease is how long a release may take without a finding.
 const slowRelease = 5 * time.Second
 
-// releases tells of hand-overs that take long.
+// releases adds a finding for each release that takes long.
 func (d *diagnosis) releases() {
 	for i := range d.now.Partitions {
 		p := &d.now.Partitions[i]

@@ -277,7 +277,7 @@ func hot(p *pipeline.PartitionSnapshot) *pipeline.KeySnapshot {
 	return nil
 }
 
-// lag tells whether the lag grows or shrinks. It is compared only if the same partitions are owned.
+// lag adds a finding if the lag grows or shrinks. It compares snapshots of the same partitions only.
 func (d *diagnosis) lag() {
 	if d.period <= 0 || len(d.now.Partitions) != len(d.before.Partitions) {
 		return
