@@ -115,6 +115,7 @@ func (f *fakeService) serve(ctx context.Context, t *fakeTopic, batches bool, hea
 	if batches {
 		most = 64
 	}
+	time.Sleep(time.Millisecond) // so that a comment is never written and handled at the same time
 	for turn := 0; ; turn++ {
 		select {
 		case <-time.After(handlerTime):
